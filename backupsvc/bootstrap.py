@@ -1,6 +1,8 @@
-"""The composition root: the one place that joins settings, policy, catalog and cluster into a service.
+"""The composition root: the one place that joins settings, policy, catalog and cluster into a
+service.
 
-Everything is opened when it is first used, so that a command which needs no cluster never waits for one.
+Everything is opened when it is first used, so that a command which needs no cluster never waits for
+one.
 """
 
 from __future__ import annotations
@@ -28,18 +30,21 @@ if TYPE_CHECKING:
 
 NO_CLUSTER = (
     "no cluster is configured: BACKUPSVC_PVE__HOST is not set and no lab is up",
-    "set BACKUPSVC_PVE__HOST and BACKUPSVC_PVE__TOKEN, or start the embedded cluster with `backupsvc lab up`",
+    "set BACKUPSVC_PVE__HOST and BACKUPSVC_PVE__TOKEN, or start the embedded cluster with "
+    "`backupsvc lab up`",
 )
 
 
 class Service:
     """Settings, policy, clock, catalog and cluster, each opened at first use and closed together.
 
-    ``foreground``: operations are driven to their end by this process; else they are opened for workers. ``breakers``: what this
-    process knows of the silence of hosts and nodes, where it keeps several services. ``observers``: who is told what the engine
-    does, if they are added before it is first used. ``asked_by``: who asks for what is opened; "" is the person who runs this.
+    ``foreground``: operations are driven to their end by this process; else they are opened for
+    workers. ``breakers``: what this process knows of the silence of hosts and nodes, where it keeps
+    several services. ``observers``: who is told what the engine does, if they are added before it
+    is first used. ``asked_by``: who asks for what is opened; "" is the person who runs this.
 
-    Raises at first use: UsageError or PolicyError (policy), CatalogUnreachable (catalog), Unreachable or Refused (cluster).
+    Raises at first use: UsageError or PolicyError (policy), CatalogUnreachable (catalog),
+    Unreachable or Refused (cluster).
     """
 
     def __init__(
@@ -66,12 +71,15 @@ class Service:
         path = self.settings.policy
         if path is None:
             raise UsageError(
-                "no policy is configured", "set BACKUPSVC_POLICY to a policy file; policies/sites/small.yaml is a start"
+                "no policy is configured",
+                "set BACKUPSVC_POLICY to a policy file; policies/sites/small.yaml is a start",
             )
         try:
             text = path.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
-            raise UsageError(f"the policy {path} cannot be read: {error}", "correct BACKUPSVC_POLICY") from None
+            raise UsageError(
+                f"the policy {path} cannot be read: {error}", "correct BACKUPSVC_POLICY"
+            ) from None
         return load_policy(text, str(path))
 
     @cached_property
@@ -79,7 +87,9 @@ class Service:
         """The catalog, migrated to this version."""
         from backupsvc.catalog import Catalog
 
-        return self._stack.enter_context(Catalog.open(self.settings.catalog_url, self.settings.catalog.patience))
+        return self._stack.enter_context(
+            Catalog.open(self.settings.catalog_url, self.settings.catalog.patience)
+        )
 
     @cached_property
     def pve(self) -> Pve:
@@ -88,12 +98,16 @@ class Service:
 
     @cached_property
     def restore_pve(self) -> Pve:
-        """The cluster, by the token that may use production bridges (the everyday one if there is no other)."""
+        """The cluster, by the token that may use production bridges (the everyday one if there is
+        no other).
+        """
         return self._connect(restore=True)
 
     @cached_property
     def breakers(self) -> Breakers:
-        """Which hosts and nodes are not asked at this moment, because they did not answer; both tokens share it."""
+        """Which hosts and nodes are not asked at this moment, because they did not answer; both
+        tokens share it.
+        """
         from backupsvc.pve.breakers import Breakers
 
         return self._breakers or Breakers(self.clock)
@@ -115,7 +129,9 @@ class Service:
 
     @cached_property
     def _unnamed_probe(self) -> str | None:
-        """Where the single probe is that does not name its node: where copies are to run, or at the cluster's only node."""
+        """Where the single probe is that does not name its node: where copies are to run, or at the
+        cluster's only node.
+        """
         single = self.settings.probe
         if not single.host or single.node:
             return None
@@ -153,8 +169,11 @@ class Service:
 
         if not self.settings.pve.host:
             raise UsageError(*NO_CLUSTER)
-        scratch = self.policy.scratch if self.settings.policy else None  # listing archives needs no policy
-        pve = connect(self.settings.pve, self.clock, restore=restore, scratch=scratch, breakers=self.breakers)
+        # listing archives needs no policy
+        scratch = self.policy.scratch if self.settings.policy else None
+        pve = connect(
+            self.settings.pve, self.clock, restore=restore, scratch=scratch, breakers=self.breakers
+        )
         pve.probes, pve.kernel = self.settings.probe_vmids, self._kernel
         return pve
 
@@ -167,7 +186,9 @@ class Service:
 
 
 @contextmanager
-def open_service(settings: Settings | None = None, clock: Clock | None = None, *, foreground: bool = True) -> Iterator[Service]:
+def open_service(
+    settings: Settings | None = None, clock: Clock | None = None, *, foreground: bool = True
+) -> Iterator[Service]:
     """Yield the service for the settings in force, and close it afterwards."""
     service = Service(settings or load_settings(), clock or SystemClock(), foreground=foreground)
     try:

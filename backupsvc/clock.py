@@ -51,17 +51,23 @@ def moment(clock: Clock) -> Moment:
 
 @cache
 def boot_id() -> str:
-    """Return the kernel's name for this boot of this machine (Linux, admin-guide/sysctl/kernel.rst); "" elsewhere."""
+    """Return the kernel's name for this boot of this machine (Linux,
+    admin-guide/sysctl/kernel.rst); "" elsewhere.
+    """
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
     except OSError:
         return ""
 
 
-def polls(clock: Clock, timeout: float, *, first: float = 0.1, most: float = 2.0, growth: float = 1.5) -> Iterator[float]:
-    """Given a timeout in seconds, yield the seconds passed before each attempt, waiting a little longer each time.
+def polls(
+    clock: Clock, timeout: float, *, first: float = 0.1, most: float = 2.0, growth: float = 1.5
+) -> Iterator[float]:
+    """Given a timeout in seconds, yield the seconds passed before each attempt, waiting a little
+    longer each time.
 
-    The first attempt comes at once and one more comes when the time is up, so that a wait never misses the last moment.
+    The first attempt comes at once and one more comes when the time is up, so that a wait never
+    misses the last moment.
     """
     start, pause = clock.monotonic(), first
     while (passed := clock.monotonic() - start) < timeout:
@@ -72,5 +78,7 @@ def polls(clock: Clock, timeout: float, *, first: float = 0.1, most: float = 2.0
 
 
 def iso(epoch: float) -> str:
-    """Given epoch seconds, return ISO 8601 in UTC with second precision, as every ``--json`` answer writes times."""
+    """Given epoch seconds, return ISO 8601 in UTC with second precision, as every ``--json`` answer
+    writes times.
+    """
     return datetime.fromtimestamp(int(epoch), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -26,9 +26,11 @@
 
     policies.model.PolicyError      a policy is wrong (below this package, so outside the tree)       exit 2
 
-``kind`` is what the catalog keeps of an error's class: each class, here and elsewhere, names one of its own.
+``kind`` is what the catalog keeps of an error's class: each class, here and elsewhere, names one of
+its own.
 
-A message says what happened and to which guest, archive or node; a hint says what to do. Neither ever holds a secret (law 7).
+A message says what happened and to which guest, archive or node; a hint says what to do. Neither
+ever holds a secret (law 7).
 """
 
 from __future__ import annotations
@@ -64,7 +66,9 @@ class Unreachable(BackupsvcError):
 
 
 class PveUnreachable(Unreachable):
-    """The cluster's API does not answer. ``node`` is the node that is silent, where it is known that the fault is one node's."""
+    """The cluster's API does not answer. ``node`` is the node that is silent, where it is known
+    that the fault is one node's.
+    """
 
     kind = ErrorKind.PVE_UNREACHABLE
 
@@ -74,13 +78,17 @@ class PveUnreachable(Unreachable):
 
 
 class PveAnswerUnreadable(Unreachable):
-    """What answered is no answer of the API: it names the call, the key, what should stand there and what does."""
+    """What answered is no answer of the API: it names the call, the key, what should stand there
+    and what does.
+    """
 
     kind = ErrorKind.PVE_ANSWER_UNREADABLE
 
 
 class OutOfReach(Unreachable):
-    """An archive lies where nothing answers: it is not gone, and asking again at once is of no use."""
+    """An archive lies where nothing answers: it is not gone, and asking again at once is of no
+    use.
+    """
 
     kind = ErrorKind.OUT_OF_REACH
 
@@ -98,7 +106,9 @@ class CatalogUnreachable(Unreachable):
 
 
 class CatalogCut(CatalogUnreachable):
-    """The catalog was lost in mid-transaction. ``undone``: certainly nothing of it was written; else nobody knows."""
+    """The catalog was lost in mid-transaction. ``undone``: certainly nothing of it was written;
+    else nobody knows.
+    """
 
     kind = ErrorKind.CATALOG_CUT
 
@@ -149,7 +159,9 @@ class PvePermissionDenied(Refused):
 
 
 class SshRefused(Refused):
-    """A machine shows another SSH host key than the known one, or does not accept our login. Waiting changes neither."""
+    """A machine shows another SSH host key than the known one, or does not accept our login.
+    Waiting changes neither.
+    """
 
     kind = ErrorKind.SSH_REFUSED
 
@@ -163,7 +175,13 @@ class PveError(BackupsvcError):
     kind = ErrorKind.PVE
 
     def __init__(
-        self, message: str, hint: str = "", *, status: int = 0, text: str = "", errors: Mapping[str, str] | None = None
+        self,
+        message: str,
+        hint: str = "",
+        *,
+        status: int = 0,
+        text: str = "",
+        errors: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(message, hint)
         self.status, self.text, self.errors = status, text, dict(errors or {})
@@ -176,7 +194,9 @@ class PveNotFound(PveError):
 
 
 class AgentHeld(PveError):
-    """A dump of the guest runs, so its agent was not asked: a question between freeze and thaw may upset both."""
+    """A dump of the guest runs, so its agent was not asked: a question between freeze and thaw may
+    upset both.
+    """
 
     kind = ErrorKind.AGENT_HELD
 
@@ -186,13 +206,17 @@ class TaskFailed(PveError):
 
     kind = ErrorKind.TASK_FAILED
 
-    def __init__(self, message: str, hint: str = "", *, upid: str, exitstatus: str, log: Sequence[str] = ()) -> None:
+    def __init__(
+        self, message: str, hint: str = "", *, upid: str, exitstatus: str, log: Sequence[str] = ()
+    ) -> None:
         super().__init__(message, hint, text=exitstatus)
         self.upid, self.exitstatus, self.log = upid, exitstatus, tuple(log)
 
 
 class ArchiveError(BackupsvcError):
-    """An archive cannot be read. ``offset`` is where, in bytes of the VMA or tar stream, when it is known."""
+    """An archive cannot be read. ``offset`` is where, in bytes of the VMA or tar stream, when it is
+    known.
+    """
 
     kind = ErrorKind.ARCHIVE
 
@@ -202,7 +226,9 @@ class ArchiveError(BackupsvcError):
 
 
 class OperationFailed(BackupsvcError):
-    """An operation ended without its result. ``operation`` is its id, for ``backupsvc operations show``."""
+    """An operation ended without its result. ``operation`` is its id, for ``backupsvc operations
+    show``.
+    """
 
     kind = ErrorKind.OPERATION_FAILED
 
@@ -212,12 +238,16 @@ class OperationFailed(BackupsvcError):
 
 
 class NotTheCopy(OperationFailed):
-    """Somebody else answers at the address of a copy, or the probe cannot tell the copy there from others."""
+    """Somebody else answers at the address of a copy, or the probe cannot tell the copy there from
+    others.
+    """
 
     kind = ErrorKind.NOT_THE_COPY
 
 
 class LeaseLost(OperationFailed):
-    """Another process drives the operation by now, or it has ended: this one must not touch it any more."""
+    """Another process drives the operation by now, or it has ended: this one must not touch it any
+    more.
+    """
 
     kind = ErrorKind.LEASE_LOST

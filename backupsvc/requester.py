@@ -1,4 +1,6 @@
-"""Who asks for what is done: recorded with each operation, cancellation and acceptance, so that an auditor can ask back."""
+"""Who asks for what is done: recorded with each operation, cancellation and acceptance, so that an
+auditor can ask back.
+"""
 
 from __future__ import annotations
 
@@ -10,13 +12,17 @@ BEAT = "beat"  # what the schedule asks for, nobody asked for by hand
 
 
 def person() -> str:
-    """Return who runs this process and from where: ``alice@host``, or ``root@host (sudo by alice)``.
+    """Return who runs this process and from where: ``alice@host``, or ``root@host (sudo by
+    alice)``.
 
-    The second name is what sudo says of whoever called it (sudo(8), SUDO_USER); root may say anything there.
+    The second name is what sudo says of whoever called it (sudo(8), SUDO_USER); root may say
+    anything there.
     """
     caller = os.environ.get("SUDO_USER", "")
     user = _user()
-    return f"{user}@{socket.gethostname()}" + (f" (sudo by {caller})" if caller and caller != user else "")
+    return f"{user}@{socket.gethostname()}" + (
+        f" (sudo by {caller})" if caller and caller != user else ""
+    )
 
 
 def schedule() -> str:

@@ -1,4 +1,5 @@
-"""What parts of the service may use of it, named by what they need: nothing below the command line holds the whole of it.
+"""What parts of the service may use of it, named by what they need: nothing below the command line
+holds the whole of it.
 
 The service itself (``bootstrap.Service``) stands above them all and fits each of these.
 """

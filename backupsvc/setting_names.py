@@ -1,4 +1,6 @@
-"""The names of the variables that settings are read from: which there can be, and which of them a misspelt one is nearest to."""
+"""The names of the variables that settings are read from: which there can be, and which of them a
+misspelt one is nearest to.
+"""
 
 from __future__ import annotations
 
@@ -10,20 +12,26 @@ from typing import Any
 from pydantic import BaseModel
 
 PREFIX, DEEPER = "BACKUPSVC_", "__"
-FOREIGN = frozenset({"BACKUPSVC_POLICY_FILE"})  # docker-compose.yml's own: which file it mounts as the policy
+# docker-compose.yml's own: which file it mounts as the policy
+FOREIGN = frozenset({"BACKUPSVC_POLICY_FILE"})
 
 
 def unknown(model: type[BaseModel], names: Iterable[str]) -> list[str]:
-    """Given the model of all settings and the environment's names, return those with our prefix that no setting is read from.
+    """Given the model of all settings and the environment's names, return those with our prefix
+    that no setting is read from.
 
     Capital and small letters are alike, as where the values are read.
     """
     ours = sorted(name for name in names if name.upper().startswith(PREFIX))
-    return [name for name in ours if name.upper() not in FOREIGN and not _known(model, _parts(name))]
+    return [
+        name for name in ours if name.upper() not in FOREIGN and not _known(model, _parts(name))
+    ]
 
 
 def nearest(model: type[BaseModel], name: str) -> str:
-    """Given a name that is unknown, return the most similar one that there is; a map's own key (a node) is kept."""
+    """Given a name that is unknown, return the most similar one that there is; a map's own key (a
+    node) is kept.
+    """
     parts = _parts(name)
     inside = parts[1] if len(parts) > 1 else "node"
     candidates = [PREFIX + DEEPER.join(path).upper() for path in _paths(model, inside)]
@@ -42,7 +50,9 @@ def _known(model: type[BaseModel], parts: list[str]) -> bool:
 
 
 def _inside(annotation: Any, parts: list[str]) -> bool:
-    """Whether a part of a setting is named so: a group's field, or under a map's key whatever one of its values has."""
+    """Whether a part of a setting is named so: a group's field, or under a map's key whatever one
+    of its values has.
+    """
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return _known(annotation, parts)
     value = _value_of_map(annotation)

@@ -1,6 +1,7 @@
 """How to reach things: read from the environment, else from what ``backupsvc lab up`` saved.
 
-What is *wanted* stands in the policy; what it takes to *reach* the cluster, the catalog, the nodes and the probe stands here.
+What is *wanted* stands in the policy; what it takes to *reach* the cluster, the catalog, the nodes
+and the probe stands here.
 """
 
 from __future__ import annotations
@@ -13,14 +14,21 @@ from typing import Any, Literal
 from urllib.parse import unquote, urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
-from pydantic_settings import BaseSettings, JsonConfigSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import (
+    BaseSettings,
+    JsonConfigSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
 
 from backupsvc import setting_names
 from backupsvc.errors import UsageError
 
 
 def state_dir() -> Path:
-    """Return the directory that holds the service's own files: BACKUPSVC_STATE_DIR, else the user's XDG state home."""
+    """Return the directory that holds the service's own files: BACKUPSVC_STATE_DIR, else the user's
+    XDG state home.
+    """
     if chosen := os.environ.get("BACKUPSVC_STATE_DIR"):
         return Path(chosen)
     home = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
@@ -38,7 +46,9 @@ def lab_policy() -> Path:
 
 
 def lab_hosts() -> list[str]:
-    """Return host:port of each node of the lab that was last brought up, the first node's first; nothing if there is none."""
+    """Return host:port of each node of the lab that was last brought up, the first node's first;
+    nothing if there is none.
+    """
     try:
         saved = json.loads(lab_settings_file().read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -48,7 +58,9 @@ def lab_hosts() -> list[str]:
 
 
 class _Group(BaseModel):
-    """Settings that belong together. A name that is none of them is refused, wherever it is written."""
+    """Settings that belong together. A name that is none of them is refused, wherever it is
+    written.
+    """
 
     model_config = ConfigDict(extra="forbid")
 
@@ -56,9 +68,10 @@ class _Group(BaseModel):
 class PveSettings(_Group):
     """The cluster's API. ``token`` is user@realm!name=secret.
 
-    ``host`` is host:port, of several nodes separated by commas: the first that answers is asked. ``fingerprint`` is that of its
-    certificate, or one a host in the same order. ``restore_token`` (optional) is used only by ``backupsvc restore``: it may use
-    production bridges, so that the everyday token need not (law 2's second wall). ``timeout`` in seconds, for one call.
+    ``host`` is host:port, of several nodes separated by commas: the first that answers is asked.
+    ``fingerprint`` is that of its certificate, or one a host in the same order. ``restore_token``
+    (optional) is used only by ``backupsvc restore``: it may use production bridges, so that the
+    everyday token need not (law 2's second wall). ``timeout`` in seconds, for one call.
     """
 
     host: str = ""
@@ -72,8 +85,8 @@ class PveSettings(_Group):
 class CatalogSettings(_Group):
     """The catalog's database, as an SQLAlchemy URL; empty means SQLite in the state directory.
 
-    ``patience`` in seconds: for how long a catalog that is locked or down is waited for (10 at most for one that has not yet
-    answered this process).
+    ``patience`` in seconds: for how long a catalog that is locked or down is waited for (10 at most
+    for one that has not yet answered this process).
     """
 
     url: str = ""
@@ -81,9 +94,11 @@ class CatalogSettings(_Group):
 
 
 class ProbeSettings(_Group):
-    """The SSH host with a foot on the isolated bridge. ``host`` is host:port, ``host_key`` a known_hosts key.
+    """The SSH host with a foot on the isolated bridge. ``host`` is host:port, ``host_key`` a
+    known_hosts key.
 
-    ``node`` is where its bridge is, for the single probe alone: a bridge without ports ends at its node. ``vmid`` is the probe's
+    ``node`` is where its bridge is, for the single probe alone: a bridge without ports ends at its
+    node. ``vmid`` is the probe's
     own, where it is a guest of the cluster: it may have a NIC on the isolated bridge.
     """
 
@@ -96,20 +111,26 @@ class ProbeSettings(_Group):
 
 
 class BrokerSettings(_Group):
-    """The Redis that carries hints between beat and workers, as a URL; the command line needs none."""
+    """The Redis that carries hints between beat and workers, as a URL; the command line needs
+    none.
+    """
 
     url: str = "redis://127.0.0.1:6379/0"
 
 
 class LogSettings(_Group):
-    """What beat, the workers and their supervisor write, and how: ``text`` is key=value, ``json`` one object a line."""
+    """What beat, the workers and their supervisor write, and how: ``text`` is key=value, ``json``
+    one object a line.
+    """
 
     level: Literal["debug", "info", "warning", "error"] = "info"
     format: Literal["text", "json"] = "text"
 
 
 class SshSettings(_Group):
-    """SSH to the nodes, to read archives: node name -> host:port. Without it only archives of our own making are proven."""
+    """SSH to the nodes, to read archives: node name -> host:port. Without it only archives of our
+    own making are proven.
+    """
 
     nodes: dict[str, str] = {}
     user: str = "root"
@@ -118,7 +139,9 @@ class SshSettings(_Group):
 
 
 class _LabSettings(JsonConfigSettingsSource):
-    """What the lab saved, with all its nodes as hosts, and with its site's policy where it names none."""
+    """What the lab saved, with all its nodes as hosts, and with its site's policy where it names
+    none.
+    """
 
     def __call__(self) -> dict[str, Any]:
         found = super().__call__()
@@ -131,7 +154,9 @@ class _LabSettings(JsonConfigSettingsSource):
 class Settings(BaseSettings):
     """Everything that the service needs in order to reach its surroundings."""
 
-    model_config = SettingsConfigDict(env_prefix="BACKUPSVC_", env_nested_delimiter="__", extra="ignore", frozen=True)
+    model_config = SettingsConfigDict(
+        env_prefix="BACKUPSVC_", env_nested_delimiter="__", extra="ignore", frozen=True
+    )
 
     pve: PveSettings = PveSettings()
     catalog: CatalogSettings = CatalogSettings()
@@ -150,13 +175,17 @@ class Settings(BaseSettings):
     @field_validator("probes", mode="before")
     @classmethod
     def _one_name_a_node(cls, found: Any) -> Any:
-        """A variable's name has neither dashes nor small letters: LGE_PVE02 is lge-pve02, and what is said of it last counts."""
+        """A variable's name has neither dashes nor small letters: LGE_PVE02 is lge-pve02, and what
+        is said of it last counts.
+        """
         if not isinstance(found, dict):
             return found
         joined: dict[str, Any] = {}
         for name, probe in found.items():
             known = joined.get(node_key(name))
-            joined[node_key(name)] = {**known, **probe} if isinstance(known, dict) and isinstance(probe, dict) else probe
+            joined[node_key(name)] = (
+                {**known, **probe} if isinstance(known, dict) and isinstance(probe, dict) else probe
+            )
         return joined
 
     @classmethod
@@ -168,16 +197,24 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Environment first; then the lab's saved settings, unless the environment names another cluster."""
+        """Environment first; then the lab's saved settings, unless the environment names another
+        cluster.
+        """
         named = (os.environ.get("BACKUPSVC_PVE__HOST") or "").replace(" ", "")
         if "BACKUPSVC_PVE__HOST" in os.environ and not set(named.split(",")) <= set(lab_hosts()):
             return (init_settings, env_settings)
-        return (init_settings, env_settings, _LabSettings(settings_cls, json_file=lab_settings_file()))
+        return (
+            init_settings,
+            env_settings,
+            _LabSettings(settings_cls, json_file=lab_settings_file()),
+        )
 
     def probe_at(self, node: str, unnamed: str | None) -> tuple[str, ProbeSettings] | None:
-        """Given a node, return its probe with what its variables begin with, None where it has none.
+        """Given a node, return its probe with what its variables begin with, None where it has
+        none.
 
-        ``unnamed`` is the node at which a single probe counts that does not say where it is; None: at no node.
+        ``unnamed`` is the node at which a single probe counts that does not say where it is; None:
+        at no node.
         """
         if (found := self.probes.get(node_key(node))) and found.host:
             return f"BACKUPSVC_PROBES__{node_key(node).upper()}", found
@@ -194,7 +231,11 @@ class Settings(BaseSettings):
     @property
     def secrets(self) -> frozenset[str]:
         """The secrets that these settings hold, to be struck out of whatever is written (law 7)."""
-        tokens = [token.get_secret_value().rpartition("=")[2] for token in (self.pve.token, self.pve.restore_token) if token]
+        tokens = [
+            token.get_secret_value().rpartition("=")[2]
+            for token in (self.pve.token, self.pve.restore_token)
+            if token
+        ]
         words = [urlsplit(url).password or "" for url in (self.broker.url, self.catalog.url)]
         return frozenset(word for word in (*tokens, *words, *map(unquote, words)) if word)
 
@@ -210,9 +251,11 @@ def node_key(name: str) -> str:
 
 
 def load_settings(**overrides: Any) -> Settings:
-    """Return the settings in force. Raise UsageError, naming the variable, if we have none of that name or its value is no good.
+    """Return the settings in force. Raise UsageError, naming the variable, if we have none of that
+    name or its value is no good.
 
-    Variables whose names begin with BACKUPSVC_ are all meant for us: a misspelt one would be ignored in silence.
+    Variables whose names begin with BACKUPSVC_ are all meant for us: a misspelt one would be
+    ignored in silence.
     """
     if strange := setting_names.unknown(Settings, os.environ):
         raise _no_such(strange[0])

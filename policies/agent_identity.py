@@ -1,4 +1,6 @@
-"""Compare what a guest agent tells of its interfaces with the copy's MACs: PVE finds an agent by its VMID alone."""
+"""Compare what a guest agent tells of its interfaces with the copy's MACs: PVE finds an agent by
+its VMID alone.
+"""
 
 from __future__ import annotations
 
@@ -28,17 +30,28 @@ def _macs(config: Mapping[str, str]) -> Iterator[str]:
 
 
 def told(interfaces: Sequence[Mapping[str, object]]) -> tuple[str, ...]:
-    """Given what an agent answers to ``network-get-interfaces``, return the MACs in it, the loopback's left out."""
-    found = {str(one.get("hardware-address", "")).upper() for one in interfaces if one.get("name") != "lo"}
+    """Given what an agent answers to ``network-get-interfaces``, return the MACs in it, the
+    loopback's left out.
+    """
+    found = {
+        str(one.get("hardware-address", "")).upper()
+        for one in interfaces
+        if one.get("name") != "lo"
+    }
     return tuple(sorted(mac for mac in found if _MAC.fullmatch(mac) and mac != _NONE))
 
 
 def doubt(interfaces: Sequence[Mapping[str, object]], own: Collection[str]) -> str | None:
-    """Given what an agent tells of its interfaces and the MACs of the copy's config, return why it is another machine's.
+    """Given what an agent tells of its interfaces and the MACs of the copy's config, return why it
+    is another machine's.
 
-    A guest has more interfaces than NICs (bridges, tunnels, containers); but one that has none of its NICs is not this guest.
+    A guest has more interfaces than NICs (bridges, tunnels, containers); but one that has none of
+    its NICs is not this guest.
     """
     seen = told(interfaces)
     if not seen or not own or set(seen) & {mac.upper() for mac in own}:
         return None
-    return f"the agent tells of {', '.join(seen)}, and none of these is a MAC of the copy ({', '.join(sorted(own))})"
+    return (
+        f"the agent tells of {', '.join(seen)}, and none of these is a MAC of the copy "
+        f"({', '.join(sorted(own))})"
+    )

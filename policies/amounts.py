@@ -1,4 +1,6 @@
-"""Amounts of bytes for people, in powers of 1024. Amounts that a sentence compares never read alike when they differ."""
+"""Amounts of bytes for people, in powers of 1024. Amounts that a sentence compares never read alike
+when they differ.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,9 @@ _MAX_DIGITS = 3  # behind the point; what differs by less is told in bytes
 
 
 def size(octets: float, digits: int = 1) -> str:
-    """Given bytes, return them in the largest unit that leaves a number of at least one, such as ``102.4 MiB``."""
+    """Given bytes, return them in the largest unit that leaves a number of at least one, such as
+    ``102.4 MiB``.
+    """
     value, unit = float(octets), 0
     while round(value, digits) >= 1024 and unit < len(_UNITS) - 1:
         value, unit = value / 1024, unit + 1
@@ -17,7 +21,8 @@ def size(octets: float, digits: int = 1) -> str:
 
 
 def apart(*amounts: int, write: Callable[[int, int], str] = size) -> tuple[str, ...]:
-    """Given bytes that stand in one sentence, return each in words, with as many digits as keep different ones different.
+    """Given bytes that stand in one sentence, return each in words, with as many digits as keep
+    different ones different.
 
     ``write`` makes words of bytes and a number of digits.
     """

@@ -1,7 +1,9 @@
-"""Find guests other than copies and probes on the bridge of the copies (law 2). Nobody else may be there.
+"""Find guests other than copies and probes on the bridge of the copies (law 2). Nobody else may be
+there.
 
-A production firewall with a leg there is the commonest way out of a bridge that has no port. What counts is what a guest's config
-says now and what it says once its pending changes are in force; a guest that is switched off may be switched on at any moment.
+A production firewall with a leg there is the commonest way out of a bridge that has no port. What
+counts is what a guest's config says now and what it says once its pending changes are in force; a
+guest that is switched off may be switched on at any moment.
 """
 
 from __future__ import annotations
@@ -15,15 +17,18 @@ from policies.model import Scratch
 from policies.pve import guest_config, property_string
 from policies.pve.privileges import privileges
 
-_RAW = frozenset({"args", "lxc"})  # words for QEMU and LXC themselves, which may name a bridge in any form
+# words for QEMU and LXC themselves, which may name a bridge in any form
+_RAW = frozenset({"args", "lxc"})
 _WORD = re.compile(r"[\w.-]+")
-# PVE names a guest's end on a bridge after its VMID (pve-common PVE/Network.pm): tap, veth of a container, fwpr with a firewall
+# PVE names a guest's end on a bridge after its VMID (pve-common PVE/Network.pm): tap, veth of a
+# container, fwpr with a firewall
 _PORT = re.compile(r"(?:tap|veth)(?P<vmid>\d+)i\d+|fwpr(?P<behind>\d+)p\d+")
 
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """A guest of a node with the options of its config that may join it to a bridge, each as it is and as it will be.
+    """A guest of a node with the options of its config that may join it to a bridge, each as it is
+    and as it will be.
 
     ``marked``: its description bears the marker of a restore test's copy.
     """
@@ -36,7 +41,8 @@ class Card:
 
 @dataclass(frozen=True, slots=True)
 class Kernel:
-    """What a node's own kernel says of a bridge's ports; ``ports`` None if it could not be asked, and ``said`` is why.
+    """What a node's own kernel says of a bridge's ports; ``ports`` None if it could not be asked,
+    and ``said`` is why.
 
     ``missing``: the kernel was asked, and has no such bridge.
     """
@@ -62,20 +68,36 @@ def strangers(
     probes: Collection[int],
     permissions: Mapping[str, frozenset[str]],
 ) -> tuple[str, ...]:
-    """Given the guests of a node, return a sentence for each that has a NIC on the bridge and is no copy and no probe.
+    """Given the guests of a node, return a sentence for each that has a NIC on the bridge and is no
+    copy and no probe.
 
-    The marker alone makes no copy: anybody may write it, and a clone of a copy bears it. A copy has all its NICs on the bridge.
-    Without VM.Audit on /vms guests are left out of every list, so that is a sentence too.
+    The marker alone makes no copy: anybody may write it, and a clone of a copy bears it. A copy has
+    all its NICs on the bridge. Without VM.Audit on /vms guests are left out of every list, so that
+    is a sentence too.
     """
     found = list(_unseen(node, permissions))
     for one in cards:
         keys = [key for key, value in one.options if _joins(key, value, bridge)]
-        # A NIC without any bridge leads out through the node itself, and raw words may lead anywhere.
-        elsewhere = [key for key, value in one.options if key in _RAW or not _joins(key, value, bridge)]
-        if keys and one.vmid not in probes and (one.vmid not in scratch or not one.marked or elsewhere):
+        # A NIC without any bridge leads out through the node itself, and raw words may lead
+        # anywhere.
+        elsewhere = [
+            key for key, value in one.options if key in _RAW or not _joins(key, value, bridge)
+        ]
+        if (
+            keys
+            and one.vmid not in probes
+            and (one.vmid not in scratch or not one.marked or elsewhere)
+        ):
             who = f"guest {one.vmid} ({one.name})" if one.name else f"guest {one.vmid}"
-            more = f", and leads elsewhere by its {', '.join(dict.fromkeys(elsewhere))}" if elsewhere else ""
-            found.append(f"{who} on {node} is on bridge {bridge} too, by its {', '.join(dict.fromkeys(keys))}{more}")
+            more = (
+                f", and leads elsewhere by its {', '.join(dict.fromkeys(elsewhere))}"
+                if elsewhere
+                else ""
+            )
+            found.append(
+                f"{who} on {node} is on bridge {bridge} too, by its "
+                f"{', '.join(dict.fromkeys(keys))}{more}"
+            )
     return tuple(found)
 
 
@@ -91,15 +113,22 @@ def _joins(key: str, value: str, bridge: str) -> bool:
     return bridge in property_string.every(value, "bridge")
 
 
-def foreign_ports(kernel: Kernel, node: str, bridge: str, known: Collection[int]) -> tuple[str, ...]:
+def foreign_ports(
+    kernel: Kernel, node: str, bridge: str, known: Collection[int]
+) -> tuple[str, ...]:
     """Given what a node's kernel says of the bridge, return a sentence for what speaks against it.
 
-    ``known`` are the VMIDs that may be there: the copies and the probes. What could not be asked speaks neither way.
+    ``known`` are the VMIDs that may be there: the copies and the probes. What could not be asked
+    speaks neither way.
     """
     if kernel.missing:
         return (f"the kernel of {node} has no bridge {bridge}",)
     foreign = [port for port in kernel.ports or () if _vmid_of(port) not in known]
-    return (f"by the kernel of {node}, bridge {bridge} has the ports {', '.join(foreign)}",) if foreign else ()
+    return (
+        (f"by the kernel of {node}, bridge {bridge} has the ports {', '.join(foreign)}",)
+        if foreign
+        else ()
+    )
 
 
 def _vmid_of(port: str) -> int | None:

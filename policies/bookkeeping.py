@@ -1,4 +1,5 @@
-"""What the engine itself keeps of an operation, of whatever kind: what was asked, when each step began, tries, errors and tasks.
+"""What the engine itself keeps of an operation, of whatever kind: what was asked, when each step
+began, tries, errors and tasks.
 
 What the kind's own steps found out is its memory, which only that kind reads.
 """
@@ -28,8 +29,8 @@ class StepError:
 class TaskRecord:
     """A PVE task that a step starts once: when that was intended, its UPID once it is known.
 
-    ``asked`` is when it was itself asked about last (epoch seconds), ``told`` whether its end stands in the history, ``stopped``
-    whether PVE was asked to stop it.
+    ``asked`` is when it was itself asked about last (epoch seconds), ``told`` whether its end
+    stands in the history, ``stopped`` whether PVE was asked to stop it.
     """
 
     intended: Moment | None = None
@@ -43,11 +44,12 @@ class TaskRecord:
 class Bookkeeping:
     """An operation's bookkeeping.
 
-    ``asked`` is the memory that it was opened with (None: by a version that did not keep it), ``timeout_s`` the seconds until its
-    ``deadline`` (epoch seconds). ``entered`` says when each step began, ``seconds`` how long those lasted that are over,
-    ``tasks`` the PVE tasks by the steps' own names for them. ``tries`` and ``failing_since`` count the failures of the present
-    step that may pass, ``backs`` how often it went back. ``waits`` is what it waits for now, ``said`` what the present step tells
-    at its end, ``cancelled`` why it was cancelled.
+    ``asked`` is the memory that it was opened with (None: by a version that did not keep it),
+    ``timeout_s`` the seconds until its ``deadline`` (epoch seconds). ``entered`` says when each
+    step began, ``seconds`` how long those lasted that are over, ``tasks`` the PVE tasks by the
+    steps' own names for them. ``tries`` and ``failing_since`` count the failures of the present
+    step that may pass, ``backs`` how often it went back. ``waits`` is what it waits for now,
+    ``said`` what the present step tells at its end, ``cancelled`` why it was cancelled.
     """
 
     asked: Mapping[str, Any] | None = None

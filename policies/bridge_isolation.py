@@ -1,7 +1,8 @@
-"""Judge whether the bridge of the copies leads nowhere, by what its own node says of it at this moment (law 2).
+"""Judge whether the bridge of the copies leads nowhere, by what its own node says of it at this
+moment (law 2).
 
-What cannot be known counts against it: an answer with pending edits shows the file and not what is in force, and without
-Sys.Audit on / the node leaves interfaces out of its list.
+What cannot be known counts against it: an answer with pending edits shows the file and not what is
+in force, and without Sys.Audit on / the node leaves interfaces out of its list.
 """
 
 from __future__ import annotations
@@ -20,9 +21,11 @@ _LEAVES = {  # what may leave the node without any port that PVE shows
 
 @dataclass(frozen=True, slots=True)
 class Interface:
-    """One interface of a node. ``ports`` are the interfaces that it joins, ``below`` those that it is stacked on.
+    """One interface of a node. ``ports`` are the interfaces that it joins, ``below`` those that it
+    is stacked on.
 
-    ``addresses`` are the node's own on it, with gateways, and ``dhcp`` and the like if it gets one by itself.
+    ``addresses`` are the node's own on it, with gateways, and ``dhcp`` and the like if it gets one
+    by itself.
     """
 
     name: str
@@ -35,44 +38,66 @@ class Interface:
 
 @dataclass(frozen=True, slots=True)
 class NodeNetwork:
-    """What a node answers about its network. ``pending`` if the answer carries changes that are not in force yet."""
+    """What a node answers about its network. ``pending`` if the answer carries changes that are not
+    in force yet.
+    """
 
     node: str
     interfaces: tuple[Interface, ...]
     pending: bool = False
 
 
-def openings(network: NodeNetwork, bridge: str, permissions: Mapping[str, frozenset[str]]) -> tuple[str, ...]:
-    """Given a node's network, the name of a bridge and what the token may do, return a sentence for each way out of it.
+def openings(
+    network: NodeNetwork, bridge: str, permissions: Mapping[str, frozenset[str]]
+) -> tuple[str, ...]:
+    """Given a node's network, the name of a bridge and what the token may do, return a sentence for
+    each way out of it.
 
-    Nothing returned means: it is there and active, has no port and no address, and nothing is stacked on it.
+    Nothing returned means: it is there and active, has no port and no address, and nothing is
+    stacked on it.
     """
     return tuple(_openings(network, bridge, permissions))
 
 
-def _openings(network: NodeNetwork, name: str, permissions: Mapping[str, frozenset[str]]) -> Iterator[str]:
+def _openings(
+    network: NodeNetwork, name: str, permissions: Mapping[str, frozenset[str]]
+) -> Iterator[str]:
     node = network.node
     if "Sys.Audit" not in privileges(permissions, "/"):
-        yield f"what joins {name} on {node} cannot be seen: the token lacks Sys.Audit on /, without which interfaces are left out"
+        yield (
+            f"what joins {name} on {node} cannot be seen: the token lacks Sys.Audit on /, without "
+            "which interfaces are left out"
+        )
     if network.pending:
-        yield f"the network of {node} has pending changes, so what it tells of {name} may not be what is in force"
+        yield (
+            f"the network of {node} has pending changes, so what it tells of {name} may not be "
+            "what is in force"
+        )
     found = next((item for item in network.interfaces if item.name == name), None)
     if found is None:
         yield f"{node} has no bridge {name}"
         return
     if found.type != _BRIDGE:
         why = f": {_LEAVES[found.type]}" if found.type in _LEAVES else ""
-        yield f"{name} on {node} is no Linux bridge of the node itself but of type {found.type or 'unknown'}{why}"
+        yield (
+            f"{name} on {node} is no Linux bridge of the node itself but of type "
+            f"{found.type or 'unknown'}{why}"
+        )
     if not found.active:
         yield f"bridge {name} on {node} is not active"
     if found.ports:
         yield f"bridge {name} on {node} has the ports {', '.join(found.ports)}"
     if found.addresses:
         yield f"{node} itself has an address on bridge {name}: {', '.join(found.addresses)}"
-    if stacked := sorted(item.name for item in network.interfaces if item.name != name and _on(item, name)):
+    if stacked := sorted(
+        item.name for item in network.interfaces if item.name != name and _on(item, name)
+    ):
         yield f"on {node} other interfaces are stacked on bridge {name}: {', '.join(stacked)}"
 
 
 def _on(item: Interface, bridge: str) -> bool:
     """Whether an interface is stacked on a bridge, on a VLAN of it, or is an alias of it."""
-    return any(name == bridge or name.startswith((f"{bridge}.", f"{bridge}:")) for name in (item.name, *item.ports, *item.below))
+    return any(
+        name == bridge or name.startswith((f"{bridge}.", f"{bridge}:"))
+        for name in (item.name, *item.ports, *item.below)
+    )

@@ -1,8 +1,9 @@
 """Find out who is to blame when an archive could not be read or restored, from what PVE said.
 
-A full target and a corrupt archive share the exit status ``exit code 133``: only the log's own lines tell them apart. What no
-text here explains is blamed on the platform, never on the archive: a good archive must not lose its proof because a node was
-rebooted.
+A full target and a corrupt archive share the exit status ``exit code 133``: only the log's own
+lines tell them apart. What no
+text here explains is blamed on the platform, never on the archive: a good archive must not lose its
+proof because a node was rebooted.
 
 The texts and their sources: policies.pve.texts.
 """
@@ -33,7 +34,9 @@ class Cause(StrEnum):
 
     @property
     def against_the_archive(self) -> bool:
-        """Whether a restore test that failed for this has failed the archive. All else is tried again."""
+        """Whether a restore test that failed for this has failed the archive. All else is tried
+        again.
+        """
         return self in (Cause.ARCHIVE, Cause.CONFIG, Cause.BOOT, Cause.SERVICE)
 
     @property
@@ -44,7 +47,9 @@ class Cause(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Blame:
-    """The cause, PVE's words that decided it ("" if none did), and whether they name the archive's bytes as damaged."""
+    """The cause, PVE's words that decided it ("" if none did), and whether they name the archive's
+    bytes as damaged.
+    """
 
     cause: Cause
     text: str = ""
@@ -53,7 +58,9 @@ class Blame:
 
 @dataclass(frozen=True, slots=True)
 class Blaming:
-    """One of PVE's texts, and whom it blames: searched for in each line of a task's log and in its exit status."""
+    """One of PVE's texts, and whom it blames: searched for in each line of a task's log and in its
+    exit status.
+    """
 
     text: Text
     cause: Cause
@@ -65,8 +72,8 @@ class Blaming:
         return self.text.source
 
 
-# In their order: the first that any line holds decides. What names the data comes first, then who stopped it, then the lines of
-# vma, of which those about the target come before all others.
+# In their order: the first that any line holds decides. What names the data comes first, then who
+# stopped it, then the lines of vma, of which those about the target come before all others.
 TEXTS = (
     Blaming(texts.CHECKSUM_WRONG, Cause.ARCHIVE, damaged=True),
     Blaming(texts.INTERRUPTED, Cause.PLATFORM),
@@ -102,10 +109,11 @@ TEXTS = (
 
 
 def in_words(exitstatus: str, log: Iterable[str]) -> str:
-    """Given how a failed PVE task ended and its log's lines, return the cause with the line that names it, "" if none does.
+    """Given how a failed PVE task ended and its log's lines, return the cause with the line that
+    names it, "" if none does.
 
-    PVE's own last word often names none: a full disk ends a backup in ``Broken pipe`` and a restore in ``exit code 133``
-    (pve-facts 3.9, 7.6), and the line that says so stands somewhere before.
+    PVE's own last word often names none: a full disk ends a backup in ``Broken pipe`` and a restore
+    in ``exit code 133`` (pve-facts 3.9, 7.6), and the line that says so stands somewhere before.
     """
     found = blame(exitstatus, log)
     if not found.text or found.text in exitstatus or exitstatus in found.text:
@@ -115,9 +123,11 @@ def in_words(exitstatus: str, log: Iterable[str]) -> str:
 
 
 def blame(exitstatus: str, log: Iterable[str] = ()) -> Blame:
-    """Given how a PVE task or call ended and its log's lines, return who is to blame: the platform, unless a text says other.
+    """Given how a PVE task or call ended and its log's lines, return who is to blame: the platform,
+    unless a text says other.
 
-    A line in which PVE quotes the archive decides nothing: whoever made that could have it blame whom he likes.
+    A line in which PVE quotes the archive decides nothing: whoever made that could have it blame
+    whom he likes.
     """
     lines = [line for line in (*log, exitstatus) if not texts.QUOTED.search(line)]
     written = any(texts.DATA_WRITTEN.among(lines))

@@ -1,7 +1,9 @@
-"""The kinds of checks that a policy may ask for: how each is worded, at which port it asks, and which rung a good answer shows.
+"""The kinds of checks that a policy may ask for: how each is worded, at which port it asks, and
+which rung a good answer shows.
 
-A sign of life (the agent's ping, an open port of which nothing is asked) shows that a copy boots: an agent answers while the
-database beside it is dead. Only a check of the service, one that must be answered in the service's own words, shows more.
+A sign of life (the agent's ping, an open port of which nothing is asked) shows that a copy boots:
+an agent answers while the database beside it is dead. Only a check of the service, one that must be
+answered in the service's own words, shows more.
 
 How a kind asks stands in ``backupsvc/checks/``, in the module of its name.
 """
@@ -35,7 +37,8 @@ class CheckKind:
         name: the word for it in the policy.
         level: what its good answer shows.
         read: given where it is written and what follows its name (None: nothing), return the check.
-        port: the TCP port at which it asks where the check names none, ``tls_port`` the one with TLS.
+        port: the TCP port at which it asks where the check names none, ``tls_port`` the one with
+        TLS.
         network: it is asked through the probe, on the isolated bridge.
     """
 
@@ -67,13 +70,17 @@ def _ssh(item: Value, value: Value | None) -> CheckSpec:
 
 
 def _http(item: Value, value: Value | None) -> CheckSpec:
-    section = _options(value, "port", "path", "status", "contains", "tls", "host") if value else None
+    section = (
+        _options(value, "port", "path", "status", "contains", "tls", "host") if value else None
+    )
     if section is None:
         port = _port(value) if value else 80
         return _spec("http", f"http :{port}/", None, port=port, path="/", status=200, tls=False)
     tls = section.take("tls", Value.boolean, False)
     port = section.take("port", _port, 443 if tls else 80)
-    path = section.take("path", lambda one: one.matching(r"/[!-~]*", "a path that begins with /"), "/")
+    path = section.take(
+        "path", lambda one: one.matching(r"/[!-~]*", "a path that begins with /"), "/"
+    )
     options: dict[str, object] = {
         "port": port,
         "path": path,
@@ -82,7 +89,9 @@ def _http(item: Value, value: Value | None) -> CheckSpec:
     }
     if contains := section.take("contains", Value.text, ""):
         options["contains"] = contains
-    if host := section.take("host", lambda one: one.matching(HOST_NAME, "a host's name, such as www.example.com"), ""):
+    if host := section.take(
+        "host", lambda one: one.matching(HOST_NAME, "a host's name, such as www.example.com"), ""
+    ):
         options["host"] = host
     return _spec("http", f"{'https' if tls else 'http'} :{port}{path}", section, **options)
 
@@ -110,11 +119,15 @@ def _port(value: Value) -> int:
 
 
 def _spec(kind: str, name: str, section: Section | None, **options: object) -> CheckSpec:
-    """Given a kind, its default name and its options, return the check with the name and timeout that every kind may set."""
+    """Given a kind, its default name and its options, return the check with the name and timeout
+    that every kind may set.
+    """
     if section is None:
         return CheckSpec(kind, name, MappingProxyType(options), TIMEOUT)
     name = section.take("name", Value.text, name)
-    return CheckSpec(kind, name, MappingProxyType(options), section.take("timeout", Value.duration, TIMEOUT))
+    return CheckSpec(
+        kind, name, MappingProxyType(options), section.take("timeout", Value.duration, TIMEOUT)
+    )
 
 
 _ALL = (
@@ -129,7 +142,9 @@ NETWORK_KINDS = frozenset(kind.name for kind in _ALL if kind.network)
 
 
 def level_of(kind: str) -> Level:
-    """Given the name of a kind of check, return what its good answer shows; of a kind that nobody knows, the less."""
+    """Given the name of a kind of check, return what its good answer shows; of a kind that nobody
+    knows, the less.
+    """
     return CHECK_KINDS[kind].level if kind in CHECK_KINDS else Level.LIFE
 
 

@@ -1,9 +1,12 @@
-"""Judge each option of a restored copy's configuration by an allow-list, with a reason for each key (law 2).
+"""Judge each option of a restored copy's configuration by an allow-list, with a reason for each key
+(law 2).
 
-Keys are qemu-server's (PVE/QemuServer.pm, Drive.pm, Network.pm, USB.pm, PCI.pm; 9.0.23 and 9.2.6). A key that is not in the
-table, such as one of a later version, is refused by name: nobody here knows what it does. What a token may not take out of a
-restored copy (only root@pam may) is either replaced in the restore call, before the copy exists, or refused before anything is
-restored. Deleting a drive's key is no remedy: PVE frees the volume that it names without asking whose it is.
+Keys are qemu-server's (PVE/QemuServer.pm, Drive.pm, Network.pm, USB.pm, PCI.pm; 9.0.23 and 9.2.6).
+A key that is not in the
+table, such as one of a later version, is refused by name: nobody here knows what it does. What a
+token may not take out of a restored copy (only root@pam may) is either replaced in the restore
+call, before the copy exists, or refused before anything is restored. Deleting a drive's key is no
+remedy: PVE frees the volume that it names without asking whose it is.
 """
 
 from __future__ import annotations
@@ -21,9 +24,12 @@ HARDWARE, MAPPING = "VM.Config.HWType", "Mapping.Use"
 # reason -> the keys that it allows, whatever their value; # stands for a number
 _FREE = {
     "it makes the machine what the guest is, and reaches nothing outside it": "acpi agent amd-sev arch audio0 autostart bios boot"
-    " bootdisk cores cpu hotplug intel-tdx keyboard kvm localtime machine meta migrate_downtime migrate_speed numa numa# ostype"
-    " reboot scsihw smp sockets spice_enhancements startdate tablet tdf vcpus vga vmstatestorage watchdog",
-    "its share of the node, which PVE bounds": "affinity allow-ksm balloon cpulimit cpuunits memory shares",
+    " bootdisk cores cpu hotplug intel-tdx keyboard kvm localtime machine meta migrate_downtime "
+    "migrate_speed numa numa# ostype"
+    " reboot scsihw smp sockets spice_enhancements startdate tablet tdf vcpus vga vmstatestorage "
+    "watchdog",
+    "its share of the node, which PVE bounds": "affinity allow-ksm balloon cpulimit cpuunits "
+    "memory shares",
     "the guest's identity, and the copy is alone on its bridge": "smbios1 vmgenid",
     "the restore call replaces it, and the NIC, marker and start assertions judge it": "description name net# onboot"
     " protection tags",
@@ -35,8 +41,10 @@ _FREE = {
 }
 _DRIVE = re.compile(r"(?:scsi|virtio|sata|ide)#|efidisk0|tpmstate0")
 _DRIVE_WORDS = (
-    "file size format backup media shared replicate discard detect_zeroes ssd iothread queues cache aio rerror werror ro serial"
-    " model product vendor wwn snapshot scsiblock cyls heads secs trans efitype pre-enrolled-keys ms-cert version"
+    "file size format backup media shared replicate discard detect_zeroes ssd iothread queues "
+    "cache aio rerror werror ro serial"
+    " model product vendor wwn snapshot scsiblock cyls heads secs trans efitype pre-enrolled-keys "
+    "ms-cert version"
 )
 _DRIVE_OPTIONS = frozenset(_DRIVE_WORDS.split())
 _THROTTLE = re.compile(r"(?:bps|mbps|iops)(?:_rd|_wr)?(?:_max)?(?:_length)?")
@@ -47,23 +55,35 @@ _DROPPED = frozenset({"lock"})  # a restore leaves it out, so that it matters in
 PASSTHROUGH = frozenset({"hostpci#", "usb#", "serial#", "parallel#", "virtiofs#", "ivshmem"})
 
 
-# --- one key ------------------------------------------------------------------------------------------------------------
+# --- one key --------------------------------------------------------------------------------------
 
 
 def family(key: str) -> str:
-    """Given a key, return it as the table has it: ``net#`` for ``net3``, itself where its number belongs to its name."""
-    return key if key in _JUDGED or key in _ALLOWED or _DRIVE.fullmatch(key) else re.sub(r"\d+$", "#", key)
+    """Given a key, return it as the table has it: ``net#`` for ``net3``, itself where its number
+    belongs to its name.
+    """
+    return (
+        key
+        if key in _JUDGED or key in _ALLOWED or _DRIVE.fullmatch(key)
+        else re.sub(r"\d+$", "#", key)
+    )
 
 
 def harm(key: str, value: str) -> str | None:
-    """Given a key of a guest's config and its value, return what it would do in a copy, None if it may stay there."""
+    """Given a key of a guest's config and its value, return what it would do in a copy, None if it
+    may stay there.
+    """
     name = family(key)
     if name in _ALLOWED:
         return None
     if _DRIVE.fullmatch(name):
         return _drive(value)
     judge = _JUDGED.get(name)
-    return judge(value) if judge else "it is not known to this version, so nobody knows what it would do in a copy"
+    return (
+        judge(value)
+        if judge
+        else "it is not known to this version, so nobody knows what it would do in a copy"
+    )
 
 
 def harms(config: Mapping[str, str]) -> Iterator[tuple[str, str]]:
@@ -74,33 +94,43 @@ def harms(config: Mapping[str, str]) -> Iterator[tuple[str, str]]:
 
 
 def cloud_init(config: Mapping[str, str]) -> tuple[str, int] | None:
-    """Given a guest's config, return its cloud-init drive, by key, and the VMID in the volume's name; None if it has none.
+    """Given a guest's config, return its cloud-init drive, by key, and the VMID in the volume's
+    name; None if it has none.
 
-    Exactly the names that PVE gives such a volume: an ISO with ``cloudinit`` in its name is a medium like any other.
+    Exactly the names that PVE gives such a volume: an ISO with ``cloudinit`` in its name is a
+    medium like any other.
     """
     for key in sorted(config):
-        if _DRIVE.fullmatch(family(key)) and (found := _CLOUD_INIT.fullmatch(guest_config.drive(config[key]).get("file", ""))):
+        if _DRIVE.fullmatch(family(key)) and (
+            found := _CLOUD_INIT.fullmatch(guest_config.drive(config[key]).get("file", ""))
+        ):
             return key, int(found[1])
     return None
 
 
 def freed_when_deleted(volume: str) -> bool:
-    """Given a drive's volume, return whether PVE frees it when the drive's key is deleted, whosever it is.
+    """Given a drive's volume, return whether PVE frees it when the drive's key is deleted, whosever
+    it is.
 
-    PVE takes more names for a cloud-init volume than it gives (drive_is_cloudinit), so none of them may ever be deleted here.
+    PVE takes more names for a cloud-init volume than it gives (drive_is_cloudinit), so none of them
+    may ever be deleted here.
     """
     return _FREED.fullmatch(volume) is not None
 
 
 def mapped_pci(key: str, value: str) -> str | None:
-    """Given a key and its value, return the mapping of a mapped PCI device; None of a raw one, or of anything else."""
+    """Given a key and its value, return the mapping of a mapped PCI device; None of a raw one, or
+    of anything else.
+    """
     options = (_options(value, "host") or {}) if family(key) == "hostpci#" else {}
     return None if "host" in options else options.get("mapping")
 
 
 def _drive(value: str) -> str | None:
     options = guest_config.drive(value)
-    strange = sorted(name for name in options if name not in _DRIVE_OPTIONS and not _THROTTLE.fullmatch(name))
+    strange = sorted(
+        name for name in options if name not in _DRIVE_OPTIONS and not _THROTTLE.fullmatch(name)
+    )
     return f"its options {', '.join(strange)} are not known to this version" if strange else None
 
 
@@ -138,7 +168,11 @@ def _shared_memory(value: str) -> str | None:
     """Without a name PVE takes the VMID, so that the memory is the copy's own."""
     options = _options(value)
     named = options is None or "name" in options
-    return f"it shares memory with production by name, and takes that away when it stops ({value})" if named else None
+    return (
+        f"it shares memory with production by name, and takes that away when it stops ({value})"
+        if named
+        else None
+    )
 
 
 _ALLOWED = frozenset(name for names in _FREE.values() for name in names.split())
@@ -147,13 +181,19 @@ _JUDGED: dict[str, Callable[[str], str | None]] = {
     "hookscript": _always("it runs as root on the node"),
     "lock": _always("another task holds the guest"),
     "cicustom": _always(
-        "the cloud-init drive is made from snippet files on a storage of production, whose steps the copy would carry out; "
+        "the cloud-init drive is made from snippet files on a storage of production, whose steps "
+        "the copy would carry out; "
         "without them it would take itself for a new instance"
     ),
     "hostpci#": _always("it is a PCI device of the node"),
     "parallel#": _always("it is a parallel port of the node"),
-    "virtiofs#": _always("it is a directory of the node, with production's files, which the copy could write"),
-    "vlan#": _always("it is an old NIC line, which the restore puts onto a production bridge and no override names"),
+    "virtiofs#": _always(
+        "it is a directory of the node, with production's files, which the copy could write"
+    ),
+    "vlan#": _always(
+        "it is an old NIC line, which the restore puts onto a production bridge and no override "
+        "names"
+    ),
     "vmstate": _always("it resumes a saved state instead of booting"),
     "runningmachine": _always("it belongs to a saved state, which a copy must not resume"),
     "runningcpu": _always("it belongs to a saved state, which a copy must not resume"),
@@ -169,35 +209,49 @@ _JUDGED: dict[str, Callable[[str], str | None]] = {
 }
 
 
-# --- before the restore -------------------------------------------------------------------------------------------------
+# --- before the restore ---------------------------------------------------------------------------
 
 
 def replacements(config: Mapping[str, str]) -> dict[str, str]:
-    """Given an archived config, return what the restore call has to put in the place of what is harmful in it.
+    """Given an archived config, return what the restore call has to put in the place of what is
+    harmful in it.
 
     A replaced USB device is a SPICE one only until it is deleted, which a token may do then.
     """
-    sent = {key: "0" for key in ("freeze", "protection", "template") if property_string.maybe_on(config.get(key, "0"))}
+    sent = {
+        key: "0"
+        for key in ("freeze", "protection", "template")
+        if property_string.maybe_on(config.get(key, "0"))
+    }
     if not property_string.maybe_on(config.get("reboot", "1")):
         sent["reboot"] = "1"  # else the copy is gone at its first reboot, and looks dead
     if config.get("tags"):
         sent["tags"] = TAG
     for key, _ in harms(config):
-        if other := {"usb#": "spice", "serial#": "socket", "rng0": "source=/dev/urandom"}.get(family(key)):
+        if other := {"usb#": "spice", "serial#": "socket", "rng0": "source=/dev/urandom"}.get(
+            family(key)
+        ):
             sent[key] = other
     return sent
 
 
-def blockers(config: Mapping[str, str], permissions: Mapping[str, frozenset[str]], pool: str | None) -> tuple[str, ...]:
-    """Given an archived config, what the token may do and the pool of copies, return why it must not be restored into one.
+def blockers(
+    config: Mapping[str, str], permissions: Mapping[str, frozenset[str]], pool: str | None
+) -> tuple[str, ...]:
+    """Given an archived config, what the token may do and the pool of copies, return why it must
+    not be restored into one.
 
     One sentence for each key that no restore call and no later change of ours could make harmless.
     """
-    held = privileges(permissions, "/vms") | (privileges(permissions, f"/pool/{pool}") if pool else frozenset())
+    held = privileges(permissions, "/vms") | (
+        privileges(permissions, f"/pool/{pool}") if pool else frozenset()
+    )
     replaced = replacements(config)
     found = []
     for key, why in harms(config):
-        if key in _DROPPED or (key in replaced and (family(key) in _JUST_OPTIONS or HARDWARE in held)):
+        if key in _DROPPED or (
+            key in replaced and (family(key) in _JUST_OPTIONS or HARDWARE in held)
+        ):
             continue
         if key in replaced:
             found.append(f"{key}: {why}, and replacing it needs {HARDWARE}, which the token lacks")
@@ -206,20 +260,36 @@ def blockers(config: Mapping[str, str], permissions: Mapping[str, frozenset[str]
     return (*found, *_lines_that_stay(config))
 
 
-_JUST_OPTIONS = frozenset({"freeze", "template"})  # replaced with the privileges that every copy needs
+# replaced with the privileges that every copy needs
+_JUST_OPTIONS = frozenset({"freeze", "template"})
 
 
 def _may_use_mapping(key: str, value: str, permissions: Mapping[str, frozenset[str]]) -> bool:
-    """Whether a device is a mapped PCI one that the token may restore and delete (PVE asks for Mapping.Use at both)."""
+    """Whether a device is a mapped PCI one that the token may restore and delete (PVE asks for
+    Mapping.Use at both).
+    """
     mapped = mapped_pci(key, value)
     return mapped is not None and MAPPING in privileges(permissions, f"/mapping/pci/{mapped}")
 
 
 def _lines_that_stay(config: Mapping[str, str]) -> Iterator[str]:
-    """Drives that a restore does not make anew, so that the copy's line would name production's volume."""
+    """Drives that a restore does not make anew, so that the copy's line would name production's
+    volume.
+    """
     if (drive := cloud_init(config)) and not re.fullmatch(r"(?:ide|sata|scsi)\d+", drive[0]):
-        yield f"{drive[0]}: a restore makes no new cloud-init drive there, so that the copy would hold production's"
+        yield (
+            f"{drive[0]}: a restore makes no new cloud-init drive there, so that the copy would "
+            "hold production's"
+        )
     dumped = guest_config.dumped_disks(config)
     efi = config.get("efidisk0", "")
-    if efi and dumped and "efidisk0" not in dumped and property_string.maybe_on(guest_config.drive(efi).get("backup", "1")):
-        yield "efidisk0: the archive does not hold it (bios is not ovmf), so that the copy would hold production's"
+    if (
+        efi
+        and dumped
+        and "efidisk0" not in dumped
+        and property_string.maybe_on(guest_config.drive(efi).get("backup", "1"))
+    ):
+        yield (
+            "efidisk0: the archive does not hold it (bios is not ovmf), so that the copy would "
+            "hold production's"
+        )

@@ -1,7 +1,9 @@
-"""Plan the copy that a restore test makes: its place, its options, what it must lose, or why there can be none.
+"""Plan the copy that a restore test makes: its place, its options, what it must lose, or why there
+can be none.
 
-One planner for the test itself and for ``restore-test --dry-run``, so that the two cannot differ. It asks nobody: the caller
-still leases the VMID, and asks PVE whether it is free and whether the bridge is isolated on that node at this moment.
+One planner for the test itself and for ``restore-test --dry-run``, so that the two cannot differ.
+It asks nobody: the caller still leases the VMID, and asks PVE whether it is free and whether the
+bridge is isolated on that node at this moment.
 """
 
 from __future__ import annotations
@@ -19,10 +21,12 @@ MIB = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What the cluster says, read once: its guests, nodes and storages, and the token's privileges by path.
+    """What the cluster says, read once: its guests, nodes and storages, and the token's privileges
+    by path.
 
-    ``avoided`` is the node on which the guest's last test could not be decided; ``network_nodes`` are those on which its checks
-    can be asked, None if they need no probe; ``silent`` those that did not say which storages they have, and why.
+    ``avoided`` is the node on which the guest's last test could not be decided; ``network_nodes``
+    are those on which its checks can be asked, None if they need no probe; ``silent`` those that
+    did not say which storages they have, and why.
     """
 
     guests: Sequence[Guest]
@@ -36,11 +40,13 @@ class Facts:
 
 @dataclass(frozen=True, slots=True)
 class CopyPlan:
-    """A copy as it is to be made. ``memory`` in MiB; ``overrides`` are sent with the restore call, ``changes`` say what they do.
+    """A copy as it is to be made. ``memory`` in MiB; ``overrides`` are sent with the restore call,
+    ``changes`` say what they do.
 
-    ``bridge`` is the one that its NICs hang on (None: the archive's own, with links down). ``stripped`` is what it must lose
-    after its restore, as far as the archive tells; ``missing`` are disks of the guest that the archive does not hold; ``reasons``
-    say why it goes where it goes.
+    ``bridge`` is the one that its NICs hang on (None: the archive's own, with links down).
+    ``stripped`` is what it must lose after its restore, as far as the archive tells; ``missing``
+    are disks of the guest that the archive does not hold; ``reasons`` say why it goes where it
+    goes.
     """
 
     vmid: int
@@ -58,7 +64,9 @@ class CopyPlan:
 
 @dataclass(frozen=True, slots=True)
 class NoBridge:
-    """There is no bridge that the token may put the copy's NICs on, link down; ``wanted`` are the archive's own (law 2)."""
+    """There is no bridge that the token may put the copy's NICs on, link down; ``wanted`` are the
+    archive's own (law 2).
+    """
 
     wanted: tuple[str, ...]
 
@@ -81,10 +89,11 @@ def plan(
     operation: str,
     service: str,
 ) -> CopyPlan | Harmful | NoBridge | NoPlace:
-    """Given an archive, the config in it, what is wanted of its guest and what the cluster says, return the copy to make.
+    """Given an archive, the config in it, what is wanted of its guest and what the cluster says,
+    return the copy to make.
 
-    ``taken`` are VMIDs that are leased, or were found to be in use. The copy's marker names ``operation``, whose copy it is, and
-    ``service``, the identity of who makes it.
+    ``taken`` are VMIDs that are leased, or were found to be in use. The copy's marker names
+    ``operation``, whose copy it is, and ``service``, the identity of who makes it.
     """
     if refused := copy_config.blockers(config, facts.permissions, scratch.pool):
         return Harmful(refused)
@@ -93,7 +102,14 @@ def plan(
         if forbidden := bridges.lacking(config, scratch, facts.permissions):
             return NoBridge(forbidden)
         usable = bridges.usable(config, scratch, facts.permissions)
-        sent = overrides(config, guest=guest, scratch=scratch, bridge=usable.bridge, operation=operation, service=service)
+        sent = overrides(
+            config,
+            guest=guest,
+            scratch=scratch,
+            bridge=usable.bridge,
+            operation=operation,
+            service=service,
+        )
     except PolicyError as error:
         return Harmful((error.message,))
     memory = min(guest_config.memory_of(config), cap or guest_config.memory_of(config))
@@ -116,7 +132,12 @@ def plan(
 
 
 def _place(
-    archive: Archive, config: Mapping[str, str], scratch: Scratch, facts: Facts, taken: Collection[int], memory: int
+    archive: Archive,
+    config: Mapping[str, str],
+    scratch: Scratch,
+    facts: Facts,
+    taken: Collection[int],
+    memory: int,
 ) -> placement.Placement | NoPlace:
     """Given the memory in MiB that the copy will have, return where the cluster has room for it."""
     return placement.choose(
@@ -136,9 +157,17 @@ def _place(
 
 
 def overrides(
-    config: Mapping[str, str], *, guest: GuestPolicy, scratch: Scratch, bridge: str | None, operation: str, service: str
+    config: Mapping[str, str],
+    *,
+    guest: GuestPolicy,
+    scratch: Scratch,
+    bridge: str | None,
+    operation: str,
+    service: str,
 ) -> dict[str, str]:
-    """Given an archived config and the bridge to use, return the options of its restore call. Raise PolicyError if none fits."""
+    """Given an archived config and the bridge to use, return the options of its restore call. Raise
+    PolicyError if none fits.
+    """
     return isolation.overrides(
         config,
         scratch=replace(scratch, bridge=bridge),
@@ -150,5 +179,7 @@ def overrides(
 
 
 def memory_cap(guest: GuestPolicy, scratch: Scratch) -> int | None:
-    """The smallest cap (MiB) that the guest's policy or the site's scratch policy puts on a copy's memory, or None."""
+    """The smallest cap (MiB) that the guest's policy or the site's scratch policy puts on a copy's
+    memory, or None.
+    """
     return min((cap for cap in (guest.memory, scratch.memory) if cap), default=None)

@@ -1,4 +1,6 @@
-"""Kinds of errors, as the catalog keeps them: each class of the service's tree of errors names its own."""
+"""Kinds of errors, as the catalog keeps them: each class of the service's tree of errors names its
+own.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +8,9 @@ from enum import StrEnum
 
 
 class ErrorKind(StrEnum):
-    """Which error it was. The values are written down in catalogs: a member may be renamed, its value may not."""
+    """Which error it was. The values are written down in catalogs: a member may be renamed, its
+    value may not.
+    """
 
     OTHER = ""  # not known: an older version kept none, or another version knows one more
     CANCELLED = "Cancelled"  # no error: somebody asked that the operation end

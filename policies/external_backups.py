@@ -1,7 +1,9 @@
-"""Decide about backups that PVE makes by itself: whether ours waits for one, adopts its archive, or dumps.
+"""Decide about backups that PVE makes by itself: whether ours waits for one, adopts its archive, or
+dumps.
 
-PVE's own job may begin up to half an hour before or after ours. The archive that it makes counts for our occurrence, once it is
-read back and verified like one of ours. Only when none has come by the time at which our job's window is over do we dump.
+PVE's own job may begin up to half an hour before or after ours. The archive that it makes counts
+for our occurrence, once it is read back and verified like one of ours. Only when none has come by
+the time at which our job's window is over do we dump.
 """
 
 from __future__ import annotations
@@ -14,7 +16,8 @@ from policies.model import Archive, PolicyError
 from policies.pve.calendar_event import occurrences
 
 NEAR = 1800  # seconds between two occurrences that are taken for the same night's
-OURS = "backupsvc "  # what the notes of our archives carry, before the operation's id, unless somebody wrote others
+# what the notes of our archives carry, before the operation's id, unless somebody wrote others
+OURS = "backupsvc "
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +35,9 @@ class Beside:
 
 @dataclass(frozen=True, slots=True)
 class Dumping:
-    """A vzdump task that is not ours and runs now. ``vmid`` None: of several guests, nobody can tell which."""
+    """A vzdump task that is not ours and runs now. ``vmid`` None: of several guests, nobody can
+    tell which.
+    """
 
     upid: str
     node: str
@@ -60,8 +65,11 @@ class Adopt:
     origin: str
 
 
-def scheduled(vmid: int, node: str, at: int, jobs: Sequence[ClusterJob], timezone: str) -> Beside | None:
-    """Given a guest, its node and our occurrence, return the enabled PVE job that backs the guest up then too, the first of them.
+def scheduled(
+    vmid: int, node: str, at: int, jobs: Sequence[ClusterJob], timezone: str
+) -> Beside | None:
+    """Given a guest, its node and our occurrence, return the enabled PVE job that backs the guest
+    up then too, the first of them.
 
     A job of another node passes the guest by. A schedule that cannot be read promises nothing.
     """
@@ -75,26 +83,43 @@ def scheduled(vmid: int, node: str, at: int, jobs: Sequence[ClusterJob], timezon
 
 
 def running(vmid: int, node: str, tasks: Sequence[Dumping]) -> Beside | None:
-    """Given a guest and the vzdump tasks that are not ours, return the one that dumps it now, or may: one of several guests."""
-    found = [task for task in tasks if task.vmid == vmid or (task.vmid is None and task.node == node)]
+    """Given a guest and the vzdump tasks that are not ours, return the one that dumps it now, or
+    may: one of several guests.
+    """
+    found = [
+        task for task in tasks if task.vmid == vmid or (task.vmid is None and task.node == node)
+    ]
     first = min(found, key=lambda task: (task.begins, task.upid), default=None)
     return Beside(f"PVE task {first.upid}", first.begins) if first else None
 
 
 def decide(
-    beside: Beside | None, archives: Sequence[Archive], *, at: int, now: int, window: int, drift: int, runs: bool
+    beside: Beside | None,
+    archives: Sequence[Archive],
+    *,
+    at: int,
+    now: int,
+    window: int,
+    drift: int,
+    runs: bool,
 ) -> Own | StandBack | Adopt:
-    """Given PVE's own backup of a guest and the guest's archives, return what becomes of our occurrence at ``at``.
+    """Given PVE's own backup of a guest and the guest's archives, return what becomes of our
+    occurrence at ``at``.
 
-    No archive is adopted that names us in its notes, or that the catalog knows as ours whatever its notes say by now.
-    ``runs`` says whether PVE works on it right now; ``window`` is how long our job may be late, ``drift`` how far clocks may
-    differ (seconds).
+    No archive is adopted that names us in its notes, or that the catalog knows as ours whatever its
+    notes say by now. ``runs`` says whether PVE works on it right now; ``window`` is how long our
+    job may be late, ``drift`` how far clocks may differ (seconds).
     """
     if beside is None:
         return Own()
     begun = (min(at, beside.begins) if beside.certain else beside.begins) - drift
     fresh = [
-        item for item in archives if item.ctime >= begun and item.size > 0 and item.operation is None and OURS not in item.notes
+        item
+        for item in archives
+        if item.ctime >= begun
+        and item.size > 0
+        and item.operation is None
+        and OURS not in item.notes
     ]
     if fresh:
         return Adopt(max(fresh, key=lambda item: (item.ctime, item.volid)), beside.origin)

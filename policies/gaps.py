@@ -1,6 +1,8 @@
-"""Which nights left each guest an archive: a calendar of nights and guests, so that a hole in it is seen before it is needed.
+"""Which nights left each guest an archive: a calendar of nights and guests, so that a hole in it is
+seen before it is needed.
 
-A night belongs to the local date of a job's occurrence. What was archived stays archived here though retention has removed it
+A night belongs to the local date of a job's occurrence. What was archived stays archived here
+though retention has removed it
 since: the question is whether the night did its work.
 """
 
@@ -27,7 +29,9 @@ T = TypeVar("T", bound=_OfGuest)
 
 
 class NightState(StrEnum):
-    """What a night was for a guest. WARNED: it is archived, and somebody should look at how; NOT_DUE: no job covered it then."""
+    """What a night was for a guest. WARNED: it is archived, and somebody should look at how;
+    NOT_DUE: no job covered it then.
+    """
 
     ARCHIVED = "archived"
     WARNED = "warned"
@@ -38,7 +42,8 @@ class NightState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Due:
-    """A job's occurrence at which a guest was to be backed up: from ``at`` until the job's next one (epoch seconds).
+    """A job's occurrence at which a guest was to be backed up: from ``at`` until the job's next one
+    (epoch seconds).
 
     ``running``: its backup has not ended, so nobody can say yet what came of it.
     """
@@ -51,7 +56,9 @@ class Due:
 
 @dataclass(frozen=True, slots=True)
 class Backup:
-    """A backup of this service that has ended, of the night of ``at`` (epoch seconds), with the archive that it made, if any."""
+    """A backup of this service that has ended, of the night of ``at`` (epoch seconds), with the
+    archive that it made, if any.
+    """
 
     vmid: int
     at: int
@@ -71,7 +78,9 @@ class Night:
 
 @dataclass(frozen=True, slots=True)
 class GuestNights:
-    """The nights of one machine, oldest first: a VMID that was used again has two of these, told apart by SMBIOS UUID."""
+    """The nights of one machine, oldest first: a VMID that was used again has two of these, told
+    apart by SMBIOS UUID.
+    """
 
     vmid: int
     lineage: str
@@ -86,17 +95,23 @@ def calendar(
     archives: Iterable[Archive],
     drift: int = 0,
 ) -> tuple[GuestNights, ...]:
-    """Given local dates (oldest first), what was due on them, and all that came of it, return each guest's nights by VMID.
+    """Given local dates (oldest first), what was due on them, and all that came of it, return each
+    guest's nights by VMID.
 
-    ``archives`` are those that the catalog knows, also those that are gone; ``drift`` is how far a node's clock may be behind, in
-    seconds, so that its archive seems to be older than the occurrence that made it.
+    ``archives`` are those that the catalog knows, also those that are gone; ``drift`` is how far a
+    node's clock may be behind, in seconds, so that its archive seems to be older than the
+    occurrence that made it.
     """
     zone = ZoneInfo(timezone)
     due, ended, made = _by_vmid(dues), _by_vmid(backups), _by_vmid(archives)
     found = []
     for vmid in sorted({*due, *made}):
         chains = _chains(made.get(vmid, []))
-        days = sorted((_day(one.ctime, zone), one.ctime, lineage) for lineage, chain in chains.items() for one in chain)
+        days = sorted(
+            (_day(one.ctime, zone), one.ctime, lineage)
+            for lineage, chain in chains.items()
+            for one in chain
+        )
         whose = {day: _machines(days, day) for day in dates}
         for lineage, chain in chains.items():
             nights = [
@@ -121,7 +136,9 @@ def _by_vmid(items: Iterable[T]) -> dict[int, list[T]]:
 
 
 def _chains(archives: Iterable[Archive]) -> dict[str, list[Archive]]:
-    """The archives of each machine, oldest first; those that nobody has read go with the machine of the last one before them."""
+    """The archives of each machine, oldest first; those that nobody has read go with the machine of
+    the last one before them.
+    """
     chains: dict[str, list[Archive]] = {}
     lineage = UNREAD
     for archive in sorted(archives, key=lambda one: (one.ctime, one.volid)):
@@ -133,7 +150,9 @@ def _chains(archives: Iterable[Archive]) -> dict[str, list[Archive]]:
 
 
 def _machines(archived: Sequence[tuple[date, int, str]], day: date) -> set[str]:
-    """Whose night a day is: of the machines that left an archive on it, else of the one that did so last before it, or first."""
+    """Whose night a day is: of the machines that left an archive on it, else of the one that did so
+    last before it, or first.
+    """
     if there := {lineage for one, _, lineage in archived if one == day}:
         return there
     before = [lineage for one, _, lineage in archived if one < day]
@@ -141,12 +160,18 @@ def _machines(archived: Sequence[tuple[date, int, str]], day: date) -> set[str]:
 
 
 def _night(
-    day: date, dues: Sequence[Due], backups: Sequence[Backup], archives: Sequence[Archive], zone: ZoneInfo, drift: int
+    day: date,
+    dues: Sequence[Due],
+    backups: Sequence[Backup],
+    archives: Sequence[Archive],
+    zone: ZoneInfo,
+    drift: int,
 ) -> Night:
     today = [due for due in dues if _day(due.at, zone) == day]
     spans = [(due.at, due.until) for due in today]
     ours = [one for one in backups if any(at <= one.at < until for at, until in spans)]
-    whole = [one for one in archives if one.size > 0]  # what was broken off is listed too, with nothing in it
+    # what was broken off is listed too, with nothing in it
+    whole = [one for one in archives if one.size > 0]
     there = [one for one in whole if any(at - drift <= one.ctime < until for at, until in spans)]
     if not spans:
         there = [one for one in whole if _day(one.ctime, zone) == day]
@@ -154,7 +179,11 @@ def _night(
     if there or any(one.good for one in ours):
         doubtful = any(one.warned or not one.good for one in ours[-1:])
         doubtful |= any(one.changed or one.holds_disk is False for one in there[-1:])
-        return Night(day, NightState.WARNED if doubtful else NightState.ARCHIVED, named[-1] if named else None)
+        return Night(
+            day,
+            NightState.WARNED if doubtful else NightState.ARCHIVED,
+            named[-1] if named else None,
+        )
     if ours:
         return Night(day, NightState.FAILED, named[-1] if named else None)
     over = any(not due.running for due in today)

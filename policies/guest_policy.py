@@ -10,9 +10,11 @@ AGENT = CheckSpec("agent", "agent")
 
 
 def policy_for(policy: Policy, vmid: int, name: str) -> GuestPolicy:
-    """Given a VMID and the guest's name in the cluster, return what is wanted of it: as written, else the defaults.
+    """Given a VMID and the guest's name in the cluster, return what is wanted of it: as written,
+    else the defaults.
 
-    The defaults: the default tier, the check ``agent``, links down. A name that the policy leaves out is the cluster's.
+    The defaults: the default tier, the check ``agent``, links down. A name that the policy leaves
+    out is the cluster's.
     """
     written = policy.guests.get(vmid)
     if written is None:

@@ -1,8 +1,9 @@
 """Make a copy of a guest harmless, and state what must hold before it may start (law 2).
 
-Three steps, each a pure function. ``overrides`` goes with the restore call, so that the copy never exists with a production
-NIC. ``strip`` says what to delete afterwards, for a restore cannot delete keys (pve-facts 7.1). ``assertions`` judges the
-config that PVE then holds. A guest's config is a map of key to text, as PVE's API gives it or ``parse_config`` reads it.
+Three steps, each a pure function. ``overrides`` goes with the restore call, so that the copy never
+exists with a production NIC. ``strip`` says what to delete afterwards, for a restore cannot delete
+keys (pve-facts 7.1). ``assertions`` judges the config that PVE then holds. A guest's config is a
+map of key to text, as PVE's API gives it or ``parse_config`` reads it.
 """
 
 from __future__ import annotations
@@ -23,7 +24,9 @@ _NOTHING: Mapping[str, str] = {}
 
 @dataclass(frozen=True, slots=True)
 class Strip:
-    """What a restored copy must lose: keys to ``delete``, a sentence each, and ``blockers`` that only root@pam may change."""
+    """What a restored copy must lose: keys to ``delete``, a sentence each, and ``blockers`` that
+    only root@pam may change.
+    """
 
     delete: tuple[str, ...]
     stripped: tuple[str, ...]
@@ -39,23 +42,33 @@ class Assertion:
     detail: str
 
 
-# --- reading ------------------------------------------------------------------------------------------------------------
+# --- reading --------------------------------------------------------------------------------------
 
 
-# --- 1. what goes with the restore call ---------------------------------------------------------------------------------
+# --- 1. what goes with the restore call -----------------------------------------------------------
 
 
 def overrides(
-    config: Mapping[str, str], *, scratch: Scratch, network: str, operation: str, memory: int | None, service: str = ""
+    config: Mapping[str, str],
+    *,
+    scratch: Scratch,
+    network: str,
+    operation: str,
+    memory: int | None,
+    service: str = "",
 ) -> dict[str, str]:
-    """Given an archived config, return the options to send with its restore, so that the copy is isolated from its first moment.
+    """Given an archived config, return the options to send with its restore, so that the copy is
+    isolated from its first moment.
 
-    Every NIC of the archive keeps model and MAC and loses everything else; ``network`` is ``isolated`` or ``link-down``;
-    ``memory`` caps the copy's memory in MiB; ``service`` is the identity that marks the copy beside ``operation``.
-    Raise PolicyError if the policy names no isolated bridge where one is needed.
-    No drive and no NIC that the archive lacks is ever named: PVE refuses the first and would add the second (pve-facts 7.1).
+    Every NIC of the archive keeps model and MAC and loses everything else; ``network`` is
+    ``isolated`` or ``link-down``; ``memory`` caps the copy's memory in MiB; ``service`` is the
+    identity that marks the copy beside ``operation``. Raise PolicyError if the policy names no
+    isolated bridge where one is needed. No drive and no NIC that the archive lacks is ever named:
+    PVE refuses the first and would add the second (pve-facts 7.1).
     """
-    sent = {key: _isolated_nic(key, value, scratch, network) for key, value in guest_config.nics(config)}
+    sent = {
+        key: _isolated_nic(key, value, scratch, network) for key, value in guest_config.nics(config)
+    }
     marker = ownership.mark(operation, service)
     description = f"{marker}\nCopy made by a restore test. It will be destroyed when the test ends."
     sent |= {"onboot": "0", "description": description} | _name(config, operation)
@@ -65,12 +78,20 @@ def overrides(
 def _isolated_nic(key: str, value: str, scratch: Scratch, network: str) -> str:
     nic = guest_config.parse_nic(value)
     if network not in (ISOLATED, LINK_DOWN):
-        raise PolicyError(f"network {network!r} is not known: allowed are {ISOLATED} and {LINK_DOWN}")
+        raise PolicyError(
+            f"network {network!r} is not known: allowed are {ISOLATED} and {LINK_DOWN}"
+        )
     if network == ISOLATED and not scratch.bridge:
-        raise PolicyError(f"network {ISOLATED} needs scratch.bridge, the isolated bridge, and the policy names none")
+        raise PolicyError(
+            f"network {ISOLATED} needs scratch.bridge, the isolated bridge, and the policy names "
+            "none"
+        )
     bridge = scratch.bridge or nic.bridge
     if not bridge:  # without a bridge QEMU would give the copy a way out through the node itself
-        raise PolicyError(f"{key} of the archive is on no bridge, so its copy needs scratch.bridge, and the policy names none")
+        raise PolicyError(
+            f"{key} of the archive is on no bridge, so its copy needs scratch.bridge, and the "
+            "policy names none"
+        )
     parts = [f"{nic.model}={nic.mac}" if nic.mac else nic.model, f"bridge={bridge}"]
     return ",".join(parts + (["link_down=1"] if network == LINK_DOWN else []))
 
@@ -78,8 +99,9 @@ def _isolated_nic(key: str, value: str, scratch: Scratch, network: str) -> str:
 def _name(config: Mapping[str, str], operation: str) -> dict[str, str]:
     """A valid DNS label, which PVE demands, that shows in PVE's own tree what this guest is.
 
-    Not for a guest with a cloud-init drive: its name is in the data on it, and by another name it would take itself for a new
-    instance, with new host keys, users and first-boot scripts. One without a name is called after its VMID there.
+    Not for a guest with a cloud-init drive: its name is in the data on it, and by another name it
+    would take itself for a new instance, with new host keys, users and first-boot scripts. One
+    without a name is called after its VMID there.
     """
     if drive_of := copy_config.cloud_init(config):
         return {} if config.get("name") else {"name": f"VM{drive_of[1]}"}
@@ -98,11 +120,15 @@ def _memory(config: Mapping[str, str], cap: int | None) -> dict[str, str]:
 
 
 def changes(config: Mapping[str, str], sent: Mapping[str, str]) -> tuple[str, ...]:
-    """Given an archived config and its overrides, return one sentence for each thing that the copy has otherwise: evidence."""
+    """Given an archived config and its overrides, return one sentence for each thing that the copy
+    has otherwise: evidence.
+    """
     said: list[str] = []
     for key in sorted(set(sent) - {"description"}):
         if guest_config.is_nic(key):
-            said += _nic_changes(key, guest_config.parse_nic(config[key]), guest_config.parse_nic(sent[key]))
+            said += _nic_changes(
+                key, guest_config.parse_nic(config[key]), guest_config.parse_nic(sent[key])
+            )
         elif key != "onboot" or maybe_on(config.get(key, "0")):
             said.append(f"{key}: {config.get(key, 'not set')} became {sent[key]}")
     return tuple(said)
@@ -118,31 +144,47 @@ def _nic_changes(key: str, old: guest_config.Nic, new: guest_config.Nic) -> Iter
     yield from (f"{key}: {option}={value} dropped" for option, value in sorted(old.others.items()))
 
 
-# --- 2. what the restored copy must lose --------------------------------------------------------------------------------
+# --- 2. what the restored copy must lose ----------------------------------------------------------
 
 
 def strip(config: Mapping[str, str], sent: Mapping[str, str] = _NOTHING) -> Strip:
-    """Given a restored copy's config and the overrides of its restore, return the keys to delete before it may start.
+    """Given a restored copy's config and the overrides of its restore, return the keys to delete
+    before it may start.
 
-    Each comes with its sentence. A blocker is what a token may not change, or what nobody knows (policies.copy_config), so the
-    copy must not be started. A USB device that an override replaced goes too: a SPICE one does not start on every display.
+    Each comes with its sentence. A blocker is what a token may not change, or what nobody knows
+    (policies.copy_config), so the copy must not be started. A USB device that an override replaced
+    goes too: a SPICE one does not start on every display.
     """
     devices = [(key, config[key]) for key in config if copy_config.mapped_pci(key, config[key])]
-    devices += [(key, config[key]) for key in sent if copy_config.family(key) == "usb#" and config.get(key) == sent[key]]
+    devices += [
+        (key, config[key])
+        for key in sent
+        if copy_config.family(key) == "usb#" and config.get(key) == sent[key]
+    ]
     found = [
         *((key, f"{key}: host device {value} removed") for key, value in sorted(devices)),
         *((key, f"{key}: medium {value} removed") for key, value in _media(config)),
-        *((key, f"{key}: {config[key]} removed") for key in ("onboot", "protection") if maybe_on(config.get(key, "0"))),
+        *(
+            (key, f"{key}: {config[key]} removed")
+            for key in ("onboot", "protection")
+            if maybe_on(config.get(key, "0"))
+        ),
     ]
     delete = tuple(key for key, _ in found)
     return Strip(delete, tuple(sentence for _, sentence in found), tuple(_blockers(config, delete)))
 
 
 def _media(config: Mapping[str, str]) -> Iterator[tuple[str, str]]:
-    """CD-ROM drives with a medium: an ISO of production, or the node's own drive. Never a cloud-init drive."""
+    """CD-ROM drives with a medium: an ISO of production, or the node's own drive. Never a
+    cloud-init drive.
+    """
     for key, value in guest_config.drives(config):
         file = guest_config.drive(value).get("file", "")
-        if guest_config.is_cdrom(value) and file != "none" and not copy_config.freed_when_deleted(file):
+        if (
+            guest_config.is_cdrom(value)
+            and file != "none"
+            and not copy_config.freed_when_deleted(file)
+        ):
             yield key, value
 
 
@@ -153,15 +195,23 @@ def _blockers(config: Mapping[str, str], delete: Collection[str]) -> Iterator[st
             yield f"{key} is the node's own device {guest_config.drive(value)['file']}"
 
 
-# --- 3. what must hold before the copy may start ------------------------------------------------------------------------
+# --- 3. what must hold before the copy may start --------------------------------------------------
 
 
 def assertions(
-    config: Mapping[str, str], *, scratch: Scratch, vmid: int, operation: str, network: str, ha_managed: bool
+    config: Mapping[str, str],
+    *,
+    scratch: Scratch,
+    vmid: int,
+    operation: str,
+    network: str,
+    ha_managed: bool,
 ) -> tuple[Assertion, ...]:
-    """Given a restored copy's config as just read back from PVE, return every condition of law 2, held or not, in a fixed order.
+    """Given a restored copy's config as just read back from PVE, return every condition of law 2,
+    held or not, in a fixed order.
 
-    The copy may start only if all hold. ``network`` is what the guest's policy says, ``ha_managed`` what PVE's HA says.
+    The copy may start only if all hold. ``network`` is what the guest's policy says, ``ha_managed``
+    what PVE's HA says.
     """
     harms = [(key, copy_config.family(key), why) for key, why in copy_config.harms(config)]
     devices = ((key, config[key]) for key, family, _ in harms if family in copy_config.PASSTHROUGH)
@@ -169,8 +219,14 @@ def assertions(
     named = copy_config.PASSTHROUGH | {"template", "hookscript", "args", "lock"}
     others = ((key, why) for key, family, why in harms if family not in named)
     return (
-        Assertion("range", vmid in scratch, f"VMID {vmid}, scratch range {scratch.first}-{scratch.last}"),
-        Assertion("marker", ownership.marked(config, operation), f"marker of operation {operation} in the description"),
+        Assertion(
+            "range", vmid in scratch, f"VMID {vmid}, scratch range {scratch.first}-{scratch.last}"
+        ),
+        Assertion(
+            "marker",
+            ownership.marked(config, operation),
+            f"marker of operation {operation} in the description",
+        ),
         _nics_hold(config, scratch, network),
         _absent("passthrough", devices, "no device of the node is passed through"),
         _absent("media", _media(config), "no CD-ROM medium is inserted"),
@@ -192,14 +248,26 @@ def _absent(name: str, found: Iterator[tuple[str, str]], good: str) -> Assertion
 
 
 def _off(key: str, config: Mapping[str, str]) -> Assertion:
-    return Assertion(key, not maybe_on(config.get(key, "0")), f"{key} is {config.get(key, 'not set')}")
+    return Assertion(
+        key, not maybe_on(config.get(key, "0")), f"{key} is {config.get(key, 'not set')}"
+    )
 
 
 def _nics_hold(config: Mapping[str, str], scratch: Scratch, network: str) -> Assertion:
-    bad = [problem for key, value in guest_config.nics(config) if (problem := _nic_problem(key, value, scratch, network))]
-    where = f"on the isolated bridge {scratch.bridge}" if network == ISOLATED else "with its link down"
+    bad = [
+        problem
+        for key, value in guest_config.nics(config)
+        if (problem := _nic_problem(key, value, scratch, network))
+    ]
+    where = (
+        f"on the isolated bridge {scratch.bridge}" if network == ISOLATED else "with its link down"
+    )
     seen = ", ".join(key for key, _ in guest_config.nics(config))
-    return Assertion("nics", not bad, "; ".join(bad) or (f"every NIC is {where}: {seen}" if seen else "there is no NIC"))
+    return Assertion(
+        "nics",
+        not bad,
+        "; ".join(bad) or (f"every NIC is {where}: {seen}" if seen else "there is no NIC"),
+    )
 
 
 def _nic_problem(key: str, value: str, scratch: Scratch, network: str) -> str | None:
@@ -212,16 +280,30 @@ def _nic_problem(key: str, value: str, scratch: Scratch, network: str) -> str | 
     if network == LINK_DOWN and nic.link_down:
         return None
     wanted = f"bridge {scratch.bridge or 'unnamed'}" if network == ISOLATED else "link down"
-    return f"{key} is on bridge {nic.bridge or 'none'} with its link {'down' if nic.link_down else 'up'}, wanted {wanted}"
+    return (
+        f"{key} is on bridge {nic.bridge or 'none'} with its link "
+        f"{'down' if nic.link_down else 'up'}, wanted {wanted}"
+    )
 
 
 def _disks_hold(config: Mapping[str, str], vmid: int) -> Assertion:
-    """Every volume must be named after the scratch VMID: ``storage:vm-9001-disk-0`` or ``storage:9001/vm-9001-disk-0.raw``."""
+    """Every volume must be named after the scratch VMID: ``storage:vm-9001-disk-0`` or
+    ``storage:9001/vm-9001-disk-0.raw``.
+    """
     own = re.compile(rf"[^:/,]+:(?:{vmid}/)?vm-{vmid}-[\w.+-]+")
-    files = {key: guest_config.drive(value).get("file", "") for key, value in guest_config.volumes(config)}
-    foreign = [f"{key}: {file}" for key, file in files.items() if file != "none" and not own.fullmatch(file)]
+    files = {
+        key: guest_config.drive(value).get("file", "")
+        for key, value in guest_config.volumes(config)
+    }
+    foreign = [
+        f"{key}: {file}"
+        for key, file in files.items()
+        if file != "none" and not own.fullmatch(file)
+    ]
     detail = f"every volume belongs to VM {vmid}: {', '.join(files) or 'there is none'}"
-    return Assertion("disks", not foreign, f"not of VM {vmid}: {'; '.join(foreign)}" if foreign else detail)
+    return Assertion(
+        "disks", not foreign, f"not of VM {vmid}: {'; '.join(foreign)}" if foreign else detail
+    )
 
 
-# --- disks --------------------------------------------------------------------------------------------------------------
+# --- disks ----------------------------------------------------------------------------------------

@@ -1,11 +1,14 @@
-"""Tell which machine an archive is of: a VMID is no identity (law 10), and a file's name tells nothing of its content (law 5).
+"""Tell which machine an archive is of: a VMID is no identity (law 10), and a file's name tells
+nothing of its content (law 5).
 
-A machine is told by its SMBIOS UUID and the time at which it was created. PVE writes both into the config of every VM that it
-makes, keeps them in a restore, and vzdump puts the config into the archive (qemu-server, PVE/QemuServer.pm; PVE/API2/Qemu.pm).
-Its ``vmgenid`` changes with every restore and its name whenever somebody likes, so neither makes it another machine; older guests
-and containers may have none of these, and then nothing can be said.
+A machine is told by its SMBIOS UUID and the time at which it was created. PVE writes both into the
+config of every VM that it makes, keeps them in a restore, and vzdump puts the config into the
+archive (qemu-server, PVE/QemuServer.pm; PVE/API2/Qemu.pm). Its ``vmgenid`` changes with every
+restore and its name whenever somebody likes, so neither makes it another machine; older guests and
+containers may have none of these, and then nothing can be said.
 
-Within one archive all of it stands still: what differs from what was recorded of that very file was changed.
+Within one archive all of it stands still: what differs from what was recorded of that very file was
+changed.
 """
 
 from __future__ import annotations
@@ -26,7 +29,8 @@ _SHOWN = 12  # hex digits of a SHA-256 that tell one from another
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """What a config says of its machine: ``uuid`` in lower case, ``born`` in epoch seconds; None where it does not say.
+    """What a config says of its machine: ``uuid`` in lower case, ``born`` in epoch seconds; None
+    where it does not say.
 
     ``disks`` by key: in an archive those that were dumped, else those that a backup would hold.
     """
@@ -82,11 +86,16 @@ def _born(config: Mapping[str, str]) -> int | None:
         digits = property_string.parse(config.get("meta", "")).get("ctime", "")
     except PolicyError:
         return None
-    return int(digits) if digits.isascii() and digits.isdigit() and 0 < len(digits) < 12 and int(digits) else None
+    return (
+        int(digits)
+        if digits.isascii() and digits.isdigit() and 0 < len(digits) < 12 and int(digits)
+        else None
+    )
 
 
 def another(found: Identity, lineage: Identity) -> tuple[str, ...]:
-    """Given whose an archive is and whose it should be, return a reason for each thing that makes it another machine's.
+    """Given whose an archive is and whose it should be, return a reason for each thing that makes
+    it another machine's.
 
     Nothing where either side does not say: what is unknown is no difference.
     """
@@ -94,12 +103,16 @@ def another(found: Identity, lineage: Identity) -> tuple[str, ...]:
     if found.uuid and lineage.uuid and found.uuid != lineage.uuid:
         reasons.append(f"its SMBIOS UUID is {found.uuid}, the guest's is {lineage.uuid}")
     if found.born and lineage.born and found.born != lineage.born:
-        reasons.append(f"its machine was created on {day(found.born)}, the guest on {day(lineage.born)}")
+        reasons.append(
+            f"its machine was created on {day(found.born)}, the guest on {day(lineage.born)}"
+        )
     return tuple(reasons)
 
 
 def changed(recorded: Identity, found: Identity) -> tuple[str, ...]:
-    """Given what was recorded of an archive's config and what it says now, return what was changed, as ``what was -> is``."""
+    """Given what was recorded of an archive's config and what it says now, return what was changed,
+    as ``what was -> is``.
+    """
     pairs = (
         ("SMBIOS UUID", recorded.uuid, found.uuid),
         ("creation time", recorded.born, found.born),
@@ -107,34 +120,47 @@ def changed(recorded: Identity, found: Identity) -> tuple[str, ...]:
         ("name", recorded.name or None, found.name or None),
         ("disks", " ".join(recorded.disks) or None, " ".join(found.disks) or None),
     )
-    return tuple(f"{what} {was or 'none'} -> {now or 'none'}" for what, was, now in pairs if was != now)
+    return tuple(
+        f"{what} {was or 'none'} -> {now or 'none'}" for what, was, now in pairs if was != now
+    )
 
 
 def resized(was: int, now: int) -> tuple[str, ...]:
-    """Given the size in bytes that was recorded of an archive and the one listed now, return what was changed."""
+    """Given the size in bytes that was recorded of an archive and the one listed now, return what
+    was changed.
+    """
     return () if was == now else (f"size {was} -> {now} bytes",)
 
 
 def rehashed(was: str | None, now: str) -> tuple[str, ...]:
-    """Given the SHA-256 that was recorded of an archive (None: none) and that of its bytes, return what was changed."""
+    """Given the SHA-256 that was recorded of an archive (None: none) and that of its bytes, return
+    what was changed.
+    """
     return () if was in (None, now) else (f"SHA-256 {str(was)[:_SHOWN]} -> {now[:_SHOWN]}",)
 
 
-def compare(embedded: Identity, recorded: Identity | None, lineage: Identity | None) -> tuple[Difference, ...]:
-    """Given the config in an archive, what was recorded of that volid, and the guest's lineage, return every difference.
+def compare(
+    embedded: Identity, recorded: Identity | None, lineage: Identity | None
+) -> tuple[Difference, ...]:
+    """Given the config in an archive, what was recorded of that volid, and the guest's lineage,
+    return every difference.
 
     None for what nobody knows: then no statement is possible, and there is no difference.
     """
     differs = changed(recorded, embedded) if recorded else ()
     foreign = another(embedded, lineage) if lineage else ()
-    return (*(Difference(Kind.CHANGED, text) for text in differs), *(Difference(Kind.ANOTHER, text) for text in foreign))
+    return (
+        *(Difference(Kind.CHANGED, text) for text in differs),
+        *(Difference(Kind.ANOTHER, text) for text in foreign),
+    )
 
 
 def present(archives: Iterable[Archive]) -> Identity | None:
-    """Given one guest's archives, return the machine that the guest is now as far as they tell, None if none does.
+    """Given one guest's archives, return the machine that the guest is now as far as they tell,
+    None if none does.
 
-    The newest that this service made decides: it was the guest's own backup. Else the newest of which anything is known; never
-    one that was changed.
+    The newest that this service made decides: it was the guest's own backup. Else the newest of
+    which anything is known; never one that was changed.
     """
     known = [one for one in archives if (one.uuid or one.born) and not one.changed]
     newest = max(known, key=lambda one: (one.operation is not None, one.ctime), default=None)
@@ -142,7 +168,9 @@ def present(archives: Iterable[Archive]) -> Identity | None:
 
 
 def others(archives: Iterable[Archive]) -> frozenset[tuple[str, str]]:
-    """Given archives of any guests, return the keys of those that are of another machine than their guest is now."""
+    """Given archives of any guests, return the keys of those that are of another machine than their
+    guest is now.
+    """
     guests: dict[object, list[Archive]] = defaultdict(list)
     for archive in archives:
         if archive.vmid is not None:

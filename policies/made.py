@@ -1,7 +1,9 @@
-"""Find the archive that our dump made: PVE's own task log names it; an archive's notes may have been written by anybody.
+"""Find the archive that our dump made: PVE's own task log names it; an archive's notes may have
+been written by anybody.
 
-Whoever may edit notes can copy those of our archive to another one, or empty ours; and beside our dump PVE's job, a person or
-a copying tool may put archives of the same guest there. So notes are asked only where the log is lost (its node died, say).
+Whoever may edit notes can copy those of our archive to another one, or empty ours; and beside our
+dump PVE's job, a person or a copying tool may put archives of the same guest there. So notes are
+asked only where the log is lost (its node died, say).
 """
 
 from __future__ import annotations
@@ -14,13 +16,21 @@ from policies.pve.volid import file_of
 
 
 def made(
-    listed: Iterable[Archive], *, before: Collection[str], begun: Collection[str], since: int, operation: str
+    listed: Iterable[Archive],
+    *,
+    before: Collection[str],
+    begun: Collection[str],
+    since: int,
+    operation: str,
 ) -> Archive | None:
-    """Given a guest's archives, return the one that our task made, None if it is not there with a size.
+    """Given a guest's archives, return the one that our task made, None if it is not there with a
+    size.
 
-    ``before`` are the volids that were listed before the task, ``begun`` the names that its log gives, ``since`` when it began
-    (epoch seconds, by the node's clock, as the time in an archive's name). Where no log names it, it is the first that was made
-    since then and names this operation, or none: a node dumps one guest at a time, so others come later.
+    ``before`` are the volids that were listed before the task, ``begun`` the names that its log
+    gives, ``since`` when it began (epoch seconds, by the node's clock, as the time in an archive's
+    name). Where no log names it, it is the first that was made
+    since then and names this operation, or none: a node dumps one guest at a time, so others come
+    later.
     """
     fresh = [one for one in listed if one.volid not in before and one.size > 0]
     if begun:

@@ -1,6 +1,8 @@
-"""Find the copies that no open operation attends to, and those of them that this service may remove by itself (law 1).
+"""Find the copies that no open operation attends to, and those of them that this service may remove
+by itself (law 1).
 
-A copy whose restore test is not open any more holds memory, disks and a VMID, and answers at a production address on the isolated
+A copy whose restore test is not open any more holds memory, disks and a VMID, and answers at a
+production address on the isolated
 bridge: a later test could take its answers for those of its own copy.
 """
 
@@ -16,7 +18,9 @@ _REMOVED = frozenset({"qmdestroy", "vzdestroy"})
 
 @dataclass(frozen=True, slots=True)
 class Copy:
-    """A guest in the scratch range that bears a marker of ours: whose operation made it, and which service (None: unsaid)."""
+    """A guest in the scratch range that bears a marker of ours: whose operation made it, and which
+    service (None: unsaid).
+    """
 
     vmid: int
     node: str
@@ -29,9 +33,11 @@ class Copy:
 
 @dataclass(frozen=True, slots=True)
 class Orphan:
-    """A copy without an open operation. ``ours``: this very service made it, so its reaper may remove it.
+    """A copy without an open operation. ``ours``: this very service made it, so its reaper may
+    remove it.
 
-    ``unconfirmed``: it bears this service's identity, but PVE's tasks do not say that this service restored it.
+    ``unconfirmed``: it bears this service's identity, but PVE's tasks do not say that this service
+    restored it.
     """
 
     copy: Copy
@@ -41,9 +47,11 @@ class Orphan:
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """A task on a VMID as its node lists it: when it began (epoch seconds, the node's clock), whose it was, how it went.
+    """A task on a VMID as its node lists it: when it began (epoch seconds, the node's clock), whose
+    it was, how it went.
 
-    ``ticks`` is when its process began, in hundredths of a second since ``node`` was started: the UPID's ``pstart``.
+    ``ticks`` is when its process began, in hundredths of a second since ``node`` was started: the
+    UPID's ``pstart``.
     """
 
     type: str
@@ -55,29 +63,44 @@ class Task:
 
 
 def orphans(
-    copies: Iterable[Copy], *, open_operations: Collection[str], cleaned: Collection[int], service: str
+    copies: Iterable[Copy],
+    *,
+    open_operations: Collection[str],
+    cleaned: Collection[int],
+    service: str,
 ) -> tuple[Orphan, ...]:
     """Given the copies that are there, return those that nobody attends to.
 
-    ``open_operations`` were read after the copies: what ends in between is seen as open. ``cleaned`` are the VMIDs that a reap is
-    at, or that the catalog's leases still name, so that one is about to be. ``service`` is this service's identity.
+    ``open_operations`` were read after the copies: what ends in between is seen as open.
+    ``cleaned`` are the VMIDs that a reap is at, or that the catalog's leases still name, so that
+    one is about to be. ``service`` is this service's identity.
     """
-    left = (copy for copy in copies if copy.operation not in open_operations and copy.vmid not in cleaned)
+    left = (
+        copy
+        for copy in copies
+        if copy.operation not in open_operations and copy.vmid not in cleaned
+    )
     return tuple(Orphan(copy, bool(service) and copy.service == service) for copy in left)
 
 
 def restored_by(token: str, tasks: Iterable[Task]) -> bool:
-    """Given a token and all that PVE remembers of a VMID, return whether the guest that has it now is of a restore by that token.
+    """Given a token and all that PVE remembers of a VMID, return whether the guest that has it now
+    is of a restore by that token.
 
-    A description is written by whoever may edit the guest, and a clone of a copy bears it too. So the last task that made or
-    removed a guest there must be such a restore; a clone is listed under the VMID that it was made of.
+    A description is written by whoever may edit the guest, and a clone of a copy bears it too. So
+    the last task that made or removed a guest there must be such a restore; a clone is listed under
+    the VMID that it was made of.
     """
     told = [task for task in tasks if task.type in _MADE | _REMOVED and not task.failed]
-    return bool(told) and all((task.type, task.user) == (_RESTORED, token) for task in _latest(told))
+    return bool(told) and all(
+        (task.type, task.user) == (_RESTORED, token) for task in _latest(told)
+    )
 
 
 def _latest(tasks: list[Task]) -> list[Task]:
-    """Return the last task, or all that may be it: on one node ticks tell which of a second was last, on two nothing does."""
+    """Return the last task, or all that may be it: on one node ticks tell which of a second was
+    last, on two nothing does.
+    """
     second = max(task.began for task in tasks)
     within = [task for task in tasks if task.began == second]
     if len({task.node for task in within}) > 1:

@@ -1,7 +1,8 @@
-"""What came of an operation, and of a night, in the few words that a log, a notification and a health check need.
+"""What came of an operation, and of a night, in the few words that a log, a notification and a
+health check need.
 
-Read from the facts that its kind knows of it, once it has ended. Decisions here: how loud to say it, and whether a night was
-good.
+Read from the facts that its kind knows of it, once it has ended. Decisions here: how loud to say
+it, and whether a night was good.
 """
 
 from __future__ import annotations
@@ -27,7 +28,9 @@ class Level(StrEnum):
 
 
 class JobRunVerdict(StrEnum):
-    """What a night was worth. SIMULATED: all is well with it, but its guests are only modelled, so it shows nothing."""
+    """What a night was worth. SIMULATED: all is well with it, but its guests are only modelled, so
+    it shows nothing.
+    """
 
     GOOD = "good"
     SIMULATED = "simulated"
@@ -39,8 +42,9 @@ class JobRunVerdict(StrEnum):
 class Outcome:
     """How one operation ended. ``operation`` is its id: whoever hears of it twice knows it by that.
 
-    ``vmid`` is None where it is about no guest, ``upid`` its main PVE task's, ``verdict`` a restore test's, ``seconds`` from its
-    opening to its end, ``ended`` epoch seconds, ``error`` the sentence that it failed with.
+    ``vmid`` is None where it is about no guest, ``upid`` its main PVE task's, ``verdict`` a restore
+    test's, ``seconds`` from its opening to its end, ``ended`` epoch seconds, ``error`` the sentence
+    that it failed with.
     """
 
     operation: str
@@ -58,7 +62,10 @@ class Outcome:
     @property
     def level(self) -> Level:
         """How loud: what a person must look at is a warning, what did not come about an error."""
-        if self.state in (OperationState.FAILED, OperationState.MISSED) or self.verdict == Verdict.FAILED:
+        if (
+            self.state in (OperationState.FAILED, OperationState.MISSED)
+            or self.verdict == Verdict.FAILED
+        ):
             return Level.ERROR
         fine = self.verdict in (None, Verdict.PROVEN, Verdict.SIMULATED) and not self.frozen
         return Level.INFO if fine and self.state is OperationState.DONE else Level.WARNING
@@ -68,9 +75,10 @@ class Outcome:
 class JobRunOutcome:
     """How a night ended: one line for all of it.
 
-    ``at`` is when it was due (epoch seconds); ``expected`` how many guests were to be backed up, None if it did not come so far;
-    ``missing`` those of them whose backup did not end. ``tests`` counts its restore tests, ``proven`` those that proved their
-    archive, ``simulated`` those of modelled guests; ``failed_guests`` are the VMIDs without a good backup.
+    ``at`` is when it was due (epoch seconds); ``expected`` how many guests were to be backed up,
+    None if it did not come so far; ``missing`` those of them whose backup did not end. ``tests``
+    counts its restore tests, ``proven`` those that proved their archive, ``simulated`` those of
+    modelled guests; ``failed_guests`` are the VMIDs without a good backup.
     """
 
     operation: str
@@ -107,8 +115,15 @@ class JobRunOutcome:
     def reason(self) -> str:
         """What was not good about it, in one sentence without its time."""
         if self.state is not OperationState.DONE:
-            return f"the last night of job {self.job} {_ended(self.state)}{f': {self.error}' if self.error else ''}"
-        said = [] if self.expected else ["no guest was to be backed up: its job covers none that the token can see"]
+            return (
+                f"the last night of job {self.job} "
+                f"{_ended(self.state)}{f': {self.error}' if self.error else ''}"
+            )
+        said = (
+            []
+            if self.expected
+            else ["no guest was to be backed up: its job covers none that the token can see"]
+        )
         if bad := self.failed + self.missing:
             named = ", ".join(str(vmid) for vmid in self.failed_guests[:_NAMED])
             more = ", ..." if len(self.failed_guests) > _NAMED else ""
@@ -125,8 +140,9 @@ Event = Outcome | JobRunOutcome
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What the kind of an operation knows of one for its outcome. ``node`` is where it works or worked: that of its copy, or of
-    its archive; ``upid`` its main PVE task's; ``partial`` whether it is done, but not everywhere; the rest as in Outcome.
+    """What the kind of an operation knows of one for its outcome. ``node`` is where it works or
+    worked: that of its copy, or of its archive; ``upid`` its main PVE task's; ``partial`` whether
+    it is done, but not everywhere; the rest as in Outcome.
     """
 
     node: str | None = None
@@ -138,8 +154,8 @@ class Facts:
 
 @dataclass(frozen=True, slots=True)
 class NightFacts:
-    """What a night remembers: its job, when it was due (epoch seconds), the guests to be backed up (None: it did not come so
-    far), and what it called the operations that it opened, by their ids.
+    """What a night remembers: its job, when it was due (epoch seconds), the guests to be backed up
+    (None: it did not come so far), and what it called the operations that it opened, by their ids.
     """
 
     job: str
@@ -167,20 +183,47 @@ def of(operation: Operation, facts: Facts) -> Outcome:
     )
 
 
-def of_job_run(job_run: Operation, known: NightFacts, pieces: Iterable[tuple[Operation, Facts]]) -> JobRunOutcome:
-    """Given an ended night, what it remembers, and the operations that it opened with their facts, return what came of it."""
+def of_job_run(
+    job_run: Operation, known: NightFacts, pieces: Iterable[tuple[Operation, Facts]]
+) -> JobRunOutcome:
+    """Given an ended night, what it remembers, and the operations that it opened with their facts,
+    return what came of it.
+    """
     called = [(known.names.get(piece.id, ""), piece, facts) for piece, facts in pieces]
-    backups = {piece.subject: (piece, facts) for name, piece, facts in called if name.startswith("backup#")}
-    again = {piece.subject for name, piece, _ in called if name.startswith("again#")}  # whose first test decided nothing
-    judged = [one for one in called if not (one[0].startswith("prove#") and one[1].subject in again)]
-    tests = Counter(_verdict(piece, facts) for name, piece, facts in judged if name.startswith(_TESTS))
-    retention = next((_retention(piece, facts) for name, piece, facts in called if name == "prune"), "none")
+    backups = {
+        piece.subject: (piece, facts) for name, piece, facts in called if name.startswith("backup#")
+    }
+    # whose first test decided nothing
+    again = {piece.subject for name, piece, _ in called if name.startswith("again#")}
+    judged = [
+        one for one in called if not (one[0].startswith("prove#") and one[1].subject in again)
+    ]
+    tests = Counter(
+        _verdict(piece, facts) for name, piece, facts in judged if name.startswith(_TESTS)
+    )
+    retention = next(
+        (_retention(piece, facts) for name, piece, facts in called if name == "prune"), "none"
+    )
     vmids = known.vmids
-    wanted: Sequence[int] = sorted((vmid for vmid in backups if vmid is not None) if vmids is None else vmids)
-    good = [vmid for vmid in wanted if (one := backups.get(vmid)) and one[0].state is OperationState.DONE and not one[1].frozen]
-    ended = [vmid for vmid in wanted if (one := backups.get(vmid)) and one[0].state is not OperationState.OPEN]
+    wanted: Sequence[int] = sorted(
+        (vmid for vmid in backups if vmid is not None) if vmids is None else vmids
+    )
+    good = [
+        vmid
+        for vmid in wanted
+        if (one := backups.get(vmid)) and one[0].state is OperationState.DONE and not one[1].frozen
+    ]
+    ended = [
+        vmid
+        for vmid in wanted
+        if (one := backups.get(vmid)) and one[0].state is not OperationState.OPEN
+    ]
     proven, simulated = tests[Verdict.PROVEN], tests[Verdict.SIMULATED]
-    counts = {"ok": len(good), "failed": len(ended) - len(good), "missing": len(wanted) - len(ended)}
+    counts = {
+        "ok": len(good),
+        "failed": len(ended) - len(good),
+        "missing": len(wanted) - len(ended),
+    }
     counts |= {"tests": tests.total(), "proven": proven, "simulated": simulated}
     counts["not_proven"] = tests.total() - proven - simulated
     finished = job_run.finished if job_run.finished is not None else job_run.updated
@@ -201,12 +244,16 @@ def of_job_run(job_run: Operation, known: NightFacts, pieces: Iterable[tuple[Ope
 
 
 def said(event: Event) -> dict[str, Any]:
-    """Given an event, return it as the fields of one line: what is empty or zero by nature of its kind is left out."""
+    """Given an event, return it as the fields of one line: what is empty or zero by nature of its
+    kind is left out.
+    """
     found = {field.name: getattr(event, field.name) for field in fields(event)}
     if isinstance(event, Outcome) and not event.frozen:
         found.pop("frozen")
     found["failed_guests"] = ",".join(str(vmid) for vmid in found.pop("failed_guests", ()))
-    plain = {name: str(value) if isinstance(value, StrEnum) else value for name, value in found.items()}
+    plain = {
+        name: str(value) if isinstance(value, StrEnum) else value for name, value in found.items()
+    }
     return {name: value for name, value in plain.items() if value not in (None, "")}
 
 
@@ -229,4 +276,6 @@ def _verdict(test: Operation, facts: Facts) -> str:
 
 
 def _ended(state: OperationState) -> str:
-    return {OperationState.MISSED: "was missed", OperationState.CANCELLED: "was cancelled"}.get(state, "failed")
+    return {OperationState.MISSED: "was missed", OperationState.CANCELLED: "was cancelled"}.get(
+        state, "failed"
+    )

@@ -1,6 +1,8 @@
-"""Choose VMID, node and storage for a restored copy, with the reasons, or say why there is no place.
+"""Choose VMID, node and storage for a restored copy, with the reasons, or say why there is no
+place.
 
-Pure, and only a proposal: the caller still leases the VMID and asks PVE whether it is free (pve-facts 8.3).
+Pure, and only a proposal: the caller still leases the VMID and asks PVE whether it is free
+(pve-facts 8.3).
 """
 
 from __future__ import annotations
@@ -14,7 +16,8 @@ from policies.model import Archive, Guest, Node, Scratch, Storage
 from policies.pve import guest_config
 from policies.pve.volid import storage_of
 
-_HEADROOM = 110  # percent of the disks' sizes: a thin disk may land on a thick storage (pve-facts 7.8)
+# percent of the disks' sizes: a thin disk may land on a thick storage (pve-facts 7.8)
+_HEADROOM = 110
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,26 +68,46 @@ def choose(
     network_nodes: Collection[str] | None = None,
     silent: Mapping[str, str] = MappingProxyType({}),
 ) -> Placement | NoPlace:
-    """Given an archive, its config and the cluster, return where to restore a copy. ``disks_total`` and ``memory`` in bytes.
+    """Given an archive, its config and the cluster, return where to restore a copy. ``disks_total``
+    and ``memory`` in bytes.
 
-    The node must be online, able to read the archive, and have the memory to spare; another node than the guest's own is
-    preferred, then the one with the most spare memory; the node ``avoided``, on which the last test could not be decided, comes
-    last of all. The storage is the policy's scratch storage, else one that the archived
-    disks came from, else the roomiest. The VMID is the lowest of the scratch range that is no guest's and not ``taken``:
-    leased, or carried by a volume or an archive. ``network_nodes`` are those whose isolated bridge a probe reaches, where the
-    copy must be asked over the network; None where it need not be. ``silent`` are those that did not say which storages they
-    have, and why.
+    The node must be online, able to read the archive, and have the memory to spare; another node
+    than the guest's own is preferred, then the one with the most spare memory; the node
+    ``avoided``, on which the last test could not be decided, comes last of all. The storage is the
+    policy's scratch storage, else one that the archived disks came from, else the roomiest. The
+    VMID is the lowest of the scratch range that is no guest's and not ``taken``: leased, or carried
+    by a volume or an archive. ``network_nodes`` are those whose isolated bridge a probe reaches,
+    where the copy must be asked over the network; None where it need not be. ``silent`` are those
+    that did not say which storages they have, and why.
     """
     home = next((guest.node for guest in guests if guest.vmid == archive.vmid), None)
-    site = _Site(archive, config, home, storages, scratch, disks_total, memory, avoided, network_nodes, silent)
+    site = _Site(
+        archive,
+        config,
+        home,
+        storages,
+        scratch,
+        disks_total,
+        memory,
+        avoided,
+        network_nodes,
+        silent,
+    )
     used = {guest.vmid for guest in guests} | set(taken)
     vmid = next((vmid for vmid in range(scratch.first, scratch.last + 1) if vmid not in used), None)
     if vmid is None:
-        return NoPlace((f"every VMID of the scratch range {scratch.first}-{scratch.last} is taken",))
+        return NoPlace(
+            (f"every VMID of the scratch range {scratch.first}-{scratch.last} is taken",)
+        )
     passed: list[str] = []
     by_preference = sorted(
         nodes,
-        key=lambda node: (node.name == avoided, node.name == site.home, -(node.max_memory - node.memory), node.name),
+        key=lambda node: (
+            node.name == avoided,
+            node.name == site.home,
+            -(node.max_memory - node.memory),
+            node.name,
+        ),
     )
     for node in by_preference:
         if problem := _node_problem(node, site):
@@ -107,9 +130,13 @@ def _node_problem(node: Node, site: _Site) -> str | None:
     if node.name in site.silent:
         return f"it did not say which storages it has ({site.silent[node.name]})"
     if not _reads(node.name, site):
-        return f"the node cannot read storage {site.archive.storage}{'' if site.archive.shared else f' of {site.archive.node}'}"
+        return (
+            "the node cannot read storage "
+            f"{site.archive.storage}{'' if site.archive.shared else f' of {site.archive.node}'}"
+        )
     spare = node.max_memory - node.memory
-    if node.max_memory and node.memory and spare < site.memory:  # 0 is unknown: a token without Sys.Audit sees none
+    # 0 is unknown: a token without Sys.Audit sees none
+    if node.max_memory and node.memory and spare < site.memory:
         needed, to_spare = apart(site.memory, max(spare, 0))
         return f"{needed} of memory are needed, {to_spare} are to spare"
     return None
@@ -126,12 +153,17 @@ def _on(node: str, site: _Site) -> Iterator[Storage]:
 
 
 def _storage(node: str, site: _Site) -> tuple[Storage | None, list[str]]:
-    """The first fitting storage of a node in order of preference, and what was wrong with those before it."""
+    """The first fitting storage of a node in order of preference, and what was wrong with those
+    before it.
+    """
     passed: list[str] = []
     named = site.scratch.storage
     # Storages that the archived disks came from first, then the roomiest.
     homes = {storage_of(volid) for volid in guest_config.volids(site.config)}
-    ranked = sorted(_on(node, site), key=lambda storage: (storage.name not in homes, -storage.available, storage.name))
+    ranked = sorted(
+        _on(node, site),
+        key=lambda storage: (storage.name not in homes, -storage.available, storage.name),
+    )
     candidates = [storage for storage in ranked if storage.name == named] if named else ranked
     for storage in candidates:
         if problem := _storage_problem(storage, site):
@@ -144,14 +176,21 @@ def _storage(node: str, site: _Site) -> tuple[Storage | None, list[str]]:
 
 
 def _unseen(node: str, site: _Site) -> str:
-    """Why a node has no candidate. PVE leaves out in silence what the token has no right to see, so absence proves little."""
+    """Why a node has no candidate. PVE leaves out in silence what the token has no right to see, so
+    absence proves little.
+    """
     named = site.scratch.storage
     if any(storage.node == node and named in (None, storage.name) for storage in site.storages):
         return f"storage {named} is disabled" if named else "every storage is disabled"
     if elsewhere := sorted({storage.node for storage in site.storages if storage.name == named}):
         return f"storage {named} is not there, only on {', '.join(elsewhere)}"
-    what, path = (f"no storage {named}", f"/storage/{named}") if named else ("no storage", "/storage")
-    return f"{what} is shown to this token: there is none, or the token lacks Datastore.Audit on {path}"
+    what, path = (
+        (f"no storage {named}", f"/storage/{named}") if named else ("no storage", "/storage")
+    )
+    return (
+        f"{what} is shown to this token: there is none, or the token lacks Datastore.Audit on "
+        f"{path}"
+    )
 
 
 def _storage_problem(storage: Storage, site: _Site) -> str | None:
@@ -177,7 +216,9 @@ def _why(node: Node, storage: Storage, site: _Site) -> tuple[str, ...]:
     else:
         place = f"{node.name} can read the archive, and is not the guest's node"
     if node.name == site.avoided:
-        place += ", and the last test could not be decided there, but no other node can take the copy"
+        place += (
+            ", and the last test could not be decided there, but no other node can take the copy"
+        )
     free, needed = apart(storage.available, _needed(site))
     room = f"{free} free" if storage.total else "of unknown room"
     return (place, f"storage {storage.name}: {room}, {needed} needed")

@@ -1,7 +1,9 @@
-"""Find guests whose archives no prune may touch: the catalog knows too little of them, or their times contradict it (law 3).
+"""Find guests whose archives no prune may touch: the catalog knows too little of them, or their
+times contradict it (law 3).
 
-A catalog that was lost knows no proof, so retention would remove what an earlier one had proven. And a node whose clock is wrong
-names an archive for another day than it was made on, so retention would take tonight's for an old one.
+A catalog that was lost knows no proof, so retention would remove what an earlier one had proven.
+And a node whose clock is wrong names an archive for another day than it was made on, so retention
+would take tonight's for an old one.
 """
 
 from __future__ import annotations
@@ -19,7 +21,8 @@ from policies.pve.volid import file_of
 DAY = 86400
 YOUNG = "catalog-young"
 MISDATED = "misdated"
-Place = tuple[str, str]  # (place, storage) or (place, volid); place is the node, "" on a shared storage
+# (place, storage) or (place, volid); place is the node, "" on a shared storage
+Place = tuple[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +31,8 @@ class Sighting:
 
     Args:
         first_seen: by the first listing that had it.
-        not_before: the last complete listing of its storage that did not have it, None if it was in the first one.
+        not_before: the last complete listing of its storage that did not have it, None if it was in
+        the first one.
         began: when the backup of this service that made it began, None if none did.
         copied: this service wrote it as a copy, whose name has the original's time.
     """
@@ -58,24 +62,33 @@ class Knowledge:
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """A decision in which nothing of the stopped guests goes. ``refused``: those that would have lost an archive, and why."""
+    """A decision in which nothing of the stopped guests goes. ``refused``: those that would have
+    lost an archive, and why.
+    """
 
     marked: tuple[Marked, ...]
     refused: Mapping[int, str]
 
 
 def stopped(archives: Sequence[Archive], knowledge: Knowledge) -> dict[int, str]:
-    """Given all archives of some guests as listed now, return the guests that lose nothing, each with the reason."""
+    """Given all archives of some guests as listed now, return the guests that lose nothing, each
+    with the reason.
+    """
     guests: dict[int, list[Archive]] = defaultdict(list)
     for archive in archives:
         if archive.vmid is not None:
             guests[archive.vmid].append(archive)
-    found = {vmid: _misdated(vmid, theirs, knowledge) or _young(vmid, theirs, knowledge) for vmid, theirs in guests.items()}
+    found = {
+        vmid: _misdated(vmid, theirs, knowledge) or _young(vmid, theirs, knowledge)
+        for vmid, theirs in guests.items()
+    }
     return {vmid: why for vmid, why in sorted(found.items()) if why}
 
 
 def hold(marked: Sequence[Marked], stopped: Mapping[int, str]) -> Held:
-    """Given a decision and the guests that lose nothing, return it with the reason at each of their archives."""
+    """Given a decision and the guests that lose nothing, return it with the reason at each of their
+    archives.
+    """
     held: list[Marked] = []
     refused: dict[int, str] = {}
     for one in marked:
@@ -89,12 +102,16 @@ def hold(marked: Sequence[Marked], stopped: Mapping[int, str]) -> Held:
     return Held(tuple(held), dict(sorted(refused.items())))
 
 
-def beside_unseen(plain: Sequence[Marked], aware: Sequence[Marked], unseen: Iterable[Archive]) -> tuple[Marked, ...]:
-    """Given what is decided on what was listed alone, the same decided with what is known elsewhere beside it, and what is known
+def beside_unseen(
+    plain: Sequence[Marked], aware: Sequence[Marked], unseen: Iterable[Archive]
+) -> tuple[Marked, ...]:
+    """Given what is decided on what was listed alone, the same decided with what is known elsewhere
+    beside it, and what is known
     elsewhere and could not be listed, return what may be done: an archive goes only if both say so.
 
-    So what could not be listed is never why another goes, and it still speaks for keeping: it tells another machine's archives
-    and collapsed ones from those that count. And what may be the same file, or the copy that a removal would lean on, stays.
+    So what could not be listed is never why another goes, and it still speaks for keeping: it tells
+    another machine's archives and collapsed ones from those that count. And what may be the same
+    file, or the copy that a removal would lean on, stays.
     """
     files = {(file_of(one.volid), one.size): one for one in unseen}
     found = []
@@ -104,7 +121,10 @@ def beside_unseen(plain: Sequence[Marked], aware: Sequence[Marked], unseen: Iter
         elif beside.mark is not Mark.REMOVE:
             found.append(beside)
         elif twin := files.get((file_of(alone.archive.volid), alone.archive.size)):
-            why = f"law 3: {twin.volid} on {twin.node}, of equal name and size, may be its copy, and is out of reach"
+            why = (
+                f"law 3: {twin.volid} on {twin.node}, of equal name and size, may be its copy, "
+                "and is out of reach"
+            )
             found.append(replace(alone, mark=Mark.KEEP, reasons=(*alone.reasons, why)))
         else:
             found.append(alone)
@@ -112,8 +132,9 @@ def beside_unseen(plain: Sequence[Marked], aware: Sequence[Marked], unseen: Iter
 
 
 def out_of_reach(unseen: Iterable[Archive], why: Mapping[reach.Place, str]) -> dict[int, str]:
-    """Given the archives that are known and could not be listed, and what kept each place from it, return for each guest the
-    sentence that says what is therefore not known."""
+    """Given the archives that are known and could not be listed, and what kept each place from it,
+    return for each guest the sentence that says what is therefore not known.
+    """
     guests: dict[int, list[Archive]] = defaultdict(list)
     for archive in unseen:
         if archive.vmid is not None:
@@ -125,10 +146,16 @@ def _not_known(vmid: int, archives: Sequence[Archive], why: Mapping[reach.Place,
     counts: dict[reach.Place, int] = defaultdict(int)
     for archive in archives:
         counts[reach.place(archive)] += 1
-    where = "; ".join(f"{count} on {reach.in_words(place)}, where {why[place]}" for place, count in sorted(counts.items()))
+    where = "; ".join(
+        f"{count} on {reach.in_words(place)}, where {why[place]}"
+        for place, count in sorted(counts.items())
+    )
     proven = any(archive.proven_at is not None for archive in archives)
     if len(archives) == 1:
-        said = f"1 known archive is out of reach, and not gone ({where}){', and it is proven' if proven else ''}"
+        said = (
+            "1 known archive is out of reach, and not gone "
+            f"({where}){', and it is proven' if proven else ''}"
+        )
         return f"guest {vmid}: {said}: no other goes because of it"
     among = ", proven ones among them" if proven else ""
     said = f"{len(archives)} known archives are out of reach, and not gone ({where}){among}"
@@ -141,52 +168,75 @@ def stops(reason: str) -> bool:
 
 
 def refusal(refused: Mapping[int, str]) -> tuple[str, str] | None:
-    """Given the guests that would have lost an archive, each with the reason, return message and hint, None if there are none."""
+    """Given the guests that would have lost an archive, each with the reason, return message and
+    hint, None if there are none.
+    """
     said, hints = [], []
     for kind, hint in _HINTS.items():
         vmids = [vmid for vmid, why in refused.items() if why.startswith(f"{kind}: ")]
         if vmids:
             which = f"guest{'s' if len(vmids) > 1 else ''} {', '.join(map(str, vmids))}"
-            said.append(f"nothing of {which} may be removed: {'; '.join(refused[vmid] for vmid in vmids[:3])}")
+            said.append(
+                f"nothing of {which} may be removed: "
+                f"{'; '.join(refused[vmid] for vmid in vmids[:3])}"
+            )
             hints.append(hint)
     return ("; ".join(said), "; ".join(hints)) if said else None
 
 
 _HINTS = {
-    YOUNG: "make sure that this catalog is the right one (BACKUPSVC_CATALOG__URL), then prove the guest with `backupsvc "
-    "restore-test`, or accept what the storages hold with `backupsvc catalog sync --accept --vmid N`",
-    MISDATED: "set the node's clock right and look at the archive; if it may count by its name, accept it with `backupsvc "
+    YOUNG: "make sure that this catalog is the right one (BACKUPSVC_CATALOG__URL), then prove the "
+    "guest with `backupsvc "
+    "restore-test`, or accept what the storages hold with `backupsvc catalog sync --accept --vmid "
+    "N`",
+    MISDATED: "set the node's clock right and look at the archive; if it may count by its name, "
+    "accept it with `backupsvc "
     "catalog sync --accept --vmid N`",
 }
 
 
 def _young(vmid: int, archives: Sequence[Archive], knowledge: Knowledge) -> str | None:
-    """Archives older than this catalog's first look at their storage, and nothing that made them known since."""
+    """Archives older than this catalog's first look at their storage, and nothing that made them
+    known since.
+    """
     known = max(knowledge.proven.get(vmid, 0), knowledge.accepted.get(vmid, 0))
     looks = _first_looks(archives, knowledge)
-    older = [one for one in archives if _older(one, looks.get(_storage(one)), known, knowledge.sightings.get(_key(one)))]
+    older = [
+        one
+        for one in archives
+        if _older(one, looks.get(_storage(one)), known, knowledge.sightings.get(_key(one)))
+    ]
     if not older:
         return None
     count = f"{len(older)} archive{'s' if len(older) > 1 else ''}"
     where = ", ".join(sorted({one.storage for one in older}))
-    return f"{YOUNG}: {count} of guest {vmid} on {where} older than this catalog, which has recorded no proof of the guest since"
+    return (
+        f"{YOUNG}: {count} of guest {vmid} on {where} older than this catalog, which has recorded "
+        "no proof of the guest since"
+    )
 
 
 def _older(archive: Archive, look: int | None, known: int, seen: Sighting | None) -> bool:
-    """Whether an archive is from before the catalog's first look at its storage, and nothing became known after that look.
+    """Whether an archive is from before the catalog's first look at its storage, and nothing became
+    known after that look.
 
     What that first look saw is older whatever its name says: the clock that named it may be ahead.
     """
     if look is None:
         return True
-    # A storage that was not mounted at its first look, or not to be read, listed nothing: only what was seen became known.
-    if known >= max(look, seen.first_seen if seen else look) or (seen is not None and (seen.began is not None or seen.copied)):
+    # A storage that was not mounted at its first look, or not to be read, listed nothing: only what
+    # was seen became known.
+    if known >= max(look, seen.first_seen if seen else look) or (
+        seen is not None and (seen.began is not None or seen.copied)
+    ):
         return False
     return archive.ctime < look or (seen is not None and seen.first_seen <= look)
 
 
 def _first_looks(archives: Sequence[Archive], knowledge: Knowledge) -> dict[Place, int]:
-    """When the catalog first looked at a guest's archives on each storage: in a listing of all guests, or of this one."""
+    """When the catalog first looked at a guest's archives on each storage: in a listing of all
+    guests, or of this one.
+    """
     looks: dict[Place, int] = {}
     for archive in archives:
         storage, seen = _storage(archive), knowledge.sightings.get(_key(archive))

@@ -1,4 +1,6 @@
-"""Apply retention to all archives of the site, before law 3 has the last word: kept, put aside, or judged by keep rules."""
+"""Apply retention to all archives of the site, before law 3 has the last word: kept, put aside, or
+judged by keep rules.
+"""
 
 from __future__ import annotations
 
@@ -13,39 +15,56 @@ from policies.model import Archive, Guest, GuestType, Mark, Marked, Policy
 from policies.pve import prune_backups
 
 SMALL = (
-    "it is less than half as large as those before it, so it counts for no keep rule until a restore test proves it whole: "
+    "it is less than half as large as those before it, so it counts for no keep rule until a "
+    "restore test proves it whole: "
     "`backupsvc restore-test VMID --archive VOLID`"
 )
-CHANGED = "it was changed since it was recorded ({}), so it is put aside and counts for no keep rule: look at it"
-ANOTHER = "law 10: it is of another machine than guest {} is now, so it is kept until somebody decides, and counts not"
+CHANGED = (
+    "it was changed since it was recorded ({}), so it is put aside and counts for no keep rule: "
+    "look at it"
+)
+ANOTHER = (
+    "law 10: it is of another machine than guest {} is now, so it is kept until somebody decides, "
+    "and counts not"
+)
 ASIDE = (
-    "as far as can be seen it holds no disk, so it is put aside and counts for no keep rule: look at it, and remove it in PVE "
+    "as far as can be seen it holds no disk, so it is put aside and counts for no keep rule: look "
+    "at it, and remove it in PVE "
     "yourself"
 )
 
 
 def decide_all(
-    archives: Sequence[Archive], guests: Sequence[Guest], policy: Policy, unsure: Mapping[int, str] = MappingProxyType({})
+    archives: Sequence[Archive],
+    guests: Sequence[Guest],
+    policy: Policy,
+    unsure: Mapping[int, str] = MappingProxyType({}),
 ) -> list[Marked]:
-    """Given every archive, the cluster's guests and the policy, return every archive marked, in the order given.
+    """Given every archive, the cluster's guests and the policy, return every archive marked, in the
+    order given.
 
-    Retention is that of the job which covers the guest, applied storage by storage as PVE does. Archives of a guest that no job
-    covers, or that no longer exists, are kept: what remains of a deleted guest must not rotate out, also when its VMID went to
-    a guest of the other kind. So are those of ``unsure``: VMIDs of which it is not known whether a guest stands there, and why.
-    Archives without any disk, those that were changed, those of another machine and those whose size has collapsed are put
-    aside, so that none counts in place of a whole one. Each archive is given once.
+    Retention is that of the job which covers the guest, applied storage by storage as PVE does.
+    Archives of a guest that no job
+    covers, or that no longer exists, are kept: what remains of a deleted guest must not rotate out,
+    also when its VMID went to a guest of the other kind. So are those of ``unsure``: VMIDs of which
+    it is not known whether a guest stands there, and why. Archives without any disk, those that
+    were changed, those of another machine and those whose size has collapsed are put aside, so that
+    none counts in place of a whole one. Each archive is given once.
     """
     present = {guest.vmid: guest.type for guest in guests}
     fates: dict[tuple[GuestType | None, int | None], _Fate] = {}
     aside = _aside(archives)
     marks: list[Marked | None] = [None] * len(archives)
-    groups: dict[tuple[str, str, str], list[int]] = defaultdict(list)  # the indexes of those that keep rules judge together
+    # the indexes of those that keep rules judge together
+    groups: dict[tuple[str, str, str], list[int]] = defaultdict(list)
     for index, archive in enumerate(archives):
         whose = archive.type, archive.vmid
         if (fate := fates.get(whose)) is None:
             fate = fates[whose] = _fate(*whose, present, policy, unsure)
         if reasons := fate.kept or aside.get(whole.key(archive)):
-            marks[index] = Marked(archive, Mark.PROTECTED if archive.protected else Mark.KEEP, reasons)
+            marks[index] = Marked(
+                archive, Mark.PROTECTED if archive.protected else Mark.KEEP, reasons
+            )
         else:
             groups["" if archive.shared else archive.node, archive.storage, fate.keep].append(index)
     for (_, _, keep), indexes in groups.items():
@@ -58,35 +77,58 @@ def decide_all(
 
 @dataclass(frozen=True, slots=True)
 class _Fate:
-    """What all archives of a guest have in common: why they are kept, () if nothing says so, and the rules that judge them."""
+    """What all archives of a guest have in common: why they are kept, () if nothing says so, and
+    the rules that judge them.
+    """
 
     kept: tuple[str, ...]
     keep: str = ""
 
 
 def _fate(
-    type: GuestType | None, vmid: int | None, present: Mapping[int, GuestType], policy: Policy, unsure: Mapping[int, str]
+    type: GuestType | None,
+    vmid: int | None,
+    present: Mapping[int, GuestType],
+    policy: Policy,
+    unsure: Mapping[int, str],
 ) -> _Fate:
     if why := unsure.get(vmid or 0):
         return _Fate((why,))
     if vmid is None:
         return _Fate(("its name is not a vzdump name, so nobody knows whose it is",))
     if vmid not in present:
-        return _Fate((f"guest {vmid} no longer exists: its archives are kept until somebody decides",))
+        return _Fate(
+            (f"guest {vmid} no longer exists: its archives are kept until somebody decides",)
+        )
     if type not in (None, present[vmid]):
         kinds = {GuestType.QEMU: "VM", GuestType.LXC: "container"}
         before, now = kinds[type or present[vmid]], kinds[present[vmid]]
-        return _Fate((f"{vmid} is a {now} by now: the archives of the {before} before it are kept until somebody decides",))
+        return _Fate(
+            (
+                f"{vmid} is a {now} by now: the archives of the {before} before it are kept until "
+                "somebody decides",
+            )
+        )
     if (job := job_for(policy, vmid)) is None:
         return _Fate((f"no job of the policy covers guest {vmid}, so no retention applies",))
     return _Fate((), job.keep)
 
 
 def _aside(archives: Sequence[Archive]) -> dict[tuple[str, str], tuple[str]]:
-    """The archives that count for no keep rule, each by its key, and why; the first reason in this order is told."""
+    """The archives that count for no keep rule, each by its key, and why; the first reason in this
+    order is told.
+    """
     small = dict.fromkeys(whole.collapsed(archives), (SMALL,))
     hollow = dict.fromkeys(whole.hollow(archives), (ASIDE,))
     others = lineage.others(archives)
-    another = {whole.key(one): (ANOTHER.format(one.vmid),) for one in archives if whole.key(one) in others} if others else {}
+    another = (
+        {
+            whole.key(one): (ANOTHER.format(one.vmid),)
+            for one in archives
+            if whole.key(one) in others
+        }
+        if others
+        else {}
+    )
     changed = {whole.key(one): (CHANGED.format(one.changed),) for one in archives if one.changed}
     return small | hollow | another | changed

@@ -1,7 +1,8 @@
-"""Tell what can be reached and what cannot: unreachable is not gone, unknown is not offline (law 4).
+"""Tell what can be reached and what cannot: unreachable is not gone, unknown is not offline (law
+4).
 
-An archive is only gone when its storage was listed completely without it; a guest of a node that does not answer is neither
-running nor stopped, and its VMID is taken.
+An archive is only gone when its storage was listed completely without it; a guest of a node that
+does not answer is neither running nor stopped, and its VMID is taken.
 """
 
 from __future__ import annotations
@@ -18,10 +19,11 @@ Place = tuple[str, str]  # (node, storage); the node is "" on a shared storage
 
 
 def down(nodes: Iterable[Node], silent: Mapping[str, str] = MappingProxyType({})) -> dict[str, str]:
-    """Given nodes, and those that were called online and did not answer, return how each that cannot be asked is known to be so.
+    """Given nodes, and those that were called online and did not answer, return how each that
+    cannot be asked is known to be so.
 
-    OFFLINE: the cluster's members say it. UNKNOWN: they do not, its status is unknown, and it did not answer. SILENT: called
-    online, and it did not answer.
+    OFFLINE: the cluster's members say it. UNKNOWN: they do not, its status is unknown, and it did
+    not answer. SILENT: called online, and it did not answer.
     """
     told = {node.name: UNKNOWN if node.unknown else OFFLINE for node in nodes if not node.online}
     return told | {name: SILENT for name in silent if name not in told}
@@ -38,7 +40,8 @@ def in_words(where: Place) -> str:
 
 
 def was_listed(archive: Archive, looked: Collection[Place]) -> bool:
-    """Given an archive that the catalog knows and the places that were listed completely, return whether it was looked for.
+    """Given an archive that the catalog knows and the places that were listed completely, return
+    whether it was looked for.
 
     A storage that is shared by now, or no longer is, was looked at under its new place.
     """
@@ -47,5 +50,7 @@ def was_listed(archive: Archive, looked: Collection[Place]) -> bool:
 
 
 def unlisted(known: Iterable[Archive], looked: Collection[Place]) -> tuple[Archive, ...]:
-    """Given the archives that the catalog knows and the places that were listed completely, return those not looked for."""
+    """Given the archives that the catalog knows and the places that were listed completely, return
+    those not looked for.
+    """
     return tuple(archive for archive in known if not was_listed(archive, looked))

@@ -1,9 +1,11 @@
-"""List the privileges, each on its path, that bringing a lost guest back asks of the token, from the archive's own config.
+"""List the privileges, each on its path, that bringing a lost guest back asks of the token, from
+the archive's own config.
 
-PVE asks for most of it only once its task runs: a bridge or a storage that the token may not use fails the restore there and
-leaves an empty VM under the guest's VMID, a real device fails it after all data was restored (pve-facts 7.3). So it is asked
-for before. Source: qemu-server PVE/API2/Qemu.pm (create_vm) and PVE/QemuServer.pm (check_bridge_access, check_mapping_access,
-the drives of the archive's map), 9.0.23 and 9.2.6.
+PVE asks for most of it only once its task runs: a bridge or a storage that the token may not use
+fails the restore there and leaves an empty VM under the guest's VMID, a real device fails it after
+all data was restored (pve-facts 7.3). So it is asked for before. Source: qemu-server
+PVE/API2/Qemu.pm (create_vm) and PVE/QemuServer.pm (check_bridge_access, check_mapping_access, the
+drives of the archive's map), 9.0.23 and 9.2.6.
 """
 
 from __future__ import annotations
@@ -22,16 +24,26 @@ _MAPPINGS = {"usb": "/mapping/usb", "hostpci": "/mapping/pci"}
 
 
 def needed(
-    vmid: int, config: Mapping[str, str], *, storage: str | None, start: bool, bridges: Collection[str] | None = None
+    vmid: int,
+    config: Mapping[str, str],
+    *,
+    storage: str | None,
+    start: bool,
+    bridges: Collection[str] | None = None,
 ) -> tuple[Need, ...]:
-    """Given the VMID and the archived config, return what restoring it there needs beside reading the archive.
+    """Given the VMID and the archived config, return what restoring it there needs beside reading
+    the archive.
 
-    ``storage`` takes every disk, None leaves each where it was; ``start``: it is started afterwards. ``bridges`` are those that
-    the node has: of any other name it is not known in which SDN zone it lies, so that PVE alone can tell (None: all are the
-    node's).
+    ``storage`` takes every disk, None leaves each where it was; ``start``: it is started
+    afterwards. ``bridges`` are those that
+    the node has: of any other name it is not known in which SDN zone it lies, so that PVE alone can
+    tell (None: all are the node's).
     """
     guest = f"/vms/{vmid}"
-    needs = [Need(guest, "VM.Allocate", "create the guest"), Need(guest, "VM.Audit", "see that it is back")]
+    needs = [
+        Need(guest, "VM.Allocate", "create the guest"),
+        Need(guest, "VM.Audit", "see that it is back"),
+    ]
     if start:
         needs.append(Need(guest, "VM.PowerMgmt", "start it"))
     for name in [storage] if storage else disk_storages(config):
@@ -43,30 +55,44 @@ def needed(
 
 
 def networks(config: Mapping[str, str]) -> Iterator[tuple[str, str]]:
-    """Given a guest's config, yield each NIC's key with its bridge, or its bridge/VLAN, as an ACL path ends.
+    """Given a guest's config, yield each NIC's key with its bridge, or its bridge/VLAN, as an ACL
+    path ends.
 
-    A VLAN tag is asked for, else each VLAN of the trunk, else the bridge itself. A NIC that cannot be read is PVE's to judge.
+    A VLAN tag is asked for, else each VLAN of the trunk, else the bridge itself. A NIC that cannot
+    be read is PVE's to judge.
     """
     for key, value in guest_config.nics(config):
         try:
             nic = guest_config.parse_nic(value)
         except PolicyError:
             continue
-        vlans = [nic.others["tag"]] if nic.others.get("tag") else nic.others.get("trunks", "").split(";")
+        vlans = (
+            [nic.others["tag"]]
+            if nic.others.get("tag")
+            else nic.others.get("trunks", "").split(";")
+        )
         if nic.bridge:
-            yield from ((key, f"{nic.bridge}/{vlan}" if vlan.isdigit() else nic.bridge) for vlan in vlans)
+            yield from (
+                (key, f"{nic.bridge}/{vlan}" if vlan.isdigit() else nic.bridge) for vlan in vlans
+            )
 
 
 def disk_storages(config: Mapping[str, str]) -> list[str]:
     """Given a guest's config, archived or as it is, return the storages that its disks lie on."""
     if mapped := guest_config.dumped_disks(config):
         return sorted({disk.storage for disk in mapped.values()})
-    disks = {key: value for key, value in guest_config.volumes(config) if not guest_config.is_cdrom(value)}
+    disks = {
+        key: value
+        for key, value in guest_config.volumes(config)
+        if not guest_config.is_cdrom(value)
+    }
     return sorted({storage_of(volid) for volid in guest_config.volids(disks)})
 
 
 def real_devices(config: Mapping[str, str]) -> list[str]:
-    """Given an archived config, return the keys of devices of the node itself: root@pam alone may restore such a guest."""
+    """Given an archived config, return the keys of devices of the node itself: root@pam alone may
+    restore such a guest.
+    """
     return [key for key, options in _devices(config) if options.get("host", "spice") != "spice"]
 
 

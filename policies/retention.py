@@ -1,9 +1,11 @@
-"""Apply keep rules to archives: every archive comes back, marked, with its reasons. Equal to PVE's own algorithm (pve-facts 6.1).
+"""Apply keep rules to archives: every archive comes back, marked, with its reasons. Equal to PVE's
+own algorithm (pve-facts 6.1).
 
-In short: archives are grouped by guest, sorted newest first, and each rule (last, hourly, daily ... in this order) keeps the
-newest archive of each of the next N periods that no earlier rule has represented. Periods without an archive do not count. One
-archive satisfies one rule only. Protected and renamed archives are left alone and never counted. Time is read from the file name,
-as local time.
+In short: archives are grouped by guest, sorted newest first, and each rule (last, hourly, daily ...
+in this order) keeps the newest archive of each of the next N periods that no earlier rule has
+represented. Periods without an archive do not count. One archive satisfies one rule only. Protected
+and renamed archives are left alone and never counted. Time is read from the file name, as local
+time.
 
 ``guard`` then applies law 3, which PVE does not have, to what was decided.
 """
@@ -28,20 +30,24 @@ RENAMED = "renamed: name is not a vzdump name"
 PROTECTED = "protected"
 UNCOVERED = "not covered by any keep rule"
 
-_Marks = dict[int, tuple[Mark, tuple[str]]]  # the index of an archive in the listing -> its mark and the reason
+# the index of an archive in the listing -> its mark and the reason
+_Marks = dict[int, tuple[Mark, tuple[str]]]
 
-# Shared by all archives of which they are said: a million tuples of their own would take as much memory as the listing.
+# Shared by all archives of which they are said: a million tuples of their own would take as much
+# memory as the listing.
 _PROTECTED = (Mark.PROTECTED, (PROTECTED,))
 _PROTECTED_RENAMED = (Mark.PROTECTED, (f"{PROTECTED}; {RENAMED}",))
 _RENAMED = (Mark.RENAMED, (RENAMED,))
 _UNCOVERED = (Mark.REMOVE, (UNCOVERED,))
 _KEEP_ALL = (Mark.KEEP, ("keep-all",))
 
-# --- the decision -------------------------------------------------------------------------------------------------------
+# --- the decision ---------------------------------------------------------------------------------
 
 
 class _Entry(NamedTuple):
-    """An archive that takes part: ``position`` in the input, ``ctime`` as its name says, ``local`` the same in local time."""
+    """An archive that takes part: ``position`` in the input, ``ctime`` as its name says, ``local``
+    the same in local time.
+    """
 
     position: int
     ctime: int
@@ -63,7 +69,10 @@ def _iso_week(local: datetime) -> str:
 
 PERIODS = {
     "keep-last": _Period(lambda e: e.ctime, lambda t: f"{t:%Y-%m-%d %H:%M:%S}"),
-    "keep-hourly": _Period(lambda e: (e.local.year, e.local.month, e.local.day, e.local.hour), lambda t: f"{t:%Y-%m-%d %H}h"),
+    "keep-hourly": _Period(
+        lambda e: (e.local.year, e.local.month, e.local.day, e.local.hour),
+        lambda t: f"{t:%Y-%m-%d %H}h",
+    ),
     "keep-daily": _Period(lambda e: e.local.toordinal(), lambda t: f"{t:%Y-%m-%d}"),
     "keep-weekly": _Period(lambda e: e.local.isocalendar()[:2], _iso_week),
     "keep-monthly": _Period(lambda e: (e.local.year, e.local.month), lambda t: f"{t:%Y-%m}"),
@@ -72,14 +81,21 @@ PERIODS = {
 
 
 def decide(
-    archives: Sequence[Archive], keep: Keep, tz: str, *, vmid: int | None = None, type: str | None = None
+    archives: Sequence[Archive],
+    keep: Keep,
+    tz: str,
+    *,
+    vmid: int | None = None,
+    type: str | None = None,
 ) -> list[Marked | None]:
-    """Given a listing, return PVE's marks in the same order, with None where ``vmid`` or ``type`` leaves one out.
+    """Given a listing, return PVE's marks in the same order, with None where ``vmid`` or ``type``
+    leaves one out.
 
     What is left out counts for no other. See ``mark_all`` for ``tz`` and what is raised.
     """
     asked = [
-        (vmid is None or archive.vmid == vmid) and (type is None or _kind(parse_name(file_of(archive.volid))) == type)
+        (vmid is None or archive.vmid == vmid)
+        and (type is None or _kind(parse_name(file_of(archive.volid))) == type)
         for archive in archives
     ]
     marked = iter(mark_all(list(compress(archives, asked)), keep, tz))
@@ -89,8 +105,9 @@ def decide(
 def mark_all(archives: Sequence[Archive], keep: Keep, tz: str) -> list[Marked]:
     """Given a listing, return each archive as PVE marks it, in the same order.
 
-    ``tz`` is the time zone of the node that wrote the archives. Each storage of each node is decided by itself, as PVE does, so
-    that a copy elsewhere neither keeps nor removes anything. Raise PolicyError if the time zone is unknown.
+    ``tz`` is the time zone of the node that wrote the archives. Each storage of each node is
+    decided by itself, as PVE does, so that a copy elsewhere neither keeps nor removes anything.
+    Raise PolicyError if the time zone is unknown.
     """
     place = zone(tz)
     marks: _Marks = {}
@@ -103,10 +120,18 @@ def mark_all(archives: Sequence[Archive], keep: Keep, tz: str) -> list[Marked]:
         elif name is None or ctime is None:
             marks[index] = _RENAMED
         else:
-            groups["" if archive.shared else archive.node, archive.storage, name.kind, name.vmid].append((index, ctime))
-    while groups:  # a guest's entries live no longer than its turn: of a million archives, they would be what takes the memory
+            groups[
+                "" if archive.shared else archive.node, archive.storage, name.kind, name.vmid
+            ].append((index, ctime))
+    # a guest's entries live no longer than its turn: of a million archives, they would be what
+    # takes the memory
+    while groups:
         _, found = groups.popitem()
-        _mark_group([_Entry(index, ctime, datetime.fromtimestamp(ctime, place)) for index, ctime in found], keep, marks)
+        _mark_group(
+            [_Entry(index, ctime, datetime.fromtimestamp(ctime, place)) for index, ctime in found],
+            keep,
+            marks,
+        )
     return [Marked(archive, *marks[index]) for index, archive in enumerate(archives)]
 
 
@@ -116,21 +141,28 @@ def _kind(name: ArchiveName | None) -> str:
 
 
 def _mark_group(group: list[_Entry], keep: Keep, marks: _Marks) -> None:
-    """Given one guest's archives of one storage, mark each: rules in order, then whatever no rule has reached is removed."""
+    """Given one guest's archives of one storage, mark each: rules in order, then whatever no rule
+    has reached is removed.
+    """
     if keep.keep_all:
         marks.update(dict.fromkeys((entry.position for entry in group), _KEEP_ALL))
         return
-    pending = sorted(group, key=lambda entry: -entry.ctime)  # equal times keep the order of the listing
+    # equal times keep the order of the listing
+    pending = sorted(group, key=lambda entry: -entry.ctime)
     kept: list[_Entry] = []
     for rule, count in keep.counts():
         pending = _apply(rule, count, pending, kept, marks)
     marks.update(dict.fromkeys((entry.position for entry in pending), _UNCOVERED))
 
 
-def _apply(rule: str, count: int, pending: list[_Entry], kept: list[_Entry], marks: _Marks) -> list[_Entry]:
-    """Given what is not marked yet, newest first, mark what one rule reaches, add what it keeps to ``kept``, return the rest.
+def _apply(
+    rule: str, count: int, pending: list[_Entry], kept: list[_Entry], marks: _Marks
+) -> list[_Entry]:
+    """Given what is not marked yet, newest first, mark what one rule reaches, add what it keeps to
+    ``kept``, return the rest.
 
-    It keeps the newest archive of each of the next ``count`` periods that nothing represents yet, and removes the others of these
+    It keeps the newest archive of each of the next ``count`` periods that nothing represents yet,
+    and removes the others of these
     periods: that is final, no later rule rescues them.
     """
     period = PERIODS[rule]
@@ -149,30 +181,41 @@ def _apply(rule: str, count: int, pending: list[_Entry], kept: list[_Entry], mar
             label = period.label(entry.local)
             taken[id] = (Mark.REMOVE, (f"{rule}: a newer archive of {label} is kept",))
             kept.append(entry)
-            marks[entry.position] = (Mark.KEEP, (f"{rule} {len(taken)}/{count}: newest of {label}",))
+            marks[entry.position] = (
+                Mark.KEEP,
+                (f"{rule} {len(taken)}/{count}: newest of {label}",),
+            )
     return rest
 
 
-# --- law 3 --------------------------------------------------------------------------------------------------------------
+# --- law 3 ----------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
 class Guarded:
-    """What law 3 makes of a decision. With a ``refusal``, a sentence, nothing at all may be removed."""
+    """What law 3 makes of a decision. With a ``refusal``, a sentence, nothing at all may be
+    removed.
+    """
 
     marked: tuple[Marked, ...]
     refusal: str | None
 
 
 def guard(
-    marked: Sequence[Marked], *, in_use: Collection[str], listed_before: int | None, now: int, rules: PruneRules
+    marked: Sequence[Marked],
+    *,
+    in_use: Collection[str],
+    listed_before: int | None,
+    now: int,
+    rules: PruneRules,
 ) -> Guarded:
     """Given a decision over everything that is listed, return it with law 3 applied.
 
-    A guest's last archive that can hold a disk, its newest proven one and those in use (``in_use``: volids) turn from remove to
-    keep, with the reason.
-    It is refused as a whole if the listing is shorter than ``listed_before`` (archives listed before, less those we removed), if
-    the newest archive is dated more than a day after ``now`` (epoch seconds), or if more than ``rules.max_share`` would go.
+    A guest's last archive that can hold a disk, its newest proven one and those in use (``in_use``:
+    volids) turn from remove to keep, with the reason. It is refused as a whole if the listing is
+    shorter than ``listed_before`` (archives listed before, less those we removed), if the newest
+    archive is dated more than a day after ``now`` (epoch seconds), or if more than
+    ``rules.max_share`` would go.
     """
     held = _held(marked, in_use)
     kept = tuple(
@@ -183,30 +226,43 @@ def guard(
 
 
 def _held(marked: Sequence[Marked], in_use: Collection[str]) -> dict[int, str]:
-    """Given a decision, return the indexes that law 3 keeps although they are marked remove, each with its reason."""
+    """Given a decision, return the indexes that law 3 keeps although they are marked remove, each
+    with its reason.
+    """
     held: dict[int, str] = {}
     hollow = whole.hollow(one.archive for one in marked)
     for every in _by_guest(marked).values():
         vmid = marked[every[0]].archive.vmid
         guest = "an unknown guest" if vmid is None else f"guest {vmid}"
-        indexes = [index for index in every if whole.key(marked[index].archive) not in hollow] if hollow else every
+        indexes = (
+            [index for index in every if whole.key(marked[index].archive) not in hollow]
+            if hollow
+            else every
+        )
         proven = [index for index in indexes if marked[index].archive.proven_at is not None]
         for index in every if in_use else ():
             if marked[index].mark is Mark.REMOVE and marked[index].archive.volid in in_use:
                 held[index] = f"law 3: in use by an operation on {guest}"
         if proven and marked[newest := _newest(marked, proven)].mark is Mark.REMOVE:
             held.setdefault(newest, f"law 3: newest proven archive of {guest}")
-        # Of another machine there may be empty files alone: of these, none is the last that can hold a disk.
-        if indexes and all(marked[index].mark is Mark.REMOVE and index not in held for index in indexes):
+        # Of another machine there may be empty files alone: of these, none is the last that can
+        # hold a disk.
+        if indexes and all(
+            marked[index].mark is Mark.REMOVE and index not in held for index in indexes
+        ):
             last = f"law 3: last archive of {guest}"
-            held[_newest(marked, indexes)] = last + (" that can hold a disk" if len(indexes) < len(every) else "")
+            held[_newest(marked, indexes)] = last + (
+                " that can hold a disk" if len(indexes) < len(every) else ""
+            )
     return held | _namesakes(marked, held)
 
 
 def _namesakes(marked: Sequence[Marked], held: Collection[int]) -> dict[int, str]:
-    """Given a decision and what law 3 keeps of it, return what would go though by name and size it may be a file that stays.
+    """Given a decision and what law 3 keeps of it, return what would go though by name and size it
+    may be a file that stays.
 
-    A file server's directory that two nodes mount, and that is not called shared in PVE, lists each of its files once a node.
+    A file server's directory that two nodes mount, and that is not called shared in PVE, lists each
+    of its files once a node.
     """
     staying = {
         (one.archive.volid, one.archive.size): one.archive.node
@@ -214,18 +270,25 @@ def _namesakes(marked: Sequence[Marked], held: Collection[int]) -> dict[int, str
         if one.mark is not Mark.REMOVE or index in held
     }
     return {
-        index: f"law 3: it may be the file that stays on {staying[one.archive.volid, one.archive.size]}, of equal name and size"
+        index: "law 3: it may be the file that stays on "
+        f"{staying[one.archive.volid, one.archive.size]}, of equal name and size"
         for index, one in enumerate(marked)
-        if one.mark is Mark.REMOVE and index not in held and (one.archive.volid, one.archive.size) in staying
+        if one.mark is Mark.REMOVE
+        and index not in held
+        and (one.archive.volid, one.archive.size) in staying
     }
 
 
 def _by_guest(marked: Sequence[Marked]) -> dict[object, list[int]]:
-    """Another machine under the same VMID is another guest: neither holds on to an archive in place of the other (law 10)."""
+    """Another machine under the same VMID is another guest: neither holds on to an archive in place
+    of the other (law 10).
+    """
     groups: dict[object, list[int]] = defaultdict(list)
     others = lineage.others(one.archive for one in marked)
     for index, one in enumerate(marked):
-        groups[one.archive.vmid, one.archive.type, bool(others) and whole.key(one.archive) in others].append(index)
+        groups[
+            one.archive.vmid, one.archive.type, bool(others) and whole.key(one.archive) in others
+        ].append(index)
     return groups
 
 
@@ -233,16 +296,27 @@ def _newest(marked: Sequence[Marked], indexes: Iterable[int]) -> int:
     return max(indexes, key=lambda index: marked[index].archive.ctime)
 
 
-def _refusal(marked: Sequence[Marked], listed_before: int | None, now: int, rules: PruneRules) -> str | None:
+def _refusal(
+    marked: Sequence[Marked], listed_before: int | None, now: int, rules: PruneRules
+) -> str | None:
     """Given a guarded decision, return why nothing may be removed, or None."""
     removed = sum(one.mark is Mark.REMOVE for one in marked)
     if not removed:
         return None
     if listed_before is not None and len(marked) < listed_before:
-        return f"law 3: {len(marked)} archives are listed where {listed_before} were before, and we did not remove the others"
+        return (
+            f"law 3: {len(marked)} archives are listed where {listed_before} were before, and we "
+            "did not remove the others"
+        )
     newest = max((one.archive for one in marked), key=lambda archive: archive.ctime)
     if newest.ctime > now + DAY:
-        return f"law 3: {newest.volid} is dated {(newest.ctime - now) // DAY} days in the future: a clock is wrong"
+        return (
+            f"law 3: {newest.volid} is dated {(newest.ctime - now) // DAY} days in the future: a "
+            "clock is wrong"
+        )
     if removed > rules.max_share * len(marked):
-        return f"law 3: {removed} of {len(marked)} archives would go, more than {rules.max_share:.0%} of them in one run"
+        return (
+            f"law 3: {removed} of {len(marked)} archives would go, more than "
+            f"{rules.max_share:.0%} of them in one run"
+        )
     return None

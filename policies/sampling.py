@@ -1,7 +1,8 @@
 """Choose the guest to test next, and which of its archives to prove.
 
-A restore test mostly takes a guest's newest archive, for that is the one a disaster would need. But old archives rot too, so once
-in a while an old one is drawn by lot; the lot is a seed that the caller gives, so that a choice can be repeated and explained.
+A restore test mostly takes a guest's newest archive, for that is the one a disaster would need. But
+old archives rot too, so once in a while an old one is drawn by lot; the lot is a seed that the
+caller gives, so that a choice can be repeated and explained.
 """
 
 from __future__ import annotations
@@ -33,7 +34,9 @@ class Choice:
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """When a guest must be proven again. ``deadline`` in epoch seconds, None when it has never been proven at all."""
+    """When a guest must be proven again. ``deadline`` in epoch seconds, None when it has never been
+    proven at all.
+    """
 
     vmid: int
     deadline: int | None
@@ -41,28 +44,45 @@ class Turn:
     reason: str
 
 
-def next_archive(archives: Sequence[Archive], proofs: Sequence[Proof], *, now: int, seed: str, drift: int = 30) -> Choice:
+def next_archive(
+    archives: Sequence[Archive], proofs: Sequence[Proof], *, now: int, seed: str, drift: int = 30
+) -> Choice:
     """Given one guest's archives and its proofs, return which archive a restore test should take.
 
-    That is the newest, except when it is proven and no old archive was tested for a month: then one of the old ones, by lot. An
-    archive of size 0, without any disk, changed, of another machine or from the future (more than ``drift`` seconds ahead of
-    ``now``) is never taken: a clock jumped.
+    That is the newest, except when it is proven and no old archive was tested for a month: then one
+    of the old ones, by lot. An archive of size 0, without any disk, changed, of another machine or
+    from the future (more than ``drift`` seconds ahead of ``now``) is never taken: a clock jumped.
     """
     others = lineage.others(archives)
     judged = [(archive, _unusable(archive, now + drift, others)) for archive in archives]
     passed = tuple(reason for _, reason in judged if reason)
-    usable = sorted((archive for archive, reason in judged if not reason), key=lambda item: (item.ctime, item.volid))
+    usable = sorted(
+        (archive for archive, reason in judged if not reason),
+        key=lambda item: (item.ctime, item.volid),
+    )
     if not usable:
         return Choice(None, (*passed, "there is no archive to prove"))
     newest = usable[-1]
     old = [archive for archive in usable[:-1] if now - archive.ctime >= OLD]
     # An archive that was old when it was tested is a sample: one a month is enough.
-    sampled = any(now - proof.ended < SAMPLE_EVERY and proof.started - proof.archive_ctime >= OLD for proof in proofs)
+    sampled = any(
+        now - proof.ended < SAMPLE_EVERY and proof.started - proof.archive_ctime >= OLD
+        for proof in proofs
+    )
     if newest.proven_at is None or not old or sampled:
-        return Choice(newest, (f"the newest archive, {'proven before' if newest.proven_at else 'not proven yet'}", *passed))
+        return Choice(
+            newest,
+            (
+                f"the newest archive, {'proven before' if newest.proven_at else 'not proven yet'}",
+                *passed,
+            ),
+        )
     unproven = [archive for archive in old if archive.proven_at is None] or old
     drawn = random.Random(seed).choice(unproven)
-    return Choice(drawn, (f"the newest archive is proven; drawn by lot from {len(unproven)} old ones", *passed))
+    return Choice(
+        drawn,
+        (f"the newest archive is proven; drawn by lot from {len(unproven)} old ones", *passed),
+    )
 
 
 def _unusable(archive: Archive, latest: int, others: Collection[tuple[str, str]]) -> str | None:
@@ -80,21 +100,31 @@ def _unusable(archive: Archive, latest: int, others: Collection[tuple[str, str]]
 
 
 def duration(proof: Proof) -> float | None:
-    """Given a restore test, return how many seconds it worked, or None if it did not come to the checks."""
+    """Given a restore test, return how many seconds it worked, or None if it did not come to the
+    checks.
+    """
     stages = {stage.name: stage.seconds for stage in proof.stages}
     if "check" not in stages:
         return None
     return sum(seconds for name, seconds in stages.items() if name not in _WAITING)
 
 
-def due(policy: Policy, proven: Mapping[int, int | None], now: int, began: Mapping[int, int] = _NOTHING) -> tuple[Turn, ...]:
-    """Given when each guest was last proven (epoch seconds or None), return every guest of the policy, most urgent first.
+def due(
+    policy: Policy, proven: Mapping[int, int | None], now: int, began: Mapping[int, int] = _NOTHING
+) -> tuple[Turn, ...]:
+    """Given when each guest was last proven (epoch seconds or None), return every guest of the
+    policy, most urgent first.
 
-    ``began`` is when the backup that was proven began: from there its tier's RPO counts, which may end before the proof's age.
-    Never proven comes before all; then the earliest deadline. Ties go to the stricter tier, then to the lower VMID.
+    ``began`` is when the backup that was proven began: from there its tier's RPO counts, which may
+    end before the proof's age. Never proven comes before all; then the earliest deadline. Ties go
+    to the stricter tier, then to the lower VMID.
     """
     turns = [_turn(policy, vmid, proven.get(vmid), began.get(vmid), now) for vmid in policy.guests]
-    return tuple(sorted(turns, key=lambda turn: (turn.deadline or 0, _proof_age(policy, turn.vmid), turn.vmid)))
+    return tuple(
+        sorted(
+            turns, key=lambda turn: (turn.deadline or 0, _proof_age(policy, turn.vmid), turn.vmid)
+        )
+    )
 
 
 def _turn(policy: Policy, vmid: int, last: int | None, began: int | None, now: int) -> Turn:
@@ -104,7 +134,12 @@ def _turn(policy: Policy, vmid: int, last: int | None, began: int | None, now: i
     if began is not None:
         deadline = min(deadline, began + policy.tiers[policy.guests[vmid].tier].rpo)
     days = abs(deadline - now) / _DAY
-    return Turn(vmid, deadline, now > deadline, f"{'overdue for' if now > deadline else 'due in'} {days:.1f} days")
+    return Turn(
+        vmid,
+        deadline,
+        now > deadline,
+        f"{'overdue for' if now > deadline else 'due in'} {days:.1f} days",
+    )
 
 
 def _proof_age(policy: Policy, vmid: int) -> int:

@@ -1,14 +1,16 @@
 """Watch a copy for a while after its checks: decide from what was seen whether it lives on.
 
-A service that answers once and dies, or a guest that boots over and over, passes every check at the right moment. So after the
-last good check the copy is watched for a while (``settle`` in the policy). All of it must be one life: the same QEMU process with
-a growing uptime, the same boot where its agent lets us read the boot's id (a reset keeps process and uptime), and no moment of
-more than a second in which a check was not being asked. A check is being asked from its question to its answer, so that a slow
-answer is no gap. But TCP tries again for as long as a guest boots: without boot ids an answer that took seconds longer than that
-check's others may hide a reset, and proves nothing.
+A service that answers once and dies, or a guest that boots over and over, passes every check at the
+right moment. So after the last good check the copy is watched for a while (``settle`` in the
+policy). All of it must be one life: the same QEMU process with a growing uptime, the same boot
+where its agent lets us read the boot's id (a reset keeps process and uptime), and no moment of more
+than a second in which a check was not being asked. A check is being asked from its question to its
+answer, so that a slow answer is no gap. But TCP tries again for as long as a guest boots: without
+boot ids an answer that took seconds longer than that check's others may hide a reset, and proves
+nothing.
 
-What speaks against the copy fails the test. What merely could not be seen never does, and never passes for seen: it makes the
-test inconclusive, or it is said where the rest is proof enough.
+What speaks against the copy fails the test. What merely could not be seen never does, and never
+passes for seen: it makes the test inconclusive, or it is said where the rest is proof enough.
 """
 
 from __future__ import annotations
@@ -22,17 +24,26 @@ from policies.causes import Cause
 from policies.model import Outcome
 
 MAX_GAP = 1.0  # seconds in which a check was not being asked
-MAX_SILENCE = 2.5  # seconds that an answer may take longer than usual: TCP's third try comes 3 s after its first (RFC 6298)
-_LAG = 3.0  # seconds by which an uptime, told in whole ones, may have grown less than the time that passed
+# seconds that an answer may take longer than usual: TCP's third try comes 3 s after its first (RFC
+# 6298)
+MAX_SILENCE = 2.5
+# seconds by which an uptime, told in whole ones, may have grown less than the time that passed
+_LAG = 3.0
 RUNNING = "running"
-# QEMU's run states of a guest whose processors stand still (qapi/run-state.json), and who is to blame for each: all others were
-# brought about from outside
-_HALTED = {"io-error": Cause.STORAGE, "guest-panicked": Cause.SERVICE, "internal-error": Cause.SERVICE, "shutdown": Cause.SERVICE}
+# QEMU's run states of a guest whose processors stand still (qapi/run-state.json), and who is to
+# blame for each: all others were brought about from outside
+_HALTED = {
+    "io-error": Cause.STORAGE,
+    "guest-panicked": Cause.SERVICE,
+    "internal-error": Cause.SERVICE,
+    "shutdown": Cause.SERVICE,
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """PVE's word on the copy at one moment. ``at`` in monotonic seconds, ``uptime`` in seconds, ``state`` is QEMU's own.
+    """PVE's word on the copy at one moment. ``at`` in monotonic seconds, ``uptime`` in seconds,
+    ``state`` is QEMU's own.
 
     ``unseen``: why there is no answer. ``gone``: PVE has no such guest on that node any more.
     """
@@ -59,7 +70,9 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Boot:
-    """The id of the boot that the copy is in, as its kernel tells it, or why it could not be read."""
+    """The id of the boot that the copy is in, as its kernel tells it, or why it could not be
+    read.
+    """
 
     id: str = ""
     unseen: str = ""
@@ -67,7 +80,9 @@ class Boot:
 
 @dataclass(frozen=True, slots=True)
 class Watch:
-    """All that was seen: from ``began`` on, for ``wanted`` seconds; ``ended`` is when the watcher looked away."""
+    """All that was seen: from ``began`` on, for ``wanted`` seconds; ``ended`` is when the watcher
+    looked away.
+    """
 
     wanted: float
     began: float
@@ -80,7 +95,8 @@ class Watch:
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """What came of it: PASSED lived on, FAILED did not, INCONCLUSIVE cannot be said. ``said`` has the sentences for the verdict.
+    """What came of it: PASSED lived on, FAILED did not, INCONCLUSIVE cannot be said. ``said`` has
+    the sentences for the verdict.
 
     ``again``: the watcher was at fault, so that watching anew may fare better.
     """
@@ -92,10 +108,14 @@ class Settled:
 
 
 PASSED = Settled(Outcome.PASSED)
-NOT_DUE = Settled(Outcome.INCONCLUSIVE)  # a check had not passed, so there was nothing to watch: the checks say why
-NOT_WATCHED = Settled(Outcome.INCONCLUSIVE, ("the copy was not watched after its checks",), Cause.OURS)
+# a check had not passed, so there was nothing to watch: the checks say why
+NOT_DUE = Settled(Outcome.INCONCLUSIVE)
+NOT_WATCHED = Settled(
+    Outcome.INCONCLUSIVE, ("the copy was not watched after its checks",), Cause.OURS
+)
 NOT_ASKED_FOR = Settled(
-    Outcome.PASSED, ("the policy says settle: 0s, so nothing tells whether the copy lived on after its checks",)
+    Outcome.PASSED,
+    ("the policy says settle: 0s, so nothing tells whether the copy lived on after its checks",),
 )
 
 
@@ -103,18 +123,33 @@ def decide(watch: Watch) -> Settled:
     """Given all that was seen of a copy after its checks, return whether it lived on, and why."""
     if not watch.wanted:
         return NOT_ASKED_FOR
-    for found in (_out_of_sight(watch), trouble(watch), *_not_watched(watch), _stood_still(watch), *_silences(watch)):
+    for found in (
+        _out_of_sight(watch),
+        trouble(watch),
+        *_not_watched(watch),
+        _stood_still(watch),
+        *_silences(watch),
+    ):
         if found:
             return found
     return Settled(Outcome.PASSED, _seen(watch))
 
 
 def trouble(watch: Watch) -> Settled | None:
-    """Given what was seen so far, return the first thing for which watching on is useless, or None."""
-    return next((found for found in (_gone(watch), *_process(watch), _reboot(watch), *_answers(watch)) if found), None)
+    """Given what was seen so far, return the first thing for which watching on is useless, or
+    None.
+    """
+    return next(
+        (
+            found
+            for found in (_gone(watch), *_process(watch), _reboot(watch), *_answers(watch))
+            if found
+        ),
+        None,
+    )
 
 
-# --- what speaks against it ---------------------------------------------------------------------------------------------
+# --- what speaks against it -----------------------------------------------------------------------
 
 
 def _out_of_sight(watch: Watch) -> Settled | None:
@@ -123,7 +158,10 @@ def _out_of_sight(watch: Watch) -> Settled | None:
     if last is None:
         return _unknown("PVE was not asked about the copy while it settled", Cause.OURS, again=True)
     if last.unseen:
-        return _unknown(f"PVE could not tell how the copy fared {_at(watch, last.at)}: {last.unseen}", Cause.PLATFORM)
+        return _unknown(
+            f"PVE could not tell how the copy fared {_at(watch, last.at)}: {last.unseen}",
+            Cause.PLATFORM,
+        )
     return _gone(watch)
 
 
@@ -131,7 +169,9 @@ def _gone(watch: Watch) -> Settled | None:
     for look in watch.looks[-1:]:
         if look.gone:
             return _unknown(
-                f"the copy was no longer on its node {_at(watch, look.at)}: somebody moved or removed it", Cause.PLATFORM
+                f"the copy was no longer on its node {_at(watch, look.at)}: somebody moved or "
+                "removed it",
+                Cause.PLATFORM,
             )
     return None
 
@@ -140,7 +180,9 @@ def _process(watch: Watch) -> Iterator[Settled]:
     seen = [look for look in watch.looks if not (look.unseen or look.gone)]
     for look in seen:
         if look.status != RUNNING:
-            yield _failed(f"the copy went off: it was {look.status or 'not running'} {_at(watch, look.at)}")
+            yield _failed(
+                f"the copy went off: it was {look.status or 'not running'} {_at(watch, look.at)}"
+            )
         elif look.state not in ("", RUNNING):
             cause = _HALTED.get(look.state, Cause.PLATFORM)
             sentence = f"the copy stood still, QEMU calls it {look.state} {_at(watch, look.at)}"
@@ -148,16 +190,24 @@ def _process(watch: Watch) -> Iterator[Settled]:
     for before, look in pairwise(seen):
         if before.pid and look.pid and before.pid != look.pid:
             yield _failed(
-                f"the copy's QEMU process was another one {_at(watch, look.at)} (pid {before.pid}, then {look.pid}): it was "
+                f"the copy's QEMU process was another one {_at(watch, look.at)} (pid "
+                f"{before.pid}, then {look.pid}): it was "
                 "switched off and on"
             )
         elif before.uptime is not None and look.uptime is not None and look.uptime < before.uptime:
-            yield _failed(f"the copy's uptime fell from {before.uptime} s to {look.uptime} s {_at(watch, look.at)}")
+            yield _failed(
+                f"the copy's uptime fell from {before.uptime} s to {look.uptime} s "
+                f"{_at(watch, look.at)}"
+            )
 
 
 def _reboot(watch: Watch) -> Settled | None:
     ids = [boot.id for boot in watch.boots if boot.id]
-    return _failed("the copy booted anew while it settled: its boot id changed") if len(set(ids)) > 1 else None
+    return (
+        _failed("the copy booted anew while it settled: its boot id changed")
+        if len(set(ids)) > 1
+        else None
+    )
 
 
 def _answers(watch: Watch) -> Iterator[Settled]:
@@ -166,16 +216,20 @@ def _answers(watch: Watch) -> Iterator[Settled]:
         if asked.outcome is Outcome.FAILED:
             yield _failed(f"check {asked.name} passed and then failed {when}: {asked.detail}")
         elif asked.outcome is Outcome.INCONCLUSIVE:
-            yield _unknown(f"check {asked.name} passed and then could not be asked {when}: {asked.detail}", Cause.NETWORK)
+            yield _unknown(
+                f"check {asked.name} passed and then could not be asked {when}: {asked.detail}",
+                Cause.NETWORK,
+            )
 
 
-# --- what was not seen --------------------------------------------------------------------------------------------------
+# --- what was not seen ----------------------------------------------------------------------------
 
 
 def _not_watched(watch: Watch) -> Iterator[Settled]:
     if watch.ended - watch.began < watch.wanted:
         yield _unknown(
-            f"the copy was watched for {watch.ended - watch.began:.1f} s after its checks, not for {watch.wanted:g} s",
+            f"the copy was watched for {watch.ended - watch.began:.1f} s after its checks, not "
+            f"for {watch.wanted:g} s",
             Cause.OURS,
             again=True,
         )
@@ -183,13 +237,16 @@ def _not_watched(watch: Watch) -> Iterator[Settled]:
         asked = [attempt for attempt in watch.answers if attempt.name == name]
         for start, end in _gaps(watch, asked):
             yield _unknown(
-                f"check {name} was not watched between {start - watch.began:.1f} and {end - watch.began:.1f} s after the checks "
+                f"check {name} was not watched between {start - watch.began:.1f} and "
+                f"{end - watch.began:.1f} s after the checks "
                 f"had passed (more than {MAX_GAP:g} s)",
                 Cause.OURS,
                 again=True,
             )
         if not any(attempt.began >= watch.began + watch.wanted for attempt in asked):
-            yield _unknown(f"check {name} was not asked once more in the end", Cause.OURS, again=True)
+            yield _unknown(
+                f"check {name} was not asked once more in the end", Cause.OURS, again=True
+            )
 
 
 def _gaps(watch: Watch, asked: Sequence[Asked]) -> Iterator[tuple[float, float]]:
@@ -204,7 +261,9 @@ def _gaps(watch: Watch, asked: Sequence[Asked]) -> Iterator[tuple[float, float]]
 
 
 def _silences(watch: Watch) -> Iterator[Settled]:
-    """Answers behind which a reset may hide: a guest that is back in time answers a question that was put before."""
+    """Answers behind which a reset may hide: a guest that is back in time answers a question that
+    was put before.
+    """
     if len(watch.boots) > 1 and all(boot.id for boot in watch.boots):
         return
     for name in watch.checks:
@@ -213,14 +272,17 @@ def _silences(watch: Watch) -> Iterator[Settled]:
         for attempt in asked:
             if (lasted := attempt.ended - attempt.began) > usual + MAX_SILENCE:
                 yield _unknown(
-                    f"check {name} took {lasted:.1f} s to answer {_at(watch, attempt.ended)}, usually {usual:.1f} s: the copy "
+                    f"check {name} took {lasted:.1f} s to answer {_at(watch, attempt.ended)}, "
+                    f"usually {usual:.1f} s: the copy "
                     "may have been reset meanwhile, and no boot id tells",
                     Cause.NETWORK,
                 )
 
 
 def _stood_still(watch: Watch) -> Settled | None:
-    """An uptime that does not grow with the time is no life, and no death either: PVE repeats an old answer."""
+    """An uptime that does not grow with the time is no life, and no death either: PVE repeats an
+    old answer.
+    """
     known = [(look.at, look.uptime) for look in watch.looks if look.uptime is not None]
     if len(known) < 2:
         return None
@@ -228,14 +290,19 @@ def _stood_still(watch: Watch) -> Settled | None:
     passed, grown = ended - began, last - first
     if grown >= passed - _LAG:
         return None
-    return _unknown(f"PVE let the copy's uptime grow by {grown} s while {passed:.0f} s passed", Cause.PLATFORM)
+    return _unknown(
+        f"PVE let the copy's uptime grow by {grown} s while {passed:.0f} s passed", Cause.PLATFORM
+    )
 
 
 def _seen(watch: Watch) -> tuple[str, ...]:
     """What a copy that lived on is said to have shown, and what could not be seen of it."""
     pids = {look.pid for look in watch.looks if look.pid}
     ids = {boot.id for boot in watch.boots if boot.id}
-    shown = ["one QEMU process" if pids else "PVE called it running", *(["one boot"] if ids else [])]
+    shown = [
+        "one QEMU process" if pids else "PVE called it running",
+        *(["one boot"] if ids else []),
+    ]
     if watch.checks:
         shown.append(f"{len(watch.answers)} good answers of {len(watch.checks)} checks")
     said = [f"it lived on for {watch.wanted:g} s after its checks: {', '.join(shown)}"]

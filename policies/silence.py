@@ -1,10 +1,13 @@
-"""Tell who answers at an address of the isolated bridge, from the neighbour table of the probe there.
+"""Tell who answers at an address of the isolated bridge, from the neighbour table of the probe
+there.
 
-An answer over the network counts for a copy only if the copy gave it. Its MAC alone proves nothing, for the original has the same
-one. So the address must be silent before the copy starts, be the copy's MAC while it runs, and be silent again when it is off.
+An answer over the network counts for a copy only if the copy gave it. Its MAC alone proves nothing,
+for the original has the same one. So the address must be silent before the copy starts, be the
+copy's MAC while it runs, and be silent again when it is off.
 
-The probe is a Linux machine. What it knows of a neighbour is a state of its kernel (ip-neighbour(8); without ``ip``
-/proc/net/arp, proc(5)). ARP gives up after three questions a second apart: INCOMPLETE until then, FAILED after it.
+The probe is a Linux machine. What it knows of a neighbour is a state of its kernel
+(ip-neighbour(8); without ``ip`` /proc/net/arp, proc(5)). ARP gives up after three questions a
+second apart: INCOMPLETE until then, FAILED after it.
 """
 
 from __future__ import annotations
@@ -19,15 +22,19 @@ from itertools import pairwise
 from policies.check_kinds import NETWORK_KINDS
 from policies.model import CheckResult, Outcome
 
-CONFIRMED_WITHIN = 30  # seconds; the kernel calls a neighbour reachable for about so long after its last word
+# seconds; the kernel calls a neighbour reachable for about so long after its last word
+CONFIRMED_WITHIN = 30
 ASKED_ANEW = 10.0  # seconds in which an entry that may be old is asked anew
-LAPSES_WITHIN = 60.0  # seconds; one that is still REACHABLE becomes old within 45, where the login may not clear it
+# seconds; one that is still REACHABLE becomes old within 45, where the login may not clear it
+LAPSES_WITHIN = 60.0
 _MAC = re.compile(r"(?i)[0-9a-f]{2}(:[0-9a-f]{2}){5}")
 _NO_MAC = "00:00:00:00:00:00"
 
 
 class State(StrEnum):
-    """A neighbour's state. KNOWN is all that /proc/net/arp can say of an entry with a MAC, UNANSWERED of one without."""
+    """A neighbour's state. KNOWN is all that /proc/net/arp can say of an entry with a MAC,
+    UNANSWERED of one without.
+    """
 
     ABSENT = "absent"
     FAILED = "FAILED"
@@ -55,7 +62,8 @@ class Way(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """What a probe said of one address. ``confirmed`` are whole seconds since its neighbour last gave a sign, None: not told.
+    """What a probe said of one address. ``confirmed`` are whole seconds since its neighbour last
+    gave a sign, None: not told.
 
     ``forwarding`` are the probe's interfaces that pass packets on, which none may.
     """
@@ -86,38 +94,52 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """The verdict on an address, the sentence that says why, and the MAC that answers, if one does."""
+    """The verdict on an address, the sentence that says why, and the MAC that answers, if one
+    does.
+    """
 
     verdict: Verdict
     words: str
     mac: str | None = None
 
 
-# --- asking and reading -------------------------------------------------------------------------------------------------
+# --- asking and reading ---------------------------------------------------------------------------
 
 
 def question(address: str, *, clear: bool = False) -> str:
-    """Given an IP address, return the command that has a probe tell what ``read`` reads. No privilege is needed for it.
+    """Given an IP address, return the command that has a probe tell what ``read`` reads. No
+    privilege is needed for it.
 
-    ``clear`` first drops what the probe remembers of the address, where the login may do that. Raise ValueError for no address.
+    ``clear`` first drops what the probe remembers of the address, where the login may do that.
+    Raise ValueError for no address.
     """
     target = str(ipaddress.ip_address(address))
     drop = f"ip neigh flush to {target} >/dev/null 2>&1; " if clear else ""
     by_ip = (
-        f"{drop}echo @neigh; ip -s neigh show to {target} 2>/dev/null || ip neigh show to {target}; "
+        f"{drop}echo @neigh; ip -s neigh show to {target} 2>/dev/null || ip neigh show to "
+        f"{target}; "
         f"echo @route; ip route get {target} 2>&1; "
     )
-    by_files = "echo @arp; cat /proc/net/arp; echo @routes; cat /proc/net/route; echo @fib; cat /proc/net/fib_trie; "
-    forwarding = "grep -H . /proc/sys/net/ipv4/conf/*/forwarding /proc/sys/net/ipv6/conf/*/forwarding 2>/dev/null; "
+    by_files = (
+        "echo @arp; cat /proc/net/arp; echo @routes; cat /proc/net/route; echo @fib; cat "
+        "/proc/net/fib_trie; "
+    )
+    forwarding = (
+        "grep -H . /proc/sys/net/ipv4/conf/*/forwarding /proc/sys/net/ipv6/conf/*/forwarding "
+        "2>/dev/null; "
+    )
     script = (
-        f"PATH=$PATH:/sbin:/usr/sbin; if command -v ip >/dev/null; then {by_ip} else {by_files} fi; "
+        f"PATH=$PATH:/sbin:/usr/sbin; if command -v ip >/dev/null; then {by_ip} else {by_files} "
+        "fi; "
         f"echo @forwarding; {forwarding} echo @end"
     )
     return f"sh -c '{script}'"
 
 
 def read(text: str, address: str) -> Table | None:
-    """Given a probe's answer to ``question``, return what it says of the address; None if it is no answer to it, or not all."""
+    """Given a probe's answer to ``question``, return what it says of the address; None if it is no
+    answer to it, or not all.
+    """
     sections = _sections(text)
     if "end" not in sections or "forwarding" not in sections:
         return None
@@ -142,8 +164,12 @@ def _sections(text: str) -> dict[str, list[str]]:
     return found
 
 
-def _neighbours(lines: Sequence[str], wanted: object) -> Iterator[tuple[State, str | None, int | None]]:
-    """``192.168.10.8 dev eth0 lladdr bc:24:11:00:00:08 used 4/2/1 probes 1 REACHABLE``; busybox and iproute2 alike."""
+def _neighbours(
+    lines: Sequence[str], wanted: object
+) -> Iterator[tuple[State, str | None, int | None]]:
+    """``192.168.10.8 dev eth0 lladdr bc:24:11:00:00:08 used 4/2/1 probes 1 REACHABLE``; busybox and
+    iproute2 alike.
+    """
     for line in lines:
         words = line.split()
         if not words or _ip(words[0]) != wanted:
@@ -159,10 +185,16 @@ def _neighbours(lines: Sequence[str], wanted: object) -> Iterator[tuple[State, s
 
 
 def _arp(lines: Sequence[str], wanted: object) -> Iterator[tuple[State, str | None]]:
-    """``192.168.10.8  0x1  0x2  bc:24:11:00:00:08  *  eth0``: flags 0x0 have no MAC, 0x2 have one, 0x4 is entered by hand."""
+    """``192.168.10.8  0x1  0x2  bc:24:11:00:00:08  *  eth0``: flags 0x0 have no MAC, 0x2 have one, 0x4 is entered by
+    hand.
+    """
     for line in lines:
         words = line.split()
-        if len(words) >= 6 and _ip(words[0]) == wanted and re.fullmatch(r"0x[0-9a-fA-F]+", words[2]):
+        if (
+            len(words) >= 6
+            and _ip(words[0]) == wanted
+            and re.fullmatch(r"0x[0-9a-fA-F]+", words[2])
+        ):
             flags, mac = int(words[2], 16), words[3].upper()
             if not flags & 0x2 or mac == _NO_MAC:
                 yield State.UNANSWERED, None
@@ -171,7 +203,8 @@ def _arp(lines: Sequence[str], wanted: object) -> Iterator[tuple[State, str | No
 
 
 def _way(lines: Sequence[str], wanted: object) -> Way:
-    """``192.168.10.8 dev eth0 src 192.168.10.250``, with ``via`` where it is routed and ``local`` before the probe's own.
+    """``192.168.10.8 dev eth0 src 192.168.10.250``, with ``via`` where it is routed and ``local``
+    before the probe's own.
 
     Any other word before the address (``broadcast``, ``unreachable`` ...) leads to no guest.
     """
@@ -185,8 +218,12 @@ def _way(lines: Sequence[str], wanted: object) -> Way:
     return Way.ROUTED if "via" in words else Way.ON_LINK
 
 
-def _way_by_files(sections: Mapping[str, Sequence[str]], wanted: ipaddress.IPv4Address | ipaddress.IPv6Address) -> Way:
-    """The same from /proc/net/fib_trie (own addresses) and /proc/net/route (addresses in hex, in the host's byte order)."""
+def _way_by_files(
+    sections: Mapping[str, Sequence[str]], wanted: ipaddress.IPv4Address | ipaddress.IPv6Address
+) -> Way:
+    """The same from /proc/net/fib_trie (own addresses) and /proc/net/route (addresses in hex, in
+    the host's byte order).
+    """
     trie = [line.strip() for line in sections.get("fib", ())]
     if any(one == f"|-- {wanted}" and two == "/32 host LOCAL" for one, two in pairwise(trie)):
         return Way.OWN
@@ -194,14 +231,18 @@ def _way_by_files(sections: Mapping[str, Sequence[str]], wanted: ipaddress.IPv4A
     for line in sections.get("routes", ()):
         words = line.split()
         if len(words) > 7 and all(re.fullmatch(r"[0-9A-F]{8}", words[n]) for n in (1, 2, 7)):
-            target, gateway, mask = (int.from_bytes(bytes.fromhex(words[n]), "little") for n in (1, 2, 7))
+            target, gateway, mask = (
+                int.from_bytes(bytes.fromhex(words[n]), "little") for n in (1, 2, 7)
+            )
             if int(wanted) & mask == target:
                 found.append((mask, Way.ROUTED if gateway else Way.ON_LINK))
     return max(found, default=(0, Way.NONE), key=lambda route: route[0])[1]
 
 
 def _forwarding(lines: Sequence[str]) -> Iterator[str]:
-    """``/proc/sys/net/ipv4/conf/eth0/forwarding:0``; ``default`` is of interfaces that are yet to come."""
+    """``/proc/sys/net/ipv4/conf/eth0/forwarding:0``; ``default`` is of interfaces that are yet to
+    come.
+    """
     for line in lines:
         path, _, value = line.rpartition(":")
         parts = path.split("/")
@@ -216,95 +257,136 @@ def _ip(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
         return None
 
 
-# --- deciding -----------------------------------------------------------------------------------------------------------
+# --- deciding -------------------------------------------------------------------------------------
 
 
 def unfit(table: Table, address: str) -> str | None:
-    """Given what a probe said, return why no copy can be asked at that address through it, None if one can."""
+    """Given what a probe said, return why no copy can be asked at that address through it, None if
+    one can.
+    """
     ip = ipaddress.ip_address(address)
     if ip.is_loopback or ip.is_multicast or ip.is_unspecified:
         return f"{address} is no address of a guest"
     return {
         Way.OWN: f"{address} is the probe's own address, so the probe itself would answer",
-        Way.ROUTED: f"{address} is not on a network of the probe: it would be reached through a router",
+        Way.ROUTED: f"{address} is not on a network of the probe: it would be reached through a "
+        "router",
         Way.NONE: f"{address} is on no network of the probe",
     }.get(table.way)
 
 
 def forwards(table: Table) -> str | None:
-    """Given what a probe said, return which of its interfaces pass packets on, None if none does."""
+    """Given what a probe said, return which of its interfaces pass packets on, None if none
+    does.
+    """
     return ", ".join(table.forwarding) or None
 
 
-def listen(table: Table, address: str, heard: Mapping[int, Heard], *, cleared: bool, out: float) -> Finding:
-    """Given what a probe said after attempts to connect to an address, decide whether anybody is there.
+def listen(
+    table: Table, address: str, heard: Mapping[int, Heard], *, cleared: bool, out: float
+) -> Finding:
+    """Given what a probe said after attempts to connect to an address, decide whether anybody is
+    there.
 
-    ``heard`` is what became of the attempt at each port, ``out`` for how many seconds they have been out. ``cleared``: what the
-    probe remembered had been dropped before, so that whatever it knows is news. A refusal needs a MAC to come from.
+    ``heard`` is what became of the attempt at each port, ``out`` for how many seconds they have
+    been out. ``cleared``: what the probe remembered had been dropped before, so that whatever it
+    knows is news. A refusal needs a MAC to come from.
     """
     opened = sorted(port for port, what in heard.items() if what is Heard.OPEN)
     if opened:
-        return Finding(Verdict.ANSWERED, f"port {opened[0]} accepts connections{_of(table.mac)}", table.mac)
+        return Finding(
+            Verdict.ANSWERED, f"port {opened[0]} accepts connections{_of(table.mac)}", table.mac
+        )
     if table.state in SILENT_STATES:
         return Finding(Verdict.SILENT, f"nobody answers at {address} ({_entry(table)})")
     refused = sorted(port for port, what in heard.items() if what is Heard.REFUSED)
     if refused:
-        return Finding(Verdict.ANSWERED, f"port {refused[0]} refuses connections{_of(table.mac)}", table.mac)
+        return Finding(
+            Verdict.ANSWERED, f"port {refused[0]} refuses connections{_of(table.mac)}", table.mac
+        )
     news = table.confirmed is not None and table.confirmed + 1 <= out
     if cleared or news or table.state is State.PERMANENT:
         return Finding(Verdict.ANSWERED, f"it answers who it is{_of(table.mac)}", table.mac)
-    return Finding(Verdict.UNSETTLED, f"the probe remembers somebody at {address} ({_entry(table)})", table.mac)
+    return Finding(
+        Verdict.UNSETTLED, f"the probe remembers somebody at {address} ({_entry(table)})", table.mac
+    )
 
 
 def settled(finding: Finding, waited: float, *, lingering: bool) -> Finding:
-    """Given a finding and the seconds for which it was asked anew, return what it has come to by now.
+    """Given a finding and the seconds for which it was asked anew, return what it has come to by
+    now.
 
     ``lingering``: its entry still is REACHABLE, from an earlier word, and must first become old.
     """
-    if finding.verdict is not Verdict.UNSETTLED or waited <= (LAPSES_WITHIN if lingering else ASKED_ANEW):
+    if finding.verdict is not Verdict.UNSETTLED or waited <= (
+        LAPSES_WITHIN if lingering else ASKED_ANEW
+    ):
         return finding
-    return replace(finding, verdict=Verdict.ANSWERED, words=f"{finding.words}, for {waited:.0f} s, however often it is asked")
+    return replace(
+        finding,
+        verdict=Verdict.ANSWERED,
+        words=f"{finding.words}, for {waited:.0f} s, however often it is asked",
+    )
 
 
 def copys(table: Table, address: str, macs: Collection[str]) -> Finding:
-    """Given what a probe said right after an answer, decide whether it was the copy's; ``macs`` are those of its config.
+    """Given what a probe said right after an answer, decide whether it was the copy's; ``macs`` are
+    those of its config.
 
-    ANSWERED: by the copy. SILENT: nobody is there. UNKNOWN: by somebody else. UNSETTLED: the entry may be old.
+    ANSWERED: by the copy. SILENT: nobody is there. UNKNOWN: by somebody else. UNSETTLED: the entry
+    may be old.
     """
     if table.state in SILENT_STATES:
         return Finding(Verdict.SILENT, f"nobody is at {address} ({_entry(table)})")
     known = {mac.upper() for mac in macs}
     if table.mac not in known:
         own = ", ".join(sorted(known)) or "none"
-        return Finding(Verdict.UNKNOWN, f"somebody else answers at {address}{_of(table.mac)}; the copy's MAC is {own}", table.mac)
+        return Finding(
+            Verdict.UNKNOWN,
+            f"somebody else answers at {address}{_of(table.mac)}; the copy's MAC is {own}",
+            table.mac,
+        )
     fresh = table.confirmed is not None and table.confirmed <= CONFIRMED_WITHIN
     if table.state is State.REACHABLE or fresh:
-        return Finding(Verdict.ANSWERED, f"{address} is the copy's {table.mac}, {_entry(table)}", table.mac)
+        return Finding(
+            Verdict.ANSWERED, f"{address} is the copy's {table.mac}, {_entry(table)}", table.mac
+        )
     if table.state is State.KNOWN:
-        words = f"{address} is the copy's {table.mac}; how fresh that is cannot be told from /proc/net/arp"
+        words = (
+            f"{address} is the copy's {table.mac}; how fresh that is cannot be told from "
+            "/proc/net/arp"
+        )
         return Finding(Verdict.ANSWERED, words, table.mac)
-    return Finding(Verdict.UNSETTLED, f"{address} is remembered as the copy's {table.mac} ({_entry(table)})", table.mac)
+    return Finding(
+        Verdict.UNSETTLED,
+        f"{address} is remembered as the copy's {table.mac} ({_entry(table)})",
+        table.mac,
+    )
 
 
 def _entry(table: Table) -> str:
     state = "no neighbour entry" if table.state is State.ABSENT else f"neighbour {table.state}"
-    return state if table.confirmed is None or table.mac is None else f"{state}, last confirmed {table.confirmed} s ago"
+    return (
+        state
+        if table.confirmed is None or table.mac is None
+        else f"{state}, last confirmed {table.confirmed} s ago"
+    )
 
 
 def _of(mac: str | None) -> str:
     return f" (MAC {mac})" if mac else ""
 
 
-# --- what a test remembers ----------------------------------------------------------------------------------------------
+# --- what a test remembers ------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
 class Silence:
     """What a restore test remembers of its listening at the copy's address.
 
-    ``ports`` are those at which it knocks, ``since`` the seconds of the test at which it first listened. ``before``, ``during``
-    and ``after`` are what was found before the start, while the copy ran and after its stop; ``last``: the last look before the
-    start is over.
+    ``ports`` are those at which it knocks, ``since`` the seconds of the test at which it first
+    listened. ``before``, ``during`` and ``after`` are what was found before the start, while the
+    copy ran and after its stop; ``last``: the last look before the start is over.
     """
 
     address: str
@@ -317,19 +399,25 @@ class Silence:
 
     @property
     def looks(self) -> dict[str, tuple[Finding, bool]]:
-        """What was found before, while and after the copy ran, as far as anybody looked, and whether each is as it must be."""
+        """What was found before, while and after the copy ran, as far as anybody looked, and
+        whether each is as it must be.
+        """
         wanted = (
             ("before", self.before, Verdict.SILENT),
             ("while", self.during, Verdict.ANSWERED),
             ("after", self.after, Verdict.SILENT),
         )
-        return {phase: (found, found.verdict is verdict) for phase, found, verdict in wanted if found}
+        return {
+            phase: (found, found.verdict is verdict) for phase, found, verdict in wanted if found
+        }
 
 
 def doubts(memory: Silence | None, *, answered: bool, ended_early: bool) -> tuple[str, ...]:
-    """Given what a restore test remembers of its listening (None: no check speaks to the network), return what casts doubt.
+    """Given what a restore test remembers of its listening (None: no check speaks to the network),
+    return what casts doubt.
 
-    ``answered``: a check over the network passed; ``ended_early``: an error ended the test, so nobody listened after it.
+    ``answered``: a check over the network passed; ``ended_early``: an error ended the test, so
+    nobody listened after it.
     """
     if not memory:
         return ()
@@ -342,13 +430,19 @@ def doubts(memory: Silence | None, *, answered: bool, ended_early: bool) -> tupl
     if not ended_early and (after is None or after.verdict is not Verdict.SILENT):
         said = after.words if after else "nobody listened"
         known = after is not None and after.verdict is Verdict.ANSWERED
-        what = "somebody else answers at {0}: it did so" if known else "it is not known that {0} was silent"
+        what = (
+            "somebody else answers at {0}: it did so"
+            if known
+            else "it is not known that {0} was silent"
+        )
         found.append(f"{what.format(address)} after the copy had been stopped: {said}")
     return tuple(found)
 
 
 def unsilenced(memory: Silence) -> str | None:
-    """Given what a restore test remembers of its listening, return why it is not known that its address was silent, or None."""
+    """Given what a restore test remembers of its listening, return why it is not known that its
+    address was silent, or None.
+    """
     if memory.before and memory.before.verdict is Verdict.SILENT:
         return None
     said = memory.before.words if memory.before else "nobody listened"
@@ -356,12 +450,16 @@ def unsilenced(memory: Silence) -> str | None:
 
 
 def discounted(results: tuple[CheckResult, ...], why: Sequence[str]) -> tuple[CheckResult, ...]:
-    """Given checks' answers and what casts doubt on who gave them, return them with none over the network counted."""
+    """Given checks' answers and what casts doubt on who gave them, return them with none over the
+    network counted.
+    """
     if not why:
         return results
     doubtful = (Outcome.PASSED, Outcome.FAILED)
     return tuple(
-        replace(one, outcome=Outcome.INCONCLUSIVE, detail=f"its answer does not count ({one.detail})")
+        replace(
+            one, outcome=Outcome.INCONCLUSIVE, detail=f"its answer does not count ({one.detail})"
+        )
         if one.kind in NETWORK_KINDS and one.outcome in doubtful
         else one
         for one in results
@@ -369,7 +467,12 @@ def discounted(results: tuple[CheckResult, ...], why: Sequence[str]) -> tuple[Ch
 
 
 def evidence(memory: Silence | None) -> tuple[str, ...]:
-    """Given what a restore test remembers of its listening, return it as sentences for whoever reads the evidence."""
+    """Given what a restore test remembers of its listening, return it as sentences for whoever
+    reads the evidence.
+    """
     when = {"before": "before the start", "while": "while the copy ran", "after": "after the stop"}
     looks = memory.looks.items() if memory else ()
-    return tuple(f"{'holds' if holds else 'DOES NOT HOLD'}: {when[phase]}: {found.words}" for phase, (found, holds) in looks)
+    return tuple(
+        f"{'holds' if holds else 'DOES NOT HOLD'}: {when[phase]}: {found.words}"
+        for phase, (found, holds) in looks
+    )

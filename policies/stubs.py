@@ -1,4 +1,6 @@
-"""Decide whether the guest under this VMID may be destroyed as the rest of our own restore that failed (law 1, exception a)."""
+"""Decide whether the guest under this VMID may be destroyed as the rest of our own restore that
+failed (law 1, exception a).
+"""
 
 from __future__ import annotations
 
@@ -8,12 +10,20 @@ from policies import ownership
 
 
 def refusal(
-    vmid: int, config: Mapping[str, str], *, ours: bool, failed: bool, running: bool, volumes: Sequence[str]
+    vmid: int,
+    config: Mapping[str, str],
+    *,
+    ours: bool,
+    failed: bool,
+    running: bool,
+    volumes: Sequence[str],
 ) -> str | None:
-    """Given a guest's config as just read back, return None if it is only what our own failed restore left, else why not.
+    """Given a guest's config as just read back, return None if it is only what our own failed
+    restore left, else why not.
 
-    ``ours``: the catalog has the task of a restore into this VMID on that node that this token began, and nobody made a guest
-    there since. ``failed``: that task has ended, and badly. ``volumes`` are all of that VMID on any storage of that node.
+    ``ours``: the catalog has the task of a restore into this VMID on that node that this token
+    began, and nobody made a guest there since. ``failed``: that task has ended, and badly.
+    ``volumes`` are all of that VMID on any storage of that node.
     """
     if not ownership.is_stub(config):
         more = sorted(set(config) - {"memory", "lock", "digest"})

@@ -1,7 +1,8 @@
 """Decide what a restore test showed: how far the archive is proven, and the verdict (law 5).
 
-Rungs are climbed one by one and none is skipped. Only a test in which nothing is missing, unanswered or doubtful proves; a
-question that could not be asked is no answer, so it makes a test inconclusive and never good.
+Rungs are climbed one by one and none is skipped. Only a test in which nothing is missing,
+unanswered or doubtful proves; a question that could not be asked is no answer, so it makes a test
+inconclusive and never good.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ from policies.causes import Cause
 from policies.check_kinds import asks_service
 from policies.model import CheckResult, Outcome, Rung, Verdict
 
-NO_SERVICE_CHECK = "no-service-check"  # begins the reason of a test that is one rung short for lack of a check
+# begins the reason of a test that is one rung short for lack of a check
+NO_SERVICE_CHECK = "no-service-check"
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,22 +24,28 @@ class Evidence:
 
     Args:
         simulated: the guest was only modelled, so nothing about it proves anything.
-        compressed_checksum: the archive's compression carries a checksum of the data (zst, gz, lzo); a plain .vma has none.
-        verified_intact: our own one-pass verification: True, False, or None when the archive was not read.
+        compressed_checksum: the archive's compression carries a checksum of the data (zst, gz,
+        lzo); a plain .vma has none.
+        verified_intact: our own one-pass verification: True, False, or None when the archive was
+        not read.
         restored: PVE's restore task ended well.
-        restore_error: what PVE said when it did not and the archive is to blame; None also when no restore was tried.
+        restore_error: what PVE said when it did not and the archive is to blame; None also when no
+        restore was tried.
         cause: who is to blame for what went wrong before the copy ran, None if nothing did.
         isolation_ok: law 2 held and the copy was allowed to start.
-        booted: a sign of life was seen (True), was looked for and not seen (False), or could not be looked for (None).
+        booted: a sign of life was seen (True), was looked for and not seen (False), or could not be
+        looked for (None).
         checks: the last answer of every configured health check.
         settled: whether the copy lived on after its checks.
-        wanted_rung: what the guest's tier asks for: healthy, or booted where a sign of life suffices.
+        wanted_rung: what the guest's tier asks for: healthy, or booted where a sign of life
+        suffices.
         missing_disks: disks of the guest that the copy does not have, by key.
         wrong: what speaks against the archive itself: it was changed, or is another machine's.
         basis: what the word intact rests on, "" where nothing needs to be said.
         unread: why the archive's bytes were not read in this test, "" if they were.
         answers: why it is not certain that what answered over the network was the copy.
-        warnings: what cut the test short or leaves a doubt. Not the warnings of a PVE task, which are no errors (pve-facts 2.2).
+        warnings: what cut the test short or leaves a doubt. Not the warnings of a PVE task, which
+        are no errors (pve-facts 2.2).
     """
 
     simulated: bool = False
@@ -61,7 +69,9 @@ class Evidence:
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """The verdict, the highest rung reached, the sentences that say why it is not more, and who is to blame (None: nobody)."""
+    """The verdict, the highest rung reached, the sentences that say why it is not more, and who is
+    to blame (None: nobody).
+    """
 
     verdict: Verdict
     rung: Rung
@@ -70,9 +80,13 @@ class Judgement:
 
 
 def decide(evidence: Evidence) -> Judgement:
-    """Given what a restore test saw, return the verdict on the archive: proven when the wanted rung is reached cleanly."""
+    """Given what a restore test saw, return the verdict on the archive: proven when the wanted rung
+    is reached cleanly.
+    """
     if evidence.simulated:
-        return Judgement(Verdict.SIMULATED, Rung.RECORDED, ("the guest is only simulated: this proves nothing",))
+        return Judgement(
+            Verdict.SIMULATED, Rung.RECORDED, ("the guest is only simulated: this proves nothing",)
+        )
     rung = _rung(evidence)
     if _clean(evidence) and rung.height >= Rung.BOOTED.height:
         return _without_flaw(evidence, rung)
@@ -82,17 +96,25 @@ def decide(evidence: Evidence) -> Judgement:
 
 
 def _without_flaw(evidence: Evidence, rung: Rung) -> Judgement:
-    """It booted, and every check that there is passed: whether that suffices depends on what was asked."""
+    """It booted, and every check that there is passed: whether that suffices depends on what was
+    asked.
+    """
     passed = f"{len(evidence.checks)} of {len(evidence.checks)} checks passed"
     beside = (*filter(None, (evidence.basis,)), *evidence.settled.said)
     if rung is Rung.HEALTHY:
         return Judgement(Verdict.PROVEN, rung, (f"restored, booted, {passed}", *beside))
     if evidence.wanted_rung is not Rung.HEALTHY:
-        why = f"restored, booted, {passed}; its service was not asked, and its tier wants no more than booted"
+        why = (
+            f"restored, booted, {passed}; its service was not asked, and its tier wants no more "
+            "than booted"
+        )
         return Judgement(Verdict.PROVEN, rung, (why, *beside))
     names = ", ".join(check.name for check in evidence.checks)
     what = f"only signs of life were asked for ({names})" if names else "no health check was asked"
-    why = f"{NO_SERVICE_CHECK}: {what}, so it is booted at most: healthy needs a check of the service, such as http, ssh or ldap"
+    why = (
+        f"{NO_SERVICE_CHECK}: {what}, so it is booted at most: healthy needs a check of the "
+        "service, such as http, ssh or ldap"
+    )
     return Judgement(Verdict.INCONCLUSIVE, rung, (why,))
 
 
@@ -102,23 +124,36 @@ def _cause(evidence: Evidence, *, failed: bool) -> Cause | None:
         return Cause.ARCHIVE
     if evidence.restore_error or not failed:
         unanswered = Cause.NETWORK if evidence.answers or _unreached(evidence) else None
-        return evidence.cause or unanswered or (None if _settled(evidence, Outcome.PASSED) else evidence.settled.cause)
+        return (
+            evidence.cause
+            or unanswered
+            or (None if _settled(evidence, Outcome.PASSED) else evidence.settled.cause)
+        )
     return Cause.BOOT if evidence.booted is False else Cause.SERVICE
 
 
 def _unreached(evidence: Evidence) -> bool:
-    """Whether a question did not get through to the copy; a guest without an agent is no fault of the network."""
-    return any(check.outcome is Outcome.INCONCLUSIVE and check.kind != "agent" for check in evidence.checks)
+    """Whether a question did not get through to the copy; a guest without an agent is no fault of
+    the network.
+    """
+    return any(
+        check.outcome is Outcome.INCONCLUSIVE and check.kind != "agent" for check in evidence.checks
+    )
 
 
 def within_one_time(judgement: Judgement, jump: float, most: int) -> Judgement:
-    """Given a verdict, the seconds by which the wall clock was set during the test, and those allowed, return what may be said.
+    """Given a verdict, the seconds by which the wall clock was set during the test, and those
+    allowed, return what may be said.
 
-    The stages are timed by a clock that never jumps, but what is dated by the wall clock is not: nothing is proven then.
+    The stages are timed by a clock that never jumps, but what is dated by the wall clock is not:
+    nothing is proven then.
     """
     if judgement.verdict is not Verdict.PROVEN or abs(jump) <= most:
         return judgement
-    why = f"this machine's clock was set by {jump:+.0f} s during the test, more than the {most} s allowed (max-clock-drift)"
+    why = (
+        f"this machine's clock was set by {jump:+.0f} s during the test, more than the {most} s "
+        "allowed (max-clock-drift)"
+    )
     return Judgement(Verdict.INCONCLUSIVE, judgement.rung, (why, *judgement.reasons), Cause.TIME)
 
 
@@ -138,7 +173,8 @@ def _rung(evidence: Evidence) -> Rung:
 
 
 def _intact(evidence: Evidence) -> bool:
-    """Read by us, or restored by PVE from an archive with a checksum: a restore reads all of it and misses no cluster.
+    """Read by us, or restored by PVE from an archive with a checksum: a restore reads all of it and
+    misses no cluster.
 
     Without a checksum one flipped bit restores with TASK OK (pve-facts 7.6).
     """
@@ -156,8 +192,15 @@ def _alive(evidence: Evidence) -> bool:
 
 
 def _clean(evidence: Evidence) -> bool:
-    """Every check that there is passed, by the copy's own answers; it lived on after that, and nothing leaves a doubt."""
-    return _answered(evidence) and not evidence.answers and _settled(evidence, Outcome.PASSED) and not evidence.warnings
+    """Every check that there is passed, by the copy's own answers; it lived on after that, and
+    nothing leaves a doubt.
+    """
+    return (
+        _answered(evidence)
+        and not evidence.answers
+        and _settled(evidence, Outcome.PASSED)
+        and not evidence.warnings
+    )
 
 
 def _answered(evidence: Evidence) -> bool:
@@ -166,14 +209,19 @@ def _answered(evidence: Evidence) -> bool:
 
 def _failures(evidence: Evidence) -> tuple[str, ...]:
     """What speaks against the archive."""
-    found = [*evidence.wrong, *(f"disk {disk} is not in the archive" for disk in evidence.missing_disks)]
+    found = [
+        *evidence.wrong,
+        *(f"disk {disk} is not in the archive" for disk in evidence.missing_disks),
+    ]
     if evidence.verified_intact is False:
         found.append("the archive is not intact")
     if evidence.restore_error:
         found.append(f"the restore failed: {evidence.restore_error}")
     if evidence.restored and evidence.isolation_ok and evidence.booted is False:
         found.append("the copy showed no sign of life in its time")
-    died = evidence.settled.said if _settled(evidence, Outcome.FAILED) and not evidence.answers else ()
+    died = (
+        evidence.settled.said if _settled(evidence, Outcome.FAILED) and not evidence.answers else ()
+    )
     return (*found, *_said(evidence, Outcome.FAILED), *died)
 
 
@@ -183,10 +231,15 @@ def _doubts(evidence: Evidence) -> tuple[str, ...]:
     found = [
         (not evidence.restored and not evidence.restore_error, "the archive was not restored"),
         (evidence.restored and not evidence.isolation_ok, "the copy was not started"),
-        (started and evidence.booted is None and not _alive(evidence), "nothing could tell whether the copy boots"),
+        (
+            started and evidence.booted is None and not _alive(evidence),
+            "nothing could tell whether the copy boots",
+        ),
         (started and not evidence.checks, "no health check was asked, so it is booted at most"),
         (
-            evidence.restored and evidence.verified_intact is None and not evidence.compressed_checksum,
+            evidence.restored
+            and evidence.verified_intact is None
+            and not evidence.compressed_checksum,
             "the archive has no checksum and was not verified, so it may hold flipped bits"
             + (f": {evidence.unread}" if evidence.unread else ""),
         ),
@@ -196,7 +249,8 @@ def _doubts(evidence: Evidence) -> tuple[str, ...]:
         if _settled(evidence, Outcome.INCONCLUSIVE) and started and _answered(evidence)
         else ()
     )
-    if _settled(evidence, Outcome.FAILED) and evidence.answers:  # who else answers may as well be what made a check fail
+    # who else answers may as well be what made a check fail
+    if _settled(evidence, Outcome.FAILED) and evidence.answers:
         unsettled = evidence.settled.said
     found_so = (sentence for holds, sentence in found if holds)
     unsure = (*evidence.answers, *_said(evidence, Outcome.INCONCLUSIVE))
@@ -209,4 +263,8 @@ def _settled(evidence: Evidence, outcome: Outcome) -> bool:
 
 def _said(evidence: Evidence, outcome: Outcome) -> tuple[str, ...]:
     word = "failed" if outcome is Outcome.FAILED else "could not be asked"
-    return tuple(f"check {check.name} {word}: {check.detail}" for check in evidence.checks if check.outcome is outcome)
+    return tuple(
+        f"check {check.name} {word}: {check.detail}"
+        for check in evidence.checks
+        if check.outcome is outcome
+    )

@@ -1,8 +1,10 @@
-"""Decide when scheduled restore tests may run: inside their window, and stopped before the next backup starts.
+"""Decide when scheduled restore tests may run: inside their window, and stopped before the next
+backup starts.
 
-A window is a range of the site's local time. It opens at the first moment at which the clock shows its beginning or more, and
-closes at the first moment at which it shows its end or more: where an hour comes twice the first one counts, and where an hour is
-left out the jump itself does.
+A window is a range of the site's local time. It opens at the first moment at which the clock shows
+its beginning or more, and
+closes at the first moment at which it shows its end or more: where an hour comes twice the first
+one counts, and where an hour is left out the jump itself does.
 """
 
 from __future__ import annotations
@@ -19,7 +21,8 @@ from policies.pve import calendar_event
 MARGIN = 300  # seconds before a backup starts by which tests must be over: time to take a copy down
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 ALLOWED = (
-    "HH:MM-HH:MM, with weekdays before it if not every day, such as 01:00-06:00, mon..fri 22:00-05:30 or sat,sun 00:00-24:00"
+    "HH:MM-HH:MM, with weekdays before it if not every day, such as 01:00-06:00, mon..fri "
+    "22:00-05:30 or sat,sun 00:00-24:00"
 )
 _DAY = 24 * 60
 _FORM = re.compile(r"(?:(?P<days>[a-z.,]+) +)?(?P<opens>\d\d:\d\d) *- *(?P<closes>\d\d:\d\d)")
@@ -38,7 +41,9 @@ class Slot:
         return self.opens <= now and (self.closes is None or now < self.closes)
 
     def fits(self, begins: int, seconds: float) -> bool:
-        """Given when a test would begin and how long it takes, return whether it would be over in time."""
+        """Given when a test would begin and how long it takes, return whether it would be over in
+        time.
+        """
         return self.opens <= begins and (self.closes is None or begins + seconds <= self.closes)
 
 
@@ -49,7 +54,9 @@ def parse(text: str) -> Window:
         raise PolicyError(f"{text!r} is not a time range; allowed: {ALLOWED}")
     opens, closes = _minutes(found["opens"], text, _DAY - 1), _minutes(found["closes"], text, _DAY)
     if opens == closes:
-        raise PolicyError(f"{text!r} lasts no time; allowed: {ALLOWED}, or no window at all for any time")
+        raise PolicyError(
+            f"{text!r} lasts no time; allowed: {ALLOWED}, or no window at all for any time"
+        )
     return Window(opens, closes, _weekdays(found["days"], text), " ".join(text.split()))
 
 
@@ -68,22 +75,36 @@ def span(window: Window, timezone: str, now: int) -> Slot:
 
 
 def slot(policy: Policy, now: int) -> Slot | None:
-    """Given a policy and the time, return the slot for restore tests that is open now, or else the next one.
+    """Given a policy and the time, return the slot for restore tests that is open now, or else the
+    next one.
 
-    It closes at the window's end, or ``MARGIN`` before the next backup of any job. None if the backups leave no room.
+    It closes at the window's end, or ``MARGIN`` before the next backup of any job. None if the
+    backups leave no room.
     """
     return next((found for found in slots(policy, now)), None)
 
 
 def slots(policy: Policy, now: int) -> Iterator[Slot]:
-    """Given a policy and the time, yield the slots for restore tests, the one that is open now first."""
+    """Given a policy and the time, yield the slots for restore tests, the one that is open now
+    first.
+    """
     jobs = [calendar_event.parse(job.schedule, policy.timezone) for job in policy.jobs]
     moment = now
     for _ in range(_MAX_SPANS):
-        whole = span(policy.scratch.window, policy.timezone, moment) if policy.scratch.window else Slot(moment, None)
+        whole = (
+            span(policy.scratch.window, policy.timezone, moment)
+            if policy.scratch.window
+            else Slot(moment, None)
+        )
         opens = max(moment, whole.opens)
-        backup = min((at for job in jobs if (at := job.next_after(opens)) is not None), default=None)
-        ends = [end for end in (whole.closes, backup - MARGIN if backup is not None else None) if end is not None]
+        backup = min(
+            (at for job in jobs if (at := job.next_after(opens)) is not None), default=None
+        )
+        ends = [
+            end
+            for end in (whole.closes, backup - MARGIN if backup is not None else None)
+            if end is not None
+        ]
         if not ends:
             yield Slot(opens, None)
             return
@@ -113,12 +134,15 @@ def _weekdays(text: str | None, whole: str) -> tuple[int, ...]:
 
 
 def _moment(day: date, minutes: int, zone: ZoneInfo) -> int:
-    """The first moment at which the clock of that day shows so many minutes after midnight, or more."""
+    """The first moment at which the clock of that day shows so many minutes after midnight, or
+    more.
+    """
     local = datetime.combine(day, time()) + timedelta(minutes=minutes)
     latest = int(local.replace(tzinfo=zone).timestamp())
     if datetime.fromtimestamp(latest, zone).replace(tzinfo=None) == local:
         return latest
-    earliest = int(local.replace(tzinfo=zone, fold=1).timestamp())  # the clock jumps over it somewhere in between
+    # the clock jumps over it somewhere in between
+    earliest = int(local.replace(tzinfo=zone, fold=1).timestamp())
     while latest - earliest > 1:
         middle = (earliest + latest) // 2
         shown = datetime.fromtimestamp(middle, zone).replace(tzinfo=None)

@@ -1,10 +1,12 @@
-"""The state machines of operations, as values: what an operation does next, decided from where it stands and what just happened.
+"""The state machines of operations, as values: what an operation does next, decided from where it
+stands and what just happened.
 
-An operation walks through ``steps`` and then through ``cleanup``. A step that fails, a cancellation, a passed deadline and a step
-that lost its driver too often all lead to the first cleanup step; cleanup steps run one after the other whatever happened before,
-so that tear-down follows success, failure, cancel and deadline alike. Nothing here has effects: ``before`` says whether the
-present step may run at all, ``after`` what follows what it reported; the engine applies one answer at a time, records it, and
-looks at the world anew.
+An operation walks through ``steps`` and then through ``cleanup``. A step that fails, a
+cancellation, a passed deadline and a step that lost its driver too often all lead to the first
+cleanup step; cleanup steps run one after the other whatever happened before, so that tear-down
+follows success, failure, cancel and deadline alike. Nothing here has effects: ``before`` says
+whether the present step may run at all, ``after`` what follows what it reported; the engine applies
+one answer at a time, records it, and looks at the world anew.
 """
 
 from __future__ import annotations
@@ -16,17 +18,20 @@ from policies.model import OperationState
 
 MAX_LOST = 5  # drivers that may die at one step before the step itself is suspected
 MAX_BACK = 3  # times that an operation may go back to an earlier step
-TRANSIENT_PAUSES = (1.0, 4.0)  # seconds before a call that PVE failed at itself is tried a second and a third time
+# seconds before a call that PVE failed at itself is tried a second and a third time
+TRANSIENT_PAUSES = (1.0, 4.0)
 UNAVAILABLE_PAUSES = (2.0, 30.0)  # seconds: the first pause while nobody answers, and the longest
 
 
 @dataclass(frozen=True, slots=True)
 class Workflow:
-    """The steps of one kind of operation. ``failure_is_result``: a failed step is a result, not a failed operation.
+    """The steps of one kind of operation. ``failure_is_result``: a failed step is a result, not a
+    failed operation.
 
-    ``exclusive``: at most one such operation is open at a time for one subject; a night, which only opens others, needs no such
-    rule. ``back``: the step that each of these steps may return to, when the world has changed under it. ``long``: steps that
-    work for minutes, so that nothing that only looks may wait behind them.
+    ``exclusive``: at most one such operation is open at a time for one subject; a night, which only
+    opens others, needs no such rule. ``back``: the step that each of these steps may return to,
+    when the world has changed under it. ``long``: steps that work for minutes, so that nothing that
+    only looks may wait behind them.
     """
 
     kind: str
@@ -44,7 +49,9 @@ class Workflow:
 
 
 class Trouble(StrEnum):
-    """What a failed step may hope for: PERMANENT (nothing), TRANSIENT (try soon, a few times), UNAVAILABLE (wait it out)."""
+    """What a failed step may hope for: PERMANENT (nothing), TRANSIENT (try soon, a few times),
+    UNAVAILABLE (wait it out).
+    """
 
     PERMANENT = "permanent"
     TRANSIENT = "transient"
@@ -55,9 +62,10 @@ class Trouble(StrEnum):
 class StepStatus:
     """Where an operation stands when it is decided upon. Times in epoch seconds.
 
-    ``cancel`` is why it shall end, if somebody asked; ``lost`` how many drivers died at this step; ``tries`` how often this step
-    has failed in a way that may pass, ``since`` when it did so first, ``retry_for_s`` how long that may go on (seconds);
-    ``backs`` how often it went back; ``failed``, ``cleanup_failed`` and ``cancelled`` what came of the steps before.
+    ``cancel`` is why it shall end, if somebody asked; ``lost`` how many drivers died at this step;
+    ``tries`` how often this step has failed in a way that may pass, ``since`` when it did so first,
+    ``retry_for_s`` how long that may go on (seconds); ``backs`` how often it went back; ``failed``,
+    ``cleanup_failed`` and ``cancelled`` what came of the steps before.
     """
 
     step: str
@@ -110,7 +118,9 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class Stop:
-    """Decision: do not run the present step; it counts as failed, for this reason. ``cancelled`` if somebody asked for it."""
+    """Decision: do not run the present step; it counts as failed, for this reason. ``cancelled`` if
+    somebody asked for it.
+    """
 
     why: str
     cancelled: bool = False
@@ -118,7 +128,9 @@ class Stop:
 
 @dataclass(frozen=True, slots=True)
 class RetryLater:
-    """Decision: the same step again, after so many seconds. ``again`` if it failed and is tried once more."""
+    """Decision: the same step again, after so many seconds. ``again`` if it failed and is tried
+    once more.
+    """
 
     pause: float
     again: bool = False
@@ -134,7 +146,9 @@ class NextStep:
 
 @dataclass(frozen=True, slots=True)
 class Finish:
-    """Decision: the operation ends, in this state, for ever. ``failed`` if its last step has failed."""
+    """Decision: the operation ends, in this state, for ever. ``failed`` if its last step has
+    failed.
+    """
 
     state: OperationState
     failed: bool = False
@@ -146,7 +160,8 @@ Move = RetryLater | NextStep | Finish
 def before(workflow: Workflow, status: StepStatus) -> Run | Stop:
     """Given a workflow and where the operation stands, return whether its present step may run.
 
-    Cleanup runs whatever was asked and however late it is; only a step that keeps losing its driver is given up.
+    Cleanup runs whatever was asked and however late it is; only a step that keeps losing its driver
+    is given up.
     """
     if status.lost >= MAX_LOST:
         return Stop(f"the process that drove it was lost {status.lost} times at step {status.step}")
@@ -160,10 +175,16 @@ def before(workflow: Workflow, status: StepStatus) -> Run | Stop:
 
 
 def after(workflow: Workflow, status: StepStatus, report: Report) -> Move:
-    """Given a workflow, where the operation stood and what its step reported, return what follows."""
+    """Given a workflow, where the operation stood and what its step reported, return what
+    follows.
+    """
     if isinstance(report, Waiting):
         return RetryLater(report.most)
-    if isinstance(report, StepBack) and (status.step, report.to) in workflow.back and status.backs < MAX_BACK:
+    if (
+        isinstance(report, StepBack)
+        and (status.step, report.to) in workflow.back
+        and status.backs < MAX_BACK
+    ):
         return NextStep(report.to)
     if isinstance(report, Failed) and (pause := _another_try(status, report.trouble)) is not None:
         return RetryLater(pause, again=True)
@@ -210,11 +231,15 @@ def _onward(workflow: Workflow, status: StepStatus, *, failed: bool) -> Move:
 
 
 def _state(workflow: Workflow, status: StepStatus, *, failed: bool) -> OperationState:
-    """How it ends: a failed cleanup outweighs all, then a cancellation, then a failed step unless that is its result."""
+    """How it ends: a failed cleanup outweighs all, then a cancellation, then a failed step unless
+    that is its result.
+    """
     in_cleanup = status.step in workflow.cleanup
     if status.cleanup_failed or (failed and in_cleanup):
         return OperationState.FAILED
     if status.cancelled:
         return OperationState.CANCELLED
     broken = status.failed or (failed and not in_cleanup)
-    return OperationState.FAILED if broken and not workflow.failure_is_result else OperationState.DONE
+    return (
+        OperationState.FAILED if broken and not workflow.failure_is_result else OperationState.DONE
+    )

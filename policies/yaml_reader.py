@@ -1,6 +1,8 @@
-"""Read YAML with its line numbers: each value knows where it stands and says what is allowed there when it is wrong.
+"""Read YAML with its line numbers: each value knows where it stands and says what is allowed there
+when it is wrong.
 
-Values are read as the text that was written: ``21:00`` stays a time and ``no`` a name, which YAML's own types would spoil.
+Values are read as the text that was written: ``21:00`` stays a time and ``no`` a name, which YAML's
+own types would spoil.
 """
 
 from __future__ import annotations
@@ -23,17 +25,23 @@ _DURATION = re.compile(r"(?:[0-9]{1,9}[smhdw])+")
 
 
 def read(text: str, source: str) -> Value:
-    """Given a YAML text, return its root. Raise PolicyError, with the line, if it is not one YAML document or is empty."""
+    """Given a YAML text, return its root. Raise PolicyError, with the line, if it is not one YAML
+    document or is empty.
+    """
     try:
         node = yaml.compose(text, Loader=yaml.SafeLoader)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         problem = " ".join(filter(None, [error.context, error.problem]))
-        raise PolicyError(f"this is not YAML: {problem}", source, mark.line + 1 if mark else None) from None
+        raise PolicyError(
+            f"this is not YAML: {problem}", source, mark.line + 1 if mark else None
+        ) from None
     except (yaml.YAMLError, RecursionError) as error:
         raise PolicyError(f"this is not YAML: {str(error).splitlines()[0]}", source, 1) from None
     if node is None:
-        raise PolicyError("the policy is empty; allowed: a mapping with at least `site: NAME`", source, 1)
+        raise PolicyError(
+            "the policy is empty; allowed: a mapping with at least `site: NAME`", source, 1
+        )
     return Value(node, "the policy", source)
 
 
@@ -70,9 +78,21 @@ class Value:
         return PolicyError(f"{self.path}: {what}; allowed: {allowed}", self.source, self.line)
 
     def text(self, allowed: str = "text") -> str:
-        """Return the value as written, not empty. Raise PolicyError if it is a list, a mapping or nothing."""
-        if not isinstance(self.node, yaml.ScalarNode) or self.is_null or not self.node.value.strip():
-            kind = "nothing" if isinstance(self.node, yaml.ScalarNode) else "a list" if self.is_list else "a mapping"
+        """Return the value as written, not empty. Raise PolicyError if it is a list, a mapping or
+        nothing.
+        """
+        if (
+            not isinstance(self.node, yaml.ScalarNode)
+            or self.is_null
+            or not self.node.value.strip()
+        ):
+            kind = (
+                "nothing"
+                if isinstance(self.node, yaml.ScalarNode)
+                else "a list"
+                if self.is_list
+                else "a mapping"
+            )
             raise self.wrong(f"{kind} is written here", allowed)
         return str(self.node.value)
 
@@ -84,7 +104,9 @@ class Value:
         return text
 
     def choice(self, choices: Collection[str]) -> str:
-        """Return the value if it is one of the choices. Raise PolicyError, suggesting the nearest, if not."""
+        """Return the value if it is one of the choices. Raise PolicyError, suggesting the nearest,
+        if not.
+        """
         text = self.text(", ".join(choices))
         if text not in choices:
             raise self.wrong(f"{text!r} is unknown{_nearest(text, choices)}", ", ".join(choices))
@@ -108,16 +130,22 @@ class Value:
         return text in ("true", "yes", "on")
 
     def duration(self) -> int:
-        """Return a duration such as ``90s``, ``15m``, ``1h30m``, ``7d`` or ``2w`` in seconds. Raise PolicyError if it is none."""
+        """Return a duration such as ``90s``, ``15m``, ``1h30m``, ``7d`` or ``2w`` in seconds. Raise
+        PolicyError if it is none.
+        """
         allowed = "a number with a unit (s, m, h, d, w), such as 90s, 15m, 24h, 7d"
         text = self.text(allowed)
-        seconds = sum(int(number) * UNITS[unit] for number, unit in re.findall(r"([0-9]+)([smhdw])", text))
+        seconds = sum(
+            int(number) * UNITS[unit] for number, unit in re.findall(r"([0-9]+)([smhdw])", text)
+        )
         if not _DURATION.fullmatch(text) or not 0 < seconds <= 100 * 366 * UNITS["d"]:
             raise self.wrong(f"{text!r} is not a duration", allowed)
         return seconds
 
     def checked(self, read: Callable[[str], T], allowed: str = "") -> T:
-        """Return what ``read`` makes of the value. Raise its PolicyError with this file and line, on one line of text."""
+        """Return what ``read`` makes of the value. Raise its PolicyError with this file and line,
+        on one line of text.
+        """
         try:
             return read(self.text())
         except PolicyError as error:
@@ -129,10 +157,15 @@ class Value:
         """Return the values of a list. Raise PolicyError if it is none."""
         if not isinstance(self.node, yaml.SequenceNode):
             raise self.wrong("this is not a list", allowed)
-        return [Value(node, f"{self.path}[{number}]", self.source) for number, node in enumerate(self.node.value, 1)]
+        return [
+            Value(node, f"{self.path}[{number}]", self.source)
+            for number, node in enumerate(self.node.value, 1)
+        ]
 
     def entries(self, allowed: str) -> dict[str, tuple[Value, Value]]:
-        """Return a mapping's entries, key text -> (key, value). Raise PolicyError if it is none or names a key twice."""
+        """Return a mapping's entries, key text -> (key, value). Raise PolicyError if it is none or
+        names a key twice.
+        """
         if not isinstance(self.node, yaml.MappingNode):
             raise self.wrong("this is not a mapping", allowed)
         found: dict[str, tuple[Value, Value]] = {}
@@ -140,17 +173,24 @@ class Value:
             key = Value(key_node, self.path, self.source)
             name = key.text("a plain key")
             if name in found:
-                raise key.wrong(f"the key {name!r} is written twice, first in line {found[name][0].line}", "each key once")
+                raise key.wrong(
+                    f"the key {name!r} is written twice, first in line {found[name][0].line}",
+                    "each key once",
+                )
             path = name if self.path == "the policy" else f"{self.path}.{name}"
             found[name] = (Value(key_node, path, self.source), Value(node, path, self.source))
         return found
 
     def section(self, *keys: str) -> Section:
-        """Return a mapping of which only ``keys`` are allowed. Raise PolicyError, suggesting the nearest, for any other key."""
+        """Return a mapping of which only ``keys`` are allowed. Raise PolicyError, suggesting the
+        nearest, for any other key.
+        """
         entries = self.entries(f"a mapping of {', '.join(keys)}")
         for name, (key, _) in entries.items():
             if name not in keys:
-                raise key.wrong(f"the key {name!r} is unknown{_nearest(name, keys)}", ", ".join(keys))
+                raise key.wrong(
+                    f"the key {name!r} is unknown{_nearest(name, keys)}", ", ".join(keys)
+                )
         return Section(self, {name: value for name, (_, value) in entries.items()})
 
 
@@ -167,7 +207,9 @@ class Section:
         return None if value is None or value.is_null else value
 
     def take(self, key: str, read: Callable[[Value], T], default: D) -> T | D:
-        """Return what ``read`` makes of the key's value, or the default if nothing is written there."""
+        """Return what ``read`` makes of the key's value, or the default if nothing is written
+        there.
+        """
         value = self.get(key)
         return default if value is None else read(value)
 

@@ -1,6 +1,8 @@
-"""Run the command line as a user does: a process of its own, an environment of its own, one JSON object back.
+"""Run the command line as a user does: a process of its own, an environment of its own, one JSON
+object back.
 
-That process is forked from one that has imported everything (tests/warm.py), where nothing depends on how it begins.
+That process is forked from one that has imported everything (tests/warm.py), where nothing depends
+on how it begins.
 """
 
 from __future__ import annotations
@@ -30,13 +32,17 @@ class Answer:
 
 
 def briefly(policy: str, settle: str = "1s") -> str:
-    """Given a policy's text, return it with a second of ``settle``, where sites take half a minute."""
+    """Given a policy's text, return it with a second of ``settle``, where sites take half a
+    minute.
+    """
     assert "\nscratch:\n" in policy
     return policy.replace("\nscratch:\n", f"\nscratch:\n  settle: {settle}\n", 1)
 
 
 def settle_briefly(state: Path, settle: str = "1s") -> None:
-    """Given a user's state directory with a lab that is up, let its policy be the same one, with a short ``settle``."""
+    """Given a user's state directory with a lab that is up, let its policy be the same one, with a
+    short ``settle``.
+    """
     settings = state / "lab" / "settings.json"
     found = json.loads(settings.read_text(encoding="utf-8"))
     policy = Path(found["policy"])
@@ -52,10 +58,16 @@ class Shell:
     state: Path
     env: dict[str, str] = field(default_factory=dict)
 
-    def __call__(self, *words: object, stdin: str | None = None, timeout: float = 240, **env: str) -> Answer:
+    def __call__(
+        self, *words: object, stdin: str | None = None, timeout: float = 240, **env: str
+    ) -> Answer:
         """Given a command's words, run it and return its answer."""
         kept = {key: value for key, value in os.environ.items() if not key.startswith("BACKUPSVC_")}
         whole = kept | {"BACKUPSVC_STATE_DIR": str(self.state), "COLUMNS": "200"} | self.env | env
-        done = warm.python(["-m", "backupsvc", *map(str, words)], whole, (stdin or "").encode(), timeout)
-        out, err = (io.TextIOWrapper(io.BytesIO(written)).read() for written in (done.stdout, done.stderr))
+        done = warm.python(
+            ["-m", "backupsvc", *map(str, words)], whole, (stdin or "").encode(), timeout
+        )
+        out, err = (
+            io.TextIOWrapper(io.BytesIO(written)).read() for written in (done.stdout, done.stderr)
+        )
         return Answer(done.returncode, out, err)

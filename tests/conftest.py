@@ -1,11 +1,14 @@
 """What all tests share.
 
-A catalog for whoever needs one: a test about what is kept there runs on SQLite and on PostgreSQL, others on SQLite alone. And
-figures: what a test counted is printed at the end of the run, also where xdist swallows its output. And long tests come first.
+A catalog for whoever needs one: a test about what is kept there runs on SQLite and on PostgreSQL,
+others on SQLite alone. And
+figures: what a test counted is printed at the end of the run, also where xdist swallows its output.
+And long tests come first.
 
 And signals: what a test starts finds them as a user's processes do, whoever started the tests.
 
-Hypothesis draws the same examples in every run, so that what is green stays green; ``make explore`` draws new ones.
+Hypothesis draws the same examples in every run, so that what is green stays green; ``make explore``
+draws new ones.
 """
 
 from __future__ import annotations
@@ -35,8 +38,16 @@ settings.load_profile("same")
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
     """Print every line that a test recorded as counted."""
-    reports = [report for kind in ("passed", "failed") for report in terminalreporter.stats.get(kind, [])]
-    lines = [str(text) for report in reports if report.when == "call" for name, text in report.user_properties if name == COUNTED]
+    reports = [
+        report for kind in ("passed", "failed") for report in terminalreporter.stats.get(kind, [])
+    ]
+    lines = [
+        str(text)
+        for report in reports
+        if report.when == "call"
+        for name, text in report.user_properties
+        if name == COUNTED
+    ]
     if lines:
         terminalreporter.section("counted")
         for line in sorted(lines):
@@ -45,10 +56,12 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Deal the long tests out to the beginnings of the workers' shares: one that begins last makes all others wait for it.
+    """Deal the long tests out to the beginnings of the workers' shares: one that begins last makes
+    all others wait for it.
 
-    Those that share what their module prepares stay together, unless each is longer than that takes: on three workers it would be
-    prepared three times. Those of real guests keep their order: a file's tests share one lab (``--dist loadfile``).
+    Those that share what their module prepares stay together, unless each is longer than that
+    takes: on three workers it would be prepared three times. Those of real guests keep their order:
+    a file's tests share one lab (``--dist loadfile``).
     """
     if all(item.get_closest_marker("lab") for item in items):
         return
@@ -57,11 +70,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in sorted(items, key=_allowed, reverse=True):
         if _allowed(item):
             prepared = _prepared_by_its_module(item) if _allowed(item) <= TWICE_AS_LONG else []
-            long.setdefault(f"{item.path}: {prepared}" if prepared else item.nodeid, []).append(item)
+            long.setdefault(f"{item.path}: {prepared}" if prepared else item.nodeid, []).append(
+                item
+            )
     units, dealt = list(long.values()), list[pytest.Item]()
     for number in range(workers):
         share = [item for unit in units[number::workers] for item in unit]
-        room = (len(items) - len(dealt)) // (workers - number) - len(share)  # xdist sends each worker as many as all others
+        # xdist sends each worker as many as all others
+        room = (len(items) - len(dealt)) // (workers - number) - len(share)
         dealt += share + rest[: max(room, 0)]
         del rest[: max(room, 0)]
     items[:] = dealt + rest
@@ -76,7 +92,9 @@ def _allowed(item: pytest.Item) -> float:
 def _prepared_by_its_module(item: pytest.Item) -> list[str]:
     """The fixtures that a test shares with others of its module."""
     fixtures: dict[str, Any] = item._fixtureinfo.name2fixturedefs  # type: ignore[attr-defined]
-    return sorted(name for name, found in fixtures.items() if any(one.scope == "module" for one in found))
+    return sorted(
+        name for name, found in fixtures.items() if any(one.scope == "module" for one in found)
+    )
 
 
 @pytest.fixture(scope="session")
@@ -88,16 +106,22 @@ def postgres() -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def empty_catalog(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An SQLite catalog that every test may copy: to make the tables of a new one takes longer than most tests."""
+    """An SQLite catalog that every test may copy: to make the tables of a new one takes longer than
+    most tests.
+    """
     path = tmp_path_factory.mktemp("template") / "catalog.db"
     Catalog.open(f"sqlite:///{path}").close()
-    assert [file.name for file in path.parent.iterdir()] == [path.name], "nothing of it is still in a log beside it"
+    assert [file.name for file in path.parent.iterdir()] == [path.name], (
+        "nothing of it is still in a log beside it"
+    )
     return path
 
 
 @pytest.fixture
 def sqlite_url(empty_catalog: Path, tmp_path: Path) -> str:
-    """Where a test's own catalog is, empty, for tests that are about no database: on either it would be the same."""
+    """Where a test's own catalog is, empty, for tests that are about no database: on either it
+    would be the same.
+    """
     shutil.copy(empty_catalog, tmp_path / "catalog.db")
     return f"sqlite:///{tmp_path}/catalog.db"
 

@@ -1,4 +1,6 @@
-"""What an operation of a test holds: taken and given back as its driver, who steps in for that moment where there is none."""
+"""What an operation of a test holds: taken and given back as its driver, who steps in for that
+moment where there is none.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,9 @@ from backupsvc.catalog.operations import Driver
 
 @contextmanager
 def fence_of(catalog: Catalog, operation: str) -> Iterator[Fence]:
-    """The fence of whoever drives an open operation; of a driver of our own, which leaves it as it was, if nobody does."""
+    """The fence of whoever drives an open operation; of a driver of our own, which leaves it as it
+    was, if nobody does.
+    """
     found = catalog.operations.get(operation)
     assert found, f"there is no operation {operation}"
     if found.lease_owner is not None:
@@ -56,6 +60,8 @@ def pin(catalog: Catalog, node: str, volid: str, operation: str, at: int) -> str
 
 
 def begin_removal(catalog: Catalog, node: str, volid: str, operation: str, at: int) -> str | None:
-    """Begin to remove an archive for an operation, as ``ArchivePinRepository.begin_removal`` does."""
+    """Begin to remove an archive for an operation, as ``ArchivePinRepository.begin_removal``
+    does.
+    """
     with fence_of(catalog, operation) as fence:
         return catalog.archive_pins.begin_removal(node, volid, at, fence)

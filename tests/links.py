@@ -1,4 +1,6 @@
-"""TCP links that can be cut: what stands between a worker and its Redis or its database, on loopback."""
+"""TCP links that can be cut: what stands between a worker and its Redis or its database, on
+loopback.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,9 @@ from pathlib import Path
 
 
 class Link:
-    """Listens on a port of its own and passes everything on to a target: a unix socket's path, or (host, port)."""
+    """Listens on a port of its own and passes everything on to a target: a unix socket's path, or
+    (host, port).
+    """
 
     def __init__(self, target: Path | tuple[str, int]) -> None:
         self._target, self._open, self._pairs = target, True, set[socket.socket]()

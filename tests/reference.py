@@ -1,7 +1,8 @@
-"""``python -m tests.reference`` writes docs/reference.md from the code; a test says when the page is old.
+"""``python -m tests.reference`` writes docs/reference.md from the code; a test says when the page
+is old.
 
-Commands come from the command tree, exit codes from the error tree, settings from their model, kinds of operations from their
-plans and handlers, findings from their rules and sentences.
+Commands come from the command tree, exit codes from the error tree, settings from their model,
+kinds of operations from their plans and handlers, findings from their rules and sentences.
 """
 
 from __future__ import annotations
@@ -67,20 +68,25 @@ def sentence(text: str | None) -> str:
     return " ".join(inspect.cleandoc(text or "").replace("``", "`").split())
 
 
-# --- commands -------------------------------------------------------------------------------------------------------------
+# --- commands -------------------------------------------------------------------------------------
 
 
 def commands() -> Iterator[str]:
     """A section a command, with its arguments and options."""
     yield "## Commands\n"
-    yield "Ids of operations may be shortened to four letters of their beginning or end. `--help` says the same as here.\n"
+    yield (
+        "Ids of operations may be shortened to four letters of their beginning or end. `--help` "
+        "says the same as here.\n"
+    )
     for words, command in leaves(typer.main.get_command(build()), ()):
         named = [parameter for parameter in command.params if parameter.name != "help"]
         asked = [_argument(one) for one in named if one.param_type_name == "argument"]
         yield f"### {' '.join(words)}\n"
         yield f"`{' '.join(['backupsvc', *words, *asked])}`\n"
         yield f"{sentence(command.help)}\n"
-        yield from table(("argument or option", "means"), ((_names(one), _help(one)) for one in named))
+        yield from table(
+            ("argument or option", "means"), ((_names(one), _help(one)) for one in named)
+        )
 
 
 def leaves(command: Any, words: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Any]]:
@@ -104,12 +110,18 @@ def _names(parameter: Any) -> str:
 
 
 def _help(parameter: Any) -> str:
-    plain = isinstance(parameter.default, str | int | float) and not isinstance(parameter.default, bool)
+    plain = isinstance(parameter.default, str | int | float) and not isinstance(
+        parameter.default, bool
+    )
     said = parameter.help or ""
-    return f"{said} Unless given: `{parameter.default}`." if plain and parameter.default != "" else said
+    return (
+        f"{said} Unless given: `{parameter.default}`."
+        if plain and parameter.default != ""
+        else said
+    )
 
 
-# --- exit codes -----------------------------------------------------------------------------------------------------------
+# --- exit codes -----------------------------------------------------------------------------------
 
 
 def exit_codes() -> Iterator[str]:
@@ -117,47 +129,75 @@ def exit_codes() -> Iterator[str]:
     yield "## Exit codes\n"
     said = dict(re.findall(r"(\d) ([^;.]+)", build().info.epilog or ""))
     said |= {str(INTERRUPTED): "interrupted by Ctrl-C"}
-    rows = ((code, meaning, ", ".join(f"`{name}`" for name in _errors(int(code)))) for code, meaning in said.items())
+    rows = (
+        (code, meaning, ", ".join(f"`{name}`" for name in _errors(int(code))))
+        for code, meaning in said.items()
+    )
     yield from table(("code", "means", "errors that end so"), rows)
 
 
 def _errors(code: int) -> list[str]:
-    classes = [each for each in vars(errors).values() if isinstance(each, type) and issubclass(each, errors.BackupsvcError)]
-    found = [each.__name__ for each in classes if each.exit_code == code and each is not errors.BackupsvcError]
+    classes = [
+        each
+        for each in vars(errors).values()
+        if isinstance(each, type) and issubclass(each, errors.BackupsvcError)
+    ]
+    found = [
+        each.__name__
+        for each in classes
+        if each.exit_code == code and each is not errors.BackupsvcError
+    ]
     return [*found, PolicyError.__name__] if code == errors.UsageError.exit_code else found
 
 
-# --- settings -------------------------------------------------------------------------------------------------------------
+# --- settings -------------------------------------------------------------------------------------
 
 
 def settings() -> Iterator[str]:
     """Every variable, group by group."""
     yield "## Settings\n"
     yield f"From the environment. {sentence(Settings.__doc__)}\n"
-    groups = {name: found for name, field in Settings.model_fields.items() if (found := _group(field))}
+    groups = {
+        name: found for name, field in Settings.model_fields.items() if (found := _group(field))
+    }
     plain = {name: field for name, field in Settings.model_fields.items() if name not in groups}
     yield from _variables(Settings, plain, "")
     for name, (model, key) in groups.items():
         yield f"### {PREFIX}{name.upper()}{DEEPER}{f'{key}{DEEPER}' if key else ''}...\n"
         yield f"{sentence(model.__doc__)}{' One a node: `lge-pve02` is `LGE_PVE02`.' if key else ''}\n"
-        yield from _variables(model, model.model_fields, f"{name.upper()}{DEEPER}{f'{key}{DEEPER}' if key else ''}")
+        yield from _variables(
+            model, model.model_fields, f"{name.upper()}{DEEPER}{f'{key}{DEEPER}' if key else ''}"
+        )
 
 
 def _group(field: FieldInfo) -> tuple[type[BaseModel], str] | None:
     """A group's model, and NODE if there may be one of it for each node."""
-    for each, key in ((field.annotation, ""), *((inner, "NODE") for inner in get_args(field.annotation))):
+    for each, key in (
+        (field.annotation, ""),
+        *((inner, "NODE") for inner in get_args(field.annotation)),
+    ):
         if isinstance(each, type) and issubclass(each, BaseModel):
             return each, key
     return None
 
 
-def _variables(model: type[BaseModel], fields: Mapping[str, FieldInfo], prefix: str) -> Iterator[str]:
+def _variables(
+    model: type[BaseModel], fields: Mapping[str, FieldInfo], prefix: str
+) -> Iterator[str]:
     said = dict(re.findall(r"^    (\w+): .+?  # (.+)$", inspect.getsource(model), re.MULTILINE))
     rows: list[tuple[str, ...]] = []
     for name, field in fields.items():
-        row = (f"`{PREFIX}{prefix}{name.upper()}`", _type(field), _default(field), said.get(name, ""))
+        row = (
+            f"`{PREFIX}{prefix}{name.upper()}`",
+            _type(field),
+            _default(field),
+            said.get(name, ""),
+        )
         rows.append(row if said else row[:-1])
-    yield from table(("variable", "value", "default", "means") if said else ("variable", "value", "default"), rows)
+    yield from table(
+        ("variable", "value", "default", "means") if said else ("variable", "value", "default"),
+        rows,
+    )
 
 
 def _type(field: FieldInfo) -> str:
@@ -174,33 +214,47 @@ def _default(field: FieldInfo) -> str:
     return "" if empty else f"`{value}`"
 
 
-# --- operations -----------------------------------------------------------------------------------------------------------
+# --- operations -----------------------------------------------------------------------------------
 
 
 def operations() -> Iterator[str]:
     """Each kind of operation, step by step."""
     yield "## Operations\n"
-    yield "Cleanup steps follow whatever happened before. What works for minutes has a queue of its own.\n"
+    yield (
+        "Cleanup steps follow whatever happened before. What works for minutes has a queue of its "
+        "own.\n"
+    )
     for name, kind in KINDS.items():
         yield f"### {name}\n"
         yield from table(("step", "", "does"), _steps(kind.workflow, kind.handlers))
 
 
-def _steps(plan: Workflow, handlers: Mapping[str, Callable[..., Any]]) -> Iterator[tuple[str, str, str]]:
+def _steps(
+    plan: Workflow, handlers: Mapping[str, Callable[..., Any]]
+) -> Iterator[tuple[str, str, str]]:
     for step in (*plan.steps, *plan.cleanup):
-        marks = [mark for mark, holds in (("cleanup", step in plan.cleanup), ("minutes", step in plan.long)) if holds]
+        marks = [
+            mark
+            for mark, holds in (("cleanup", step in plan.cleanup), ("minutes", step in plan.long))
+            if holds
+        ]
         yield f"`{step}`", ", ".join(marks), sentence(handlers[step].__doc__)
 
 
-# --- findings -------------------------------------------------------------------------------------------------------------
+# --- findings -------------------------------------------------------------------------------------
 
 
 def findings() -> Iterator[str]:
     """Each finding, with every form of it."""
     yield "## Findings\n"
-    yield "What is said of each, in braces what is filled in. [findings.md](findings.md) tells when one goes away.\n"
+    yield (
+        "What is said of each, in braces what is filled in. [findings.md](findings.md) tells when "
+        "one goes away.\n"
+    )
     rows = (
-        (f"`{rule.id}`", rule.severity_of(key.partition(".")[2]), *en.FINDINGS[key]) for rule in RULES for key in forms(rule.id)
+        (f"`{rule.id}`", rule.severity_of(key.partition(".")[2]), *en.FINDINGS[key])
+        for rule in RULES
+        for key in forms(rule.id)
     )
     yield from table(("id", "severity", "says", "next action"), rows)
 

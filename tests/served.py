@@ -1,4 +1,6 @@
-"""A ``backupsvc serve`` under test: started as a user starts it, asked over HTTP, stopped by its process id."""
+"""A ``backupsvc serve`` under test: started as a user starts it, asked over HTTP, stopped by its
+process id.
+"""
 
 from __future__ import annotations
 
@@ -18,13 +20,19 @@ from tests.waiting import HANGS, wait_until
 
 
 def processes(word: str) -> dict[int, str]:
-    """The processes (zombies are none) whose command line or environment holds a word: pid -> command line."""
+    """The processes (zombies are none) whose command line or environment holds a word: pid ->
+    command line.
+    """
     found = {}
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit() and int(entry.name) != os.getpid():
             try:
-                words = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
-                if words and word in words + (entry / "environ").read_bytes().decode(errors="replace"):
+                words = (
+                    (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+                )
+                if words and word in words + (entry / "environ").read_bytes().decode(
+                    errors="replace"
+                ):
                     found[int(entry.name)] = words
             except OSError:
                 continue
@@ -57,7 +65,9 @@ class Served:
         return dict(wait_until(reached, lambda: f"{self.health()}\n{self.said()}"))
 
     def consumes(self, times: int = 4) -> None:
-        """Wait until canaries were consumed from each queue so many times from now on, and /healthz says that all is well."""
+        """Wait until canaries were consumed from each queue so many times from now on, and /healthz
+        says that all is well.
+        """
         seen: dict[str, set[int]] = {}
 
         def often() -> bool:
@@ -90,7 +100,9 @@ class Served:
 
 
 def start(state: Path, log: Path, env: dict[str, str], command: Sequence[str] = ()) -> Served:
-    """Given a state directory and settings, start a serve whose tick is two seconds. ``command`` replaces the usual one."""
+    """Given a state directory and settings, start a serve whose tick is two seconds. ``command``
+    replaces the usual one.
+    """
     kept = {key: value for key, value in os.environ.items() if not key.startswith("BACKUPSVC_")}
     settings = {"BACKUPSVC_STATE_DIR": str(state), "BACKUPSVC_TICK": "2"} | env
     words = command or [
@@ -106,5 +118,7 @@ def start(state: Path, log: Path, env: dict[str, str], command: Sequence[str] = 
         "5",
     ]
     with log.open("ab") as output:
-        process = subprocess.Popen(words, env=kept | settings, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
+        process = subprocess.Popen(
+            words, env=kept | settings, stdin=subprocess.DEVNULL, stdout=output, stderr=output
+        )
     return Served(process, state, log)

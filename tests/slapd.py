@@ -1,4 +1,6 @@
-"""A real directory server of the tests' own: slapd on a loopback port, with its database in a directory that goes with it."""
+"""A real directory server of the tests' own: slapd on a loopback port, with its database in a
+directory that goes with it.
+"""
 
 from __future__ import annotations
 
@@ -15,39 +17,56 @@ from pathlib import Path
 from tests.waiting import HANGS
 
 BASE = "dc=example,dc=test"
-_ENTRIES = f"dn: {BASE}\nobjectClass: dcObject\nobjectClass: organization\ndc: example\no: Example\n"
+_ENTRIES = (
+    f"dn: {BASE}\nobjectClass: dcObject\nobjectClass: organization\ndc: example\no: Example\n"
+)
 
 
 @dataclass(frozen=True)
 class Directory:
-    """Where it listens: ``port`` for LDAP, ``secure`` for LDAP over TLS (0 without a certificate)."""
+    """Where it listens: ``port`` for LDAP, ``secure`` for LDAP over TLS (0 without a
+    certificate).
+    """
 
     port: int
     secure: int
 
 
 @contextmanager
-def private_slapd(*, certificate: Path | None = None, database: bool = True, closed: bool = False) -> Iterator[Directory]:
+def private_slapd(
+    *, certificate: Path | None = None, database: bool = True, closed: bool = False
+) -> Iterator[Directory]:
     """Start slapd, yield where it listens, and stop it.
 
-    ``certificate`` is a PEM file with certificate and key. Without ``database`` it serves no directory; ``closed``: it wants a
-    login for everything, its root entry too.
+    ``certificate`` is a PEM file with certificate and key. Without ``database`` it serves no
+    directory; ``closed``: it wants a login for everything, its root entry too.
     """
     home = Path(tempfile.mkdtemp(prefix="slapd-"))
     try:
-        program = home / "slapd"  # a copy: Debian's AppArmor profile lets the installed one read its own places only
+        # a copy: Debian's AppArmor profile lets the installed one read its own places only
+        program = home / "slapd"
         shutil.copy("/usr/sbin/slapd", program)
         (home / "slapd.conf").write_text(_config(home, certificate, database, closed))
         if database:
             (home / "db").mkdir()
             (home / "first.ldif").write_text(_ENTRIES)
-            command: list[str | Path] = [program, "-Tadd", "-f", home / "slapd.conf", "-l", home / "first.ldif"]
+            command: list[str | Path] = [
+                program,
+                "-Tadd",
+                "-f",
+                home / "slapd.conf",
+                "-l",
+                home / "first.ldif",
+            ]
             subprocess.run(command, check=True, capture_output=True, cwd=home)
         port, secure = _free_port(), _free_port() if certificate else 0
         urls = f"ldap://127.0.0.1:{port}/" + (f" ldaps://127.0.0.1:{secure}/" if secure else "")
         with (home / "log").open("wb") as log:
             process = subprocess.Popen(
-                [program, "-d", "0", "-f", home / "slapd.conf", "-h", urls], stdout=log, stderr=log, cwd=home
+                [program, "-d", "0", "-f", home / "slapd.conf", "-h", urls],
+                stdout=log,
+                stderr=log,
+                cwd=home,
             )
         try:
             _wait(process, port, home / "log")
@@ -60,7 +79,11 @@ def private_slapd(*, certificate: Path | None = None, database: bool = True, clo
 
 
 def _config(home: Path, certificate: Path | None, database: bool, closed: bool) -> str:
-    lines = ["include /etc/ldap/schema/core.schema", "modulepath /usr/lib/ldap", "moduleload back_mdb"]
+    lines = [
+        "include /etc/ldap/schema/core.schema",
+        "modulepath /usr/lib/ldap",
+        "moduleload back_mdb",
+    ]
     lines += [f"pidfile {home}/pid", *(["require authc"] if closed else [])]
     if certificate:
         lines += [f"TLSCertificateFile {certificate}", f"TLSCertificateKeyFile {certificate}"]

@@ -6,12 +6,15 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-# how long something takes on a machine that has other things to do is nobody's promise; pytest's own limit is a bit longer
+# how long something takes on a machine that has other things to do is nobody's promise; pytest's
+# own limit is a bit longer
 HANGS = 240.0
 
 
 def wait_until(condition: Callable[[], Any], what: object = "", pause: float = 0.05) -> Any:
-    """Return the condition's value once it is true. Fail with ``what`` (or what it returns) when it seems never to come."""
+    """Return the condition's value once it is true. Fail with ``what`` (or what it returns) when it
+    seems never to come.
+    """
     end = time.monotonic() + HANGS
     while not (found := condition()):
         assert time.monotonic() < end, what() if callable(what) else what

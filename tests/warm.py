@@ -1,10 +1,11 @@
 """The command line in a process of its own that need not import it: forked from one that has.
 
-``python -m backupsvc`` takes half a second of the processor until it begins, and the tests give a few thousand commands. Here one
-process a test session imports the packages once, and does nothing else; each command is a child of it, with its own environment,
-directory and files, that runs ``python -m backupsvc``'s main and ends as that does. What is about starting (lazy imports, the
-time to begin, signals, services) starts a real one; tests/unit/cli/test_warm.py holds the two together, and that each module can
-be the first to be imported, which no forked command would tell.
+``python -m backupsvc`` takes half a second of the processor until it begins, and the tests give a
+few thousand commands. Here one process a test session imports the packages once, and does nothing
+else; each command is a child of it, with its own environment, directory and files, that runs
+``python -m backupsvc``'s main and ends as that does. What is about starting (lazy imports, the time
+to begin, signals, services) starts a real one; tests/unit/cli/test_warm.py holds the two together,
+and that each module can be the first to be imported, which no forked command would tell.
 """
 
 from __future__ import annotations
@@ -32,26 +33,37 @@ from typing import IO, Any, NoReturn
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("backupsvc", "policies", "pvelab")
-# variables that are read when a process or a module is loaded; a command that has others than its parent is started afresh
+# variables that are read when a process or a module is loaded; a command that has others than its
+# parent is started afresh
 OWN = ("BACKUPSVC_", "PVELAB_", "COLUMNS", "HOME", "XDG_", "SUDO_USER", "PATH")
 _REQUEST = 1 << 20  # bytes; an environment and a command line
 
 
-# --- the tests' side ----------------------------------------------------------------------------------------------------------
+# --- the tests' side ------------------------------------------------------------------------------
 
 
 def fits(env: dict[str, str]) -> bool:
-    """Say whether a command of this environment may be forked: nothing is in it that was to be read before the fork."""
-    names = {name for name in env.keys() | os.environ.keys() if env.get(name) != os.environ.get(name)}
+    """Say whether a command of this environment may be forked: nothing is in it that was to be read
+    before the fork.
+    """
+    names = {
+        name for name in env.keys() | os.environ.keys() if env.get(name) != os.environ.get(name)
+    }
     return all(name.startswith(OWN) for name in names)
 
 
-def python(words: list[str], env: dict[str, str], stdin: bytes = b"", timeout: float = 240) -> subprocess.CompletedProcess[bytes]:
-    """Run Python with ``-m backupsvc ...`` or ``-c code ...``: forked where that makes no difference, else a new interpreter."""
+def python(
+    words: list[str], env: dict[str, str], stdin: bytes = b"", timeout: float = 240
+) -> subprocess.CompletedProcess[bytes]:
+    """Run Python with ``-m backupsvc ...`` or ``-c code ...``: forked where that makes no
+    difference, else a new interpreter.
+    """
     assert words[0] == "-c" or words[:2] == ["-m", "backupsvc"], words
     if not fits(env):
         command = [sys.executable, *words]
-        return subprocess.run(command, env=env, input=stdin, capture_output=True, timeout=timeout, check=False)
+        return subprocess.run(
+            command, env=env, input=stdin, capture_output=True, timeout=timeout, check=False
+        )
     with TemporaryFile() as given, TemporaryFile() as out, TemporaryFile() as err:
         given.write(stdin)
         given.seek(0)
@@ -71,12 +83,18 @@ class Parent:
     def __post_init__(self) -> None:
         command = [sys.executable, "-m", "tests.warm", self.address]
         self._process = subprocess.Popen(
-            command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=os.environ | {"PYTHONPATH": _path()}
+            command,
+            cwd=ROOT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env=os.environ | {"PYTHONPATH": _path()},
         )
         assert self._process.stdout
         assert self._process.stdout.readline() == b"warm\n"
 
-    def command(self, words: list[str], env: dict[str, str], files: tuple[IO[bytes], ...], timeout: float) -> int:
+    def command(
+        self, words: list[str], env: dict[str, str], files: tuple[IO[bytes], ...], timeout: float
+    ) -> int:
         """Run a command to its end and return its exit code, minus the signal that ended it."""
         asked = json.dumps({"words": words, "env": env, "cwd": str(Path.cwd())}).encode()
         with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as line:
@@ -100,7 +118,9 @@ class Parent:
 
 @cache
 def _parent() -> Parent:
-    """This process's own: whoever forks a test's process inherits the line to it, and no one else."""
+    """This process's own: whoever forks a test's process inherits the line to it, and no one
+    else.
+    """
     directory = TemporaryDirectory(prefix="warm-")
     parent = Parent(f"{directory.name}/line")
     atexit.register(directory.cleanup)
@@ -112,11 +132,13 @@ def _path() -> str:
     return os.pathsep.join(dict.fromkeys(os.path.abspath(path or ".") for path in sys.path))  # noqa: PTH100 - not resolved
 
 
-# --- the warm process ---------------------------------------------------------------------------------------------------------
+# --- the warm process -----------------------------------------------------------------------------
 
 
 def import_all() -> None:
-    """Import every module of the packages. None of it is ever collected, so that no child copies it to count references."""
+    """Import every module of the packages. None of it is ever collected, so that no child copies it
+    to count references.
+    """
     for name in PACKAGES:
         package = import_module(name)
         for module in walk_packages(package.__path__, f"{name}."):

@@ -1,8 +1,10 @@
 """A websocket over TLS that one thread alone reads and writes.
 
-The ``websockets`` library's threaded client reads in one thread and writes in another, and a TLS connection of Python 3.11 is not
-made for that: what the server sends right after its handshake (TLS 1.3 session tickets) wakes the reader, which then holds the
-connection while the request is to be written. Rarely, both then wait for ever.
+The ``websockets`` library's threaded client reads in one thread and writes in another, and a TLS
+connection of Python 3.11 is not
+made for that: what the server sends right after its handshake (TLS 1.3 session tickets) wakes the
+reader, which then holds the connection while the request is to be written. Rarely, both then wait
+for ever.
 """
 
 from __future__ import annotations
@@ -34,7 +36,9 @@ class Websocket:
         self._runner.run(self._opened.send(content))
 
     def receive(self) -> bytes:
-        """Return the next message, b"" once the server has closed. Raise TimeoutError after long silence."""
+        """Return the next message, b"" once the server has closed. Raise TimeoutError after long
+        silence.
+        """
         try:
             return bytes(self._runner.run(asyncio.wait_for(self._opened.recv(), HANGS)))  # type: ignore[arg-type]
         except ConnectionClosed:

@@ -1,4 +1,6 @@
-"""Canaries: a queue that consumes one writes down when. /healthz reads it; nothing else proves that work is consumed."""
+"""Canaries: a queue that consumes one writes down when. /healthz reads it; nothing else proves that
+work is consumed.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""The service as a worker keeps it: opened once a thread, so that a poll costs no connection; anew when the policy changes."""
+"""The service as a worker keeps it: opened once a thread, so that a poll costs no connection; anew
+when the policy changes.
+"""
 
 from __future__ import annotations
 
@@ -15,18 +17,23 @@ from backupsvc.requester import schedule
 from backupsvc.settings import Settings, load_settings
 from policies.breaker import LONG_LIVED
 
-_silence = Breakers(SystemClock(), LONG_LIVED)  # one thread's wait for a dead node spares the others
+# one thread's wait for a dead node spares the others
+_silence = Breakers(SystemClock(), LONG_LIVED)
 _kept = threading.local()
 
 
 @contextmanager
 def open_site() -> Iterator[Service]:
-    """Yield this thread's service for the settings and the policy in force, with an engine that works for workers."""
+    """Yield this thread's service for the settings and the policy in force, with an engine that
+    works for workers.
+    """
     settings = load_settings()
     stamp = (settings.model_dump_json(), _stamp(settings))
     if getattr(_kept, "stamp", None) != stamp:
         forget()
-        service = Service(settings, SystemClock(), foreground=False, breakers=_silence, asked_by=schedule())
+        service = Service(
+            settings, SystemClock(), foreground=False, breakers=_silence, asked_by=schedule()
+        )
         service.observers.append(log_step)
         _kept.service, _kept.stamp = service, stamp
     try:

@@ -1,4 +1,6 @@
-"""Tasks of a few lines: open what is due, wake an operation. No work is done here, and a message is only a hint."""
+"""Tasks of a few lines: open what is due, wake an operation. No work is done here, and a message is
+only a hint.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,9 @@ def tick() -> None:
 
 @app.task
 def poll(id: str) -> None:
-    """Take an operation's steps until it must wait; a step that works for minutes is handed on to ``advance``."""
+    """Take an operation's steps until it must wait; a step that works for minutes is handed on to
+    ``advance``.
+    """
     _turn(id, long=False)
 
 
@@ -35,8 +39,11 @@ def advance(id: str) -> None:
 def _turn(id: str, *, long: bool) -> None:
     queue = STEPS if long else POLLS
     with open_site() as service:
-        # A queue whose workers are all in the middle of long steps consumes no canary, and yet it is consumed.
-        service.engine.executor.on_heartbeat = lambda: service.catalog.heartbeats.record(queue, int(service.clock.now()))
+        # A queue whose workers are all in the middle of long steps consumes no canary, and yet it
+        # is consumed.
+        service.engine.executor.on_heartbeat = lambda: service.catalog.heartbeats.record(
+            queue, int(service.clock.now())
+        )
         _send(id, work(service.engine.executor, id, long=long))
 
 

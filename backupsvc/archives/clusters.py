@@ -1,4 +1,6 @@
-"""Which clusters of a disk have been seen: a set over 0..count-1 whose memory follows what the archive really holds."""
+"""Which clusters of a disk have been seen: a set over 0..count-1 whose memory follows what the
+archive really holds.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +10,11 @@ from bisect import bisect_left
 from dataclasses import dataclass
 
 PAGE = 32768  # clusters: 2 GiB of a disk
-SPARSE = 2048  # up to so many clusters a page is a list of two-byte numbers; with more it is smaller as one bit for each cluster
-OVERHEAD = 400  # bytes that a page takes beside its content: its object, its number, its places in the two maps
+# up to so many clusters a page is a list of two-byte numbers; with more it is smaller as one bit
+# for each cluster
+SPARSE = 2048
+# bytes that a page takes beside its content: its object, its number, its places in the two maps
+OVERHEAD = 400
 
 
 @dataclass(slots=True)
@@ -22,8 +27,9 @@ class Account:
 class ClusterSet:
     """Clusters seen so far, out of ``count``. What it takes is added to the ``account``.
 
-    Kept as pages that exist from their first cluster to their last, so neither a header that claims 256 TiB nor a disk in order
-    costs memory. Clusters scattered over a disk cost two bytes each, or a bit for each cluster of their page.
+    Kept as pages that exist from their first cluster to their last, so neither a header that claims
+    256 TiB nor a disk in order costs memory. Clusters scattered over a disk cost two bytes each, or
+    a bit for each cluster of their page.
     """
 
     def __init__(self, count: int, account: Account | None = None) -> None:
@@ -62,7 +68,9 @@ class ClusterSet:
         return True
 
     def missing(self) -> tuple[int, int]:
-        """Return the first cluster that was never seen and how many there are; (0, 0) when all were."""
+        """Return the first cluster that was never seen and how many there are; (0, 0) when all
+        were.
+        """
         total = self.count - self._added
         if not total:
             return 0, 0
@@ -91,7 +99,9 @@ class ClusterSet:
         self._complete[number >> 3] |= 1 << (number & 7)
 
     def _is_complete(self, number: int) -> bool:
-        return number >> 3 < len(self._complete) and bool(self._complete[number >> 3] >> (number & 7) & 1)
+        return number >> 3 < len(self._complete) and bool(
+            self._complete[number >> 3] >> (number & 7) & 1
+        )
 
 
 def _first_gap(page: array[int] | bytearray) -> int:

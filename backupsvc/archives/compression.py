@@ -18,7 +18,9 @@ class Decoder(Protocol):
 
     @property
     def checksummed(self) -> bool:
-        """Whether all decoded bytes are covered by a checksum; true to rely on only after the whole iteration."""
+        """Whether all decoded bytes are covered by a checksum; true to rely on only after the whole
+        iteration.
+        """
         ...
 
     def __iter__(self) -> Iterator[bytes]: ...
@@ -72,11 +74,15 @@ class _Gunzip:
 
 
 class Members:
-    """gzip or bzip2: one member after another, each with its own checksum, and nothing after the last."""
+    """gzip or bzip2: one member after another, each with its own checksum, and nothing after the
+    last.
+    """
 
     checksummed = True
 
-    def __init__(self, source: ByteStream, word: str, magic: bytes, member: Callable[[], _Member]) -> None:
+    def __init__(
+        self, source: ByteStream, word: str, magic: bytes, member: Callable[[], _Member]
+    ) -> None:
         self._source, self._word, self._magic, self._member = source, word, magic, member
 
     def __iter__(self) -> Iterator[bytes]:
@@ -87,19 +93,28 @@ class Members:
             start = self._source.offset - len(rest)
             head = rest[: len(self._magic)]
             if start and not (head + self._source.peek(len(self._magic))).startswith(self._magic):
-                raise Damage(start, f"{len(rest) + self._source.drain()} bytes of garbage after the end of the {self._word} data")
+                raise Damage(
+                    start,
+                    f"{len(rest) + self._source.drain()} bytes of garbage after the end of the "
+                    f"{self._word} data",
+                )
             decompressor = self._member()
             yield from self._read(decompressor, rest)
             rest = decompressor.unused_data
 
     def _read(self, decompressor: _Member, data: bytes) -> Iterator[bytes]:
-        """Given a fresh decompressor and bytes that were read too far before, yield its member's content."""
+        """Given a fresh decompressor and bytes that were read too far before, yield its member's
+        content.
+        """
         while not decompressor.eof:
             start = self._source.offset - len(data)
             if not data and decompressor.needs_input:
                 data = self._source.some(INPUT)
                 if not data:
-                    raise Damage(start, f"the file ends in the middle of its {self._word} data (premature end)")
+                    raise Damage(
+                        start,
+                        f"the file ends in the middle of its {self._word} data (premature end)",
+                    )
             try:
                 chunk = decompressor.decompress(data, OUTPUT)
             except (zlib.error, OSError, EOFError) as error:
@@ -116,7 +131,11 @@ def _zstd(source: ByteStream) -> Decoder:
 
 
 def _unread(source: ByteStream) -> Decoder:
-    raise Damage(source.offset, "compressed with LZO, which is not read here; run `lzop -d` and check the decompressed file")
+    raise Damage(
+        source.offset,
+        "compressed with LZO, which is not read here; run `lzop -d` and check the decompressed "
+        "file",
+    )
 
 
 DECODERS: dict[str, Callable[[ByteStream], Decoder]] = {
@@ -130,5 +149,7 @@ MAGICS = {b"\x28\xb5\x2f\xfd": "zst", b"\x1f\x8b": "gz", b"BZh": "bz2", b"\x89LZ
 
 
 def recognise(head: bytes) -> str:
-    """Given a file's first bytes, return the key of its compression in DECODERS ("" when none is recognised)."""
+    """Given a file's first bytes, return the key of its compression in DECODERS ("" when none is
+    recognised).
+    """
     return next((word for magic, word in MAGICS.items() if head.startswith(magic)), "")

@@ -1,4 +1,6 @@
-"""What is this archive? Read from its name and its header alone, so it costs as little for a terabyte as for a megabyte."""
+"""What is this archive? Read from its name and its header alone, so it costs as little for a
+terabyte as for a megabyte.
+"""
 
 from __future__ import annotations
 
@@ -15,17 +17,21 @@ from backupsvc.errors import ArchiveError
 from policies.model import GuestType
 from policies.pve.volid import parse_name
 
-# The name's line in the current section of a guest's config; a container calls it hostname. A snapshot's section starts with "[".
+# The name's line in the current section of a guest's config; a container calls it hostname. A
+# snapshot's section starts with "[".
 NAME_LINE = re.compile(r"^(?:name|hostname):[^\S\n]*(\S+)[^\S\n]*$", re.MULTILINE)
-# vzdump writes a container's configs before all else: an archive that has none among its first members has none at all.
+# vzdump writes a container's configs before all else: an archive that has none among its first
+# members has none at all.
 MAX_MEMBERS = 1000
 
 
 @dataclass(frozen=True, slots=True)
 class Description:
-    """An archive's identity card. ``vmid`` comes from the file's name, ``name`` (of the guest) from the config inside.
+    """An archive's identity card. ``vmid`` comes from the file's name, ``name`` (of the guest) from
+    the config inside.
 
-    ``uuid`` and ``ctime`` (epoch seconds) are the VMA header's, None for a container. ``configs`` maps names to texts.
+    ``uuid`` and ``ctime`` (epoch seconds) are the VMA header's, None for a container. ``configs``
+    maps names to texts.
     """
 
     file: str
@@ -48,13 +54,18 @@ class Description:
             "name": self.name,
             "ctime": self.ctime,
             "uuid": self.uuid,
-            "devices": [{"name": device.name, "size": device.size, "clusters": device.clusters} for device in self.devices],
+            "devices": [
+                {"name": device.name, "size": device.size, "clusters": device.clusters}
+                for device in self.devices
+            ],
             "configs": dict(self.configs),
         }
 
 
 def describe(path: Path | str) -> Description:
-    """Given an archive's path, return what its name and header say. Raise ArchiveError if it cannot be read."""
+    """Given an archive's path, return what its name and header say. Raise ArchiveError if it cannot
+    be read.
+    """
     path = Path(path)
     try:
         with path.open("rb", buffering=0) as stream:
@@ -63,7 +74,10 @@ def describe(path: Path | str) -> Description:
         hint = "`backupsvc archive verify` tells all that is wrong with it."
         raise ArchiveError(f"{path}: {damage.problem}", hint, offset=damage.offset) from damage
     except OSError as error:
-        raise ArchiveError(f"{path} cannot be read: {error.strerror}", "Check the file, its rights and its storage.") from error
+        raise ArchiveError(
+            f"{path} cannot be read: {error.strerror}",
+            "Check the file, its rights and its storage.",
+        ) from error
 
 
 def _describe(content: Content, path: Path) -> Description:
@@ -90,10 +104,16 @@ def _describe(content: Content, path: Path) -> Description:
 
 
 def _container_configs(raw: ByteStream) -> dict[str, bytes]:
-    """Return a container's configs. vzdump writes them before all else, so the first other file behind them ends the search."""
+    """Return a container's configs. vzdump writes them before all else, so the first other file
+    behind them ends the search.
+    """
     reader = TarPass()
     reader.read(
-        raw, until=lambda name: (bool(reader.configs) and not name.startswith(CONFIG_FOLDER)) or reader.members >= MAX_MEMBERS
+        raw,
+        until=lambda name: (
+            (bool(reader.configs) and not name.startswith(CONFIG_FOLDER))
+            or reader.members >= MAX_MEMBERS
+        ),
     )
     return reader.configs
 

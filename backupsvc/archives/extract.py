@@ -1,4 +1,6 @@
-"""Disks out of an archive without a cluster: sparse raw images that get their names only when the whole archive was intact."""
+"""Disks out of an archive without a cluster: sparse raw images that get their names only when the
+whole archive was intact.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,8 @@ ZEROS = bytes(BLOCK)
 class Extraction:
     """What was written: paths in the order of the archive, configs last.
 
-    ``sizes`` in bytes stand beside what is only foreseen; that of a guest's memory is not known before it is read (None).
+    ``sizes`` in bytes stand beside what is only foreseen; that of a guest's memory is not known
+    before it is read (None).
     """
 
     directory: Path
@@ -40,10 +43,14 @@ class Extraction:
         }
 
 
-def extract(path: Path | str, directory: Path | str, *, on_progress: Progress | None = None) -> Extraction:
-    """Given an archive of a VM, write its disks as ``DEVICE.raw`` and its configs into a directory, which is made if needed.
+def extract(
+    path: Path | str, directory: Path | str, *, on_progress: Progress | None = None
+) -> Extraction:
+    """Given an archive of a VM, write its disks as ``DEVICE.raw`` and its configs into a directory,
+    which is made if needed.
 
-    Raise UsageError if a file of that name is there already, ArchiveError if the archive is not intact; then nothing is left.
+    Raise UsageError if a file of that name is there already, ArchiveError if the archive is not
+    intact; then nothing is left.
     """
     path, directory = Path(path), Path(directory)
     try:
@@ -56,14 +63,17 @@ def extract(path: Path | str, directory: Path | str, *, on_progress: Progress | 
     except OSError as error:
         where = error.filename or path
         raise ArchiveError(
-            f"{path} was not extracted: {where}: {error.strerror}", "Check the space and the rights there."
+            f"{path} was not extracted: {where}: {error.strerror}",
+            "Check the space and the rights there.",
         ) from error
 
 
 def foresee(path: Path | str, directory: Path | str) -> Extraction:
-    """Given an archive of a VM, return what ``extract`` would write, by its header: whether it is intact is not looked at.
+    """Given an archive of a VM, return what ``extract`` would write, by its header: whether it is
+    intact is not looked at.
 
-    Raise UsageError if a file of that name is there already, ArchiveError if there is no header that can be read.
+    Raise UsageError if a file of that name is there already, ArchiveError if there is no header
+    that can be read.
     """
     path, directory = Path(path), Path(directory)
     try:
@@ -75,7 +85,9 @@ def foresee(path: Path | str, directory: Path | str) -> Extraction:
     except Damage as damage:
         raise _not_intact(path, damage.problem) from damage
     except OSError as error:
-        raise ArchiveError(f"{path} cannot be read: {error.strerror}", "Check the file and its rights.") from error
+        raise ArchiveError(
+            f"{path} cannot be read: {error.strerror}", "Check the file and its rights."
+        ) from error
     names = file_names((device.name for device in header.devices.values()), header.configs, HEADER)
     refuse_to_overwrite(directory, names)
     disks = (None if device.name == VMSTATE else device.size for device in header.devices.values())
@@ -87,14 +99,21 @@ def refuse_to_overwrite(directory: Path, names: Sequence[str]) -> None:
     """Raise UsageError if one of the files is there already."""
     for name in names:
         if (directory / name).exists():
-            raise UsageError(f"{directory / name} exists already and is not overwritten", "Name another directory.")
+            raise UsageError(
+                f"{directory / name} exists already and is not overwritten",
+                "Name another directory.",
+            )
 
 
 def _no_disks(path: Path) -> UsageError:
-    return UsageError(f"{path} is a container's archive, which holds files and no disks", f"Use `tar -xf {path}`.")
+    return UsageError(
+        f"{path} is a container's archive, which holds files and no disks", f"Use `tar -xf {path}`."
+    )
 
 
-def _extract(stream: BinaryIO, path: Path, disks: _Disks, on_progress: Progress | None) -> tuple[Path, ...]:
+def _extract(
+    stream: BinaryIO, path: Path, disks: _Disks, on_progress: Progress | None
+) -> tuple[Path, ...]:
     content = Content(ByteStream(chunks_of(stream, on_progress)), path.name)
     if content.kind() != "vma":
         raise _no_disks(path)
@@ -106,12 +125,17 @@ def _extract(stream: BinaryIO, path: Path, disks: _Disks, on_progress: Progress 
 
 
 def _not_intact(path: Path, problem: Problem) -> ArchiveError:
-    hint = "Nothing was extracted. `backupsvc archive verify` tells all that is wrong; take another archive of this guest."
+    hint = (
+        "Nothing was extracted. `backupsvc archive verify` tells all that is wrong; take another "
+        "archive of this guest."
+    )
     return ArchiveError(f"{path} is not intact: {problem}", hint, offset=problem.offset)
 
 
 class _Disks:
-    """Takes the pass's content into files with temporary names; ``opened`` closes them, ``undo`` removes them."""
+    """Takes the pass's content into files with temporary names; ``opened`` closes them, ``undo``
+    removes them.
+    """
 
     def __init__(self, directory: Path, opened: ExitStack, undo: ExitStack) -> None:
         self._directory, self._opened, self._undo = directory, opened, undo

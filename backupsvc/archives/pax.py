@@ -1,6 +1,8 @@
-"""What a tar's extension members say of the member behind them: pax records (POSIX) and GNU's long names, in little memory.
+"""What a tar's extension members say of the member behind them: pax records (POSIX) and GNU's long
+names, in little memory.
 
-Records are read one by one from the stream. What is not needed is passed over, so neither their number nor their length matters.
+Records are read one by one from the stream. What is not needed is passed over, so neither their
+number nor their length matters.
 """
 
 from __future__ import annotations
@@ -17,17 +19,23 @@ PAX, PAX_GLOBAL, LONG_NAME, LONG_LINK = b"x", b"g", b"L", b"K"
 KINDS = frozenset((PAX, PAX_GLOBAL, LONG_NAME, LONG_LINK))
 NAMES = (b"path", b"linkpath", b"GNU.sparse.name")
 SPARSE, MAP = b"GNU.sparse.", b"GNU.sparse.map"
-NUMBERS = re.compile(rb"size|uid|gid|[acm]time|GNU\.sparse\.(?:major|minor|size|realsize|numblocks|offset|numbytes)")
+NUMBERS = re.compile(
+    rb"size|uid|gid|[acm]time|GNU\.sparse\.(?:major|minor|size|realsize|numblocks|offset|numbytes)"
+)
 NUMBER = re.compile(rb"(-?\d{1,20})(?:\.\d+)?")
 TIMES = (b"atime", b"ctime", b"mtime")
 OWNERS = (b"uid", b"gid")
-MAX_NAME = 4095  # bytes of a path that Linux takes (PATH_MAX, with its NUL); one byte more tells that it is longer
-HEAD = 1024  # bytes in which a record's length and key stand: that of an extended attribute has up to 255, %-escaped
+# bytes of a path that Linux takes (PATH_MAX, with its NUL); one byte more tells that it is longer
+MAX_NAME = 4095
+# bytes in which a record's length and key stand: that of an extended attribute has up to 255,
+# %-escaped
+HEAD = 1024
 
 
 @dataclass(slots=True)
 class Told:
-    """What is known so far of the next member: its name, what it links to, its size in the stream, and what it says of its holes.
+    """What is known so far of the next member: its name, what it links to, its size in the stream,
+    and what it says of its holes.
 
     None or b"": not told.
     """
@@ -45,12 +53,17 @@ class Told:
 
 
 def read(stream: ByteStream, kind: bytes, length: int, told: Told) -> None:
-    """Given a stream behind an extension's header, its kind and its length, read it and add to ``told``. Raise Damage."""
+    """Given a stream behind an extension's header, its kind and its length, read it and add to
+    ``told``. Raise Damage.
+    """
     start = stream.offset
     if kind in (PAX, PAX_GLOBAL):
         for key, value in _records(stream, length, told):
             if kind == PAX_GLOBAL:
-                raise _broken(start, f"a global pax header sets {key.decode()} of all members, as no vzdump does")
+                raise _broken(
+                    start,
+                    f"a global pax header sets {key.decode()} of all members, as no vzdump does",
+                )
             _tell(told, key, value, start)
     else:
         name = _some(stream, length).partition(b"\0")[0]
@@ -93,7 +106,8 @@ def _tell(told: Told, key: bytes, value: bytes, start: int) -> None:
 
 
 def _records(stream: ByteStream, length: int, told: Told) -> Iterator[tuple[bytes, bytes]]:
-    """Given the length of a pax extension's data, yield what matters of its records (``LENGTH KEY=VALUE\\n``). Raise Damage.
+    """Given the length of a pax extension's data, yield what matters of its records (``LENGTH
+    KEY=VALUE\\n``). Raise Damage.
 
     A map of holes is read here, since it may be longer than all else that is kept.
     """
@@ -135,7 +149,9 @@ def _parts(stream: ByteStream, size: int) -> Iterator[bytes]:
 
 
 def _some(stream: ByteStream, size: int) -> bytes:
-    """Given a size, pass over as many bytes and return the first of them, enough to tell that they are too many for a name."""
+    """Given a size, pass over as many bytes and return the first of them, enough to tell that they
+    are too many for a name.
+    """
     wanted = min(size, MAX_NAME + 1)
     data = stream.take(wanted)
     if len(data) < wanted:

@@ -1,7 +1,8 @@
 """Files with holes: whether the map of a sparse member and the data that is stored for it agree.
 
-GNU tar knows four dialects ("Storing Sparse Files" in its manual): its own, in the header and blocks behind it; pax 0.0 and 0.1,
-in records; pax 1.0, before the data. A map may be as long as the archive, so it is judged piece by piece, and no piece is kept.
+GNU tar knows four dialects ("Storing Sparse Files" in its manual): its own, in the header and
+blocks behind it; pax 0.0 and 0.1, in records; pax 1.0, before the data. A map may be as long as the
+archive, so it is judged piece by piece, and no piece is kept.
 """
 
 from __future__ import annotations
@@ -19,9 +20,11 @@ MAX_SIZE = 2**63  # no file reaches so far
 
 @dataclass(slots=True)
 class Map:
-    """What the pieces of a file come to that were read so far: how many, their bytes, and where in the file the last one ends.
+    """What the pieces of a file come to that were read so far: how many, their bytes, and where in
+    the file the last one ends.
 
-    ``wrong`` is what was wrong with one of them, "" if nothing. ``offset``: where the piece begins whose size comes next.
+    ``wrong`` is what was wrong with one of them, "" if nothing. ``offset``: where the piece begins
+    whose size comes next.
     """
 
     pieces: int = 0
@@ -32,16 +35,24 @@ class Map:
     ragged: bool = False
 
     def add(self, offset: int, size: int) -> None:
-        """Add the next piece. Each is stored in whole blocks, so that only the last one with data may end within one."""
+        """Add the next piece. Each is stored in whole blocks, so that only the last one with data
+        may end within one.
+        """
         if offset < self.end:
             self.broken("its pieces overlap, or are out of order")
         if self.ragged and size:
             self.broken("a piece before the last ends within a block")
         self.ragged = self.ragged or size % BLOCK != 0
-        self.pieces, self.stored, self.end = self.pieces + 1, self.stored + size, max(self.end, offset + size)
+        self.pieces, self.stored, self.end = (
+            self.pieces + 1,
+            self.stored + size,
+            max(self.end, offset + size),
+        )
 
     def number(self, value: int) -> None:
-        """Add the next number of a map that tells where each piece begins, and how long it is, in turns."""
+        """Add the next number of a map that tells where each piece begins, and how long it is, in
+        turns.
+        """
         if self.offset is None:
             self.offset = value
         else:
@@ -53,21 +64,26 @@ class Map:
         self.wrong = self.wrong or why
 
     def lack(self, size: int, stored: int) -> str:
-        """Given the file's size and the bytes that the archive holds of it, return why it could not be restored, or ""."""
+        """Given the file's size and the bytes that the archive holds of it, return why it could not
+        be restored, or "".
+        """
         if self.wrong:
             return self.wrong
         if self.offset is not None:
             return "its last piece has no length"
         if self.stored != stored:
             return "its pieces are not as long together as the data that is stored"
-        if self.end != size or size >= MAX_SIZE:  # tar writes an empty piece behind a hole at the end, and makes no file longer
+        # tar writes an empty piece behind a hole at the end, and makes no file longer
+        if self.end != size or size >= MAX_SIZE:
             return "its pieces do not end where the file does"
         return ""
 
 
 @dataclass(slots=True)
 class Sparse:
-    """What pax records tell of a sparse member: its version, its size with the holes, the number of its pieces, and its map."""
+    """What pax records tell of a sparse member: its version, its size with the holes, the number of
+    its pieces, and its map.
+    """
 
     version: list[int] = field(default_factory=lambda: [0, 0])
     size: int | None = None
@@ -88,7 +104,9 @@ class Sparse:
             self.map.number(value)
 
     def read_records(self, text: Iterator[bytes]) -> None:
-        """Given the value of a map's record (0.1) in parts, read it. All parts are taken, whatever stands there."""
+        """Given the value of a map's record (0.1) in parts, read it. All parts are taken, whatever
+        stands there.
+        """
         if self.count is None:
             self.map.broken("its pieces are told before their number")
         rest = b""
@@ -100,9 +118,11 @@ class Sparse:
             self._numbers([rest])
 
     def read_before_data(self, stream: ByteStream, most: int) -> int:
-        """Given a stream where a member's data begin, and their size, read the map that stands there in version 1.0.
+        """Given a stream where a member's data begin, and their size, read the map that stands
+        there in version 1.0.
 
-        Return how many bytes it took: all, to the last whole block, where it does not end or is no map.
+        Return how many bytes it took: all, to the last whole block, where it does not end or is no
+        map.
         """
         if self.version[0] != 1:
             return 0
@@ -123,7 +143,9 @@ class Sparse:
         return taken
 
     def lack(self, stored: int) -> str:
-        """Given how many bytes the archive holds of the file, return why it could not be restored, "" if it could."""
+        """Given how many bytes the archive holds of the file, return why it could not be restored,
+        "" if it could.
+        """
         if self.version not in ([0, 0], [0, 1], [1, 0]):
             return "it is of a version that tar does not know"
         if self.size is None:

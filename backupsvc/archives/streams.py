@@ -1,4 +1,6 @@
-"""Bytes in one direction: a counted stream over chunks, and a file that is hashed in a second thread while it is read."""
+"""Bytes in one direction: a counted stream over chunks, and a file that is hashed in a second
+thread while it is read.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,8 @@ from typing import BinaryIO
 from backupsvc.errors import ArchiveError
 from policies.error_kinds import ErrorKind
 
-# Measured: with chunks of 128 KiB the queue between the two threads costs a sixth of the whole time, with 1 MiB next to nothing.
+# Measured: with chunks of 128 KiB the queue between the two threads costs a sixth of the whole
+# time, with 1 MiB next to nothing.
 CHUNK = 1024 * 1024
 QUEUE_CHUNKS = 8
 
@@ -24,7 +27,9 @@ Progress = Callable[[int], None]
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """Something wrong with an archive. ``offset`` is in bytes of ``layer``: the ``file``, or the ``vma`` or ``tar`` in it."""
+    """Something wrong with an archive. ``offset`` is in bytes of ``layer``: the ``file``, or the
+    ``vma`` or ``tar`` in it.
+    """
 
     offset: int
     text: str
@@ -54,7 +59,8 @@ class Damage(ArchiveError):
 class ByteStream:
     """Reads exact amounts from chunks of any size, and knows its ``offset``.
 
-    ``steps`` counts what its readers say of the headers that they took apart; whoever bounds the work adds them to the bytes.
+    ``steps`` counts what its readers say of the headers that they took apart; whoever bounds the
+    work adds them to the bytes.
     """
 
     def __init__(self, chunks: Iterable[bytes]) -> None:
@@ -95,7 +101,9 @@ class ByteStream:
         return part
 
     def skip(self, size: int) -> int:
-        """Given a size, pass over as many bytes without looking at them; return how many there were."""
+        """Given a size, pass over as many bytes without looking at them; return how many there
+        were.
+        """
         wanted = size
         while wanted and self._fill():
             step = min(wanted, len(self._chunk) - self._at)
@@ -121,7 +129,9 @@ class ByteStream:
         return self.offset - start
 
     def _fill(self) -> bool:
-        """Return whether an unread byte is at hand, fetching the next chunk when the present one is used up."""
+        """Return whether an unread byte is at hand, fetching the next chunk when the present one is
+        used up.
+        """
         while self._at >= len(self._chunk):
             self._before += len(self._chunk)
             self._chunk, self._at = next(self._chunks, b""), 0
@@ -131,7 +141,9 @@ class ByteStream:
 
 
 def chunks_of(stream: BinaryIO, on_progress: Progress | None = None) -> Iterator[bytes]:
-    """Given a file, yield its bytes in chunks, telling ``on_progress`` how many bytes have been read so far."""
+    """Given a file, yield its bytes in chunks, telling ``on_progress`` how many bytes have been
+    read so far.
+    """
     read = 0
     while chunk := stream.read(CHUNK):
         read += len(chunk)
@@ -141,10 +153,12 @@ def chunks_of(stream: BinaryIO, on_progress: Progress | None = None) -> Iterator
 
 
 class HashedSource:
-    """A file's chunks, read and hashed (SHA-256) in a thread of its own, for use in a ``with`` statement.
+    """A file's chunks, read and hashed (SHA-256) in a thread of its own, for use in a ``with``
+    statement.
 
-    hashlib lets go of the interpreter's lock, so hashing costs no time where a second core is free. ``sha256`` and ``size`` are
-    those of the whole file once the iteration has come to its end. Raise what the file's ``read`` raises.
+    hashlib lets go of the interpreter's lock, so hashing costs no time where a second core is free.
+    ``sha256`` and ``size`` are those of the whole file once the iteration has come to its end.
+    Raise what the file's ``read`` raises.
     """
 
     def __init__(self, stream: BinaryIO, on_progress: Progress | None = None) -> None:
@@ -164,7 +178,12 @@ class HashedSource:
         self._reading = self._thread.submit(self._read)
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         self._stop.set()
         while not self._reading.done():
             with suppress(queue.Empty):

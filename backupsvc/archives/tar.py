@@ -1,7 +1,8 @@
-"""Container archives: a tar stream as vzdump writes it, read in one pass (POSIX ustar and pax, GNU long names and sparse files).
+"""Container archives: a tar stream as vzdump writes it, read in one pass (POSIX ustar and pax, GNU
+long names and sparse files).
 
-``tarfile`` is no choice here: it takes a stream that stops between two members for complete. What GNU tar, with which PVE
-restores a container, could not extract is a problem too.
+``tarfile`` is no choice here: it takes a stream that stops between two members for complete. What
+GNU tar, with which PVE restores a container, could not extract is a problem too.
 """
 
 from __future__ import annotations
@@ -26,7 +27,12 @@ WITHOUT_DATA = frozenset((b"2", b"3", b"4", b"5", b"6"))
 KINDS = WITHOUT_DATA | frozenset((b"0", b"\0", b"7", HARD_LINK, SPARSE))
 MAX_COMPONENT = 255  # NAME_MAX
 # Mode, owner, group and time: where they stand, and which values Linux has for them.
-OWN_NUMBERS = ((100, 108, range(2**32)), (108, 116, range(2**32)), (116, 124, range(2**32)), (136, 148, range(-(2**63), 2**63)))
+OWN_NUMBERS = (
+    (100, 108, range(2**32)),
+    (108, 116, range(2**32)),
+    (116, 124, range(2**32)),
+    (136, 148, range(-(2**63), 2**63)),
+)
 
 
 def looks_like_tar(head: bytes) -> bool:
@@ -35,7 +41,9 @@ def looks_like_tar(head: bytes) -> bool:
 
 
 class TarPass:
-    """One pass over a tar stream. ``configs`` and ``problems`` hold what was found so far, also after Damage was raised."""
+    """One pass over a tar stream. ``configs`` and ``problems`` hold what was found so far, also
+    after Damage was raised.
+    """
 
     kind = "tar"
 
@@ -48,7 +56,9 @@ class TarPass:
 
     @property
     def problems(self) -> list[Problem]:
-        """What is wrong but did not end the pass; the same problem is told once, with the number of times."""
+        """What is wrong but did not end the pass; the same problem is told once, with the number of
+        times.
+        """
         repeated = [
             Problem(offset, what + (f" (and {count - 1} more)" if count > 1 else ""), "tar")
             for what, (offset, count) in self._found.items()
@@ -56,7 +66,9 @@ class TarPass:
         return repeated + self._lacks
 
     def read(self, stream: ByteStream, until: Callable[[bytes], bool] = lambda name: False) -> None:
-        """Given a tar stream, read it to its end, or to a member whose name ``until`` picks. Raise Damage where it breaks off."""
+        """Given a tar stream, read it to its end, or to a member whose name ``until`` picks. Raise
+        Damage where it breaks off.
+        """
         told: Told | None = None
         while True:
             offset = stream.offset
@@ -77,18 +89,29 @@ class TarPass:
             self._member(stream, header, offset, name, told)
             told = None
 
-    def _member(self, stream: ByteStream, header: bytes, offset: int, name: bytes, told: Told) -> None:
+    def _member(
+        self, stream: ByteStream, header: bytes, offset: int, name: bytes, told: Told
+    ) -> None:
         self.members += 1
         kind = header[156:157]
         length = _number(header, 124, offset) if told.size is None else told.size
-        self._tell(_unextractable(header, kind, name, told.link) or self._linked(header, kind, name, told.link), offset)
+        self._tell(
+            _unextractable(header, kind, name, told.link)
+            or self._linked(header, kind, name, told.link),
+            offset,
+        )
         if kind == HARD_LINK:
             return
         if kind in WITHOUT_DATA and length:
-            raise Damage(offset + 124, f"a tar member that holds no data says that it has {length} bytes of it", "tar")
+            raise Damage(
+                offset + 124,
+                f"a tar member that holds no data says that it has {length} bytes of it",
+                "tar",
+            )
         taken = self._map(stream, header, offset, length, told)
         kept = KEPT.get(name)
-        # The first one counts, as for PVE (``tar --occurrence``): what comes later is a file of the guest's own.
+        # The first one counts, as for PVE (``tar --occurrence``): what comes later is a file of the
+        # guest's own.
         if kept is not None and kept not in self.configs and length <= MAX_CONFIG:
             self.configs[kept] = _content(stream, length - taken)
         else:
@@ -99,7 +122,9 @@ class TarPass:
             self._found.setdefault(reason, [offset, 0])[1] += 1
 
     def _linked(self, header: bytes, kind: bytes, name: bytes, link: bytes) -> str:
-        """Given a member, return why tar could not link it, "" if it can; remember its name for links to it."""
+        """Given a member, return why tar could not link it, "" if it can; remember its name for
+        links to it.
+        """
         if kind == HARD_LINK and _target(header, link) not in self._names:
             return "a hard link to a file that is not in the archive before it"
         if kind != FOLDER:  # to a folder there is no hard link
@@ -107,7 +132,9 @@ class TarPass:
         return ""
 
     def _map(self, stream: ByteStream, header: bytes, offset: int, length: int, told: Told) -> int:
-        """Read the map of a member with holes, and hold it against what is stored; return how many bytes of its data it took."""
+        """Read the map of a member with holes, and hold it against what is stored; return how many
+        bytes of its data it took.
+        """
         kind, taken, lack = header[156:157], 0, ""
         if kind == SPARSE:
             lack = _gnu_map(stream, header, offset).lack(_number(header, 483, offset), length)
@@ -118,10 +145,14 @@ class TarPass:
         return taken
 
     def _end(self, stream: ByteStream) -> None:
-        """After a first block of zeros: a second must follow, and nothing but zeros after it (tar fills its last record)."""
+        """After a first block of zeros: a second must follow, and nothing but zeros after it (tar
+        fills its last record).
+        """
         second = stream.take(BLOCK)
         if len(second) < BLOCK:
-            raise Damage(stream.offset, "the tar stream ends without its second end-of-archive block", "tar")
+            raise Damage(
+                stream.offset, "the tar stream ends without its second end-of-archive block", "tar"
+            )
         start = stream.offset - BLOCK
         while second and not any(second):
             start = stream.offset
@@ -130,7 +161,11 @@ class TarPass:
             raise Damage(start, "data after the end of the tar archive", "tar")
         if not any(self.configs.get(name, b"").strip() for name in CONFIGS):
             self._lacks.append(
-                Problem(stream.offset, "no etc/vzdump/pct.conf inside: PVE cannot restore a container from it alone", "tar")
+                Problem(
+                    stream.offset,
+                    "no etc/vzdump/pct.conf inside: PVE cannot restore a container from it alone",
+                    "tar",
+                )
             )
 
 
@@ -138,13 +173,17 @@ def _check(header: bytes, offset: int) -> None:
     if not header:
         raise Damage(offset, "the tar stream ends without its end-of-archive blocks", "tar")
     if len(header) < BLOCK:
-        raise Damage(offset, f"the tar stream ends inside a header ({len(header)} of {BLOCK} bytes)", "tar")
+        raise Damage(
+            offset, f"the tar stream ends inside a header ({len(header)} of {BLOCK} bytes)", "tar"
+        )
     if not _checksum_holds(header):
         raise Damage(offset, "wrong tar header checksum", "tar")
 
 
 def _checksum_holds(header: bytes) -> bool:
-    """Return whether the checksum field equals the sum of all bytes with that field taken as blanks."""
+    """Return whether the checksum field equals the sum of all bytes with that field taken as
+    blanks.
+    """
     field = header[148:156].strip(b" \0")
     if not field or any(digit not in b"01234567" for digit in field):
         return False
@@ -152,7 +191,9 @@ def _checksum_holds(header: bytes) -> bool:
 
 
 def _unextractable(header: bytes, kind: bytes, name: bytes, link: bytes) -> str:
-    """Given a member's header, kind, name and told link, return why GNU tar would not extract it, "" if it would."""
+    """Given a member's header, kind, name and told link, return why GNU tar would not extract it,
+    "" if it would.
+    """
     if kind not in KINDS:
         return "a member of a kind that no file system has"
     if not all(_is_number(header[start:end], values) for start, end, values in OWN_NUMBERS):
@@ -165,7 +206,9 @@ def _unextractable(header: bytes, kind: bytes, name: bytes, link: bytes) -> str:
             return "a hard link that leads out of the folder into which it is extracted"
     if not name.strip(b"/") and kind != b"5":
         return "a member without a name"
-    if len(name) > pax.MAX_NAME or (len(name) > MAX_COMPONENT and max(map(len, name.split(b"/"))) > MAX_COMPONENT):
+    if len(name) > pax.MAX_NAME or (
+        len(name) > MAX_COMPONENT and max(map(len, name.split(b"/"))) > MAX_COMPONENT
+    ):
         return "a member whose name is longer than Linux takes"
     if b"\0" in name or (b".." in name and b".." in name.split(b"/")):
         return "a member whose name leads out of the folder into which it is extracted"
@@ -178,7 +221,9 @@ def _target(header: bytes, link: bytes) -> bytes:
 
 
 def _is_number(field: bytes, values: range) -> bool:
-    """Given a field, return whether octal digits stand there, or one of the values in GNU's base 256."""
+    """Given a field, return whether octal digits stand there, or one of the values in GNU's base
+    256.
+    """
     if field[0] == 0x80:
         return int.from_bytes(field[1:], "big") in values
     if field[0] == 0xFF:
@@ -187,7 +232,9 @@ def _is_number(field: bytes, values: range) -> bool:
 
 
 def _number(header: bytes, at: int, offset: int) -> int:
-    """Given a header and where a 12-byte number stands, return it: octal digits, or GNU's base 256 when the top bit is set."""
+    """Given a header and where a 12-byte number stands, return it: octal digits, or GNU's base 256
+    when the top bit is set.
+    """
     field = header[at : at + 12]
     if field[0] == 0x80:
         return int.from_bytes(field[1:], "big")
@@ -204,7 +251,9 @@ def _header_name(header: bytes) -> bytes:
 
 
 def _gnu_map(stream: ByteStream, header: bytes, offset: int) -> Map:
-    """Read the map of GNU's own dialect: four pieces in the header, and 21 in each block behind it that it announces."""
+    """Read the map of GNU's own dialect: four pieces in the header, and 21 in each block behind it
+    that it announces.
+    """
     found = Map()
     ended, more = _pieces(header, 386, 4, offset, found), header[482]
     while more:
@@ -219,7 +268,9 @@ def _gnu_map(stream: ByteStream, header: bytes, offset: int) -> Map:
 
 
 def _pieces(block: bytes, first: int, most: int, offset: int, found: Map) -> bool:
-    """Add the pieces that stand in a block, two numbers of twelve bytes each; return whether an empty one ends the map there."""
+    """Add the pieces that stand in a block, two numbers of twelve bytes each; return whether an
+    empty one ends the map there.
+    """
     for at in range(first, first + 24 * most, 24):
         if not block[at + 12]:
             return True

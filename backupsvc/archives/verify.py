@@ -1,4 +1,6 @@
-"""Is this archive whole? One pass over the file: its SHA-256, its compression, its structure, every cluster of every disk."""
+"""Is this archive whole? One pass over the file: its SHA-256, its compression, its structure, every
+cluster of every disk.
+"""
 
 from __future__ import annotations
 
@@ -22,11 +24,12 @@ MAX_LACKS, MAX_LACK_LENGTH = 50, 400
 
 @dataclass(frozen=True, slots=True)
 class Verification:
-    """What one pass found. ``size`` and ``sha256`` are the file's, ``raw_size`` the decompressed stream's, as far as
-    they could be read.
+    """What one pass found. ``size`` and ``sha256`` are the file's, ``raw_size`` the decompressed
+    stream's, as far as they could be read.
 
-    ``checksummed`` says whether a checksum covers the data: without one (an uncompressed archive) ``intact`` speaks of structure
-    only, and a flipped bit in the data goes unseen. ``uuid`` and ``ctime`` are those in the VMA header, None for a container.
+    ``checksummed`` says whether a checksum covers the data: without one (an uncompressed archive)
+    ``intact`` speaks of structure only, and a flipped bit in the data goes unseen. ``uuid`` and
+    ``ctime`` are those in the VMA header, None for a container.
     """
 
     file: str
@@ -59,7 +62,10 @@ class Verification:
             "checksummed": self.checksummed,
             "uuid": self.uuid,
             "ctime": self.ctime,
-            "devices": [{"name": device.name, "size": device.size, "clusters": device.clusters} for device in self.devices],
+            "devices": [
+                {"name": device.name, "size": device.size, "clusters": device.clusters}
+                for device in self.devices
+            ],
             "configs": list(self.configs),
             "problems": [problem.as_dict() for problem in self.problems],
             "seconds": round(self.seconds, 3),
@@ -77,8 +83,11 @@ class _Findings:
     problems: list[Problem] = field(default_factory=list)
 
 
-def verify(stream: BinaryIO, name: str, *, on_progress: Progress | None = None, clock: Clock | None = None) -> Verification:
-    """Given an archive's bytes and its file name, read it once and return what was found. Raise only what the stream raises.
+def verify(
+    stream: BinaryIO, name: str, *, on_progress: Progress | None = None, clock: Clock | None = None
+) -> Verification:
+    """Given an archive's bytes and its file name, read it once and return what was found. Raise
+    only what the stream raises.
 
     ``on_progress`` is told how many bytes of the file have been read, from another thread.
     """
@@ -106,12 +115,17 @@ def verify(stream: BinaryIO, name: str, *, on_progress: Progress | None = None, 
 
 
 def verify_file(path: Path | str, *, on_progress: Progress | None = None) -> Verification:
-    """Given a file's path, return what one pass over it found. Raise ArchiveError if it cannot be opened."""
+    """Given a file's path, return what one pass over it found. Raise ArchiveError if it cannot be
+    opened.
+    """
     try:
         with Path(path).open("rb", buffering=0) as stream:
             return verify(_FailingDisk(stream), str(path), on_progress=on_progress)  # type: ignore[arg-type]
     except OSError as error:
-        raise ArchiveError(f"{path} cannot be read: {error.strerror}", "Check the file, its rights and its storage.") from error
+        raise ArchiveError(
+            f"{path} cannot be read: {error.strerror}",
+            "Check the file, its rights and its storage.",
+        ) from error
 
 
 class _FailingDisk:
@@ -125,13 +139,17 @@ class _FailingDisk:
         try:
             data = self._file.read(size)
         except OSError as error:
-            raise Damage(self._offset, f"the file cannot be read on from here: {error.strerror}") from error
+            raise Damage(
+                self._offset, f"the file cannot be read on from here: {error.strerror}"
+            ) from error
         self._offset += len(data)
         return data
 
 
 def _inspect(file: ByteStream, name: str) -> _Findings:
-    """Given the file's bytes, read all of the archive that can be read and return what was found."""
+    """Given the file's bytes, read all of the archive that can be read and return what was
+    found.
+    """
     findings = _Findings(format=extension_of(name))
     try:
         content = Content(file, name)
@@ -148,7 +166,9 @@ def _inspect(file: ByteStream, name: str) -> _Findings:
 
 
 def _read(content: Content, findings: _Findings, reader: VmaPass | TarPass) -> None:
-    """Read the stream inside, and after damage in it what is left, since the compression's own checksum may tell the cause."""
+    """Read the stream inside, and after damage in it what is left, since the compression's own
+    checksum may tell the cause.
+    """
     try:
         reader.read(content.raw)
     except Damage as damage:
@@ -160,7 +180,8 @@ def _read(content: Content, findings: _Findings, reader: VmaPass | TarPass) -> N
 
 
 def _account(reader: VmaPass | TarPass) -> tuple[str, ...]:
-    """Return what the archive's own account of itself lacks: a VM's config and header must name the same disks.
+    """Return what the archive's own account of itself lacks: a VM's config and header must name the
+    same disks.
 
     A tar has no list of disks, and its pass looks for the config by itself.
     """
@@ -173,7 +194,10 @@ def _account(reader: VmaPass | TarPass) -> tuple[str, ...]:
     devices = [device.name for device in reader.header.devices.values() if device.name != VMSTATE]
     lacks = whole.contradictions(config.decode("utf-8", "replace"), devices)
     more = (f"and {len(lacks) - MAX_LACKS} more of the kind",) if len(lacks) > MAX_LACKS else ()
-    return *(lack if len(lack) <= MAX_LACK_LENGTH else f"{lack[:MAX_LACK_LENGTH]} ..." for lack in lacks[:MAX_LACKS]), *more
+    return *(
+        lack if len(lack) <= MAX_LACK_LENGTH else f"{lack[:MAX_LACK_LENGTH]} ..."
+        for lack in lacks[:MAX_LACKS]
+    ), *more
 
 
 def _drain(stream: ByteStream, findings: _Findings) -> None:
@@ -183,7 +207,9 @@ def _drain(stream: ByteStream, findings: _Findings) -> None:
         findings.problems.append(damage.problem)
 
 
-def _facts(reader: VmaPass | TarPass | None) -> tuple[tuple[Device, ...], tuple[str, ...], str | None, int | None]:
+def _facts(
+    reader: VmaPass | TarPass | None,
+) -> tuple[tuple[Device, ...], tuple[str, ...], str | None, int | None]:
     """Return the devices, the names of the configs, the uuid and the ctime that the pass met."""
     if isinstance(reader, TarPass):
         return (), tuple(reader.configs), None, None

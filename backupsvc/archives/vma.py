@@ -1,7 +1,9 @@
-"""VMA version 1, read in one pass (pve-facts 10.1), and held to more than Proxmox's own ``vma verify``.
+"""VMA version 1, read in one pass (pve-facts 10.1), and held to more than Proxmox's own ``vma
+verify``.
 
-That tool passes an archive that was cut at an extent boundary and never looks for missing clusters. Here every cluster of every
-disk must appear exactly once, lie within its disk and the stream must end where its last extent does. VMA has no checksum over
+That tool passes an archive that was cut at an extent boundary and never looks for missing clusters.
+Here every cluster of every disk must appear exactly once, lie within its disk and the stream must
+end where its last extent does. VMA has no checksum over
 the data: a flipped bit in it is found by the compression's checksum or not at all.
 """
 
@@ -21,13 +23,16 @@ from backupsvc.archives.streams import ByteStream, Damage, Problem
 MAGIC, EXTENT_MAGIC = b"VMA\0", b"VMAE"
 HEADER, EXTENT = 12288, 512
 BLOCK, CLUSTER, SLOTS = 4096, 65536, 59
-# The writer's buffer holds 512 KiB; the rest is room for other writers, and a bound for what a broken size can make us read.
+# The writer's buffer holds 512 KiB; the rest is room for other writers, and a bound for what a
+# broken size can make us read.
 MAX_HEADER = 1024 * 1024
 MAX_CLUSTERS = 2**32
 VMSTATE = "vmstate"
-# A guest's memory is 4 TiB at most (qemu-server, the schema of ``memory``); its stream tells no size that could be relied on.
+# A guest's memory is 4 TiB at most (qemu-server, the schema of ``memory``); its stream tells no
+# size that could be relied on.
 VMSTATE_CLUSTERS = 2**26
-# Bytes for the account of seen clusters: 16 million of them scattered at a time, where vzdump reads disks in order.
+# Bytes for the account of seen clusters: 16 million of them scattered at a time, where vzdump reads
+# disks in order.
 MAX_ACCOUNT = 32 * 1024 * 1024
 EXTENT_STEPS = 2
 INFOS = struct.Struct(f">{SLOTS}Q")
@@ -50,7 +55,9 @@ class Device:
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """What stands before the first extent. ``ctime`` in epoch seconds (any 64 bits), ``size`` in bytes of the stream."""
+    """What stands before the first extent. ``ctime`` in epoch seconds (any 64 bits), ``size`` in
+    bytes of the stream.
+    """
 
     uuid: UUID
     ctime: int
@@ -63,7 +70,9 @@ class Sink(Protocol):
     """Takes the disks' content while the pass goes on."""
 
     def begin(self, header: Header, files: Sequence[str]) -> None:
-        """The header is good; its devices will follow. ``files`` are the names for its devices, then for its configs."""
+        """The header is good; its devices will follow. ``files`` are the names for its devices,
+        then for its configs.
+        """
         ...
 
     def write(self, device: Device, offset: int, data: memoryview) -> None:
@@ -72,13 +81,17 @@ class Sink(Protocol):
 
 
 def read_header(stream: ByteStream) -> Header:
-    """Given a VMA stream at its start, return its header. Raise Damage if it is none or is broken."""
+    """Given a VMA stream at its start, return its header. Raise Damage if it is none or is
+    broken.
+    """
     fixed = stream.take(HEADER)
     if not fixed.startswith(MAGIC) and not MAGIC.startswith(fixed):
         raise _damage(0, "not a vma file - wrong magic number")
     if len(fixed) < HEADER:
         raise _damage(len(fixed), "can't read vma header - got EOF")
-    version, uuid, ctime, digest, blobs_at, blobs_size, size = struct.unpack_from(">I16sq16sIII", fixed, 4)
+    version, uuid, ctime, digest, blobs_at, blobs_size, size = struct.unpack_from(
+        ">I16sq16sIII", fixed, 4
+    )
     if not HEADER < size <= MAX_HEADER:
         raise _damage(56, f"wrong vma header size {size}")
     header = fixed + stream.take(size - HEADER)
@@ -114,7 +127,10 @@ def _devices(header: bytes, blobs: _Blobs) -> dict[int, Device]:
 
 def _configs(header: bytes, blobs: _Blobs) -> dict[str, bytes]:
     configs: dict[str, bytes] = {}
-    names, contents = struct.unpack_from(">256I", header, 2044), struct.unpack_from(">256I", header, 3068)
+    names, contents = (
+        struct.unpack_from(">256I", header, 2044),
+        struct.unpack_from(">256I", header, 3068),
+    )
     for slot, (name_at, content_at) in enumerate(zip(names, contents, strict=True)):
         if not name_at and not content_at:
             continue
@@ -131,8 +147,8 @@ def _configs(header: bytes, blobs: _Blobs) -> dict[str, bytes]:
 class _Blobs:
     """The blob buffer: at an offset lies a little-endian length, then as many bytes.
 
-    Two pointers may name the same blob, but what all of them name is at most twice what there is: a writer puts blob after blob,
-    and 510 pointers into one would make 32 MiB of it.
+    Two pointers may name the same blob, but what all of them name is at most twice what there is: a
+    writer puts blob after blob, and 510 pointers into one would make 32 MiB of it.
     """
 
     def __init__(self, buffer: memoryview) -> None:
@@ -149,10 +165,14 @@ class _Blobs:
         return bytes(self._buffer[at + 2 : at + 2 + size])
 
     def name(self, at: int, pointer_at: int) -> str:
-        """Given an offset and where it was read, return the name that lies there. Raise Damage, also if no file could have it."""
+        """Given an offset and where it was read, return the name that lies there. Raise Damage,
+        also if no file could have it.
+        """
         name = self.content(at, pointer_at).rstrip(b"\0")
         if len(name) > MAX_NAME:
-            raise _damage(pointer_at, f"vma contains a name of {len(name)} bytes, which no file can have")
+            raise _damage(
+                pointer_at, f"vma contains a name of {len(name)} bytes, which no file can have"
+            )
         return name.decode("utf-8", "replace")
 
 
@@ -170,7 +190,9 @@ def _damage(offset: int, text: str) -> Damage:
 
 @dataclass(frozen=True, slots=True)
 class _Extent:
-    """One extent's header: where it starts, its 59 blockinfos as 64-bit words, and how many bytes of data follow."""
+    """One extent's header: where it starts, its 59 blockinfos as 64-bit words, and how many bytes
+    of data follow.
+    """
 
     offset: int
     infos: tuple[int, ...]
@@ -178,7 +200,9 @@ class _Extent:
 
 
 def _extents(stream: ByteStream, uuid: bytes) -> Iterator[_Extent]:
-    """Yield each extent's header; the caller passes over its data before asking for the next. Raise Damage."""
+    """Yield each extent's header; the caller passes over its data before asking for the next. Raise
+    Damage.
+    """
     while True:
         offset = stream.offset
         stream.step(EXTENT_STEPS)
@@ -198,12 +222,16 @@ def _extents(stream: ByteStream, uuid: bytes) -> Iterator[_Extent]:
         stored = sum((info >> 48).bit_count() for info in infos if info >> 32 & 0xFF)
         if stored != blocks:
             words = "too many blocks" if stored > blocks else "missing blocks"
-            raise _damage(offset + 6, f"vma extent error - {words} (header says {blocks}, masks say {stored})")
+            raise _damage(
+                offset + 6, f"vma extent error - {words} (header says {blocks}, masks say {stored})"
+            )
         yield _Extent(offset, infos, blocks * BLOCK)
 
 
 class VmaPass:
-    """One pass over a VMA stream. ``header`` and ``problems`` hold what was found so far, also after Damage was raised."""
+    """One pass over a VMA stream. ``header`` and ``problems`` hold what was found so far, also
+    after Damage was raised.
+    """
 
     kind = "vma"
 
@@ -217,7 +245,9 @@ class VmaPass:
 
     @property
     def problems(self) -> list[Problem]:
-        """What is wrong but did not end the pass; the same problem of the same device is told once, with the number of times."""
+        """What is wrong but did not end the pass; the same problem of the same device is told once,
+        with the number of times.
+        """
         repeated = [
             Problem(offset, f"{what} {number}{where}{_more(count)}", "vma")
             for (what, where), (offset, number, count) in self._found.items()
@@ -225,9 +255,13 @@ class VmaPass:
         return repeated + self._missing
 
     def read(self, stream: ByteStream) -> None:
-        """Given a VMA stream, read it to its end. Raise Damage where it cannot be followed any further."""
+        """Given a VMA stream, read it to its end. Raise Damage where it cannot be followed any
+        further.
+        """
         self.header = header = read_header(stream)
-        files = file_names((device.name for device in header.devices.values()), header.configs, HEADER)
+        files = file_names(
+            (device.name for device in header.devices.values()), header.configs, HEADER
+        )
         for device in header.devices.values():
             count = VMSTATE_CLUSTERS if device.name == VMSTATE else device.clusters
             self._seen[device.id] = ClusterSet(count, self._account)
@@ -240,10 +274,16 @@ class VmaPass:
             else:
                 data, got = b"", stream.skip(extent.data)
             if got < extent.data:
-                raise _damage(extent.offset, f"short vma extent ({EXTENT + got} < {EXTENT + extent.data})")
+                raise _damage(
+                    extent.offset, f"short vma extent ({EXTENT + got} < {EXTENT + extent.data})"
+                )
             self._extent(extent, header.devices, memoryview(data))
             if self._account.bytes > MAX_ACCOUNT:
-                raise _damage(extent.offset, "the clusters come too scattered to keep account of them: no vzdump writes them so")
+                raise _damage(
+                    extent.offset,
+                    "the clusters come too scattered to keep account of them: no vzdump writes "
+                    "them so",
+                )
         self._count_missing(stream.offset, header.devices)
 
     def _extent(self, extent: _Extent, devices: Mapping[int, Device], data: memoryview) -> None:
@@ -254,30 +294,42 @@ class VmaPass:
                 continue
             cluster, mask = info & 0xFFFFFFFF, info >> 48
             device = devices.get(dev_id)
-            if self._accept(device, dev_id, cluster, mask, extent.offset + INFOS_AT + 8 * slot) and self._sink and device:
+            if (
+                self._accept(device, dev_id, cluster, mask, extent.offset + INFOS_AT + 8 * slot)
+                and self._sink
+                and device
+            ):
                 self._hand_over(self._sink, device, cluster * CLUSTER, mask, data[at:])
             at += mask.bit_count() * BLOCK
 
     def _accept(self, device: Device | None, dev_id: int, cluster: int, mask: int, at: int) -> bool:
-        """Given one blockinfo and where it stands, return whether its cluster is good and new; note what is wrong."""
+        """Given one blockinfo and where it stands, return whether its cluster is good and new; note
+        what is wrong.
+        """
         if device is None:
             return self._note("got wrong dev id", "", at, dev_id)
         seen = self._seen[dev_id]
         stream = f" for stream {device.name}"
         if cluster >= seen.count:
-            return self._note("got wrong block address - write beyond end, cluster", stream, at, cluster)
+            return self._note(
+                "got wrong block address - write beyond end, cluster", stream, at, cluster
+            )
         if not seen.add(cluster):
             return self._note("found duplicated cluster", stream, at, cluster)
         last = cluster == seen.count - 1 and device.name != VMSTATE
         if last and (mask.bit_length() - 1) * BLOCK >= device.size - cluster * CLUSTER:
-            return self._note("got wrong block address - write beyond end, cluster", stream, at, cluster)
+            return self._note(
+                "got wrong block address - write beyond end, cluster", stream, at, cluster
+            )
         return True
 
     def _note(self, what: str, where: str, offset: int, number: int) -> bool:
         self._found.setdefault((what, where), [offset, number, 0])[2] += 1
         return False
 
-    def _hand_over(self, sink: Sink, device: Device, offset: int, mask: int, data: memoryview) -> None:
+    def _hand_over(
+        self, sink: Sink, device: Device, offset: int, mask: int, data: memoryview
+    ) -> None:
         """Given a cluster's mask and its stored blocks, write them in runs of neighbours."""
         at = block = 0
         while mask >> block:
@@ -292,7 +344,10 @@ class VmaPass:
         for dev_id, seen in self._seen.items():
             first, count = seen.missing()
             if count and devices[dev_id].name != VMSTATE:
-                text = f"detected missing cluster {first} for stream {devices[dev_id].name}{_more(count)}"
+                text = (
+                    f"detected missing cluster {first} for stream "
+                    f"{devices[dev_id].name}{_more(count)}"
+                )
                 self._missing.append(Problem(end, text, "vma"))
 
 

@@ -1,7 +1,8 @@
-"""Zstandard, frame by frame and block by block (RFC 8878), so that damage has an offset and no input can swell in memory.
+"""Zstandard, frame by frame and block by block (RFC 8878), so that damage has an offset and no
+input can swell in memory.
 
-``backports.zstd`` decodes; this module walks the blocks for it. The ``zstandard`` package (0.25.0) is no choice: it returns the
-first half of a truncated file without an error.
+``backports.zstd`` decodes; this module walks the blocks for it. The ``zstandard`` package (0.25.0)
+is no choice: it returns the first half of a truncated file without an error.
 """
 
 from __future__ import annotations
@@ -17,15 +18,18 @@ MAGIC = b"\x28\xb5\x2f\xfd"
 SKIPPABLE = 0x184D2A50
 BLOCK_MAX = 128 * 1024
 PIECE = 32 * 1024  # the size of the first buffer that the decoder allocates
-MAX_WINDOW = 64 * 1024 * 1024  # vzdump's level 3 takes 2 MiB, `zstd -19` takes 8, and the decoder allocates what a frame asks for
+# vzdump's level 3 takes 2 MiB, `zstd -19` takes 8, and the decoder allocates what a frame asks for
+MAX_WINDOW = 64 * 1024 * 1024
 RLE, COMPRESSED = 1, 2
 DICTIONARY_ID_BYTES = (0, 1, 2, 4)
 
 
 class ZstdDecoder:
-    """Given the file's bytes, iterate over the decoded ones, at most 32 KiB at a time. Raise Damage where decoding ends.
+    """Given the file's bytes, iterate over the decoded ones, at most 32 KiB at a time. Raise Damage
+    where decoding ends.
 
-    ``checksummed`` is true when every frame carried a checksum of its content (zstd's default, so every archive of PVE's).
+    ``checksummed`` is true when every frame carried a checksum of its content (zstd's default, so
+    every archive of PVE's).
     """
 
     def __init__(self, source: ByteStream) -> None:
@@ -43,7 +47,11 @@ class ZstdDecoder:
             elif len(magic) == 4 and struct.unpack("<I", magic)[0] & ~0xF == SKIPPABLE:
                 self._skip_frame()
             elif self._frames:
-                raise Damage(start, f"{len(magic) + source.drain()} bytes of garbage after the end of the zstd data")
+                raise Damage(
+                    start,
+                    f"{len(magic) + source.drain()} bytes of garbage after the end of the zstd "
+                    "data",
+                )
             elif MAGIC.startswith(magic):
                 raise self._premature_end()
             else:
@@ -78,12 +86,18 @@ class ZstdDecoder:
         rest = self._exactly((1 - single_segment) + DICTIONARY_ID_BYTES[flags & 3] + content_size)
         window = _content_size(rest[-content_size:]) if single_segment else _window(rest[0])
         if window > MAX_WINDOW:
-            text = f"its zstd data asks for {window} bytes of memory, of which {MAX_WINDOW} are given"
-            raise Damage(start, f"{text}; run `zstd -d --memory={window}` and check the decompressed file")
+            text = (
+                f"its zstd data asks for {window} bytes of memory, of which {MAX_WINDOW} are given"
+            )
+            raise Damage(
+                start, f"{text}; run `zstd -d --memory={window}` and check the decompressed file"
+            )
         return descriptor + rest, bool(flags & 4)
 
     def _block(self, decoder: ZstdDecompressor) -> tuple[int, bool]:
-        """Feed the next block's header; return how many bytes the block has in the file, and whether it is the frame's last."""
+        """Feed the next block's header; return how many bytes the block has in the file, and
+        whether it is the frame's last.
+        """
         start = self._source.offset
         header = self._exactly(3)
         word = int.from_bytes(header, "little")
@@ -94,7 +108,9 @@ class ZstdDecoder:
         return 1 if kind == RLE else size, bool(word & 1)
 
     def _pieces(self, decoder: ZstdDecompressor, block: bytes, start: int) -> Iterator[bytes]:
-        """Given a block and where it starts, yield its content in pieces for which the decoder needs one buffer and no copy."""
+        """Given a block and where it starts, yield its content in pieces for which the decoder
+        needs one buffer and no copy.
+        """
         piece = self._decode(decoder, block, start)
         while piece:
             yield piece
@@ -118,15 +134,21 @@ class ZstdDecoder:
         return data
 
     def _premature_end(self) -> Damage:
-        return Damage(self._source.offset, "the file ends in the middle of its zstd data (premature end)")
+        return Damage(
+            self._source.offset, "the file ends in the middle of its zstd data (premature end)"
+        )
 
 
 def _window(descriptor: int) -> int:
-    """Given a frame's window descriptor, return the window's size in bytes (RFC 8878, 3.1.1.1.2)."""
+    """Given a frame's window descriptor, return the window's size in bytes (RFC 8878,
+    3.1.1.1.2).
+    """
     base = 1 << 10 + (descriptor >> 3)
     return base + base // 8 * (descriptor & 7)
 
 
 def _content_size(field: bytes) -> int:
-    """Given a frame's content size field, return the size (RFC 8878, 3.1.1.1.4: that of two bytes counts from 256)."""
+    """Given a frame's content size field, return the size (RFC 8878, 3.1.1.1.4: that of two bytes
+    counts from 256).
+    """
     return int.from_bytes(field, "little") + (256 if len(field) == 2 else 0)

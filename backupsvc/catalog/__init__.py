@@ -1,4 +1,6 @@
-"""The catalog: what the service knows and must not forget, in SQLite or PostgreSQL. Callers see ``Catalog`` and plain values."""
+"""The catalog: what the service knows and must not forget, in SQLite or PostgreSQL. Callers see
+``Catalog`` and plain values.
+"""
 
 from backupsvc.catalog.archives import Observation
 from backupsvc.catalog.store import Catalog

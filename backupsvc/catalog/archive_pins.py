@@ -1,7 +1,8 @@
-"""Which archives open operations need, and which one is being removed: of the two only one can be, in one transaction (law 3).
+"""Which archives open operations need, and which one is being removed: of the two only one can be,
+in one transaction (law 3).
 
-A pin is let go of when its operation ends. Any number may need an archive; while somebody does, nobody may remove it, and while
-somebody removes it, nobody may begin to need it.
+A pin is let go of when its operation ends. Any number may need an archive; while somebody does,
+nobody may remove it, and while somebody removes it, nobody may begin to need it.
 """
 
 from __future__ import annotations
@@ -27,25 +28,34 @@ class ArchivePinRepository:
 
     @repeatable
     def pin(self, node: str, volid: str, at: int, fence: Fence) -> str | None:
-        """Given an archive that the fence's operation needs, pin it; return the operation that is removing it, if one is.
+        """Given an archive that the fence's operation needs, pin it; return the operation that is
+        removing it, if one is.
 
-        Then nothing is pinned. ``at`` in epoch seconds. Raise PveNotFound if the archive was never seen, or is gone.
+        Then nothing is pinned. ``at`` in epoch seconds. Raise PveNotFound if the archive was never
+        seen, or is gone.
         """
         return self._take(node, volid, at, fence, removes=False)
 
     @repeatable
     def begin_removal(self, node: str, volid: str, at: int, fence: Fence) -> str | None:
-        """Given an archive that the fence's operation is about to remove, keep all others from pinning it.
+        """Given an archive that the fence's operation is about to remove, keep all others from
+        pinning it.
 
-        Return the operation that needs or removes it, if one does: then it must stay. Raise PveNotFound if the archive was never
-        seen, or is gone.
+        Return the operation that needs or removes it, if one does: then it must stay. Raise
+        PveNotFound if the archive was never seen, or is gone.
         """
         return self._take(node, volid, at, fence, removes=True)
 
     @repeatable
     def unpin(self, node: str, volid: str, fence: Fence) -> None:
-        """Given an archive that the fence's operation pinned, or was about to remove, let go of it."""
-        mine = (ARCHIVE_PIN.c.place.in_((node, "")), ARCHIVE_PIN.c.volid == volid, ARCHIVE_PIN.c.operation == fence[0])
+        """Given an archive that the fence's operation pinned, or was about to remove, let go of
+        it.
+        """
+        mine = (
+            ARCHIVE_PIN.c.place.in_((node, "")),
+            ARCHIVE_PIN.c.volid == volid,
+            ARCHIVE_PIN.c.operation == fence[0],
+        )
         with self._database.write() as connection:
             hold(connection, fence)
             connection.execute(delete(ARCHIVE_PIN).where(*mine))
@@ -54,24 +64,41 @@ class ArchivePinRepository:
     def pinned(self) -> set[str]:
         """Return the volids of all archives that open operations need."""
         with self._database.read() as connection:
-            return {row.volid for row in connection.execute(_open(ARCHIVE_PIN.c.removes.is_(False)))}
+            return {
+                row.volid for row in connection.execute(_open(ARCHIVE_PIN.c.removes.is_(False)))
+            }
 
     def _take(self, node: str, volid: str, at: int, fence: Fence, *, removes: bool) -> str | None:
         operation, _ = fence
         with self._database.write() as connection:
             hold(connection, fence)
-            row = find(connection, node, volid)  # locked: on PostgreSQL two that take it wait for each other here
+            # locked: on PostgreSQL two that take it wait for each other here
+            row = find(connection, node, volid)
             if row is None:
-                raise PveNotFound(f"archive {volid} on {node} is not in the catalog", "run `backupsvc catalog sync`")
+                raise PveNotFound(
+                    f"archive {volid} on {node} is not in the catalog",
+                    "run `backupsvc catalog sync`",
+                )
             if row.gone_at is not None:
-                raise PveNotFound(f"archive {volid} on {node} is no longer there", "run it again: another archive is chosen then")
+                raise PveNotFound(
+                    f"archive {volid} on {node} is no longer there",
+                    "run it again: another archive is chosen then",
+                )
             here = (ARCHIVE_PIN.c.place == row.place, ARCHIVE_PIN.c.volid == volid)
             in_the_way = true() if removes else ARCHIVE_PIN.c.removes.is_(True)
             others = _open(*here, ARCHIVE_PIN.c.operation != operation, in_the_way)
             if (other := connection.execute(others.limit(1)).first()) is not None:
                 return str(other.operation)
-            connection.execute(delete(ARCHIVE_PIN).where(*here, ARCHIVE_PIN.c.operation == operation))
-            values = {"place": row.place, "volid": volid, "operation": operation, "removes": removes, "at": at}
+            connection.execute(
+                delete(ARCHIVE_PIN).where(*here, ARCHIVE_PIN.c.operation == operation)
+            )
+            values = {
+                "place": row.place,
+                "volid": volid,
+                "operation": operation,
+                "removes": removes,
+                "at": at,
+            }
             connection.execute(insert(ARCHIVE_PIN).values(values))
         return None
 

@@ -1,4 +1,6 @@
-"""Heartbeats: when each queue last consumed a canary, and when a tick was last here. Read by /healthz."""
+"""Heartbeats: when each queue last consumed a canary, and when a tick was last here. Read by
+/healthz.
+"""
 
 from __future__ import annotations
 
@@ -18,20 +20,32 @@ class HeartbeatRepository:
         self._database = database
 
     def record(self, name: str, at: int) -> None:
-        """Given a queue, record that it consumed a canary at that time. An older one never hides a newer one."""
+        """Given a queue, record that it consumed a canary at that time. An older one never hides a
+        newer one.
+        """
         with self._database.write() as connection:
             if connection.execute(select(HEARTBEAT.c.at).where(HEARTBEAT.c.name == name)).first():
-                connection.execute(update(HEARTBEAT).where(HEARTBEAT.c.name == name, HEARTBEAT.c.at < at).values(at=at))
+                connection.execute(
+                    update(HEARTBEAT)
+                    .where(HEARTBEAT.c.name == name, HEARTBEAT.c.at < at)
+                    .values(at=at)
+                )
                 return
-        with suppress(IntegrityError), self._database.write() as connection:  # another worker may have been first, just now
+        # another worker may have been first, just now
+        with suppress(IntegrityError), self._database.write() as connection:
             connection.execute(insert(HEARTBEAT).values(name=name, at=at))
 
     def reset(self, name: str, at: int) -> None:
-        """Given a heartbeat, set it to that time even if a newer one was recorded: the clock was set back."""
+        """Given a heartbeat, set it to that time even if a newer one was recorded: the clock was
+        set back.
+        """
         with self._database.write() as connection:
             connection.execute(update(HEARTBEAT).where(HEARTBEAT.c.name == name).values(at=at))
 
     def newest(self) -> dict[str, float]:
         """Return when each queue last consumed a canary (epoch seconds)."""
         with self._database.read() as connection:
-            return {row.name: float(row.at) for row in connection.execute(select(HEARTBEAT.c.name, HEARTBEAT.c.at))}
+            return {
+                row.name: float(row.at)
+                for row in connection.execute(select(HEARTBEAT.c.name, HEARTBEAT.c.at))
+            }

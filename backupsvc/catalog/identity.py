@@ -1,4 +1,6 @@
-"""Who this service is: a random name that lives and dies with its catalog. Copies bear it, beside their operation's marker."""
+"""Who this service is: a random name that lives and dies with its catalog. Copies bear it, beside
+their operation's marker.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +19,8 @@ class IdentityRepository:
 
     @retried
     def get(self) -> str:
-        """Return this service's identity: 32 hexadecimal digits, the same for as long as the catalog lives."""
+        """Return this service's identity: 32 hexadecimal digits, the same for as long as the
+        catalog lives.
+        """
         with self._database.read() as connection:
             return str(connection.execute(select(IDENTITY.c.id)).scalar_one())

@@ -1,4 +1,6 @@
-"""Since when the catalog looks at each storage, and what it can say for itself of each guest (law 3)."""
+"""Since when the catalog looks at each storage, and what it can say for itself of each guest (law
+3).
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,9 @@ Storage = tuple[str, str]  # (place, storage); place is "" on a shared storage
 
 @dataclass(frozen=True, slots=True)
 class Acceptance:
-    """That somebody (``who``) accepted at ``at`` (epoch seconds) what the storages hold of a guest: ``archives``, by volid."""
+    """That somebody (``who``) accepted at ``at`` (epoch seconds) what the storages hold of a guest:
+    ``archives``, by volid.
+    """
 
     vmid: int
     at: int
@@ -36,7 +40,9 @@ class InspectionRepository:
 
     @retried
     def knowledge(self, vmid: int | None = None) -> Knowledge:
-        """Return what the catalog can say for itself, of one guest's archives or of all that the storages hold."""
+        """Return what the catalog can say for itself, of one guest's archives or of all that the
+        storages hold.
+        """
         looks = select(STORAGE_LOOK.c.place, STORAGE_LOOK.c.storage, STORAGE_LOOK.c.first_look)
         written = ARCHIVE.outerjoin(OPERATION, OPERATION.c.id == ARCHIVE.c.operation)
         columns = (
@@ -49,7 +55,9 @@ class InspectionRepository:
         )
         seen = select(*columns).select_from(written).where(ARCHIVE.c.gone_at.is_(None))
         proven = (
-            select(PROOF.c.vmid, func.max(PROOF.c.ended)).where(PROOF.c.verdict == Verdict.PROVEN.value).group_by(PROOF.c.vmid)
+            select(PROOF.c.vmid, func.max(PROOF.c.ended))
+            .where(PROOF.c.verdict == Verdict.PROVEN.value)
+            .group_by(PROOF.c.vmid)
         )
         accepted = select(ACCEPTANCE.c.vmid, func.max(ACCEPTANCE.c.at)).group_by(ACCEPTANCE.c.vmid)
         if vmid is not None:
@@ -58,7 +66,9 @@ class InspectionRepository:
         with self._database.read() as connection:
             return Knowledge(
                 looks={(row[0], row[1]): row[2] for row in connection.execute(looks)},
-                sightings={(row.place, row.volid): _sighting(row) for row in connection.execute(seen)},
+                sightings={
+                    (row.place, row.volid): _sighting(row) for row in connection.execute(seen)
+                },
                 proven={row[0]: row[1] for row in connection.execute(proven)},
                 accepted={row[0]: row[1] for row in connection.execute(accepted)},
             )
@@ -67,7 +77,13 @@ class InspectionRepository:
     def accept(self, acceptances: Collection[Acceptance]) -> None:
         """Write down who accepted what."""
         rows = [
-            {"vmid": one.vmid, "at": one.at, "who": one.who, "why": one.why, "archives": list(one.archives)}
+            {
+                "vmid": one.vmid,
+                "at": one.at,
+                "who": one.who,
+                "why": one.why,
+                "archives": list(one.archives),
+            }
             for one in acceptances
         ]
         if rows:
@@ -79,33 +95,52 @@ class InspectionRepository:
         """Return what was accepted, oldest first."""
         with self._database.read() as connection:
             rows = connection.execute(select(ACCEPTANCE).order_by(ACCEPTANCE.c.number))
-            return [Acceptance(row.vmid, row.at, row.who, row.why, tuple(row.archives)) for row in rows]
+            return [
+                Acceptance(row.vmid, row.at, row.who, row.why, tuple(row.archives)) for row in rows
+            ]
 
 
 def last_inspections(connection: Connection) -> dict[Storage, int | None]:
-    """Return when each storage was last listed completely, None where no listing is known to have been complete."""
-    rows = connection.execute(select(STORAGE_LOOK.c.place, STORAGE_LOOK.c.storage, STORAGE_LOOK.c.last_look))
+    """Return when each storage was last listed completely, None where no listing is known to have
+    been complete.
+    """
+    rows = connection.execute(
+        select(STORAGE_LOOK.c.place, STORAGE_LOOK.c.storage, STORAGE_LOOK.c.last_look)
+    )
     return {(row.place, row.storage): row.last_look for row in rows}
 
 
 def record_inspections(
-    connection: Connection, looked: Collection[Storage], before: Mapping[Storage, int | None], at: int
+    connection: Connection,
+    looked: Collection[Storage],
+    before: Mapping[Storage, int | None],
+    at: int,
 ) -> None:
-    """Given the storages that were listed completely at ``at``, and ``last_inspections`` until now, remember it.
+    """Given the storages that were listed completely at ``at``, and ``last_inspections`` until now,
+    remember it.
 
-    The first look only moves back: one that was written down while a clock was ahead must not stand in the way for ever.
+    The first look only moves back: one that was written down while a clock was ahead must not stand
+    in the way for ever.
     """
     new = [
-        {"place": place, "storage": storage, "first_look": at, "last_look": at} for place, storage in set(looked) - before.keys()
+        {"place": place, "storage": storage, "first_look": at, "last_look": at}
+        for place, storage in set(looked) - before.keys()
     ]
     if new:
         connection.execute(insert(STORAGE_LOOK), new)
     for place, storage in sorted(set(looked) & before.keys()):
         here = (STORAGE_LOOK.c.place == place, STORAGE_LOOK.c.storage == storage)
         connection.execute(update(STORAGE_LOOK).where(*here).values(last_look=at))
-        connection.execute(update(STORAGE_LOOK).where(*here, STORAGE_LOOK.c.first_look > at).values(first_look=at))
+        connection.execute(
+            update(STORAGE_LOOK).where(*here, STORAGE_LOOK.c.first_look > at).values(first_look=at)
+        )
 
 
 def _sighting(row: Any) -> Sighting:
     backup = row.kind == "backup"
-    return Sighting(row.first_seen, row.not_before, row.created if backup else None, copied=row.kind is not None and not backup)
+    return Sighting(
+        row.first_seen,
+        row.not_before,
+        row.created if backup else None,
+        copied=row.kind is not None and not backup,
+    )

@@ -20,7 +20,9 @@ class LeaseRepository:
 
     @repeatable
     def take(self, vmid: int, at: int, fence: Fence) -> bool:
-        """Given a scratch VMID, give it to the fence's operation; True also if that has it already, False if another has it."""
+        """Given a scratch VMID, give it to the fence's operation; True also if that has it already,
+        False if another has it.
+        """
         try:
             with self._database.write() as connection:
                 hold(connection, fence)
@@ -37,14 +39,18 @@ class LeaseRepository:
     def holders(self) -> dict[int, str]:
         """Return every VMID that is held, with its holder."""
         with self._database.read() as connection:
-            rows = connection.execute(select(VMID_LEASE.c.vmid, VMID_LEASE.c.operation).order_by(VMID_LEASE.c.vmid))
+            rows = connection.execute(
+                select(VMID_LEASE.c.vmid, VMID_LEASE.c.operation).order_by(VMID_LEASE.c.vmid)
+            )
             return {row.vmid: row.operation for row in rows}
 
     @repeatable
     def release(self, vmid: int, operation: str, fence: Fence) -> bool:
-        """Given a VMID that an operation holds, free it; False (and nothing is done) if that operation does not hold it.
+        """Given a VMID that an operation holds, free it; False (and nothing is done) if that
+        operation does not hold it.
 
-        The fence's operation is the one that frees it, which may be another: a tear-down frees what its ended operation held.
+        The fence's operation is the one that frees it, which may be another: a tear-down frees what
+        its ended operation held.
         """
         mine = (VMID_LEASE.c.vmid == vmid, VMID_LEASE.c.operation == operation)
         with self._database.write() as connection:
@@ -53,8 +59,12 @@ class LeaseRepository:
 
     @repeatable
     def release_of_ended(self, vmid: int, operation: str) -> bool:
-        """Given a VMID that an operation holds which has ended, so that nobody drives it, free it; False if it is not so."""
-        ended = select(OPERATION.c.id).where(OPERATION.c.id == operation, OPERATION.c.state != OperationState.OPEN.value)
+        """Given a VMID that an operation holds which has ended, so that nobody drives it, free it;
+        False if it is not so.
+        """
+        ended = select(OPERATION.c.id).where(
+            OPERATION.c.id == operation, OPERATION.c.state != OperationState.OPEN.value
+        )
         its_own = (VMID_LEASE.c.vmid == vmid, VMID_LEASE.c.operation.in_(ended))
         with self._database.write() as connection:
             return connection.execute(delete(VMID_LEASE).where(*its_own)).rowcount == 1

@@ -1,7 +1,9 @@
-"""What the catalog knows of operations: where each stands, who drives it, when it is due, and its history.
+"""What the catalog knows of operations: where each stands, who drives it, when it is due, and its
+history.
 
-Whoever drives an operation holds a lease on its row. Every write names the driver and succeeds only while the lease is its own
-(compare-and-set), so that a driver that slept through its lease and wakes up can no longer change anything.
+Whoever drives an operation holds a lease on its row. Every write names the driver and succeeds only
+while the lease is its own (compare-and-set), so that a driver that slept through its lease and
+wakes up can no longer change anything.
 """
 
 from __future__ import annotations
@@ -11,7 +13,18 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, and_, case, delete, func, insert, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    and_,
+    case,
+    delete,
+    func,
+    insert,
+    or_,
+    select,
+    update,
+)
 from sqlalchemy.exc import IntegrityError
 
 from backupsvc.catalog import ulid
@@ -31,7 +44,9 @@ OPEN = OperationState.OPEN.value
 
 @dataclass(frozen=True, slots=True)
 class Driver:
-    """Who drives an operation, for how long its lease is prolonged by each write (seconds), and the time (epoch seconds)."""
+    """Who drives an operation, for how long its lease is prolonged by each write (seconds), and the
+    time (epoch seconds).
+    """
 
     owner: str
     ttl: int
@@ -50,7 +65,9 @@ class Note:
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """All that an operation remembers: its kind's memory as it is written down, and the engine's bookkeeping."""
+    """All that an operation remembers: its kind's memory as it is written down, and the engine's
+    bookkeeping.
+    """
 
     memory: Mapping[str, object]
     book: Bookkeeping
@@ -62,8 +79,8 @@ class Kept:
 
 @dataclass(frozen=True, slots=True)
 class NewOperation:
-    """An operation to open. ``exclusive_key`` is one that only one open operation may have; ``rank`` its
-    place among those who wait for a lock.
+    """An operation to open. ``exclusive_key`` is one that only one open operation may have;
+    ``rank`` its place among those who wait for a lock.
 
     ``lock`` is the one that it waits for from the first moment, before anybody has looked at it.
     """
@@ -80,7 +97,9 @@ class NewOperation:
 
 
 class EndAsked(OperationFailed):
-    """Somebody asked that an operation end, so that it opens no more others. The message is why it shall end."""
+    """Somebody asked that an operation end, so that it opens no more others. The message is why it
+    shall end.
+    """
 
     kind = ErrorKind.END_ASKED
 
@@ -91,45 +110,72 @@ class OperationRepository:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    # --- opening and reading ----------------------------------------------------------------------------------------------
+    # --- opening and reading ----------------------------------------------------------------------
 
     def open(self, new: NewOperation, at: int, driver: Driver | None = None) -> Operation | None:
-        """Given an operation that no other opens, record it, driven by ``driver`` from its first moment if there is one; due now.
+        """Given an operation that no other opens, record it, driven by ``driver`` from its first
+        moment if there is one; due now.
 
-        Return None if its occurrence was opened before, or while an open operation has its ``exclusive_key`` (law 9).
+        Return None if its occurrence was opened before, or while an open operation has its
+        ``exclusive_key`` (law 9).
         """
         return self._insert(self._open_row(new, at, driver))
 
-    def open_child(self, new: NewOperation, at: int, parent: Fence, driver: Driver | None = None) -> Operation | None:
+    def open_child(
+        self, new: NewOperation, at: int, parent: Fence, driver: Driver | None = None
+    ) -> Operation | None:
         """Given an operation that another opens, record it as ``open`` does.
 
-        ``parent`` is the one that opens it, with its driver: in the same transaction it must be open, driven by that driver, and
-        nobody may have asked that it end. Raise LeaseLost or EndAsked, and open nothing, where that is not so.
+        ``parent`` is the one that opens it, with its driver: in the same transaction it must be
+        open, driven by that driver, and nobody may have asked that it end. Raise LeaseLost or
+        EndAsked, and open nothing, where that is not so.
         """
         return self._insert(self._open_row(new, at, driver), parent=parent)
 
     def record_missed(self, new: NewOperation, at: int, why: str) -> Operation | None:
-        """Given an occurrence whose time has passed, record that it was missed; None if it is recorded already, or was opened."""
+        """Given an occurrence whose time has passed, record that it was missed; None if it is
+        recorded already, or was opened.
+        """
         state = OperationState.MISSED.value
-        return self._insert(self._row(new, at) | {"state": state, "due": at, "finished": at, "error": why}, untold=at)
+        return self._insert(
+            self._row(new, at) | {"state": state, "due": at, "finished": at, "error": why},
+            untold=at,
+        )
 
     def _open_row(self, new: NewOperation, at: int, driver: Driver | None) -> dict[str, Any]:
-        return self._row(new, at) | {"state": OPEN, "due": at} | (self._lease(driver) if driver else {})
+        return (
+            self._row(new, at)
+            | {"state": OPEN, "due": at}
+            | (self._lease(driver) if driver else {})
+        )
 
     def _row(self, new: NewOperation, at: int) -> dict[str, Any]:
-        row: dict[str, Any] = {"id": ulid.new(at), "kind": new.kind, "subject": new.subject, "step": new.step, "attempts": 0}
-        row |= Kept(new.memory, new.book).row() | {"created": at, "updated": at, "occurrence": new.occurrence}
+        row: dict[str, Any] = {
+            "id": ulid.new(at),
+            "kind": new.kind,
+            "subject": new.subject,
+            "step": new.step,
+            "attempts": 0,
+        }
+        row |= Kept(new.memory, new.book).row() | {
+            "created": at,
+            "updated": at,
+            "occurrence": new.occurrence,
+        }
         return row | {"exclusive_key": new.exclusive_key, "rank": new.rank, "lock": new.lock}
 
     @repeatable
-    def _insert(self, row: dict[str, Any], untold: int | None = None, parent: Fence | None = None) -> Operation | None:
+    def _insert(
+        self, row: dict[str, Any], untold: int | None = None, parent: Fence | None = None
+    ) -> Operation | None:
         with suppress(IntegrityError), self._database.write() as connection:
             if parent:
                 _goes_on(connection, parent)
             connection.execute(insert(OPERATION).values(row))
             if untold is not None:
                 note_untold(connection, row["id"], untold)
-        return self.get(str(row["id"]))  # there also if an earlier try of this call wrote it, and only its answer was lost
+        # there also if an earlier try of this call wrote it, and only its answer was lost
+        return self.get(str(row["id"]))
 
     @retried
     def get(self, id: str) -> Operation | None:
@@ -143,7 +189,9 @@ class OperationRepository:
 
     @retried
     def by_exclusive_key(self, key: str) -> Operation | None:
-        """Given a key that one open operation may have at a time, return the one that has it, or None."""
+        """Given a key that one open operation may have at a time, return the one that has it, or
+        None.
+        """
         return self._one(OPERATION.c.exclusive_key == key, OPERATION.c.state == OPEN)
 
     def _one(self, *where: Any) -> Operation | None:
@@ -161,16 +209,27 @@ class OperationRepository:
         since: int = 0,
         limit: int | None = None,
     ) -> list[Operation]:
-        """Return the operations of that kind, guest and state (None: any) opened since then (epoch seconds), newest first."""
+        """Return the operations of that kind, guest and state (None: any) opened since then (epoch
+        seconds), newest first.
+        """
         wanted = {"kind": kind, "subject": subject, "state": state and state.value}
-        query = select(OPERATION).where(*(OPERATION.c[name] == value for name, value in wanted.items() if value is not None))
+        query = select(OPERATION).where(
+            *(OPERATION.c[name] == value for name, value in wanted.items() if value is not None)
+        )
         query = query.where(OPERATION.c.created >= since) if since else query
         with self._database.read() as connection:
-            return [operation_of(row) for row in connection.execute(query.order_by(OPERATION.c.number.desc()).limit(limit))]
+            return [
+                operation_of(row)
+                for row in connection.execute(
+                    query.order_by(OPERATION.c.number.desc()).limit(limit)
+                )
+            ]
 
     @retried
     def ids_like(self, part: str, limit: int) -> list[str]:
-        """Given the beginning or the end of an id, return the ids that it fits, newest first. ``part`` holds no wildcard."""
+        """Given the beginning or the end of an id, return the ids that it fits, newest first.
+        ``part`` holds no wildcard.
+        """
         fits = or_(OPERATION.c.id.like(f"{part}%"), OPERATION.c.id.like(f"%{part}"))
         query = select(OPERATION.c.id).where(fits).order_by(OPERATION.c.number.desc()).limit(limit)
         with self._database.read() as connection:
@@ -178,22 +237,32 @@ class OperationRepository:
 
     @retried
     def open_child_ids(self, occurrence: str | None) -> list[str]:
-        """Given an operation's occurrence, return the ids of the open operations that it opened, in the order of opening.
+        """Given an operation's occurrence, return the ids of the open operations that it opened, in
+        the order of opening.
 
-        Their occurrences are its own, a # and a name (``operations.pieces``). An operation without one has opened none.
+        Their occurrences are its own, a # and a name (``operations.pieces``). An operation without
+        one has opened none.
         """
         if occurrence is None:
             return []
-        query = select(OPERATION.c.id).where(OPERATION.c.state == OPEN, _begins(f"{occurrence}#")).order_by(OPERATION.c.number)
+        query = (
+            select(OPERATION.c.id)
+            .where(OPERATION.c.state == OPEN, _begins(f"{occurrence}#"))
+            .order_by(OPERATION.c.number)
+        )
         with self._database.read() as connection:
             return [row.id for row in connection.execute(query)]
 
     @retried
     def last_ended(self, kind: str, prefix: str) -> Operation | None:
-        """Given a kind and how occurrences begin (up to their time), return the ended one whose occurrence was the last."""
-        states = [state.value for state in OperationState if state is not OperationState.OPEN]  # so that an index serves
+        """Given a kind and how occurrences begin (up to their time), return the ended one whose
+        occurrence was the last.
+        """
+        # so that an index serves
+        states = [state.value for state in OperationState if state is not OperationState.OPEN]
         ended = (OPERATION.c.kind == kind, OPERATION.c.state.in_(states), _begins(prefix))
-        # The time in the key counts, not the row's number: an occurrence that was missed is written down late.
+        # The time in the key counts, not the row's number: an occurrence that was missed is written
+        # down late.
         query = select(OPERATION).where(*ended).order_by(OPERATION.c.occurrence.desc()).limit(1)
         with self._database.read() as connection:
             row = connection.execute(query).first()
@@ -210,40 +279,69 @@ class OperationRepository:
     @retried
     def transitions(self, id: str, after: int = 0) -> list[Transition]:
         """Given an operation, return its history after line ``after``, oldest first."""
-        query = select(TRANSITION).where(TRANSITION.c.operation == id, TRANSITION.c.seq > after).order_by(TRANSITION.c.seq)
+        query = (
+            select(TRANSITION)
+            .where(TRANSITION.c.operation == id, TRANSITION.c.seq > after)
+            .order_by(TRANSITION.c.seq)
+        )
         with self._database.read() as connection:
             return [transition_of(row) for row in connection.execute(query)]
 
     @retried
     def upids_of_others(self, id: str, upids: Iterable[str]) -> set[str]:
-        """Given PVE tasks, return those that the history of another operation names: they are not this one's to adopt."""
+        """Given PVE tasks, return those that the history of another operation names: they are not
+        this one's to adopt.
+        """
         named = (TRANSITION.c.upid.in_(list(upids)), TRANSITION.c.operation != id)
         with self._database.read() as connection:
             return {row.upid for row in connection.execute(select(TRANSITION.c.upid).where(*named))}
 
-    # --- driving ----------------------------------------------------------------------------------------------------------
+    # --- driving ----------------------------------------------------------------------------------
 
     @repeatable
     def claim(self, id: str, driver: Driver) -> Operation | None:
-        """Given an open operation that nobody drives, make the driver its own and return it as it is now; None if that failed.
+        """Given an open operation that nobody drives, make the driver its own and return it as it
+        is now; None if that failed.
 
-        Compare-and-set: of any number that try at once exactly one wins. Its own driver may claim again, which renews. A lease
-        that has run out is anybody's; taking one over means that its driver was lost, and ``attempts`` counts those.
+        Compare-and-set: of any number that try at once exactly one wins. Its own driver may claim
+        again, which renews. A lease that has run out is anybody's; taking one over means that its
+        driver was lost, and ``attempts`` counts those.
         """
         lease = OPERATION.c
-        free = or_(lease.lease_owner.is_(None), lease.lease_until <= driver.now, lease.lease_owner == driver.owner)
-        lost = and_(lease.lease_owner.is_not(None), or_(lease.lease_owner != driver.owner, lease.lease_until <= driver.now))
-        values = self._lease(driver) | {"attempts": case((lost, lease.attempts + 1), else_=lease.attempts)}
-        statement = update(OPERATION).where(lease.id == id, lease.state == OPEN, free).values(values).returning(*OPERATION.c)
+        free = or_(
+            lease.lease_owner.is_(None),
+            lease.lease_until <= driver.now,
+            lease.lease_owner == driver.owner,
+        )
+        lost = and_(
+            lease.lease_owner.is_not(None),
+            or_(lease.lease_owner != driver.owner, lease.lease_until <= driver.now),
+        )
+        values = self._lease(driver) | {
+            "attempts": case((lost, lease.attempts + 1), else_=lease.attempts)
+        }
+        statement = (
+            update(OPERATION)
+            .where(lease.id == id, lease.state == OPEN, free)
+            .values(values)
+            .returning(*OPERATION.c)
+        )
         with self._database.write() as connection:
             row = connection.execute(statement).first()
         return operation_of(row) if row else None
 
     @repeatable
     def renew_all(self, driver: Driver) -> dict[str, str | None]:
-        """Prolong every lease of the driver; return its operations, each with why it shall end, or None."""
+        """Prolong every lease of the driver; return its operations, each with why it shall end, or
+        None.
+        """
         mine = (OPERATION.c.lease_owner == driver.owner, OPERATION.c.state == OPEN)
-        statement = update(OPERATION).where(*mine).values(self._lease(driver)).returning(OPERATION.c.id, OPERATION.c.cancel)
+        statement = (
+            update(OPERATION)
+            .where(*mine)
+            .values(self._lease(driver))
+            .returning(OPERATION.c.id, OPERATION.c.cancel)
+        )
         with self._database.write() as connection:
             return {row.id: row.cancel for row in connection.execute(statement)}
 
@@ -258,16 +356,20 @@ class OperationRepository:
         note: Note | None = None,
         park: int | None = None,
     ) -> None:
-        """Given an operation that the driver holds, write down in one transaction what is given, and renew the lease.
+        """Given an operation that the driver holds, write down in one transaction what is given,
+        and renew the lease.
 
-        ``step`` is its next step (which forgets the lost drivers of the one before), ``kept`` all that it remembers, ``note`` a
-        line of its history. With ``park`` the lease is given back, and the operation is due at that time (epoch seconds). Raise
-        LeaseLost, and write nothing, if somebody else drives it by now, or it has ended.
+        ``step`` is its next step (which forgets the lost drivers of the one before), ``kept`` all
+        that it remembers, ``note`` a line of its history. With ``park`` the lease is given back,
+        and the operation is due at that time (epoch seconds). Raise LeaseLost, and write nothing,
+        if somebody else drives it by now, or it has ended.
         """
         values: dict[str, Any] = {"updated": driver.now} | self._lease(driver)
         values |= kept.row() if kept is not None else {}
         values |= {"step": step, "attempts": 0} if step is not None else {}
-        values |= {"due": park, "lease_owner": None, "lease_until": None} if park is not None else {}
+        values |= (
+            {"due": park, "lease_owner": None, "lease_until": None} if park is not None else {}
+        )
         with self._database.write() as connection:
             self._change(connection, id, driver, values)
             if note:
@@ -275,17 +377,32 @@ class OperationRepository:
 
     @retried
     def finish(
-        self, id: str, driver: Driver, state: OperationState, *, kept: Kept, error: str | None, note: Note | None
+        self,
+        id: str,
+        driver: Driver,
+        state: OperationState,
+        *,
+        kept: Kept,
+        error: str | None,
+        note: Note | None,
     ) -> Operation:
-        """Given an open operation that the driver holds, end it in ``state``, for ever. Raise LeaseLost as ``record`` does.
+        """Given an open operation that the driver holds, end it in ``state``, for ever. Raise
+        LeaseLost as ``record`` does.
 
         That this is still to be told is noted with it (``catalog.untold``).
         """
         if state is OperationState.OPEN:
             raise ValueError("an operation cannot end in the state open")
-        values = {"state": state.value, "updated": driver.now, "finished": driver.now, "error": error} | kept.row()
+        values = {
+            "state": state.value,
+            "updated": driver.now,
+            "finished": driver.now,
+            "error": error,
+        } | kept.row()
         with self._database.write() as connection:
-            self._change(connection, id, driver, values | {"lease_owner": None, "lease_until": None})
+            self._change(
+                connection, id, driver, values | {"lease_owner": None, "lease_until": None}
+            )
             if note:
                 self._append(connection, id, note, driver.now)
             connection.execute(delete(ARCHIVE_PIN).where(ARCHIVE_PIN.c.operation == id))
@@ -298,9 +415,13 @@ class OperationRepository:
 
     def _mine(self, id: str, driver: Driver) -> Any:
         lease = OPERATION.c
-        return update(OPERATION).where(lease.id == id, lease.lease_owner == driver.owner, lease.state == OPEN)
+        return update(OPERATION).where(
+            lease.id == id, lease.lease_owner == driver.owner, lease.state == OPEN
+        )
 
-    def _change(self, connection: Connection, id: str, driver: Driver, values: Mapping[str, Any]) -> None:
+    def _change(
+        self, connection: Connection, id: str, driver: Driver, values: Mapping[str, Any]
+    ) -> None:
         if connection.execute(self._mine(id, driver).values(values)).rowcount == 1:
             return
         row = connection.execute(select(OPERATION.c.state).where(OPERATION.c.id == id)).first()
@@ -308,41 +429,65 @@ class OperationRepository:
             _unknown(id)
             if row is None
             else LeaseLost(
-                f"operation {id} {'is driven by another process' if row.state == OPEN else f'has ended ({row.state})'}",
+                f"operation {id} "
+                f"{'is driven by another process' if row.state == OPEN else f'has ended ({row.state})'}",
                 f"see `backupsvc operations show {id}`",
                 operation=id,
             )
         )
 
     def _append(self, connection: Connection, id: str, note: Note, at: int) -> None:
-        # The update of the operation's row came first, so that two writers number their lines one after the other.
-        last = connection.execute(select(func.max(TRANSITION.c.seq)).where(TRANSITION.c.operation == id)).scalar()
-        row = {"operation": id, "seq": (last or 0) + 1, "step": note.step, "event": note.event, "at": at, "upid": note.upid}
+        # The update of the operation's row came first, so that two writers number their lines one
+        # after the other.
+        last = connection.execute(
+            select(func.max(TRANSITION.c.seq)).where(TRANSITION.c.operation == id)
+        ).scalar()
+        row = {
+            "operation": id,
+            "seq": (last or 0) + 1,
+            "step": note.step,
+            "event": note.event,
+            "at": at,
+            "upid": note.upid,
+        }
         connection.execute(insert(TRANSITION).values(row | {"detail": plain(note.detail)}))
 
-    # --- what is due ------------------------------------------------------------------------------------------------------
+    # --- what is due ------------------------------------------------------------------------------
 
     @retried
     def due(self, now: int, limit: int) -> list[str]:
-        """Return the ids of open operations that nobody drives and whose time has come, the longest due first."""
+        """Return the ids of open operations that nobody drives and whose time has come, the longest
+        due first.
+        """
         lease = OPERATION.c
         free = or_(lease.lease_until.is_(None), lease.lease_until <= now)
-        query = select(lease.id).where(lease.state == OPEN, lease.due <= now, free).order_by(lease.due, lease.number)
+        query = (
+            select(lease.id)
+            .where(lease.state == OPEN, lease.due <= now, free)
+            .order_by(lease.due, lease.number)
+        )
         with self._database.read() as connection:
             return [row.id for row in connection.execute(query.limit(limit))]
 
     @repeatable
     def postpone(self, ids: Sequence[str], due: int) -> None:
-        """Given operations that nobody drives, make them due at another time: their drivers have been told."""
+        """Given operations that nobody drives, make them due at another time: their drivers have
+        been told.
+        """
         if not ids:
             return
         with self._database.write() as connection:
-            idle = (OPERATION.c.id.in_(ids), OPERATION.c.state == OPEN, OPERATION.c.lease_owner.is_(None))
+            idle = (
+                OPERATION.c.id.in_(ids),
+                OPERATION.c.state == OPEN,
+                OPERATION.c.lease_owner.is_(None),
+            )
             connection.execute(update(OPERATION).where(*idle).values(due=due))
 
     @repeatable
     def cap_future_times(self, now: int, most: int) -> None:
-        """Make due now what is due more than ``most`` seconds ahead, and let leases that last so long run out.
+        """Make due now what is due more than ``most`` seconds ahead, and let leases that last so
+        long run out.
 
         Nothing waits so long: those times were written down before the clock was set back.
         """
@@ -356,29 +501,45 @@ class OperationRepository:
     @retried
     def drivers(self, now: int) -> dict[str, str]:
         """Return the open operations that are being driven, each with its driver."""
-        query = select(OPERATION.c.id, OPERATION.c.lease_owner).where(OPERATION.c.state == OPEN, OPERATION.c.lease_until > now)
+        query = select(OPERATION.c.id, OPERATION.c.lease_owner).where(
+            OPERATION.c.state == OPEN, OPERATION.c.lease_until > now
+        )
         with self._database.read() as connection:
             return {row.id: row.lease_owner for row in connection.execute(query)}
 
     @repeatable
     def expire(self, id: str, owner: str, due: int) -> None:
-        """Given an operation whose driver is known to be gone, let its lease run out now; it is due at ``due``."""
+        """Given an operation whose driver is known to be gone, let its lease run out now; it is due
+        at ``due``.
+        """
         with self._database.write() as connection:
-            held = (OPERATION.c.id == id, OPERATION.c.lease_owner == owner, OPERATION.c.state == OPEN)
+            held = (
+                OPERATION.c.id == id,
+                OPERATION.c.lease_owner == owner,
+                OPERATION.c.state == OPEN,
+            )
             connection.execute(update(OPERATION).where(*held).values(lease_until=0, due=due))
 
     @repeatable
     def request_cancel(self, id: str, why: str, at: int) -> Operation | None:
-        """Given an open operation, ask whoever drives it to end it, and make it due; None if it is not open."""
+        """Given an open operation, ask whoever drives it to end it, and make it due; None if it is
+        not open.
+        """
         with self._database.write() as connection:
             is_open = (OPERATION.c.id == id, OPERATION.c.state == OPEN)
-            statement = update(OPERATION).where(*is_open).values(cancel=func.coalesce(OPERATION.c.cancel, why), due=at)
+            statement = (
+                update(OPERATION)
+                .where(*is_open)
+                .values(cancel=func.coalesce(OPERATION.c.cancel, why), due=at)
+            )
             row = connection.execute(statement.returning(*OPERATION.c)).first()
         return operation_of(row) if row else None
 
     @retried
     def backlog(self, now: int) -> tuple[int, int | None]:
-        """Return how many operations are open, and since when the first of those that nobody drives has been or will be due."""
+        """Return how many operations are open, and since when the first of those that nobody drives
+        has been or will be due.
+        """
         free = or_(OPERATION.c.lease_owner.is_(None), OPERATION.c.lease_until <= now)
         # 0 is a row from before operations had a time to be due
         due = func.min(case((free, func.nullif(OPERATION.c.due, 0))))
@@ -389,19 +550,27 @@ class OperationRepository:
 
 
 def _goes_on(connection: Connection, parent: Fence) -> None:
-    """Make sure that an operation is its driver's and goes on, until the end of the transaction: who asks that it end waits."""
+    """Make sure that an operation is its driver's and goes on, until the end of the transaction:
+    who asks that it end waits.
+    """
     hold(connection, parent)
-    cancel = connection.execute(select(OPERATION.c.cancel).where(OPERATION.c.id == parent[0])).scalar()
+    cancel = connection.execute(
+        select(OPERATION.c.cancel).where(OPERATION.c.id == parent[0])
+    ).scalar()
     if cancel is not None:
         raise EndAsked(str(cancel), operation=parent[0])
 
 
 def _begins(prefix: str) -> ColumnElement[bool]:
-    """Occurrences that begin so, letter by letter: SQLite's LIKE knows no capitals, and % and _ are letters here."""
+    """Occurrences that begin so, letter by letter: SQLite's LIKE knows no capitals, and % and _ are
+    letters here.
+    """
     return func.substr(OPERATION.c.occurrence, 1, len(prefix)) == prefix
 
 
 def _unknown(id: str) -> OperationFailed:
     return OperationFailed(
-        f"there is no operation {id} in the catalog", "list them with `backupsvc operations list`", operation=id
+        f"there is no operation {id} in the catalog",
+        "list them with `backupsvc operations list`",
+        operation=id,
     )

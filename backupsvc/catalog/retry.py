@@ -1,8 +1,10 @@
-"""Waiting for a catalog that is locked or down: which failures pass by themselves, and what may be done again after one.
+"""Waiting for a catalog that is locked or down: which failures pass by themselves, and what may be
+done again after one.
 
-Three cases. Nothing was sent yet (connecting, BEGIN): ``Database`` itself tries again. The connection was cut in mid-transaction:
-the database rolled that back, so a ``retried`` method does all of it again. It was cut while COMMIT was under way: nobody knows
-whether it was written, so only a method for which twice is the same as once (``repeatable``) is done again. Every other raises
+Three cases. Nothing was sent yet (connecting, BEGIN): ``Database`` itself tries again. The
+connection was cut in mid-transaction: the database rolled that back, so a ``retried`` method does
+all of it again. It was cut while COMMIT was under way: nobody knows whether it was written, so only
+a method for which twice is the same as once (``repeatable``) is done again. Every other raises
 CatalogCut, and its caller takes up what the catalog then shows, just as after a crash.
 """
 
@@ -19,7 +21,8 @@ from backupsvc.clock import SystemClock, polls
 from backupsvc.errors import CatalogCut
 
 FIRST_PAUSE_S, MAX_PAUSE_S = 0.1, 5.0  # seconds between two attempts: at first, and at most
-_PASSING_STATES = ("40001", "40P01", "55P03")  # PostgreSQL: serialization failure, deadlock, lock not available
+# PostgreSQL: serialization failure, deadlock, lock not available
+_PASSING_STATES = ("40001", "40P01", "55P03")
 _BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 
 P = ParamSpec("P")
@@ -46,14 +49,16 @@ S = TypeVar("S", bound=Repository)
 def retried(method: Callable[Concatenate[S, P], R]) -> Callable[Concatenate[S, P], R]:
     """Given a repository's method of one transaction, return one that retries.
 
-    A transaction that was cut and undone is done again. The method raises CatalogUnreachable when the database's ``retry_for_s``
-    is used up, or when nobody knows what was written.
+    A transaction that was cut and undone is done again. The method raises CatalogUnreachable when
+    the database's ``retry_for_s`` is used up, or when nobody knows what was written.
     """
     return _again(method, only_undone=True)
 
 
 def repeatable(method: Callable[Concatenate[S, P], R]) -> Callable[Concatenate[S, P], R]:
-    """Given a repository's method for which twice is the same as once, return one that retries, whatever became of the first."""
+    """Given a repository's method for which twice is the same as once, return one that retries,
+    whatever became of the first.
+    """
     return _again(method, only_undone=False)
 
 
@@ -65,11 +70,15 @@ def passes(error: DBAPIError) -> bool:
 
 
 def passes_before_begin(error: DBAPIError) -> bool:
-    """Given a failure to connect, tell whether it may be over in a moment. libpq gives no code for what the server said."""
+    """Given a failure to connect, tell whether it may be over in a moment. libpq gives no code for
+    what the server said.
+    """
     return passes(error) if isinstance(error.orig, sqlite3.Error) else True
 
 
-def _again(method: Callable[Concatenate[S, P], R], *, only_undone: bool) -> Callable[Concatenate[S, P], R]:
+def _again(
+    method: Callable[Concatenate[S, P], R], *, only_undone: bool
+) -> Callable[Concatenate[S, P], R]:
     @wraps(method)
     def retrying(repository: S, /, *args: P.args, **kwargs: P.kwargs) -> R:
         retry_for_s = repository._database.retry_for_s

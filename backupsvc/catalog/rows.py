@@ -1,4 +1,6 @@
-"""Rows to values and back: the border between the tables and the frozen values of policies/model/."""
+"""Rows to values and back: the border between the tables and the frozen values of
+policies/model/.
+"""
 
 from __future__ import annotations
 
@@ -93,7 +95,9 @@ def operation_of(row: Row[Any]) -> Operation:
 
 
 def book_row(book: Bookkeeping) -> Any:
-    """Given an operation's bookkeeping, return it as its column keeps it: what is as it was at first is left out."""
+    """Given an operation's bookkeeping, return it as its column keeps it: what is as it was at
+    first is left out.
+    """
     return BOOK.dump_python(book, mode="json", exclude_defaults=True)
 
 
@@ -110,7 +114,10 @@ def proof_of(row: Row[Any]) -> Proof:
         verdict=Verdict(row.verdict),
         rung=Rung(row.rung),
         stages=tuple(Stage(**stage) for stage in kept["stages"]),
-        checks=tuple(CheckResult(**{**check, "outcome": Outcome(check["outcome"])}) for check in kept["checks"]),
+        checks=tuple(
+            CheckResult(**{**check, "outcome": Outcome(check["outcome"])})
+            for check in kept["checks"]
+        ),
         stripped=tuple(kept["stripped"]),
         asserted=tuple(kept["asserted"]),
         reasons=tuple(kept["reasons"]),

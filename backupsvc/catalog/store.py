@@ -1,4 +1,6 @@
-"""The catalog as the rest of the service sees it: one object, opened by URL, that speaks the values of policies/model/."""
+"""The catalog as the rest of the service sees it: one object, opened by URL, that speaks the values
+of policies/model/.
+"""
 
 from __future__ import annotations
 
@@ -38,8 +40,9 @@ class Catalog:
     def open(cls, url: str, retry_for_s: float = RETRY_FOR_S) -> Self:
         """Given an SQLAlchemy URL, open the catalog, creating it or bringing it to this version.
 
-        A catalog that is locked or down is waited for up to ``retry_for_s`` seconds. Raise UsageError if that is no URL or
-        an SQLite file on a network file system, CatalogUnreachable if the database does not open or is of a newer version.
+        A catalog that is locked or down is waited for up to ``retry_for_s`` seconds. Raise
+        UsageError if that is no URL or an SQLite file on a network file system, CatalogUnreachable
+        if the database does not open or is of a newer version.
         """
         return cls(Database.open(url, retry_for_s))
 
@@ -50,5 +53,10 @@ class Catalog:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         self.close()

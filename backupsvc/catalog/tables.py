@@ -1,7 +1,9 @@
-"""The catalog's tables. Rows never leave this package: rows.py turns them into the frozen values of policies/model/.
+"""The catalog's tables. Rows never leave this package: rows.py turns them into the frozen values of
+policies/model/.
 
-SQLModel table classes do not validate (measured), so they only describe; statements are written on the tables at the end of this
-page. Times are whole epoch seconds: SQLite would give date columns back without their time zone.
+SQLModel table classes do not validate (measured), so they only describe; statements are written on
+the tables at the end of this page. Times are whole epoch seconds: SQLite would give date columns
+back without their time zone.
 """
 
 from __future__ import annotations
@@ -13,9 +15,11 @@ from sqlmodel import Field, SQLModel
 
 
 class ArchiveRow(SQLModel, table=True):
-    """An archive, as last listed. ``place`` is its node, or "" on a shared storage, where every node lists the same file.
+    """An archive, as last listed. ``place`` is its node, or "" on a shared storage, where every
+    node lists the same file.
 
-    ``uuid`` and ``born`` tell its machine; ``changed`` what differs from what was recorded of it, since ``changed_at``.
+    ``uuid`` and ``born`` tell its machine; ``changed`` what differs from what was recorded of it,
+    since ``changed_at``.
     """
 
     __tablename__ = "archive"
@@ -57,7 +61,9 @@ class ArchiveRow(SQLModel, table=True):
 
 
 class StorageLookRow(SQLModel, table=True):
-    """When all guests of a storage were listed for the first and the last time. ``place`` as in archive."""
+    """When all guests of a storage were listed for the first and the last time. ``place`` as in
+    archive.
+    """
 
     __tablename__ = "storage_look"
 
@@ -68,7 +74,9 @@ class StorageLookRow(SQLModel, table=True):
 
 
 class AcceptanceRow(SQLModel, table=True):
-    """That somebody accepted what the storages hold of a guest of which the catalog knew too little. Rows are only inserted."""
+    """That somebody accepted what the storages hold of a guest of which the catalog knew too
+    little. Rows are only inserted.
+    """
 
     __tablename__ = "acceptance"
     __table_args__ = (Index("ix_acceptance_vmid", "vmid"),)  # when a guest was accepted last
@@ -82,15 +90,18 @@ class AcceptanceRow(SQLModel, table=True):
 
 
 class OperationRow(SQLModel, table=True):
-    """An operation where it stands now. ``number`` only orders rows; ``id`` is the name that everything else uses.
+    """An operation where it stands now. ``number`` only orders rows; ``id`` is the name that
+    everything else uses.
 
-    ``data`` is its kind's memory, with the version that wrote it; ``book`` the engine's bookkeeping.
+    ``data`` is its kind's memory, with the version that wrote it; ``book`` the engine's
+    bookkeeping.
     """
 
     __tablename__ = "operation"
     __table_args__ = (
         UniqueConstraint("id", name="uq_operation_id"),
-        UniqueConstraint("occurrence", name="uq_operation_occurrence"),  # law 9: once, however many beats there are
+        # law 9: once, however many beats there are
+        UniqueConstraint("occurrence", name="uq_operation_occurrence"),
         Index("ix_operation_state_kind", "state", "kind"),  # what is open
         Index("ix_operation_state_due", "state", "due"),  # what the tick must wake
         Index("ix_operation_lane", "lock"),  # who waits for a lock
@@ -122,7 +133,9 @@ class OperationRow(SQLModel, table=True):
     attempts: int = 0
     error: str | None = Field(default=None, sa_type=Text)
     due: int = Field(sa_type=BigInteger)
-    exclusive_key: str | None = Field(default=None, sa_column_kwargs={"name": "alone", "key": "exclusive_key"})
+    exclusive_key: str | None = Field(
+        default=None, sa_column_kwargs={"name": "alone", "key": "exclusive_key"}
+    )
     lock: str | None = Field(default=None, sa_column_kwargs={"name": "lane", "key": "lock"})
     rank: int = 0
     cancel: str | None = Field(default=None, sa_type=Text)
@@ -134,7 +147,10 @@ class TransitionRow(SQLModel, table=True):
     __tablename__ = "transition"
     __table_args__ = (Index("ix_transition_upid", "upid"),)  # whose task is that?
 
-    operation: str = Field(sa_column_args=[ForeignKey("operation.id", name="fk_transition_operation")], primary_key=True)
+    operation: str = Field(
+        sa_column_args=[ForeignKey("operation.id", name="fk_transition_operation")],
+        primary_key=True,
+    )
     seq: int = Field(primary_key=True)
     step: str
     event: str
@@ -144,12 +160,16 @@ class TransitionRow(SQLModel, table=True):
 
 
 class VmidLeaseRow(SQLModel, table=True):
-    """Which operation holds a scratch VMID (law 1). No expiry: a copy outlives its worker, so only a teardown frees its VMID."""
+    """Which operation holds a scratch VMID (law 1). No expiry: a copy outlives its worker, so only
+    a teardown frees its VMID.
+    """
 
     __tablename__ = "vmid_lease"
 
     vmid: int = Field(primary_key=True, sa_column_kwargs={"autoincrement": False})
-    operation: str = Field(sa_column_args=[ForeignKey("operation.id", name="fk_vmid_lease_operation")])
+    operation: str = Field(
+        sa_column_args=[ForeignKey("operation.id", name="fk_vmid_lease_operation")]
+    )
     at: int = Field(sa_type=BigInteger)
 
 
@@ -164,14 +184,20 @@ class LockRow(SQLModel, table=True):
 
 
 class ArchivePinRow(SQLModel, table=True):
-    """An archive that an open operation reads, copies or tests, or (``removes``) is about to remove. ``place`` as in archive."""
+    """An archive that an open operation reads, copies or tests, or (``removes``) is about to
+    remove. ``place`` as in archive.
+    """
 
     __tablename__ = "archive_pin"
-    __table_args__ = (Index("ix_archive_pin_operation", "operation"),)  # what an operation that ends lets go of
+    # what an operation that ends lets go of
+    __table_args__ = (Index("ix_archive_pin_operation", "operation"),)
 
     place: str = Field(primary_key=True)
     volid: str = Field(primary_key=True)
-    operation: str = Field(sa_column_args=[ForeignKey("operation.id", name="fk_archive_pin_operation")], primary_key=True)
+    operation: str = Field(
+        sa_column_args=[ForeignKey("operation.id", name="fk_archive_pin_operation")],
+        primary_key=True,
+    )
     removes: bool = False
     at: int = Field(sa_type=BigInteger)
 
@@ -181,7 +207,8 @@ class ProofRow(SQLModel, table=True):
 
     __tablename__ = "proof"
     __table_args__ = (
-        UniqueConstraint("operation", "node", "volid", name="uq_proof_operation_archive"),  # a resumed step records once
+        # a resumed step records once
+        UniqueConstraint("operation", "node", "volid", name="uq_proof_operation_archive"),
         Index("ix_proof_vmid_ended", "vmid", "ended"),  # a guest's proofs, newest first
         Index("ix_proof_ended", "ended"),  # a month's proofs
     )
@@ -212,7 +239,9 @@ class HeartbeatRow(SQLModel, table=True):
 
 
 class UntoldRow(SQLModel, table=True):
-    """An operation that has ended and whose outcome is still to be told, by anybody from ``due`` on."""
+    """An operation that has ended and whose outcome is still to be told, by anybody from ``due``
+    on.
+    """
 
     __tablename__ = "untold"
     __table_args__ = (Index("ix_untold_due", "due"),)

@@ -1,4 +1,6 @@
-"""ULIDs: 48 bits of time and 80 of chance in 26 letters, so that ids sort by their time and need no central counter."""
+"""ULIDs: 48 bits of time and 80 of chance in 26 letters, so that ids sort by their time and need no
+central counter.
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,8 @@
-"""Outcomes that nobody has heard of yet: written with an operation's end, in one transaction, struck off when it was told.
+"""Outcomes that nobody has heard of yet: written with an operation's end, in one transaction,
+struck off when it was told.
 
-Whoever ended the operation tells it, and has a head start for that; if it died before it did, anybody may.
+Whoever ended the operation tells it, and has a head start for that; if it died before it did,
+anybody may.
 """
 
 from __future__ import annotations
@@ -23,13 +25,19 @@ class UntoldRepository:
 
     @repeatable
     def take(self, now: int, limit: int) -> list[str]:
-        """Return operations whose outcome somebody should tell now, the longest due first; they are the caller's for a while.
+        """Return operations whose outcome somebody should tell now, the longest due first; they are
+        the caller's for a while.
 
-        Of several that ask at once each gets others. What is not struck off by ``mark_told`` comes again after HEAD_START.
+        Of several that ask at once each gets others. What is not struck off by ``mark_told`` comes
+        again after HEAD_START.
         """
         column = UNTOLD.c
         with self._database.read() as connection:
-            query = select(column.operation, column.due).where(column.due <= now).order_by(column.due, column.operation)
+            query = (
+                select(column.operation, column.due)
+                .where(column.due <= now)
+                .order_by(column.due, column.operation)
+            )
             found = connection.execute(query.limit(limit)).all()
         if not found:
             return []
@@ -38,13 +46,17 @@ class UntoldRepository:
             connection.execute(delete(UNTOLD).where(column.due < now - FORGOTTEN))
             for row in found:
                 mine = (column.operation == row.operation, column.due == row.due)
-                if connection.execute(update(UNTOLD).where(*mine).values(due=now + HEAD_START)).rowcount:
+                if connection.execute(
+                    update(UNTOLD).where(*mine).values(due=now + HEAD_START)
+                ).rowcount:
                     taken.append(str(row.operation))
         return taken
 
     @retried
     def holds(self, operation: str, due: int) -> bool:
-        """Given an operation that ended, return whether its outcome is noted with that time: nobody has told it or taken it."""
+        """Given an operation that ended, return whether its outcome is noted with that time: nobody
+        has told it or taken it.
+        """
         noted = (UNTOLD.c.operation == operation, UNTOLD.c.due == due)
         with self._database.read() as connection:
             return connection.execute(select(UNTOLD.c.operation).where(*noted)).first() is not None
@@ -57,5 +69,7 @@ class UntoldRepository:
 
 
 def note_untold(connection: Connection, operation: str, due: int) -> None:
-    """Given the transaction in which an operation ends, note that it is to be told, from ``due`` on by anybody (epoch)."""
+    """Given the transaction in which an operation ends, note that it is to be told, from ``due`` on
+    by anybody (epoch).
+    """
     connection.execute(insert(UNTOLD).values(operation=operation, due=due))

@@ -1,7 +1,9 @@
-"""Health checks: does the service inside a restored copy work? A module a kind, of its name; ``run`` makes one attempt.
+"""Health checks: does the service inside a restored copy work? A module a kind, of its name;
+``run`` makes one attempt.
 
-A check ends ``passed``, ``failed`` (asked, and the answer is bad) or ``inconclusive`` (it could not be asked, with what to do
-about that): silence for want of a way to ask is never taken for a pass, nor held against the guest.
+A check ends ``passed``, ``failed`` (asked, and the answer is bad) or ``inconclusive`` (it could not
+be asked, with what to do about that): silence for want of a way to ask is never taken for a pass,
+nor held against the guest.
 """
 
 from __future__ import annotations
@@ -18,7 +20,9 @@ from policies.model import CheckResult, CheckSpec, Outcome
 
 __all__ = ["KINDS", "AgentPort", "Target", "problems", "run"]
 
-KINDS: Mapping[str, Kind] = MappingProxyType({name: import_module(f"{__name__}.{name}").KIND for name in CHECK_KINDS})
+KINDS: Mapping[str, Kind] = MappingProxyType(
+    {name: import_module(f"{__name__}.{name}").KIND for name in CHECK_KINDS}
+)
 
 
 def problems(spec: CheckSpec) -> list[str]:
@@ -30,7 +34,9 @@ def problems(spec: CheckSpec) -> list[str]:
 
 
 def run(spec: CheckSpec, target: Target, clock: Clock | None = None) -> CheckResult:
-    """Given a check and whom to ask, ask once and return the answer, within ``spec.timeout`` seconds. It raises nothing."""
+    """Given a check and whom to ask, ask once and return the answer, within ``spec.timeout``
+    seconds. It raises nothing.
+    """
     clock = clock or SystemClock()
     started = clock.monotonic()
     outcome, detail = _attempt(spec, target)
@@ -45,4 +51,7 @@ def _attempt(spec: CheckSpec, target: Target) -> Answer:
     except CannotAsk as reason:
         return Outcome.INCONCLUSIVE, str(reason)
     except BackupsvcError as error:  # the way to the guest is broken, not the guest
-        return Outcome.INCONCLUSIVE, f"{error.message}: {error.hint}" if error.hint else error.message
+        return (
+            Outcome.INCONCLUSIVE,
+            f"{error.message}: {error.hint}" if error.hint else error.message,
+        )

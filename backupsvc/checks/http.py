@@ -1,7 +1,8 @@
 """A web page answers with the status, and the words, that it should have.
 
-The page is fetched by address, with the address as Host unless the check names a ``host``. With ``tls`` the certificate is not
-verified (see wire); whose it is, and until when it is valid, is told.
+The page is fetched by address, with the address as Host unless the check names a ``host``. With
+``tls`` the certificate is not verified (see wire); whose it is, and until when it is valid, is
+told.
 """
 
 from __future__ import annotations
@@ -19,7 +20,9 @@ MAX_BODY = 1024 * 1024  # bytes of the body that are read
 
 
 def ask(spec: CheckSpec, target: Target) -> Answer:
-    """Given port (80, or 443 with tls), path (/), status (200), contains (anything) and host, fetch the page once."""
+    """Given port (80, or 443 with tls), path (/), status (200), contains (anything) and host, fetch
+    the page once.
+    """
     tls = bool(spec.options.get("tls", False))
     port = int(str(spec.options.get("port", 443 if tls else 80)))
     path = str(spec.options.get("path", "/"))
@@ -32,7 +35,11 @@ def ask(spec: CheckSpec, target: Target) -> Answer:
     except OSError as error:
         return Outcome.FAILED, f"{url}: {why(error, spec.timeout)}"
     except http.client.HTTPException as error:
-        return Outcome.FAILED, f"{url} does not answer in HTTP: {printable(str(error).encode()) or type(error).__name__}"
+        return (
+            Outcome.FAILED,
+            f"{url} does not answer in HTTP: "
+            f"{printable(str(error).encode()) or type(error).__name__}",
+        )
     outcome, detail = _judge(spec, url, status, body)
     return outcome, f"{detail} ({shown})" if shown else detail
 
@@ -40,10 +47,14 @@ def ask(spec: CheckSpec, target: Target) -> Answer:
 def _judge(spec: CheckSpec, url: str, status: int, body: bytes) -> Answer:
     wanted, words = int(str(spec.options.get("status", 200))), str(spec.options.get("contains", ""))
     if status != wanted:
-        return Outcome.FAILED, f"{url} answers {status}, wanted {wanted}: {printable(body)}".rstrip(": ")
+        return Outcome.FAILED, f"{url} answers {status}, wanted {wanted}: {printable(body)}".rstrip(
+            ": "
+        )
     if words and words.encode() not in body:
         return Outcome.FAILED, f"{url} answers {status} without the words {words!r}"
-    return Outcome.PASSED, f"{url} answers {status}" + (f" with the words {words!r}" if words else "")
+    return Outcome.PASSED, f"{url} answers {status}" + (
+        f" with the words {words!r}" if words else ""
+    )
 
 
 def _fetch(sock: socket.socket, host: str, port: int, path: str) -> tuple[int, bytes]:
@@ -66,6 +77,8 @@ _OPTIONS = {
     "status": _STATUS,
     "contains": Option(str, "a text"),
     "tls": Option(bool, "true or false"),
-    "host": Option(str, "a host's name", fits=lambda value: re.fullmatch(HOST_NAME, value) is not None),
+    "host": Option(
+        str, "a host's name", fits=lambda value: re.fullmatch(HOST_NAME, value) is not None
+    ),
 }
 KIND = Kind("http", ask, _OPTIONS)

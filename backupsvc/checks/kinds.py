@@ -44,7 +44,8 @@ class AgentPort(Protocol):
 class Target:
     """A restored copy and the ways to it: None where there is none.
 
-    ``connect`` takes address, port and timeout in seconds, and returns a connected socket on the isolated bridge.
+    ``connect`` takes address, port and timeout in seconds, and returns a connected socket on the
+    isolated bridge.
     """
 
     vmid: int
@@ -73,7 +74,9 @@ NEEDED_PORT = Option(int, PORT.allowed, required=True, fits=PORT.fits)
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """How a kind of check asks: ``ask`` makes one attempt. What the policy says of it stands in ``policies/check_kinds.py``."""
+    """How a kind of check asks: ``ask`` makes one attempt. What the policy says of it stands in
+    ``policies/check_kinds.py``.
+    """
 
     name: str
     ask: Callable[[CheckSpec, Target], Answer]
@@ -81,13 +84,21 @@ class Kind:
 
 
 def problems_with(kind: Kind, options: Mapping[str, object]) -> list[str]:
-    """Given a kind and the options of a check, return what is wrong with them, one sentence each."""
-    found = [f"{kind.name} has no option {name!r}: {_allowed(kind)}" for name in options if name not in kind.options]
+    """Given a kind and the options of a check, return what is wrong with them, one sentence
+    each.
+    """
+    found = [
+        f"{kind.name} has no option {name!r}: {_allowed(kind)}"
+        for name in options
+        if name not in kind.options
+    ]
     for name, option in kind.options.items():
         if name in options:
             value = options[name]
             # bool is an int to Python, but `port: yes` is a mistake
-            right = isinstance(value, option.type) and (option.type is bool or not isinstance(value, bool))
+            right = isinstance(value, option.type) and (
+                option.type is bool or not isinstance(value, bool)
+            )
             if not right or not option.fits(value):
                 found.append(f"{kind.name}: {name} is {value!r}, allowed is {option.allowed}")
         elif option.required:

@@ -1,6 +1,8 @@
-"""A directory server answers a search: it names the directories that it serves, in its root entry (rootDSE).
+"""A directory server answers a search: it names the directories that it serves, in its root entry
+(rootDSE).
 
-The root entry can be read without a login on every server (RFC 4512, 5.1), Active Directory included. A server that answers with
+The root entry can be read without a login on every server (RFC 4512, 5.1), Active Directory
+included. A server that answers with
 an error, or that serves no directory, has failed: its port is open, its database is not.
 """
 
@@ -33,7 +35,9 @@ class NotLdap(Exception):
 
 
 def ask(spec: CheckSpec, target: Target) -> Answer:
-    """Given port (389, or 636 with tls) and base (any), read the root entry once; ``base`` must be a directory that it serves."""
+    """Given port (389, or 636 with tls) and base (any), read the root entry once; ``base`` must be
+    a directory that it serves.
+    """
     tls = bool(spec.options.get("tls", False))
     port = int(str(spec.options.get("port", 636 if tls else 389)))
     url = f"{'ldaps' if tls else 'ldap'}://{target.address}:{port}"
@@ -51,11 +55,17 @@ def ask(spec: CheckSpec, target: Target) -> Answer:
 
 
 def request() -> bytes:
-    """Return the search for the root entry: base "", scope base, every object, two attributes (RFC 4511, 4.5.1)."""
+    """Return the search for the root entry: base "", scope base, every object, two attributes (RFC
+    4511, 4.5.1).
+    """
     message = rfc2251.LDAPMessage()
     message["messageID"] = MESSAGE
     search = message["protocolOp"]["searchRequest"]
-    search["baseObject"], search["scope"], search["derefAliases"] = "", "baseObject", "neverDerefAliases"
+    search["baseObject"], search["scope"], search["derefAliases"] = (
+        "",
+        "baseObject",
+        "neverDerefAliases",
+    )
     search["sizeLimit"], search["timeLimit"], search["typesOnly"] = 0, 0, False
     search["filter"]["present"] = "objectClass"
     for number, name in enumerate(ATTRIBUTES):
@@ -65,18 +75,23 @@ def request() -> bytes:
 
 
 def _search(wire: socket.socket) -> tuple[list[Entry], str]:
-    """Read to the end of the search. Return its entries, and why it was refused ("" if it was not)."""
+    """Read to the end of the search. Return its entries, and why it was refused ("" if it was
+    not).
+    """
     entries: list[Entry] = []
     for message in _messages(wire):
         operation = message["protocolOp"]
         kind = operation.getName()
-        if kind == "extendedResp" and int(message["messageID"]) == 0:  # a notice of disconnection (RFC 4511, 4.4.1)
+        # a notice of disconnection (RFC 4511, 4.4.1)
+        if kind == "extendedResp" and int(message["messageID"]) == 0:
             return entries, f"ends the connection: {_result(operation[kind])}"
         if int(message["messageID"]) != MESSAGE:
             raise NotLdap("it answers another request than ours")
         if kind == "searchResDone":
             done = operation[kind]
-            return entries, "" if int(done["resultCode"]) == 0 else f"refuses the search: {_result(done)}"
+            return entries, "" if int(
+                done["resultCode"]
+            ) == 0 else f"refuses the search: {_result(done)}"
         if kind == "searchResEntry":
             entries.append(_entry(operation[kind]))
         elif kind != "searchResRef":
@@ -96,7 +111,9 @@ def _messages(wire: socket.socket) -> Iterator[Any]:
 
 
 def _message(wire: socket.socket, most: int) -> bytes:
-    """One message: a sequence of definite length (RFC 4511, 5.1), which is looked at before its bytes are read."""
+    """One message: a sequence of definite length (RFC 4511, 5.1), which is looked at before its
+    bytes are read.
+    """
     head = _exactly(wire, 2, b"")
     if head[0] != _SEQUENCE or head[1] == 0x80:
         raise NotLdap(f"{printable(head)!r}")
@@ -118,7 +135,11 @@ def _exactly(wire: socket.socket, count: int, before: bytes) -> bytes:
     while len(said) < wanted:
         piece = wire.recv(wanted - len(said))
         if not piece:
-            raise NotLdap(f"it ends in the middle, after {printable(bytes(said))!r}" if said else "it said nothing")
+            raise NotLdap(
+                f"it ends in the middle, after {printable(bytes(said))!r}"
+                if said
+                else "it said nothing"
+            )
         said += piece
     return bytes(said)
 
@@ -139,18 +160,27 @@ def _result(answer: Any) -> str:
 def _judge(entries: list[Entry], refusal: str, base: str) -> Answer:
     if refusal:
         return Outcome.FAILED, refusal
-    served = [value.decode("utf-8", "replace") for entry in entries for value in entry.get("namingcontexts", ()) if value]
+    served = [
+        value.decode("utf-8", "replace")
+        for entry in entries
+        for value in entry.get("namingcontexts", ())
+        if value
+    ]
     if not served:
         return Outcome.FAILED, "answers, but serves no directory: its root entry names none"
     told = ", ".join(printable(name.encode()) for name in served[:_SHOWN])
     if base and _same(base) not in map(_same, served):
         return Outcome.FAILED, f"serves {told}, not {base}"
     named = next((value for entry in entries for value in entry.get("ldapservicename", ())), b"")
-    return Outcome.PASSED, f"answers a search: it serves {told}" + (f" as {printable(named)}" if named else "")
+    return Outcome.PASSED, f"answers a search: it serves {told}" + (
+        f" as {printable(named)}" if named else ""
+    )
 
 
 def _same(name: str) -> str:
-    """A distinguished name in the form in which two are compared: case and blanks around separators do not matter."""
+    """A distinguished name in the form in which two are compared: case and blanks around separators
+    do not matter.
+    """
     return re.sub(r"\s*([,=+])\s*", r"\1", name.strip()).casefold()
 
 

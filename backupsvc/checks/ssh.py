@@ -25,7 +25,10 @@ def ask(spec: CheckSpec, target: Target) -> Answer:
     lines = said.splitlines()
     if greeting := next((line for line in lines if line.startswith(GREETING)), None):
         return Outcome.PASSED, f"{where} greets with {printable(greeting)}"
-    return Outcome.FAILED, f"{where} does not greet as an SSH server: {printable(said) or 'it said nothing'}"
+    return (
+        Outcome.FAILED,
+        f"{where} does not greet as an SSH server: {printable(said) or 'it said nothing'}",
+    )
 
 
 def _greeting(sock: socket.socket) -> bytes:
@@ -34,7 +37,10 @@ def _greeting(sock: socket.socket) -> bytes:
     while len(said) < MAX_PREAMBLE:
         piece = sock.recv(1024)
         said += piece
-        if not piece or any(line.startswith(GREETING) and line.endswith(b"\n") for line in said.splitlines(keepends=True)):
+        if not piece or any(
+            line.startswith(GREETING) and line.endswith(b"\n")
+            for line in said.splitlines(keepends=True)
+        ):
             break
     return said
 

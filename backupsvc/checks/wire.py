@@ -1,7 +1,9 @@
-"""A connection to the restored copy, for one attempt, with a deadline that even a dripping answer cannot outlive.
+"""A connection to the restored copy, for one attempt, with a deadline that even a dripping answer
+cannot outlive.
 
-With TLS the certificate is NOT verified: the copy sits alone on the isolated bridge, where names do not resolve, time may be off
-and no CA answers; nothing secret is sent. What the certificate says is told along.
+With TLS the certificate is NOT verified: the copy sits alone on the isolated bridge, where names do
+not resolve, time may be off and no CA answers; nothing secret is sent. What the certificate says is
+told along.
 """
 
 from __future__ import annotations
@@ -19,17 +21,22 @@ from backupsvc.checks.kinds import CannotAsk, Target
 def connection(
     target: Target, port: int, timeout: float, *, tls: bool = False, host: str | None = None
 ) -> Iterator[socket.socket]:
-    """Given a target and a port, yield a connected socket which is shut when ``timeout`` seconds have passed.
+    """Given a target and a port, yield a connected socket which is shut when ``timeout`` seconds
+    have passed.
 
-    With ``tls`` it speaks TLS, and ``host`` is the name that is asked for (SNI). Raise CannotAsk if there is no way to the
-    guest's network, OSError if the guest refuses, stays silent or does not speak TLS.
+    With ``tls`` it speaks TLS, and ``host`` is the name that is asked for (SNI). Raise CannotAsk if
+    there is no way to the guest's network, OSError if the guest refuses, stays silent or does not
+    speak TLS.
     """
     if target.connect is None:
         raise CannotAsk(
-            "nothing reaches the isolated bridge: configure the node's probe (BACKUPSVC_PROBES__NODE__HOST) and network: isolated"
+            "nothing reaches the isolated bridge: configure the node's probe "
+            "(BACKUPSVC_PROBES__NODE__HOST) and network: isolated"
         )
     if target.address is None:
-        raise CannotAsk(f"the policy names no address for guest {target.vmid}: add `address:` to it")
+        raise CannotAsk(
+            f"the policy names no address for guest {target.vmid}: add `address:` to it"
+        )
     with contextlib.ExitStack() as ends:
         sock = ends.enter_context(target.connect(target.address, port, timeout))
         held, late = [sock], threading.Event()
@@ -40,15 +47,22 @@ def connection(
             yield _secured(held, late, host, ends) if tls else sock
         finally:
             timer.cancel()
-            if late.is_set():  # whatever it looked like from inside: an end of file, half an answer, a reset
+            # whatever it looked like from inside: an end of file, half an answer, a reset
+            if late.is_set():
                 raise TimeoutError
 
 
-def _secured(held: list[socket.socket], late: threading.Event, host: str | None, ends: contextlib.ExitStack) -> ssl.SSLSocket:
-    """Speak TLS on the socket that is held. The handshake comes once the new socket is held too: it takes the old one's place."""
+def _secured(
+    held: list[socket.socket], late: threading.Event, host: str | None, ends: contextlib.ExitStack
+) -> ssl.SSLSocket:
+    """Speak TLS on the socket that is held. The handshake comes once the new socket is held too: it
+    takes the old one's place.
+    """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    wrapped = ends.enter_context(context.wrap_socket(held[0], server_hostname=host, do_handshake_on_connect=False))
+    wrapped = ends.enter_context(
+        context.wrap_socket(held[0], server_hostname=host, do_handshake_on_connect=False)
+    )
     held.append(wrapped)
     if late.is_set():
         raise TimeoutError
@@ -57,7 +71,9 @@ def _secured(held: list[socket.socket], late: threading.Event, host: str | None,
 
 
 def certificate(sock: socket.socket) -> str:
-    """Given a connected socket, return whose certificate it showed and until when that is valid; "" without TLS."""
+    """Given a connected socket, return whose certificate it showed and until when that is valid; ""
+    without TLS.
+    """
     from cryptography import x509
 
     der = sock.getpeercert(binary_form=True) if isinstance(sock, ssl.SSLSocket) else None
@@ -79,8 +95,13 @@ def why(error: OSError, timeout: float) -> str:
 
 
 def printable(data: bytes, limit: int = 120) -> str:
-    """Given bytes that a guest sent, return them safe for a terminal and a report, cut at ``limit`` characters."""
-    said = "".join(character if character.isprintable() else " " for character in data.decode("utf-8", "replace"))
+    """Given bytes that a guest sent, return them safe for a terminal and a report, cut at ``limit``
+    characters.
+    """
+    said = "".join(
+        character if character.isprintable() else " "
+        for character in data.decode("utf-8", "replace")
+    )
     said = " ".join(said.split())
     return said if len(said) <= limit else f"{said[: limit - 1]}…"
 
@@ -88,5 +109,6 @@ def printable(data: bytes, limit: int = 120) -> str:
 def _shut(held: list[socket.socket], late: threading.Event) -> None:
     late.set()
     with contextlib.suppress(OSError):  # it may have been closed meanwhile
-        # the plain socket's own: TLS's would take away what a reader in another thread is still using
+        # the plain socket's own: TLS's would take away what a reader in another thread is still
+        # using
         socket.socket.shutdown(held[-1], socket.SHUT_RDWR)

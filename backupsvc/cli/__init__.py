@@ -1,4 +1,6 @@
-"""The command line: parse, call, render; no decisions. Heavy modules are imported inside the commands that need them."""
+"""The command line: parse, call, render; no decisions. Heavy modules are imported inside the
+commands that need them.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +8,9 @@ import sys
 
 
 def main() -> None:
-    """Run the command line. Exit codes: 0 good, 1 done and bad, 2 wrong usage, 3 unreachable, 4 refused, 130 interrupted."""
+    """Run the command line. Exit codes: 0 good, 1 done and bad, 2 wrong usage, 3 unreachable, 4
+    refused, 130 interrupted.
+    """
     from backupsvc.cli.app import build
     from backupsvc.cli.output import fail, guard
     from backupsvc.errors import BackupsvcError
@@ -22,4 +26,11 @@ def main() -> None:
 
         if not isinstance(error, PolicyError):
             raise
-        sys.exit(fail(str(error), "correct the policy; `backupsvc policy check` says whether it is right", 2, as_json=as_json))
+        sys.exit(
+            fail(
+                str(error),
+                "correct the policy; `backupsvc policy check` says whether it is right",
+                2,
+                as_json=as_json,
+            )
+        )

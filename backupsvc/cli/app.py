@@ -1,4 +1,6 @@
-"""The command tree. Only the part that is asked for is loaded: a verification must not wait for the report's commands."""
+"""The command tree. Only the part that is asked for is loaded: a verification must not wait for the
+report's commands.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,10 @@ GROUPS = {
     "policy": ("backupsvc.cli.policy", "Check and show the site's policy."),
     "pra": ("backupsvc.cli.pra", "Disaster recovery plan (PRA): compliance and reports."),
     "operations": ("backupsvc.cli.operations", "What the service did, step by step."),
-    "lab": ("backupsvc.cli.lab", "The embedded cluster: a Proxmox VE stand-in over real QEMU guests."),
+    "lab": (
+        "backupsvc.cli.lab",
+        "The embedded cluster: a Proxmox VE stand-in over real QEMU guests.",
+    ),
 }
 COMMANDS = {
     "restore-test": ("backupsvc.cli.restore_test", "restore_test"),
@@ -32,7 +37,9 @@ COMMANDS = {
 
 
 def build(words: Sequence[str] = ()) -> typer.Typer:
-    """Given the command line's words, return the tree, or only the branch that the first word names."""
+    """Given the command line's words, return the tree, or only the branch that the first word
+    names.
+    """
     first = words[0] if words else ""
     whole = first not in GROUPS | COMMANDS or any(name.endswith("_COMPLETE") for name in os.environ)
     app = typer.Typer(
@@ -42,8 +49,10 @@ def build(words: Sequence[str] = ()) -> typer.Typer:
         pretty_exceptions_enable=False,
         rich_markup_mode=None,
         context_settings={"help_option_names": ["-h", "--help"]},
-        help="Backup lifecycle and restore verification for Proxmox VE: archives that are proven, not hoped for.",
-        epilog="Exit codes: 0 done and good; 1 done, and the answer is bad; 2 wrong usage or policy; 3 unreachable; 4 refused.",
+        help="Backup lifecycle and restore verification for Proxmox VE: archives that are proven, "
+        "not hoped for.",
+        epilog="Exit codes: 0 done and good; 1 done, and the answer is bad; 2 wrong usage or "
+        "policy; 3 unreachable; 4 refused.",
     )
     app.callback()(_root)
     for name, (module, function) in COMMANDS.items():
@@ -69,6 +78,8 @@ def _version(wanted: bool) -> None:
 
 
 def _root(
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
 ) -> None:
     pass

@@ -1,4 +1,6 @@
-"""``backupsvc archive``: look at, verify and take apart vzdump archives, all without any cluster."""
+"""``backupsvc archive``: look at, verify and take apart vzdump archives, all without any
+cluster.
+"""
 
 from __future__ import annotations
 
@@ -20,18 +22,27 @@ if TYPE_CHECKING:
     from backupsvc.archives.verify import Verification
     from backupsvc.archives.vma import Device
 
-app = typer.Typer(no_args_is_help=True, help="Verify, describe and extract archives, without any cluster.")
+app = typer.Typer(
+    no_args_is_help=True, help="Verify, describe and extract archives, without any cluster."
+)
 
 Json = Annotated[bool, typer.Option("--json", help="One JSON object instead of text.")]
 
 
 @app.command()
 def verify(
-    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Archives: .vma or .tar, compressed or not.")],
+    files: Annotated[
+        list[Path],
+        typer.Argument(metavar="FILE...", help="Archives: .vma or .tar, compressed or not."),
+    ],
     as_json: Json = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say only what is not intact.")] = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="Say only what is not intact.")
+    ] = False,
 ) -> None:
-    """Read archives to their last byte: checksum, structure, every cluster of every disk. Exit 1 if one is not intact."""
+    """Read archives to their last byte: checksum, structure, every cluster of every disk. Exit 1 if
+    one is not intact.
+    """
     from backupsvc.archives.verify import verify_file
 
     _must_be_readable(files)
@@ -64,11 +75,17 @@ def info(file: Annotated[Path, typer.Argument(metavar="FILE")], as_json: Json = 
 @app.command()
 def extract(
     file: Annotated[Path, typer.Argument(metavar="FILE")],
-    directory: Annotated[Path, typer.Argument(metavar="DIR", help="Where to write; it is made if it does not exist.")],
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be written, by the archive's header.")] = False,
+    directory: Annotated[
+        Path, typer.Argument(metavar="DIR", help="Where to write; it is made if it does not exist.")
+    ],
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be written, by the archive's header.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
-    """Write a VM archive's disks as sparse DEVICE.raw and its configs into DIR. Nothing is left there unless all was intact."""
+    """Write a VM archive's disks as sparse DEVICE.raw and its configs into DIR. Nothing is left
+    there unless all was intact.
+    """
     from backupsvc.archives.extract import extract as extract_archive
     from backupsvc.archives.extract import foresee
 
@@ -93,17 +110,29 @@ def _must_be_readable(files: Sequence[Path]) -> None:
                 pass
         except OSError as error:
             raise UsageError(
-                f"{file} cannot be read: {error.strerror}", "Name a vzdump archive that this user may read."
+                f"{file} cannot be read: {error.strerror}",
+                "Name a vzdump archive that this user may read.",
             ) from error
 
 
 @contextmanager
-def _progress(verb: str, files: Sequence[Path], *, silent: bool) -> Iterator[Callable[[Path], Callable[[int], None] | None]]:
-    """Yield what makes a file's progress callback: a bar on a terminal, nothing in a pipe or when silent."""
+def _progress(
+    verb: str, files: Sequence[Path], *, silent: bool
+) -> Iterator[Callable[[Path], Callable[[int], None] | None]]:
+    """Yield what makes a file's progress callback: a bar on a terminal, nothing in a pipe or when
+    silent.
+    """
     if silent or not interactive(sys.stderr):
         yield lambda file: None
         return
-    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+    from rich.progress import (
+        BarColumn,
+        DownloadColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+        TransferSpeedColumn,
+    )
 
     columns = (
         TextColumn("{task.description}", markup=False),
@@ -133,7 +162,10 @@ def _tell(result: Verification, quiet: bool) -> None:
         say(f"  {result.format}, {size(result.size)}, {held}{result.seconds:.1f} s")
         say(f"  SHA-256 {result.sha256}")
         if not result.checksummed:
-            say("  structure only: this archive carries no checksum of its data, so a flipped bit in it would not be seen")
+            say(
+                "  structure only: this archive carries no checksum of its data, so a flipped bit "
+                "in it would not be seen"
+            )
 
 
 def _show(found: Description) -> None:

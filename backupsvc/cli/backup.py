@@ -26,16 +26,24 @@ def _group() -> None:
 
 @app.command()
 def run(
-    job: Annotated[str | None, typer.Argument(help="The job's id in the policy; needed only when there are several.")] = None,
+    job: Annotated[
+        str | None,
+        typer.Argument(help="The job's id in the policy; needed only when there are several."),
+    ] = None,
     vmid: Annotated[
-        list[int] | None, typer.Option("--vmid", help="Only this guest; may be repeated.", autocompletion=vmids)
+        list[int] | None,
+        typer.Option("--vmid", help="Only this guest; may be repeated.", autocompletion=vmids),
     ] = None,
     enqueue: EnqueueOption = False,
     follow: FollowOption = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be backed up, and where.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be backed up, and where.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Back up the guests of a job now. Exit 1 if any has no new archive, or a corrupt one, or was left frozen."""
+    """Back up the guests of a job now. Exit 1 if any has no new archive, or a corrupt one, or was
+    left frozen.
+    """
     from backupsvc.cli.driving import announce, check_options
     from backupsvc.cli.output import emit_json, tell
     from backupsvc.cli.progress import Progress
@@ -68,7 +76,9 @@ def run_job(service: Service, job: Job, only: list[int], observer: Any) -> dict[
 
 
 def _open(service: Service, job: Job, only: list[int]) -> Opened:
-    """Open a backup for each guest that the job expects. One that cannot be opened keeps no other from its backup."""
+    """Open a backup for each guest that the job expects. One that cannot be opened keeps no other
+    from its backup.
+    """
     from functools import partial
 
     from backupsvc.operations import opening
@@ -79,12 +89,16 @@ def _open(service: Service, job: Job, only: list[int]) -> Opened:
     return opening.open_all({item.vmid: partial(open_backup, service, job, item) for item in found})
 
 
-def _run(service: Service, job: Job, opened: Opened, observer: Any, *, enqueue: bool) -> dict[str, Any]:
+def _run(
+    service: Service, job: Job, opened: Opened, observer: Any, *, enqueue: bool
+) -> dict[str, Any]:
     from backupsvc.cli.driving import bring_to_end
     from backupsvc.clock import iso
     from backupsvc.operations.backup.result import backup_outcome
 
-    started = min((operation.created for operation in opened.operations), default=service.clock.now())
+    started = min(
+        (operation.created for operation in opened.operations), default=service.clock.now()
+    )
     ended = bring_to_end(service, opened.operations, observer, enqueue=enqueue)
     guests = [backup_outcome(operation) for operation in ended]
     guests += [_not_opened(vmid or 0, error) for vmid, error in opened.refused.items()]
@@ -93,21 +107,41 @@ def _run(service: Service, job: Job, opened: Opened, observer: Any, *, enqueue: 
         "storage": job.storage,
         "started": iso(started),
         "ended": iso(service.clock.now()),
-        "good": bool(guests) and all(guest["status"] != "failed" and not guest["findings"] for guest in guests),
+        "good": bool(guests)
+        and all(guest["status"] != "failed" and not guest["findings"] for guest in guests),
         "guests": sorted(guests, key=lambda guest: int(guest["vmid"])),
     }
 
 
 def _not_opened(vmid: int, error: BackupsvcError) -> dict[str, Any]:
     """The line of a guest whose backup could not be opened."""
-    nothing = dict.fromkeys(("node", "operation", "archive", "verified", "consistency", "freeze", "file_systems", "exitstatus"))
+    nothing = dict.fromkeys(
+        (
+            "node",
+            "operation",
+            "archive",
+            "verified",
+            "consistency",
+            "freeze",
+            "file_systems",
+            "exitstatus",
+        )
+    )
     said = {"error": error.message, "hint": error.hint, "exit_code": error.exit_code}
-    empty = {"excluded_disks": [], "warnings": [], "findings": [], "consistency_reason": "", "seconds": 0.0}
+    empty = {
+        "excluded_disks": [],
+        "warnings": [],
+        "findings": [],
+        "consistency_reason": "",
+        "seconds": 0.0,
+    }
     return {"vmid": vmid, "name": "", "status": "failed"} | empty | nothing | said
 
 
 def exit_code(result: dict[str, Any]) -> int:
-    """Given a job's result, return 0 if all is good, 3 or 4 if nothing could be done for that one reason, else 1."""
+    """Given a job's result, return 0 if all is good, 3 or 4 if nothing could be done for that one
+    reason, else 1.
+    """
     if result["good"]:
         return 0
     codes = {guest["exit_code"] for guest in result["guests"]}
@@ -120,7 +154,11 @@ def _job(policy: Policy, name: str | None) -> Job:
         return policy.jobs[0]
     if name in jobs:
         return jobs[name]
-    asked = f"there is no job {name!r} in the policy" if name else "the policy has several jobs: name one"
+    asked = (
+        f"there is no job {name!r} in the policy"
+        if name
+        else "the policy has several jobs: name one"
+    )
     raise UsageError(asked, f"its jobs are: {', '.join(sorted(jobs)) or 'none'}")
 
 
@@ -135,14 +173,18 @@ def _preview(service: Service, job: Job, only: list[int], as_json: bool, room: l
     guests: list[dict[str, Any]] = [
         {
             "vmid": item.vmid,
-            "name": (item.guest.name or policy_for(service.policy, item.vmid, "").name) if item.guest else "",
+            "name": (item.guest.name or policy_for(service.policy, item.vmid, "").name)
+            if item.guest
+            else "",
             "node": item.guest.node if item.guest else None,
             "reachable": item.guest is not None and item.guest.node not in down,
         }
         for item in found
     ]
     if as_json:
-        emit_json({"job": job.id, "storage": job.storage, "dry_run": True, "guests": guests, "room": room})
+        emit_json(
+            {"job": job.id, "storage": job.storage, "dry_run": True, "guests": guests, "room": room}
+        )
         return
     where = {node: f"{node} ({how})" for node, how in down.items()} | {None: "NOT IN THE CLUSTER"}
     rows = [(g["vmid"], g["name"], where.get(g["node"], g["node"])) for g in guests]
@@ -150,11 +192,16 @@ def _preview(service: Service, job: Job, only: list[int], as_json: bool, room: l
     for node in down:
         struck = ", ".join(str(g["vmid"]) for g in guests if g["node"] == node)
         if struck:
-            say(f"not now: {struck}: node {node} cannot be asked ({down[node]}); bring it back first")
+            say(
+                f"not now: {struck}: node {node} cannot be asked ({down[node]}); bring it back "
+                "first"
+            )
 
 
 def _failures(guests: list[dict[str, Any]]) -> list[tuple[str, str, str]]:
-    """Given the guests' lines, return each error with its hint once, after all the guests that it struck."""
+    """Given the guests' lines, return each error with its hint once, after all the guests that it
+    struck.
+    """
     struck: dict[tuple[str, str], list[str]] = {}
     for guest in guests:
         if guest["error"]:

@@ -29,36 +29,53 @@ def _group() -> None:
 @app.command("list")
 def list_archives(
     vmid: Annotated[int | None, typer.Option("--vmid", help="Only this guest's archives.")] = None,
-    offline: Annotated[bool, typer.Option("--offline", help="What the catalog remembers, without asking the storages.")] = False,
+    offline: Annotated[
+        bool,
+        typer.Option("--offline", help="What the catalog remembers, without asking the storages."),
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """List the archives, newest first.
 
-    One that is remembered and no longer listed is marked missing; one whose storage could not be listed, out of reach.
+    One that is remembered and no longer listed is marked missing; one whose storage could not be
+    listed, out of reach.
     """
     from backupsvc.cli.session import open_service
     from backupsvc.inventory.listing import survey
 
     with open_service() as service:
         seen = None if offline else survey(service, vmid)
-        archives = sorted(service.catalog.archives.find(vmid=vmid), key=lambda a: (-a.ctime, a.volid))
+        archives = sorted(
+            service.catalog.archives.find(vmid=vmid), key=lambda a: (-a.ctime, a.volid)
+        )
     _print(archives, seen, as_json)
 
 
 @app.command()
 def sync(
     accept: Annotated[
-        bool, typer.Option("--accept", help="Let guests be pruned again that this catalog knows too little of; say who did.")
+        bool,
+        typer.Option(
+            "--accept",
+            help="Let guests be pruned again that this catalog knows too little of; say who did.",
+        ),
     ] = False,
-    vmid: Annotated[int | None, typer.Option("--vmid", help="With --accept: only this guest.")] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be recorded as gone and accepted.")] = False,
+    vmid: Annotated[
+        int | None, typer.Option("--vmid", help="With --accept: only this guest.")
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show what would be recorded as gone and accepted.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """List every storage, and record what is found: archives that are no longer there are recorded as gone.
+    """List every storage, and record what is found: archives that are no longer there are recorded
+    as gone.
 
-    Only a storage that was listed can have lost one. Exit 3 if some could not be: what is known there is out of reach, not gone.
+    Only a storage that was listed can have lost one. Exit 3 if some could not be: what is known
+    there is out of reach, not gone.
 
-    Prune touches no guest with archives from before this catalog until a restore test has proven it, or until --accept.
+    Prune touches no guest with archives from before this catalog until a restore test has proven
+    it, or until --accept.
     """
     from backupsvc.cli.output import emit_json
     from backupsvc.cli.session import open_service
@@ -67,13 +84,18 @@ def sync(
     from backupsvc.inventory.listing import as_dict
 
     if vmid is not None and not accept:
-        raise UsageError("--vmid says whose archives are accepted", "add --accept, or leave --vmid out")
+        raise UsageError(
+            "--vmid says whose archives are accepted", "add --accept, or leave --vmid out"
+        )
     with open_service() as service:
         found = accepting.sync(service, accept=accept, vmid=vmid, dry_run=dry_run)
     if not as_json:
         _show(found, dry_run)
         raise typer.Exit(3 if found.blind else 0)
-    accepted = [{"vmid": one.vmid, "who": one.who, "why": one.why, "archives": list(one.archives)} for one in found.accepted]
+    accepted = [
+        {"vmid": one.vmid, "who": one.who, "why": one.why, "archives": list(one.archives)}
+        for one in found.accepted
+    ]
     emit_json(
         {
             "archives": found.archives,
@@ -92,10 +114,14 @@ def sync(
 @app.command()
 def show(
     what: Annotated[str, typer.Argument(metavar="VMID|VOLID", help="A guest, or one archive.")],
-    offline: Annotated[bool, typer.Option("--offline", help="What the catalog remembers, without asking the cluster.")] = False,
+    offline: Annotated[
+        bool,
+        typer.Option("--offline", help="What the catalog remembers, without asking the cluster."),
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Show which machine a guest is, which of its archives are of that machine, and what was recorded of an archive.
+    """Show which machine a guest is, which of its archives are of that machine, and what was
+    recorded of an archive.
 
     Exit 1 if one that is shown was changed since it was recorded, or is of another machine.
     """
@@ -115,14 +141,23 @@ def show(
 
 @app.command()
 def gaps(
-    begin: Annotated[str | None, typer.Option("--from", metavar="DATE", help="The first night; default: 30 nights ago.")] = None,
-    end: Annotated[str | None, typer.Option("--to", metavar="DATE", help="The last night; default: today.")] = None,
-    vmid: Annotated[int | None, typer.Option("--vmid", help="Only this guest.", autocompletion=vmids)] = None,
+    begin: Annotated[
+        str | None,
+        typer.Option("--from", metavar="DATE", help="The first night; default: 30 nights ago."),
+    ] = None,
+    end: Annotated[
+        str | None, typer.Option("--to", metavar="DATE", help="The last night; default: today.")
+    ] = None,
+    vmid: Annotated[
+        int | None, typer.Option("--vmid", help="Only this guest.", autocompletion=vmids)
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Show which nights left each guest an archive, as a calendar: what is missing is seen before it is needed.
+    """Show which nights left each guest an archive, as a calendar: what is missing is seen before
+    it is needed.
 
-    By the catalog alone: an archive that PVE or somebody else made counts once `backupsvc catalog sync` has seen it.
+    By the catalog alone: an archive that PVE or somebody else made counts once `backupsvc catalog
+    sync` has seen it.
 
     Exit 1 if a night that was due failed or was missed.
     """
@@ -151,17 +186,25 @@ def _dates(begin: str | None, end: str | None, usual: list[date]) -> list[date]:
     except ValueError as error:
         raise UsageError(f"that is no date: {error}", "write it like 2026-03-08") from None
     if not 0 <= (last - first).days < MAX_NIGHTS:
-        raise UsageError(f"from {first} to {last} are {(last - first).days + 1} nights", f"choose from 1 to {MAX_NIGHTS} of them")
+        raise UsageError(
+            f"from {first} to {last} are {(last - first).days + 1} nights",
+            f"choose from 1 to {MAX_NIGHTS} of them",
+        )
     return [first + timedelta(days=number) for number in range((last - first).days + 1)]
 
 
 def _as_json(one: GuestNights) -> dict[str, Any]:
-    nights = [{"date": str(night.date), "state": str(night.state), "volid": night.volid} for night in one.nights]
+    nights = [
+        {"date": str(night.date), "state": str(night.state), "volid": night.volid}
+        for night in one.nights
+    ]
     return {"vmid": one.vmid, "lineage": one.lineage, "nights": nights}
 
 
 def _calendar(dates: list[date], found: Sequence[GuestNights]) -> None:
-    """A line a guest and a letter a night, a week at a time; below it each night that somebody should look at."""
+    """A line a guest and a letter a night, a week at a time; below it each night that somebody
+    should look at.
+    """
     from backupsvc.cli.output import say
     from policies.gaps import NightState
 
@@ -170,20 +213,31 @@ def _calendar(dates: list[date], found: Sequence[GuestNights]) -> None:
         return
     letters = dict(zip(NightState, "#!x- ", strict=True))
     twice = {one.vmid for one in found if sum(other.vmid == one.vmid for other in found) > 1}
-    names = [f"{one.vmid}" + (f" ({one.lineage[:8]})" if one.vmid in twice else "") for one in found]
+    names = [
+        f"{one.vmid}" + (f" ({one.lineage[:8]})" if one.vmid in twice else "") for one in found
+    ]
     width = max(map(len, names))
-    say(f"{'':<{width}}  nights from {dates[0]} to {dates[-1]}, a week a word: # archived, ! look at it, x failed, - missed")
+    say(
+        f"{'':<{width}}  nights from {dates[0]} to {dates[-1]}, a week a word: # archived, ! look "
+        "at it, x failed, - missed"
+    )
     for name, one in zip(names, found, strict=True):
         line = "".join(
-            letters[night.state] + ("|" if night.date.isoweekday() == 7 and night is not one.nights[-1] else "")
+            letters[night.state]
+            + ("|" if night.date.isoweekday() == 7 and night is not one.nights[-1] else "")
             for night in one.nights
         )
         say(f"{name:<{width}}  {line}")
     for name, one in zip(names, found, strict=True):
         for night in one.nights:
             if night.state in (NightState.FAILED, NightState.MISSED, NightState.WARNED):
-                said = {NightState.WARNED: "archived with a warning"}.get(night.state, str(night.state))
-                say(f"guest {name}, {night.date}: {said}{f' ({night.volid})' if night.volid else ''}")
+                said = {NightState.WARNED: "archived with a warning"}.get(
+                    night.state, str(night.state)
+                )
+                say(
+                    f"guest {name}, {night.date}: "
+                    f"{said}{f' ({night.volid})' if night.volid else ''}"
+                )
 
 
 def _tell(found: dict[str, Any], whole: bool) -> None:
@@ -191,11 +245,26 @@ def _tell(found: dict[str, Any], whole: bool) -> None:
     from backupsvc.cli.values import in_words
 
     lineage = found["lineage"]
-    known = f"SMBIOS UUID {lineage['uuid'] or 'unknown'}, created {lineage['created'] or 'at a time unknown'}"
-    say(f"guest {found['vmid']}: {known} (by {lineage['source']})" if lineage["source"] else f"guest {found['vmid']}: unknown")
+    known = (
+        f"SMBIOS UUID {lineage['uuid'] or 'unknown'}, created "
+        f"{lineage['created'] or 'at a time unknown'}"
+    )
+    say(
+        f"guest {found['vmid']}: {known} (by {lineage['source']})"
+        if lineage["source"]
+        else f"guest {found['vmid']}: unknown"
+    )
     if not whole:
         rows = [
-            (item["volid"], item["node"], size(item["size"]), item["rung"], item["machine"], item["uuid"], item["changed"])
+            (
+                item["volid"],
+                item["node"],
+                size(item["size"]),
+                item["rung"],
+                item["machine"],
+                item["uuid"],
+                item["changed"],
+            )
             for item in found["archives"]
         ]
         table(("archive", "node", "size", "rung", "machine", "SMBIOS UUID", "changed"), rows)
@@ -208,11 +277,17 @@ def _tell(found: dict[str, Any], whole: bool) -> None:
 def _show(found: Synced, dry_run: bool) -> None:
     from backupsvc.cli.output import say
 
-    say(f"{found.archives} archives listed, {len(found.new)} new, {len(found.gone)} gone" + _out_of_reach(found))
+    say(
+        f"{found.archives} archives listed, {len(found.new)} new, {len(found.gone)} gone"
+        + _out_of_reach(found)
+    )
     for sentence in found.blind:
         say(f"not listed: {sentence}")
     if found.blind:
-        say("  -> bring it back, then run `backupsvc catalog sync` again; `backupsvc pra status` says what can be done meanwhile")
+        say(
+            "  -> bring it back, then run `backupsvc catalog sync` again; `backupsvc pra status` "
+            "says what can be done meanwhile"
+        )
     for archive in found.gone:
         say(f"gone: {archive.volid} on {archive.node}")
     for one in found.accepted:
@@ -221,7 +296,10 @@ def _show(found: Synced, dry_run: bool) -> None:
     for why in found.stopped.values():
         say(f"not pruned: {why}")
     if found.stopped:
-        say("  -> look whether this is the right catalog, then prove these guests or run `backupsvc catalog sync --accept`")
+        say(
+            "  -> look whether this is the right catalog, then prove these guests or run "
+            "`backupsvc catalog sync --accept`"
+        )
 
 
 def _out_of_reach(found: Synced) -> str:
@@ -234,9 +312,13 @@ def _print(archives: list[Archive], seen: Survey | None, as_json: bool) -> None:
     from policies import whole
 
     out = {whole.key(one) for one in seen.unreachable} if seen else set()
-    listed = {whole.key(one) for one in seen.listed} if seen else {whole.key(one) for one in archives}
+    listed = (
+        {whole.key(one) for one in seen.listed} if seen else {whole.key(one) for one in archives}
+    )
     found: list[dict[str, Any]] = [
-        as_dict(one) | {"missing": whole.key(one) not in listed | out, "unreachable": whole.key(one) in out} for one in archives
+        as_dict(one)
+        | {"missing": whole.key(one) not in listed | out, "unreachable": whole.key(one) in out}
+        for one in archives
     ]
     blind = seen.said() if seen else []
     if as_json:

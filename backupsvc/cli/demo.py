@@ -1,4 +1,6 @@
-"""``backupsvc demo``: one whole night on the embedded cluster, from the first backup to the auditor's report."""
+"""``backupsvc demo``: one whole night on the embedded cluster, from the first backup to the
+auditor's report.
+"""
 
 from __future__ import annotations
 
@@ -18,11 +20,17 @@ SETTLE = "3s"
 
 
 def demo(
-    output: Annotated[Path, typer.Option("--output", help="Where the report goes.")] = Path("demo-report"),
+    output: Annotated[Path, typer.Option("--output", help="Where the report goes.")] = Path(
+        "demo-report"
+    ),
     keep: Annotated[bool, typer.Option("--keep", help="Leave the lab running afterwards.")] = False,
-    hypervisor: Annotated[str, typer.Option("--hypervisor", help="auto, qemu or simulated (proves nothing).")] = "auto",
+    hypervisor: Annotated[
+        str, typer.Option("--hypervisor", help="auto, qemu or simulated (proves nothing).")
+    ] = "auto",
 ) -> None:
-    """Start the lab and live through one night: back up, prove, prune, lose a guest, restore it, report."""
+    """Start the lab and live through one night: back up, prove, prune, lose a guest, restore it,
+    report.
+    """
     from backupsvc.cli.lab import lab_errors
     from backupsvc.cli.output import say
 
@@ -36,7 +44,9 @@ def demo(
     raise typer.Exit(0 if good else 1)
 
 
-def _live(lab_dir: Path, hypervisor: str, output: Path, keep: bool) -> tuple[list[list[Any]], bool, list[Path]]:
+def _live(
+    lab_dir: Path, hypervisor: str, output: Path, keep: bool
+) -> tuple[list[list[Any]], bool, list[Path]]:
     """Bring the lab up, live through the night, and take the lab down unless it is to be kept."""
     from backupsvc.cli.progress import Progress
     from backupsvc.cli.session import open_service
@@ -46,10 +56,18 @@ def _live(lab_dir: Path, hypervisor: str, output: Path, keep: bool) -> tuple[lis
     began = time.monotonic()
     with Progress() as progress:
         control.down(lab_dir)
-        control.up(lab_dir, hypervisor=hypervisor, policy=lab_policy(), progress=lambda text: progress.line(f"lab: {text}"))
+        control.up(
+            lab_dir,
+            hypervisor=hypervisor,
+            policy=lab_policy(),
+            progress=lambda text: progress.line(f"lab: {text}"),
+        )
         progress.line(f"lab: up after {time.monotonic() - began:.0f} s")
         _settle_briefly(lab_dir)
-        progress.line(f"here copies live on for {SETTLE} after their checks; a site gives them half a minute (scratch.settle)")
+        progress.line(
+            f"here copies live on for {SETTLE} after their checks; a site gives them half a "
+            "minute (scratch.settle)"
+        )
         try:
             with open_service() as service:
                 return _night(service, lab_dir, output, progress)
@@ -59,7 +77,9 @@ def _live(lab_dir: Path, hypervisor: str, output: Path, keep: bool) -> tuple[lis
 
 
 def _private_lab() -> Path:
-    """The demonstration has a state directory of its own, so that it touches neither a real catalog nor a lab in use."""
+    """The demonstration has a state directory of its own, so that it touches neither a real catalog
+    nor a lab in use.
+    """
     from backupsvc.settings import lab_settings_file, state_dir
 
     home = state_dir() / "demo"
@@ -75,11 +95,15 @@ def _settle_briefly(lab_dir: Path) -> None:
 
     text = lab_policy().read_text(encoding="utf-8")
     policy = lab_dir / "demo.yaml"
-    policy.write_text(text.replace("\nscratch:\n", f"\nscratch:\n  settle: {SETTLE}\n", 1), encoding="utf-8")
+    policy.write_text(
+        text.replace("\nscratch:\n", f"\nscratch:\n  settle: {SETTLE}\n", 1), encoding="utf-8"
+    )
     os.environ["BACKUPSVC_POLICY"] = str(policy)
 
 
-def _night(service: Service, lab_dir: Path, output: Path, progress: Progress) -> tuple[list[list[Any]], bool, list[Path]]:
+def _night(
+    service: Service, lab_dir: Path, output: Path, progress: Progress
+) -> tuple[list[list[Any]], bool, list[Path]]:
     from backupsvc.cli.backup import run_job
     from backupsvc.cli.restore_test import run_tests
 
@@ -87,13 +111,20 @@ def _night(service: Service, lab_dir: Path, output: Path, progress: Progress) ->
     backups = run_job(service, service.policy.jobs[0], [], progress)
     progress.line("retention: every archive marked, with reasons")
     pruned = _prune(service, progress)
-    progress.line(f"restore tests: {CRITICAL} over the isolated bridge, {WITH_AGENT} through its agent")
+    progress.line(
+        f"restore tests: {CRITICAL} over the isolated bridge, {WITH_AGENT} through its agent"
+    )
     tests, _ = run_tests(service, [CRITICAL, WITH_AGENT], progress)
     progress.line(f"the accident: guest {LOST} is deleted")
     restored = _lose_and_restore(service, lab_dir, progress)
     report, compliant = _report(service, output)
     rows = _rows(backups, pruned, tests, restored, compliant)
-    good = backups["good"] and not pruned["error"] and restored["started"] and all(test["verdict"] == "proven" for test in tests)
+    good = (
+        backups["good"]
+        and not pruned["error"]
+        and restored["started"]
+        and all(test["verdict"] == "proven" for test in tests)
+    )
     return rows, bool(good), report
 
 
@@ -128,7 +159,12 @@ def _report(service: Service, output: Path) -> tuple[list[Path], str]:
 
     now = service.clock.now()
     month = datetime.fromtimestamp(now, ZoneInfo(service.policy.timezone)).strftime("%Y-%m")
-    document = build(facts.collect(service.pve, service.catalog, service.policy, service.clock), service.policy, month, int(now))
+    document = build(
+        facts.collect(service.pve, service.catalog, service.policy, service.clock),
+        service.policy,
+        month,
+        int(now),
+    )
     return write_report(document, output, service.policy.language), document.status
 
 
@@ -136,14 +172,29 @@ def _rows(backups: Any, pruned: Any, tests: Any, restored: Any, compliant: str) 
     verified = sum(guest["verified"] is True for guest in backups["guests"])
     kept = sum(item["mark"] != "remove" for item in pruned["archives"])
     rows = [
-        ["backups", f"{sum(g['status'] != 'failed' for g in backups['guests'])} of {len(backups['guests'])} guests"],
+        [
+            "backups",
+            f"{sum(g['status'] != 'failed' for g in backups['guests'])} of "
+            f"{len(backups['guests'])} guests",
+        ],
         ["archives intact", f"{verified} read whole: every checksum, every cluster"],
-        ["retention", pruned["error"]["message"] if pruned["error"] else f"{kept} kept, {len(pruned['removed'])} removed"],
+        [
+            "retention",
+            pruned["error"]["message"]
+            if pruned["error"]
+            else f"{kept} kept, {len(pruned['removed'])} removed",
+        ],
     ]
     for test in tests:
         rto = f", back in {test['rto_seconds']:.1f} s" if test["rto_seconds"] is not None else ""
-        rows.append([f"restore test {test['vmid']}", f"{test['verdict']}, rung {test['rung']}{rto}"])
-    state = f"back on {restored['node']} in {restored['seconds']:.1f} s" if restored["started"] else "NOT restored"
+        rows.append(
+            [f"restore test {test['vmid']}", f"{test['verdict']}, rung {test['rung']}{rto}"]
+        )
+    state = (
+        f"back on {restored['node']} in {restored['seconds']:.1f} s"
+        if restored["started"]
+        else "NOT restored"
+    )
     return [*rows, [f"guest {LOST}, deleted", state], ["PRA", compliant]]
 
 

@@ -1,4 +1,6 @@
-"""``backupsvc doctor``: is everything there that the service leans on; and ``--role``: the least that its token needs."""
+"""``backupsvc doctor``: is everything there that the service leans on; and ``--role``: the least
+that its token needs.
+"""
 
 from __future__ import annotations
 
@@ -12,26 +14,51 @@ if TYPE_CHECKING:
 
 
 def doctor(
-    role: Annotated[bool, typer.Option("--role", help="Print the pveum commands for the least rights; asks no cluster.")] = False,
+    role: Annotated[
+        bool,
+        typer.Option(
+            "--role", help="Print the pveum commands for the least rights; asks no cluster."
+        ),
+    ] = False,
     restore: Annotated[
         list[str] | None,
-        typer.Option("--restore", metavar="BRIDGE", help="With --role: a second token that may use this production bridge."),
+        typer.Option(
+            "--restore",
+            metavar="BRIDGE",
+            help="With --role: a second token that may use this production bridge.",
+        ),
     ] = None,
     disks: Annotated[
-        list[str] | None, typer.Option("--disks", help="With --restore: a storage of production disks, if not scratch.storage.")
+        list[str] | None,
+        typer.Option(
+            "--disks", help="With --restore: a storage of production disks, if not scratch.storage."
+        ),
     ] = None,
     bridge: Annotated[
-        str | None, typer.Option("--bridge", help="With --role: the bridge for copies, if the policy names none (vmbr9).")
+        str | None,
+        typer.Option(
+            "--bridge", help="With --role: the bridge for copies, if the policy names none (vmbr9)."
+        ),
     ] = None,
     prunes: Annotated[
-        list[str] | None, typer.Option("--prunes", metavar="STORAGE", help="With --role: a storage with a retention of its own.")
+        list[str] | None,
+        typer.Option(
+            "--prunes",
+            metavar="STORAGE",
+            help="With --role: a storage with a retention of its own.",
+        ),
     ] = None,
-    pve: Annotated[int, typer.Option("--pve", min=8, max=9, help="With --role: the major release of Proxmox VE.")] = 9,
+    pve: Annotated[
+        int,
+        typer.Option("--pve", min=8, max=9, help="With --role: the major release of Proxmox VE."),
+    ] = 9,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Look at settings, policy, catalog, cluster, rights, storages, isolation, clocks and ways in; each with the next action.
+    """Look at settings, policy, catalog, cluster, rights, storages, isolation, clocks and ways in;
+    each with the next action.
 
-    Exit code 0 with warnings at most, else that of the first failure: 1 wrong, 2 settings or policy, 3 unreachable, 4 refused.
+    Exit code 0 with warnings at most, else that of the first failure: 1 wrong, 2 settings or
+    policy, 3 unreachable, 4 refused.
     """
     from backupsvc.bootstrap import open_service
     from policies import role as rights
@@ -43,10 +70,17 @@ def doctor(
         policy = service.policy
     needs = rights.on_release(rights.everyday(policy, pruning=prunes or (), bridge=bridge), pve)
     homes = disks or [name for name in (policy.scratch.storage,) if name]
-    again = rights.on_release(rights.restoring(policy, bridges=restore, disks=homes), pve) if restore else ()
+    again = (
+        rights.on_release(rights.restoring(policy, bridges=restore, disks=homes), pve)
+        if restore
+        else ()
+    )
     held, said = rights.holders(needs, again), rights.notes(policy, bridge)
     if restore and not homes:
-        said += ("the restore token may make disks nowhere: name the storages of production disks with --disks",)
+        said += (
+            "the restore token may make disks nowhere: name the storages of production disks with "
+            "--disks",
+        )
     if as_json:
         _emit_role(policy, held, pve, said)
     else:
@@ -64,7 +98,11 @@ def _examine(as_json: bool) -> None:
     if as_json:
         keys = ("name", "status", "detail", "action")
         emit_json(
-            {"healthy": code == 0, "lines": [{key: getattr(line, key) for key in keys} for line in lines], "exit_code": code}
+            {
+                "healthy": code == 0,
+                "lines": [{key: getattr(line, key) for key in keys} for line in lines],
+                "exit_code": code,
+            }
         )
     else:
         _show(lines)
@@ -74,7 +112,10 @@ def _examine(as_json: bool) -> None:
 def _show(lines: list[Any]) -> None:
     from backupsvc.cli.output import say, table
 
-    table(("what", "status", "seen"), [(line.name, line.status, line.detail.partition("\n")[0]) for line in lines])
+    table(
+        ("what", "status", "seen"),
+        [(line.name, line.status, line.detail.partition("\n")[0]) for line in lines],
+    )
     for line in lines:
         if line.action:
             first, *more = line.detail.splitlines()
@@ -86,7 +127,9 @@ def _show(lines: list[Any]) -> None:
                 say(f"  -> {step}")
 
 
-def _emit_role(policy: Policy, held: tuple[Holder, ...], release: int, said: tuple[str, ...]) -> None:
+def _emit_role(
+    policy: Policy, held: tuple[Holder, ...], release: int, said: tuple[str, ...]
+) -> None:
     from backupsvc.cli.output import emit_json
     from policies import role as rights
 
@@ -94,18 +137,27 @@ def _emit_role(policy: Policy, held: tuple[Holder, ...], release: int, said: tup
         {
             "name": holder.name,
             "grants": {path: list(privs) for path, privs in holder.grants.items()},
-            "why": [{"path": need.path, "privilege": need.privilege, "why": need.why} for need in holder.needs],
+            "why": [
+                {"path": need.path, "privilege": need.privilege, "why": need.why}
+                for need in holder.needs
+            ],
         }
         for holder in held
     ]
-    found: dict[str, Any] = {"pve": release, "holders": holders, "commands": list(rights.commands(held))}
+    found: dict[str, Any] = {
+        "pve": release,
+        "holders": holders,
+        "commands": list(rights.commands(held)),
+    }
     could = rights.on_release(rights.optional(policy), release)
     optional = [{"path": need.path, "privilege": need.privilege, "why": need.why} for need in could]
     emit_json(found | {"notes": list(said), "optional": optional})
 
 
 def _show_role(held: tuple[Holder, ...], optional: tuple[Need, ...], said: tuple[str, ...]) -> None:
-    """Commands that can be pasted into a root shell of a node; what they are for stands above them as comments."""
+    """Commands that can be pasted into a root shell of a node; what they are for stands above them
+    as comments.
+    """
     from backupsvc.cli.output import say
     from policies import role as rights
 

@@ -1,4 +1,6 @@
-"""Operations, brought to their end: driven here with what an interrupt owes, or left to the workers and followed."""
+"""Operations, brought to their end: driven here with what an interrupt owes, or left to the workers
+and followed.
+"""
 
 from __future__ import annotations
 
@@ -21,22 +23,32 @@ if TYPE_CHECKING:
 
 INTERRUPTED = 130
 
-EnqueueOption = Annotated[bool, typer.Option("--enqueue", help="Leave it to the workers (`backupsvc serve`) and print its id.")]
+EnqueueOption = Annotated[
+    bool,
+    typer.Option("--enqueue", help="Leave it to the workers (`backupsvc serve`) and print its id."),
+]
 FollowOption = Annotated[
-    bool, typer.Option("--follow", help="With --enqueue: show progress until all has ended, and exit as it ended.")
+    bool,
+    typer.Option(
+        "--follow", help="With --enqueue: show progress until all has ended, and exit as it ended."
+    ),
 ]
 
 
 def check_options(enqueue: bool, follow: bool, dry_run: bool) -> None:
     """Raise UsageError if options do not go together."""
     if follow and not enqueue:
-        raise UsageError("--follow goes with --enqueue: without it the command runs here and shows its progress anyway")
+        raise UsageError(
+            "--follow goes with --enqueue: without it the command runs here and shows its "
+            "progress anyway"
+        )
     if enqueue and dry_run:
         raise UsageError("--enqueue does not go with --dry-run", "leave one of them out")
 
 
 def announce(service: Service, opened: Opened, *, follow: bool, as_json: bool) -> dict[str, Any]:
-    """Given what was opened for the workers, say so and how to follow it, and warn if nobody seems to come for it.
+    """Given what was opened for the workers, say so and how to follow it, and warn if nobody seems
+    to come for it.
 
     Return the answer for ``--json``. Raise typer.Exit unless it is to be followed.
     """
@@ -46,8 +58,14 @@ def announce(service: Service, opened: Opened, *, follow: bool, as_json: bool) -
     answer = _answer(service, opened, found)
     if not as_json:
         for operation in opened.operations:
-            about = f"{operation.kind} of guest {operation.subject}" if operation.subject is not None else operation.kind
-            (tell if follow else say)(f"{about} is left to the workers: backupsvc operations show {operation.id} --follow")
+            about = (
+                f"{operation.kind} of guest {operation.subject}"
+                if operation.subject is not None
+                else operation.kind
+            )
+            (tell if follow else say)(
+                f"{about} is left to the workers: backupsvc operations show {operation.id} --follow"
+            )
     for vmid, error in opened.refused.items():
         tell(f"backupsvc: {'' if vmid is None else f'{vmid}: '}{error.message}")
         tell(f"  -> {error.hint}")
@@ -60,15 +78,23 @@ def announce(service: Service, opened: Opened, *, follow: bool, as_json: bool) -
 
 
 def workers(service: Service) -> Health:
-    """Given the service, return whether workers, wherever they run, consume what is left to them."""
+    """Given the service, return whether workers, wherever they run, consume what is left to
+    them.
+    """
     from backupsvc.serve.queues import QUEUES
     from policies.serving import Vitals, judge
 
-    return judge(Vitals(0.0, service.settings.tick, QUEUES, service.catalog.heartbeats.newest()), service.clock.now())
+    return judge(
+        Vitals(0.0, service.settings.tick, QUEUES, service.catalog.heartbeats.newest()),
+        service.clock.now(),
+    )
 
 
-def bring_to_end(service: Service, operations: Sequence[Operation], observer: Observer, *, enqueue: bool) -> list[Operation]:
-    """Given opened operations, drive them here, or follow those that the workers drive; return them as they ended.
+def bring_to_end(
+    service: Service, operations: Sequence[Operation], observer: Observer, *, enqueue: bool
+) -> list[Operation]:
+    """Given opened operations, drive them here, or follow those that the workers drive; return them
+    as they ended.
 
     Raise typer.Exit when interrupted.
     """
@@ -85,7 +111,9 @@ def bring_to_end(service: Service, operations: Sequence[Operation], observer: Ob
 
 @contextmanager
 def cleaned_up(service: Service, ids: Sequence[str]) -> Iterator[None]:
-    """While operations are driven: the first Ctrl-C does the cleanup, a second leaves at once and says what is left."""
+    """While operations are driven: the first Ctrl-C does the cleanup, a second leaves at once and
+    says what is left.
+    """
     from backupsvc.cli.output import tell
 
     times = 0
@@ -123,10 +151,13 @@ def left_to_others(ids: Sequence[str]) -> Iterator[None]:
 def _on_interrupt(handler: Any) -> Any:
     """Set what Ctrl-C does, and return what it did before. Only a process's main thread may.
 
-    A command that was started with SIGINT ignored (a shell's background job) goes on ignoring it: whoever presses Ctrl-C means
-    another.
+    A command that was started with SIGINT ignored (a shell's background job) goes on ignoring it:
+    whoever presses Ctrl-C means another.
     """
-    if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    if (
+        threading.current_thread() is not threading.main_thread()
+        or signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    ):
         return handler
     return signal.signal(signal.SIGINT, handler)
 
@@ -142,7 +173,10 @@ def _tell_what_is_left(service: Service, ids: Sequence[str]) -> None:
         if operation := service.catalog.operations.get(id):
             about = f" of guest {operation.subject}" if operation.subject is not None else ""
             tell(f"left unfinished: {operation.kind} {id}{about}, at step {operation.step}")
-    tell(f"  -> running workers pick it up; to finish it now: backupsvc operations cancel {' '.join(left)}")
+    tell(
+        "  -> running workers pick it up; to finish it now: backupsvc operations cancel "
+        f"{' '.join(left)}"
+    )
 
 
 def _answer(service: Service, opened: Opened, found: Health) -> dict[str, Any]:

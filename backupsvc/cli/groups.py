@@ -1,4 +1,6 @@
-"""Groups of commands: each notes which of its commands answers, and lists them in whole sentences."""
+"""Groups of commands: each notes which of its commands answers, and lists them in whole
+sentences.
+"""
 
 from __future__ import annotations
 
@@ -31,9 +33,13 @@ def first_sentence(text: str | None) -> str:
 
 
 def say_whole(group: typer.Typer) -> None:
-    """Let the list of a group's commands, and of its groups', show whole sentences: else they are cut where a line ends."""
+    """Let the list of a group's commands, and of its groups', show whole sentences: else they are
+    cut where a line ends.
+    """
     for info in group.registered_commands:
-        info.short_help = info.short_help or first_sentence(info.callback.__doc__ if info.callback else "")
+        info.short_help = info.short_help or first_sentence(
+            info.callback.__doc__ if info.callback else ""
+        )
     for inner in group.registered_groups:
         if inner.typer_instance:
             say_whole(inner.typer_instance)

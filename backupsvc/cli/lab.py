@@ -1,4 +1,5 @@
-"""``backupsvc lab``: the commands of pvelab, the embedded cluster, in this service's directory, with its words and exit codes.
+"""``backupsvc lab``: the commands of pvelab, the embedded cluster, in this service's directory,
+with its words and exit codes.
 
 pvelab is a distribution of its own, and may be missing where only the service is installed.
 """
@@ -18,21 +19,27 @@ from backupsvc.errors import BackupsvcError, OperationFailed, Unreachable, Usage
 if TYPE_CHECKING:
     from pvelab.errors import PvelabError
 
-_OURS: dict[int, type[BackupsvcError]] = {UsageError.exit_code: UsageError, Unreachable.exit_code: Unreachable}
+_OURS: dict[int, type[BackupsvcError]] = {
+    UsageError.exit_code: UsageError,
+    Unreachable.exit_code: Unreachable,
+}
 # how pvelab names what its reader is to use, and how it is called here
 _WORDS = (("`pvelab ", "`backupsvc lab "), ("PVELAB_DIR", "BACKUPSVC_STATE_DIR"))
 
 
 @contextmanager
 def lab_errors() -> Iterator[None]:
-    """Whatever the lab raises within is raised as an error of this service, with the same exit code.
+    """Whatever the lab raises within is raised as an error of this service, with the same exit
+    code.
 
     Raise UsageError if the lab is not installed.
     """
     try:
         from pvelab.errors import PvelabError
     except ModuleNotFoundError:
-        raise UsageError("the lab is not installed here", "`pip install ./pvelab` in this service's repository") from None
+        raise UsageError(
+            "the lab is not installed here", "`pip install ./pvelab` in this service's repository"
+        ) from None
     try:
         yield
     except PvelabError as error:
@@ -51,7 +58,9 @@ def _in_our_words(text: str) -> str:
 
 
 class _Forwarded(Named):
-    """The group whose commands are pvelab's: they find the lab where the service looks for it, and know the site's policy."""
+    """The group whose commands are pvelab's: they find the lab where the service looks for it, and
+    know the site's policy.
+    """
 
     def invoke(self, ctx: Any) -> Any:
         from backupsvc.settings import lab_policy, lab_settings_file

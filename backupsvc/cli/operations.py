@@ -1,4 +1,6 @@
-"""``backupsvc operations``: what the service did and does, step by step; ending an operation, and doing it again."""
+"""``backupsvc operations``: what the service did and does, step by step; ending an operation, and
+doing it again.
+"""
 
 from __future__ import annotations
 
@@ -18,10 +20,18 @@ app = typer.Typer(no_args_is_help=True)
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 OneId = Annotated[
-    str, typer.Argument(metavar="ID", help="The operation's id, or a beginning or an end of it.", autocompletion=operation_ids)
+    str,
+    typer.Argument(
+        metavar="ID",
+        help="The operation's id, or a beginning or an end of it.",
+        autocompletion=operation_ids,
+    ),
 ]
 Ids = Annotated[
-    list[str], typer.Argument(metavar="ID...", help="Ids, or beginnings or ends of them.", autocompletion=operation_ids)
+    list[str],
+    typer.Argument(
+        metavar="ID...", help="Ids, or beginnings or ends of them.", autocompletion=operation_ids
+    ),
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done.")]
 Enqueue = Annotated[bool, typer.Option("--enqueue", help="Leave the work to the workers.")]
@@ -34,14 +44,28 @@ def _group() -> None:
 
 @app.command("list")
 def list_operations(
-    only_open: Annotated[bool, typer.Option("--open", help="Only those that have not ended.")] = False,
-    kind: Annotated[str | None, typer.Option("--kind", help="Only this kind, such as backup or restore-test.")] = None,
-    vmid: Annotated[int | None, typer.Option("--vmid", help="Only those about this guest.", autocompletion=vmids)] = None,
-    state: Annotated[str | None, typer.Option("--state", help="Only open, done, failed, cancelled or missed ones.")] = None,
-    limit: Annotated[int, typer.Option("--limit", min=1, help="At most so many, newest first.")] = 30,
+    only_open: Annotated[
+        bool, typer.Option("--open", help="Only those that have not ended.")
+    ] = False,
+    kind: Annotated[
+        str | None, typer.Option("--kind", help="Only this kind, such as backup or restore-test.")
+    ] = None,
+    vmid: Annotated[
+        int | None,
+        typer.Option("--vmid", help="Only those about this guest.", autocompletion=vmids),
+    ] = None,
+    state: Annotated[
+        str | None,
+        typer.Option("--state", help="Only open, done, failed, cancelled or missed ones."),
+    ] = None,
+    limit: Annotated[
+        int, typer.Option("--limit", min=1, help="At most so many, newest first.")
+    ] = 30,
     as_json: AsJson = False,
 ) -> None:
-    """List operations, newest first: where each stands, who drives it or when it is due, and what came of it."""
+    """List operations, newest first: where each stands, who drives it or when it is due, and what
+    came of it.
+    """
     from backupsvc.cli.output import emit_json, say, table
     from backupsvc.cli.session import open_service
     from backupsvc.operations.showing import summary
@@ -50,23 +74,37 @@ def list_operations(
     if only_open and wanted != "open":
         raise UsageError(f"--open does not go with --state {state}", "leave one of them out")
     with open_service() as service:
-        found = service.catalog.operations.find(kind=_kind(kind), subject=vmid, state=wanted, limit=limit)
+        found = service.catalog.operations.find(
+            kind=_kind(kind), subject=vmid, state=wanted, limit=limit
+        )
         rows = [summary(service, item) for item in found]
     if as_json:
         emit_json({"operations": rows})
         return
     if not rows:
-        say("no operation is open" if wanted == "open" and (kind, vmid) == (None, None) else "there is no such operation")
+        say(
+            "no operation is open"
+            if wanted == "open" and (kind, vmid) == (None, None)
+            else "there is no such operation"
+        )
         return
-    cells = [(o["id"], o["kind"], o["subject"], o["state"], o["step"], o["since"], _outcome(o)) for o in rows]
+    cells = [
+        (o["id"], o["kind"], o["subject"], o["state"], o["step"], o["since"], _outcome(o))
+        for o in rows
+    ]
     table(("operation", "kind", "VMID", "state", "step", "since", "driver or result"), cells)
 
 
 @app.command()
 def show(
     id: OneId,
-    follow: Annotated[bool, typer.Option("--follow", help="Print what is new until it has ended; exit as it ended.")] = False,
-    verbose: Annotated[bool, typer.Option("--verbose", help="Print every line of the logs, those of progress too.")] = False,
+    follow: Annotated[
+        bool,
+        typer.Option("--follow", help="Print what is new until it has ended; exit as it ended."),
+    ] = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", help="Print every line of the logs, those of progress too.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Show an operation with every transition, and the PVE task logs that it kept."""
@@ -93,12 +131,16 @@ def show(
 @app.command()
 def cancel(
     ids: Ids,
-    reason: Annotated[str, typer.Option("--reason", help="Why, for its history; who asked is named there too.")] = "cancelled",
+    reason: Annotated[
+        str, typer.Option("--reason", help="Why, for its history; who asked is named there too.")
+    ] = "cancelled",
     enqueue: Enqueue = False,
     dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:
-    """End open operations: whoever drives one is asked to; where nobody does, its cleanup is done here. Exit 1 if one failed."""
+    """End open operations: whoever drives one is asked to; where nobody does, its cleanup is done
+    here. Exit 1 if one failed.
+    """
     from backupsvc.cli.output import emit_json
     from backupsvc.cli.progress import Progress
     from backupsvc.cli.session import open_service
@@ -108,15 +150,27 @@ def cancel(
 
     with open_service() as service, Progress(quiet=as_json) as progress:
         service.engine.executor.observe(progress)
-        found = {operation.id: operation for operation in (find(service.catalog, text) for text in ids)}
-        planned = [cancelling.plan(service, operation, enqueue=enqueue) for operation in found.values()]
-        ended = planned if dry_run else [cancelling.carry_out(service, item, f"{reason}, by {person()}") for item in planned]
+        found = {
+            operation.id: operation for operation in (find(service.catalog, text) for text in ids)
+        }
+        planned = [
+            cancelling.plan(service, operation, enqueue=enqueue) for operation in found.values()
+        ]
+        ended = (
+            planned
+            if dry_run
+            else [
+                cancelling.carry_out(service, item, f"{reason}, by {person()}") for item in planned
+            ]
+        )
         answers = [_cancelled(service, item, dry_run) for item in ended]
     if as_json:
         emit_json({"dry_run": dry_run, "operations": answers})
     else:
         _show_cancelled(answers, dry_run)
-    raise typer.Exit(0 if all(answer["state"] in ("open", "cancelled") for answer in answers) else 1)
+    raise typer.Exit(
+        0 if all(answer["state"] in ("open", "cancelled") for answer in answers) else 1
+    )
 
 
 @app.command()
@@ -126,7 +180,9 @@ def retry(
     dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:
-    """Do again what a failed or cancelled operation was asked to do, as a new operation. Exit as that one ends."""
+    """Do again what a failed or cancelled operation was asked to do, as a new operation. Exit as
+    that one ends.
+    """
     from backupsvc.cli.driving import announce, bring_to_end
     from backupsvc.cli.output import emit_json, say
     from backupsvc.cli.progress import Progress
@@ -144,7 +200,10 @@ def retry(
             announce(service, opened, follow=False, as_json=as_json)
         with Progress(quiet=as_json) as progress:
             ended = bring_to_end(service, opened.operations, progress, enqueue=False)[0]
-        answer, code = summary(service, ended) | {"retry_of": planned.of}, exit_code(service.catalog, ended)
+        answer, code = (
+            summary(service, ended) | {"retry_of": planned.of},
+            exit_code(service.catalog, ended),
+        )
     if as_json:
         emit_json(answer)
     else:
@@ -164,7 +223,9 @@ def _kind(text: str | None) -> str | None:
     from backupsvc.operations.kinds import KINDS
 
     if text is not None and text not in KINDS:
-        raise UsageError(f"there is no kind of operation {text!r}", f"kinds are: {', '.join(sorted(KINDS))}")
+        raise UsageError(
+            f"there is no kind of operation {text!r}", f"kinds are: {', '.join(sorted(KINDS))}"
+        )
     return text
 
 
@@ -205,11 +266,17 @@ def _show_cancelled(answers: list[dict[str, Any]], dry_run: bool) -> None:
     for answer in answers:
         about = f" of guest {answer['subject']}" if answer["subject"] is not None else ""
         how = words[answer["by"]].format(driver=answer["driver"], **(tense if dry_run else past))
-        say(f"{answer['kind']} {answer['id']}{about}: {how}; it is {answer['state']}, at step {answer['step']}")
+        say(
+            f"{answer['kind']} {answer['id']}{about}: {how}; it is {answer['state']}, at step "
+            f"{answer['step']}"
+        )
         if answer["state"] == "open" and not dry_run:
             tell(f"  -> see it end with `backupsvc operations show {answer['id']} --follow`")
         if answer["children"]:
-            tell(f"  -> what it opened {'would end' if dry_run else 'ends'} with it: {', '.join(answer['children'])}")
+            tell(
+                f"  -> what it opened {'would end' if dry_run else 'ends'} with it: "
+                f"{', '.join(answer['children'])}"
+            )
 
 
 def _show_retry(planned: Retry, as_json: bool) -> None:
@@ -218,9 +285,16 @@ def _show_retry(planned: Retry, as_json: bool) -> None:
     from backupsvc.operations.kinds import KINDS
 
     written = KINDS[planned.kind].form.write(planned.memory)
-    asked = {key: value for key, value in written.items() if key != "version"} | {"retry_of": planned.of}
+    asked = {key: value for key, value in written.items() if key != "version"} | {
+        "retry_of": planned.of
+    }
     if as_json:
-        kept = {"kind": planned.kind, "subject": planned.subject, "retry_of": planned.of, "asked": asked}
+        kept = {
+            "kind": planned.kind,
+            "subject": planned.subject,
+            "retry_of": planned.of,
+            "asked": asked,
+        }
         emit_json({"dry_run": True, "within": planned.timeout_s} | kept)
         return
     about = f" of guest {planned.subject}" if planned.subject is not None else ""

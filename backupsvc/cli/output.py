@@ -1,7 +1,9 @@
-"""The output port: one JSON object for programs, tables and sentences for people, errors for the reader at 3 a.m.
+"""The output port: one JSON object for programs, tables and sentences for people, errors for the
+reader at 3 a.m.
 
-All that the command line shows leaves through here, so that nothing foreign in it acts on the terminal (backupsvc.visible).
-Whoever needs rich takes ``console``. What Python, Typer or a library prints by itself meets the wall that ``guard`` builds.
+All that the command line shows leaves through here, so that nothing foreign in it acts on the
+terminal (backupsvc.visible). Whoever needs rich takes ``console``. What Python, Typer or a library
+prints by itself meets the wall that ``guard`` builds.
 """
 
 from __future__ import annotations
@@ -19,12 +21,17 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 _words: list[str] = []  # the command that this process carries out
-SCHEMA_VERSION = 1  # of all answers together: it is raised when a key goes, or means something else; a new key raises nothing
-_MORE = "\n    | "  # before the further lines of a foreign text: none of them may pass for a line of ours
+# of all answers together: it is raised when a key goes, or means something else; a new key raises
+# nothing
+SCHEMA_VERSION = 1
+# before the further lines of a foreign text: none of them may pass for a line of ours
+_MORE = "\n    | "
 
 
 class Wall:
-    """A text stream that writes foreign characters out instead of passing them on. Has no ``buffer``: no way leads around it."""
+    """A text stream that writes foreign characters out instead of passing them on. Has no
+    ``buffer``: no way leads around it.
+    """
 
     def __init__(self, stream: TextIO) -> None:
         self.behind = stream
@@ -46,7 +53,9 @@ class Wall:
 
 
 def guard() -> None:
-    """Put a wall before standard output and standard error, if none stands there. Also what they cannot encode is written out."""
+    """Put a wall before standard output and standard error, if none stands there. Also what they
+    cannot encode is written out.
+    """
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if not isinstance(stream, Wall):
@@ -56,9 +65,11 @@ def guard() -> None:
 
 
 def emit_json(value: Mapping[str, Any]) -> None:
-    """Print one JSON object on standard output, in ASCII where that takes no UTF-8, which JSON is else written in.
+    """Print one JSON object on standard output, in ASCII where that takes no UTF-8, which JSON is
+    else written in.
 
-    Its first key says which object it is: ``schema``, the command's name and the version of its shape.
+    Its first key says which object it is: ``schema``, the command's name and the version of its
+    shape.
     """
     value = {"schema": _schema(value), **value}
     encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
@@ -67,20 +78,26 @@ def emit_json(value: Mapping[str, Any]) -> None:
 
 
 def _schema(value: Mapping[str, Any]) -> str:
-    """Which command answers, and whether it says what it did or what it would do, with the version of that shape."""
+    """Which command answers, and whether it says what it did or what it would do, with the version
+    of that shape.
+    """
     name = "error" if "error" in value and len(value) == 1 else " ".join(_words)
     return f"{name}{' --dry-run' if value.get('dry_run') is True else ''}/{SCHEMA_VERSION}"
 
 
 def answering(depth: int, word: str) -> None:
-    """Given how deep in the tree of commands a word of the command line stands, and that word, remember who answers."""
+    """Given how deep in the tree of commands a word of the command line stands, and that word,
+    remember who answers.
+    """
     _words[depth:] = [word]
 
 
 def emit_json_lines(values: Sequence[Any]) -> None:
-    """Print a JSON list on standard output, in ASCII and an element a line, which takes half the time of indenting.
+    """Print a JSON list on standard output, in ASCII and an element a line, which takes half the
+    time of indenting.
 
-    Half a surrogate pair comes back as it came: this is for a program's own values, which it wants to find again.
+    Half a surrogate pair comes back as it came: this is for a program's own values, which it wants
+    to find again.
     """
     lines = ",\n".join(json.dumps(value) for value in values)
     sys.stdout.write(f"[\n{lines}\n]\n" if lines else "[]\n")
@@ -97,7 +114,9 @@ def tell(text: str) -> None:
 
 
 def fail(message: str, hint: str, exit_code: int, *, as_json: bool) -> int:
-    """Given an error, print it for a person (and for a program, when it asked for JSON), and return the exit code."""
+    """Given an error, print it for a person (and for a program, when it asked for JSON), and return
+    the exit code.
+    """
     if as_json:
         emit_json({"error": {"message": message, "hint": hint, "exit_code": exit_code}})
     tell(f"backupsvc: {message}")
@@ -120,7 +139,9 @@ def interactive(stream: Any = None) -> bool:
 
 
 def console(*, stderr: bool = False) -> Console:
-    """Return rich's console, whose own styles pass the wall, and nothing else does. It reads no markup."""
+    """Return rich's console, whose own styles pass the wall, and nothing else does. It reads no
+    markup.
+    """
     from rich.console import Console
     from rich.segment import Segment
 
@@ -130,24 +151,35 @@ def console(*, stderr: bool = False) -> Console:
                 yield segment if segment.control else Segment(visible(segment.text), segment.style)
 
     stream: Any = sys.stderr if stderr else sys.stdout
-    return Port(file=stream.behind if isinstance(stream, Wall) else stream, markup=False, emoji=False, highlight=False)
+    return Port(
+        file=stream.behind if isinstance(stream, Wall) else stream,
+        markup=False,
+        emoji=False,
+        highlight=False,
+    )
 
 
 def table(headers: Sequence[str], rows: Sequence[Sequence[object]], title: str = "") -> None:
-    """Given headers and rows, print a table: framed on a terminal, plain aligned columns in a pipe."""
+    """Given headers and rows, print a table: framed on a terminal, plain aligned columns in a
+    pipe.
+    """
     cells = [[one_line(str(cell)) if cell is not None else "-" for cell in row] for row in rows]
     if interactive():
         _rich_table(headers, cells, one_line(title))
         return
     if title:
         say(title)
-    widths = [max(len(row[column]) for row in [list(headers), *cells]) for column in range(len(headers))]
+    widths = [
+        max(len(row[column]) for row in [list(headers), *cells]) for column in range(len(headers))
+    ]
     for row in [list(headers), *cells]:
         say("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
 def paragraph(text: str) -> str:
-    """Given a foreign text that is to stand as a line, return it visible, its further lines marked as what they are."""
+    """Given a foreign text that is to stand as a line, return it visible, its further lines marked
+    as what they are.
+    """
     return visible(text.rstrip("\n")).replace("\n", _MORE)
 
 

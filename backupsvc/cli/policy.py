@@ -1,4 +1,6 @@
-"""``backupsvc policy``: check a site's policy, show it with its defaults, and say what it makes happen next."""
+"""``backupsvc policy``: check a site's policy, show it with its defaults, and say what it makes
+happen next.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,10 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True)
 
 File = Annotated[
-    Path | None, typer.Argument(metavar="[FILE]", help="The policy; without it the one in force (BACKUPSVC_POLICY).")
+    Path | None,
+    typer.Argument(
+        metavar="[FILE]", help="The policy; without it the one in force (BACKUPSVC_POLICY)."
+    ),
 ]
 _LOCAL = "%a %Y-%m-%d %H:%M:%S %Z"
 
@@ -22,7 +27,9 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 @app.command("check")
 def check(file: File = None, as_json: AsJson = False) -> None:
-    """Say whether a policy is right; if not, say in which line, what is wrong and what is allowed (exit code 2)."""
+    """Say whether a policy is right; if not, say in which line, what is wrong and what is allowed
+    (exit code 2).
+    """
     from backupsvc.cli.output import emit_json, say
 
     policy = _load(file)
@@ -34,11 +41,21 @@ def check(file: File = None, as_json: AsJson = False) -> None:
     say(f"{policy.source}: the policy of {policy.site} is right")
     for job in policy.jobs:
         guests = _guests_of(job.guests, job.exclude)
-        say(f"  job {job.id}: {job.schedule} {policy.timezone}, {guests}, to {job.storage}, {job.keep}")
+        say(
+            f"  job {job.id}: {job.schedule} {policy.timezone}, {guests}, to {job.storage}, "
+            f"{job.keep}"
+        )
     if not policy.jobs:
         say("  no job: nothing is backed up by this service")
-    say(f"  guests: {len(policy.guests)} listed, the others at tier {policy.default_tier} with the check agent")
-    bridge = f"isolated bridge {policy.scratch.bridge}" if policy.scratch.bridge else "no isolated bridge: links down"
+    say(
+        f"  guests: {len(policy.guests)} listed, the others at tier {policy.default_tier} with "
+        "the check agent"
+    )
+    bridge = (
+        f"isolated bridge {policy.scratch.bridge}"
+        if policy.scratch.bridge
+        else "no isolated bridge: links down"
+    )
     say(f"  restored copies: VMID {policy.scratch.first}-{policy.scratch.last}, {bridge}")
     for warning in warnings:
         say(f"warning: {warning['finding']}: {warning['subject']}: {warning['detail']}")
@@ -63,7 +80,9 @@ def following(
     days: Annotated[int, typer.Option("--days", min=1, max=366, help="How far to look ahead.")] = 7,
     as_json: AsJson = False,
 ) -> None:
-    """List the coming occurrences of every job, in the policy's time zone and in UTC, and what opens each of them."""
+    """List the coming occurrences of every job, in the policy's time zone and in UTC, and what
+    opens each of them.
+    """
     from backupsvc.cli.output import emit_json, say, table
     from backupsvc.clock import SystemClock
 
@@ -74,7 +93,10 @@ def following(
         emit_json({**_head(policy), "days": days, "occurrences": coming, "clock_changes": changes})
         return
     if coming:
-        rows = [(one["local"], one["at"], one["job"], one["opened_by"], one["clock_change"] or "") for one in coming]
+        rows = [
+            (one["local"], one["at"], one["job"], one["opened_by"], one["clock_change"] or "")
+            for one in coming
+        ]
         table(("local time", "UTC", "job", "opened by", "that day"), rows)
     else:
         say(f"no job is due within {days} days")
@@ -83,7 +105,9 @@ def following(
 
 
 def _load(file: Path | None) -> Policy:
-    """Given a file, or None for the policy in force, return it. Raise UsageError if there is none, PolicyError if it is wrong."""
+    """Given a file, or None for the policy in force, return it. Raise UsageError if there is none,
+    PolicyError if it is wrong.
+    """
     from backupsvc.cli.session import open_service
     from backupsvc.errors import UsageError
     from policies.site import load_policy
@@ -94,32 +118,53 @@ def _load(file: Path | None) -> Policy:
     try:
         text = file.read_text(encoding="utf-8")
     except OSError as error:
-        raise UsageError(f"the policy {file} cannot be read: {error.strerror}", "give the file of a policy") from None
+        raise UsageError(
+            f"the policy {file} cannot be read: {error.strerror}", "give the file of a policy"
+        ) from None
     except UnicodeDecodeError:
         raise UsageError(f"the policy {file} is not UTF-8 text", "write it in UTF-8") from None
     return load_policy(text, str(file))
 
 
 def _warnings(policy: Policy) -> list[dict[str, Any]]:
-    """Given a policy, return what is right in it and yet keeps guests from ever being proven: nothing asks their service."""
+    """Given a policy, return what is right in it and yet keeps guests from ever being proven:
+    nothing asks their service.
+    """
     from policies import i18n
     from policies.service_checks import ANY, Unasked, default_demoted, demoted
 
     found = [(f"{item.vmid} {item.name}".strip(), item) for item in demoted(policy)]
     if default_demoted(policy):
-        found.append(("every guest that is not listed", Unasked(0, "", policy.default_tier, ("agent",), ANY)))
+        found.append(
+            ("every guest that is not listed", Unasked(0, "", policy.default_tier, ("agent",), ANY))
+        )
     warnings: list[dict[str, Any]] = []
     for subject, item in found:
-        values = {"checks": i18n.names(item.checks), "suggested": i18n.names(item.suggested), "tier": item.tier}
+        values = {
+            "checks": i18n.names(item.checks),
+            "suggested": i18n.names(item.suggested),
+            "tier": item.tier,
+        }
         key = "no-service-check" if item.checks else "no-service-check.none"
         detail, action = i18n.finding(key, i18n.ENGLISH, **values)
-        one = {"finding": "no-service-check", "vmid": item.vmid or None, "subject": subject, "detail": detail, "action": action}
+        one = {
+            "finding": "no-service-check",
+            "vmid": item.vmid or None,
+            "subject": subject,
+            "detail": detail,
+            "action": action,
+        }
         warnings.append(one)
     return warnings
 
 
 def _head(policy: Policy) -> dict[str, Any]:
-    return {"site": policy.site, "source": policy.source, "digest": policy.digest, "timezone": policy.timezone}
+    return {
+        "site": policy.site,
+        "source": policy.source,
+        "digest": policy.digest,
+        "timezone": policy.timezone,
+    }
 
 
 def _occurrences(policy: Policy, now: int, days: int) -> list[dict[str, Any]]:
@@ -130,8 +175,15 @@ def _occurrences(policy: Policy, now: int, days: int) -> list[dict[str, Any]]:
     from policies.pve.calendar_event import occurrences, time_of_day, zone
 
     place = zone(policy.timezone)
-    due = [(at, job) for job in policy.jobs for at in occurrences(job.schedule, policy.timezone, now, now + days * 86400)]
-    changing = {change["local"][:14]: change["words"] for change in _clock_changes(policy, now - 86400, days + 2)}
+    due = [
+        (at, job)
+        for job in policy.jobs
+        for at in occurrences(job.schedule, policy.timezone, now, now + days * 86400)
+    ]
+    changing = {
+        change["local"][:14]: change["words"]
+        for change in _clock_changes(policy, now - 86400, days + 2)
+    }
     found = []
     for at, job in sorted(due, key=lambda pair: (pair[0], pair[1].id)):
         local = f"{datetime.fromtimestamp(at, place):{_LOCAL}}"
@@ -142,7 +194,9 @@ def _occurrences(policy: Policy, now: int, days: int) -> list[dict[str, Any]]:
 
 
 def _clock_changes(policy: Policy, now: int, days: int) -> list[dict[str, Any]]:
-    """Given a policy, return when its clocks change within the coming days, each with a sentence."""
+    """Given a policy, return when its clocks change within the coming days, each with a
+    sentence.
+    """
     from datetime import datetime
 
     from backupsvc.clock import iso
@@ -152,13 +206,20 @@ def _clock_changes(policy: Policy, now: int, days: int) -> list[dict[str, Any]]:
     for at, seconds in clock_changes(policy.timezone, now, now + days * 86400):
         words = f"clocks go {'forward' if seconds > 0 else 'back'} by {span(abs(seconds))}"
         found.append(
-            {"at": iso(at), "local": f"{datetime.fromtimestamp(at, place):{_LOCAL}}", "seconds": seconds, "words": words}
+            {
+                "at": iso(at),
+                "local": f"{datetime.fromtimestamp(at, place):{_LOCAL}}",
+                "seconds": seconds,
+                "words": words,
+            }
         )
     return found
 
 
 def _as_dict(policy: Policy) -> dict[str, Any]:
-    """Given a policy, return it as ``policy show --json`` prints it: the model's own words, durations in seconds."""
+    """Given a policy, return it as ``policy show --json`` prints it: the model's own words,
+    durations in seconds.
+    """
     from dataclasses import asdict
 
     return {
@@ -177,27 +238,53 @@ def _as_dict(policy: Policy) -> dict[str, Any]:
 
 def _guest(guest: GuestPolicy) -> dict[str, Any]:
     checks = [
-        {"kind": check.kind, "name": check.name, "options": dict(check.options), "timeout": check.timeout}
+        {
+            "kind": check.kind,
+            "name": check.name,
+            "options": dict(check.options),
+            "timeout": check.timeout,
+        }
         for check in guest.checks
     ]
-    words = ("vmid", "name", "tier", "role", "network", "address", "boot_timeout", "check_timeout", "memory", "settle", "thaw")
+    words = (
+        "vmid",
+        "name",
+        "tier",
+        "role",
+        "network",
+        "address",
+        "boot_timeout",
+        "check_timeout",
+        "memory",
+        "settle",
+        "thaw",
+    )
     return {word: getattr(guest, word) for word in words} | {"checks": checks}
 
 
 def _show(policy: Policy) -> None:
     from backupsvc.cli.output import say, table
 
-    say(f"site {policy.site}, time zone {policy.timezone}, reports in {policy.language}, from {policy.source}")
+    say(
+        f"site {policy.site}, time zone {policy.timezone}, reports in {policy.language}, from "
+        f"{policy.source}"
+    )
     scratch = policy.scratch
     memory = f"at most {scratch.memory} MiB" if scratch.memory else "as archived"
     say(
-        f"restored copies: VMID {scratch.first}-{scratch.last}, bridge {scratch.bridge or 'none (links down)'}, "
-        f"storage {scratch.storage or 'any'}, node {scratch.node or 'any'}, memory {memory}, settle {span(scratch.settle)}"
+        f"restored copies: VMID {scratch.first}-{scratch.last}, bridge "
+        f"{scratch.bridge or 'none (links down)'}, "
+        f"storage {scratch.storage or 'any'}, node {scratch.node or 'any'}, memory {memory}, "
+        f"settle {span(scratch.settle)}"
     )
-    jobs = [(j.id, j.schedule, _guests_of(j.guests, j.exclude), j.storage, j.mode, j.compress, j.keep) for j in policy.jobs]
+    jobs = [
+        (j.id, j.schedule, _guests_of(j.guests, j.exclude), j.storage, j.mode, j.compress, j.keep)
+        for j in policy.jobs
+    ]
     table(("job", "schedule", "guests", "storage", "mode", "compress", "keep"), jobs, "Jobs")
     tiers = [
-        (t.name, span(t.rpo), span(t.rto), span(t.proof_age), t.proof_rung, t.copies, t.depth) for t in policy.tiers.values()
+        (t.name, span(t.rpo), span(t.rto), span(t.proof_age), t.proof_rung, t.copies, t.depth)
+        for t in policy.tiers.values()
     ]
     table(
         ("tier", "RPO", "RTO", "proof age", "proven at", "copies", "days of history"),
@@ -205,10 +292,21 @@ def _show(policy: Policy) -> None:
         f"Tiers (default: {policy.default_tier})",
     )
     guests = [
-        (g.vmid, g.name or "-", g.tier, g.network, g.address, ", ".join(c.name for c in g.checks) or "none")
+        (
+            g.vmid,
+            g.name or "-",
+            g.tier,
+            g.network,
+            g.address,
+            ", ".join(c.name for c in g.checks) or "none",
+        )
         for g in policy.guests.values()
     ]
-    table(("VMID", "name", "tier", "network", "address", "checks"), guests, "Guests (all others: default tier, check agent)")
+    table(
+        ("VMID", "name", "tier", "network", "address", "checks"),
+        guests,
+        "Guests (all others: default tier, check agent)",
+    )
 
 
 def _guests_of(guests: tuple[int, ...] | None, exclude: tuple[int, ...]) -> str:
@@ -218,7 +316,9 @@ def _guests_of(guests: tuple[int, ...] | None, exclude: tuple[int, ...]) -> str:
 
 
 def span(seconds: int) -> str:
-    """Given seconds, return them as a policy writes a duration, in the largest units that fit: ``36h``, ``1h30m``, ``7d``."""
+    """Given seconds, return them as a policy writes a duration, in the largest units that fit:
+    ``36h``, ``1h30m``, ``7d``.
+    """
     text = ""
     for unit, length in (("d", 86400), ("h", 3600), ("m", 60), ("s", 1)):
         if unit == "d" and seconds % length:

@@ -26,7 +26,9 @@ def status(
     language: Annotated[str, typer.Option("--language", help="en or fr.")] = "en",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Say what is proven, what is late and what is wrong, now. Exit 1 if the site is not compliant."""
+    """Say what is proven, what is late and what is wrong, now. Exit 1 if the site is not
+    compliant.
+    """
     from backupsvc.cli.output import emit_json
     from backupsvc.cli.session import open_service
     from backupsvc.report import json
@@ -42,14 +44,26 @@ def status(
 
 @app.command()
 def report(
-    month: Annotated[str | None, typer.Option("--month", help="Such as 2026-03; the current month if not given.")] = None,
-    output: Annotated[Path, typer.Option("--output", help="The directory to write to; created if need be.")] = Path(),
-    language: Annotated[str | None, typer.Option("--language", help="en or fr; the policy's language if not given.")] = None,
-    check: Annotated[bool, typer.Option("--check", help="Exit 1 if the site is not compliant.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say which files would be written; write none.")] = False,
+    month: Annotated[
+        str | None, typer.Option("--month", help="Such as 2026-03; the current month if not given.")
+    ] = None,
+    output: Annotated[
+        Path, typer.Option("--output", help="The directory to write to; created if need be.")
+    ] = Path(),
+    language: Annotated[
+        str | None, typer.Option("--language", help="en or fr; the policy's language if not given.")
+    ] = None,
+    check: Annotated[
+        bool, typer.Option("--check", help="Exit 1 if the site is not compliant.")
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say which files would be written; write none.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Write the month's report as HTML and JSON, and print where. Exit 0 if it was written: the verdict stands in it."""
+    """Write the month's report as HTML and JSON, and print where. Exit 0 if it was written: the
+    verdict stands in it.
+    """
     from backupsvc.cli.output import emit_json, say
     from backupsvc.cli.session import open_service
     from backupsvc.report.write import report_files, write_report
@@ -59,7 +73,11 @@ def report(
     names = [output / name for name in report_files(document)]
     paths = names if dry_run else write_report(document, output, document.language)
     if as_json:
-        answer = {"month": document.period.month, "status": document.status, "files": [str(path) for path in paths]}
+        answer = {
+            "month": document.period.month,
+            "status": document.status,
+            "files": [str(path) for path in paths],
+        }
         emit_json({"dry_run": dry_run} | answer)
     else:
         for path in paths:
@@ -68,7 +86,9 @@ def report(
 
 
 def _document(service: Service, month: str | None, language: str | None) -> Document:
-    """Given the service, return the report; a wrong month or language is refused before the cluster is asked."""
+    """Given the service, return the report; a wrong month or language is refused before the cluster
+    is asked.
+    """
     import gc
     from dataclasses import replace
 
@@ -78,20 +98,28 @@ def _document(service: Service, month: str | None, language: str | None) -> Docu
     from policies.i18n import LANGUAGES, names
 
     if language is not None and language not in LANGUAGES:
-        raise UsageError(f"there is no report in {language!r}", f"choose one of: {names(LANGUAGES)}")
+        raise UsageError(
+            f"there is no report in {language!r}", f"choose one of: {names(LANGUAGES)}"
+        )
     policy = replace(service.policy, language=language or service.policy.language)
     now = int(service.clock.now())
     month = month or month_of(now, policy.timezone)
     period_of(month, policy.timezone, now)
-    gc.disable()  # nothing of a site's archives is garbage meanwhile, and it would be looked through again and again
+    # nothing of a site's archives is garbage meanwhile, and it would be looked through again and
+    # again
+    gc.disable()
     try:
-        return build(collect(service.pve, service.catalog, policy, service.clock), policy, month, now)
+        return build(
+            collect(service.pve, service.catalog, policy, service.clock), policy, month, now
+        )
     finally:
         gc.enable()
 
 
 def _short_of(proof: Proof | None) -> str:
-    """Given a guest's latest good proof, return its rung where that is below healthy: a copy that boots is not yet a service."""
+    """Given a guest's latest good proof, return its rung where that is below healthy: a copy that
+    boots is not yet a service.
+    """
     return " (booted)" if proof and proof.rung == "booted" else ""
 
 
@@ -100,7 +128,11 @@ def _node_of(node: str | None, gone: dict[str, str]) -> str | None:
 
 
 def _archives_of(item: GuestAssessment) -> str:
-    return f"{item.archives}, {item.unreachable} out of reach" if item.unreachable else str(item.archives)
+    return (
+        f"{item.archives}, {item.unreachable} out of reach"
+        if item.unreachable
+        else str(item.archives)
+    )
 
 
 def _show(document: Document) -> None:
@@ -111,7 +143,11 @@ def _show(document: Document) -> None:
     from policies.i18n import duration, names, typeset
 
     def span(seconds: float | None) -> str:
-        return "-" if seconds is None else typeset(duration(seconds, document.language), document.language)
+        return (
+            "-"
+            if seconds is None
+            else typeset(duration(seconds, document.language), document.language)
+        )
 
     if document.facts.simulated:
         say("SIMULATED: the guests of this cluster are only modelled; nothing here proves anything")
@@ -131,12 +167,28 @@ def _show(document: Document) -> None:
         )
         for line in document.guests
     ]
-    table(("VMID", "name", "node", "tier", "archives", "RPO / objective", "RTO / objective", "proven ago", "status"), rows)
+    table(
+        (
+            "VMID",
+            "name",
+            "node",
+            "tier",
+            "archives",
+            "RPO / objective",
+            "RTO / objective",
+            "proven ago",
+            "status",
+        ),
+        rows,
+    )
     shortfalls = document.short_of()
     if shortfalls:
         say()
     for one in shortfalls:
-        say(f"{one.status}: {chrome(f'of.{one.objective}', document.language)}: {one.reason}: {names(one.guests)}")
+        say(
+            f"{one.status}: {chrome(f'of.{one.objective}', document.language)}: {one.reason}: "
+            f"{names(one.guests)}"
+        )
     for group in document.grouped():
         subjects = names(line.finding.subject for line in group.lines)
         say()

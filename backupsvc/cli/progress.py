@@ -1,4 +1,6 @@
-"""Progress of long work, on standard error: live lines on a terminal, plain lines in a pipe, nothing when asked for silence."""
+"""Progress of long work, on standard error: live lines on a terminal, plain lines in a pipe,
+nothing when asked for silence.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,9 @@ SILENT_WAIT_S = 5.0  # seconds that a wait may last in a pipe before it is worth
 
 @dataclass
 class LiveLine:
-    """Where an operation stands: its step since when, what it waits for, and the wait that was last printed."""
+    """Where an operation stands: its step since when, what it waits for, and the wait that was last
+    printed.
+    """
 
     about: str
     step: str
@@ -30,7 +34,9 @@ class LiveLine:
 
 
 class Progress:
-    """Watches operations. Call it with each event; use it as a context manager, so that the live lines go away."""
+    """Watches operations. Call it with each event; use it as a context manager, so that the live
+    lines go away.
+    """
 
     def __init__(self, *, quiet: bool = False, clock: Clock | None = None) -> None:
         self.quiet, self._clock = quiet, clock or SystemClock()
@@ -40,12 +46,18 @@ class Progress:
             from rich.live import Live
 
             self._console = console(stderr=True)
-            self._live = Live(get_renderable=self._render, console=self._console, refresh_per_second=4, transient=True)
+            self._live = Live(
+                get_renderable=self._render,
+                console=self._console,
+                refresh_per_second=4,
+                transient=True,
+            )
 
     def __enter__(self) -> Progress:
         if self._live:
             self._live.start()
-            guard()  # rich now stands between us and the terminal, and reads styles in what others print
+            # rich now stands between us and the terminal, and reads styles in what others print
+            guard()
         return self
 
     def __exit__(self, *exc: object) -> None:
@@ -77,27 +89,47 @@ class Progress:
         """A step has ended. That there was nothing to settle is not worth a line."""
         if event.step == "settle" and event.kind == "done" and not event.text:
             return
-        word = "CANCELLED" if event.kind == "failed" and event.operation.cancel else _WORDS[event.kind]
-        self._line(f"{about:<18} {event.step:<10} {event.seconds:6.1f} s  {word}  {event.text}".rstrip())
+        word = (
+            "CANCELLED" if event.kind == "failed" and event.operation.cancel else _WORDS[event.kind]
+        )
+        self._line(
+            f"{about:<18} {event.step:<10} {event.seconds:6.1f} s  {word}  {event.text}".rstrip()
+        )
 
     def _wait(self, about: str, event: StepEvent) -> None:
-        """Note what is waited for. In a pipe that is a line once it lasts, and another only when it has changed."""
+        """Note what is waited for. In a pipe that is a line once it lasts, and another only when it
+        has changed.
+        """
         now = self._clock.monotonic()
         standing = self._open.setdefault(event.operation.id, LiveLine(about, event.step, now))
         standing.waits = event.text
-        if not self._live and now - standing.since >= SILENT_WAIT_S and standing.printed != event.text:
+        if (
+            not self._live
+            and now - standing.since >= SILENT_WAIT_S
+            and standing.printed != event.text
+        ):
             standing.printed = event.text
-            self._line(f"{about:<18} {event.step:<10} {now - standing.since:6.1f} s  ...  {event.text}")
+            self._line(
+                f"{about:<18} {event.step:<10} {now - standing.since:6.1f} s  ...  {event.text}"
+            )
 
     def _render(self) -> Any:
         from rich.console import Group
         from rich.text import Text
 
         now, open = self._clock.monotonic(), list(self._open.values())
-        lines = [f"{s.about:<18} {s.step:<10} {now - s.since:6.0f} s  ...  {s.waits}".rstrip() for s in open[:SHOWN]]
+        lines = [
+            f"{s.about:<18} {s.step:<10} {now - s.since:6.0f} s  ...  {s.waits}".rstrip()
+            for s in open[:SHOWN]
+        ]
         if len(open) > SHOWN:
             lines.append(f"and {len(open) - SHOWN} more")
-        return Group(*(Text(one_line(line), no_wrap=True, overflow="ellipsis", style="dim") for line in lines))
+        return Group(
+            *(
+                Text(one_line(line), no_wrap=True, overflow="ellipsis", style="dim")
+                for line in lines
+            )
+        )
 
     def _line(self, text: str) -> None:
         if self._live:

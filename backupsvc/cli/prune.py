@@ -12,18 +12,26 @@ from backupsvc.cli.driving import EnqueueOption, FollowOption
 
 def prune(
     vmid: Annotated[
-        list[int] | None, typer.Option("--vmid", help="Only this guest's archives; may be repeated.", autocompletion=vmids)
+        list[int] | None,
+        typer.Option(
+            "--vmid", help="Only this guest's archives; may be repeated.", autocompletion=vmids
+        ),
     ] = None,
     enqueue: EnqueueOption = False,
     follow: FollowOption = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Show every archive, its mark and its reasons; remove nothing.")
+        bool,
+        typer.Option(
+            "--dry-run", help="Show every archive, its mark and its reasons; remove nothing."
+        ),
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Remove the archives that the policy's retention does not keep. Law 3 has the last word over every one of them.
+    """Remove the archives that the policy's retention does not keep. Law 3 has the last word over
+    every one of them.
 
-    What lies where nothing can be listed now is neither gone nor a reason to remove another: it is named, and the exit code is 3.
+    What lies where nothing can be listed now is neither gone nor a reason to remove another: it is
+    named, and the exit code is 3.
     """
     from backupsvc.cli.driving import announce, bring_to_end, check_options
     from backupsvc.cli.output import emit_json
@@ -44,7 +52,9 @@ def prune(
             opened = opening.open_all({None: lambda: open_prune(service, vmid or [])})
             told = announce(service, opened, follow=follow, as_json=as_json) if enqueue else {}
             with Progress(quiet=as_json) as progress:
-                result = prune_outcome(bring_to_end(service, opened.operations, progress, enqueue=enqueue)[0])
+                result = prune_outcome(
+                    bring_to_end(service, opened.operations, progress, enqueue=enqueue)[0]
+                )
     if as_json:
         emit_json(result | {key: told[key] for key in ("workers",) if key in told})
     else:
@@ -56,12 +66,21 @@ def _show(result: dict[str, Any]) -> None:
     from backupsvc.cli.output import say, table, tell
 
     if result["archives"]:
-        rows = [(a["vmid"], a["time"], a["node"], a["volid"], a["mark"], "; ".join(a["reasons"])) for a in result["archives"]]
+        rows = [
+            (a["vmid"], a["time"], a["node"], a["volid"], a["mark"], "; ".join(a["reasons"]))
+            for a in result["archives"]
+        ]
         table(("VMID", "time", "node", "archive", "mark", "reasons"), rows)
-    for sentence in (*(one["said"] for one in result["unknown"]), *(f"not listed: {said}" for said in result["not_listed"])):
+    for sentence in (
+        *(one["said"] for one in result["unknown"]),
+        *(f"not listed: {said}" for said in result["not_listed"]),
+    ):
         say(sentence)
     if result["not_listed"]:
-        say("  -> bring it back, then run `backupsvc prune` again; `backupsvc pra status` says what can be done meanwhile")
+        say(
+            "  -> bring it back, then run `backupsvc prune` again; `backupsvc pra status` says "
+            "what can be done meanwhile"
+        )
     if result["error"]:
         tell(f"backupsvc: {result['error']['message']}")
         tell(f"  -> {result['error']['hint']}")

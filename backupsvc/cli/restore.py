@@ -18,18 +18,33 @@ if TYPE_CHECKING:
 
 def restore(
     vmid: Annotated[int, typer.Argument(help="The guest to bring back.", autocompletion=vmids)],
-    at: Annotated[str | None, typer.Option("--at", help="From the newest archive until this date or time.")] = None,
-    archive: Annotated[str | None, typer.Option("--archive", help="From this archive (its volid).")] = None,
-    node: Annotated[str | None, typer.Option("--node", help="On this node; it must be able to read the archive.")] = None,
-    storage: Annotated[str | None, typer.Option("--storage", help="Put all disks here; default: where each was.")] = None,
-    start: Annotated[bool, typer.Option("--start/--no-start", help="Start the guest once it is restored.")] = True,
+    at: Annotated[
+        str | None, typer.Option("--at", help="From the newest archive until this date or time.")
+    ] = None,
+    archive: Annotated[
+        str | None, typer.Option("--archive", help="From this archive (its volid).")
+    ] = None,
+    node: Annotated[
+        str | None,
+        typer.Option("--node", help="On this node; it must be able to read the archive."),
+    ] = None,
+    storage: Annotated[
+        str | None, typer.Option("--storage", help="Put all disks here; default: where each was.")
+    ] = None,
+    start: Annotated[
+        bool, typer.Option("--start/--no-start", help="Start the guest once it is restored.")
+    ] = True,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     enqueue: EnqueueOption = False,
     follow: FollowOption = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object; implies --yes.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object; implies --yes.")
+    ] = False,
 ) -> None:
-    """Restore a guest that no longer exists, from its newest archive. Never overwrites a guest that exists."""
+    """Restore a guest that no longer exists, from its newest archive. Never overwrites a guest that
+    exists.
+    """
     from backupsvc.cli.driving import announce, bring_to_end, check_options
     from backupsvc.cli.output import emit_json, tell
     from backupsvc.cli.progress import Progress
@@ -40,7 +55,9 @@ def restore(
 
     check_options(enqueue, follow, dry_run)
     with open_service(enqueue=enqueue) as service:
-        planned = plan_restore(service, vmid, at=at, volid=archive, node=node, storage=storage, start=start)
+        planned = plan_restore(
+            service, vmid, at=at, volid=archive, node=node, storage=storage, start=start
+        )
         if dry_run:
             _preview(vmid, planned, as_json)
             return
@@ -52,7 +69,9 @@ def restore(
         opened = opening.open_all({vmid: lambda: open_restore(service, vmid, planned)})
         told = announce(service, opened, follow=follow, as_json=as_json) if enqueue else {}
         with Progress(quiet=as_json) as progress:
-            result = restore_outcome(bring_to_end(service, opened.operations, progress, enqueue=enqueue)[0])
+            result = restore_outcome(
+                bring_to_end(service, opened.operations, progress, enqueue=enqueue)[0]
+            )
     if as_json:
         emit_json(result | {key: told[key] for key in ("workers",) if key in told})
     else:
@@ -101,10 +120,16 @@ def _show(result: dict[str, Any]) -> None:
 
     if result["error"]:
         tell(f"backupsvc: {result['error']['message']}")
-        tell(f"  -> {result['error']['hint'] or 'look at it with `backupsvc operations show ' + result['operation'] + '`'}")
+        tell(
+            "  -> "
+            f"{result['error']['hint'] or 'look at it with `backupsvc operations show ' + result['operation'] + '`'}"
+        )
         return
     started = "and started" if result["started"] else "and not started"
-    say(f"guest {result['vmid']} ({result['name']}) is restored on {result['node']} {started}, in {result['seconds']:.1f} s")
+    say(
+        f"guest {result['vmid']} ({result['name']}) is restored on {result['node']} {started}, in "
+        f"{result['seconds']:.1f} s"
+    )
     say(f"from {result['archive']['volid']}, backed up {result['archive']['time']}")
     for sentence in (*result["warnings"], *result["left_out"]):
         tell(f"backupsvc: WARNING: {sentence}")

@@ -19,19 +19,32 @@ if TYPE_CHECKING:
 def restore_test(
     vmids: Annotated[
         list[int],
-        typer.Argument(help="The guests to test, one after the other.", metavar="VMID...", autocompletion=known_vmids),
+        typer.Argument(
+            help="The guests to test, one after the other.",
+            metavar="VMID...",
+            autocompletion=known_vmids,
+        ),
     ],
-    at: Annotated[str | None, typer.Option("--at", help="Test the newest archive until this date or time.")] = None,
-    archive: Annotated[str | None, typer.Option("--archive", help="Test this archive (its volid).")] = None,
+    at: Annotated[
+        str | None, typer.Option("--at", help="Test the newest archive until this date or time.")
+    ] = None,
+    archive: Annotated[
+        str | None, typer.Option("--archive", help="Test this archive (its volid).")
+    ] = None,
     enqueue: EnqueueOption = False,
     follow: FollowOption = False,
     dry_run: Annotated[
         bool,
-        typer.Option("--dry-run", help="Say which archive would be tested, and what its copy would be and where; make nothing."),
+        typer.Option(
+            "--dry-run",
+            help="Say which archive would be tested, and what its copy would be and where; make "
+            "nothing.",
+        ),
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Restore archives into scratch VMIDs, boot them in isolation, check their services, and take them down.
+    """Restore archives into scratch VMIDs, boot them in isolation, check their services, and take
+    them down.
 
     Exit 0 if all are proven, 1 if any is not, 3 or 4 if a test could not be carried out at all.
     """
@@ -42,7 +55,10 @@ def restore_test(
 
     check_options(enqueue, follow, dry_run)
     if archive and len(vmids) > 1:
-        raise UsageError("--archive names one guest's archive, so it goes with one VMID", "leave it out, or test one guest")
+        raise UsageError(
+            "--archive names one guest's archive, so it goes with one VMID",
+            "leave it out, or test one guest",
+        )
     told: dict[str, Any] = {}
     with open_service(enqueue=enqueue) as service:
         if dry_run:
@@ -50,7 +66,9 @@ def restore_test(
         _say_if_outside(service)
         with Progress(quiet=as_json) as progress:
             if enqueue:
-                results, exit_code, told = _leave_tests(service, vmids, progress, at, archive, follow, as_json)
+                results, exit_code, told = _leave_tests(
+                    service, vmids, progress, at, archive, follow, as_json
+                )
             else:
                 results, exit_code = run_tests(service, vmids, progress, at=at, volid=archive)
     if as_json:
@@ -68,13 +86,23 @@ def _say_if_outside(service: Service) -> None:
 
     now, window = int(service.clock.now()), service.policy.scratch.window
     if window and not windows.span(window, service.policy.timezone, now).is_open(now):
-        tell(f"backupsvc: outside the window for scheduled restore tests ({window.spec}); a test by hand is not bound to it")
+        tell(
+            f"backupsvc: outside the window for scheduled restore tests ({window.spec}); a test "
+            "by hand is not bound to it"
+        )
 
 
 def run_tests(
-    service: Service, vmids: list[int], observer: Any, *, at: str | None = None, volid: str | None = None
+    service: Service,
+    vmids: list[int],
+    observer: Any,
+    *,
+    at: str | None = None,
+    volid: str | None = None,
 ) -> tuple[list[dict[str, Any]], int]:
-    """Given guests, test each to its end; return what ``restore-test --json`` prints for each, and the exit code."""
+    """Given guests, test each to its end; return what ``restore-test --json`` prints for each, and
+    the exit code.
+    """
     from backupsvc.cli.driving import bring_to_end
     from backupsvc.operations import opening
     from backupsvc.operations.restore_test import proving
@@ -88,15 +116,25 @@ def run_tests(
 
 
 def _leave_tests(
-    service: Service, vmids: list[int], observer: Any, at: str | None, volid: str | None, follow: bool, as_json: bool
+    service: Service,
+    vmids: list[int],
+    observer: Any,
+    at: str | None,
+    volid: str | None,
+    follow: bool,
+    as_json: bool,
 ) -> tuple[list[dict[str, Any]], int, dict[str, Any]]:
-    """Open every test for the workers; with ``follow``, see them to their end. Return results, exit code and what to add."""
+    """Open every test for the workers; with ``follow``, see them to their end. Return results, exit
+    code and what to add.
+    """
     from backupsvc.cli.driving import announce, bring_to_end
     from backupsvc.operations import opening
     from backupsvc.operations.restore_test import proving
     from backupsvc.operations.restore_test.opening import open_test
 
-    opened = opening.open_all({vmid: partial(open_test, service, vmid, at=at, volid=volid) for vmid in vmids})
+    opened = opening.open_all(
+        {vmid: partial(open_test, service, vmid, at=at, volid=volid) for vmid in vmids}
+    )
     told = announce(service, opened, follow=follow, as_json=as_json)
     ended = bring_to_end(service, opened.operations, observer, enqueue=True)
     worst = max((error.exit_code for error in opened.refused.values()), default=0)
@@ -110,8 +148,12 @@ def _exit_code(service: Service, ended: list[Operation]) -> int:
     return max(exit_code(service.catalog, operation) for operation in ended)
 
 
-def _preview(service: Service, vmids: list[int], at: str | None, volid: str | None, as_json: bool) -> int:
-    """Show the run's own plan for each guest; return the exit code that the runs would be refused with, 0 if they would not."""
+def _preview(
+    service: Service, vmids: list[int], at: str | None, volid: str | None, as_json: bool
+) -> int:
+    """Show the run's own plan for each guest; return the exit code that the runs would be refused
+    with, 0 if they would not.
+    """
     from backupsvc.cli.output import emit_json, tell
     from backupsvc.operations.choosing import choose
     from backupsvc.operations.restore_test import copying
@@ -141,8 +183,10 @@ def _show_plan(item: dict[str, Any]) -> None:
         return
     place, bridge = item["scratch"], item["bridge"] or "as archived"
     say(
-        f"guest {item['vmid']}: would restore {archive['volid']} on {archive['node']} into VMID {place['vmid']} on "
-        f"{place['node']}, storage {place['storage']}, with {item['memory']} MiB, network {item['network']}, bridge {bridge}"
+        f"guest {item['vmid']}: would restore {archive['volid']} on {archive['node']} into VMID "
+        f"{place['vmid']} on "
+        f"{place['node']}, storage {place['storage']}, with {item['memory']} MiB, network "
+        f"{item['network']}, bridge {bridge}"
     )
     for sentence in (*item["reasons"], *item["changes"]):
         say(f"  {sentence}")
@@ -163,11 +207,17 @@ def _show(result: dict[str, Any]) -> None:
     if archive:
         say(f"archive {archive['volid']} on {archive['node']}, backed up {archive['time']}")
     if result["checks"]:
-        table(("check", "outcome", "detail"), [(c["name"], c["outcome"], c["detail"]) for c in result["checks"]])
+        table(
+            ("check", "outcome", "detail"),
+            [(c["name"], c["outcome"], c["detail"]) for c in result["checks"]],
+        )
     for reason in result["reasons"]:
         say(f"  {reason}")
     if result["error"]:
         tell(f"backupsvc: {result['error']['message']}")
         if result["error"]["hint"]:
             tell(f"  -> {result['error']['hint']}")
-    say(f"operation {result['operation']} holds the evidence: backupsvc operations show {result['operation']}")
+    say(
+        f"operation {result['operation']} holds the evidence: backupsvc operations show "
+        f"{result['operation']}"
+    )

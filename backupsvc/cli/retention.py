@@ -1,4 +1,6 @@
-"""``backupsvc retention simulate``: what a keep string would do to a list of archives, without any cluster."""
+"""``backupsvc retention simulate``: what a keep string would do to a list of archives, without any
+cluster.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,8 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True)
 
 SHAPE = (
-    'a JSON list such as [{"volid": "local:backup/vzdump-qemu-108-2026_03_09-21_00_02.vma.zst", "ctime": 1773086402, '
+    'a JSON list such as [{"volid": "local:backup/vzdump-qemu-108-2026_03_09-21_00_02.vma.zst", '
+    '"ctime": 1773086402, '
     '"vmid": 108, "type": "qemu"}]'
 )
 
@@ -31,16 +34,36 @@ def _group() -> None:
 @app.command("simulate")
 def simulate(
     file: Annotated[
-        str, typer.Argument(metavar="FILE", help="JSON list of archives as PVE's storage lists them; - reads stdin.")
+        str,
+        typer.Argument(
+            metavar="FILE", help="JSON list of archives as PVE's storage lists them; - reads stdin."
+        ),
     ],
-    keep: Annotated[str, typer.Option("--keep", help="PVE's prune-backups string, such as keep-last=3,keep-daily=7.")],
-    timezone: Annotated[str, typer.Option("--timezone", help="Time zone in which file names are read.")] = "UTC",
-    vmid: Annotated[int | None, typer.Option("--vmid", help="Only this guest's archives; others come back unmarked.")] = None,
-    type: Annotated[str | None, typer.Option("--type", help="Only qemu or lxc archives; others come back unmarked.")] = None,
+    keep: Annotated[
+        str,
+        typer.Option(
+            "--keep", help="PVE's prune-backups string, such as keep-last=3,keep-daily=7."
+        ),
+    ],
+    timezone: Annotated[
+        str, typer.Option("--timezone", help="Time zone in which file names are read.")
+    ] = "UTC",
+    vmid: Annotated[
+        int | None,
+        typer.Option("--vmid", help="Only this guest's archives; others come back unmarked."),
+    ] = None,
+    type: Annotated[
+        str | None,
+        typer.Option("--type", help="Only qemu or lxc archives; others come back unmarked."),
+    ] = None,
     table: Annotated[bool, typer.Option("--table", help="Print a table instead of JSON.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of the bare list.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object instead of the bare list.")
+    ] = False,
 ) -> None:
-    """Mark every archive keep, remove, protected or renamed exactly as PVE would, with the reasons. Nothing is removed."""
+    """Mark every archive keep, remove, protected or renamed exactly as PVE would, with the reasons.
+    Nothing is removed.
+    """
     from policies import retention
     from policies.model import PolicyError
     from policies.pve import prune_backups
@@ -52,12 +75,18 @@ def simulate(
     try:
         rules = prune_backups.parse_keep(keep)
     except PolicyError as error:
-        raise UsageError(error.message, f"correct --keep {keep!r}, for example keep-last=3,keep-daily=7") from None
+        raise UsageError(
+            error.message, f"correct --keep {keep!r}, for example keep-last=3,keep-daily=7"
+        ) from None
     entries = _entries(_read(file), file)
     try:
-        marked = retention.decide([_archive(entry) for entry in entries], rules, timezone, vmid=vmid, type=type)
+        marked = retention.decide(
+            [_archive(entry) for entry in entries], rules, timezone, vmid=vmid, type=type
+        )
     except PolicyError as error:
-        raise UsageError(f"--timezone: {error.message}", "use a name such as Europe/Paris") from None
+        raise UsageError(
+            f"--timezone: {error.message}", "use a name such as Europe/Paris"
+        ) from None
     if table:
         _show(entries, marked, rules.describe())
     else:
@@ -65,9 +94,15 @@ def simulate(
 
 
 def _read(file: str) -> str:
-    """Given a file's name, or - for standard input, return its text. Raise UsageError if it cannot be read."""
+    """Given a file's name, or - for standard input, return its text. Raise UsageError if it cannot
+    be read.
+    """
     try:
-        return sys.stdin.buffer.read().decode() if file == "-" else Path(file).read_text(encoding="utf-8")
+        return (
+            sys.stdin.buffer.read().decode()
+            if file == "-"
+            else Path(file).read_text(encoding="utf-8")
+        )
     except OSError as error:
         raise UsageError(f"{file} cannot be read: {error.strerror}", f"give {SHAPE}") from None
     except UnicodeDecodeError:
@@ -75,7 +110,9 @@ def _read(file: str) -> str:
 
 
 def _entries(text: str, file: str) -> list[dict[str, Any]]:
-    """Given JSON text, return its archives. Raise UsageError, naming the archive, if what is needed is not there."""
+    """Given JSON text, return its archives. Raise UsageError, naming the archive, if what is needed
+    is not there.
+    """
     try:
         entries = json.loads(text)
     except (ValueError, RecursionError) as error:
@@ -115,14 +152,20 @@ def _archive(entry: Mapping[str, Any]) -> Archive:
     storage = storage_of(entry["volid"])
     vmid = None if entry.get("vmid") is None else int(entry["vmid"])
     protected = entry.get("protected") in (True, 1, "1")  # PVE writes 1, and leaves it out for 0
-    return Archive(entry["volid"], "", storage, vmid, None, int(entry["ctime"]), 0, protected=protected)
+    return Archive(
+        entry["volid"], "", storage, vmid, None, int(entry["ctime"]), 0, protected=protected
+    )
 
 
-def _print_json(entries: Sequence[Mapping[str, Any]], marked: Sequence[Marked | None], *, bare: bool) -> None:
+def _print_json(
+    entries: Sequence[Mapping[str, Any]], marked: Sequence[Marked | None], *, bare: bool
+) -> None:
     from backupsvc.cli.output import emit_json, emit_json_lines
 
     result = [
-        dict(entry) if one is None else {**entry, "mark": str(one.mark), "reasons": list(one.reasons)}
+        dict(entry)
+        if one is None
+        else {**entry, "mark": str(one.mark), "reasons": list(one.reasons)}
         for entry, one in zip(entries, marked, strict=True)
     ]
     if bare:
@@ -131,11 +174,17 @@ def _print_json(entries: Sequence[Mapping[str, Any]], marked: Sequence[Marked | 
         emit_json({"archives": result})
 
 
-def _show(entries: Sequence[Mapping[str, Any]], marked: Sequence[Marked | None], rules: str) -> None:
+def _show(
+    entries: Sequence[Mapping[str, Any]], marked: Sequence[Marked | None], rules: str
+) -> None:
     from backupsvc.cli.output import say, table
 
     rows = [
-        (entry["volid"], str(one.mark) if one else "-", "; ".join(one.reasons) if one else "left out by --vmid or --type")
+        (
+            entry["volid"],
+            str(one.mark) if one else "-",
+            "; ".join(one.reasons) if one else "left out by --vmid or --type",
+        )
         for entry, one in zip(entries, marked, strict=True)
     ]
     table(("archive", "mark", "reasons"), rows)

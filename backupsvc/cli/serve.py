@@ -1,4 +1,6 @@
-"""``backupsvc serve``: the scheduled service on one machine, and the question whether it does its work."""
+"""``backupsvc serve``: the scheduled service on one machine, and the question whether it does its
+work.
+"""
 
 from __future__ import annotations
 
@@ -9,29 +11,55 @@ import typer
 
 def serve(
     listen: Annotated[
-        str | None, typer.Option("--listen", help="Where /healthz answers: host:port or a unix socket's path (BACKUPSVC_LISTEN).")
+        str | None,
+        typer.Option(
+            "--listen",
+            help="Where /healthz answers: host:port or a unix socket's path (BACKUPSVC_LISTEN).",
+        ),
     ] = None,
-    concurrency: Annotated[int, typer.Option("--concurrency", min=1, help="How many tasks each of the two workers runs.")] = 2,
-    grace: Annotated[float, typer.Option("--grace", min=0, help="Seconds that running tasks get when it is stopped.")] = 60,
+    concurrency: Annotated[
+        int,
+        typer.Option("--concurrency", min=1, help="How many tasks each of the two workers runs."),
+    ] = 2,
+    grace: Annotated[
+        float,
+        typer.Option("--grace", min=0, help="Seconds that running tasks get when it is stopped."),
+    ] = 60,
     log_level: Annotated[
-        str | None, typer.Option("--log-level", help="debug, info, warning or error (BACKUPSVC_LOG__LEVEL; info).")
+        str | None,
+        typer.Option(
+            "--log-level", help="debug, info, warning or error (BACKUPSVC_LOG__LEVEL; info)."
+        ),
     ] = None,
     check: Annotated[
         bool,
         typer.Option(
-            "--check", help="Ask the one that runs. Exit 3 if it does not consume its work, 1 if a job's last night was not good."
+            "--check",
+            help="Ask the one that runs. Exit 3 if it does not consume its work, 1 if a job's "
+            "last night was not good.",
         ),
     ] = False,
     queue: Annotated[
-        str | None, typer.Option("--queue", help="With --check: judge this queue by the catalog, wherever its workers run.")
+        str | None,
+        typer.Option(
+            "--queue",
+            help="With --check: judge this queue by the catalog, wherever its workers run.",
+        ),
     ] = None,
     ignore_nights: Annotated[
         bool,
-        typer.Option("--ignore-nights", help="With --check: only whether work is consumed, for what restarts the unhealthy."),
+        typer.Option(
+            "--ignore-nights",
+            help="With --check: only whether work is consumed, for what restarts the unhealthy.",
+        ),
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="With --check: print one JSON object.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="With --check: print one JSON object.")
+    ] = False,
 ) -> None:
-    """Run beat, the workers and a private Redis until stopped; what dies is restarted. Settings come from the environment."""
+    """Run beat, the workers and a private Redis until stopped; what dies is restarted. Settings
+    come from the environment.
+    """
     if check or queue:
         _check(listen, queue, {"failing": 3} | ({} if ignore_nights else {"degraded": 1}), as_json)
         return
@@ -47,8 +75,12 @@ def serve(
         settings = service.settings
         level = log_level or settings.log.level
         if level not in logs.LEVELS:
-            raise UsageError(f"--log-level {level} is none", f"the levels are {', '.join(logs.LEVELS)}")
-        logs.configure(process="serve", level=level, form=settings.log.format, secrets=settings.secrets)
+            raise UsageError(
+                f"--log-level {level} is none", f"the levels are {', '.join(logs.LEVELS)}"
+            )
+        logs.configure(
+            process="serve", level=level, form=settings.log.format, secrets=settings.secrets
+        )
         log = logging.getLogger("backupsvc.serve")
         if settings.simulated:
             log.warning(SIMULATED)
@@ -74,6 +106,9 @@ def _show(state: dict[str, Any]) -> None:
 
     say(f"{state['status']}: {state['operations']['open']} operations are open")
     for name, queue in state["queues"].items():
-        say(f"queue {name}: consumed {queue['seconds_since_consumed']:.0f} s ago (limit {queue['limit']:.0f} s)")
+        say(
+            f"queue {name}: consumed {queue['seconds_since_consumed']:.0f} s ago (limit "
+            f"{queue['limit']:.0f} s)"
+        )
     for reason in state["reasons"]:
         say(reason)

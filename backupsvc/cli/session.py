@@ -1,4 +1,6 @@
-"""The service, as commands open it: whoever works on modelled guests is told so on every screen (law 5)."""
+"""The service, as commands open it: whoever works on modelled guests is told so on every screen
+(law 5).
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,9 @@ SIMULATED = "SIMULATED: the lab's guests are only modelled; nothing that is seen
 
 @contextmanager
 def open_service(*, enqueue: bool = False) -> Iterator[Service]:
-    """Yield the service for the settings in force. With ``enqueue`` it opens operations for the workers."""
+    """Yield the service for the settings in force. With ``enqueue`` it opens operations for the
+    workers.
+    """
     from backupsvc import bootstrap
 
     with bootstrap.open_service(foreground=not enqueue) as service:

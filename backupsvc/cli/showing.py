@@ -1,4 +1,6 @@
-"""An operation on paper: a head, and a line for each transition with PVE's own log below it, to be read at 3 a.m."""
+"""An operation on paper: a head, and a line for each transition with PVE's own log below it, to be
+read at 3 a.m.
+"""
 
 from __future__ import annotations
 
@@ -24,11 +26,16 @@ def as_dict(service: Service, operation: Operation) -> dict[str, Any]:
     """Given an operation, return it as ``operations show --json`` prints it."""
     rows = service.catalog.operations.transitions(operation.id)
     transitions = [asdict(row) | {"detail": dict(row.detail), "time": iso(row.at)} for row in rows]
-    return showing.summary(service, operation) | {"data": showing.remembered(operation), "transitions": transitions}
+    return showing.summary(service, operation) | {
+        "data": showing.remembered(operation),
+        "transitions": transitions,
+    }
 
 
 class Sheet:
-    """Prints one operation, from its head to its end; unless ``whole``, logs without their progress."""
+    """Prints one operation, from its head to its end; unless ``whole``, logs without their
+    progress.
+    """
 
     def __init__(self, service: Service, *, whole: bool = False) -> None:
         self._service, self._whole = service, whole
@@ -37,13 +44,29 @@ class Sheet:
         """Print what it is, and how it stands."""
         found = showing.summary(self._service, operation)
         name = showing.name_of(operation)
-        about = "" if operation.subject is None else f" of guest {operation.subject}" + (f" ({name})" if name else "")
-        say(f"{operation.kind} {operation.id}{about}: {found['state']}, at step {found['step']} since {found['since']}")
+        about = (
+            ""
+            if operation.subject is None
+            else f" of guest {operation.subject}" + (f" ({name})" if name else "")
+        )
+        say(
+            f"{operation.kind} {operation.id}{about}: {found['state']}, at step {found['step']} "
+            f"since {found['since']}"
+        )
         lines = [
-            ("opened", f"{found['created']}, for occurrence {found['occurrence']}" if found["occurrence"] else found["created"])
+            (
+                "opened",
+                f"{found['created']}, for occurrence {found['occurrence']}"
+                if found["occurrence"]
+                else found["created"],
+            )
         ]
         lines += [("asked by", found["asked_by"])]
-        lines += [("retry of", operation.book.retry_of), ("stands", found["standing"]), ("waits", found["waits"])]
+        lines += [
+            ("retry of", operation.book.retry_of),
+            ("stands", found["standing"]),
+            ("waits", found["waits"]),
+        ]
         lines += [
             ("cancelled", found["cancel"]),
             ("ended", found["finished"] and f"{found['finished']}, after {found['seconds']} s"),
@@ -60,7 +83,9 @@ class Sheet:
         return operation
 
     def live(self, operation: Operation) -> Operation:
-        """Print every transition, and those that come until the operation has ended; return it then. Ctrl-C ends the looking."""
+        """Print every transition, and those that come until the operation has ended; return it
+        then. Ctrl-C ends the looking.
+        """
         with left_to_others([operation.id]):
             for look in follow(self._service, [operation.id]):
                 operation = look.operation
@@ -72,13 +97,22 @@ class Sheet:
         for line in look.transitions:
             self._line(look.operation, line)
         if look.standing:
-            say(f"{iso(self._service.clock.now())}  {look.operation.step:<10} ...        {look.standing}")
+            say(
+                f"{iso(self._service.clock.now())}  {look.operation.step:<10} ...        "
+                f"{look.standing}"
+            )
 
     def _line(self, operation: Operation, line: Transition) -> None:
         detail: Any = line.detail
         seconds = f"{detail['seconds']:.1f} s" if "seconds" in detail else ""
-        text = next((detail[key] for key in ("message", "said", "what", "why") if detail.get(key)), "")
-        others = {key: value for key, value in detail.items() if key not in _OWN_PLACE and value is not None}
+        text = next(
+            (detail[key] for key in ("message", "said", "what", "why") if detail.get(key)), ""
+        )
+        others = {
+            key: value
+            for key, value in detail.items()
+            if key not in _OWN_PLACE and value is not None
+        }
         rest = ", ".join(f"{label(key)} {in_words(value)}" for key, value in others.items())
         words = "  ".join(in_words(part) for part in (seconds, text, rest, line.upid) if part)
         say(f"{iso(line.at)}  {line.step:<10} {line.event:<10} {words}".rstrip())

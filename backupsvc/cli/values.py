@@ -1,4 +1,6 @@
-"""Values as a person reads them: lists, maps, yes and no, and nothing at all, in words instead of a program's notation."""
+"""Values as a person reads them: lists, maps, yes and no, and nothing at all, in words instead of a
+program's notation.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +10,9 @@ from typing import Any
 
 
 def in_words(value: Any) -> str:
-    """Given a JSON-like value, return it in words: ``a, b``, ``vmid 9000, node clovis``, ``yes``, ``none``."""
+    """Given a JSON-like value, return it in words: ``a, b``, ``vmid 9000, node clovis``, ``yes``,
+    ``none``.
+    """
     if value is None:
         return "none"
     if isinstance(value, bool):

@@ -1,6 +1,8 @@
-"""What ``backupsvc doctor`` looks at: whether everything that the service leans on is there, and what to do where it is not.
+"""What ``backupsvc doctor`` looks at: whether everything that the service leans on is there, and
+what to do where it is not.
 
-Nothing here changes anything. A failed line carries an exit code: 1 wrong, 2 settings or policy, 3 unreachable, 4 refused.
+Nothing here changes anything. A failed line carries an exit code: 1 wrong, 2 settings or policy, 3
+unreachable, 4 refused.
 """
 
 from __future__ import annotations
@@ -22,13 +24,16 @@ from policies.model import Node, PolicyError, Severity, Storage
 
 T = TypeVar("T")
 OK, WARNING, FAILED = "ok", "warning", "failed"
-UNKNOWN = "unknown"  # it follows from a node that does not answer, of which the first line has said everything
+# it follows from a node that does not answer, of which the first line has said everything
+UNKNOWN = "unknown"
 _WORD = "en"  # the language of the command line; only the report speaks two
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One thing that was looked at: ``action`` is the reader's next step where it is not ok. Both may have several lines."""
+    """One thing that was looked at: ``action`` is the reader's next step where it is not ok. Both
+    may have several lines.
+    """
 
     name: str
     status: str
@@ -38,7 +43,8 @@ class Line:
 
 
 def examine(service: DoctorServices) -> list[Line]:
-    """Given the service, return one line or more for each thing it leans on, in the order in which to put them right.
+    """Given the service, return one line or more for each thing it leans on, in the order in which
+    to put them right.
 
     A node that does not answer comes first: much of the rest follows from it.
     """
@@ -53,7 +59,12 @@ def examine(service: DoctorServices) -> list[Line]:
             ("isolated bridge", _bridge),
             ("clocks", _clocks),
         )
-        for name, question in (*questions, ("room", _room), ("retention", _retention), ("copies", _copies)):
+        for name, question in (
+            *questions,
+            ("room", _room),
+            ("retention", _retention),
+            ("copies", _copies),
+        ):
             lines += _ask(name, service, question)
         if service.settings.pve.restore_token:
             lines += _ask("restore token", service, _restore_token)
@@ -67,20 +78,40 @@ def exit_code(lines: Iterable[Line]) -> int:
     return next((line.exit_code for line in lines if line.status == FAILED), 0)
 
 
-def _ask(name: str, service: DoctorServices, question: Callable[[DoctorServices], Iterator[Line]]) -> list[Line]:
+def _ask(
+    name: str, service: DoctorServices, question: Callable[[DoctorServices], Iterator[Line]]
+) -> list[Line]:
     try:
         return list(question(service))
     except BackupsvcError as error:
         return [Line(name, FAILED, error.message, error.hint, error.exit_code)]
     except PolicyError as error:
-        return [Line(name, FAILED, str(error), "correct the policy; `backupsvc policy check` says whether it is right", 2)]
+        return [
+            Line(
+                name,
+                FAILED,
+                str(error),
+                "correct the policy; `backupsvc policy check` says whether it is right",
+                2,
+            )
+        ]
 
 
 def _policy(service: DoctorServices) -> Iterator[Line]:
     policy = service.policy
-    yield Line("policy", OK, f"{policy.source}: {policy.site}, {len(policy.jobs)} jobs, {len(policy.guests)} guests named")
+    yield Line(
+        "policy",
+        OK,
+        f"{policy.source}: {policy.site}, {len(policy.jobs)} jobs, {len(policy.guests)} guests "
+        "named",
+    )
     if not policy.jobs:
-        yield Line("policy", WARNING, "no job: nothing is backed up by this service", "write a job into the policy")
+        yield Line(
+            "policy",
+            WARNING,
+            "no job: nothing is backed up by this service",
+            "write a job into the policy",
+        )
 
 
 def _catalog(service: DoctorServices) -> Iterator[Line]:
@@ -95,9 +126,19 @@ def _cluster(service: DoctorServices) -> Iterator[Line]:
         yield Line("cluster", OK, seen)
     else:
         known = " and ".join(map(str, role.SUPPORTED))
-        yield Line("cluster", WARNING, f"{seen}: not a release that this service was made for", f"use Proxmox VE {known}")
+        yield Line(
+            "cluster",
+            WARNING,
+            f"{seen}: not a release that this service was made for",
+            f"use Proxmox VE {known}",
+        )
     for error in service.pve.silent():
-        yield Line("cluster", WARNING, f"a host of BACKUPSVC_PVE__HOST is of no use now: {error.message}", error.hint)
+        yield Line(
+            "cluster",
+            WARNING,
+            f"a host of BACKUPSVC_PVE__HOST is of no use now: {error.message}",
+            error.hint,
+        )
 
 
 def _nodes(service: DoctorServices) -> Iterator[Line]:
@@ -106,13 +147,22 @@ def _nodes(service: DoctorServices) -> Iterator[Line]:
     if not any(node.unknown or not node.online for node in nodes):
         return
     facts = _around(service, nodes)
-    for finding in findings(facts, replace(service.policy, language=_WORD), facts.at, (node_offline.RULE, status_unknown.RULE)):
+    for finding in findings(
+        facts,
+        replace(service.policy, language=_WORD),
+        facts.at,
+        (node_offline.RULE, status_unknown.RULE),
+    ):
         bad = finding.severity is Severity.CRITICAL
-        yield Line(finding.id, FAILED if bad else WARNING, finding.detail, finding.action, 3 if bad else 0)
+        yield Line(
+            finding.id, FAILED if bad else WARNING, finding.detail, finding.action, 3 if bad else 0
+        )
 
 
 def _around(service: DoctorServices, nodes: list[Node]) -> SiteFacts:
-    """Guests, archives, quorum and HA, as the nodes that answer tell them; what is refused is not known."""
+    """Guests, archives, quorum and HA, as the nodes that answer tell them; what is refused is not
+    known.
+    """
     cluster, seen = service.pve.cluster, survey(service, remember=False)
     status, managed = _unless_denied(cluster.status), _unless_denied(cluster.ha_resources) or set()
     guests = tuple(
@@ -128,7 +178,9 @@ def _around(service: DoctorServices, nodes: list[Node]) -> SiteFacts:
         if guest.vmid not in service.policy.scratch
     )
     quorum = Quorum(True, len(status.nodes), status.quorate) if status else None
-    return SiteFacts(service.policy.site, int(service.clock.now()), guests, nodes=tuple(nodes), quorum=quorum)
+    return SiteFacts(
+        service.policy.site, int(service.clock.now()), guests, nodes=tuple(nodes), quorum=quorum
+    )
 
 
 def _unless_denied(question: Callable[[], T]) -> T | None:
@@ -150,8 +202,13 @@ def _quorum(service: DoctorServices) -> Iterator[Line]:
     elif status.quorate:
         yield Line("quorum", OK, f"kept: {online} of {votes} nodes are online")
     else:
-        text = f"LOST: {online} of {votes} nodes are online; HA does not act, and PVE refuses every restore and every new setting"
-        action = "bring the missing node back" if online == votes else "see node-offline, the first line"
+        text = (
+            f"LOST: {online} of {votes} nodes are online; HA does not act, and PVE refuses every "
+            "restore and every new setting"
+        )
+        action = (
+            "bring the missing node back" if online == votes else "see node-offline, the first line"
+        )
         yield Line("quorum", FAILED, text, action, 3)
 
 
@@ -181,30 +238,61 @@ def _room(service: DoctorServices) -> Iterator[Line]:
 def _storages(service: DoctorServices) -> Iterator[Line]:
     seen, down = service.pve.storage.seen(), _down(service)
     for node, why in sorted(seen.silent.items()):
-        text = f"{node} did not say which storages it has, so what they hold, and whether they have room, is not known: {why}"
+        text = (
+            f"{node} did not say which storages it has, so what they hold, and whether they have "
+            f"room, is not known: {why}"
+        )
         yield Line("storages", WARNING, text, f"see on {node} which one hangs: pvesm status")
     unseen = i18n.names(sorted({*down, *seen.silent}))
     for name in sorted({job.storage for job in service.policy.jobs}):
         yield _storage(name, "backup", "archives", seen.storages, unseen)
     if service.policy.scratch.storage:
-        yield _storage(service.policy.scratch.storage, "images", "the disks of copies", seen.storages, unseen)
+        yield _storage(
+            service.policy.scratch.storage, "images", "the disks of copies", seen.storages, unseen
+        )
 
 
 def _storage(name: str, content: str, purpose: str, found: Sequence[Storage], unseen: str) -> Line:
-    """What is to be said of a storage that the policy names. ``unseen``: the nodes that could not be asked, or ""."""
+    """What is to be said of a storage that the policy names. ``unseen``: the nodes that could not
+    be asked, or "".
+    """
     places = [storage for storage in found if storage.name == name]
-    action = "correct the storage's name in the policy, its content types in PVE (pvesm status), or the token's rights on it"
+    action = (
+        "correct the storage's name in the policy, its content types in PVE (pvesm status), or "
+        "the token's rights on it"
+    )
     if not places and unseen:
-        text = f"no node that could be asked has a storage {name} for {purpose}; whether {unseen} has it is not known"
+        text = (
+            f"no node that could be asked has a storage {name} for {purpose}; whether {unseen} "
+            "has it is not known"
+        )
         return Line("storages", UNKNOWN, text)
     if not places:
-        return Line("storages", FAILED, f"there is no storage {name} for {purpose}, or the token may not see it", action, 1)
+        return Line(
+            "storages",
+            FAILED,
+            f"there is no storage {name} for {purpose}, or the token may not see it",
+            action,
+            1,
+        )
     if not any(content in storage.content for storage in places):
-        return Line("storages", FAILED, f"storage {name} takes no {content}, so it cannot hold {purpose}", action, 1)
-    if silent := sorted(storage.node for storage in places if not (storage.active and storage.enabled)):
+        return Line(
+            "storages",
+            FAILED,
+            f"storage {name} takes no {content}, so it cannot hold {purpose}",
+            action,
+            1,
+        )
+    if silent := sorted(
+        storage.node for storage in places if not (storage.active and storage.enabled)
+    ):
         text = f"storage {name} for {purpose} is not active on {', '.join(silent)}"
         return Line("storages", WARNING, text, f"look at it there: pvesm status --storage {name}")
-    return Line("storages", OK, f"{name} holds {purpose} on {', '.join(sorted(storage.node for storage in places))}")
+    return Line(
+        "storages",
+        OK,
+        f"{name} holds {purpose} on {', '.join(sorted(storage.node for storage in places))}",
+    )
 
 
 def _bridge(service: DoctorServices) -> Iterator[Line]:
@@ -219,18 +307,28 @@ def _bridge(service: DoctorServices) -> Iterator[Line]:
     facts = SiteFacts("", now, (), nodes=nodes, bridges=bridges, permissions=cluster.permissions())
     faults = list(scratch_network(facts, scratch))
     for fault in faults:
-        detail, action = i18n.finding(f"scratch-not-isolated.{fault.kind}", _WORD, vmid=None, **fault.values)
+        detail, action = i18n.finding(
+            f"scratch-not-isolated.{fault.kind}", _WORD, vmid=None, **fault.values
+        )
         harmless = scratch_not_isolated.RULE.severity_of(fault.kind) is Severity.WARNING
-        yield Line("isolated bridge", WARNING if harmless else FAILED, detail, action, 0 if harmless else 1)
+        yield Line(
+            "isolated bridge", WARNING if harmless else FAILED, detail, action, 0 if harmless else 1
+        )
     if scratch.bridge is None:
         for unusable in linked_down(facts):
-            yield Line("isolated bridge", FAILED, unusable.detail, unusable.action, unusable.exit_code)
+            yield Line(
+                "isolated bridge", FAILED, unusable.detail, unusable.action, unusable.exit_code
+            )
     asks = scratch.bridge is not None and {fault.kind for fault in faults} <= {"token"}
     neighbours = list(_neighbours(service, nodes)) if asks else []
     yield from neighbours
     if not faults and not neighbours:
         where = ", ".join(node.name for node in nodes)
-        yield Line("isolated bridge", OK, f"{scratch.bridge} leads nowhere on {where}, and the token may use no other")
+        yield Line(
+            "isolated bridge",
+            OK,
+            f"{scratch.bridge} leads nowhere on {where}, and the token may use no other",
+        )
 
 
 def _neighbours(service: DoctorServices, nodes: Iterable[Node]) -> Iterator[Line]:
@@ -252,40 +350,67 @@ def _copies(service: DoctorServices) -> Iterator[Line]:
     for orphan in found:
         yield Line("copies", WARNING, *forgotten.says(orphan))
     if not found:
-        yield Line("copies", OK, f"none is left over in the scratch range {scratch.first}-{scratch.last}")
+        yield Line(
+            "copies", OK, f"none is left over in the scratch range {scratch.first}-{scratch.last}"
+        )
 
 
 def _clocks(service: DoctorServices) -> Iterator[Line]:
     limit = service.policy.max_clock_drift
     offsets = service.pve.cluster.clock_offsets()
-    untold = [node.name for node in service.pve.cluster.nodes() if node.online and node.name not in offsets]
+    untold = [
+        node.name
+        for node in service.pve.cluster.nodes()
+        if node.online and node.name not in offsets
+    ]
     for node in untold:
         yield Line(
-            "clocks", WARNING, f"{node} did not tell its time, so its drift is not known", f"see on {node} that it answers"
+            "clocks",
+            WARNING,
+            f"{node} did not tell its time, so its drift is not known",
+            f"see on {node} that it answers",
         )
     for node, offset in sorted(offsets.items()):
         if abs(offset) > limit:
-            text = f"the clock of {node} is {abs(offset):.0f} s {'ahead of' if offset > 0 else 'behind'} this machine's"
-            yield Line("clocks", WARNING, text, "synchronise both (chronyc tracking): schedules and ages lean on them")
+            text = (
+                f"the clock of {node} is {abs(offset):.0f} s "
+                f"{'ahead of' if offset > 0 else 'behind'} this machine's"
+            )
+            yield Line(
+                "clocks",
+                WARNING,
+                text,
+                "synchronise both (chronyc tracking): schedules and ages lean on them",
+            )
     if all(abs(offset) <= limit for offset in offsets.values()):
         which = f"{i18n.names(sorted(offsets)) or 'no node'}" if untold else "every node"
         yield Line("clocks", OK, f"{which} within {limit} s of this machine")
 
 
 def _retention(service: DoctorServices) -> Iterator[Line]:
-    """Which guests a prune would not touch, by what the storages list now: a lost catalog knows of no archive itself."""
+    """Which guests a prune would not touch, by what the storages list now: a lost catalog knows of
+    no archive itself.
+    """
     seen = survey(service, remember=False)
-    stopped = prune_guard.stopped([*seen.listed, *seen.unreachable], service.catalog.inspections.knowledge())
+    stopped = prune_guard.stopped(
+        [*seen.listed, *seen.unreachable], service.catalog.inspections.knowledge()
+    )
     for why in stopped.values():
         _, action = prune_guard.refusal({0: why}) or ("", "")
         yield Line("retention", WARNING, f"{why}; prune removes nothing of it", action)
     if not stopped:
-        unseen = f"; what lies on {where} was not looked at" if (where := _not_looked_at(seen)) else ""
-        yield Line("retention", OK, f"every guest's archives are known well enough to be pruned{unseen}")
+        unseen = (
+            f"; what lies on {where} was not looked at" if (where := _not_looked_at(seen)) else ""
+        )
+        yield Line(
+            "retention", OK, f"every guest's archives are known well enough to be pruned{unseen}"
+        )
 
 
 def _not_looked_at(seen: Survey) -> str:
-    """The nodes that could not be asked, and the storages of the others that could not be listed."""
+    """The nodes that could not be asked, and the storages of the others that could not be
+    listed.
+    """
     alone = [reach.in_words(place) for place in sorted(seen.why) if place[0] not in seen.down]
     return i18n.names([*sorted(seen.down), *alone])
 
@@ -296,7 +421,11 @@ def _ssh(service: DoctorServices) -> Iterator[Line]:
 
     ssh = service.settings.ssh
     if not ssh.nodes:
-        yield Line("ssh to the nodes", OK, "not configured: only archives that this service made, or once read, can be proven")
+        yield Line(
+            "ssh to the nodes",
+            OK,
+            "not configured: only archives that this service made, or once read, can be proven",
+        )
     down = _down(service)
     for node, address in sorted(ssh.nodes.items()):
         if node in down:
@@ -311,7 +440,9 @@ def _ssh(service: DoctorServices) -> Iterator[Line]:
 
 
 def _down(service: DoctorServices) -> dict[str, str]:
-    """The nodes that cannot be asked; none is known where the cluster does not answer, which its own line says."""
+    """The nodes that cannot be asked; none is known where the cluster does not answer, which its
+    own line says.
+    """
     try:
         return reach.down(service.pve.cluster.nodes())
     except (BackupsvcError, PolicyError):
@@ -331,10 +462,17 @@ def _broker(service: DoctorServices) -> Iterator[Line]:
         yield Line("broker", OK, "not configured: the command line needs none")
         return
     try:
-        with redis.Redis.from_url(service.settings.broker.url, socket_connect_timeout=5, socket_timeout=5) as broker:
+        with redis.Redis.from_url(
+            service.settings.broker.url, socket_connect_timeout=5, socket_timeout=5
+        ) as broker:
             broker.ping()
     except (redis.RedisError, ValueError, OSError) as error:
         why = str(error) or type(error).__name__
-        yield Line("broker", WARNING, f"does not answer: {why}", "start Redis, or correct BACKUPSVC_BROKER__URL; workers need it")
+        yield Line(
+            "broker",
+            WARNING,
+            f"does not answer: {why}",
+            "start Redis, or correct BACKUPSVC_BROKER__URL; workers need it",
+        )
     else:
         yield Line("broker", OK, "answers")

@@ -1,4 +1,6 @@
-"""What ``backupsvc doctor`` says of the tokens: which privileges they lack for what they are to do, path by path."""
+"""What ``backupsvc doctor`` says of the tokens: which privileges they lack for what they are to do,
+path by path.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,8 @@ if TYPE_CHECKING:
 
 
 def everyday(service: Nodes, release: int) -> Iterator[Line]:
-    """Given the service and PVE's major release, yield what the everyday token lacks, and what is only good to have.
+    """Given the service and PVE's major release, yield what the everyday token lacks, and what is
+    only good to have.
 
     Which bridge it may use where the policy names none is told by the line of the isolated bridge.
     """
@@ -28,19 +31,42 @@ def everyday(service: Nodes, release: int) -> Iterator[Line]:
         needs = tuple(need for need in needs if need.privilege != "SDN.Use")
     lacking = yield from _rights(pve, "token", role.on_release(needs, release))
     for path, privs, why in lacking:
-        yield Line("token", FAILED, f"{pve.token_id} lacks {privs} on {path}, to {why}", _grant(pve, path, privs), 4)
-    for need in role.missing(role.on_release(role.optional(policy), release), pve.cluster.permissions()):
-        text = f"{pve.token_id} lacks {need.privilege} on {need.path}, so that no test can {need.why}"
-        yield Line("token", WARNING, text, "give it to user and token, or read in each verdict what was not seen")
+        yield Line(
+            "token",
+            FAILED,
+            f"{pve.token_id} lacks {privs} on {path}, to {why}",
+            _grant(pve, path, privs),
+            4,
+        )
+    for need in role.missing(
+        role.on_release(role.optional(policy), release), pve.cluster.permissions()
+    ):
+        text = (
+            f"{pve.token_id} lacks {need.privilege} on {need.path}, so that no test can {need.why}"
+        )
+        yield Line(
+            "token",
+            WARNING,
+            text,
+            "give it to user and token, or read in each verdict what was not seen",
+        )
 
 
 def restoring(service: Nodes, release: int) -> Iterator[Line]:
-    """Given the same, yield what the restore token lacks to bring back each guest of the jobs that is there now, as it is."""
+    """Given the same, yield what the restore token lacks to bring back each guest of the jobs that
+    is there now, as it is.
+    """
     pve = service.restore_pve
     if pve.token_id == service.pve.token_id:
-        text = f"the restore token is the everyday token {pve.token_id}: whoever restores copies may then use production bridges"
+        text = (
+            f"the restore token is the everyday token {pve.token_id}: whoever restores copies may "
+            "then use production bridges"
+        )
         yield Line(
-            "restore token", WARNING, text, f"give each its own (law 2's second wall): {way_out(service, *_homes(service))}"
+            "restore token",
+            WARNING,
+            text,
+            f"give each its own (law 2's second wall): {way_out(service, *_homes(service))}",
         )
         return
     bridges, disks = _homes(service)
@@ -48,15 +74,26 @@ def restoring(service: Nodes, release: int) -> Iterator[Line]:
     lacking = yield from _rights(pve, "restore token", needs)
     for path, privs, why in lacking:
         yield Line(
-            "restore token", FAILED, f"{pve.token_id} lacks {privs} on {path}, to {why}", way_out(service, bridges, disks), 4
+            "restore token",
+            FAILED,
+            f"{pve.token_id} lacks {privs} on {path}, to {why}",
+            way_out(service, bridges, disks),
+            4,
         )
 
 
-def _rights(pve: Pve, name: str, wanted: tuple[role.Need, ...]) -> Generator[Line, None, list[tuple[str, str, str]]]:
+def _rights(
+    pve: Pve, name: str, wanted: tuple[role.Need, ...]
+) -> Generator[Line, None, list[tuple[str, str, str]]]:
     """Yield that all is held, or return what is lacking: path, privileges and why."""
     lacking = role.missing(wanted, pve.cluster.permissions())
     if not lacking:
-        yield Line(name, OK, f"{pve.token_id} holds all of {len({need.privilege for need in wanted})} privileges that are needed")
+        yield Line(
+            name,
+            OK,
+            f"{pve.token_id} holds all of {len({need.privilege for need in wanted})} privileges "
+            "that are needed",
+        )
     found = []
     for path in sorted({need.path for need in lacking}):
         here = [need for need in lacking if need.path == path]
@@ -67,15 +104,21 @@ def _rights(pve: Pve, name: str, wanted: tuple[role.Need, ...]) -> Generator[Lin
 
 def _grant(pve: Pve, path: str, privs: str) -> str:
     user = pve.token_id.partition("!")[0]
-    first = "once the line `isolated bridge` says that it leads nowhere, " if "SDN.Use" in privs else ""
+    first = (
+        "once the line `isolated bridge` says that it leads nowhere, " if "SDN.Use" in privs else ""
+    )
     return (
-        f"{first}give user and token a role that holds them there: pveum acl modify {path} --users '{user}' "
-        f"--tokens '{pve.token_id}' --roles ROLE (`backupsvc doctor --role` prints all that is needed)"
+        f"{first}give user and token a role that holds them there: pveum acl modify {path} "
+        f"--users '{user}' "
+        f"--tokens '{pve.token_id}' --roles ROLE (`backupsvc doctor --role` prints all that is "
+        "needed)"
     )
 
 
 def _homes(service: Nodes) -> tuple[list[str], list[str]]:
-    """The networks and the storages of the guests that the jobs cover; those of a node that is off are not known now."""
+    """The networks and the storages of the guests that the jobs cover; those of a node that is off
+    are not known now.
+    """
     cluster = service.pve.cluster
     online, guests = {node.name for node in cluster.nodes() if node.online}, cluster.guests()
     covered = {
@@ -86,4 +129,6 @@ def _homes(service: Nodes) -> tuple[list[str], list[str]]:
     }
     configs = [service.pve.guests.config(guest.node, guest.vmid) for guest in covered.values()]
     networks = {network for config in configs for _, network in restore_rights.networks(config)}
-    return sorted(networks), sorted({name for config in configs for name in restore_rights.disk_storages(config)})
+    return sorted(networks), sorted(
+        {name for config in configs for name in restore_rights.disk_storages(config)}
+    )

@@ -1,1 +1,3 @@
-"""Durable execution: an operation's steps are driven, recorded before and after, and resumed. It knows nothing of backups."""
+"""Durable execution: an operation's steps are driven, recorded before and after, and resumed. It
+knows nothing of backups.
+"""

@@ -1,7 +1,9 @@
-"""What a step's handler sees: the service, the operation, its memory, and PVE tasks that are started once.
+"""What a step's handler sees: the service, the operation, its memory, and PVE tasks that are
+started once.
 
-An effect is recorded as an intent before it happens (``Run.task``), so that whoever resumes the step finds what was started and
-adopts it; an intent whose answer never came is first given time to show up.
+An effect is recorded as an intent before it happens (``Run.task``), so that whoever resumes the
+step finds what was started and adopts it; an intent whose answer never came is first given time to
+show up.
 """
 
 from __future__ import annotations
@@ -25,15 +27,18 @@ if TYPE_CHECKING:
     from backupsvc.pve.tasks import TaskResult
 
 LOG_LINES = 200  # of a task's log, its last ones, are kept in the history
-ASK_EACH = 300  # seconds between two questions about one task that the cluster's list of tasks calls running
+# seconds between two questions about one task that the cluster's list of tasks calls running
+ASK_EACH = 300
 JUST_NOW = 1.0  # seconds for which a task that was begun, or asked about, needs no question at all
 
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """A handler's answer when it must be called again. ``most`` is the longest pause between two calls, in seconds.
+    """A handler's answer when it must be called again. ``most`` is the longest pause between two
+    calls, in seconds.
 
-    ``least`` is the shortest one for workers, where the answer can wait and each question costs. ``behind`` is the operation
+    ``least`` is the shortest one for workers, where the answer can wait and each question costs.
+    ``behind`` is the operation
     whose end it waits for, if it waits for a turn: it is woken when the turn comes.
     """
 
@@ -45,7 +50,9 @@ class Wait:
 
 @dataclass(frozen=True, slots=True)
 class Again:
-    """A handler's answer when the world has changed, so that an earlier step must be done once more."""
+    """A handler's answer when the world has changed, so that an earlier step must be done once
+    more.
+    """
 
     step: str
     why: str
@@ -92,13 +99,20 @@ class Driving(Protocol):
 class Run(Generic[S, M]):
     """One call of a step's handler.
 
-    ``memory`` is what the kind's steps remember: a handler replaces it, and it is written down after each call, with ``book``,
-    the engine's bookkeeping. ``service`` is what the kind's steps may use.
+    ``memory`` is what the kind's steps remember: a handler replaces it, and it is written down
+    after each call, with ``book``, the engine's bookkeeping. ``service`` is what the kind's steps
+    may use.
     """
 
-    def __init__(self, engine: Driving, service: S, operation: Operation, form: MemoryForm[M]) -> None:
+    def __init__(
+        self, engine: Driving, service: S, operation: Operation, form: MemoryForm[M]
+    ) -> None:
         self.service, self.clock = service, service.clock
-        self.operation, self.memory, self.book = operation, form.read(operation.memory), operation.book
+        self.operation, self.memory, self.book = (
+            operation,
+            form.read(operation.memory),
+            operation.book,
+        )
         self._engine, self._form = engine, form
 
     @property
@@ -140,12 +154,16 @@ class Run(Generic[S, M]):
         self.book = replace(self.book, entered=left)
 
     def passed(self, step: str) -> float:
-        """Given a step, return the seconds since it was entered, whatever was done to the wall clock; 0.0 before it was."""
+        """Given a step, return the seconds since it was entered, whatever was done to the wall
+        clock; 0.0 before it was.
+        """
         began = self.book.entered.get(step)
         return began.until(moment(self.clock)) if began else 0.0
 
     def jumped(self, step: str) -> float:
-        """Given a step, return by how many seconds the wall clock was set since it was entered (0.0: not, or not known)."""
+        """Given a step, return by how many seconds the wall clock was set since it was entered
+        (0.0: not, or not known).
+        """
         began = self.book.entered.get(step)
         return began.jump_until(moment(self.clock)) if began else 0.0
 
@@ -158,7 +176,9 @@ class Run(Generic[S, M]):
         self.book = replace(self.book, said=text)
 
     def fence(self) -> Fence:
-        """What the catalog asks of whoever takes or gives up something for the operation: to be its driver still."""
+        """What the catalog asks of whoever takes or gives up something for the operation: to be its
+        driver still.
+        """
         return self.id, self._engine.driver().owner
 
     def kept(self) -> Kept:
@@ -166,44 +186,64 @@ class Run(Generic[S, M]):
         return Kept(self._form.write(self.memory), self.book)
 
     def save(self) -> None:
-        """Write the memory down now: called before an effect that it must outlive. Raise LeaseLost if another drives by now."""
+        """Write the memory down now: called before an effect that it must outlive. Raise LeaseLost
+        if another drives by now.
+        """
         self.service.catalog.operations.record(self.id, self._engine.driver(), kept=self.kept())
 
     def note(self, event: str, upid: str | None = None, **detail: object) -> None:
         """Append a line to the operation's history, and write the memory down with it."""
         line = Note(self.operation.step, event, upid, detail)
-        self.service.catalog.operations.record(self.id, self._engine.driver(), kept=self.kept(), note=line)
+        self.service.catalog.operations.record(
+            self.id, self._engine.driver(), kept=self.kept(), note=line
+        )
 
     def heartbeat(self) -> None:
-        """Called again and again by a step that works for minutes. Raise LeaseLost or CancelAsked when it must stop."""
+        """Called again and again by a step that works for minutes. Raise LeaseLost or CancelAsked
+        when it must stop.
+        """
         self._engine.heartbeat(self.id)
 
     def say(self, text: str) -> None:
         """Tell whoever watches."""
         self._engine.tell(self.operation, "say", text)
 
-    # --- turns ------------------------------------------------------------------------------------------------------------
+    # --- turns ------------------------------------------------------------------------------------
 
     def turn(self, lock: str, why: str) -> Wait | None:
-        """Given a lock, take it; return a wait while it is another operation's turn. Taking it twice is harmless."""
+        """Given a lock, take it; return a wait while it is another operation's turn. Taking it
+        twice is harmless.
+        """
         ahead = self.service.catalog.locks.enter(lock, self.now(), self.fence(), self._engine.gone)
         return Wait(why, most=5.0, behind=ahead) if ahead else None
 
     def leave(self) -> None:
         """Give up the lock that the operation holds or waits for, and wake whoever is next."""
-        if following := self.service.catalog.locks.leave(self.now(), self.fence(), self._engine.gone):
+        if following := self.service.catalog.locks.leave(
+            self.now(), self.fence(), self._engine.gone
+        ):
             self._engine.hints.append(following)
 
-    # --- tasks ------------------------------------------------------------------------------------------------------------
+    # --- tasks ------------------------------------------------------------------------------------
 
     def task(
-        self, name: str, start: Callable[[], str | None], *, pve: Pve, node: str, type: str, vmid: int, what: str
+        self,
+        name: str,
+        start: Callable[[], str | None],
+        *,
+        pve: Pve,
+        node: str,
+        type: str,
+        vmid: int,
+        what: str,
     ) -> TaskResult | None:
-        """Start a PVE task once, and poll it: return its result, or None while it runs or is not known to have been started.
+        """Start a PVE task once, and poll it: return its result, or None while it runs or is not
+        known to have been started.
 
-        The intent is written before the call and the UPID after it. A resumed step that finds an intent without a UPID looks for
-        the task that it may have started (same node, type and guest, since the intent) and adopts it; only when none has shown up
-        for a while is it started again. Raise NoTask if PVE accepted and started nothing.
+        The intent is written before the call and the UPID after it. A resumed step that finds an
+        intent without a UPID looks for the task that it may have started (same node, type and
+        guest, since the intent) and adopts it; only when none has shown up for a while is it
+        started again. Raise NoTask if PVE accepted and started nothing.
         """
         upid = self.book.upid(name) or self.adopt(name, pve=pve, node=node, type=type, vmid=vmid)
         if upid is None:
@@ -216,10 +256,17 @@ class Run(Generic[S, M]):
         return pve.tasks.poll(upid)
 
     def ended(self, name: str, result: TaskResult) -> None:
-        """Append to the history how a task ended and the end of its log: once, however often the step is resumed after that."""
+        """Append to the history how a task ended and the end of its log: once, however often the
+        step is resumed after that.
+        """
         if not self.book.task(name).told:
             self.keep_task(name, told=True)
-            self.note("task-ended", result.upid, exitstatus=result.exitstatus, log=list(result.log)[-LOG_LINES:])
+            self.note(
+                "task-ended",
+                result.upid,
+                exitstatus=result.exitstatus,
+                log=list(result.log)[-LOG_LINES:],
+            )
 
     def stop(self, name: str, pve: Pve, upid: str) -> None:
         """Ask PVE to stop a task: once, however often the step is resumed after that."""
@@ -229,7 +276,9 @@ class Run(Generic[S, M]):
             self.note("stopped", upid)
 
     def _surely_runs(self, name: str, pve: Pve, upid: str) -> bool:
-        """For workers: whether the cluster's list of tasks answers for this one, which was itself asked about not long ago."""
+        """For workers: whether the cluster's list of tasks answers for this one, which was itself
+        asked about not long ago.
+        """
         if self._engine.foreground:
             return False
         now, asked = self.clock.now(), self.book.task(name).asked
@@ -240,12 +289,16 @@ class Run(Generic[S, M]):
         return age < ASK_EACH and (0 <= age < JUST_NOW or pve.tasks.surely_runs(upid))
 
     def adopt(self, name: str, *, pve: Pve, node: str, type: str, vmid: int) -> str | None:
-        """Find the task that was started for an intent whose answer never came back; return its UPID, or None."""
+        """Find the task that was started for an intent whose answer never came back; return its
+        UPID, or None.
+        """
         intended = self.book.task(name).intended
         if intended is None:
             return None
         rows = pve.tasks.find(node, type=type, vmid=vmid, since=int(intended.wall))
-        others = self.service.catalog.operations.upids_of_others(self.id, [row.upid for row in rows])
+        others = self.service.catalog.operations.upids_of_others(
+            self.id, [row.upid for row in rows]
+        )
         for row in rows:
             if row.upid not in others:
                 self.began(name, row.upid, "adopted")
@@ -253,16 +306,21 @@ class Run(Generic[S, M]):
         return None
 
     def unsettled(self, name: str) -> bool:
-        """Whether an intent is so young that its task may still show up, though its answer was lost."""
+        """Whether an intent is so young that its task may still show up, though its answer was
+        lost.
+        """
         task = self.book.task(name)
         if task.upid is not None or task.intended is None:
             return False
         return task.intended.until(moment(self.clock)) < self._engine.lost_reply_grace_s
 
     def intend(self, name: str, what: str) -> None:
-        """Write down that a task is about to be started. Fenced: if the lease is lost, nothing is."""
+        """Write down that a task is about to be started. Fenced: if the lease is lost, nothing
+        is.
+        """
         now = moment(self.clock)
-        self.keep_task(name, intended=replace(now, wall=float(int(now.wall))))  # PVE's own times are whole seconds
+        # PVE's own times are whole seconds
+        self.keep_task(name, intended=replace(now, wall=float(int(now.wall))))
         self.note("intent", what=what)
 
     def began(self, name: str, upid: str, event: str = "task") -> None:
@@ -291,7 +349,9 @@ class Run(Generic[S, M]):
         if upid is None:
             self.forget(name)
             raise NoTask(
-                f"PVE accepted to {what} but started no task", "the guest may have moved: run it again", operation=self.id
+                f"PVE accepted to {what} but started no task",
+                "the guest may have moved: run it again",
+                operation=self.id,
             )
         self.began(name, upid)
         return upid
@@ -301,5 +361,7 @@ Handler = Callable[[Run[S, M]], Wait | Again | None]
 
 
 def refused_for_sure(error: BackupsvcError) -> bool:
-    """Whether an error says that the call was not carried out: PVE answered with a refusal, or it was never sent."""
+    """Whether an error says that the call was not carried out: PVE answered with a refusal, or it
+    was never sent.
+    """
     return isinstance(error, Refused) or (isinstance(error, PveError) and error.status >= 400)

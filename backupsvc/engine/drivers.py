@@ -1,4 +1,6 @@
-"""Who drives: this process's name on its leases, and whether the process behind another name is gone (Linux, /proc)."""
+"""Who drives: this process's name on its leases, and whether the process behind another name is
+gone (Linux, /proc).
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,9 @@ _MACHINE_ID, _NET = Path("/etc/machine-id"), Path("/sys/class/net")
 
 
 def identity(*, foreground: bool) -> DriverId:
-    """Return a new name for a driver that is this process. What cannot be read stays unknown, and is never taken for gone."""
+    """Return a new name for a driver that is this process. What cannot be read stays unknown, and
+    is never taken for gone.
+    """
     pid = os.getpid()
     own = _proc_is_ours()
     seen = look(pid) if own else None
@@ -35,7 +39,9 @@ def identity(*, foreground: bool) -> DriverId:
 
 
 def gone(owner: str) -> bool:
-    """Given a lease's owner, return whether it was a process of this machine that is no more. What is not known is not gone."""
+    """Given a lease's owner, return whether it was a process of this machine that is no more. What
+    is not known is not gone.
+    """
     driver = drivers.parse(owner)
     if driver is None:
         return False
@@ -50,15 +56,19 @@ def gone(owner: str) -> bool:
 
 
 def of_a_command(owner: str | None) -> bool:
-    """Given a lease's owner, return whether it was a command in the foreground, whose work nobody else is expected to take up."""
+    """Given a lease's owner, return whether it was a command in the foreground, whose work nobody
+    else is expected to take up.
+    """
     driver = drivers.parse(owner or "")
     return driver is not None and driver.role == drivers.FOREGROUND
 
 
 def look(pid: int) -> Process | None:
-    """Given a process id, return its process, or None if there is none. Raise OSError where that cannot be seen.
+    """Given a process id, return its process, or None if there is none. Raise OSError where that
+    cannot be seen.
 
-    Whether there is one is asked by kill(2), for a /proc mounted with ``hidepid`` hides the processes of other users.
+    Whether there is one is asked by kill(2), for a /proc mounted with ``hidepid`` hides the
+    processes of other users.
     """
     try:
         os.kill(pid, 0)
@@ -70,14 +80,17 @@ def look(pid: int) -> Process | None:
         text = (_PROC / str(pid) / "stat").read_text(encoding="utf-8", errors="replace")
     except ProcessLookupError:
         return None  # it ended between the two looks
-    # The name, in brackets, may hold anything; the fields after it are numbered from 3 (proc_pid_stat(5)).
+    # The name, in brackets, may hold anything; the fields after it are numbered from 3
+    # (proc_pid_stat(5)).
     fields = text.rpartition(")")[2].split()
     state, threads, start = fields[0], int(fields[17]), fields[19]
     return Process(start, ended=state in "ZX" and threads <= 1)
 
 
 def _proc_is_ours() -> bool:
-    """Whether /proc numbers processes as this process does: it may be that of another PID namespace."""
+    """Whether /proc numbers processes as this process does: it may be that of another PID
+    namespace.
+    """
     try:
         return (_PROC / "self").readlink() == Path(str(os.getpid()))
     except OSError:
@@ -99,10 +112,16 @@ def _namespaces() -> str:
 
 @cache
 def _machine_id() -> str:
-    """What no other machine has: copies of one image share the id that is in it, and the host's name, but no network card."""
+    """What no other machine has: copies of one image share the id that is in it, and the host's
+    name, but no network card.
+    """
     try:
         id = _MACHINE_ID.read_text(encoding="ascii").strip()
-        cards = sorted((card / "address").read_text(encoding="ascii") for card in _NET.iterdir() if (card / "device").exists())
+        cards = sorted(
+            (card / "address").read_text(encoding="ascii")
+            for card in _NET.iterdir()
+            if (card / "device").exists()
+        )
     except (OSError, UnicodeDecodeError):
         return ""
     return f"{id}+{hashlib.sha256(''.join(cards).encode()).hexdigest()[:16]}" if id else ""

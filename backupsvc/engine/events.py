@@ -1,4 +1,6 @@
-"""What an engine tells while it works, and who is told: progress on a terminal, a process's log, whoever comes later."""
+"""What an engine tells while it works, and who is told: progress on a terminal, a process's log,
+whoever comes later.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,8 @@ from policies.model import Operation
 
 @dataclass(frozen=True, slots=True)
 class StepEvent:
-    """One thing that happened to an operation: ``kind`` is step, wait, done, failed, say or end; ``seconds`` a step's length.
+    """One thing that happened to an operation: ``kind`` is step, wait, done, failed, say or end;
+    ``seconds`` a step's length.
 
     ``node`` is where the operation works, if its kind knows.
     """

@@ -1,6 +1,8 @@
-"""One turn at an operation: claim it, ask whether its step may run, run that once, ask what follows, and write it down.
+"""One turn at an operation: claim it, ask whether its step may run, run that once, ask what
+follows, and write it down.
 
-Every write is fenced by the lease; what follows is decided in ``policies.workflow``; nothing here waits.
+Every write is fenced by the lease; what follows is decided in ``policies.workflow``; nothing here
+waits.
 """
 
 from __future__ import annotations
@@ -35,7 +37,18 @@ from policies import workflow
 from policies.bookkeeping import StepError
 from policies.error_kinds import ErrorKind
 from policies.model import Operation, OperationState
-from policies.workflow import Done, Failed, Finish, NextStep, RetryLater, StepBack, StepStatus, Stop, Trouble, Waiting
+from policies.workflow import (
+    Done,
+    Failed,
+    Finish,
+    NextStep,
+    RetryLater,
+    StepBack,
+    StepStatus,
+    Stop,
+    Trouble,
+    Waiting,
+)
 
 if TYPE_CHECKING:
     from backupsvc.engine.kind import Kinds, OperationKind
@@ -43,11 +56,14 @@ if TYPE_CHECKING:
 LEASE_SECONDS = 600
 HEARTBEAT_SECONDS = 30.0  # between two signs of life of a step that works for minutes
 LOST_REPLY_GRACE_S = 10.0  # a call whose answer was lost is given so long to show up as a task
-TURN_RECHECK = 900.0  # seconds between two looks of an operation that waits for its turn: it is woken when the turn comes
-FOREGROUND_RETRY_FOR_S = 120.0  # seconds of silence that a person in front of a terminal is made to sit through
+# seconds between two looks of an operation that waits for its turn: it is woken when the turn comes
+TURN_RECHECK = 900.0
+# seconds of silence that a person in front of a terminal is made to sit through
+FOREGROUND_RETRY_FOR_S = 120.0
 RETRY_FOR_S = 3600.0  # seconds of silence that a night lives through; a tear-down waits a day
 CLEANUP_RETRY_FOR_S = 24 * 3600.0
-MAX_CLAIMS = 3  # times that a lease is taken anew because the clock had gone on meanwhile, or was set
+# times that a lease is taken anew because the clock had gone on meanwhile, or was set
+MAX_CLAIMS = 3
 CRASH_PAUSE = 60  # seconds until a step that met a fault of ours is tried again
 
 
@@ -59,7 +75,8 @@ class HeldElsewhere(Refused):
 
 @dataclass(frozen=True, slots=True)
 class Advance:
-    """What one ``advance`` came to: the operation as it stands now, and the wait, if it must be called again later.
+    """What one ``advance`` came to: the operation as it stands now, and the wait, if it must be
+    called again later.
 
     ``pause`` is how long, in seconds; None when the next step may follow at once.
     """
@@ -78,8 +95,8 @@ class Executor:
         observers: are told of everything that happens.
         foreground: whether this process drives what it opens to its end; False for workers.
 
-    ``hints`` collects the operations that became due by what this engine did: workers send them on and empty it. ``on_heartbeat``
-    is called at each sign of life of a step that works for minutes.
+    ``hints`` collects the operations that became due by what this engine did: workers send them on
+    and empty it. ``on_heartbeat`` is called at each sign of life of a step that works for minutes.
     """
 
     def __init__(
@@ -91,14 +108,19 @@ class Executor:
         foreground: bool = True,
         lost_reply_grace_s: float = LOST_REPLY_GRACE_S,
     ) -> None:
-        self.service, self.kinds, self.foreground, self.lost_reply_grace_s = service, kinds, foreground, lost_reply_grace_s
+        self.service, self.kinds, self.foreground, self.lost_reply_grace_s = (
+            service,
+            kinds,
+            foreground,
+            lost_reply_grace_s,
+        )
         self.observers = list(observers)
         self.owner = str(drivers.identity(foreground=foreground))
         self.hints: list[str] = []
         self._heartbeat_at = 0.0
         self.on_heartbeat: Callable[[], None] = lambda: None
 
-    # --- one turn ---------------------------------------------------------------------------------------------------------
+    # --- one turn ---------------------------------------------------------------------------------
 
     def driver(self) -> Driver:
         """This engine as an operation's driver, now."""
@@ -112,7 +134,14 @@ class Executor:
         """Tell all observers."""
         if not self.observers:
             return
-        event = StepEvent(operation, kind, operation.step, text, seconds, self.kinds[operation.kind].known(operation).node)
+        event = StepEvent(
+            operation,
+            kind,
+            operation.step,
+            text,
+            seconds,
+            self.kinds[operation.kind].known(operation).node,
+        )
         for observer in self.observers:
             observer(event)
 
@@ -124,7 +153,8 @@ class Executor:
     def heartbeat(self, id: str) -> None:
         """Renew the leases of all that this engine drives, if that is due.
 
-        Raise LeaseLost if the operation is another's by now, CancelAsked if somebody asked that it end.
+        Raise LeaseLost if the operation is another's by now, CancelAsked if somebody asked that it
+        end.
         """
         passed = self.service.clock.monotonic()
         if passed - self._heartbeat_at < HEARTBEAT_SECONDS:
@@ -143,7 +173,9 @@ class Executor:
         self.service.catalog.operations.record(id, driver, park=driver.now)
 
     def advance(self, id: str) -> Advance:
-        """Given an operation's id, do one step or one poll of it. Raise Refused when another process holds it."""
+        """Given an operation's id, do one step or one poll of it. Raise Refused when another
+        process holds it.
+        """
         operation = self._claim(id)
         if operation is None:
             found = self.service.catalog.operations.get(id)
@@ -151,19 +183,26 @@ class Executor:
                 raise not_open(id, None)
             if found.state is not OperationState.OPEN:
                 return Advance(found)
-            raise HeldElsewhere(f"operation {id} is driven by another process", "wait for it to end")
+            raise HeldElsewhere(
+                f"operation {id} is driven by another process", "wait for it to end"
+            )
         kind = self.kinds[operation.kind]
         try:
             run = Run(self, self.service, operation, kind.form)
-        except MemoryUnreadable:  # what it remembers cannot be read here: let another driver try, but not at once
-            self.service.catalog.operations.expire(id, self.owner, int(self.service.clock.now()) + CRASH_PAUSE)
+        except MemoryUnreadable:
+            # what it remembers cannot be read here: let another driver try, but not at once
+            self.service.catalog.operations.expire(
+                id, self.owner, int(self.service.clock.now()) + CRASH_PAUSE
+            )
             raise
         return self._turn(run, kind)
 
     def _claim(self, id: str) -> Operation | None:
-        """Claim an operation, by a clock that was read no long time ago: a catalog that was down may have been waited for.
+        """Claim an operation, by a clock that was read no long time ago: a catalog that was down
+        may have been waited for.
 
-        A clock that is set again and again is no reason to go on for ever: the next write renews the lease in any case.
+        A clock that is set again and again is no reason to go on for ever: the next write renews
+        the lease in any case.
         """
         for _ in range(MAX_CLAIMS):
             driver = self.driver()
@@ -209,7 +248,9 @@ class Executor:
         )
 
     def _deadline(self, run: Run[Any, Any]) -> int | None:
-        """When its time is up: as it was set, or sooner if the wall clock was set back since its first step was entered."""
+        """When its time is up: as it was set, or sooner if the wall clock was set back since its
+        first step was entered.
+        """
         deadline, timeout_s = run.book.deadline, run.book.timeout_s
         if deadline is None or timeout_s is None:
             return deadline
@@ -217,7 +258,9 @@ class Executor:
         return min(deadline, math.ceil(self.service.clock.now() - begun + timeout_s))
 
     def _retry_for_s(self, kind: OperationKind[Any, Any], step: str) -> float:
-        """How long the cluster may be silent at this step. A person is not made to wait before anything has begun."""
+        """How long the cluster may be silent at this step. A person is not made to wait before
+        anything has begun.
+        """
         if self.foreground:
             return 0.0 if step == kind.workflow.first else FOREGROUND_RETRY_FOR_S
         return CLEANUP_RETRY_FOR_S if step in kind.workflow.cleanup else RETRY_FOR_S
@@ -227,34 +270,54 @@ class Executor:
             run.note("started")
             self.tell(run.operation, "step", "")
 
-    # --- what follows -----------------------------------------------------------------------------------------------------
+    # --- what follows -----------------------------------------------------------------------------
 
     def _answered(
-        self, run: Run[Any, Any], kind: OperationKind[Any, Any], status: StepStatus, answer: Wait | Again | None
+        self,
+        run: Run[Any, Any],
+        kind: OperationKind[Any, Any],
+        status: StepStatus,
+        answer: Wait | Again | None,
     ) -> Advance:
         _forget_trouble(run)
         if isinstance(answer, Wait):
             stay = workflow.after(kind.workflow, status, Waiting(answer.most))
-            return self._retry_later(run, answer, self._pace(run, answer) if isinstance(stay, RetryLater) else 0.0)
+            return self._retry_later(
+                run, answer, self._pace(run, answer) if isinstance(stay, RetryLater) else 0.0
+            )
         if isinstance(answer, Again):
             return self._step_back(run, kind, status, answer)
         seconds = self._measure(run)
         said = run.book.said
         run.conclude("")
         self.tell(run.operation, "done", said, seconds)
-        note = Note(status.step, "finished", detail={"seconds": seconds} | ({"said": said} if said else {}))
+        note = Note(
+            status.step, "finished", detail={"seconds": seconds} | ({"said": said} if said else {})
+        )
         return self._move(run, workflow.after(kind.workflow, status, Done()), note)
 
-    def _step_back(self, run: Run[Any, Any], kind: OperationKind[Any, Any], status: StepStatus, again: Again) -> Advance:
+    def _step_back(
+        self, run: Run[Any, Any], kind: OperationKind[Any, Any], status: StepStatus, again: Again
+    ) -> Advance:
         move = workflow.after(kind.workflow, status, StepBack(again.step))
         if isinstance(move, NextStep) and not move.failed:
             run.book = replace(run.book, backs=status.backs + 1)
             run.reenter(again.step, status.step)
             run.say(again.why)
-            return self._move(run, move, Note(status.step, "back", detail={"why": again.why, "to": again.step}))
-        return self._fail(run, kind, move, OperationFailed(f"{again.why}, again and again", operation=run.id))
+            return self._move(
+                run, move, Note(status.step, "back", detail={"why": again.why, "to": again.step})
+            )
+        return self._fail(
+            run, kind, move, OperationFailed(f"{again.why}, again and again", operation=run.id)
+        )
 
-    def _failed(self, run: Run[Any, Any], kind: OperationKind[Any, Any], status: StepStatus, error: BackupsvcError) -> Advance:
+    def _failed(
+        self,
+        run: Run[Any, Any],
+        kind: OperationKind[Any, Any],
+        status: StepStatus,
+        error: BackupsvcError,
+    ) -> Advance:
         move = workflow.after(kind.workflow, status, Failed(trouble_of(error)))
         if isinstance(move, RetryLater):
             since = run.book.failing_since or moment(self.service.clock)
@@ -264,19 +327,39 @@ class Executor:
             return self._retry_later(run, Wait(error.message, most=move.pause), move.pause)
         return self._fail(run, kind, move, error)
 
-    def _stop(self, run: Run[Any, Any], kind: OperationKind[Any, Any], status: StepStatus, stop: Stop) -> Advance:
+    def _stop(
+        self, run: Run[Any, Any], kind: OperationKind[Any, Any], status: StepStatus, stop: Stop
+    ) -> Advance:
         if stop.cancelled:
             run.book = replace(run.book, cancelled=stop.why)
             self._cancel_pieces(run, stop.why)
-        about = f"{kind.name} of guest {run.operation.subject}" if run.operation.subject is not None else f"the {kind.name}"
+        about = (
+            f"{kind.name} of guest {run.operation.subject}"
+            if run.operation.subject is not None
+            else f"the {kind.name}"
+        )
         message = stop.why if stop.cancelled else f"{about}: {stop.why}"
-        error = OperationFailed(message, "" if stop.cancelled else "run it again when the cause is known", operation=run.id)
-        return self._fail(run, kind, workflow.stopped(kind.workflow, status, stop), error, cancelled=stop.cancelled)
+        error = OperationFailed(
+            message,
+            "" if stop.cancelled else "run it again when the cause is known",
+            operation=run.id,
+        )
+        return self._fail(
+            run,
+            kind,
+            workflow.stopped(kind.workflow, status, stop),
+            error,
+            cancelled=stop.cancelled,
+        )
 
     def _cancel_pieces(self, run: Run[Any, Any], why: str) -> None:
-        """Ask that what the operation opened end with it. Asked before its own end is written down: a crash asks once more."""
+        """Ask that what the operation opened end with it. Asked before its own end is written down:
+        a crash asks once more.
+        """
         for piece in self.service.catalog.operations.open_child_ids(run.operation.occurrence):
-            if self.service.catalog.operations.request_cancel(piece, pieces_end(run.operation.kind, why), run.now()):
+            if self.service.catalog.operations.request_cancel(
+                piece, pieces_end(run.operation.kind, why), run.now()
+            ):
                 self.hints.append(piece)
 
     def _fail(
@@ -289,18 +372,37 @@ class Executor:
         cancelled: bool = False,
     ) -> Advance:
         step, seconds = run.operation.step, self._measure(run)
-        found = StepError(step, error.message, error.hint, ErrorKind.CANCELLED if cancelled else error.kind, error.exit_code)
+        found = StepError(
+            step,
+            error.message,
+            error.hint,
+            ErrorKind.CANCELLED if cancelled else error.kind,
+            error.exit_code,
+        )
         if step in kind.workflow.cleanup:
             run.book = replace(run.book, cleanup_error=run.book.cleanup_error or found)
         else:
             run.book = replace(run.book, error=run.book.error or found)
         _forget_trouble(run)
         self.tell(run.operation, "failed", error.message, seconds)
-        detail = {"message": error.message, "hint": error.hint, "kind": found.kind.value, "seconds": seconds}
-        return self._move(run, move, Note(step, "cancelled" if cancelled else "failed", getattr(error, "upid", None), detail))
+        detail = {
+            "message": error.message,
+            "hint": error.hint,
+            "kind": found.kind.value,
+            "seconds": seconds,
+        }
+        return self._move(
+            run,
+            move,
+            Note(
+                step, "cancelled" if cancelled else "failed", getattr(error, "upid", None), detail
+            ),
+        )
 
     def _crashed(self, run: Run[Any, Any], fault: Exception) -> None:
-        """A fault of our own: keep what kind and where (never its text, law 7), and let another driver try, but not for ever."""
+        """A fault of our own: keep what kind and where (never its text, law 7), and let another
+        driver try, but not for ever.
+        """
         where = fault.__traceback__
         while where and where.tb_next:
             where = where.tb_next
@@ -317,7 +419,9 @@ class Executor:
         return Advance(_as_kept(run), wait, pause)
 
     def _pace(self, run: Run[Any, Any], wait: Wait) -> float:
-        """Seconds until the next call: a part of the time that the step has lasted, so that short waits are seen soon."""
+        """Seconds until the next call: a part of the time that the step has lasted, so that short
+        waits are seen soon.
+        """
         if wait.behind and not self.foreground:
             return TURN_RECHECK
         lasted = run.passed(run.operation.step)
@@ -328,15 +432,23 @@ class Executor:
         if isinstance(move, Finish):
             return self._end(run, move, note)
         if not isinstance(move, NextStep):
-            raise OperationFailed(f"operation {run.id} cannot stay at a step that has ended", operation=run.id)
-        self.service.catalog.operations.record(run.id, self.driver(), step=move.step, kept=run.kept(), note=note)
+            raise OperationFailed(
+                f"operation {run.id} cannot stay at a step that has ended", operation=run.id
+            )
+        self.service.catalog.operations.record(
+            run.id, self.driver(), step=move.step, kept=run.kept(), note=note
+        )
         return Advance(replace(_as_kept(run), step=move.step, attempts=0))
 
     def _end(self, run: Run[Any, Any], move: Finish, note: Note) -> Advance:
         run.leave()
-        error = run.book.cleanup_error or (run.book.error if move.state is not OperationState.DONE else None)
+        error = run.book.cleanup_error or (
+            run.book.error if move.state is not OperationState.DONE else None
+        )
         text = error.message if error else None
-        ended = self.service.catalog.operations.finish(run.id, self.driver(), move.state, kept=run.kept(), error=text, note=note)
+        ended = self.service.catalog.operations.finish(
+            run.id, self.driver(), move.state, kept=run.kept(), error=text, note=note
+        )
         self.tell(ended, "end", text or "")
         telling.ended(self.service.catalog, self.kinds, ended, run.now())
         return Advance(ended)
@@ -358,10 +470,12 @@ def _as_kept(run: Run[Any, Any]) -> Operation:
 
 
 def trouble_of(error: BackupsvcError) -> Trouble:
-    """Given the error a step ended with, return what may be hoped for: silence passes, and so do PVE's own hiccups (5xx).
+    """Given the error a step ended with, return what may be hoped for: silence passes, and so do
+    PVE's own hiccups (5xx).
 
-    What is known to be out of reach is not waited for: a restore test of another guest could be made meanwhile.
-    An answer that cannot be read is tried again as one of those: it is no silence, and a call that it answered may have begun.
+    What is known to be out of reach is not waited for: a restore test of another guest could be
+    made meanwhile. An answer that cannot be read is tried again as one of those: it is no silence,
+    and a call that it answered may have begun.
     """
     if isinstance(error, PveAnswerUnreadable | OutOfReach):
         return Trouble.TRANSIENT
@@ -374,13 +488,21 @@ def trouble_of(error: BackupsvcError) -> Trouble:
 
 
 def pieces_end(kind: str, why: str) -> str:
-    """Given the kind of an operation that is cancelled and why it is, return why those that it opened are cancelled."""
+    """Given the kind of an operation that is cancelled and why it is, return why those that it
+    opened are cancelled.
+    """
     return f"its {kind} was cancelled: {why}"
 
 
 def not_open(id: str, found: Operation | None) -> OperationFailed:
     if found is None:
-        return OperationFailed(f"there is no operation {id}", "list them with `backupsvc operations list`", operation=id)
+        return OperationFailed(
+            f"there is no operation {id}",
+            "list them with `backupsvc operations list`",
+            operation=id,
+        )
     return OperationFailed(
-        f"operation {id} has already ended ({found.state})", f"see `backupsvc operations show {id}`", operation=id
+        f"operation {id} has already ended ({found.state})",
+        f"see `backupsvc operations show {id}`",
+        operation=id,
     )

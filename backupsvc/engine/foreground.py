@@ -1,9 +1,11 @@
-"""Drives operations: one step or one poll at a time, each recorded before and after, each resumable.
+"""Drives operations: one step or one poll at a time, each recorded before and after, each
+resumable.
 
-The catalog is the truth. ``advance`` claims the operation's row, asks ``policies.workflow`` whether its step may run, runs the
-step's handler once, asks what follows, and writes that down in one transaction; then the world is looked at anew. An engine works
-in the foreground (a command that drives its operations to their end and keeps their leases), or for workers (each operation is
-given back between two calls, due at a time of its own).
+The catalog is the truth. ``advance`` claims the operation's row, asks ``policies.workflow`` whether
+its step may run, runs the step's handler once, asks what follows, and writes that down in one
+transaction; then the world is looked at anew. An engine works in the foreground (a command that
+drives its operations to their end and keeps their leases), or for workers (each operation is given
+back between two calls, due at a time of its own).
 """
 
 from __future__ import annotations
@@ -17,7 +19,15 @@ from backupsvc.catalog.locks import LEFT_ALONE
 from backupsvc.catalog.operations import NewOperation
 from backupsvc.engine import drivers
 from backupsvc.engine.events import Observer
-from backupsvc.engine.executor import LEASE_SECONDS, LOST_REPLY_GRACE_S, Advance, Executor, HeldElsewhere, not_open, pieces_end
+from backupsvc.engine.executor import (
+    LEASE_SECONDS,
+    LOST_REPLY_GRACE_S,
+    Advance,
+    Executor,
+    HeldElsewhere,
+    not_open,
+    pieces_end,
+)
 from backupsvc.engine.kind import Kinds
 from backupsvc.errors import BackupsvcError, LeaseLost, OperationFailed, Refused
 from backupsvc.services import EngineServices
@@ -28,14 +38,16 @@ FOLLOW_SECONDS = 1.0  # between two looks at an operation that another process d
 
 
 class Engine:
-    """Opens operations, and drives them to their end, side by side, by its executor's turns at each.
+    """Opens operations, and drives them to their end, side by side, by its executor's turns at
+    each.
 
     Args:
         service: where the catalog and the clock come from, and what the kinds' steps use.
         kinds: the kinds of operations that it knows, by their names.
         observers: are told of everything that happens.
         foreground: whether this process drives what it opens to its end; else it opens for workers.
-        lost_reply_grace_s: for how many seconds a call whose answer was lost may still show up as a task.
+        lost_reply_grace_s: for how many seconds a call whose answer was lost may still show up as a
+        task.
 
     ``asked_by`` is written down with each operation that is opened.
     """
@@ -50,11 +62,13 @@ class Engine:
         lost_reply_grace_s: float = LOST_REPLY_GRACE_S,
     ) -> None:
         self.service, self.kinds, self.foreground = service, kinds, foreground
-        self.executor = Executor(service, kinds, observers, foreground=foreground, lost_reply_grace_s=lost_reply_grace_s)
+        self.executor = Executor(
+            service, kinds, observers, foreground=foreground, lost_reply_grace_s=lost_reply_grace_s
+        )
         self.asked_by = ""
         self._followed: dict[str, tuple[tuple[str | None, int | None], float]] = {}
 
-    # --- opening ----------------------------------------------------------------------------------------------------------
+    # --- opening ----------------------------------------------------------------------------------
 
     def open(
         self,
@@ -69,12 +83,14 @@ class Engine:
         parent: Fence | None = None,
         retry_of: str | None = None,
     ) -> Operation | None:
-        """Given a kind, the guest it is about and the memory that it begins with, record a new operation and return it.
+        """Given a kind, the guest it is about and the memory that it begins with, record a new
+        operation and return it.
 
-        ``timeout_s`` are the seconds until its deadline, ``lock`` is what it will wait for: so its rank counts from now on.
-        ``parent`` is the operation that opens it, and its driver. Return None when that occurrence was opened before (law 9).
-        Raise Refused when the guest already has an operation at work; in the foreground one that was left alone is cleaned up
-        first. Raise LeaseLost or EndAsked if the parent is another's by now, or shall end.
+        ``timeout_s`` are the seconds until its deadline, ``lock`` is what it will wait for: so its
+        rank counts from now on. ``parent`` is the operation that opens it, and its driver. Return
+        None when that occurrence was opened before (law 9). Raise Refused when the guest already
+        has an operation at work; in the foreground one that was left alone is cleaned up first.
+        Raise LeaseLost or EndAsked if the parent is another's by now, or shall end.
         """
         operations = self.service.catalog.operations
         if occurrence and operations.by_occurrence(occurrence):
@@ -88,9 +104,15 @@ class Engine:
         asked = self.kinds[kind].form.write(memory)
         deadline = now + timeout_s if timeout_s else None
         book = Bookkeeping(asked, self.asked_by, retry_of, timeout_s=timeout_s, deadline=deadline)
-        new = NewOperation(kind, subject, workflow.first, asked, book, occurrence, exclusive_key, rank, lock)
+        new = NewOperation(
+            kind, subject, workflow.first, asked, book, occurrence, exclusive_key, rank, lock
+        )
         driver = self.executor.driver() if self.foreground else None
-        opened = operations.open_child(new, now, parent, driver) if parent else operations.open(new, now, driver)
+        opened = (
+            operations.open_child(new, now, parent, driver)
+            if parent
+            else operations.open(new, now, driver)
+        )
         if (
             opened is None
             and exclusive_key
@@ -106,22 +128,29 @@ class Engine:
         if not self.foreground or self.attended(other) or self._just_lost(other):
             raise self._at_work(key, other)
         self.executor.tell(
-            other, "say", f"its driver disappeared, so its cleanup is done first; see `backupsvc operations show {other.id}`"
+            other,
+            "say",
+            "its driver disappeared, so its cleanup is done first; see `backupsvc operations "
+            f"show {other.id}`",
         )
         self.abandon(other.id, "its driver disappeared")
 
     def _just_lost(self, operation: Operation) -> bool:
-        """Whether a worker held it until a moment ago: its fellows go on with it at the next tick, so no command may end it."""
+        """Whether a worker held it until a moment ago: its fellows go on with it at the next tick,
+        so no command may end it.
+        """
         owner, until = operation.lease_owner, operation.lease_until
         if owner is None or until is None or drivers.of_a_command(owner):
             return False
         return until - LEASE_SECONDS > self.service.clock.now() - LEFT_ALONE
 
     def attended(self, operation: Operation) -> bool:
-        """Given an open operation, return whether somebody drives it, or is expected to come for it.
+        """Given an open operation, return whether somebody drives it, or is expected to come for
+        it.
 
-        A lease counts unless its holder was a process of this machine that is no more. What a command in the foreground left,
-        nobody is expected to come for; what a worker left, its fellows are, for a while.
+        A lease counts unless its holder was a process of this machine that is no more. What a
+        command in the foreground left, nobody is expected to come for; what a worker left, its
+        fellows are, for a while.
         """
         now, owner = self.service.clock.now(), operation.lease_owner
         if operation.lease_until is not None and operation.lease_until > now:
@@ -131,25 +160,38 @@ class Engine:
         return operation.due > now - LEFT_ALONE
 
     def free_orphans(self) -> list[str]:
-        """Let the leases run out whose holders were processes of this machine and are no more; return their operations."""
+        """Let the leases run out whose holders were processes of this machine and are no more;
+        return their operations.
+        """
         now, catalog = int(self.service.clock.now()), self.service.catalog
-        orphans = [(id, owner) for id, owner in catalog.operations.drivers(now).items() if self.executor.gone(owner)]
+        orphans = [
+            (id, owner)
+            for id, owner in catalog.operations.drivers(now).items()
+            if self.executor.gone(owner)
+        ]
         for id, owner in orphans:
             catalog.operations.expire(id, owner, now)
         return [id for id, _ in orphans]
 
-    # --- driving to the end -----------------------------------------------------------------------------------------------
+    # --- driving to the end -----------------------------------------------------------------------
 
     def drive_one(self, operation: Operation | None) -> Operation:
-        """Given what ``open`` returned, drive it to its end. Raise Refused if it was opened by somebody else."""
+        """Given what ``open`` returned, drive it to its end. Raise Refused if it was opened by
+        somebody else.
+        """
         if operation is None:
-            raise Refused("this was opened before, by somebody else", "look at it with `backupsvc operations list`")
+            raise Refused(
+                "this was opened before, by somebody else",
+                "look at it with `backupsvc operations list`",
+            )
         return self.drive([operation.id])[0]
 
     def drive(self, ids: Sequence[str]) -> list[Operation]:
-        """Given operations' ids, advance them side by side until all have ended; return them as they ended.
+        """Given operations' ids, advance them side by side until all have ended; return them as
+        they ended.
 
-        An interrupt (Ctrl-C, or a fault of ours) first does the cleanup that is owed, then goes on its way.
+        An interrupt (Ctrl-C, or a fault of ours) first does the cleanup that is owed, then goes on
+        its way.
         """
         ended: dict[str, Operation] = {}
         try:
@@ -163,11 +205,14 @@ class Engine:
         return [ended[id] for id in ids]
 
     def cancel(self, id: str, why: str) -> Operation:
-        """Given an open operation, ask whoever drives it to end it; if nobody does, do its cleanup here. Return it.
+        """Given an open operation, ask whoever drives it to end it; if nobody does, do its cleanup
+        here. Return it.
 
         What it opened is cancelled with it. Raise OperationFailed if it is not there, or has ended.
         """
-        asked = self.service.catalog.operations.request_cancel(id, why, int(self.service.clock.now()))
+        asked = self.service.catalog.operations.request_cancel(
+            id, why, int(self.service.clock.now())
+        )
         if asked is None:
             raise not_open(id, self.service.catalog.operations.get(id))
         held = asked.lease_until is not None and asked.lease_until > self.service.clock.now()
@@ -179,11 +224,14 @@ class Engine:
         return self.service.catalog.operations.get(id) or asked
 
     def abandon(self, id: str, why: str) -> None:
-        """End an operation that nobody else drives: skip to the cleanup that it owes and do all of that.
+        """End an operation that nobody else drives: skip to the cleanup that it owes and do all of
+        that.
 
         Whoever has it by now is left to it, and not waited for: it has been asked to end it.
         """
-        asked = self.service.catalog.operations.request_cancel(id, why, int(self.service.clock.now()))
+        asked = self.service.catalog.operations.request_cancel(
+            id, why, int(self.service.clock.now())
+        )
         if asked is None:
             return
         self._free(asked)
@@ -211,7 +259,9 @@ class Engine:
                     due[woken] = clock.monotonic()
 
     def _advance_or_follow(self, id: str, *, follow: bool) -> Advance:
-        """Advance an operation; if another process has taken it over, look from time to time how it fares there."""
+        """Advance an operation; if another process has taken it over, look from time to time how it
+        fares there.
+        """
         try:
             return self.executor.advance(id)
         except (LeaseLost, HeldElsewhere):
@@ -222,7 +272,8 @@ class Engine:
             return Advance(operation, pause=FOLLOW_SECONDS)
 
     def _outlast(self, operation: Operation) -> None:
-        """Let a lease run out that nobody renewed for as long as it lasts, by a clock that nobody sets.
+        """Let a lease run out that nobody renewed for as long as it lasts, by a clock that nobody
+        sets.
 
         By the wall clock its end may lie a year ahead: it was taken before that clock was set back.
         """
@@ -231,29 +282,43 @@ class Engine:
         if seen != lease:
             self._followed[operation.id] = (lease, now)
         elif operation.lease_owner and now - since > LEASE_SECONDS:
-            self.service.catalog.operations.expire(operation.id, operation.lease_owner, operation.due)
+            self.service.catalog.operations.expire(
+                operation.id, operation.lease_owner, operation.due
+            )
 
     def _help(self, id: str) -> Advance | None:
-        """Advance an operation that our own wait behind. Return None if somebody else has it, or if it cannot go on: then they
-        wait for their turn, or find it free."""
+        """Advance an operation that our own wait behind. Return None if somebody else has it, or if
+        it cannot go on: then they wait for their turn, or find it free.
+        """
         try:
             return self.executor.advance(id)
         except (LeaseLost, HeldElsewhere):
             return None
         except BackupsvcError as error:
             if operation := self.service.catalog.operations.get(id):
-                self.executor.tell(operation, "say", f"it could not be gone on with here: {error.message}")
+                self.executor.tell(
+                    operation, "say", f"it could not be gone on with here: {error.message}"
+                )
             return None
 
-    def _relieve(self, waiting: Operation, id: str, due: dict[str, float], told: set[tuple[str, str]]) -> None:
-        """Given an operation and one of others that it waits behind, say so once, and drive that too if nobody else will.
+    def _relieve(
+        self, waiting: Operation, id: str, due: dict[str, float], told: set[tuple[str, str]]
+    ) -> None:
+        """Given an operation and one of others that it waits behind, say so once, and drive that
+        too if nobody else will.
 
-        What it left must be finished. A cleanup that nobody is at, and whose time has come, is done here at once.
+        What it left must be finished. A cleanup that nobody is at, and whose time has come, is done
+        here at once.
         """
         other = self.service.catalog.operations.get(id)
         if other is None or other.state is not OperationState.OPEN:
             return
-        here = id in due or other.lease_owner == self.executor.owner or not self.attended(other) or self._is_free_cleanup(other)
+        here = (
+            id in due
+            or other.lease_owner == self.executor.owner
+            or not self.attended(other)
+            or self._is_free_cleanup(other)
+        )
         if (waiting.id, id) not in told:
             told.add((waiting.id, id))
             self.executor.tell(waiting, "say", self._waits_for(other, here=here))
@@ -264,13 +329,20 @@ class Engine:
     def _is_free_cleanup(self, operation: Operation) -> bool:
         now = self.service.clock.now()
         held = operation.lease_until is not None and operation.lease_until > now
-        return operation.step in self.kinds[operation.kind].workflow.cleanup and not held and operation.due <= now
+        return (
+            operation.step in self.kinds[operation.kind].workflow.cleanup
+            and not held
+            and operation.due <= now
+        )
 
     def _waits_for(self, other: Operation, *, here: bool) -> str:
         about = f" of guest {other.subject}" if other.subject is not None else ""
         named = f"it waits for {other.kind} {other.id}{about}, at step {other.step}"
         if here:
-            return f"{named}, which this command goes on with; see `backupsvc operations show {other.id}`"
+            return (
+                f"{named}, which this command goes on with; see `backupsvc operations show "
+                f"{other.id}`"
+            )
         return f"{named}, {self._driven(other)}; see `backupsvc operations show {other.id}`"
 
     def _driven(self, operation: Operation) -> str:
@@ -282,13 +354,27 @@ class Engine:
 
     def _at_work(self, key: str, other: Operation) -> Refused:
         held = other.lease_until is not None and other.lease_until > self.service.clock.now()
-        end = "" if held else f"; if no workers run, `backupsvc operations cancel {other.id}` ends it and cleans up"
+        end = (
+            ""
+            if held
+            else f"; if no workers run, `backupsvc operations cancel {other.id}` ends it and "
+            "cleans up"
+        )
         return Refused(
-            f"{key} already has an operation at work: {other.kind} {other.id}, at step {other.step}, {self._driven(other)}",
+            f"{key} already has an operation at work: {other.kind} {other.id}, at step "
+            f"{other.step}, {self._driven(other)}",
             f"wait for it, or look at it with `backupsvc operations show {other.id}`{end}",
         )
 
     def _free(self, operation: Operation) -> None:
-        """Let an operation's lease run out if its holder is gone. Others' are not touched: nobody comes for them from here."""
-        if operation.lease_owner and operation.lease_owner != self.executor.owner and self.executor.gone(operation.lease_owner):
-            self.service.catalog.operations.expire(operation.id, operation.lease_owner, operation.due)
+        """Let an operation's lease run out if its holder is gone. Others' are not touched: nobody
+        comes for them from here.
+        """
+        if (
+            operation.lease_owner
+            and operation.lease_owner != self.executor.owner
+            and self.executor.gone(operation.lease_owner)
+        ):
+            self.service.catalog.operations.expire(
+                operation.id, operation.lease_owner, operation.due
+            )

@@ -1,4 +1,6 @@
-"""What is different about one kind of operation: its steps, and how its end is read, told and done again."""
+"""What is different about one kind of operation: its steps, and how its end is read, told and done
+again.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +35,8 @@ def shown_again(operation: Operation) -> str:
 
 @dataclass(frozen=True, slots=True)
 class OperationKind(Generic[S, M]):
-    """One kind of operation. All that is specific to it stands in its folder; engine, commands and reports ask here.
+    """One kind of operation. All that is specific to it stands in its folder; engine, commands and
+    reports ask here.
 
     Args:
         workflow: its steps and its cleanup.
@@ -44,9 +47,11 @@ class OperationKind(Generic[S, M]):
         event: what is told of one that has ended; None where that is its outcome.
         exit_code: of the command of one that has ended, however it did.
         done_hint: the next action for whoever wants to retry one that is done.
-        retry: the memory that a retry of one begins with, given the service, the operation and the memory that it began with
+        retry: the memory that a retry of one begins with, given the service, the operation and the
+        memory that it began with
             itself. It raises what a new one would be refused with.
-        never_again: why one must not be retried, None where it may be; given the catalog and the operation.
+        never_again: why one must not be retried, None where it may be; given the catalog and the
+        operation.
         summary: in one line, what has come of one so far; None where nothing has.
         name_of: the name of the guest that one is about, "" where it is not known.
     """
@@ -70,7 +75,9 @@ class OperationKind(Generic[S, M]):
         return self.workflow.kind
 
     def known(self, operation: Operation) -> Facts:
-        """Given one, return what is known of it; nothing is where another version wrote what it remembers."""
+        """Given one, return what is known of it; nothing is where another version wrote what it
+        remembers.
+        """
         try:
             return self.facts(operation)
         except MemoryUnreadable:
@@ -79,7 +86,11 @@ class OperationKind(Generic[S, M]):
     def told(self, catalog: Catalog, operation: Operation) -> Event:
         """Given one that has ended, return what is told of it."""
         try:
-            return self.event(catalog, operation) if self.event else outcomes.of(operation, self.facts(operation))
+            return (
+                self.event(catalog, operation)
+                if self.event
+                else outcomes.of(operation, self.facts(operation))
+            )
         except MemoryUnreadable:  # that it has ended is told all the same
             return outcomes.of(operation, Facts())
 

@@ -1,7 +1,9 @@
-"""What the steps of one kind of operation remember: a frozen dataclass, written down with the version of its form.
+"""What the steps of one kind of operation remember: a frozen dataclass, written down with the
+version of its form.
 
-An operation may be opened by one version of the service and ended by the next: a form that was written by an older version is
-brought to the present one, step by step, before it is read. What is as it was at first is not written, so a field's default is a
+An operation may be opened by one version of the service and ended by the next: a form that was
+written by an older version is brought to the present one, step by step, before it is read. What is
+as it was at first is not written, so a field's default is a
 part of the form: one that changes needs an upgrade as a field that changes does.
 """
 
@@ -35,7 +37,8 @@ class MemoryForm(Generic[M]):
 
     Args:
         type: the frozen dataclass.
-        upgrades: for each older version, the first being 0, what brings its form (JSON values) to the next version's.
+        upgrades: for each older version, the first being 0, what brings its form (JSON values) to
+        the next version's.
     """
 
     type: type[M]
@@ -59,7 +62,8 @@ class MemoryForm(Generic[M]):
         found = int(values.pop("version", 0))
         if found > self.version:
             raise MemoryUnreadable(
-                f"what it remembers was written by a newer version of backupsvc (form {found}, known is {self.version})",
+                f"what it remembers was written by a newer version of backupsvc (form {found}, "
+                f"known is {self.version})",
                 "upgrade backupsvc on this machine",
             )
         for upgrade in self.upgrades[found:]:
@@ -74,6 +78,10 @@ class MemoryForm(Generic[M]):
             ) from None
 
     def write(self, memory: M) -> dict[str, Any]:
-        """Given a memory, return it as it is written down: JSON values, without what is as it was at first."""
-        values: dict[str, Any] = self._adapter.dump_python(memory, mode="json", exclude_defaults=True, warnings="error")
+        """Given a memory, return it as it is written down: JSON values, without what is as it was
+        at first.
+        """
+        values: dict[str, Any] = self._adapter.dump_python(
+            memory, mode="json", exclude_defaults=True, warnings="error"
+        )
         return {"version": self.version} | values

@@ -1,6 +1,8 @@
-"""Tells what came of operations: right after their end, or by a tick if their driver died before it did.
+"""Tells what came of operations: right after their end, or by a tick if their driver died before it
+did.
 
-At least once: the outcome is noted as untold in the transaction that ends the operation, and struck off after it was told.
+At least once: the outcome is noted as untold in the transaction that ends the operation, and struck
+off after it was told.
 """
 
 from __future__ import annotations
@@ -21,10 +23,11 @@ MAX_TOLD = 500  # outcomes that one tick tells
 
 
 def ended(catalog: Catalog, kinds: Kinds, operation: Operation, now: int) -> None:
-    """Given an operation that has just ended, tell what came of it. Where nobody listens, it is left to a process with a log.
+    """Given an operation that has just ended, tell what came of it. Where nobody listens, it is
+    left to a process with a log.
 
-    So it is where the head start is over: another process may be telling it. A catalog that fails here costs at most that it is
-    told twice.
+    So it is where the head start is over: another process may be telling it. A catalog that fails
+    here costs at most that it is told twice.
     """
     until = (operation.finished or 0) + HEAD_START
     if events.anybody() and now < until:
@@ -34,7 +37,9 @@ def ended(catalog: Catalog, kinds: Kinds, operation: Operation, now: int) -> Non
 
 
 def tell_due(catalog: Catalog, kinds: Kinds, now: int) -> None:
-    """For a tick: tell what others did not: drivers that died, commands without a log, nights that were missed."""
+    """For a tick: tell what others did not: drivers that died, commands without a log, nights that
+    were missed.
+    """
     if not events.anybody():
         return
     for id in catalog.untold.take(now, MAX_TOLD):

@@ -1,6 +1,8 @@
-"""What a worker does with one operation: its steps, until it must wait, ends, or is somebody else's. Without Celery.
+"""What a worker does with one operation: its steps, until it must wait, ends, or is somebody
+else's. Without Celery.
 
-Hints say "look at this operation"; a hint that is lost costs a tick, one that comes twice costs a look at a row.
+Hints say "look at this operation"; a hint that is lost costs a tick, one that comes twice costs a
+look at a row.
 """
 
 from __future__ import annotations
@@ -14,7 +16,8 @@ from policies.model import Operation, OperationState
 
 @dataclass(frozen=True, slots=True)
 class WorkerResult:
-    """What one turn came to: operations that became due meanwhile, when to come again (seconds), and where.
+    """What one turn came to: operations that became due meanwhile, when to come again (seconds),
+    and where.
 
     ``long`` if the operation's next step works for minutes, and belongs to those who do such steps.
     """
@@ -25,12 +28,15 @@ class WorkerResult:
 
 
 def work(executor: Executor, id: str, *, long: bool) -> WorkerResult:
-    """Given an operation, take its steps until it must wait, ends, or is somebody else's; return what is to be sent on.
+    """Given an operation, take its steps until it must wait, ends, or is somebody else's; return
+    what is to be sent on.
 
     Without ``long`` the turn ends before a step that works for minutes.
     """
     mine = False
-    while (operation := executor.service.catalog.operations.get(id)) and operation.state is OperationState.OPEN:
+    while (
+        operation := executor.service.catalog.operations.get(id)
+    ) and operation.state is OperationState.OPEN:
         if not long and _is_long(executor, operation):
             if mine:
                 executor.give_back(id)
@@ -43,17 +49,22 @@ def work(executor: Executor, id: str, *, long: bool) -> WorkerResult:
         if outcome.pause is not None:
             return WorkerResult(take_hints(executor), again=outcome.pause)
         if executor.hints and outcome.operation.state is OperationState.OPEN:
-            executor.give_back(id)  # a node that became free does not wait until this operation's next steps are done too
+            # a node that became free does not wait until this operation's next steps are done too
+            executor.give_back(id)
             return WorkerResult(take_hints(executor), again=0.0)
     return WorkerResult(take_hints(executor))
 
 
 def _is_long(executor: Executor, operation: Operation) -> bool:
     """Whether its next step works for minutes. One that is being cancelled goes to its cleanup."""
-    return operation.step in executor.kinds[operation.kind].workflow.long and operation.cancel is None
+    return (
+        operation.step in executor.kinds[operation.kind].workflow.long and operation.cancel is None
+    )
 
 
 def take_hints(executor: Executor) -> tuple[str, ...]:
-    """Return the operations that became due by what this executor did, and forget them: they are sent on now."""
+    """Return the operations that became due by what this executor did, and forget them: they are
+    sent on now.
+    """
     hints, executor.hints = tuple(executor.hints), []
     return hints

@@ -21,7 +21,9 @@ def tell(event: Event) -> None:
     """Given an event, write its line."""
     fields = {name: iso(value) if name in _TIMES else value for name, value in said(event).items()}
     level = logging.getLevelNamesMapping()[event.level.upper()]
-    structlog.stdlib.get_logger(__name__).log(level, "outcome" if isinstance(event, Outcome) else "night", **fields)
+    structlog.stdlib.get_logger(__name__).log(
+        level, "outcome" if isinstance(event, Outcome) else "night", **fields
+    )
 
 
 def channel(settings: Settings) -> Listener:

@@ -10,8 +10,11 @@ from typing import Any, BinaryIO, cast
 from backupsvc.services import Nodes
 
 
-def verify_on_node(service: Nodes, node: str, volid: str, heartbeat: Callable[[], None]) -> dict[str, Any]:
-    """Given an archive on a node that SSH reaches, read it once and return the verification as a dict.
+def verify_on_node(
+    service: Nodes, node: str, volid: str, heartbeat: Callable[[], None]
+) -> dict[str, Any]:
+    """Given an archive on a node that SSH reaches, read it once and return the verification as a
+    dict.
 
     ``heartbeat`` is called again and again meanwhile; what it raises ends the reading.
     """
@@ -20,7 +23,9 @@ def verify_on_node(service: Nodes, node: str, volid: str, heartbeat: Callable[[]
 
     path = service.pve.storage.volume_path(node, volid)
     with open_archive(service.nodes, node, path) as stream:
-        return verify_stream(cast(BinaryIO, _ShowingLife(stream, heartbeat)), PurePosixPath(path).name).as_dict()
+        return verify_stream(
+            cast(BinaryIO, _ShowingLife(stream, heartbeat)), PurePosixPath(path).name
+        ).as_dict()
 
 
 class _ShowingLife(io.RawIOBase):

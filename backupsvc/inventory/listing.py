@@ -1,6 +1,7 @@
 """What the storages hold, read once a storage, and remembered in the catalog.
 
-A storage that could not be listed is named: what the catalog knows there is out of reach, and neither gone nor missing (law 4).
+A storage that could not be listed is named: what the catalog knows there is out of reach, and
+neither gone nor missing (law 4).
 """
 
 from __future__ import annotations
@@ -11,7 +12,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from backupsvc.clock import iso
-from backupsvc.errors import BackupsvcError, OutOfReach, PveError, PvePermissionDenied, PveUnreachable
+from backupsvc.errors import (
+    BackupsvcError,
+    OutOfReach,
+    PveError,
+    PvePermissionDenied,
+    PveUnreachable,
+)
 from backupsvc.services import Cluster
 from policies import reach, whole
 from policies.model import Archive, Node, SeenStorages, Storage
@@ -20,12 +27,16 @@ if TYPE_CHECKING:
     from backupsvc.pve import Pve
 
 
-FAILS = (PveError, PvePermissionDenied, PveUnreachable)  # what keeps one storage from being listed, and no other
-MAX_READERS = 2  # nodes that are asked for one shared storage: when its server is gone, each of them hangs
+# what keeps one storage from being listed, and no other
+FAILS = (PveError, PvePermissionDenied, PveUnreachable)
+# nodes that are asked for one shared storage: when its server is gone, each of them hangs
+MAX_READERS = 2
 
 
 def readers(storages: Sequence[Storage], nodes: Sequence[Node]) -> dict[reach.Place, list[str]]:
-    """Given storages and nodes, return each place with archives and the nodes that can list it: a shared storage has several."""
+    """Given storages and nodes, return each place with archives and the nodes that can list it: a
+    shared storage has several.
+    """
     online = {node.name for node in nodes if node.online}
     found: dict[reach.Place, list[str]] = {}
     for storage in storages:
@@ -34,8 +45,11 @@ def readers(storages: Sequence[Storage], nodes: Sequence[Node]) -> dict[reach.Pl
     return found
 
 
-def read(pve: Pve, storage: str, nodes: Sequence[str], vmid: int | None = None) -> tuple[str, list[Archive]]:
-    """Given a storage and the nodes that can list it, return the first that does, and the archives (of one guest, or all).
+def read(
+    pve: Pve, storage: str, nodes: Sequence[str], vmid: int | None = None
+) -> tuple[str, list[Archive]]:
+    """Given a storage and the nodes that can list it, return the first that does, and the archives
+    (of one guest, or all).
 
     Raise what the first failed with if no other does better.
     """
@@ -50,13 +64,14 @@ def read(pve: Pve, storage: str, nodes: Sequence[str], vmid: int | None = None) 
 
 @dataclass(frozen=True, slots=True)
 class Survey:
-    """One look at all storages. ``listed`` are the archives as the catalog knows them, ``looked`` the (place, storage) pairs
-    that were listed completely.
+    """One look at all storages. ``listed`` are the archives as the catalog knows them, ``looked``
+    the (place, storage) pairs that were listed completely.
 
-    ``unreachable`` are those that the catalog knows elsewhere; ``why`` says of each (place, storage) of theirs, and of each that
-    takes archives, what kept it from being listed. ``down`` are the nodes that could not be asked for their storages, each with
-    how that is known (policies.reach), ``silent`` those of them that are called online, with their error. ``passing`` is what PVE
-    said where it failed itself, "" if nowhere.
+    ``unreachable`` are those that the catalog knows elsewhere; ``why`` says of each (place,
+    storage) of theirs, and of each that takes archives, what kept it from being listed. ``down``
+    are the nodes that could not be asked for their storages, each with how that is known
+    (policies.reach), ``silent`` those of them that are called online, with their error. ``passing``
+    is what PVE said where it failed itself, "" if nowhere.
     """
 
     listed: tuple[Archive, ...]
@@ -68,29 +83,42 @@ class Survey:
     passing: str = ""
 
     def said(self) -> list[str]:
-        """Return a sentence for each storage that was not listed, and for each node that was not asked."""
+        """Return a sentence for each storage that was not listed, and for each node that was not
+        asked.
+        """
         counts = self._counts()
         told = [
-            f"{counts[place]} known archive(s) on {reach.in_words(place)} are out of reach, and not gone: {why}"
+            f"{counts[place]} known archive(s) on {reach.in_words(place)} are out of reach, and "
+            f"not gone: {why}"
             for place, why in sorted(self.why.items())
             if place in counts
         ]
         return told + self.blank()
 
     def blank(self, storage: str | None = None) -> list[str]:
-        """Return those sentences that are about places where nothing is known: whether there is anything is not known either.
+        """Return those sentences that are about places where nothing is known: whether there is
+        anything is not known either.
 
         Given a storage's name, only what may be about that storage.
         """
         counts = self._counts()
-        places = [place for place in sorted(self.why) if place not in counts and storage in (None, place[1])]
+        places = [
+            place
+            for place in sorted(self.why)
+            if place not in counts and storage in (None, place[1])
+        ]
         nodes = sorted(set(self.down) - {node for node, _ in counts})
         return [
             *(
-                f"what lies on {reach.in_words(one)} was not listed, and no archive there is known: {self.why[one]}"
+                f"what lies on {reach.in_words(one)} was not listed, and no archive there is "
+                f"known: {self.why[one]}"
                 for one in places
             ),
-            *(f"{_how(one, self.down, self.silent)}, so what lies on its own storages was not listed" for one in nodes),
+            *(
+                f"{_how(one, self.down, self.silent)}, so what lies on its own storages was not "
+                "listed"
+                for one in nodes
+            ),
         ]
 
     def _counts(self) -> Counter[reach.Place]:
@@ -98,13 +126,21 @@ class Survey:
 
 
 def survey(
-    service: Cluster, vmid: int | None = None, *, complete: bool = False, strict: bool = False, remember: bool = True
+    service: Cluster,
+    vmid: int | None = None,
+    *,
+    complete: bool = False,
+    strict: bool = False,
+    remember: bool = True,
 ) -> Survey:
-    """Given the service, list the archives (of one guest, or all) wherever that can be done now, and remember them.
+    """Given the service, list the archives (of one guest, or all) wherever that can be done now,
+    and remember them.
 
-    Only with ``complete`` are archives that were known and are not listed recorded as gone, and only on storages that were
-    listed: a listing that shrank must be noticed before it is believed (law 3). With ``strict`` a storage that should be
-    listed and is not raises what it failed with. Without ``remember`` nothing is written down.
+    Only with ``complete`` are archives that were known and are not listed recorded as gone, and
+    only on storages that were
+    listed: a listing that shrank must be noticed before it is believed (law 3). With ``strict`` a
+    storage that should be listed and is not raises what it failed with. Without ``remember``
+    nothing is written down.
     """
     pve, began = service.pve, int(service.clock.now())
     seen, nodes = pve.storage.seen(), pve.cluster.nodes()
@@ -121,13 +157,20 @@ def survey(
         else:
             listed += found
     looked = frozenset(through)
-    scope = [(node, name) for (_, name), node in through.items()] if complete and vmid is None else []
+    scope = (
+        [(node, name) for (_, name), node in through.items()] if complete and vmid is None else []
+    )
     if remember:
-        service.catalog.archives.observe(listed, scope=scope, at=began, looked=looked if vmid is None else ())
+        service.catalog.archives.observe(
+            listed, scope=scope, at=began, looked=looked if vmid is None else ()
+        )
     known = {whole.key(archive): archive for archive in service.catalog.archives.find(vmid=vmid)}
     out, down = reach.unlisted(known.values(), looked), reach.down(nodes, seen.silent)
     unlisted = {_place(storage) for storage in seen.storages if _takes_archives(storage)} - looked
-    why = {place: _why(place, down, seen, failed) for place in unlisted | {reach.place(one) for one in out}}
+    why = {
+        place: _why(place, down, seen, failed)
+        for place in unlisted | {reach.place(one) for one in out}
+    }
     passing = [seen.passing] if seen.passing else []
     passing += [error.message for error in failed.values() if isinstance(error, PveError)]
     listing = tuple(known.get(whole.key(one), one) for one in listed)
@@ -135,15 +178,19 @@ def survey(
 
 
 def require_answers(passing: str, *, retries: bool) -> None:
-    """Given what PVE said where it failed itself, raise OutOfReach if it said anything and who decides on this can ask again."""
+    """Given what PVE said where it failed itself, raise OutOfReach if it said anything and who
+    decides on this can ask again.
+    """
     if passing and retries:
         raise OutOfReach(f"not all that is known can be seen at this moment: {passing}")
 
 
 def observe(service: Cluster, vmid: int | None = None) -> list[Archive]:
-    """Given the service, list the archives (of one guest, or all), remember them, and return them as the catalog knows them.
+    """Given the service, list the archives (of one guest, or all), remember them, and return them
+    as the catalog knows them.
 
-    Raise what a storage failed with that should have been listed: for decisions that must not be made on a part.
+    Raise what a storage failed with that should have been listed: for decisions that must not be
+    made on a part.
     """
     return list(survey(service, vmid, strict=True).listed)
 
@@ -156,15 +203,26 @@ def _place(storage: Storage) -> reach.Place:
     return ("" if storage.shared else storage.node, storage.name)
 
 
-def _why(where: reach.Place, down: Mapping[str, str], seen: SeenStorages, failed: Mapping[reach.Place, BackupsvcError]) -> str:
+def _why(
+    where: reach.Place,
+    down: Mapping[str, str],
+    seen: SeenStorages,
+    failed: Mapping[reach.Place, BackupsvcError],
+) -> str:
     node, name = where
     if node in down:
         return _how(node, down, seen.silent)
     if error := failed.get(where):
         return error.message
-    there = [storage for storage in seen.storages if storage.name == name and node in ("", storage.node)]
+    there = [
+        storage for storage in seen.storages if storage.name == name and node in ("", storage.node)
+    ]
     if not there:
-        return f"no node that answers has a storage {name}" if not node else f"{node} lists no storage {name}"
+        return (
+            f"no node that answers has a storage {name}"
+            if not node
+            else f"{node} lists no storage {name}"
+        )
     if not any("backup" in storage.content for storage in there):
         return "it takes no archives any more"
     return "it is not active" if any(storage.enabled for storage in there) else "it is disabled"
@@ -175,11 +233,17 @@ def _how(node: str, down: Mapping[str, str], silent: Mapping[str, str]) -> str:
     if down[node] == reach.SILENT:
         return f"node {node} did not say which storages it has ({silent[node]})"
     offline = down[node] == reach.OFFLINE
-    return f"node {node} is offline" if offline else f"the status of node {node} is unknown, and it does not answer"
+    return (
+        f"node {node} is offline"
+        if offline
+        else f"the status of node {node} is unknown, and it does not answer"
+    )
 
 
 def as_dict(archive: Archive) -> dict[str, Any]:
-    """Given an archive, return it as every ``--json`` answer shows it: sizes in bytes, times in UTC."""
+    """Given an archive, return it as every ``--json`` answer shows it: sizes in bytes, times in
+    UTC.
+    """
     return {
         "volid": archive.volid,
         "node": archive.node,

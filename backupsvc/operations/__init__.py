@@ -1,4 +1,6 @@
-"""Durable long work: a folder a kind of operation, and what is done with operations of every kind."""
+"""Durable long work: a folder a kind of operation, and what is done with operations of every
+kind.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""End an operation on request: by whoever drives it, by this process if nobody does, or by the workers."""
+"""End an operation on request: by whoever drives it, by this process if nobody does, or by the
+workers.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,9 @@ class By(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Cancellation:
-    """What a cancellation is, or came to: who ends the operation, its driver's name if it has one, the operation as it stands."""
+    """What a cancellation is, or came to: who ends the operation, its driver's name if it has one,
+    the operation as it stands.
+    """
 
     by: By
     driver: str | None
@@ -32,7 +36,8 @@ def plan(service: Opening, operation: Operation, *, enqueue: bool) -> Cancellati
     """Given an operation, return who would end it. Raise Refused if it has ended."""
     if operation.state is not OperationState.OPEN:
         raise Refused(
-            f"operation {operation.id} has already ended ({operation.state}), so there is nothing to cancel",
+            f"operation {operation.id} has already ended ({operation.state}), so there is nothing "
+            "to cancel",
             f"see `backupsvc operations show {operation.id}`",
         )
     if showing.driven(service, operation):
@@ -41,7 +46,9 @@ def plan(service: Opening, operation: Operation, *, enqueue: bool) -> Cancellati
 
 
 def carry_out(service: Opening, planned: Cancellation, why: str) -> Cancellation:
-    """Given a plan, ask that the operation end, and do its cleanup if that falls to this process; return what it came to."""
+    """Given a plan, ask that the operation end, and do its cleanup if that falls to this process;
+    return what it came to.
+    """
     id = planned.operation.id
     if planned.by is By.WORKERS:
         asked = service.catalog.operations.request_cancel(id, why, int(service.clock.now()))

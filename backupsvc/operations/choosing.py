@@ -26,12 +26,15 @@ def choose(
     trusted: bool = False,
     retries: bool = False,
 ) -> Archive:
-    """Given a guest, return its newest archive: the newest of all, the newest until the end of day ``at``, or the named one.
+    """Given a guest, return its newest archive: the newest of all, the newest until the end of day
+    ``at``, or the named one.
 
-    One that holds no disk restores an empty machine, so unless it is named the next older one is taken; ``say`` is told. With
-    ``trusted`` so is one that was changed since it was recorded. So is one on a storage that cannot be listed now. Raise
-    PveNotFound when the storages list none that fits, OutOfReach when one is known that is out of reach, or when not all of them
-    could be listed, UsageError when ``at`` is not a date or time. Who ``retries`` gets OutOfReach too where PVE itself failed
+    One that holds no disk restores an empty machine, so unless it is named the next older one is
+    taken; ``say`` is told. With ``trusted`` so is one that was changed since it was recorded. So is
+    one on a storage that cannot be listed now. Raise PveNotFound when the storages list none that
+    fits, OutOfReach when one is known that is out of reach, or when not all of them could be
+    listed, UsageError when ``at`` is not a date or time. Who ``retries`` gets OutOfReach too where
+    PVE itself failed
     at a question: it may answer soon, and an older archive would be taken meanwhile.
     """
     latest = _until(at, service.policy.timezone) if at else None
@@ -42,8 +45,13 @@ def choose(
     beyond = [archive for archive in seen.unreachable if _fits(archive, vmid, latest, volid)]
     for archive in sorted(fitting, key=lambda archive: -archive.ctime):
         if volid or (why := _passed_over(service, archive, trusted)) is None:
-            for newer in sorted((one for one in beyond if one.ctime > archive.ctime), key=lambda one: one.ctime):
-                say(f"{newer.volid} is newer and out of reach ({seen.why[reach.place(newer)]}), so it was passed over")
+            for newer in sorted(
+                (one for one in beyond if one.ctime > archive.ctime), key=lambda one: one.ctime
+            ):
+                say(
+                    f"{newer.volid} is newer and out of reach ({seen.why[reach.place(newer)]}), "
+                    "so it was passed over"
+                )
             if volid is None:
                 for sentence in seen.blank():
                     say(f"{sentence}: whether a newer archive lies there is not known")
@@ -52,26 +60,39 @@ def choose(
     if beyond:
         raise _out_of_reach(vmid, beyond, seen)
     which = f"archive {volid}" if volid else f"archive until {at}" if at else "archive"
-    missing = f"{which} of guest {vmid}" + (f" that holds a disk{' and is as it was recorded' * trusted}" if fitting else "")
+    missing = f"{which} of guest {vmid}" + (
+        f" that holds a disk{' and is as it was recorded' * trusted}" if fitting else ""
+    )
     hint = _way_on(service, vmid, archives, at if not fitting else None, volid)
     if blank := seen.blank(storage_of(volid) if volid else None):
-        raise OutOfReach(f"the storages that could be listed hold no {missing}; {'; '.join(blank)}", f"bring that back; {hint}")
+        raise OutOfReach(
+            f"the storages that could be listed hold no {missing}; {'; '.join(blank)}",
+            f"bring that back; {hint}",
+        )
     raise PveNotFound(f"the storages list no {missing}", hint)
 
 
-def _way_on(service: Cluster, vmid: int, archives: Sequence[Archive], at: str | None, volid: str | None) -> str:
-    """The next action where no archive fits. Rights are a cause only of what is not listed at all."""
+def _way_on(
+    service: Cluster, vmid: int, archives: Sequence[Archive], at: str | None, volid: str | None
+) -> str:
+    """The next action where no archive fits. Rights are a cause only of what is not listed at
+    all.
+    """
     known = sorted(archives, key=lambda item: item.ctime)
     if known and at and not volid:
         began = datetime.fromtimestamp(known[0].ctime, ZoneInfo(service.policy.timezone))
         return (
-            f"its oldest archive is {known[0].volid}, begun on {began:%Y-%m-%d} at {began:%H:%M} {began.tzname()}: "
+            f"its oldest archive is {known[0].volid}, begun on {began:%Y-%m-%d} at {began:%H:%M} "
+            f"{began.tzname()}: "
             f"choose --at {began:%Y-%m-%d} or later, or leave --at out for the newest one"
         )
     hint = f"its archives are: {', '.join(archive.volid for archive in known) or 'none'}"
     if known and not volid:
         return hint
-    return f"{hint}. To see one, a token needs VM.Backup on /vms/{vmid} and AllocateSpace on its storage"
+    return (
+        f"{hint}. To see one, a token needs VM.Backup on /vms/{vmid} and AllocateSpace on its "
+        "storage"
+    )
 
 
 def _out_of_reach(vmid: int, beyond: Sequence[Archive], seen: Survey) -> OutOfReach:
@@ -79,9 +100,14 @@ def _out_of_reach(vmid: int, beyond: Sequence[Archive], seen: Survey) -> OutOfRe
     newest = max(beyond, key=lambda archive: archive.ctime)
     where = f"{newest.storage} of {newest.node}" if not newest.shared else newest.storage
     count = f"its newest of {len(beyond)} known," if len(beyond) > 1 else "the one known,"
-    bring = f"bring {newest.node} back" if newest.node in seen.down else f"bring storage {newest.storage} back (pvesm status)"
+    bring = (
+        f"bring {newest.node} back"
+        if newest.node in seen.down
+        else f"bring storage {newest.storage} back (pvesm status)"
+    )
     return OutOfReach(
-        f"no archive of guest {vmid} that fits is within reach: {count} {newest.volid}, lies on {where}, and "
+        f"no archive of guest {vmid} that fits is within reach: {count} {newest.volid}, lies on "
+        f"{where}, and "
         f"{seen.why[reach.place(newest)]}; it is not gone",
         f"{bring}; `backupsvc pra status` says what is within reach meanwhile",
     )
@@ -94,23 +120,28 @@ def _passed_over(service: Cluster, archive: Archive, trusted: bool) -> str | Non
 
 
 def chosen(service: Records, archive: Archive) -> Archive:
-    """Given the archive that an operation has chosen, return it as the catalog knows it now. Raise PveNotFound if it does not."""
+    """Given the archive that an operation has chosen, return it as the catalog knows it now. Raise
+    PveNotFound if it does not.
+    """
     found = service.catalog.archives.get(archive.node, archive.volid)
     if found is None:
         raise PveNotFound(
-            f"archive {archive.volid} on {archive.node} is no longer in the catalog", "run `backupsvc catalog sync`"
+            f"archive {archive.volid} on {archive.node} is no longer in the catalog",
+            "run `backupsvc catalog sync`",
         )
     return found
 
 
 def pin(service: Records, archive: Archive, fence: Fence, now: int) -> None:
-    """Given an archive that an operation has chosen, and that operation with its driver, keep prune from it until it ends.
+    """Given an archive that an operation has chosen, and that operation with its driver, keep prune
+    from it until it ends.
 
     ``now`` in epoch seconds. Raise Refused if a prune is removing it at this moment.
     """
     if other := service.catalog.archive_pins.pin(archive.node, archive.volid, now, fence):
         raise Refused(
-            f"archive {archive.volid} of guest {archive.vmid} on {archive.node} is being removed by operation {other}",
+            f"archive {archive.volid} of guest {archive.vmid} on {archive.node} is being removed "
+            f"by operation {other}",
             "run it again: another archive is chosen then",
         )
 
@@ -125,12 +156,23 @@ def _fits(archive: Archive, vmid: int, latest: int | None, volid: str | None) ->
 
 
 def _until(at: str, timezone: str) -> int:
-    """Given a date (its end is meant) or an ISO time, in the site's zone unless it names one, return epoch seconds."""
+    """Given a date (its end is meant) or an ISO time, in the site's zone unless it names one,
+    return epoch seconds.
+    """
     zone = ZoneInfo(timezone)
     try:
         if len(at) == len("2026-03-08"):
-            return int(datetime.combine(date.fromisoformat(at) + timedelta(days=1), time(), zone).timestamp()) - 1
+            return (
+                int(
+                    datetime.combine(
+                        date.fromisoformat(at) + timedelta(days=1), time(), zone
+                    ).timestamp()
+                )
+                - 1
+            )
         moment = datetime.fromisoformat(at)
     except ValueError:
-        raise UsageError(f"--at {at!r} is not a date or a time", "write it like 2026-03-08 or 2026-03-08T21:00") from None
+        raise UsageError(
+            f"--at {at!r} is not a date or a time", "write it like 2026-03-08 or 2026-03-08T21:00"
+        ) from None
     return int((moment if moment.tzinfo else moment.replace(tzinfo=zone)).timestamp())

@@ -1,4 +1,6 @@
-"""Follow operations that others drive, by the catalog alone: each new line of their history, and what they wait for."""
+"""Follow operations that others drive, by the catalog alone: each new line of their history, and
+what they wait for.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,9 @@ _WORDS = {"finished": "done", "failed": "failed", "cancelled": "failed"}
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What has changed since the last look: the operation now, its new transitions, and how it stands ("" once it has ended)."""
+    """What has changed since the last look: the operation now, its new transitions, and how it
+    stands ("" once it has ended).
+    """
 
     operation: Operation
     transitions: tuple[Transition, ...]
@@ -25,7 +29,8 @@ class Look:
 
 
 def follow(service: Opening, ids: Sequence[str]) -> Iterator[Look]:
-    """Given operations, yield a look at each from its first transition on, and one at every change, until all have ended.
+    """Given operations, yield a look at each from its first transition on, and one at every change,
+    until all have ended.
 
     Raise OperationFailed if one of them is not in the catalog.
     """
@@ -44,7 +49,9 @@ def follow(service: Opening, ids: Sequence[str]) -> Iterator[Look]:
 
 
 def watch(service: Opening, ids: Sequence[str], observer: Observer) -> list[Operation]:
-    """Given operations that others drive, tell an observer what happens as if it happened here; return them as they ended."""
+    """Given operations that others drive, tell an observer what happens as if it happened here;
+    return them as they ended.
+    """
     ended: dict[str, Operation] = {}
     for look in follow(service, ids):
         for event in events(look):
@@ -59,13 +66,21 @@ def events(look: Look) -> list[StepEvent]:
     found = [event for line in look.transitions if (event := _event(operation, line))]
     if operation.state is not OperationState.OPEN:
         return [*found, StepEvent(operation, "end", operation.step, operation.error or "")]
-    return [*found, StepEvent(operation, "wait", operation.step, look.standing)] if look.standing else found
+    return (
+        [*found, StepEvent(operation, "wait", operation.step, look.standing)]
+        if look.standing
+        else found
+    )
 
 
 def _look(service: Opening, id: str, after: int) -> Look:
-    operation = service.catalog.operations.get(id)  # before its history: what ends in between is seen whole at the next look
+    # before its history: what ends in between is seen whole at the next look
+    operation = service.catalog.operations.get(id)
     if operation is None:
-        raise OperationFailed(f"operation {id} is no longer in the catalog", "list them with `backupsvc operations list`")
+        raise OperationFailed(
+            f"operation {id} is no longer in the catalog",
+            "list them with `backupsvc operations list`",
+        )
     lines = tuple(service.catalog.operations.transitions(id, after))
     if operation.state is not OperationState.OPEN:
         return Look(operation, lines, "")
@@ -73,7 +88,9 @@ def _look(service: Opening, id: str, after: int) -> Look:
 
 
 def _standing(service: Opening, operation: Operation) -> str:
-    """What it waits for. Who drives it changes with every poll of the workers, so that is only said when nobody comes."""
+    """What it waits for. Who drives it changes with every poll of the workers, so that is only said
+    when nobody comes.
+    """
     waits = operation.book.waits
     if service.engine.attended(operation):
         return waits or ("" if operation.book.entered else "nobody has begun it yet")
@@ -88,7 +105,20 @@ def _event(operation: Operation, line: Transition) -> StepEvent | None:
     if kind := _WORDS.get(line.event):
         seconds = detail.get("seconds", 0.0)
         text = str(detail.get("said") or detail.get("message") or "")
-        return StepEvent(operation, kind, line.step, text, float(seconds) if isinstance(seconds, int | float) else 0.0)
+        return StepEvent(
+            operation,
+            kind,
+            line.step,
+            text,
+            float(seconds) if isinstance(seconds, int | float) else 0.0,
+        )
     if line.event == "retry":
-        return StepEvent(operation, "say", line.step, f"{detail.get('message')}; tried again in {detail.get('pause'):g} s")
-    return StepEvent(operation, "say", line.step, str(detail["why"])) if line.event == "back" else None
+        return StepEvent(
+            operation,
+            "say",
+            line.step,
+            f"{detail.get('message')}; tried again in {detail.get('pause'):g} s",
+        )
+    return (
+        StepEvent(operation, "say", line.step, str(detail["why"])) if line.event == "back" else None
+    )

@@ -1,4 +1,6 @@
-"""Whose archive it is: what its config says against what was recorded of that very file and against the guest itself (law 10)."""
+"""Whose archive it is: what its config says against what was recorded of that very file and against
+the guest itself (law 10).
+"""
 
 from __future__ import annotations
 
@@ -22,18 +24,21 @@ NODES_AGE = 30.0  # seconds that an answer of the cluster about its nodes serves
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """The machine that a guest is now, and where that is known from ("" with an identity that says nothing: nowhere)."""
+    """The machine that a guest is now, and where that is known from ("" with an identity that says
+    nothing: nowhere).
+    """
 
     identity: Identity
     source: str
 
 
 def lineage_of(service: Cluster, pve: Pve, vmid: int, *, besides: Archive | None = None) -> Known:
-    """Given a VMID, return the machine that it is now: as its config says, else as the catalog recorded of its archives.
+    """Given a VMID, return the machine that it is now: as its config says, else as the catalog
+    recorded of its archives.
 
-    ``besides`` is the archive in question, which cannot bear witness for itself unless this service made it. The config is not
-    there for a guest that is gone, whose node is down, that is only the rest of a restore, or that the token may not read. Raise
-    PveUnreachable.
+    ``besides`` is the archive in question, which cannot bear witness for itself unless this service
+    made it. The config is not there for a guest that is gone, whose node is down, that is only the
+    rest of a restore, or that the token may not read. Raise PveUnreachable.
     """
     guest = next((one for one in pve.cluster.guests() if one.vmid == vmid), None)
     if guest and (found := _of_guest(pve, guest)) and found.known:
@@ -42,7 +47,9 @@ def lineage_of(service: Cluster, pve: Pve, vmid: int, *, besides: Archive | None
 
 
 def recorded_lineage(service: Cluster, vmid: int, *, besides: Archive | None = None) -> Known:
-    """Given a VMID, return the machine that it is as the catalog recorded of its archives, also of those that are gone."""
+    """Given a VMID, return the machine that it is as the catalog recorded of its archives, also of
+    those that are gone.
+    """
     catalog = service.catalog
     archives = [*catalog.archives.find(vmid=vmid), *catalog.archives.find(vmid=vmid, gone=True)]
     # what this service made was recorded while it was made: that may well bear witness for itself
@@ -52,7 +59,9 @@ def recorded_lineage(service: Cluster, vmid: int, *, besides: Archive | None = N
 
 
 def _of_guest(pve: Pve, guest: Guest) -> Identity | None:
-    if guest.type is not GuestType.QEMU or guest.node in reach.down(pve.cluster.nodes(max_age=NODES_AGE)):
+    if guest.type is not GuestType.QEMU or guest.node in reach.down(
+        pve.cluster.nodes(max_age=NODES_AGE)
+    ):
         return None
     try:
         config = pve.guests.config(guest.node, guest.vmid)
@@ -63,48 +72,64 @@ def _of_guest(pve: Pve, guest: Guest) -> Identity | None:
 
 def was_changed(archive: Archive) -> str:
     """Given an archive that was changed since it was recorded, return the sentence that says so."""
-    return f"archive {archive.volid} on {archive.node} was changed since it was recorded: {archive.changed}"
+    return (
+        f"archive {archive.volid} on {archive.node} was changed since it was recorded: "
+        f"{archive.changed}"
+    )
 
 
 def differences(service: Cluster, archive: Archive, text: str, known: Known) -> list[str]:
-    """Given an archive, the config in it and its guest, remember what is new; return a sentence for each thing that is wrong.
+    """Given an archive, the config in it and its guest, remember what is new; return a sentence for
+    each thing that is wrong.
 
     What contradicts the record is written down as a change of the archive.
     """
     kept = service.catalog.archives.facts(archive.node, archive.volid).get("config")
-    found = lineage.compare(lineage.read(text), lineage.read(kept) if kept else None, known.identity)
-    service.catalog.archives.annotate(archive.node, archive.volid, config=text, at=int(service.clock.now()))
+    found = lineage.compare(
+        lineage.read(text), lineage.read(kept) if kept else None, known.identity
+    )
+    service.catalog.archives.annotate(
+        archive.node, archive.volid, config=text, at=int(service.clock.now())
+    )
     now = service.catalog.archives.get(archive.node, archive.volid) or archive
     foreign = "; ".join(one.text for one in found if one.kind is Kind.ANOTHER)
     said = [was_changed(now)] if now.changed else []
     if foreign:
-        said.append(f"archive {archive.volid} on {archive.node} is of another machine than guest {archive.vmid}: {foreign}")
+        said.append(
+            f"archive {archive.volid} on {archive.node} is of another machine than guest "
+            f"{archive.vmid}: {foreign}"
+        )
     return said
 
 
-# --- in a restore -----------------------------------------------------------------------------------------------------------
+# --- in a restore ---------------------------------------------------------------------------------
 
 
 def refuse_unless_named(service: Cluster, archive: Archive, text: str, *, named: bool) -> list[str]:
-    """Given the archive of a restore, return what speaks against it, to be said aloud. Raise Refused unless it was named."""
+    """Given the archive of a restore, return what speaks against it, to be said aloud. Raise
+    Refused unless it was named.
+    """
     known = lineage_of(service, service.restore_pve, archive.vmid or 0, besides=archive)
     said = differences(service, archive, text, known)
     if said and not named:
         raise Refused(
             "; ".join(said),
-            f"take another one with --at, or name this one with --archive {archive.volid} if it is the one that you want; "
+            f"take another one with --at, or name this one with --archive {archive.volid} if it "
+            "is the one that you want; "
             f"`backupsvc catalog show {archive.vmid}` shows them all",
         )
     return said
 
 
-# --- shown ------------------------------------------------------------------------------------------------------------------
+# --- shown ----------------------------------------------------------------------------------------
 
 
 def show(service: Cluster, what: str, *, offline: bool = False) -> dict[str, Any]:
-    """Given a VMID or an archive's volid, return what ``catalog show --json`` prints: the guest's lineage, and each archive's.
+    """Given a VMID or an archive's volid, return what ``catalog show --json`` prints: the guest's
+    lineage, and each archive's.
 
-    ``offline``: what the catalog remembers, without asking the cluster. Raise PveNotFound if the catalog knows no such archive.
+    ``offline``: what the catalog remembers, without asking the cluster. Raise PveNotFound if the
+    catalog knows no such archive.
     """
     volid = None if what.isdigit() else what
     vmid = int(what) if volid is None else _vmid_of(service, volid)
@@ -115,30 +140,55 @@ def show(service: Cluster, what: str, *, offline: bool = False) -> dict[str, Any
         *service.catalog.archives.find(vmid=vmid),
         *(service.catalog.archives.find(vmid=vmid, gone=True) if volid else ()),
     ]
-    rows = [_shown(service, one, known, in_full=volid is not None) for one in archives if volid in (None, one.volid)]
+    rows = [
+        _shown(service, one, known, in_full=volid is not None)
+        for one in archives
+        if volid in (None, one.volid)
+    ]
     if not rows:
-        raise PveNotFound(f"the catalog knows no archive of guest {vmid}", "run `backupsvc catalog sync`")
-    return {"vmid": vmid, "lineage": _machine(known.identity) | {"source": known.source or None}, "archives": rows}
+        raise PveNotFound(
+            f"the catalog knows no archive of guest {vmid}", "run `backupsvc catalog sync`"
+        )
+    return {
+        "vmid": vmid,
+        "lineage": _machine(known.identity) | {"source": known.source or None},
+        "archives": rows,
+    }
 
 
 def _vmid_of(service: Cluster, volid: str) -> int:
     for one in (*service.catalog.archives.find(), *service.catalog.archives.find(gone=True)):
         if one.volid == volid and one.vmid is not None:
             return one.vmid
-    raise PveNotFound(f"the catalog knows no archive {volid} of any guest", "see `backupsvc catalog list`")
+    raise PveNotFound(
+        f"the catalog knows no archive {volid} of any guest", "see `backupsvc catalog list`"
+    )
 
 
 def _shown(service: Cluster, archive: Archive, known: Known, *, in_full: bool) -> dict[str, Any]:
     mine = Identity(archive.uuid, archive.born)
     telling = (mine.uuid and known.identity.uuid) or (mine.born and known.identity.born)
-    machine = "another" if lineage.another(mine, known.identity) else "this" if telling else "unknown"
+    machine = (
+        "another" if lineage.another(mine, known.identity) else "this" if telling else "unknown"
+    )
     row = as_dict(archive) | _machine(mine) | {"machine": machine}
     if not in_full:
         return row
     facts = service.catalog.archives.facts(archive.node, archive.volid)
     found = lineage.read(facts["config"]) if facts.get("config") else Identity()
-    times = {key: iso(facts[key]) if facts.get(key) else None for key in ("first_seen", "changed_at", "gone_at")}
-    return row | times | {"vmgenid": found.vmgenid, "disks": list(found.disks), "config_read": bool(facts.get("config"))}
+    times = {
+        key: iso(facts[key]) if facts.get(key) else None
+        for key in ("first_seen", "changed_at", "gone_at")
+    }
+    return (
+        row
+        | times
+        | {
+            "vmgenid": found.vmgenid,
+            "disks": list(found.disks),
+            "config_read": bool(facts.get("config")),
+        }
+    )
 
 
 def _machine(identity: Identity) -> dict[str, Any]:

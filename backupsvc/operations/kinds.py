@@ -1,4 +1,6 @@
-"""Every kind of operation there is: the one list that the engine, the commands and whoever tells of them read."""
+"""Every kind of operation there is: the one list that the engine, the commands and whoever tells of
+them read.
+"""
 
 from __future__ import annotations
 
@@ -10,4 +12,6 @@ from backupsvc.operations.restore.kind import RESTORE
 from backupsvc.operations.restore_test.kind import RESTORE_TEST
 from backupsvc.operations.scratch_cleanup.kind import SCRATCH_CLEANUP
 
-KINDS: Kinds = {kind.name: kind for kind in (BACKUP, RESTORE_TEST, RESTORE, PRUNE, SCRATCH_CLEANUP, JOB_RUN)}
+KINDS: Kinds = {
+    kind.name: kind for kind in (BACKUP, RESTORE_TEST, RESTORE, PRUNE, SCRATCH_CLEANUP, JOB_RUN)
+}

@@ -20,14 +20,23 @@ class ScratchPlace:
 
 
 def error_as_dict(error: StepError | None) -> dict[str, Any] | None:
-    """Given the error of an operation, return it as every ``--json`` answer shows it; None where there is none."""
+    """Given the error of an operation, return it as every ``--json`` answer shows it; None where
+    there is none.
+    """
     if error is None:
         return None
-    return {"step": error.step, "message": error.message, "hint": error.hint, "exit_code": error.exit_code}
+    return {
+        "step": error.step,
+        "message": error.message,
+        "hint": error.hint,
+        "exit_code": error.exit_code,
+    }
 
 
 def archive_from_version_0(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Given an archive as memories of version 0 kept it (as ``--json`` shows it), return it with the fields of ``Archive``."""
+    """Given an archive as memories of version 0 kept it (as ``--json`` shows it), return it with
+    the fields of ``Archive``.
+    """
     kept = {key: value for key, value in values.items() if key != "time"}
     if proven_at := kept.get("proven_at"):
         kept["proven_at"] = int(datetime.fromisoformat(proven_at).timestamp())

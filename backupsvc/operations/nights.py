@@ -1,4 +1,6 @@
-"""The calendar of nights: what was due, and what the catalog knows to have come of it (``policies.gaps``)."""
+"""The calendar of nights: what was due, and what the catalog knows to have come of it
+(``policies.gaps``).
+"""
 
 from __future__ import annotations
 
@@ -14,11 +16,15 @@ from policies.gaps import Backup, Due, GuestNights
 from policies.model import Archive, Job, Operation, OperationState
 from policies.pve.calendar_event import parse
 
-_BEFORE = 2 * 86400  # seconds: an occurrence of the first date may have begun so long before its archive
+# seconds: an occurrence of the first date may have begun so long before its archive
+_BEFORE = 2 * 86400
 
 
-def look(service: Records, dates: Sequence[date], vmid: int | None = None) -> tuple[GuestNights, ...]:
-    """Given local dates (oldest first), return each guest's nights, or one guest's, by the catalog alone.
+def look(
+    service: Records, dates: Sequence[date], vmid: int | None = None
+) -> tuple[GuestNights, ...]:
+    """Given local dates (oldest first), return each guest's nights, or one guest's, by the catalog
+    alone.
 
     A job that names no guests was to back up all that the catalog knows archives or backups of.
     """
@@ -28,15 +34,23 @@ def look(service: Records, dates: Sequence[date], vmid: int | None = None) -> tu
     found = [*catalog.archives.find(vmid=vmid), *catalog.archives.find(vmid=vmid, gone=True)]
     archives = [one for one in found if one.vmid is not None and one.vmid not in policy.scratch]
     known = catalog.operations.find(kind="backup", subject=vmid, since=begin - _BEFORE)
-    backups = [_backup(one) for one in known if one.state is not OperationState.OPEN and one.subject is not None]
-    everybody = {one.vmid for one in archives if one.vmid is not None} | {one.vmid for one in backups}
+    backups = [
+        _backup(one)
+        for one in known
+        if one.state is not OperationState.OPEN and one.subject is not None
+    ]
+    everybody = {one.vmid for one in archives if one.vmid is not None} | {
+        one.vmid for one in backups
+    }
     running = {one.subject: _night_of(one) for one in known if one.state is OperationState.OPEN}
     now = int(service.clock.now())
     dues = [
         Due(guest, at, until, running=running.get(guest, -1) >= at)
         for job in policy.jobs
         for at, until in _occurrences(job, policy.timezone, begin, min(end, now))
-        for guest in sorted((set(job.guests) if job.guests is not None else everybody) - set(job.exclude))
+        for guest in sorted(
+            (set(job.guests) if job.guests is not None else everybody) - set(job.exclude)
+        )
         if vmid in (None, guest)
     ]
     return gaps.calendar(dates, policy.timezone, dues, backups, archives, policy.max_clock_drift)
@@ -63,7 +77,9 @@ def _backup(operation: Operation) -> Backup:
     memory, told = recall(operation), backup_outcome(operation)
     made: Archive | None = memory.archive
     good, warned = told["status"] != "failed", told["status"] == "warnings"
-    return Backup(operation.subject or 0, _night_of(operation), good, warned, made.volid if made else None)
+    return Backup(
+        operation.subject or 0, _night_of(operation), good, warned, made.volid if made else None
+    )
 
 
 def _night_of(operation: Operation) -> int:

@@ -20,13 +20,18 @@ class Opened:
 
 
 def open_all(openers: Mapping[int | None, Opener]) -> Opened:
-    """Given what opens each guest's operation, open all that can be. Raise the first error if that is none of them."""
+    """Given what opens each guest's operation, open all that can be. Raise the first error if that
+    is none of them.
+    """
     operations, refused = [], {}
     for vmid, opener in openers.items():
         try:
             operation = opener()
             if operation is None:
-                raise Refused("this was opened before, by somebody else", "look at it with `backupsvc operations list`")
+                raise Refused(
+                    "this was opened before, by somebody else",
+                    "look at it with `backupsvc operations list`",
+                )
             operations.append(operation)
         except BackupsvcError as error:
             refused[vmid] = error

@@ -1,6 +1,8 @@
-"""Do again what an ended operation was asked to do: a new operation of the same kind, never the old one once more (law 9).
+"""Do again what an ended operation was asked to do: a new operation of the same kind, never the old
+one once more (law 9).
 
-What may be retried is decided here. A restore goes through the laws again, as if it were asked for the first time.
+What may be retried is decided here. A restore goes through the laws again, as if it were asked for
+the first time.
 """
 
 from __future__ import annotations
@@ -30,22 +32,40 @@ class Retry:
 
 
 def plan(service: Opening, operation: Operation) -> Retry:
-    """Given an operation, return what a retry of it would open. Raise Refused, with the next action, if it must not be."""
+    """Given an operation, return what a retry of it would open. Raise Refused, with the next
+    action, if it must not be.
+    """
     _refuse(service, operation)
     kind, asked = KINDS[operation.kind], operation.book.asked
     if asked is None:
         raise Refused(
-            f"operation {operation.id} does not remember what it was asked to do (it was opened by an older version)",
-            f"give its command anew: a {operation.kind}" + (f" of guest {operation.subject}" if operation.subject else ""),
+            f"operation {operation.id} does not remember what it was asked to do (it was opened "
+            "by an older version)",
+            f"give its command anew: a {operation.kind}"
+            + (f" of guest {operation.subject}" if operation.subject else ""),
         )
     memory = kind.retry(service, operation, kind.form.read(asked))
-    return Retry(operation.id, operation.kind, operation.subject, memory, operation.book.timeout_s, operation.rank)
+    return Retry(
+        operation.id,
+        operation.kind,
+        operation.subject,
+        memory,
+        operation.book.timeout_s,
+        operation.rank,
+    )
 
 
 def open_retry(service: Opening, retry: Retry) -> Operation | None:
-    """Given what shall be opened, open it. Raise Refused while its guest has another operation at work."""
+    """Given what shall be opened, open it. Raise Refused while its guest has another operation at
+    work.
+    """
     return service.engine.open(
-        retry.kind, retry.subject, retry.memory, timeout_s=retry.timeout_s, rank=retry.rank, retry_of=retry.of
+        retry.kind,
+        retry.subject,
+        retry.memory,
+        timeout_s=retry.timeout_s,
+        rank=retry.rank,
+        retry_of=retry.of,
     )
 
 
@@ -54,10 +74,13 @@ def _refuse(service: Opening, operation: Operation) -> None:
     if operation.state is OperationState.OPEN:
         raise Refused(
             f"operation {id} has not ended: it is at step {operation.step}",
-            f"wait for it with `backupsvc operations show {id} --follow`, or end it with `backupsvc operations cancel {id}`",
+            f"wait for it with `backupsvc operations show {id} --follow`, or end it with "
+            f"`backupsvc operations cancel {id}`",
         )
     kind = KINDS[operation.kind]
     if kind.never_again:
         raise kind.never_again(service.catalog, operation)
     if operation.state is OperationState.DONE:
-        raise Refused(f"operation {id} is done, so there is nothing to retry", kind.done_hint(operation))
+        raise Refused(
+            f"operation {id} is done, so there is nothing to retry", kind.done_hint(operation)
+        )

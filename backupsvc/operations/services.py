@@ -1,4 +1,6 @@
-"""What the steps of operations may use of the service: what opens operations besides what ``backupsvc.services`` names."""
+"""What the steps of operations may use of the service: what opens operations besides what
+``backupsvc.services`` names.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Operations as people and programs see them: found by a part of an id, with who drives them, what they wait for, and results."""
+"""Operations as people and programs see them: found by a part of an id, with who drives them, what
+they wait for, and results.
+"""
 
 from __future__ import annotations
 
@@ -23,13 +25,16 @@ T = TypeVar("T")
 
 
 def find(catalog: Catalog, text: str) -> Operation:
-    """Given an id, or a beginning or an end that only one id has, return that operation. Raise UsageError if there is not one."""
+    """Given an id, or a beginning or an end that only one id has, return that operation. Raise
+    UsageError if there is not one.
+    """
     part = text.strip().upper()
     if exact := catalog.operations.get(part):
         return exact
     if len(part) < SHORTEST or not part.isalnum():
         raise UsageError(
-            f"{text!r} is not an operation's id, nor a beginning or an end of one with {SHORTEST} letters or more",
+            f"{text!r} is not an operation's id, nor a beginning or an end of one with {SHORTEST} "
+            "letters or more",
             "list them with `backupsvc operations list`",
         )
     fitting = catalog.operations.ids_like(part, _CANDIDATES)
@@ -37,7 +42,9 @@ def find(catalog: Catalog, text: str) -> Operation:
     if found:
         return found
     if not fitting:
-        raise UsageError(f"there is no operation {text}", "list them with `backupsvc operations list`")
+        raise UsageError(
+            f"there is no operation {text}", "list them with `backupsvc operations list`"
+        )
     more = ", ..." if len(fitting) == _CANDIDATES else ""
     raise UsageError(
         f"{text} fits several operations: {', '.join(fitting[: _CANDIDATES - 1])}{more}",
@@ -46,7 +53,9 @@ def find(catalog: Catalog, text: str) -> Operation:
 
 
 def summary(service: Opening, operation: Operation) -> dict[str, Any]:
-    """Given an operation, return it as ``operations list --json`` shows it. Times are ISO 8601 in UTC, durations seconds."""
+    """Given an operation, return it as ``operations list --json`` shows it. Times are ISO 8601 in
+    UTC, durations seconds.
+    """
     now, kind = service.clock.now(), KINDS[operation.kind]
     is_open = operation.state is OperationState.OPEN
     until = operation.finished if operation.finished is not None else now
@@ -66,7 +75,9 @@ def summary(service: Opening, operation: Operation) -> dict[str, Any]:
         "due": iso(operation.due) if is_open else None,
         "cancel": operation.cancel,
         "waits": operation.book.waits or None if is_open else None,
-        "standing": standing(operation, now, attended=service.engine.attended(operation)) if is_open else None,
+        "standing": standing(operation, now, attended=service.engine.attended(operation))
+        if is_open
+        else None,
         "verdict": kind.known(operation).verdict,
         "result": None if is_open else result(operation),
         "summary": _legible(kind.summary, operation, None),
@@ -94,11 +105,17 @@ def driver_name(operation: Operation) -> str:
 
 
 def standing(operation: Operation, now: float, *, attended: bool) -> str:
-    """Given an open operation, say who drives it or when it is due; ``attended`` is whether somebody drives or is expected."""
+    """Given an open operation, say who drives it or when it is due; ``attended`` is whether
+    somebody drives or is expected.
+    """
     ending = "ending; " if operation.cancel else ""
     name = driver_name(operation) if operation.lease_owner else ""
     if operation.lease_until is not None and operation.lease_until > now:
-        return f"{ending}driven by {name}" if attended else f"{ending}its driver {name} is gone; whoever comes next takes it over"
+        return (
+            f"{ending}driven by {name}"
+            if attended
+            else f"{ending}its driver {name} is gone; whoever comes next takes it over"
+        )
     lost = f"its driver {name} was lost; " if name else ""
     if operation.due > now:
         return f"{ending}{lost}due at {iso(operation.due)}"
@@ -113,11 +130,17 @@ def result(operation: Operation) -> str:
         return _legible(kind.result, operation, UNREADABLE)
     if operation.error:
         return operation.error
-    return _legible(kind.result, operation, UNREADABLE) if operation.state is OperationState.DONE else str(operation.state)
+    return (
+        _legible(kind.result, operation, UNREADABLE)
+        if operation.state is OperationState.DONE
+        else str(operation.state)
+    )
 
 
 def name_of(operation: Operation) -> str:
-    """Given an operation, return the name of the guest that it is about, "" where it is not known."""
+    """Given an operation, return the name of the guest that it is about, "" where it is not
+    known.
+    """
     return _legible(KINDS[operation.kind].name_of, operation, "")
 
 
@@ -126,7 +149,11 @@ def next_action(operation: Operation) -> str:
     if operation.state is OperationState.OPEN:
         return f"backupsvc operations show {operation.id} --follow"
     again = operation.state in (OperationState.FAILED, OperationState.CANCELLED)
-    return f"backupsvc operations retry {operation.id}" if again and not KINDS[operation.kind].never_again else ""
+    return (
+        f"backupsvc operations retry {operation.id}"
+        if again and not KINDS[operation.kind].never_again
+        else ""
+    )
 
 
 def exit_code(catalog: Catalog, operation: Operation) -> int:
@@ -135,7 +162,9 @@ def exit_code(catalog: Catalog, operation: Operation) -> int:
 
 
 def _legible(question: Callable[[Operation], T], operation: Operation, otherwise: T) -> T:
-    """Given what reads an operation's memory, return its answer; ``otherwise`` where another version wrote that memory."""
+    """Given what reads an operation's memory, return its answer; ``otherwise`` where another
+    version wrote that memory.
+    """
     try:
         return question(operation)
     except MemoryUnreadable:
@@ -143,8 +172,13 @@ def _legible(question: Callable[[Operation], T], operation: Operation, otherwise
 
 
 def remembered(operation: Operation) -> dict[str, Any]:
-    """Given an operation, return what ``operations show --json`` calls its data: its memory, and the engine's bookkeeping."""
-    book, memory = operation.book, {key: value for key, value in operation.memory.items() if key != "version"}
+    """Given an operation, return what ``operations show --json`` calls its data: its memory, and
+    the engine's bookkeeping.
+    """
+    book, memory = (
+        operation.book,
+        {key: value for key, value in operation.memory.items() if key != "version"},
+    )
     asked = {key: value for key, value in (book.asked or {}).items() if key != "version"}
     told: dict[str, Any] = {
         "asked": asked if book.asked is not None else None,

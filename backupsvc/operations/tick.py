@@ -1,4 +1,6 @@
-"""The tick of beat, without Celery: it opens what is due, and finds what somebody should look at now."""
+"""The tick of beat, without Celery: it opens what is due, and finds what somebody should look at
+now.
+"""
 
 from __future__ import annotations
 
@@ -9,13 +11,18 @@ from backupsvc.operations.services import Opening
 
 MAX_HINTS = 1000  # of one tick; what is left over is older at the next one, and comes first
 HEARTBEAT = "tick"  # the name under which the catalog keeps when a tick was last here
-SET_BACK = 600  # seconds by which the last tick may seem to come from the future: two machines' clocks are never quite the same
-MAX_AHEAD = 7200  # seconds: no operation is parked, and no lease lasts, nearly so long, but for a clock that was set back
+# seconds by which the last tick may seem to come from the future: two machines' clocks are never
+# quite the same
+SET_BACK = 600
+# seconds: no operation is parked, and no lease lasts, nearly so long, but for a clock that was set
+# back
+MAX_AHEAD = 7200
 TOLD_SECONDS = 60  # an operation whose hint has brought nobody for so long is hinted at again
 
 
 def tick(service: Opening) -> list[str]:
-    """Open what is due, pick up what lost its driver, and return the operations that somebody should look at now.
+    """Open what is due, pick up what lost its driver, and return the operations that somebody
+    should look at now.
 
     When they have been told, ``told`` must be called with them.
     """
@@ -37,7 +44,9 @@ def tick(service: Opening) -> list[str]:
 
 
 def _was_here(service: Opening, now: int) -> None:
-    """Remember that the scheduler was at work now. A clock that was set back takes the memory back with it."""
+    """Remember that the scheduler was at work now. A clock that was set back takes the memory back
+    with it.
+    """
     service.catalog.heartbeats.record(HEARTBEAT, now)
     if service.catalog.heartbeats.newest()[HEARTBEAT] > now + SET_BACK:
         service.catalog.heartbeats.reset(HEARTBEAT, now)

@@ -1,4 +1,5 @@
-"""Proxmox VE: the only package that imports proxmoxer. ``connect`` returns the cluster as typed calls.
+"""Proxmox VE: the only package that imports proxmoxer. ``connect`` returns the cluster as typed
+calls.
 
 Heavy modules are imported by ``connect``, so that importing this package's names costs nothing.
 """
@@ -26,7 +27,9 @@ class Pve:
     """One cluster, seen with one token. Safe to share between threads."""
 
     def __init__(self, client: Client, clock: Clock, scratch: Scratch | None = None) -> None:
-        """Given a client. ``scratch`` is the range that ``guests.start`` never reaches into; ``scratch()`` sets it too."""
+        """Given a client. ``scratch`` is the range that ``guests.start`` never reaches into;
+        ``scratch()`` sets it too.
+        """
         from backupsvc.pve.agent import Agent
         from backupsvc.pve.attached import Attachments
         from backupsvc.pve.cluster import Cluster
@@ -47,7 +50,8 @@ class Pve:
         self.vzdump = Vzdump(client)
         self.restore = Restore(client)
         self.attached = Attachments(client, self.cluster, clock)
-        # what is known of the isolated bridge from elsewhere: the probes' VMIDs, and a node's kernel where SSH leads to it
+        # what is known of the isolated bridge from elsewhere: the probes' VMIDs, and a node's
+        # kernel where SSH leads to it
         self.probes: Collection[int] = ()
         self.kernel: Callable[[str, str], Kernel | None] = lambda node, bridge: None
 
@@ -68,8 +72,11 @@ class Pve:
         """user@realm!name of the token in use; never its secret."""
         return self._client.token_id
 
-    def scratch(self, scratch: Scratch, lease_holder: Callable[[int], str | None], heir: Heir | None = None) -> ScratchGuests:
-        """Given the policy's scratch range and the catalog's leases, return what alone may stop, destroy or start copies.
+    def scratch(
+        self, scratch: Scratch, lease_holder: Callable[[int], str | None], heir: Heir | None = None
+    ) -> ScratchGuests:
+        """Given the policy's scratch range and the catalog's leases, return what alone may stop,
+        destroy or start copies.
 
         ``heir`` is given by an operation that removes a copy which the catalog has forgotten.
         """
@@ -93,10 +100,12 @@ def connect(
     scratch: Scratch | None = None,
     breakers: Breakers | None = None,
 ) -> Pve:
-    """Given the settings, return the cluster. Nothing is asked yet: ``cluster.version()`` shows whether it answers.
+    """Given the settings, return the cluster. Nothing is asked yet: ``cluster.version()`` shows
+    whether it answers.
 
-    ``restore`` takes the token that may use production bridges, if there is one; ``breakers`` is what the process knows
-    of the silence of hosts and nodes. Raise UsageError if a setting is malformed.
+    ``restore`` takes the token that may use production bridges, if there is one; ``breakers`` is
+    what the process knows of the silence of hosts and nodes. Raise UsageError if a setting is
+    malformed.
     """
     from backupsvc.pve.client import Client
 

@@ -1,7 +1,8 @@
 """The QEMU guest agent: is it there, what does it say, run a command inside.
 
-Generic calls are wrapped in ``result`` and may be a 200 that carries an error; exec is not wrapped (pve-facts 8.5). No
-guest's agent is asked anything while a lock says that the guest is being dumped or snapshot: it may stand frozen just then.
+Generic calls are wrapped in ``result`` and may be a 200 that carries an error; exec is not wrapped
+(pve-facts 8.5). No guest's agent is asked anything while a lock says that the guest is being dumped
+or snapshot: it may stand frozen just then.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ from backupsvc.pve.fields import Row
 from backupsvc.pve.guests import Guests, GuestStatus
 from policies.pve import texts
 
-HOLDING = frozenset({"backup", "snapshot"})  # locks under which PVE freezes and thaws through the agent
+# locks under which PVE freezes and thaws through the agent
+HOLDING = frozenset({"backup", "snapshot"})
 LOOK_AGE = 1.0  # seconds for which a look at a guest's lock serves for the calls that follow it
 UNPRINTABLE = 596  # how an agent's text with a character above U+00FF arrives (pve-facts 1.7)
 
@@ -46,7 +48,9 @@ class Agent:
         return status
 
     def held(self, node: str, vmid: int) -> bool:
-        """Given a guest, return whether a dump or a snapshot of it runs, so that its agent is not to be asked."""
+        """Given a guest, return whether a dump or a snapshot of it runs, so that its agent is not
+        to be asked.
+        """
         at, status = self._seen.get((node, vmid), (0.0, None))
         if status is None or not 0 <= self._clock.monotonic() - at < LOOK_AGE:
             status = self.state(node, vmid)
@@ -70,7 +74,9 @@ class Agent:
         return True
 
     def osinfo(self, node: str, vmid: int) -> dict[str, Any]:
-        """Given a guest, return what its agent says of the operating system (``pretty-name``, ``kernel-release`` ...)."""
+        """Given a guest, return what its agent says of the operating system (``pretty-name``,
+        ``kernel-release`` ...).
+        """
         found = self._ask("GET", node, vmid, "get-osinfo")
         return dict(found) if isinstance(found, dict) else {}
 
@@ -81,37 +87,50 @@ class Agent:
         return name if isinstance(name, str) else ""
 
     def interfaces(self, node: str, vmid: int) -> list[dict[str, Any]]:
-        """Given a guest, return its network interfaces with their addresses, as the agent lists them."""
+        """Given a guest, return its network interfaces with their addresses, as the agent lists
+        them.
+        """
         found = self._ask("GET", node, vmid, "network-get-interfaces")
         return [item for item in found if isinstance(item, dict)] if isinstance(found, list) else []
 
     def frozen(self, node: str, vmid: int) -> bool:
-        """Given a guest, return whether its agent says that its file systems are frozen (needs VM.GuestAgent.Audit alone).
+        """Given a guest, return whether its agent says that its file systems are frozen (needs
+        VM.GuestAgent.Audit alone).
 
-        Raise PveError if the agent does not answer or says neither, AgentHeld while a dump of the guest runs.
+        Raise PveError if the agent does not answer or says neither, AgentHeld while a dump of the
+        guest runs.
         """
         said = self._ask("POST", node, vmid, "fsfreeze-status")
         if said not in ("frozen", "thawed"):
-            raise PveError(f"the agent of guest {vmid} on {node} says {said!r} of its file systems", text=str(said))
+            raise PveError(
+                f"the agent of guest {vmid} on {node} says {said!r} of its file systems",
+                text=str(said),
+            )
         return bool(said == "frozen")
 
     def thaw(self, node: str, vmid: int) -> None:
-        """Given a guest, have its agent thaw its file systems (needs VM.GuestAgent.FileSystemMgmt). Twice does no harm."""
+        """Given a guest, have its agent thaw its file systems (needs VM.GuestAgent.FileSystemMgmt).
+        Twice does no harm.
+        """
         self._ask("POST", node, vmid, "fsfreeze-thaw")
 
     def read_file(self, node: str, vmid: int, path: str) -> str:
         """Given a guest and the absolute path of a small file in it, return its text.
 
-        Raise PvePermissionDenied without VM.GuestAgent.FileRead (or .Unrestricted), PveError if the agent is silent or refuses.
+        Raise PvePermissionDenied without VM.GuestAgent.FileRead (or .Unrestricted), PveError if the
+        agent is silent or refuses.
         """
         self._stand_back(node, vmid, "file-read")
-        answer = self._client.get(f"nodes/{node}/qemu/{vmid}/agent/file-read", {"file": path})  # not wrapped (pve-facts 8.5)
+        # not wrapped (pve-facts 8.5)
+        answer = self._client.get(f"nodes/{node}/qemu/{vmid}/agent/file-read", {"file": path})
         return _guest_text(answer.row().text("content"))
 
     def exec(self, node: str, vmid: int, command: list[str], timeout: float) -> ExecResult:
-        """Given a command as a list of words and a deadline in seconds, run it inside the guest and return what it did.
+        """Given a command as a list of words and a deadline in seconds, run it inside the guest and
+        return what it did.
 
-        Raise PveError if the agent refuses it, or if it still runs at the deadline (it is then left running).
+        Raise PveError if the agent refuses it, or if it still runs at the deadline (it is then left
+        running).
         """
         self._stand_back(node, vmid, command[0])
         path = f"nodes/{node}/qemu/{vmid}/agent"
@@ -119,22 +138,27 @@ class Agent:
         for _ in polls(self._clock, timeout, most=1.0):
             if self.held(node, vmid):
                 continue
-            # Never asked twice after a lost answer: the agent hands a result out once (pve-facts 8.5).
+            # Never asked twice after a lost answer: the agent hands a result out once (pve-facts
+            # 8.5).
             answer = self._client.get(f"{path}/exec-status", {"pid": pid}, retry=False).row()
             if answer.boolean("exited"):
                 return _exec_result(answer)
         raise PveError(
-            f"{command[0]} still runs in guest {vmid} on {node} after {timeout:g} s", "give the check a longer timeout"
+            f"{command[0]} still runs in guest {vmid} on {node} after {timeout:g} s",
+            "give the check a longer timeout",
         )
 
     def _ask(self, method: str, node: str, vmid: int, what: str) -> Any:
         self._stand_back(node, vmid, what)
         path = f"nodes/{node}/qemu/{vmid}/agent/{what}"
         answer = (self._client.post(path) if method == "POST" else self._client.get(path)).row()
-        result = answer.fields.get("result")  # what stands in it are the guest's own words, whatever type it gives them
+        # what stands in it are the guest's own words, whatever type it gives them
+        result = answer.fields.get("result")
         if isinstance(result, dict) and isinstance(result.get("error"), dict):
             said = str(result["error"].get("desc") or result["error"].get("class") or "")
-            raise PveError(f"the agent of guest {vmid} on {node} refused {what}: {said}", status=200, text=said)
+            raise PveError(
+                f"the agent of guest {vmid} on {node} refused {what}: {said}", status=200, text=said
+            )
         return result
 
     def _stand_back(self, node: str, vmid: int, what: str) -> None:
@@ -177,7 +201,9 @@ def _exec_result(answer: Row) -> ExecResult:
 
 
 def _guest_text(data: str) -> str:
-    """Given output where PVE turned each byte into one character, return the text that the guest wrote (pve-facts 8.6)."""
+    """Given output where PVE turned each byte into one character, return the text that the guest
+    wrote (pve-facts 8.6).
+    """
     try:
         return data.encode("latin-1").decode("utf-8", "replace")
     except UnicodeEncodeError:  # it is text already: a PVE that decodes by itself

@@ -1,7 +1,8 @@
 """Which guests of a node may hang on a bridge: their configs, read as seldom as the truth allows.
 
-PVE lists guests in one call, but neither their NICs nor a digest of their configs (pve-facts 9.1): whether a config has changed
-is known only by reading it. So whoever asks says how old an answer may be; a guest that was not there before is read in any case.
+PVE lists guests in one call, but neither their NICs nor a digest of their configs (pve-facts 9.1):
+whether a config has changed is known only by reading it. So whoever asks says how old an answer may
+be; a guest that was not there before is read in any case.
 """
 
 from __future__ import annotations
@@ -25,12 +26,16 @@ class Attachments:
         self._known: dict[tuple[str, int], tuple[float, Card]] = {}
 
     def of(self, node: str, max_age: float = 0.0) -> list[Card]:
-        """Given a node, return its guests, containers and templates among them, as far as the token may see them.
+        """Given a node, return its guests, containers and templates among them, as far as the token
+        may see them.
 
-        The list is read anew; a config that was read less than ``max_age`` seconds ago is not. A guest that leaves the node in
-        between is left out.
+        The list is read anew; a config that was read less than ``max_age`` seconds ago is not. A
+        guest that leaves the node in between is left out.
         """
-        now, here = self._clock.monotonic(), [guest for guest in self._cluster.guests() if guest.node == node]
+        now, here = (
+            self._clock.monotonic(),
+            [guest for guest in self._cluster.guests() if guest.node == node],
+        )
         for guest in here:
             known = self._known.get((node, guest.vmid))
             if known is None or now - known[0] >= max_age:
@@ -40,7 +45,9 @@ class Attachments:
         there = {guest.vmid for guest in here}
         for key in [key for key in self._known if key[0] == node and key[1] not in there]:
             del self._known[key]
-        return [self._known[node, guest.vmid][1] for guest in here if (node, guest.vmid) in self._known]
+        return [
+            self._known[node, guest.vmid][1] for guest in here if (node, guest.vmid) in self._known
+        ]
 
     def _read(self, guest: Guest) -> Card | None:
         try:
@@ -49,11 +56,16 @@ class Attachments:
             return None
 
     def _options(self, guest: Guest) -> list[tuple[str, str]]:
-        """Every option as it is and as it will be. One call tells both of a VM; of a container each needs its own."""
+        """Every option as it is and as it will be. One call tells both of a VM; of a container each
+        needs its own.
+        """
         if guest.type is not GuestType.LXC:
-            return list(_both(self._client.get(f"nodes/{guest.node}/qemu/{guest.vmid}/pending").rows()))
+            return list(
+                _both(self._client.get(f"nodes/{guest.node}/qemu/{guest.vmid}/pending").rows())
+            )
         answers = [
-            self._client.get(f"nodes/{guest.node}/lxc/{guest.vmid}/config", asked).row() for asked in ({}, {"current": True})
+            self._client.get(f"nodes/{guest.node}/lxc/{guest.vmid}/config", asked).row()
+            for asked in ({}, {"current": True})
         ]
         return [(name, _plain(answer, name)) for answer in answers for name in answer.names()]
 

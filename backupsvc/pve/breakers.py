@@ -1,4 +1,6 @@
-"""Who did not answer this process, so that nobody waits for the same silence again: one breaker a host, a node, a part of it."""
+"""Who did not answer this process, so that nobody waits for the same silence again: one breaker a
+host, a node, a part of it.
+"""
 
 from __future__ import annotations
 
@@ -26,21 +28,26 @@ _A_NODE = 2  # words of its place
 
 
 class Breakers:
-    """What a process knows of the silence of hosts and nodes. Safe to share between threads, clients and services.
+    """What a process knows of the silence of hosts and nodes. Safe to share between threads,
+    clients and services.
 
     ``pauses``: how long silence keeps callers away; by default for as long as a command lasts.
     """
 
-    def __init__(self, clock: Clock, pauses: Pauses = ONE_COMMAND, share: Callable[[], float] = random.random) -> None:
+    def __init__(
+        self, clock: Clock, pauses: Pauses = ONE_COMMAND, share: Callable[[], float] = random.random
+    ) -> None:
         self.pauses = pauses
         self._clock, self._share = clock, share
         self._known: dict[Place, Breaker] = {}
         self._mutex = threading.Lock()
 
     def refusal(self, host: str, path: str, longest: float) -> tuple[Place, str] | None:
-        """Given a host and a call's path, return who is not to be asked and the words to say of it; None: the call may be made.
+        """Given a host and a call's path, return who is not to be asked and the words to say of it;
+        None: the call may be made.
 
-        If it may, others are kept away from whoever is tried again by it, at most for ``longest`` seconds.
+        If it may, others are kept away from whoever is tried again by it, at most for ``longest``
+        seconds.
         """
         with self._mutex:
             now, asked = self._clock.monotonic(), places(host, path)
@@ -59,7 +66,9 @@ class Breakers:
                 self._known.pop(place, None)
 
     def silent(self, host: str, path: str, place: Place, words: str) -> None:
-        """Given a host, a call's path and who of its places did not answer, remember it, and that those before it did."""
+        """Given a host, a call's path and who of its places did not answer, remember it, and that
+        those before it did.
+        """
         with self._mutex:
             asked = places(host, path)
             for outer in asked[: asked.index(place)]:
@@ -68,14 +77,18 @@ class Breakers:
         self.undecided(host, path)
 
     def undecided(self, host: str, path: str) -> None:
-        """Given a host and a call's path that failed for another reason, let the next caller try those that this one tried."""
+        """Given a host and a call's path that failed for another reason, let the next caller try
+        those that this one tried.
+        """
         with self._mutex:
             for place in places(host, path):
                 if place in self._known:
                     self._known[place] = undecided(self._known[place], self._clock.monotonic())
 
     def told(self, online: Mapping[str, bool], words: Callable[[str], str]) -> None:
-        """Given what the cluster says of its nodes, remember it: those that are offline are not asked, by whichever host."""
+        """Given what the cluster says of its nodes, remember it: those that are offline are not
+        asked, by whichever host.
+        """
         with self._mutex:
             for node, is_online in online.items():
                 if is_online:
@@ -87,11 +100,19 @@ class Breakers:
         """Return the nodes that are not asked at this moment, with what is said of each."""
         with self._mutex:
             now = self._clock.monotonic()
-            found = [place for place in self._known if len(place) == _A_NODE and not may_ask(self._known[place], now)]
-            return {node: self._known[host, node].words for host, node in sorted(found, reverse=True)}
+            found = [
+                place
+                for place in self._known
+                if len(place) == _A_NODE and not may_ask(self._known[place], now)
+            ]
+            return {
+                node: self._known[host, node].words for host, node in sorted(found, reverse=True)
+            }
 
     def live_long(self) -> None:
-        """From now on look again after short pauses: an operation waits until a node is back. What was silent may be asked."""
+        """From now on look again after short pauses: an operation waits until a node is back. What
+        was silent may be asked.
+        """
         if self.pauses != LONG_LIVED:
             self.pauses = LONG_LIVED
             self.ask_again()
@@ -102,7 +123,9 @@ class Breakers:
             self._known.clear()
 
     def _open(self, place: Place, words: str) -> None:
-        self._known[place] = silent(self._of(place), self._clock.monotonic(), words, self.pauses, self._share())
+        self._known[place] = silent(
+            self._of(place), self._clock.monotonic(), words, self.pauses, self._share()
+        )
 
     def _of(self, place: Place) -> Breaker:
         return self._known.get(place, CLOSED)

@@ -1,11 +1,14 @@
-"""The one place that speaks HTTP to Proxmox VE, through proxmoxer: one client a thread, reads retried, errors mapped.
+"""The one place that speaks HTTP to Proxmox VE, through proxmoxer: one client a thread, reads
+retried, errors mapped.
 
-Any node answers for the whole cluster, so several may be named: the one that answered last is asked first. What was not sent
-(the connection was refused) goes to the next one whatever it is; what may have been carried out is repeated only if it is a read.
-A host or a node that let a call wait in vain is not asked again for a while (``policies.breaker``): later calls fail at once.
+Any node answers for the whole cluster, so several may be named: the one that answered last is asked
+first. What was not sent (the connection was refused) goes to the next one whatever it is; what may
+have been carried out is repeated only if it is a read. A host or a node that let a call wait in
+vain is not asked again for a while (``policies.breaker``): later calls fail at once.
 
-proxmoxer's own traps are dealt with here (it exits the process without requests, silences urllib3's warnings, drops the body's
-``message``, takes anything that is no JSON for an answer, and waits five seconds only).
+proxmoxer's own traps are dealt with here (it exits the process without requests, silences urllib3's
+warnings, drops the body's ``message``, takes anything that is no JSON for an answer, and waits five
+seconds only).
 """
 
 from __future__ import annotations
@@ -35,7 +38,16 @@ from backupsvc.pve import trust
 from backupsvc.pve.answers import BadAnswer, Caller
 from backupsvc.pve.breakers import Breakers
 from backupsvc.pve.fields import Answer
-from backupsvc.pve.tries import Asked, Failed, Host, disconnected, failure_of, joined, no_answer, not_asked
+from backupsvc.pve.tries import (
+    Asked,
+    Failed,
+    Host,
+    disconnected,
+    failure_of,
+    joined,
+    no_answer,
+    not_asked,
+)
 from backupsvc.settings import PveSettings
 from policies.breaker import Place, places
 
@@ -49,37 +61,50 @@ CONNECT_TIMEOUT = 10.0  # seconds; a host that is up accepts at once, whatever t
 LOOK_TIMEOUT = 3.0  # seconds for the question who is silent, after a call that nobody answered
 PAUSES = (0.3, 1.0)  # seconds before the second and the third try of a read
 DEFAULT_PORT = 8006
-NEVER_SENT = frozenset({"force", "skiplock"})  # law 1: no call of this service may overrule a guest's protection or lock
+# law 1: no call of this service may overrule a guest's protection or lock
+NEVER_SENT = frozenset({"force", "skiplock"})
 
-_TOKEN = re.compile(r"(?P<user>[^\s:/!=]+@[A-Za-z][\w.\-]+)!(?P<name>[A-Za-z][\w.\-]+)=(?P<secret>[\x21-\x7e]+)")
+_TOKEN = re.compile(
+    r"(?P<user>[^\s:/!=]+@[A-Za-z][\w.\-]+)!(?P<name>[A-Za-z][\w.\-]+)=(?P<secret>[\x21-\x7e]+)"
+)
 _HOST = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[^\s:/@\[\]]+)(?::(?P<port>\d{1,5}))?")
 
 
 class _Answers(JsonSerializer):  # type: ignore[misc]
-    """Reads PVE's answers whole: an answer that is no PVE answer is an error, and a refusal keeps its message.
+    """Reads PVE's answers whole: an answer that is no PVE answer is an error, and a refusal keeps
+    its message.
 
-    What stands beside the data (``changes``, ``total``) is left in ``seen.beside``, where the thread that asked finds it.
+    What stands beside the data (``changes``, ``total``) is left in ``seen.beside``, where the
+    thread that asked finds it.
     """
 
     def __init__(self, seen: threading.local) -> None:
         self._seen = seen
 
     def loads(self, response: requests.Response) -> Any:
-        """Given an answer of 200, return its data. Raise PveAnswerUnreadable if it is not PVE's envelope."""
+        """Given an answer of 200, return its data. Raise PveAnswerUnreadable if it is not PVE's
+        envelope.
+        """
         try:
             beside = dict(_object(response.content))
             data = beside.pop("data")
             self._seen.beside = beside
             return data
         except (ValueError, KeyError):
-            asked = f"{response.request.method} {urlsplit(response.url).path.removeprefix('/api2/json/')}"
+            asked = (
+                f"{response.request.method} "
+                f"{urlsplit(response.url).path.removeprefix('/api2/json/')}"
+            )
             raise PveAnswerUnreadable(
-                f"{response.url.partition('/api2')[0]} answered {asked} with something that Proxmox VE does not say",
+                f"{response.url.partition('/api2')[0]} answered {asked} with something that "
+                "Proxmox VE does not say",
                 "is BACKUPSVC_PVE__HOST the API of a Proxmox VE node (host:8006)?",
             ) from None
 
     def loads_errors(self, response: requests.Response) -> dict[str, Any]:
-        """Given a refusal, return what its body adds to the status line; nothing if the body is empty or plain text."""
+        """Given a refusal, return what its body adds to the status line; nothing if the body is
+        empty or plain text.
+        """
         try:
             return _object(response.content)
         except ValueError:
@@ -87,7 +112,9 @@ class _Answers(JsonSerializer):  # type: ignore[misc]
 
 
 def _object(content: bytes) -> dict[str, Any]:
-    """Given a body, return the JSON object in it. Raise ValueError if it holds none, or one that is nested without end."""
+    """Given a body, return the JSON object in it. Raise ValueError if it holds none, or one that is
+    nested without end.
+    """
     try:
         found = json.loads(content)
     except RecursionError:
@@ -98,10 +125,19 @@ def _object(content: bytes) -> dict[str, Any]:
 
 
 class Client:
-    """Calls to one cluster with one token. Safe to share between threads: each gets its own connections."""
+    """Calls to one cluster with one token. Safe to share between threads: each gets its own
+    connections.
+    """
 
-    def __init__(self, settings: PveSettings, token: SecretStr, clock: Clock, breakers: Breakers | None = None) -> None:
-        """Given the settings, the token (user@realm!name=secret) and a clock; ``breakers``: what this process knows of silence.
+    def __init__(
+        self,
+        settings: PveSettings,
+        token: SecretStr,
+        clock: Clock,
+        breakers: Breakers | None = None,
+    ) -> None:
+        """Given the settings, the token (user@realm!name=secret) and a clock; ``breakers``: what
+        this process knows of silence.
 
         Raise UsageError if one of them is malformed.
         """
@@ -109,7 +145,8 @@ class Client:
         if not found:
             raise UsageError(
                 "BACKUPSVC_PVE__TOKEN is not an API token",
-                "its form is user@realm!name=secret; `pveum user token add USER NAME` prints the secret once",
+                "its form is user@realm!name=secret; `pveum user token add USER NAME` prints the "
+                "secret once",
             )
         self.token_id = f"{found['user']}!{found['name']}"
         named = [_host_and_port(text) for text in settings.host.split(",")]
@@ -126,20 +163,33 @@ class Client:
 
     @property
     def where(self) -> str:
-        """Host and port of the node that answered last, as messages name the cluster; the first before anything was asked."""
+        """Host and port of the node that answered last, as messages name the cluster; the first
+        before anything was asked.
+        """
         return str(self._last)
 
     def silent(self) -> list[BackupsvcError]:
-        """Ask every host that is named and was not silent just now, and return what is wrong with each that does not answer."""
-        tries = (self._unless_silent(host, Asked("GET", "version", again=False), {}) for host in self._hosts)
+        """Ask every host that is named and was not silent just now, and return what is wrong with
+        each that does not answer.
+        """
+        tries = (
+            self._unless_silent(host, Asked("GET", "version", again=False), {})
+            for host in self._hosts
+        )
         return [answer.error for answer in tries if isinstance(answer, Failed)]
 
-    def get(self, path: str, params: Mapping[str, Value] | None = None, *, retry: bool = True) -> Answer:
-        """Given a path and its parameters, return the answer. Tried three times if nobody answers and ``retry``."""
+    def get(
+        self, path: str, params: Mapping[str, Value] | None = None, *, retry: bool = True
+    ) -> Answer:
+        """Given a path and its parameters, return the answer. Tried three times if nobody answers
+        and ``retry``.
+        """
         return self._call("GET", path, params, again=retry)
 
     def post(self, path: str, params: Mapping[str, Value] | None = None) -> Answer:
-        """Given a path and its parameters, return the answer. Sent once: after an error the caller must look."""
+        """Given a path and its parameters, return the answer. Sent once: after an error the caller
+        must look.
+        """
         return self._call("POST", path, params)
 
     def put(self, path: str, params: Mapping[str, Value] | None = None) -> Answer:
@@ -150,7 +200,9 @@ class Client:
         """Given a path and its parameters, return the answer. Sent once."""
         return self._call("DELETE", path, params)
 
-    def _call(self, method: str, path: str, params: Mapping[str, Value] | None, *, again: bool = False) -> Answer:
+    def _call(
+        self, method: str, path: str, params: Mapping[str, Value] | None, *, again: bool = False
+    ) -> Answer:
         sent = encoded(params or {})
         asked = Asked(method, path, again)
         for pause in (*(PAUSES if again else ()), None):
@@ -158,16 +210,21 @@ class Client:
             answer = self._first_that_answers(asked, sent)
             if not isinstance(answer, Failed):
                 return Answer(self.where, f"{method} {path}", answer, dict(self._threads.beside))
-            # A try that already used up its timeout is not repeated: the reader has waited long enough.
+            # A try that already used up its timeout is not repeated: the reader has waited long
+            # enough.
             waited = self._clock.monotonic() - started > CONNECT_TIMEOUT / 2
-            hopeless = not (answer.transient or answer.busy) or len(asked.useless) == len(self._hosts)
+            hopeless = not (answer.transient or answer.busy) or len(asked.useless) == len(
+                self._hosts
+            )
             if pause is None or waited or hopeless:
                 break
             self._clock.sleep(pause)
         raise answer.error
 
     def _first_that_answers(self, asked: Asked, sent: Mapping[str, Any]) -> Any:
-        """Ask host after host, the one that answered last first, as long as nothing can be done twice by asking the next."""
+        """Ask host after host, the one that answered last first, as long as nothing can be done
+        twice by asking the next.
+        """
         failures: list[Failed] = []
         for host in sorted(self._hosts, key=lambda host: host is not self._last):
             if host in asked.useless:
@@ -184,9 +241,13 @@ class Client:
         return joined(failures)
 
     def _unless_silent(self, host: Host, asked: Asked, sent: Mapping[str, Any]) -> Any:
-        """Make one try, unless somebody whom it needs was silent a moment ago; remember who answered and who did not."""
+        """Make one try, unless somebody whom it needs was silent a moment ago; remember who
+        answered and who did not.
+        """
         name = str(host)
-        if host not in asked.tried and (refused := self.breakers.refusal(name, asked.path, self._timeout)):
+        if host not in asked.tried and (
+            refused := self.breakers.refusal(name, asked.path, self._timeout)
+        ):
             return not_asked(*refused, asked)
         asked.tried.add(host)
         answer = self._once(host, asked.method, asked.path, dict(sent))
@@ -201,8 +262,13 @@ class Client:
         return answer
 
     def _who_is_silent(self, host: Host, path: str) -> Place:
-        """After a call that was taken and never answered, ask what is quick: is it the host, the node, or only what was asked?"""
-        inner, node = places(str(host), path)[-1], Caller(str(host), self.token_id, f"GET {path}").node
+        """After a call that was taken and never answered, ask what is quick: is it the host, the
+        node, or only what was asked?
+        """
+        inner, node = (
+            places(str(host), path)[-1],
+            Caller(str(host), self.token_id, f"GET {path}").node,
+        )
         looks: list[tuple[str, Place]] = [("version", (str(host),))]
         if node:
             looks.insert(0, (f"nodes/{node}/version", (str(host), node)))
@@ -214,10 +280,21 @@ class Client:
             inner = wider
         return inner
 
-    def _once(self, host: Host, method: str, path: str, params: dict[str, Any], timeout: float | None = None) -> Any:
-        """Make one try; return its data, or what failed. It raises nothing that carries the request (law 7)."""
+    def _once(
+        self,
+        host: Host,
+        method: str,
+        path: str,
+        params: dict[str, Any],
+        timeout: float | None = None,
+    ) -> Any:
+        """Make one try; return its data, or what failed. It raises nothing that carries the request
+        (law 7).
+        """
         caller = Caller(str(host), self.token_id, f"{method} {path}")
-        api = self._api(host) if timeout is None else self._connect(host, min(timeout, self._timeout))
+        api = (
+            self._api(host) if timeout is None else self._connect(host, min(timeout, self._timeout))
+        )
         resource = api(quote(path.strip("/"), safe="/:@!"))
         try:
             return getattr(resource, method.lower())(**params)
@@ -226,26 +303,40 @@ class Client:
         except ResourceException as refusal:
             body = refusal.errors or {}
             named = body.get("errors")
-            errors = {str(name): str(text) for name, text in named.items()} if isinstance(named, dict) else {}
-            answer = BadAnswer(refusal.status_code, str(refusal.content or ""), str(body.get("message") or ""), errors)
+            errors = (
+                {str(name): str(text) for name, text in named.items()}
+                if isinstance(named, dict)
+                else {}
+            )
+            answer = BadAnswer(
+                refusal.status_code,
+                str(refusal.content or ""),
+                str(body.get("message") or ""),
+                errors,
+            )
             return failure_of(answer, caller)
         except requests.exceptions.SSLError as error:
             if "EOF" in str(error):  # it went away over the handshake, or later
                 return Failed(no_answer("broke the connection off", caller), transient=True)
             return Failed(self._certificate_refused(host, str(error)))
-        except requests.exceptions.ConnectionError as error:  # before Timeout: a connection that takes too long is both
+        except requests.exceptions.ConnectionError as error:
+            # before Timeout: a connection that takes too long is both
             return disconnected(host, error, caller)
         except requests.exceptions.Timeout:
             what = f"did not answer within {timeout or self._timeout:g} s"
             return Failed(no_answer(what, caller), transient=True, timed_out=True)
         except requests.exceptions.RequestException as error:
-            return Failed(no_answer(f"gave an answer that cannot be read ({type(error).__name__})", caller))
+            return Failed(
+                no_answer(f"gave an answer that cannot be read ({type(error).__name__})", caller)
+            )
         finally:
             if timeout is not None:
                 api._store["session"].close()
 
     def _api(self, host: Host) -> ProxmoxAPI:
-        """This thread's proxmoxer client of a host; requests' sessions are not made for two threads."""
+        """This thread's proxmoxer client of a host; requests' sessions are not made for two
+        threads.
+        """
         if not hasattr(self._threads, "apis"):
             self._threads.apis = {}
         if host not in self._threads.apis:
@@ -264,7 +355,8 @@ class Client:
             timeout=(min(CONNECT_TIMEOUT, timeout), timeout),
         )
         session: requests.Session = api._store["session"]
-        session.trust_env = False  # no variable of the environment may change the CA, the proxy or the credentials
+        # no variable of the environment may change the CA, the proxy or the credentials
+        session.trust_env = False
         session.hooks["response"].append(_refuse_redirect)
         if host.trust.pin:
             session.mount("https://", trust.PinnedAdapter(host.trust.pin))
@@ -273,39 +365,63 @@ class Client:
 
     def _certificate_refused(self, host: Host, text: str) -> BackupsvcError:
         if "CERTIFICATE_VERIFY_FAILED" not in text and "ingerprint" not in text:
-            return PveUnreachable(f"{host} does not speak TLS as Proxmox VE does", "BACKUPSVC_PVE__HOST is the API's host:8006")
-        seen = trust.seen_fingerprint(host.name.strip("[]"), host.port, min(CONNECT_TIMEOUT, self._timeout)) or "unknown by now"
+            return PveUnreachable(
+                f"{host} does not speak TLS as Proxmox VE does",
+                "BACKUPSVC_PVE__HOST is the API's host:8006",
+            )
+        seen = (
+            trust.seen_fingerprint(
+                host.name.strip("[]"), host.port, min(CONNECT_TIMEOUT, self._timeout)
+            )
+            or "unknown by now"
+        )
         hint = (
-            "compare the one seen with `openssl x509 -in /etc/pve/local/pve-ssl.pem -noout -fingerprint -sha256` on the node "
+            "compare the one seen with `openssl x509 -in /etc/pve/local/pve-ssl.pem -noout "
+            "-fingerprint -sha256` on the node "
             "itself; only if they agree set BACKUPSVC_PVE__FINGERPRINT to it"
         )
         if host.trust.pin:
             return PveCertificateRefused(
-                f"{host} shows a certificate with fingerprint {seen}, pinned is {trust.shown(host.trust.pin)}; nothing was sent",
+                f"{host} shows a certificate with fingerprint {seen}, pinned is "
+                f"{trust.shown(host.trust.pin)}; nothing was sent",
                 hint,
             )
-        why = found[1] if (found := re.search(r"certificate verify failed: ([^(]+?)\s*\(", text)) else "not trusted"
+        why = (
+            found[1]
+            if (found := re.search(r"certificate verify failed: ([^(]+?)\s*\(", text))
+            else "not trusted"
+        )
         return PveCertificateRefused(
-            f"the certificate of {host} is refused ({why}); its fingerprint is {seen}; nothing was sent",
-            f"set BACKUPSVC_PVE__CA_FILE to a copy of the cluster's /etc/pve/pve-root-ca.pem, or: {hint}",
+            f"the certificate of {host} is refused ({why}); its fingerprint is {seen}; nothing "
+            "was sent",
+            "set BACKUPSVC_PVE__CA_FILE to a copy of the cluster's /etc/pve/pve-root-ca.pem, or: "
+            f"{hint}",
         )
 
 
 def encoded(params: Mapping[str, Value]) -> dict[str, Any]:
-    """Given parameters, return them as PVE takes them: booleans as 1 and 0, absent ones left out (pve-facts 1.2).
+    """Given parameters, return them as PVE takes them: booleans as 1 and 0, absent ones left out
+    (pve-facts 1.2).
 
     Raise LawRefused if one of them would overrule a guest's protection or lock (law 1).
     """
     if refused := NEVER_SENT & params.keys():
         raise LawRefused(1, f"{', '.join(sorted(refused))} is never sent to PVE")
-    return {name: int(value) if isinstance(value, bool) else value for name, value in params.items() if value is not None}
+    return {
+        name: int(value) if isinstance(value, bool) else value
+        for name, value in params.items()
+        if value is not None
+    }
 
 
 def _refuse_redirect(response: requests.Response, *args: Any, **kwargs: Any) -> None:
-    """Given an answer that points elsewhere, refuse it: the token goes nowhere else (proxmoxer would return None)."""
+    """Given an answer that points elsewhere, refuse it: the token goes nowhere else (proxmoxer
+    would return None).
+    """
     if 300 <= response.status_code < 400:
         raise PveError(
-            f"{response.url.partition('/api2')[0]} points elsewhere ({response.status_code}), which Proxmox VE does not do",
+            f"{response.url.partition('/api2')[0]} points elsewhere ({response.status_code}), "
+            "which Proxmox VE does not do",
             "is BACKUPSVC_PVE__HOST the API of a Proxmox VE node (host:8006)?",
             status=response.status_code,
         )
@@ -315,6 +431,7 @@ def _host_and_port(text: str) -> tuple[str, int]:
     found = _HOST.fullmatch(text.strip())
     if not found or not 0 < int(found["port"] or DEFAULT_PORT) < 65536:
         raise UsageError(
-            f"BACKUPSVC_PVE__HOST: {text!r} is not host:port", "write it like pve.example.org:8006, without https://"
+            f"BACKUPSVC_PVE__HOST: {text!r} is not host:port",
+            "write it like pve.example.org:8006, without https://",
         )
     return found["host"], int(found["port"] or DEFAULT_PORT)

@@ -1,4 +1,6 @@
-"""The cluster as a whole: who is in it, what may be done, its jobs, clocks, bridges and high availability."""
+"""The cluster as a whole: who is in it, what may be done, its jobs, clocks, bridges and high
+availability.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,9 @@ _BRIDGES = frozenset({"bridge", "OVSBridge"})
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """What answers: release ``9.2``, version ``9.2.11``; ``simulated`` if it says itself that its guests are only modelled."""
+    """What answers: release ``9.2``, version ``9.2.11``; ``simulated`` if it says itself that its
+    guests are only modelled.
+    """
 
     release: str
     version: str
@@ -39,7 +43,9 @@ class ClusterNode:
 
 @dataclass(frozen=True, slots=True)
 class ClusterStatus:
-    """The cluster's name and quorum; a single node without cluster has its own name and quorate None."""
+    """The cluster's name and quorum; a single node without cluster has its own name and quorate
+    None.
+    """
 
     name: str
     quorate: bool | None
@@ -48,7 +54,9 @@ class ClusterStatus:
 
 @dataclass(frozen=True, slots=True)
 class PveJob:
-    """A backup job that PVE itself runs. ``guests`` is empty when ``all`` or ``pool`` says whom it backs up."""
+    """A backup job that PVE itself runs. ``guests`` is empty when ``all`` or ``pool`` says whom it
+    backs up.
+    """
 
     id: str
     enabled: bool
@@ -66,15 +74,25 @@ class PveJob:
     next_run: int | None = None
 
     def seen(self, guests: Sequence[Guest]) -> ClusterJob:
-        """Given the cluster's guests, return the job as decisions want it, with its pool's members by name."""
-        members = tuple(guest.vmid for guest in guests if guest.pool == self.pool) if self.pool else self.guests
+        """Given the cluster's guests, return the job as decisions want it, with its pool's members
+        by name.
+        """
+        members = (
+            tuple(guest.vmid for guest in guests if guest.pool == self.pool)
+            if self.pool
+            else self.guests
+        )
         whom = None if self.all else members
-        return ClusterJob(self.id, self.enabled, self.node, self.storage, whom, self.exclude, self.schedule)
+        return ClusterJob(
+            self.id, self.enabled, self.node, self.storage, whom, self.exclude, self.schedule
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class Bridge:
-    """A bridge of a node. ``ports`` are the interfaces it is tied to: none means that it leads nowhere."""
+    """A bridge of a node. ``ports`` are the interfaces it is tied to: none means that it leads
+    nowhere.
+    """
 
     name: str
     node: str
@@ -84,7 +102,9 @@ class Bridge:
 
 @dataclass(frozen=True, slots=True)
 class HaStatus:
-    """High availability: ``lrm`` is each node's own line (where ``detected time drift!`` shows), ``services`` sid to state."""
+    """High availability: ``lrm`` is each node's own line (where ``detected time drift!`` shows),
+    ``services`` sid to state.
+    """
 
     quorate: bool | None = None
     master: str | None = None
@@ -93,8 +113,12 @@ class HaStatus:
 
     @property
     def drifting(self) -> tuple[str, ...]:
-        """Nodes whose clock PVE's HA itself reports as drifting: it sees only one that is ahead (pve-facts 9.2)."""
-        return tuple(node for node, line in sorted(self.lrm.items()) if texts.CLOCK_DRIFT.search(line))
+        """Nodes whose clock PVE's HA itself reports as drifting: it sees only one that is ahead
+        (pve-facts 9.2).
+        """
+        return tuple(
+            node for node, line in sorted(self.lrm.items()) if texts.CLOCK_DRIFT.search(line)
+        )
 
 
 class Cluster:
@@ -107,14 +131,20 @@ class Cluster:
         self._jobs: tuple[float, list[PveJob]] | None = None
 
     def version(self) -> Version:
-        """Return what answers. The first call of every command: it shows whether host, certificate and token are right."""
+        """Return what answers. The first call of every command: it shows whether host, certificate
+        and token are right.
+        """
         data = self._client.get("version").row()
-        return Version(data.need_text("release"), data.need_text("version"), data.boolean("simulated"))
+        return Version(
+            data.need_text("release"), data.need_text("version"), data.boolean("simulated")
+        )
 
     def guests(self, max_age: float = 0.0) -> list[Guest]:
-        """Return every guest that the token may see, by VMID. States lag by some seconds (pve-facts 9.1).
+        """Return every guest that the token may see, by VMID. States lag by some seconds (pve-facts
+        9.1).
 
-        An answer that is younger than ``max_age`` seconds serves again, so that the cluster is asked once for all its guests.
+        An answer that is younger than ``max_age`` seconds serves again, so that the cluster is
+        asked once for all its guests.
         """
         now = self._clock.monotonic()
         if self._guests is None or now - self._guests[0] >= max_age:
@@ -124,7 +154,9 @@ class Cluster:
         return list(self._guests[1])
 
     def nodes(self, max_age: float = 0.0) -> list[Node]:
-        """Return the nodes, each of unknown status asked itself; an answer younger than ``max_age`` seconds serves again."""
+        """Return the nodes, each of unknown status asked itself; an answer younger than ``max_age``
+        seconds serves again.
+        """
         return self._nodes.all(max_age)
 
     def answers(self, node: str) -> bool:
@@ -144,7 +176,9 @@ class Cluster:
         return ClusterStatus(nodes[0].name if nodes else "", None, nodes)
 
     def vmid_free(self, vmid: int) -> bool:
-        """Given a VMID, return whether no guest of the cluster has it at this moment; nothing is reserved."""
+        """Given a VMID, return whether no guest of the cluster has it at this moment; nothing is
+        reserved.
+        """
         try:
             self._client.get("cluster/nextid", {"vmid": vmid})
         except PveError as error:
@@ -154,12 +188,16 @@ class Cluster:
         return True
 
     def permissions(self) -> dict[str, frozenset[str]]:
-        """Return what the token may do, by path. PVE answers whether each propagates: having the key is having it."""
+        """Return what the token may do, by path. PVE answers whether each propagates: having the
+        key is having it.
+        """
         found = self._client.get("access/permissions").row()
         return {path: frozenset(found.row(path).names()) for path in found.names()}
 
     def permissions_at(self, path: str) -> frozenset[str]:
-        """Given an ACL path, return what the token may do just there, as PVE itself counts pools and what does not propagate."""
+        """Given an ACL path, return what the token may do just there, as PVE itself counts pools
+        and what does not propagate.
+        """
         found = self._client.get("access/permissions", {"path": path}).row().row_if_any(path)
         return frozenset(found.names() if found else ())
 
@@ -174,11 +212,15 @@ class Cluster:
         return list(self._jobs[1])
 
     def node_times(self) -> dict[str, int]:
-        """Return each online node's clock, epoch seconds, as it was when that node was asked. A silent node is left out."""
+        """Return each online node's clock, epoch seconds, as it was when that node was asked. A
+        silent node is left out.
+        """
         return {node: time for node, time, _ in self._times()}
 
     def clock_offsets(self) -> dict[str, float]:
-        """Return how far each online node's clock is ahead of this machine's, in seconds, good to about one second."""
+        """Return how far each online node's clock is ahead of this machine's, in seconds, good to
+        about one second.
+        """
         return {node: time - mine for node, time, mine in self._times()}
 
     def _times(self) -> Iterator[tuple[str, int, float]]:
@@ -197,24 +239,42 @@ class Cluster:
         return [_bridge(row, node) for row in rows if row.text("type") in _BRIDGES]
 
     def network(self, node: str) -> NodeNetwork:
-        """Given a node, return what it says of its interfaces at this moment, and whether changes to them are pending."""
+        """Given a node, return what it says of its interfaces at this moment, and whether changes
+        to them are pending.
+        """
         answer = self._client.get(f"nodes/{node}/network")
-        return NodeNetwork(node, tuple(_interface(row) for row in answer.rows()), bool(answer.beside.get("changes")))
+        return NodeNetwork(
+            node,
+            tuple(_interface(row) for row in answer.rows()),
+            bool(answer.beside.get("changes")),
+        )
 
     def ha(self) -> HaStatus:
-        """Return what the HA stack says of itself. Raise PvePermissionDenied without Sys.Audit on /."""
+        """Return what the HA stack says of itself. Raise PvePermissionDenied without Sys.Audit on
+        /.
+        """
         rows = self._client.get("cluster/ha/status/current").rows()
         quorum = next((row for row in rows if row.text("type") == "quorum"), None)
         master = next((row for row in rows if row.text("type") == "master"), None)
         return HaStatus(
             quorate=quorum.boolean("quorate") if quorum is not None else None,
             master=master.text("node") or None if master is not None else None,
-            lrm={row.need_text("node"): row.text("status") for row in rows if row.text("type") == "lrm"},
-            services={row.need_text("sid"): row.text("state") for row in rows if row.text("type") == "service"},
+            lrm={
+                row.need_text("node"): row.text("status")
+                for row in rows
+                if row.text("type") == "lrm"
+            },
+            services={
+                row.need_text("sid"): row.text("state")
+                for row in rows
+                if row.text("type") == "service"
+            },
         )
 
     def ha_resources(self) -> set[str]:
-        """Return the ids of what HA manages, like ``vm:108``. Raise PvePermissionDenied without Sys.Audit on /."""
+        """Return the ids of what HA manages, like ``vm:108``. Raise PvePermissionDenied without
+        Sys.Audit on /.
+        """
         return {row.need_text("sid") for row in self._client.get("cluster/ha/resources").rows()}
 
 
@@ -236,7 +296,9 @@ def _guest(row: Row) -> Guest:
 
 
 def _member(row: Row) -> ClusterNode:
-    return ClusterNode(row.need_text("name"), row.integer("nodeid"), row.text("ip"), row.boolean("online"))
+    return ClusterNode(
+        row.need_text("name"), row.integer("nodeid"), row.text("ip"), row.boolean("online")
+    )
 
 
 def _job(row: Row) -> PveJob:
@@ -266,21 +328,35 @@ def _vmids(row: Row, key: str) -> tuple[int, ...]:
 def _bridge(row: Row, node: str) -> Bridge:
     ports = row.words("bridge_ports") or row.words("ovs_ports")
     return Bridge(
-        row.need_text("iface"), node, tuple(port for port in ports if port != "none"), row.text("cidr") or row.text("address")
+        row.need_text("iface"),
+        node,
+        tuple(port for port in ports if port != "none"),
+        row.text("cidr") or row.text("address"),
     )
 
 
 def _interface(row: Row) -> Interface:
-    """The keys are those of PVE's INotify.pm (libpve-common-perl), each of which may name other interfaces."""
+    """The keys are those of PVE's INotify.pm (libpve-common-perl), each of which may name other
+    interfaces.
+    """
     own = {row.text(f"cidr{v}") or row.text(f"address{v}") for v in ("", "6")}
     own |= {row.text(key) for key in ("gateway", "gateway6")}
-    own |= {method for key in ("method", "method6") if (method := row.text(key)) not in ("manual", "static")}
+    own |= {
+        method
+        for key in ("method", "method6")
+        if (method := row.text(key)) not in ("manual", "static")
+    }
     below = ("vlan-raw-device", "ovs_bridge", "vxlan-physdev", "slaves", "ovs_bonds")
     return Interface(
         name=row.need_text("iface"),
         type=row.text("type"),
         active=row.boolean("active"),
-        ports=tuple(port for key in ("bridge_ports", "ovs_ports") for port in row.words(key) if port != "none"),
+        ports=tuple(
+            port
+            for key in ("bridge_ports", "ovs_ports")
+            for port in row.words(key)
+            if port != "none"
+        ),
         addresses=tuple(sorted(own - {""})),
         below=tuple(name for key in below for name in row.words(key)),
     )

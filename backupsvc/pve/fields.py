@@ -1,7 +1,9 @@
-"""The one place that turns PVE's answers into typed values. What is none is one error that names the call and the key.
+"""The one place that turns PVE's answers into typed values. What is none is one error that names
+the call and the key.
 
-Numbers may be text, false booleans absent, lists one text, numbers in property strings text or not (pve-facts 1.1, 4.1): all
-that is read. A value of another type is never guessed at: an archive that seemed to be of 1970 would be pruned first.
+Numbers may be text, false booleans absent, lists one text, numbers in property strings text or not
+(pve-facts 1.1, 4.1): all that is read. A value of another type is never guessed at: an archive that
+seemed to be of 1970 would be pruned first.
 """
 
 from __future__ import annotations
@@ -29,7 +31,9 @@ _SHOWN = 40  # characters of a value that a message repeats
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What PVE answered: ``data`` as it came, and ``beside`` it what else the envelope holds (``changes``, ``total``)."""
+    """What PVE answered: ``data`` as it came, and ``beside`` it what else the envelope holds
+    (``changes``, ``total``).
+    """
 
     host: str
     call: str
@@ -53,7 +57,9 @@ class Answer:
         return self.data
 
     def upid(self) -> str:
-        """Return the task that was begun. Raise PveAnswerUnreadable if it names none: whether one was begun is not known."""
+        """Return the task that was begun. Raise PveAnswerUnreadable if it names none: whether one
+        was begun is not known.
+        """
         if not isinstance(self.data, str) or not UPID.fullmatch(self.data):
             self.refuse("", "the name of a task", self.data)
         return self.data
@@ -63,12 +69,16 @@ class Answer:
         return self.upid() if self.data is not None and self.data != "" else None
 
     def refuse(self, place: str, wanted: str, came: Any) -> NoReturn:
-        """Given a place in the answer, what should stand there and what does, raise PveAnswerUnreadable."""
+        """Given a place in the answer, what should stand there and what does, raise
+        PveAnswerUnreadable.
+        """
         what = f"{place.lstrip('.')} should be" if place else "it should be"
         path = self.call.partition(" ")[2].strip("/")
         raise PveAnswerUnreadable(
-            f"{self.host} answered {self.call} with something that cannot be read: {what} {wanted}, and is {_shown(place, came)}",
-            f"is that Proxmox VE itself, with no proxy in between? `pvesh get /{path}` on a node shows what it answers there",
+            f"{self.host} answered {self.call} with something that cannot be read: {what} "
+            f"{wanted}, and is {_shown(place, came)}",
+            f"is that Proxmox VE itself, with no proxy in between? `pvesh get /{path}` on a node "
+            "shows what it answers there",
         )
 
     def _row(self, place: str, item: Any) -> Row:
@@ -79,7 +89,8 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One object of an answer. Every method raises PveAnswerUnreadable if what stands there is of no use.
+    """One object of an answer. Every method raises PveAnswerUnreadable if what stands there is of
+    no use.
 
     What is absent or null counts as empty, unless it is asked for by a ``need`` method.
     """
@@ -131,7 +142,9 @@ class Row:
         return int(value)
 
     def need_integer(self, key: str) -> int:
-        """Return a whole number that must be there: an id, a time, a size; none of them is negative."""
+        """Return a whole number that must be there: an id, a time, a size; none of them is
+        negative.
+        """
         found, came = self.integer_if_any(key), self.fields.get(key)
         fraction = isinstance(came, float) and not came.is_integer()
         return self._refuse(key, "a number") if found is None or found < 0 or fraction else found
@@ -148,11 +161,15 @@ class Row:
         return value.lower() in _TRUE
 
     def words(self, key: str) -> tuple[str, ...]:
-        """Return the words of a list that PVE writes as one text (comma, semicolon, blank or NUL between them)."""
+        """Return the words of a list that PVE writes as one text (comma, semicolon, blank or NUL
+        between them).
+        """
         return tuple(word for word in re.split(r"[,;\s\0]+", self.text(key)) if word)
 
     def properties(self, key: str) -> str:
-        """Return a property string; PVE 9 answers some as objects, older ones the string itself (pve-facts 4.1)."""
+        """Return a property string; PVE 9 answers some as objects, older ones the string itself
+        (pve-facts 4.1).
+        """
         value = self.fields.get(key)
         if not isinstance(value, Mapping):
             return self.text(key)
@@ -167,7 +184,11 @@ class Row:
     def row(self, key: str) -> Row:
         """Return an object inside, which must be there."""
         value = self.fields.get(key)
-        return Row(self.answer, f"{self.place}.{key}", value) if isinstance(value, dict) else self._refuse(key, "an object")
+        return (
+            Row(self.answer, f"{self.place}.{key}", value)
+            if isinstance(value, dict)
+            else self._refuse(key, "an object")
+        )
 
     def row_if_any(self, key: str) -> Row | None:
         """Return an object inside, None if there is none."""
@@ -186,7 +207,9 @@ _ABSENT = object()
 
 
 def _shown(place: str, came: Any) -> str:
-    """A value in a few words, without what may be secret, and without anything that a terminal would obey."""
+    """A value in a few words, without what may be secret, and without anything that a terminal
+    would obey.
+    """
     if came is _ABSENT:
         return "missing"
     if isinstance(came, list | dict):

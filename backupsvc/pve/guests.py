@@ -17,11 +17,13 @@ _SCRATCH_MARK = ownership.marker("")
 
 @dataclass(frozen=True, slots=True)
 class GuestStatus:
-    """A guest's state. ``agent`` says whether its config switches the agent on, not whether it answers.
+    """A guest's state. ``agent`` says whether its config switches the agent on, not whether it
+    answers.
 
-    ``uptime`` is that of the QEMU process, in seconds: a reset does not end it. ``pid`` is that process.
-    It and ``ha_managed`` are None when PVE did not say. ``reads`` are what the guest has read from its disks since its start, by
-    their keys; None where PVE does not tell it, as of a guest that is off.
+    ``uptime`` is that of the QEMU process, in seconds: a reset does not end it. ``pid`` is that
+    process. It and ``ha_managed`` are None when PVE did not say. ``reads`` are what the guest has
+    read from its disks since its start, by their keys; None where PVE does not tell it, as of a
+    guest that is off.
     """
 
     status: str
@@ -40,13 +42,16 @@ class GuestStatus:
 
 
 class Guests:
-    """VMs, by node and VMID. ``scratch`` tells the reserved range, if it is known, into which ``start`` never reaches."""
+    """VMs, by node and VMID. ``scratch`` tells the reserved range, if it is known, into which
+    ``start`` never reaches.
+    """
 
     def __init__(self, client: Client, scratch: Callable[[], Scratch | None]) -> None:
         self._client, self._scratch = client, scratch
 
     def config(self, node: str, vmid: int) -> dict[str, str]:
-        """Given a guest, return its config with pending changes applied: what its next start would use. All values are text.
+        """Given a guest, return its config with pending changes applied: what its next start would
+        use. All values are text.
 
         Includes ``digest``. Raise PveNotFound if that node has no such guest.
         """
@@ -70,16 +75,22 @@ class Guests:
     def start(self, node: str, vmid: int) -> str:
         """Given a guest that was restored for real, start it and return the task.
 
-        Raise LawRefused if it is a scratch copy: those start only through ``ScratchGuests``, which checks law 2.
+        Raise LawRefused if it is a scratch copy: those start only through ``ScratchGuests``, which
+        checks law 2.
         """
         scratch = self._scratch()
         if scratch is not None and vmid in scratch:
             raise LawRefused(
                 2,
-                f"VMID {vmid} lies in the scratch range {scratch.first}-{scratch.last}: it is not started as a production guest",
+                f"VMID {vmid} lies in the scratch range {scratch.first}-{scratch.last}: it is not "
+                "started as a production guest",
             )
         if _SCRATCH_MARK in self.config(node, vmid).get("description", ""):
-            raise LawRefused(2, f"guest {vmid} on {node} is the copy of a restore test: it is not started as a production guest")
+            raise LawRefused(
+                2,
+                f"guest {vmid} on {node} is the copy of a restore test: it is not started as a "
+                "production guest",
+            )
         return self._client.post(f"nodes/{node}/qemu/{vmid}/status/start").upid()
 
 
@@ -89,7 +100,11 @@ def _reads(data: Row) -> dict[str, Reads] | None:
     if told is None:
         return None
     rows = {key: told.row(key) for key in told.names()}
-    return {key: Reads(row.integer("rd_operations"), row.integer("rd_bytes")) for key, row in rows.items() if "rd_bytes" in row}
+    return {
+        key: Reads(row.integer("rd_operations"), row.integer("rd_bytes"))
+        for key, row in rows.items()
+        if "rd_bytes" in row
+    }
 
 
 def _ha_managed(data: Row) -> bool | None:

@@ -1,4 +1,6 @@
-"""The copies that are there, whatever any catalog knows: guests in the scratch range whose config bears a marker of ours."""
+"""The copies that are there, whatever any catalog knows: guests in the scratch range whose config
+bears a marker of ours.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,9 @@ if TYPE_CHECKING:
 
 
 def copies(pve: Pve, scratch: Scratch, guests: Iterable[Guest]) -> list[Copy]:
-    """Given the cluster's guests, return the marked copies among them, by VMID. One that goes in between is left out."""
+    """Given the cluster's guests, return the marked copies among them, by VMID. One that goes in
+    between is left out.
+    """
     found = []
     for guest in guests:
         if guest.vmid in scratch and guest.type is GuestType.QEMU and (copy := _copy(pve, guest)):
@@ -28,15 +32,27 @@ def copies(pve: Pve, scratch: Scratch, guests: Iterable[Guest]) -> list[Copy]:
 
 
 def confirmed(pve: Pve, found: Iterable[Orphan]) -> tuple[Orphan, ...]:
-    """Given forgotten copies, return them as ours only where PVE's own tasks say that this token restored them (law 1)."""
+    """Given forgotten copies, return them as ours only where PVE's own tasks say that this token
+    restored them (law 1).
+    """
     return tuple(
-        replace(one, ours=False, unconfirmed=True) if one.ours and not restored_here(pve, one.copy.vmid) else one for one in found
+        replace(one, ours=False, unconfirmed=True)
+        if one.ours and not restored_here(pve, one.copy.vmid)
+        else one
+        for one in found
     )
 
 
 def restored_here(pve: Pve, vmid: int) -> bool:
-    """Given a VMID, ask every node that is online for its tasks; return whether this token restored the guest that has it now."""
-    rows = [row for node in pve.cluster.nodes() if node.online for row in pve.tasks.of_guest(node.name, vmid)]
+    """Given a VMID, ask every node that is online for its tasks; return whether this token restored
+    the guest that has it now.
+    """
+    rows = [
+        row
+        for node in pve.cluster.nodes()
+        if node.online
+        for row in pve.tasks.of_guest(node.name, vmid)
+    ]
     return restored_by(pve.token_id, [_task(row) for row in rows])
 
 
@@ -54,7 +70,15 @@ def _copy(pve: Pve, guest: Guest) -> Copy | None:
     if operation is None:
         return None
     running = guest.status != "stopped"
-    return Copy(guest.vmid, guest.node, guest.name, running, operation, ownership.service_of(config), _storages(config))
+    return Copy(
+        guest.vmid,
+        guest.node,
+        guest.name,
+        running,
+        operation,
+        ownership.service_of(config),
+        _storages(config),
+    )
 
 
 def _storages(config: Mapping[str, str]) -> tuple[str, ...]:

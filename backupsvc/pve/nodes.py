@@ -1,4 +1,6 @@
-"""Who is in the cluster and can be asked: PVE's ``unknown`` is not ``offline``, so a node of that status is asked itself."""
+"""Who is in the cluster and can be asked: PVE's ``unknown`` is not ``offline``, so a node of that
+status is asked itself.
+"""
 
 from __future__ import annotations
 
@@ -10,14 +12,16 @@ from backupsvc.pve.client import Client
 from backupsvc.pve.fields import Row
 from policies.model import Node
 
-_SURE = frozenset({"online", "offline"})  # "unknown" is neither: pvestatd says nothing of a node that may well answer
+# "unknown" is neither: pvestatd says nothing of a node that may well answer
+_SURE = frozenset({"online", "offline"})
 ANSWER_AGE = 60.0  # seconds for which a node's own answer, or its silence, serves
 
 
 class Nodes:
-    """The nodes, by name. A node's status is ``offline`` if corosync says so, and ``unknown`` if only its pvestatd is silent:
-    then its entries in the cluster's memory are older than five minutes, mostly because a storage hangs (pve-facts 9.1).
-    Without quorum ``offline`` says only that the host which answers does not hear the node, so that node is asked itself too.
+    """The nodes, by name. A node's status is ``offline`` if corosync says so, and ``unknown`` if
+    only its pvestatd is silent: then its entries in the cluster's memory are older than five
+    minutes, mostly because a storage hangs (pve-facts 9.1). Without quorum ``offline`` says only
+    that the host which answers does not hear the node, so that node is asked itself too.
     """
 
     def __init__(self, client: Client, clock: Clock) -> None:
@@ -26,7 +30,9 @@ class Nodes:
         self._answers: dict[str, tuple[float, bool]] = {}
 
     def all(self, max_age: float = 0.0) -> list[Node]:
-        """Return the nodes; memory is 0 (unknown) without Sys.Audit. An answer younger than ``max_age`` seconds serves again."""
+        """Return the nodes; memory is 0 (unknown) without Sys.Audit. An answer younger than
+        ``max_age`` seconds serves again.
+        """
         now = self._clock.monotonic()
         if self._listed is None or now - self._listed[0] >= max_age:
             rows = self._client.get("nodes").rows()
@@ -37,15 +43,21 @@ class Nodes:
         return list(self._listed[1])
 
     def answers(self, node: str) -> bool:
-        """Given a node, return whether it answers the smallest question there is; it is asked at most once in a minute."""
+        """Given a node, return whether it answers the smallest question there is; it is asked at
+        most once in a minute.
+        """
         now, known = self._clock.monotonic(), self._answers.get(node)
         if known is None or now - known[0] >= ANSWER_AGE:
             known = self._answers[node] = (now, self._asked(node))
         return known[1]
 
     def told(self, online: Mapping[str, bool]) -> None:
-        """Given which nodes the cluster says to be online, let nobody wait for those that are not."""
-        self._client.breakers.told(online, lambda node: f"{self._client.where} says that node {node} is offline")
+        """Given which nodes the cluster says to be online, let nobody wait for those that are
+        not.
+        """
+        self._client.breakers.told(
+            online, lambda node: f"{self._client.where} says that node {node} is offline"
+        )
 
     def _asked(self, node: str) -> bool:
         try:
@@ -57,7 +69,9 @@ class Nodes:
         return True
 
     def _cut_off(self) -> bool:
-        """Whether the host that answers has lost quorum: whoever it calls offline may be well, among the rest of the cluster."""
+        """Whether the host that answers has lost quorum: whoever it calls offline may be well,
+        among the rest of the cluster.
+        """
         try:
             rows = self._client.get("cluster/status").rows()
         except (PveError, PvePermissionDenied):
@@ -67,5 +81,11 @@ class Nodes:
     def _node(self, row: Row, cut_off: bool) -> Node:
         name, status = row.need_text("node"), row.text("status")
         unknown = status not in _SURE
-        online = self.answers(name) if unknown or (cut_off and status == "offline") else status == "online"
-        return Node(name, online, row.integer("maxmem"), row.integer("mem"), row.integer("maxcpu"), unknown)
+        online = (
+            self.answers(name)
+            if unknown or (cut_off and status == "offline")
+            else status == "online"
+        )
+        return Node(
+            name, online, row.integer("maxmem"), row.integer("mem"), row.integer("maxcpu"), unknown
+        )

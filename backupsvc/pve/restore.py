@@ -8,8 +8,9 @@ from collections.abc import Mapping
 from backupsvc.errors import LawRefused
 from backupsvc.pve.client import Client
 
-# A start=1 that fails leaves no trace in the task (pve-facts 7.7) and would skip law 2; force overwrites a guest (law 1);
-# unique changes MACs and UUID, so that the copy would not be the guest; HA must never adopt a copy.
+# A start=1 that fails leaves no trace in the task (pve-facts 7.7) and would skip law 2; force
+# overwrites a guest (law 1); unique changes MACs and UUID, so that the copy would not be the guest;
+# HA must never adopt a copy.
 NEVER_SENT = frozenset({"force", "start", "unique", "ha-managed", "live-restore", "skiplock"})
 _OURS = frozenset({"vmid", "archive", "storage", "pool", "bwlimit"})
 _DRIVE = re.compile(r"(scsi|virtio|sata|ide)\d+|efidisk\d*|tpmstate\d*")
@@ -34,9 +35,9 @@ class Restore:
     ) -> str:
         """Given an archive and a free VMID, begin to restore it there and return the task.
 
-        ``overrides`` replace options of the archived config before the guest exists (pve-facts 7.1); ``storage`` takes every
-        disk, "" leaves each where it was; ``bandwidth`` in KiB/s. Raise LawRefused if an override is one that is never sent,
-        PveError if the VMID is taken.
+        ``overrides`` replace options of the archived config before the guest exists (pve-facts
+        7.1); ``storage`` takes every disk, "" leaves each where it was; ``bandwidth`` in KiB/s.
+        Raise LawRefused if an override is one that is never sent, PveError if the VMID is taken.
         """
         refuse_unsafe(vmid, overrides)
         asked = {
@@ -51,7 +52,9 @@ class Restore:
 
 
 def refuse_unsafe(vmid: int, overrides: Mapping[str, str]) -> None:
-    """Given the overrides of a restore, raise LawRefused if one would overwrite, start, or change what is restored."""
+    """Given the overrides of a restore, raise LawRefused if one would overwrite, start, or change
+    what is restored.
+    """
     for name in overrides:
         if name in NEVER_SENT or name in _OURS or _DRIVE.fullmatch(name):
             raise LawRefused(

@@ -21,8 +21,10 @@ class Storages:
         self._defaults: dict[tuple[str, str], tuple[float, dict[str, str]]] = {}
 
     def seen(self) -> SeenStorages:
-        """Return every storage as every node that answers sees it, with the retention that PVE applies there itself, and the
-        nodes that are called online and did not answer this question: one hanging storage is enough for that.
+        """Return every storage as every node that answers sees it, with the retention that PVE
+        applies there itself, and the
+        nodes that are called online and did not answer this question: one hanging storage is enough
+        for that.
 
         A node that is offline is left out; so is a retention that the token may not read.
         """
@@ -40,18 +42,26 @@ class Storages:
         return SeenStorages(tuple(found), silent, frozenset(refused))
 
     def archives(self, node: str, storage: str, vmid: int | None = None) -> list[Archive]:
-        """Given a storage on a node, return the archives there that the token may see, oldest first.
+        """Given a storage on a node, return the archives there that the token may see, oldest
+        first.
 
-        PVE leaves out in silence what the token has no right to (VM.Backup on the guest, Datastore.AllocateSpace): an empty list
-        is no proof that there is nothing. Raise PveNotFound if there is no such storage.
+        PVE leaves out in silence what the token has no right to (VM.Backup on the guest,
+        Datastore.AllocateSpace): an empty list is no proof that there is nothing. Raise PveNotFound
+        if there is no such storage.
         """
-        rows = self._client.get(f"nodes/{node}/storage/{storage}/content", {"content": "backup", "vmid": vmid}).rows()
+        rows = self._client.get(
+            f"nodes/{node}/storage/{storage}/content", {"content": "backup", "vmid": vmid}
+        ).rows()
         shared = self._is_shared(node, storage)
-        return sorted((_archive(row, node, storage, shared) for row in rows), key=lambda archive: (archive.ctime, archive.volid))
+        return sorted(
+            (_archive(row, node, storage, shared) for row in rows),
+            key=lambda archive: (archive.ctime, archive.volid),
+        )
 
     def extract_config(self, node: str, volid: str) -> str:
-        """Given an archive, return the guest configuration inside it. Raise PveError if it cannot be read: found in 0.1 s
-        where a restore takes 60 s to see the same (pve-facts 7.6)."""
+        """Given an archive, return the guest configuration inside it. Raise PveError if it cannot
+        be read: found in 0.1 s where a restore takes 60 s to see the same (pve-facts 7.6).
+        """
         return self._client.get(f"nodes/{node}/vzdump/extractconfig", {"volume": volid}).string()
 
     def volume_path(self, node: str, volid: str) -> str:
@@ -59,24 +69,33 @@ class Storages:
         return self._client.get(_content(node, volid)).row().need_text("path")
 
     def set_notes(self, node: str, volid: str, notes: str) -> None:
-        """Given an archive that exists (PVE does not check: pve-facts 5.5), replace its notes; "" removes them."""
+        """Given an archive that exists (PVE does not check: pve-facts 5.5), replace its notes; ""
+        removes them.
+        """
         self._client.put(_content(node, volid), {"notes": notes})
 
     def set_protected(self, node: str, volid: str, protected: bool) -> None:
-        """Given an archive that exists (PVE does not check: pve-facts 5.5), protect it from every deletion, or lift that."""
+        """Given an archive that exists (PVE does not check: pve-facts 5.5), protect it from every
+        deletion, or lift that.
+        """
         self._client.put(_content(node, volid), {"protected": protected})
 
     def delete(self, node: str, volid: str) -> str | None:
-        """Given an archive, begin to delete it and return the task, None if PVE needed none. Protected ones fail in the task."""
+        """Given an archive, begin to delete it and return the task, None if PVE needed none.
+        Protected ones fail in the task.
+        """
         return self._client.delete(_content(node, volid)).upid_if_any()
 
     def volumes(self, node: str, storage: str, vmid: int) -> list[str]:
         """Given a storage on a node, return the disk volumes that carry the VMID."""
-        rows = self._client.get(f"nodes/{node}/storage/{storage}/content", {"content": "images", "vmid": vmid}).rows()
+        rows = self._client.get(
+            f"nodes/{node}/storage/{storage}/content", {"content": "images", "vmid": vmid}
+        ).rows()
         return sorted(row.need_text("volid") for row in rows)
 
     def backup_defaults(self, node: str, storage: str, max_age: float = 0.0) -> dict[str, str]:
-        """Given a storage on a node, return the settings that a vzdump would use there if told nothing else.
+        """Given a storage on a node, return the settings that a vzdump would use there if told
+        nothing else.
 
         An answer that is younger than ``max_age`` seconds serves again.
         """
@@ -88,11 +107,17 @@ class Storages:
         return known[1]
 
     def _of(self, node: str) -> list[Row]:
-        return sorted(self._client.get(f"nodes/{node}/storage").rows(), key=lambda row: row.need_text("storage"))
+        return sorted(
+            self._client.get(f"nodes/{node}/storage").rows(),
+            key=lambda row: row.need_text("storage"),
+        )
 
     def _retentions(self) -> dict[str, str]:
         try:
-            return {row.need_text("storage"): row.properties("prune-backups") for row in self._client.get("storage").rows()}
+            return {
+                row.need_text("storage"): row.properties("prune-backups")
+                for row in self._client.get("storage").rows()
+            }
         except PvePermissionDenied:
             return {}
 

@@ -1,4 +1,6 @@
-"""One try at a call, and what it ended with instead of an answer: whom to ask next, what to say, and who was silent."""
+"""One try at a call, and what it ended with instead of an answer: whom to ask next, what to say,
+and who was silent.
+"""
 
 from __future__ import annotations
 
@@ -8,13 +10,24 @@ import requests
 from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError
 
 from backupsvc.errors import BackupsvcError, PveUnreachable
-from backupsvc.pve.answers import ABOUT_SILENT_NODE, GATEWAY, NO_CONNECTION, BadAnswer, Caller, error_for, unreachable
+from backupsvc.pve.answers import (
+    ABOUT_SILENT_NODE,
+    GATEWAY,
+    NO_CONNECTION,
+    BadAnswer,
+    Caller,
+    error_for,
+    unreachable,
+)
 from backupsvc.pve.trust import Trust
 from policies.breaker import Place, places
 from policies.pve import texts
 
 _A_NODE = 2  # words of its place
-_ABOUT_HOST = "is the node up, pveproxy running, and port 8006 open from here? BACKUPSVC_PVE__HOST says whom to ask"
+_ABOUT_HOST = (
+    "is the node up, pveproxy running, and port 8006 open from here? BACKUPSVC_PVE__HOST says "
+    "whom to ask"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +44,9 @@ class Host:
 
 @dataclass(slots=True)
 class Asked:
-    """A call: whether it may be made ``again`` after it failed, which hosts were ``tried``, and which are ``useless`` for it."""
+    """A call: whether it may be made ``again`` after it failed, which hosts were ``tried``, and
+    which are ``useless`` for it.
+    """
 
     method: str
     path: str
@@ -44,9 +59,10 @@ class Asked:
 class Failed:
     """What one try ended with instead of an answer.
 
-    ``transient`` if a second try, or another host, may fare better; ``unsent`` if the request certainly never left this machine;
-    ``answered`` if whoever was asked did answer; ``timed_out`` if nobody knows yet who was silent, ``silent`` who it was;
-    ``quick`` if that passes soon, such as a daemon's restart; ``busy`` if its node answers, so that the same host may do so soon.
+    ``transient`` if a second try, or another host, may fare better; ``unsent`` if the request
+    certainly never left this machine; ``answered`` if whoever was asked did answer; ``timed_out``
+    if nobody knows yet who was silent, ``silent`` who it was; ``quick`` if that passes soon, such
+    as a daemon's restart; ``busy`` if its node answers, so that the same host may do so soon.
     """
 
     error: BackupsvcError
@@ -64,7 +80,9 @@ class Failed:
         return self.error.message.partition("; ")[0]
 
     def blame(self, silent: Place, path: str) -> None:
-        """Given who was found to be silent, remember it. What hangs in a node that answers hangs through every other host."""
+        """Given who was found to be silent, remember it. What hangs in a node that answers hangs
+        through every other host.
+        """
         in_a_node = silent == places(silent[0], path)[-1] and silent[1] != ""
         self.silent, self.transient, self.busy = silent, not in_a_node, in_a_node
         if isinstance(self.error, PveUnreachable):
@@ -79,32 +97,49 @@ class Failed:
 
 
 def joined(failures: list[Failed]) -> Failed:
-    """Given what each host that was tried ended with, return the one failure to tell; it names them all."""
+    """Given what each host that was tried ended with, return the one failure to tell; it names them
+    all.
+    """
     *before, last = failures
     if not before or not isinstance(last.error, PveUnreachable):
         return last
     message = "; ".join(dict.fromkeys(failure.error.message for failure in failures))
-    nodes = {failure.error.node for failure in failures if isinstance(failure.error, PveUnreachable)}
+    nodes = {
+        failure.error.node for failure in failures if isinstance(failure.error, PveUnreachable)
+    }
     error = PveUnreachable(message, last.error.hint, node=nodes.pop() if len(nodes) == 1 else "")
-    return Failed(error, transient=any(failure.transient for failure in failures), unsent=last.unsent)
+    return Failed(
+        error, transient=any(failure.transient for failure in failures), unsent=last.unsent
+    )
 
 
 def failure_of(answer: BadAnswer, caller: Caller) -> Failed:
-    """Given an answer of 400 or more, return the failure: 595 and 596 are the host's word that the node does not answer it."""
+    """Given an answer of 400 or more, return the failure: 595 and 596 are the host's word that the
+    node does not answer it.
+    """
     failed = Failed(error_for(answer, caller), transient=unreachable(answer, caller))
     if answer.status in GATEWAY:
         return failed
     failed.answered = not failed.transient
     if failed.transient and caller.node:
-        failed.timed_out = answer.status != NO_CONNECTION and texts.CONNECTION_TIMED_OUT.search(answer.reason) is not None
+        failed.timed_out = (
+            answer.status != NO_CONNECTION
+            and texts.CONNECTION_TIMED_OUT.search(answer.reason) is not None
+        )
         failed.silent = (caller.host, caller.node) if answer.status == NO_CONNECTION else None
         failed.quick = texts.CONNECTION_REFUSED.search(answer.reason) is not None
     return failed
 
 
 def not_asked(place: Place, words: str, asked: Asked) -> Failed:
-    """Given who is not asked and why, return the failure of a call that was not made; in the words of the one that was."""
-    message = words if asked.method == "GET" else f"{words}; nothing was sent ({asked.method} {asked.path})"
+    """Given who is not asked and why, return the failure of a call that was not made; in the words
+    of the one that was.
+    """
+    message = (
+        words
+        if asked.method == "GET"
+        else f"{words}; nothing was sent ({asked.method} {asked.path})"
+    )
     hint = _ABOUT_HOST if len(place) == 1 else ABOUT_SILENT_NODE
     return Failed(PveUnreachable(message, hint, node=_node(place)), unsent=True, silent=place)
 
@@ -115,8 +150,14 @@ def disconnected(host: Host, error: requests.exceptions.ConnectionError, caller:
     if _caused_by(error, NameResolutionError):
         hint = "correct BACKUPSVC_PVE__HOST, or the name service"
         return Failed(PveUnreachable(f"there is no host called {host.name}", hint), unsent=unsent)
-    if unsent and not _caused_by(error, ConnectionRefusedError):  # what it is sent is swallowed, or no way leads there
-        return Failed(no_answer("cannot be reached", caller, unsent=True), transient=True, unsent=True, silent=(str(host),))
+    # what it is sent is swallowed, or no way leads there
+    if unsent and not _caused_by(error, ConnectionRefusedError):
+        return Failed(
+            no_answer("cannot be reached", caller, unsent=True),
+            transient=True,
+            unsent=True,
+            silent=(str(host),),
+        )
     what = "refuses connections" if unsent else "broke the connection off"
     return Failed(no_answer(what, caller, unsent=unsent), transient=True, unsent=unsent)
 
@@ -128,14 +169,17 @@ def _node(place: Place) -> str:
 def _unsent(error: requests.exceptions.ConnectionError) -> bool:
     """Whether no connection came about, so that nothing was sent.
 
-    Only urllib3's own verdict counts, not what stands in the chain of contexts: that may come from quite another call.
+    Only urllib3's own verdict counts, not what stands in the chain of contexts: that may come from
+    quite another call.
     """
     reason = getattr(error.args[0], "reason", None) if error.args else None
     return isinstance(reason, NewConnectionError | ConnectTimeoutError)
 
 
 def no_answer(what: str, caller: Caller, *, unsent: bool = False) -> PveUnreachable:
-    """Given what a host did and who asked, return the error; it says whether a change may have been carried out."""
+    """Given what a host did and who asked, return the error; it says whether a change may have been
+    carried out.
+    """
     known = "nothing was sent" if unsent else "whether it was carried out is not known"
     asked = "" if caller.call.startswith("GET ") else f"; {known}"
     return PveUnreachable(f"{caller.host} {what} ({caller.call}){asked}", _ABOUT_HOST)

@@ -1,4 +1,6 @@
-"""Whose certificate is believed: a pinned SHA-256 fingerprint, a CA file, or the system's CAs. Never everybody's."""
+"""Whose certificate is believed: a pinned SHA-256 fingerprint, a CA file, or the system's CAs.
+Never everybody's.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,9 @@ SHA256_HEX = 64
 
 @dataclass(frozen=True, slots=True)
 class Trust:
-    """What proves the server. ``verify`` is what requests calls so: a CA bundle's path, or False when ``pin`` decides alone."""
+    """What proves the server. ``verify`` is what requests calls so: a CA bundle's path, or False
+    when ``pin`` decides alone.
+    """
 
     verify: str | bool
     pin: str | None = None
@@ -28,15 +32,21 @@ class Trust:
 def trusts_of(settings: PveSettings, hosts: int) -> list[Trust]:
     """Given the settings and how many hosts they name, return what proves each host.
 
-    A fingerprint decides alone, as PVE's own clients have it: one for all hosts, or one for each in their order.
-    Raise UsageError, naming the setting, if there are too many or too few, one is no SHA-256, or the CA file is not there.
+    A fingerprint decides alone, as PVE's own clients have it: one for all hosts, or one for each in
+    their order. Raise UsageError, naming the setting, if there are too many or too few, one is no
+    SHA-256, or the CA file is not there.
     """
     if settings.fingerprint:
-        pins = [Trust(verify=False, pin=normal_fingerprint(text)) for text in settings.fingerprint.split(",")]
+        pins = [
+            Trust(verify=False, pin=normal_fingerprint(text))
+            for text in settings.fingerprint.split(",")
+        ]
         if len(pins) not in (1, hosts):
             raise UsageError(
-                f"BACKUPSVC_PVE__FINGERPRINT has {len(pins)} fingerprints for {hosts} in BACKUPSVC_PVE__HOST",
-                "write one for each host in the same order, separated by commas; or set BACKUPSVC_PVE__CA_FILE instead",
+                f"BACKUPSVC_PVE__FINGERPRINT has {len(pins)} fingerprints for {hosts} in "
+                "BACKUPSVC_PVE__HOST",
+                "write one for each host in the same order, separated by commas; or set "
+                "BACKUPSVC_PVE__CA_FILE instead",
             )
         return pins * hosts if len(pins) == 1 else pins
     return [_authority_of(settings)] * hosts
@@ -48,18 +58,23 @@ def _authority_of(settings: PveSettings) -> Trust:
     if not settings.ca_file.is_file():
         raise UsageError(
             f"BACKUPSVC_PVE__CA_FILE: {settings.ca_file} is not a file",
-            "copy a node's /etc/pve/pve-root-ca.pem to this machine and name it there, or set BACKUPSVC_PVE__FINGERPRINT instead",
+            "copy a node's /etc/pve/pve-root-ca.pem to this machine and name it there, or set "
+            "BACKUPSVC_PVE__FINGERPRINT instead",
         )
     return Trust(verify=str(settings.ca_file))
 
 
 def normal_fingerprint(text: str) -> str:
-    """Given a fingerprint with or without colons, return 64 lower-case hex digits. Raise UsageError if it is none."""
+    """Given a fingerprint with or without colons, return 64 lower-case hex digits. Raise UsageError
+    if it is none.
+    """
     digits = re.sub(r"[:\s]", "", text).lower()
     if len(digits) != SHA256_HEX or re.search("[^0-9a-f]", digits):
         raise UsageError(
-            "BACKUPSVC_PVE__FINGERPRINT is not a SHA-256 fingerprint (32 bytes in hex, colons allowed)",
-            "`openssl x509 -in /etc/pve/local/pve-ssl.pem -noout -fingerprint -sha256` prints it on the node",
+            "BACKUPSVC_PVE__FINGERPRINT is not a SHA-256 fingerprint (32 bytes in hex, colons "
+            "allowed)",
+            "`openssl x509 -in /etc/pve/local/pve-ssl.pem -noout -fingerprint -sha256` prints it "
+            "on the node",
         )
     return digits
 
@@ -77,7 +92,9 @@ def system_bundle() -> str | bool:
 
 
 def seen_fingerprint(host: str, port: int, timeout: float) -> str | None:
-    """Given a server that was refused, return the fingerprint it shows, for the message; None if it shows none by now."""
+    """Given a server that was refused, return the fingerprint it shows, for the message; None if it
+    shows none by now.
+    """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     try:
@@ -92,7 +109,9 @@ def seen_fingerprint(host: str, port: int, timeout: float) -> str | None:
 
 
 class PinnedAdapter(HTTPAdapter):
-    """Speaks only to the server whose leaf certificate has the given fingerprint; checked before any request is sent."""
+    """Speaks only to the server whose leaf certificate has the given fingerprint; checked before
+    any request is sent.
+    """
 
     def __init__(self, pin: str) -> None:
         self._pin = pin

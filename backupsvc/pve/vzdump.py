@@ -27,8 +27,9 @@ class Vzdump:
     ) -> str | None:
         """Given a guest and how to back it up, begin and return the task.
 
-        None means that PVE answered OK and ran nothing, because the guest is not on that node (pve-facts 3.1). ``keep_all`` keeps
-        the storage from pruning behind our back and needs Datastore.Allocate there; ``bandwidth`` in KiB/s needs Sys.Modify on /.
+        None means that PVE answered OK and ran nothing, because the guest is not on that node
+        (pve-facts 3.1). ``keep_all`` keeps the storage from pruning behind our back and needs
+        Datastore.Allocate there; ``bandwidth`` in KiB/s needs Sys.Modify on /.
         """
         asked = {
             "vmid": str(vmid),
@@ -46,7 +47,8 @@ class Vzdump:
 def notes_template(notes: str) -> str:
     """Given notes, return the template that PVE turns into exactly them, cut at its limit.
 
-    A backslash and a line feed are escaped; ``{{`` cannot be, so a blank keeps it from being a variable (pve-facts 3.6).
+    A backslash and a line feed are escaped; ``{{`` cannot be, so a blank keeps it from being a
+    variable (pve-facts 3.6).
     """
     escaped = ""
     for character in notes.replace("\r\n", "\n"):

@@ -1,8 +1,9 @@
 """Reading a remote file by SFTP with many requests under way, and little memory.
 
-paramiko's own ``prefetch`` keeps a list of every request of the file (a hundred bytes for each 32 KiB of it), takes the first
-lull for the end of its work and then asks piece by piece, and kept within a limit it sleeps between requests. This reader sends
-its requests itself, from the thread that reads. It uses the same inner calls of paramiko 5 as that package's own file class.
+paramiko's own ``prefetch`` keeps a list of every request of the file (a hundred bytes for each 32
+KiB of it), takes the first lull for the end of its work and then asks piece by piece, and kept
+within a limit it sleeps between requests. This reader sends its requests itself, from the thread
+that reads. It uses the same inner calls of paramiko 5 as that package's own file class.
 """
 
 from __future__ import annotations
@@ -15,15 +16,18 @@ import paramiko
 from paramiko.message import Message
 from paramiko.sftp import CMD_DATA, CMD_READ, int64
 
-# bytes; OpenSSH answers up to 255 KiB at once, servers that answer less are asked for less from then on. Measured on loopback,
-# beside other work: 32 KiB 41 MiB/s, 64 KiB 68, 128 KiB 111, 255 KiB 118
+# bytes; OpenSSH answers up to 255 KiB at once, servers that answer less are asked for less from
+# then on. Measured on loopback, beside other work: 32 KiB 41 MiB/s, 64 KiB 68, 128 KiB 111, 255 KiB
+# 118
 REQUEST = 128 * 1024
 UNDER_WAY = 48  # requests: 6 MiB, a 1 Gb/s line with 50 ms
 
 
 @dataclass(slots=True)
 class _Piece:
-    """One request: where, how much, and its answer as soon as it is there (b"" at the end of the file)."""
+    """One request: where, how much, and its answer as soon as it is there (b"" at the end of the
+    file).
+    """
 
     offset: int
     length: int
@@ -42,7 +46,9 @@ class Ahead:
         self._next, self._left, self._length = 0, b"", REQUEST
 
     def read(self, size: int) -> bytes:
-        """Given a number of bytes, return as many, fewer only at the end. Raise what paramiko raises when the line breaks."""
+        """Given a number of bytes, return as many, fewer only at the end. Raise what paramiko
+        raises when the line breaks.
+        """
         parts, missing = [], size
         while missing > 0 and (data := self._left or self._piece()):
             part, self._left = data[:missing], data[missing:]
@@ -61,7 +67,8 @@ class Ahead:
         if piece.error is not None:
             raise piece.error
         data = piece.data or b""
-        if data and len(data) < piece.length:  # allowed anywhere: the rest is asked for before everything else
+        # allowed anywhere: the rest is asked for before everything else
+        if data and len(data) < piece.length:
             rest = _Piece(piece.offset + len(data), piece.length - len(data))
             self._pieces.appendleft(rest)
             self._send(rest)
@@ -79,11 +86,15 @@ class Ahead:
             self._send(piece)
 
     def _send(self, piece: _Piece) -> None:
-        number = self._sftp._async_request(self, CMD_READ, self._remote.handle, int64(piece.offset), piece.length)
+        number = self._sftp._async_request(
+            self, CMD_READ, self._remote.handle, int64(piece.offset), piece.length
+        )
         self._waiting[number] = piece
 
     def _async_response(self, kind: int, message: Message, number: int) -> None:
-        """Given the answer to a request, keep it: paramiko calls this from within ``_read_response``."""
+        """Given the answer to a request, keep it: paramiko calls this from within
+        ``_read_response``.
+        """
         piece = self._waiting.pop(number)
         if kind == CMD_DATA:
             piece.data = message.get_string()

@@ -1,6 +1,7 @@
 """SSH to the nodes: one connection each, made when it is first needed and kept until it breaks.
 
-A test asks a node's kernel three times and reads an archive there; a login for each would take longer than the answers.
+A test asks a node's kernel three times and reads an archive there; a login for each would take
+longer than the answers.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ from backupsvc.settings import SshSettings
 
 T = TypeVar("T")
 
-LINE_BROKE = (OSError, EOFError, paramiko.SSHException)  # what paramiko raises when a connection does not carry any more
+# what paramiko raises when a connection does not carry any more
+LINE_BROKE = (OSError, EOFError, paramiko.SSHException)
 
 
 class NodeConnections:
@@ -35,13 +37,19 @@ class NodeConnections:
         return node in self._settings.nodes
 
     def peer(self, node: str) -> Peer:
-        """Given a node, return whom to connect to. Raise UsageError if no SSH is configured for it."""
+        """Given a node, return whom to connect to. Raise UsageError if no SSH is configured for
+        it.
+        """
         return peer_of(self._settings, node)
 
     def prepare(self, node: str) -> None:
-        """Given a node that is needed in a moment, log in meanwhile. What goes wrong is told to whoever needs it then."""
+        """Given a node that is needed in a moment, log in meanwhile. What goes wrong is told to
+        whoever needs it then.
+        """
         if self.reaches(node):
-            threading.Thread(target=self._prepare, args=(node,), name=f"login {node}", daemon=True).start()
+            threading.Thread(
+                target=self._prepare, args=(node,), name=f"login {node}", daemon=True
+            ).start()
 
     def _prepare(self, node: str) -> None:
         with suppress(BackupsvcError):
@@ -50,10 +58,12 @@ class NodeConnections:
             self.drop(node)
 
     def begin(self, node: str, use: Callable[[paramiko.SSHClient], T]) -> T:
-        """Given a node and what to begin on its connection (open a channel), do so and return the result.
+        """Given a node and what to begin on its connection (open a channel), do so and return the
+        result.
 
-        A kept connection may be dead without anybody having said so: then ``use`` is called once more, on a new one. Raise what
-        ``open_client`` raises, and what ``use`` raises on a new connection.
+        A kept connection may be dead without anybody having said so: then ``use`` is called once
+        more, on a new one. Raise what ``open_client`` raises, and what ``use`` raises on a new
+        connection.
         """
         with self._locks.setdefault(node, threading.Lock()):
             kept = self._clients.get(node)
@@ -78,10 +88,22 @@ class NodeConnections:
 
 
 def peer_of(ssh: SshSettings, node: str) -> Peer:
-    """Given the settings and a node, return whom to connect to. Raise UsageError if no SSH is configured for that node."""
+    """Given the settings and a node, return whom to connect to. Raise UsageError if no SSH is
+    configured for that node.
+    """
     if node not in ssh.nodes:
-        raise UsageError(f"no SSH is configured for node {node}", 'add it to BACKUPSVC_SSH__NODES ({"node": "host:port"})')
+        raise UsageError(
+            f"no SSH is configured for node {node}",
+            'add it to BACKUPSVC_SSH__NODES ({"node": "host:port"})',
+        )
     setting = "BACKUPSVC_SSH__NODES, __USER, __KEY_FILE, __KNOWN_HOSTS"
     return Peer(
-        f"node {node}", ssh.nodes[node], ssh.user, ssh.key_file, setting, None, ssh.known_hosts, "BACKUPSVC_SSH__KNOWN_HOSTS"
+        f"node {node}",
+        ssh.nodes[node],
+        ssh.user,
+        ssh.key_file,
+        setting,
+        None,
+        ssh.known_hosts,
+        "BACKUPSVC_SSH__KNOWN_HOSTS",
     )

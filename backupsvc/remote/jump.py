@@ -1,4 +1,5 @@
-"""The way onto the isolated bridge: TCP connections through the probe, by SSH ``direct-tcpip``, and what the probe itself knows.
+"""The way onto the isolated bridge: TCP connections through the probe, by SSH ``direct-tcpip``, and
+what the probe itself knows.
 
 Restored copies keep their production addresses there; nothing of this machine is bridged in.
 """
@@ -24,16 +25,21 @@ SEND_TIMEOUT = 30.0  # seconds that a peer may refuse to take more data
 KNOCK_TIMEOUT = 5.0  # seconds; ARP gives up after three
 COMMAND_TIMEOUT = 15.0  # seconds for a command in the probe
 MAX_ANSWER = 1 << 20  # bytes of what a command says
-PROHIBITED, CONNECT_FAILED = 1, 2  # reasons for which an SSH server opens no channel (RFC 4254, 5.1)
+# reasons for which an SSH server opens no channel (RFC 4254, 5.1)
+PROHIBITED, CONNECT_FAILED = 1, 2
 
 
 class Knock:
-    """Attempts to connect that go on by themselves, a port each; nothing is said to whoever answers."""
+    """Attempts to connect that go on by themselves, a port each; nothing is said to whoever
+    answers.
+    """
 
     def __init__(self, jump: Jump, address: str, ports: Iterable[int]) -> None:
         self._jump, self._heard = jump, dict.fromkeys(ports, Heard.NOTHING)
         for port in self._heard:
-            threading.Thread(target=self._ask, args=(address, port), name=f"knock {address}:{port}", daemon=True).start()
+            threading.Thread(
+                target=self._ask, args=(address, port), name=f"knock {address}:{port}", daemon=True
+            ).start()
 
     def heard(self) -> dict[int, Heard]:
         """Return what has become of each attempt by now."""
@@ -51,9 +57,13 @@ class Knock:
 
 
 class Jump:
-    """Connections through the probe. Its SSH connection is opened when it is first needed, and again when it has died."""
+    """Connections through the probe. Its SSH connection is opened when it is first needed, and
+    again when it has died.
+    """
 
-    def __init__(self, settings: ProbeSettings, what: str = "the probe", setting: str = "BACKUPSVC_PROBE") -> None:
+    def __init__(
+        self, settings: ProbeSettings, what: str = "the probe", setting: str = "BACKUPSVC_PROBE"
+    ) -> None:
         """``what`` names the probe in messages, ``setting`` is what its variables begin with."""
         self._peer = Peer(
             what=what,
@@ -69,35 +79,49 @@ class Jump:
         self._pumps: list[threading.Thread] = []
         # why the last attempt to connect was refused: what was asked through it tells nothing
         self.refused: SshRefused | None = None
-        self.under_way: object | None = None  # a knock that somebody will ask for, kept by whoever sent it
+        # a knock that somebody will ask for, kept by whoever sent it
+        self.under_way: object | None = None
 
     def __enter__(self) -> Jump:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         self.close()
 
     def connect(self, address: str, port: int, timeout: float) -> socket.socket:
-        """Given an address on the isolated bridge, return a connected socket with that timeout in seconds.
+        """Given an address on the isolated bridge, return a connected socket with that timeout in
+        seconds.
 
-        Raise RemoteUnreachable or SshRefused if the probe is at fault, ConnectionRefusedError or TimeoutError if the address is.
+        Raise RemoteUnreachable or SshRefused if the probe is at fault, ConnectionRefusedError or
+        TimeoutError if the address is.
         """
         channel = self._open(address, port, timeout)
         ours, theirs = socket.socketpair()
         ours.settimeout(timeout)
-        pump = threading.Thread(target=_pump, args=(channel, theirs), name=f"jump {address}:{port}", daemon=True)
+        pump = threading.Thread(
+            target=_pump, args=(channel, theirs), name=f"jump {address}:{port}", daemon=True
+        )
         self._pumps = [thread for thread in self._pumps if thread.is_alive()] + [pump]
         pump.start()
         return ours
 
     def knock(self, address: str, ports: Iterable[int]) -> Knock:
-        """Given an address and ports, begin to connect to each and return at once; what comes of it is in the answer."""
+        """Given an address and ports, begin to connect to each and return at once; what comes of it
+        is in the answer.
+        """
         return Knock(self, address, ports)
 
     def ask(self, command: str) -> str | None:
-        """Given a command, run it in the probe, in the same SSH connection, and return what it wrote to its standard output.
+        """Given a command, run it in the probe, in the same SSH connection, and return what it
+        wrote to its standard output.
 
-        None: this login may not run commands. Raise RemoteUnreachable if the probe does not answer, or not in time.
+        None: this login may not run commands. Raise RemoteUnreachable if the probe does not answer,
+        or not in time.
         """
         transport = self._transport()
         try:
@@ -116,7 +140,9 @@ class Jump:
             if transport.is_active():
                 return None
             said_last = str(error) or type(error).__name__
-            raise RemoteUnreachable(f"{self._peer} broke the connection off: {said_last}", "is the probe still up?") from None
+            raise RemoteUnreachable(
+                f"{self._peer} broke the connection off: {said_last}", "is the probe still up?"
+            ) from None
 
     def close(self) -> None:
         """End the SSH connection and every connection through it."""
@@ -131,17 +157,28 @@ class Jump:
     def _open(self, address: str, port: int, timeout: float) -> paramiko.Channel:
         transport = self._transport()
         try:
-            return transport.open_channel("direct-tcpip", (address, port), ("127.0.0.1", 0), timeout=timeout)
+            return transport.open_channel(
+                "direct-tcpip", (address, port), ("127.0.0.1", 0), timeout=timeout
+            )
         except paramiko.ChannelException as refused:
             if refused.code == PROHIBITED:
-                hint = "allow TCP forwarding there (AllowTcpForwarding yes, or no -j and -k for dropbear)"
-                raise RemoteUnreachable(f"{self._peer} forbids forwarding to {address}:{port}", hint) from None
+                hint = (
+                    "allow TCP forwarding there (AllowTcpForwarding yes, or no -j and -k for "
+                    "dropbear)"
+                )
+                raise RemoteUnreachable(
+                    f"{self._peer} forbids forwarding to {address}:{port}", hint
+                ) from None
             raise _connect_failed(address, port, str(refused.text)) from None
         except (paramiko.SSHException, EOFError, OSError) as error:
             if transport.is_active():
-                raise TimeoutError(f"no connection to {address}:{port} through the probe within {timeout:g} s") from None
+                raise TimeoutError(
+                    f"no connection to {address}:{port} through the probe within {timeout:g} s"
+                ) from None
             said = str(error) or type(error).__name__
-            raise RemoteUnreachable(f"{self._peer} broke the connection off: {said}", "is the probe still up?") from None
+            raise RemoteUnreachable(
+                f"{self._peer} broke the connection off: {said}", "is the probe still up?"
+            ) from None
 
     def _transport(self) -> paramiko.Transport:
         with self._lock:
@@ -162,19 +199,29 @@ class Jump:
 
 
 def _connect_failed(address: str, port: int, text: str) -> OSError:
-    """Given the probe's word on a connection that it could not make, return what a direct one would have raised."""
+    """Given the probe's word on a connection that it could not make, return what a direct one would
+    have raised.
+    """
     if "timed out" in text.lower() or "no route" in text.lower() or "unreachable" in text.lower():
         return TimeoutError(f"the probe has no connection to {address}:{port}: {text}")
-    return ConnectionRefusedError(f"the probe has no connection to {address}:{port}: {text or 'refused'}")
+    return ConnectionRefusedError(
+        f"the probe has no connection to {address}:{port}: {text or 'refused'}"
+    )
 
 
 def _pump(channel: paramiko.Channel, inner: socket.socket) -> None:
-    """Carry bytes both ways until either side is gone. Each side's end of sending is passed on, as TCP does."""
+    """Carry bytes both ways until either side is gone. Each side's end of sending is passed on, as
+    TCP does.
+    """
     channel.settimeout(SEND_TIMEOUT)
     poller = select.poll()
     poller.register(channel.fileno(), select.POLLIN)
     poller.register(inner, select.POLLIN)
-    with contextlib.suppress(OSError, EOFError), contextlib.closing(inner), contextlib.closing(channel):
+    with (
+        contextlib.suppress(OSError, EOFError),
+        contextlib.closing(inner),
+        contextlib.closing(channel),
+    ):
         while True:
             for descriptor, events in poller.poll():
                 if descriptor == inner.fileno():
@@ -184,8 +231,12 @@ def _pump(channel: paramiko.Channel, inner: socket.socket) -> None:
                     return
 
 
-def _outward(channel: paramiko.Channel, inner: socket.socket, events: int, poller: select.poll) -> bool:
-    """Pass on what our side sent; return False when our side is gone altogether (a half-closed one gives POLLIN, no POLLHUP)."""
+def _outward(
+    channel: paramiko.Channel, inner: socket.socket, events: int, poller: select.poll
+) -> bool:
+    """Pass on what our side sent; return False when our side is gone altogether (a half-closed one
+    gives POLLIN, no POLLHUP).
+    """
     data = inner.recv(CHUNK) if events & select.POLLIN else b""
     if data:
         channel.sendall(data)
@@ -198,7 +249,9 @@ def _outward(channel: paramiko.Channel, inner: socket.socket, events: int, polle
 
 
 def _inward(channel: paramiko.Channel, inner: socket.socket, poller: select.poll) -> bool:
-    """Pass on what the other side sent; return False when nothing can follow in either direction."""
+    """Pass on what the other side sent; return False when nothing can follow in either
+    direction.
+    """
     data = channel.recv(CHUNK)
     if data:
         inner.sendall(data)

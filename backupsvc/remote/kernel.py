@@ -1,4 +1,6 @@
-"""What a node's own kernel says of a bridge, over SSH: the one answer in which no file and no pending change stands between."""
+"""What a node's own kernel says of a bridge, over SSH: the one answer in which no file and no
+pending change stands between.
+"""
 
 from __future__ import annotations
 
@@ -14,10 +16,12 @@ _ABSENT = "does not exist"  # iproute2: Device "vmbr9" does not exist.
 
 
 def ports(nodes: NodeConnections, node: str, bridge: str) -> Kernel | None:
-    """Given a node and a bridge, return its ports there by ``ip -j link show master``; None if no SSH leads to the node.
+    """Given a node and a bridge, return its ports there by ``ip -j link show master``; None if no
+    SSH leads to the node.
 
-    A node that cannot be asked, or that does not understand, is no answer: ``ports`` is None then, and ``said`` tells why.
-    Raise SshRefused if the node's host key is not the known one, or it does not let us in.
+    A node that cannot be asked, or that does not understand, is no answer: ``ports`` is None then,
+    and ``said`` tells why. Raise SshRefused if the node's host key is not the known one, or it does
+    not let us in.
     """
     if not nodes.reaches(node):
         return None
@@ -27,8 +31,16 @@ def ports(nodes: NodeConnections, node: str, bridge: str) -> Kernel | None:
         raise
     except (BackupsvcError, *LINE_BROKE) as error:
         nodes.drop(node)
-        why = error.message if isinstance(error, BackupsvcError) else str(error) or type(error).__name__
-        return Kernel(None, f"the kernel of {node} could not be asked, so PVE's word on bridge {bridge} stands: {why}")
+        why = (
+            error.message
+            if isinstance(error, BackupsvcError)
+            else str(error) or type(error).__name__
+        )
+        return Kernel(
+            None,
+            f"the kernel of {node} could not be asked, so PVE's word on bridge {bridge} stands: "
+            f"{why}",
+        )
     if code and _ABSENT in err:
         return Kernel((), missing=True)
     return _read(node, bridge, out) if code == 0 else _dumb(node, bridge, err.strip())
@@ -43,12 +55,15 @@ def _ask(nodes: NodeConnections, node: str, command: str) -> tuple[int, str, str
 def _read(node: str, bridge: str, out: str) -> Kernel:
     try:
         rows = json.loads(out or "[]")
-        return Kernel(tuple(str(row["ifname"]) for row in rows if row))  # iproute2 leaves {} for what a filter took out
+        # iproute2 leaves {} for what a filter took out
+        return Kernel(tuple(str(row["ifname"]) for row in rows if row))
     except (ValueError, TypeError, KeyError):
         return _dumb(node, bridge, "its answer is no list of interfaces")
 
 
 def _dumb(node: str, bridge: str, why: str) -> Kernel:
     return Kernel(
-        None, f"the kernel of {node} did not answer, so PVE's word on bridge {bridge} stands: {why or 'it said nothing'}"
+        None,
+        f"the kernel of {node} did not answer, so PVE's word on bridge {bridge} stands: "
+        f"{why or 'it said nothing'}",
     )

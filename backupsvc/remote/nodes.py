@@ -1,4 +1,6 @@
-"""Archives read from a node's disk by SFTP, as fast as the line gives, without copying them anywhere."""
+"""Archives read from a node's disk by SFTP, as fast as the line gives, without copying them
+anywhere.
+"""
 
 from __future__ import annotations
 
@@ -22,9 +24,9 @@ PIECE = 1024 * 1024  # bytes at a time when everything is asked for at once
 def open_archive(nodes: NodeConnections, node: str, path: str) -> Iterator[BinaryIO]:
     """Given a node and an archive's path there, yield it as a stream to be read from start to end.
 
-    Raise UsageError if no SSH is configured for that node, RemoteUnreachable if the node does not answer or breaks off,
-    SshRefused if its host key is not the known one or it does not let us in, ArchiveError if the file is not there or may not be
-    read.
+    Raise UsageError if no SSH is configured for that node, RemoteUnreachable if the node does not
+    answer or breaks off, SshRefused if its host key is not the known one or it does not let us in,
+    ArchiveError if the file is not there or may not be read.
     """
     peer = nodes.peer(node)
     sftp = _sftp(nodes, node, peer)
@@ -49,7 +51,9 @@ class _Stream(io.RawIOBase):
         return True
 
     def read(self, size: int = -1) -> bytes:
-        """Given a number of bytes, return up to that many, b"" at the end. Raise RemoteUnreachable if the node breaks off."""
+        """Given a number of bytes, return up to that many, b"" at the end. Raise RemoteUnreachable
+        if the node breaks off.
+        """
         if size is None or size < 0:
             return b"".join(iter(lambda: self.read(PIECE), b""))
         try:
@@ -58,7 +62,9 @@ class _Stream(io.RawIOBase):
             raise _broken(self._peer, error) from None
 
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
-        """Given a buffer, fill it as far as one read goes; return the number of bytes, 0 at the end."""
+        """Given a buffer, fill it as far as one read goes; return the number of bytes, 0 at the
+        end.
+        """
         data = self.read(len(buffer))
         buffer[: len(data)] = data
         return len(data)
@@ -69,7 +75,9 @@ def _sftp(nodes: NodeConnections, node: str, peer: Peer) -> paramiko.SFTPClient:
         sftp = nodes.begin(node, paramiko.SSHClient.open_sftp)
     except LINE_BROKE as error:
         said = str(error) or type(error).__name__
-        raise RemoteUnreachable(f"{peer} offers no SFTP: {said}", "enable the sftp subsystem in its sshd_config") from None
+        raise RemoteUnreachable(
+            f"{peer} offers no SFTP: {said}", "enable the sftp subsystem in its sshd_config"
+        ) from None
     channel = sftp.get_channel()
     if channel is not None:
         channel.settimeout(READ_TIMEOUT)
@@ -80,10 +88,13 @@ def _open(sftp: paramiko.SFTPClient, path: str, peer: Peer) -> paramiko.SFTPFile
     try:
         return sftp.open(path, "rb")
     except FileNotFoundError:
-        raise ArchiveError(f"{path} is not on {peer.what}", "list the archives anew: it may have been pruned") from None
+        raise ArchiveError(
+            f"{path} is not on {peer.what}", "list the archives anew: it may have been pruned"
+        ) from None
     except PermissionError:
         raise ArchiveError(
-            f"{peer.user} may not read {path} on {peer.what}", "give that user read access, or connect as root"
+            f"{peer.user} may not read {path} on {peer.what}",
+            "give that user read access, or connect as root",
         ) from None
     except LINE_BROKE as error:
         raise _broken(peer, error) from None
@@ -98,5 +109,6 @@ def _size(remote: paramiko.SFTPFile, peer: Peer) -> int:
 
 def _broken(peer: Peer, error: Exception) -> RemoteUnreachable:
     return RemoteUnreachable(
-        f"{peer} broke off while a file was read: {str(error) or type(error).__name__}", "run the command again"
+        f"{peer} broke off while a file was read: {str(error) or type(error).__name__}",
+        "run the command again",
     )

@@ -1,4 +1,6 @@
-"""Opening an SSH connection: a known host key or none, one key file, and errors that name the host and the next action."""
+"""Opening an SSH connection: a known host key or none, one key file, and errors that name the host
+and the next action.
+"""
 
 from __future__ import annotations
 
@@ -23,13 +25,16 @@ KEEPALIVE = 15  # seconds, so that a dead peer is noticed
 DEFAULT_PORT = 22
 _ABOUT_KEYS = "create one with ssh-keygen -t ed25519, readable by this service's user"
 
-# paramiko raises what is said of a refused login also where nobody answered one (AuthHandler.wait_for_response)
+# paramiko raises what is said of a refused login also where nobody answered one
+# (AuthHandler.wait_for_response)
 _UNANSWERED = re.compile(r"Authentication timeout|transport shut down")
 
-# Without a handler Python would print the library's tracebacks to the terminal; what went wrong is in our own errors.
+# Without a handler Python would print the library's tracebacks to the terminal; what went wrong is
+# in our own errors.
 logging.getLogger("paramiko").addHandler(logging.NullHandler())
 
-# A channel that was given up while the peer still opened it: our own time limit, told in our own error, and no fault of the peer.
+# A channel that was given up while the peer still opened it: our own time limit, told in our own
+# error, and no fault of the peer.
 _LATE_CHANNEL = "Success for unrequested channel!"
 
 
@@ -42,10 +47,12 @@ logging.getLogger("paramiko.transport").addFilter(_worth_logging)
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """Whom to connect to. ``what`` names it in messages (``the probe``, ``node clovis``), ``setting`` where it is configured.
+    """Whom to connect to. ``what`` names it in messages (``the probe``, ``node clovis``),
+    ``setting`` where it is configured.
 
-    ``pinned`` is the only host key that is believed (``type base64``); without it ``known_hosts`` decides, else the user's own.
-    ``key_setting`` is the setting that holds the host key, or names the file with it.
+    ``pinned`` is the only host key that is believed (``type base64``); without it ``known_hosts``
+    decides, else the user's own. ``key_setting`` is the setting that holds the host key, or names
+    the file with it.
     """
 
     what: str
@@ -88,8 +95,8 @@ class Peer:
 def open_client(peer: Peer) -> paramiko.SSHClient:
     """Given a peer, return an authenticated connection to it.
 
-    Raise RemoteUnreachable if it does not answer, SshRefused if it shows another host key than the known one or does not accept
-    the login, UsageError if a setting is wrong.
+    Raise RemoteUnreachable if it does not answer, SshRefused if it shows another host key than the
+    known one or does not accept the login, UsageError if a setting is wrong.
     """
     client = paramiko.SSHClient()
     policy = _Refuse(peer)
@@ -130,16 +137,20 @@ class _Refuse(paramiko.MissingHostKeyPolicy):
         self.seen: paramiko.PKey | None = None
         self._peer = peer
 
-    def missing_host_key(self, client: paramiko.SSHClient, hostname: str, key: paramiko.PKey) -> None:
+    def missing_host_key(
+        self, client: paramiko.SSHClient, hostname: str, key: paramiko.PKey
+    ) -> None:
         """Given a key that is not known, refuse it."""
         self.seen = key
         raise paramiko.SSHException(f"the host key of {self._peer.what} is not known")
 
 
 def _transport(*args: Any, **kwargs: Any) -> paramiko.Transport:
-    """A transport that prefers AES-GCM, which computes faster. Its window is left alone: larger ones are slower.
+    """A transport that prefers AES-GCM, which computes faster. Its window is left alone: larger
+    ones are slower.
 
-    Small packets go out at once: held back until the last one is acknowledged (RFC 896), each question waits 40 ms for nothing.
+    Small packets go out at once: held back until the last one is acknowledged (RFC 896), each
+    question waits 40 ms for nothing.
     """
     transport = paramiko.Transport(*args, **kwargs)
     if isinstance(transport.sock, socket.socket):
@@ -152,13 +163,16 @@ def _transport(*args: Any, **kwargs: Any) -> paramiko.Transport:
 def _load_host_keys(client: paramiko.SSHClient, peer: Peer) -> None:
     if peer.pinned:
         kind, _, data = peer.pinned.strip().partition(" ")
-        client.get_host_keys().add(peer.key_name, kind, _pinned_key(peer, kind, data.partition(" ")[0]))
+        client.get_host_keys().add(
+            peer.key_name, kind, _pinned_key(peer, kind, data.partition(" ")[0])
+        )
     elif peer.known_hosts:
         try:
             client.load_host_keys(str(peer.known_hosts))
         except OSError as error:
             raise UsageError(
-                f"the known_hosts file {peer.known_hosts} cannot be read: {error.strerror}", "correct the setting"
+                f"the known_hosts file {peer.known_hosts} cannot be read: {error.strerror}",
+                "correct the setting",
             ) from None
     else:
         client.load_system_host_keys()
@@ -175,10 +189,14 @@ def _pinned_key(peer: Peer, kind: str, data: str) -> paramiko.PKey:
 def _key_file(peer: Peer) -> str | None:
     if peer.key_file is None:
         raise UsageError(
-            f"no SSH key is configured for {peer.what}", f"name a private key file without passphrase: {peer.setting}"
+            f"no SSH key is configured for {peer.what}",
+            f"name a private key file without passphrase: {peer.setting}",
         )
     if not peer.key_file.is_file():
-        raise UsageError(f"the SSH key {peer.key_file} for {peer.what} is not a file", "create it with ssh-keygen -t ed25519")
+        raise UsageError(
+            f"the SSH key {peer.key_file} for {peer.what} is not a file",
+            "create it with ssh-keygen -t ed25519",
+        )
     return str(peer.key_file)
 
 
@@ -188,7 +206,9 @@ def _known(client: paramiko.SSHClient, peer: Peer) -> str:
     return ", ".join(fingerprint(key) for key in keys.values()) if keys else "none"
 
 
-def _refusal(peer: Peer, error: Exception, unknown: paramiko.PKey | None, known: str) -> BackupsvcError:
+def _refusal(
+    peer: Peer, error: Exception, unknown: paramiko.PKey | None, known: str
+) -> BackupsvcError:
     """Given what paramiko raised, return the sentence and the next action."""
     if isinstance(error, paramiko.BadHostKeyException):
         return _wrong_key(peer, error.key, fingerprint(error.expected_key))
@@ -196,19 +216,32 @@ def _refusal(peer: Peer, error: Exception, unknown: paramiko.PKey | None, known:
         return _wrong_key(peer, unknown, known)
     if isinstance(error, paramiko.PasswordRequiredException):
         return SshRefused(
-            f"the SSH key {peer.key_file} needs a passphrase", "use a key without one, kept private by its file mode"
+            f"the SSH key {peer.key_file} needs a passphrase",
+            "use a key without one, kept private by its file mode",
         )
     if isinstance(error, paramiko.AuthenticationException) and not _UNANSWERED.search(str(error)):
-        hint = f"append the public half of {peer.key_file} to {peer.user}'s authorized_keys there, or correct {peer.setting}"
-        return SshRefused(f"{peer} does not accept the key {peer.key_file} for the user {peer.user}", hint)
+        hint = (
+            f"append the public half of {peer.key_file} to {peer.user}'s authorized_keys there, "
+            f"or correct {peer.setting}"
+        )
+        return SshRefused(
+            f"{peer} does not accept the key {peer.key_file} for the user {peer.user}", hint
+        )
     if why := _unusable(peer.key_file):
-        return UsageError(f"the SSH key {peer.key_file} for {peer.what} cannot be used: {why}", _ABOUT_KEYS)
+        return UsageError(
+            f"the SSH key {peer.key_file} for {peer.what} cannot be used: {why}", _ABOUT_KEYS
+        )
     said = getattr(error, "strerror", None) or str(error) or type(error).__name__
-    return RemoteUnreachable(f"{peer} cannot be reached by SSH: {said}", f"is it up, and is the address right? {peer.setting}")
+    return RemoteUnreachable(
+        f"{peer} cannot be reached by SSH: {said}",
+        f"is it up, and is the address right? {peer.setting}",
+    )
 
 
 def _unusable(key_file: Path | None) -> str:
-    """Why no login at all can be made with a key file, "" if one can; paramiko tells it only after it has reached the peer."""
+    """Why no login at all can be made with a key file, "" if one can; paramiko tells it only after
+    it has reached the peer.
+    """
     for kind in (paramiko.RSAKey, paramiko.ECDSAKey, paramiko.Ed25519Key):
         try:
             kind.from_private_key_file(str(key_file))
@@ -226,8 +259,10 @@ def _wrong_key(peer: Peer, shown: paramiko.PKey, known: str) -> SshRefused:
     kind = shown.get_name()
     file = f"/etc/ssh/ssh_host_{kind.removeprefix('ssh-').partition('-')[0]}_key.pub"
     return SshRefused(
-        f"{peer} shows the {kind} host key {fingerprint(shown)}, known is {known}: another machine may answer; nothing was sent",
-        f"compare it with `ssh-keygen -lf {file}` on the machine itself; only if they agree, write the key to {peer.keys_in}",
+        f"{peer} shows the {kind} host key {fingerprint(shown)}, known is {known}: another "
+        "machine may answer; nothing was sent",
+        f"compare it with `ssh-keygen -lf {file}` on the machine itself; only if they agree, "
+        f"write the key to {peer.keys_in}",
     )
 
 

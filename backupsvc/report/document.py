@@ -1,6 +1,8 @@
-"""The PRA report as one frozen value: computed once from facts and policy, then rendered as HTML and JSON.
+"""The PRA report as one frozen value: computed once from facts and policy, then rendered as HTML
+and JSON.
 
-Nothing is decided in the renderers: what is compliant, what is late and what is not known is decided here and in ``policies``.
+Nothing is decided in the renderers: what is compliant, what is late and what is not known is
+decided here and in ``policies``.
 """
 
 from __future__ import annotations
@@ -28,7 +30,9 @@ _MONTH = re.compile(r"(\d{4})-(0[1-9]|1[0-2])")
 
 @dataclass(frozen=True, slots=True)
 class Period:
-    """A month in the site's time zone: from ``start`` to before ``end``, epoch seconds. ``over``: it has ended."""
+    """A month in the site's time zone: from ``start`` to before ``end``, epoch seconds. ``over``:
+    it has ended.
+    """
 
     month: str
     start: int
@@ -40,8 +44,9 @@ class Period:
 class GuestLine:
     """A guest's line: its assessment, and what happened to it in the month.
 
-    ``due`` counts the occurrences of its job whose time has come, ``taken`` the backups that were seen (also those pruned
-    since), ``failed`` the backup operations that failed, ``tests`` its restore tests of any verdict.
+    ``due`` counts the occurrences of its job whose time has come, ``taken`` the backups that were
+    seen (also those pruned since), ``failed`` the backup operations that failed, ``tests`` its
+    restore tests of any verdict.
     """
 
     assessment: GuestAssessment
@@ -109,10 +114,14 @@ class FindingGroup:
 
     @property
     def actions(self) -> tuple[str, ...]:
-        """The different next steps of the group; those that differ by the guest alone are one, with VMID in its place."""
+        """The different next steps of the group; those that differ by the guest alone are one, with
+        VMID in its place.
+        """
         if len(self.lines) == 1:
             return (self.lines[0].finding.action,)
-        told = [re.sub(rf"\b{line.finding.vmid}\b", "VMID", line.finding.action) for line in self.lines]
+        told = [
+            re.sub(rf"\b{line.finding.vmid}\b", "VMID", line.finding.action) for line in self.lines
+        ]
         return tuple(dict.fromkeys(told))
 
 
@@ -136,7 +145,9 @@ class ExemptionLine:
 
 @dataclass(frozen=True, slots=True)
 class GapLine:
-    """Something that is not known: what, in the report's language, and why, in the words of whoever refused."""
+    """Something that is not known: what, in the report's language, and why, in the words of whoever
+    refused.
+    """
 
     kind: str
     subject: str
@@ -146,7 +157,9 @@ class GapLine:
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A PRA report. ``status`` is COMPLIANT or NOT_COMPLIANT; ``facts`` and ``policy`` are what all of it was computed from."""
+    """A PRA report. ``status`` is COMPLIANT or NOT_COMPLIANT; ``facts`` and ``policy`` are what all
+    of it was computed from.
+    """
 
     facts: SiteFacts
     policy: Policy
@@ -163,14 +176,21 @@ class Document:
     version: str = __version__
 
     def short_of(self) -> tuple[Shortfall, ...]:
-        """Return what is not met, breaches first: each reason once, with all the guests that it is true of."""
+        """Return what is not met, breaches first: each reason once, with all the guests that it is
+        true of.
+        """
         told: dict[tuple[Status, str, str], list[str]] = {}
         for line in self.guests:
             item = line.assessment
             for objective in item.objectives:
                 if objective.status is not Status.MET:
-                    told.setdefault((objective.status, objective.name, objective.reason), []).append(f"{item.vmid} {item.name}")
-        found = [Shortfall(status, name, reason, tuple(guests)) for (status, name, reason), guests in told.items()]
+                    told.setdefault(
+                        (objective.status, objective.name, objective.reason), []
+                    ).append(f"{item.vmid} {item.name}")
+        found = [
+            Shortfall(status, name, reason, tuple(guests))
+            for (status, name, reason), guests in told.items()
+        ]
         return tuple(sorted(found, key=lambda one: one.status is not Status.BREACHED))
 
     @property
@@ -184,17 +204,23 @@ class Document:
         return sum(objective is not None and objective.status is Status.MET for objective in found)
 
     def grouped(self) -> tuple[FindingGroup, ...]:
-        """Return the findings grouped by id and severity, in their order; what follows from a silent node stands below it."""
+        """Return the findings grouped by id and severity, in their order; what follows from a
+        silent node stands below it.
+        """
         below = _groups(line for line in self.findings if line.finding.under)
         groups = _groups(line for line in self.findings if not line.finding.under)
-        return tuple(replace(group, below=below) if group.id == "node-offline" else group for group in groups)
+        return tuple(
+            replace(group, below=below) if group.id == "node-offline" else group for group in groups
+        )
 
 
 def _groups(lines: Iterable[FindingLine]) -> tuple[FindingGroup, ...]:
     groups: dict[tuple[str, Severity], list[FindingLine]] = {}
     for line in lines:
         groups.setdefault((line.finding.id, line.finding.severity), []).append(line)
-    return tuple(FindingGroup(id, severity, tuple(found)) for (id, severity), found in groups.items())
+    return tuple(
+        FindingGroup(id, severity, tuple(found)) for (id, severity), found in groups.items()
+    )
 
 
 def month_of(now: int, timezone: str) -> str:
@@ -203,30 +229,48 @@ def month_of(now: int, timezone: str) -> str:
 
 
 def period_of(month: str, timezone: str, now: int) -> Period:
-    """Given a month such as ``2026-03``, return its period. Raise UsageError if it is no month, or has not begun."""
+    """Given a month such as ``2026-03``, return its period. Raise UsageError if it is no month, or
+    has not begun.
+    """
     matched = _MONTH.fullmatch(month)
     if not matched or int(matched[1]) < 1970:
-        raise UsageError(f"{month!r} is not a month", "write year and month, such as --month 2026-03")
+        raise UsageError(
+            f"{month!r} is not a month", "write year and month, such as --month 2026-03"
+        )
     year, number = int(matched[1]), int(matched[2])
     zone = ZoneInfo(timezone)
     start = int(datetime(year, number, 1, tzinfo=zone).timestamp())
     end = (
-        int(datetime(year + number // 12, number % 12 + 1, 1, tzinfo=zone).timestamp()) if (year, number) < (9999, 12) else start
+        int(datetime(year + number // 12, number % 12 + 1, 1, tzinfo=zone).timestamp())
+        if (year, number) < (9999, 12)
+        else start
     )
     if start > now:
-        raise UsageError(f"the month {month} has not begun in {timezone}", "choose the current month or an earlier one")
+        raise UsageError(
+            f"the month {month} has not begun in {timezone}",
+            "choose the current month or an earlier one",
+        )
     return Period(month, start, end, end <= now)
 
 
 def build(facts: SiteFacts, policy: Policy, month: str, now: int) -> Document:
-    """Given facts, policy, month and time, return the report in the policy's language. Raise UsageError if the month is wrong."""
+    """Given facts, policy, month and time, return the report in the policy's language. Raise
+    UsageError if the month is wrong.
+    """
     policy = replace(policy, language=i18n.language_of(policy.language))
     period = period_of(month, policy.timezone, now)
     found, assessed = findings(facts, policy, now), assess(facts, policy, now)
     by_vmid = {item.vmid: item for item in facts.guests}
     last = min(period.end - 1, now)
-    due = {job.id: len(occurrences(job.schedule, policy.timezone, period.start - 1, last)) for job in policy.jobs}
-    good = not pressing(found, policy, now) and all(item.status is Status.MET for item in assessed) and bool(assessed)
+    due = {
+        job.id: len(occurrences(job.schedule, policy.timezone, period.start - 1, last))
+        for job in policy.jobs
+    }
+    good = (
+        not pressing(found, policy, now)
+        and all(item.status is Status.MET for item in assessed)
+        and bool(assessed)
+    )
     return Document(
         facts=facts,
         policy=policy,
@@ -238,25 +282,40 @@ def build(facts: SiteFacts, policy: Policy, month: str, now: int) -> Document:
         findings=tuple(FindingLine(item, exemption_for(item, policy, now)) for item in found),
         proofs=_proofs(facts, period),
         exemptions=tuple(
-            ExemptionLine(item, local_day(now, policy.timezone) > date.fromisoformat(item.until)) for item in policy.exemptions
+            ExemptionLine(item, local_day(now, policy.timezone) > date.fromisoformat(item.until))
+            for item in policy.exemptions
         ),
         limits=words.limits(facts, policy, period.over),
         gaps=tuple(
-            GapLine(gap.kind, gap.subject, i18n.gap(gap.kind, gap.subject, policy.language), gap.reason) for gap in facts.gaps
+            GapLine(
+                gap.kind, gap.subject, i18n.gap(gap.kind, gap.subject, policy.language), gap.reason
+            )
+            for gap in facts.gaps
         ),
     )
 
 
 def told_in(document: Document, language: str) -> Document:
-    """Given a report and a language, return the same report in that language. Raise UsageError if there is no such language."""
+    """Given a report and a language, return the same report in that language. Raise UsageError if
+    there is no such language.
+    """
     if language not in i18n.LANGUAGES:
-        raise UsageError(f"there is no report in {language!r}", f"choose one of: {i18n.names(i18n.LANGUAGES)}")
+        raise UsageError(
+            f"there is no report in {language!r}", f"choose one of: {i18n.names(i18n.LANGUAGES)}"
+        )
     if language == document.language:
         return document
-    return build(document.facts, replace(document.policy, language=language), document.period.month, document.generated_at)
+    return build(
+        document.facts,
+        replace(document.policy, language=language),
+        document.period.month,
+        document.generated_at,
+    )
 
 
-def _line(item: GuestAssessment, facts: GuestFacts, policy: Policy, period: Period, due: Mapping[str, int]) -> GuestLine:
+def _line(
+    item: GuestAssessment, facts: GuestFacts, policy: Policy, period: Period, due: Mapping[str, int]
+) -> GuestLine:
     written = policy.guests.get(item.vmid)
     job = job_for(policy, item.vmid)
     held = usable(facts.archives + facts.removed) if facts.removed else facts.held
@@ -266,12 +325,20 @@ def _line(item: GuestAssessment, facts: GuestFacts, policy: Policy, period: Peri
         role=written.role if written else "",
         due=due[job.id] if job else 0,
         taken=len(set(within)),
-        failed=sum(not backup.succeeded and period.start <= backup.at < period.end for backup in facts.backups),
+        failed=sum(
+            not backup.succeeded and period.start <= backup.at < period.end
+            for backup in facts.backups
+        ),
         tests=sum(period.start <= test.ended < period.end for test in facts.proofs),
     )
 
 
 def _proofs(facts: SiteFacts, period: Period) -> tuple[Proof, ...]:
     """All restore tests that ended in the month, whatever came of them, oldest first."""
-    tests = [test for guest in facts.guests for test in guest.proofs if period.start <= test.ended < period.end]
+    tests = [
+        test
+        for guest in facts.guests
+        for test in guest.proofs
+        if period.start <= test.ended < period.end
+    ]
     return tuple(sorted(tests, key=lambda test: (test.ended, test.vmid)))

@@ -1,7 +1,8 @@
-"""Collects a site's facts from the cluster, the catalog and the policy: one listing a storage, one call for all guests.
+"""Collects a site's facts from the cluster, the catalog and the policy: one listing a storage, one
+call for all guests.
 
-A call that is refused or fails becomes a gap with PVE's own words; only the two calls without which there is nothing to say (the
-guests and the nodes) end the collection.
+A call that is refused or fails becomes a gap with PVE's own words; only the two calls without which
+there is nothing to say (the guests and the nodes) end the collection.
 """
 
 from __future__ import annotations
@@ -33,7 +34,18 @@ from policies.compliance.facts import (
     SiteFacts,
 )
 from policies.freezing import LeftFrozen, Thaw
-from policies.model import Archive, Guest, GuestType, Node, Operation, OperationState, Policy, Proof, SeenStorages, Storage
+from policies.model import (
+    Archive,
+    Guest,
+    GuestType,
+    Node,
+    Operation,
+    OperationState,
+    Policy,
+    Proof,
+    SeenStorages,
+    Storage,
+)
 from policies.orphans import Orphan, orphans
 from policies.pve import guest_config
 
@@ -48,35 +60,57 @@ _OFFLINE = "the node is offline"
 _MUTE = "its status is unknown, and it does not answer"
 _NO_STORAGE = "the node listed no storage"
 _INACTIVE = "the storage is not active"
-_listed = attrgetter("volid", "node", "storage", "vmid", "type", "ctime", "size", "format", "protected", "notes", "shared")
+_listed = attrgetter(
+    "volid",
+    "node",
+    "storage",
+    "vmid",
+    "type",
+    "ctime",
+    "size",
+    "format",
+    "protected",
+    "notes",
+    "shared",
+)
 _CONTAINER = "the configuration of containers is not read"
 
 
 class Gaps:
-    """Asks, and remembers what could not be answered. ``silent``: nodes that are called online and did not answer, and why."""
+    """Asks, and remembers what could not be answered. ``silent``: nodes that are called online and
+    did not answer, and why.
+    """
 
     def __init__(self, answers: Callable[[str], bool]) -> None:
-        """Given the question whether a node answers at all, which is put once to a node that left another one unanswered."""
+        """Given the question whether a node answers at all, which is put once to a node that left
+        another one unanswered.
+        """
         self.found: list[Gap] = []
         self.silent: dict[str, str] = {}
         self._answers = answers
 
     def ask(self, kind: str, subject: str, question: Callable[[], T], node: str = "") -> T | None:
-        """Given a question to the cluster, return its answer, or None after noting why there is none.
+        """Given a question to the cluster, return its answer, or None after noting why there is
+        none.
 
-        ``node`` is who must answer it: one that answers nothing is not asked again, and is one gap, whatever is asked.
+        ``node`` is who must answer it: one that answers nothing is not asked again, and is one gap,
+        whatever is asked.
         """
         if node in self.silent:
             return None
         try:
             return question()
         except _FAILS as error:
-            if not (node and isinstance(error, PveUnreachable) and self.is_silent(node, error.message)):
+            if not (
+                node and isinstance(error, PveUnreachable) and self.is_silent(node, error.message)
+            ):
                 self.note(kind, subject, error.message)
             return None
 
     def is_silent(self, node: str, why: str) -> bool:
-        """Given a node that left a question unanswered, and why, return whether it answers nothing at all; remember that."""
+        """Given a node that left a question unanswered, and why, return whether it answers nothing
+        at all; remember that.
+        """
         if self._answers(node):
             return False
         self.silent[node] = why
@@ -89,8 +123,8 @@ class Gaps:
 
 
 def collect(pve: Pve, catalog: Catalog, policy: Policy, clock: Clock) -> SiteFacts:
-    """Given cluster, catalog, policy and clock, return what is known now. Raise Unreachable or Refused if the
-    cluster says nothing at all.
+    """Given cluster, catalog, policy and clock, return what is known now. Raise Unreachable or
+    Refused if the cluster says nothing at all.
     """
     gaps = Gaps(lambda node: pve.cluster.answers(node))
     version = pve.cluster.version()
@@ -106,7 +140,17 @@ def collect(pve: Pve, catalog: Catalog, policy: Policy, clock: Clock) -> SiteFac
     facts = SiteFacts(
         cluster=name or policy.site,
         at=int(clock.now()),
-        guests=_guests(pve, catalog, policy, guests, asked, archives, resources or set(), int(clock.now()), gaps),
+        guests=_guests(
+            pve,
+            catalog,
+            policy,
+            guests,
+            asked,
+            archives,
+            resources or set(),
+            int(clock.now()),
+            gaps,
+        ),
         nodes=tuple(nodes),
         storages=seen.storages,
         quorum=quorum,
@@ -122,10 +166,11 @@ def collect(pve: Pve, catalog: Catalog, policy: Policy, clock: Clock) -> SiteFac
         orphans=_orphans(pve, catalog, policy, guests, asked, gaps),
         moves=_moves(catalog),
     )
-    return replace(facts, gaps=tuple(gaps.found), silent=dict(gaps.silent))  # all has been asked by now
+    # all has been asked by now
+    return replace(facts, gaps=tuple(gaps.found), silent=dict(gaps.silent))
 
 
-# --- the cluster ------------------------------------------------------------------------------------------------------------
+# --- the cluster ----------------------------------------------------------------------------------
 
 
 def _quorum(pve: Pve, gaps: Gaps) -> tuple[str, Quorum | None]:
@@ -143,7 +188,9 @@ def _clocks(pve: Pve, nodes: Sequence[Node], gaps: Gaps) -> Clocks:
             gaps.note("clock", node.name, "the node did not answer")
     ha = gaps.ask("ha", "", pve.cluster.ha)
     drifting = [f"{node}: {ha.lrm[node]}" for node in ha.drifting] if ha else []
-    return Clocks({node: round(offset) for node, offset in (offsets or {}).items()}, tuple(drifting))
+    return Clocks(
+        {node: round(offset) for node, offset in (offsets or {}).items()}, tuple(drifting)
+    )
 
 
 def _jobs(pve: Pve, guests: Sequence[Guest], gaps: Gaps) -> tuple[ClusterJob, ...] | None:
@@ -158,7 +205,10 @@ def _bridges(pve: Pve, nodes: Sequence[Node], gaps: Gaps) -> tuple[BridgeFacts, 
         question = _bound(pve.cluster.bridges, node.name)
         bridges = gaps.ask("bridges", node.name, question, node.name) if node.online else None
         answered = answered or bridges is not None
-        found += [BridgeFacts(item.name, item.node, tuple(item.ports), item.address or None) for item in bridges or ()]
+        found += [
+            BridgeFacts(item.name, item.node, tuple(item.ports), item.address or None)
+            for item in bridges or ()
+        ]
     return tuple(found) if answered else None
 
 
@@ -166,7 +216,7 @@ def _bound(call: Callable[..., T], *arguments: object) -> Callable[[], T]:
     return lambda: call(*arguments)
 
 
-# --- the archives -----------------------------------------------------------------------------------------------------------
+# --- the archives ---------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,8 +228,12 @@ class _Archives:
     listings: tuple[Listing, ...]
 
 
-def _archives(pve: Pve, catalog: Catalog, seen: SeenStorages, nodes: Sequence[Node], gaps: Gaps) -> _Archives:
-    """Every storage with archives, listed once (a shared one from the first node that can), and what the catalog knows."""
+def _archives(
+    pve: Pve, catalog: Catalog, seen: SeenStorages, nodes: Sequence[Node], gaps: Gaps
+) -> _Archives:
+    """Every storage with archives, listed once (a shared one from the first node that can), and
+    what the catalog knows.
+    """
     storages = seen.storages
     for node in nodes:
         named = any(storage.node == node.name for storage in storages)
@@ -196,7 +250,12 @@ def _archives(pve: Pve, catalog: Catalog, seen: SeenStorages, nodes: Sequence[No
     listed: set[tuple[str, str]] = set()
     done: set[str] = set()
     for storage in storages:
-        if "backup" not in storage.content or not storage.enabled or storage.node not in online or storage.name in done:
+        if (
+            "backup" not in storage.content
+            or not storage.enabled
+            or storage.node not in online
+            or storage.name in done
+        ):
             continue
         rows = _listing(pve, storage, gaps)
         if rows is None:
@@ -208,7 +267,11 @@ def _archives(pve: Pve, catalog: Catalog, seen: SeenStorages, nodes: Sequence[No
         listed.add((storage.node, storage.name))
         lost = sum(key not in there for key in expected.get((_place(storage), storage.name), ()))
         listings.append(Listing(storage.node, storage.name, len(there), lost))
-    looked = {(_place(storage), storage.name) for storage in storages if (storage.node, storage.name) in listed}
+    looked = {
+        (_place(storage), storage.name)
+        for storage in storages
+        if (storage.node, storage.name) in listed
+    }
     return _Archives(tuple(found.values()), reach.unlisted(known.values(), looked), tuple(listings))
 
 
@@ -217,7 +280,9 @@ def _listing(pve: Pve, storage: Storage, gaps: Gaps) -> list[Archive] | None:
     if not storage.active:
         gaps.note("listing", subject, _INACTIVE)
         return None
-    return gaps.ask("listing", subject, _bound(pve.storage.archives, storage.node, storage.name), storage.node)
+    return gaps.ask(
+        "listing", subject, _bound(pve.storage.archives, storage.node, storage.name), storage.node
+    )
 
 
 def _key(archive: Archive) -> tuple[str, str]:
@@ -230,19 +295,32 @@ def _place(storage: Storage) -> str:
 
 
 def _joined(archive: Archive, known: Archive | None) -> Archive:
-    """What the storage says, with what the catalog has learnt; no proof if it is not the file that was recorded."""
+    """What the storage says, with what the catalog has learnt; no proof if it is not the file that
+    was recorded.
+    """
     if known is None:
         return archive
     if _listed(archive) == _listed(known):  # nearly every one: it is what the catalog has
         return known
-    learnt = replace(archive, name=known.name, sha256=known.sha256, operation=known.operation, uuid=known.uuid, born=known.born)
+    learnt = replace(
+        archive,
+        name=known.name,
+        sha256=known.sha256,
+        operation=known.operation,
+        uuid=known.uuid,
+        born=known.born,
+    )
     if differs := lineage.resized(known.size, archive.size):
         return replace(learnt, changed="; ".join(filter(None, (known.changed, *differs))))
     learnt = replace(learnt, changed=known.changed, holds_disk=known.holds_disk)
-    return learnt if known.ctime != archive.ctime else replace(learnt, rung=known.rung, proven_at=known.proven_at)
+    return (
+        learnt
+        if known.ctime != archive.ctime
+        else replace(learnt, rung=known.rung, proven_at=known.proven_at)
+    )
 
 
-# --- the guests -------------------------------------------------------------------------------------------------------------
+# --- the guests -----------------------------------------------------------------------------------
 
 
 def _guests(
@@ -256,9 +334,15 @@ def _guests(
     now: int,
     gaps: Gaps,
 ) -> tuple[GuestFacts, ...]:
-    """The guests that are there, and those that the policy expects, by VMID; scratch copies are no guests of the site."""
+    """The guests that are there, and those that the policy expects, by VMID; scratch copies are no
+    guests of the site.
+    """
     present = {guest.vmid: guest for guest in guests if guest.vmid not in policy.scratch}
-    archives, removed, unreachable = _by_vmid(held.listed), _by_vmid(catalog.archives.find(gone=True)), _by_vmid(held.unreachable)
+    archives, removed, unreachable = (
+        _by_vmid(held.listed),
+        _by_vmid(catalog.archives.find(gone=True)),
+        _by_vmid(held.unreachable),
+    )
     proofs: dict[int, list[Proof]] = defaultdict(list)
     for proof in catalog.proofs.find():
         proofs[proof.vmid].append(proof)
@@ -273,7 +357,9 @@ def _guests(
         found.append(
             GuestFacts(
                 vmid=vmid,
-                name=_name(vmid, guest, policy, [*archives.get(vmid, ()), *unreachable.get(vmid, ())]),
+                name=_name(
+                    vmid, guest, policy, [*archives.get(vmid, ()), *unreachable.get(vmid, ())]
+                ),
                 guest=guest,
                 agent=agent,
                 excluded=excluded,
@@ -282,7 +368,9 @@ def _guests(
                 proofs=tuple(proofs.get(vmid, ())),
                 backups=tuple(backups.get(vmid, ())),
                 ha_managed=bool({f"vm:{vmid}", f"ct:{vmid}"} & set(resources)),
-                left_frozen=_still_frozen(pve, guest, frozen.get(vmid), now) if askable else frozen.get(vmid),
+                left_frozen=_still_frozen(pve, guest, frozen.get(vmid), now)
+                if askable
+                else frozen.get(vmid),
                 unreachable=tuple(unreachable.get(vmid, ())),
             )
         )
@@ -293,19 +381,33 @@ def _job_runs(catalog: Catalog) -> tuple[JobRun, ...]:
     """The occurrences of jobs that the catalog knows, the newest opened first."""
     found = catalog.operations.find(kind="night", limit=MAX_JOB_RUNS)
     known = [(item, recall_night(item)) for item in found]
-    return tuple(JobRun(memory.job, memory.at or item.created, item.state is OperationState.MISSED) for item, memory in known)
+    return tuple(
+        JobRun(memory.job, memory.at or item.created, item.state is OperationState.MISSED)
+        for item, memory in known
+    )
 
 
 def _orphans(
-    pve: Pve, catalog: Catalog, policy: Policy, guests: Sequence[Guest], asked: Collection[str], gaps: Gaps
+    pve: Pve,
+    catalog: Catalog,
+    policy: Policy,
+    guests: Sequence[Guest],
+    asked: Collection[str],
+    gaps: Gaps,
 ) -> tuple[Orphan, ...]:
-    """Copies that the catalog has forgotten: the cluster is asked before the catalog, so what ends in between is none."""
+    """Copies that the catalog has forgotten: the cluster is asked before the catalog, so what ends
+    in between is none.
+    """
     there = [guest for guest in guests if guest.node in asked and guest.node not in gaps.silent]
     found = gaps.ask("copies", "", _bound(leftovers.copies, pve, policy.scratch, there)) or []
     known = {copy.operation: catalog.operations.get(copy.operation) for copy in found}
     forgotten = orphans(
         found,
-        open_operations={id for id, operation in known.items() if operation and operation.state is OperationState.OPEN},
+        open_operations={
+            id
+            for id, operation in known.items()
+            if operation and operation.state is OperationState.OPEN
+        },
         cleaned={copy.vmid for copy in found if catalog.leases.holder(copy.vmid) is not None},
         service=catalog.identity.get() if found else "",
     )
@@ -333,7 +435,11 @@ def _name(vmid: int, guest: Guest | None, policy: Policy, archives: Sequence[Arc
     written = policy.guests.get(vmid)
     if guest and guest.name:
         return guest.name
-    return written.name if written else next((archive.name for archive in archives if archive.name), "")
+    return (
+        written.name
+        if written
+        else next((archive.name for archive in archives if archive.name), "")
+    )
 
 
 def _by_vmid(archives: Iterable[Archive]) -> Mapping[int, list[Archive]]:
@@ -347,10 +453,15 @@ def _by_vmid(archives: Iterable[Archive]) -> Mapping[int, list[Archive]]:
 def _backups(operations: Iterable[Operation]) -> Mapping[int, list[BackupOutcome]]:
     found: dict[int, list[BackupOutcome]] = defaultdict(list)
     for operation in operations:
-        if operation.subject is not None and operation.state in (OperationState.DONE, OperationState.FAILED):
+        if operation.subject is not None and operation.state in (
+            OperationState.DONE,
+            OperationState.FAILED,
+        ):
             succeeded = operation.state is OperationState.DONE
             found[operation.subject].append(
-                BackupOutcome(operation.created, succeeded, operation.error or "", operation.finished or 0)
+                BackupOutcome(
+                    operation.created, succeeded, operation.error or "", operation.finished or 0
+                )
             )
     return found
 
@@ -364,8 +475,12 @@ def _left_frozen(operations: Iterable[Operation]) -> Mapping[int, LeftFrozen]:
     return {vmid: left for vmid, found in looks.items() if (left := freezing.latest(found))}
 
 
-def _still_frozen(pve: Pve, guest: Guest | None, left: LeftFrozen | None, now: int) -> LeftFrozen | None:
-    """Look again at a guest that was left frozen: somebody may have thawed it since. Who cannot be asked is not thawed."""
+def _still_frozen(
+    pve: Pve, guest: Guest | None, left: LeftFrozen | None, now: int
+) -> LeftFrozen | None:
+    """Look again at a guest that was left frozen: somebody may have thawed it since. Who cannot be
+    asked is not thawed.
+    """
     if guest is None or left is None:
         return left
     try:
@@ -384,7 +499,9 @@ def _config(pve: Pve, guest: Guest, gaps: Gaps) -> tuple[bool | None, tuple[str,
     if guest.type is GuestType.LXC:
         gaps.note("config", str(guest.vmid), _CONTAINER)
         return None, ()
-    config = gaps.ask("config", str(guest.vmid), _bound(pve.guests.config, guest.node, guest.vmid), guest.node)
+    config = gaps.ask(
+        "config", str(guest.vmid), _bound(pve.guests.config, guest.node, guest.vmid), guest.node
+    )
     if config is None:
         return None, ()
     return guest_config.agent_configured(config), guest_config.missing_disks(config, config)

@@ -1,4 +1,6 @@
-"""The report as one self-contained HTML page: no script, no outside resource, made to be printed on A4."""
+"""The report as one self-contained HTML page: no script, no outside resource, made to be printed on
+A4.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +32,9 @@ def render(document: Document) -> str:
         finalize=_shown,  # each text as it goes into the page, before it is escaped
     )
     environment.filters.update(
-        span=lambda seconds: _dash(seconds) or i18n.typeset(i18n.duration(seconds, language), language),
+        span=lambda seconds: (
+            _dash(seconds) or i18n.typeset(i18n.duration(seconds, language), language)
+        ),
         size=lambda octets: i18n.typeset(i18n.size(octets, language), language),
         moment=lambda epoch: _dash(epoch) or i18n.moment(epoch, timezone, language),
         day=lambda text: i18n.day(text, language),
@@ -48,7 +52,9 @@ def render(document: Document) -> str:
 
 
 def bar(objective: Objective | None) -> tuple[float, float] | None:
-    """Given an objective, return how far its bar reaches and where its mark stands, in percent; None if unmeasured."""
+    """Given an objective, return how far its bar reaches and where its mark stands, in percent;
+    None if unmeasured.
+    """
     if objective is None or objective.measured is None or objective.objective <= 0:
         return None
     share = min(objective.measured / objective.objective, _FULL) / _FULL

@@ -1,4 +1,6 @@
-"""The report, and the shorter status, as JSON values. Times are ISO 8601 in UTC, durations seconds, sizes bytes."""
+"""The report, and the shorter status, as JSON values. Times are ISO 8601 in UTC, durations seconds,
+sizes bytes.
+"""
 
 from __future__ import annotations
 
@@ -28,14 +30,21 @@ def full(document: Document) -> dict[str, Any]:
     period = document.period
     return status(document) | {
         "month": period.month,
-        "period": {"start": iso(period.start), "end": iso(period.end), "over": period.over, "timezone": document.policy.timezone},
+        "period": {
+            "start": iso(period.start),
+            "end": iso(period.end),
+            "over": period.over,
+            "timezone": document.policy.timezone,
+        },
         "generated_at": iso(document.generated_at),
         "language": document.language,
         "versions": {"backupsvc": document.version, "pve": document.facts.release},
         "policy": {"source": document.policy.source, "sha256": document.policy.digest},
         "totals": totals(document),
         "proofs": [_proof(proof) for proof in document.proofs],
-        "exemptions": [_exemption(line.exemption) | {"expired": line.expired} for line in document.exemptions],
+        "exemptions": [
+            _exemption(line.exemption) | {"expired": line.expired} for line in document.exemptions
+        ],
         "limits": list(document.limits),
     }
 
@@ -109,7 +118,13 @@ def _finding(line: FindingLine) -> dict[str, Any]:
 
 
 def _exemption(item: Exemption) -> dict[str, Any]:
-    return {"finding": item.finding, "vmid": item.vmid, "owner": item.owner, "reason": item.reason, "until": item.until}
+    return {
+        "finding": item.finding,
+        "vmid": item.vmid,
+        "owner": item.owner,
+        "reason": item.reason,
+        "until": item.until,
+    }
 
 
 def _gap(item: GapLine) -> dict[str, Any]:
@@ -131,7 +146,10 @@ def _proof(proof: Proof) -> dict[str, Any]:
         "scratch": {"vmid": proof.scratch_vmid, "node": proof.scratch_node},
         "reasons": list(proof.reasons),
         "stages": [{"name": stage.name, "seconds": stage.seconds} for stage in proof.stages],
-        "checks": [{"name": check.name, "outcome": str(check.outcome), "detail": check.detail} for check in proof.checks],
+        "checks": [
+            {"name": check.name, "outcome": str(check.outcome), "detail": check.detail}
+            for check in proof.checks
+        ],
         "isolation": {"stripped": list(proof.stripped), "asserted": list(proof.asserted)},
     }
 

@@ -1,4 +1,6 @@
-"""The words of the report's page in English and French, and the sentences that say what was not tested."""
+"""The words of the report's page in English and French, and the sentences that say what was not
+tested.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,10 @@ from policies.service_checks import wanted_rung
 
 # key: (English, French); the names of verdicts stand here too, for headings
 CHROME: dict[str, tuple[str, str]] = {
-    "title": ("Disaster recovery: compliance report", "Plan de reprise d'activité (PRA) : rapport de conformité"),
+    "title": (
+        "Disaster recovery: compliance report",
+        "Plan de reprise d'activité (PRA) : rapport de conformité",
+    ),
     "site": ("Site", "Site"),
     "cluster": ("Cluster", "Cluster"),
     "period": ("Period", "Période"),
@@ -30,20 +35,27 @@ CHROME: dict[str, tuple[str, str]] = {
         "Aucun invité n'est connu : rien ne peut être dit de la reprise.",
     ),
     "lead.proof": (
-        "{proven} of {guests} guests have been restored and checked in time. For the others, recovery is a hope, not a fact.",
-        "Invités restaurés et contrôlés à temps : {proven} sur {guests}. Pour les autres, la reprise est un espoir, pas un fait.",
+        "{proven} of {guests} guests have been restored and checked in time. For the others, "
+        "recovery is a hope, not a fact.",
+        "Invités restaurés et contrôlés à temps : {proven} sur {guests}. Pour les autres, la "
+        "reprise est un espoir, pas un fait.",
     ),
     "lead.findings": (
         "All {guests} guests are proven in time, but findings or objectives are open.",
-        "Les {guests} invités sont prouvés à temps, mais des constats ou des objectifs restent ouverts.",
+        "Les {guests} invités sont prouvés à temps, mais des constats ou des objectifs restent "
+        "ouverts.",
     ),
     "gaps-count": (
-        "Not everything could be read ({count}): see section 5. What is not known is not counted as good.",
-        "Tout n'a pas pu être lu ({count}) : voir la section 5. Ce qui n'est pas connu n'est pas compté comme bon.",
+        "Not everything could be read ({count}): see section 5. What is not known is not counted "
+        "as good.",
+        "Tout n'a pas pu être lu ({count}) : voir la section 5. Ce qui n'est pas connu n'est pas "
+        "compté comme bon.",
     ),
     "simulated": (
-        "SIMULATED DATA: the guests of this cluster are only modelled. Nothing in this report proves anything.",
-        "DONNÉES SIMULÉES : les invités de ce cluster ne sont que modélisés. Rien dans ce rapport ne prouve quoi que ce soit.",
+        "SIMULATED DATA: the guests of this cluster are only modelled. Nothing in this report "
+        "proves anything.",
+        "DONNÉES SIMULÉES : les invités de ce cluster ne sont que modélisés. Rien dans ce rapport "
+        "ne prouve quoi que ce soit.",
     ),
     "tile.proven": ("restored and checked in time", "restaurés et contrôlés à temps"),
     "tile.rpo": ("meet their RPO (data that would be lost)", "tiennent leur RPO (données perdues)"),
@@ -51,7 +63,10 @@ CHROME: dict[str, tuple[str, str]] = {
     "tile.critical": ("critical findings", "constats critiques"),
     "tile.of": ("of {count}", "sur {count}"),
     "first": ("What to do first", "À faire en premier"),
-    "more": ("All findings are explained in section 2.", "Tous les constats sont expliqués en section 2."),
+    "more": (
+        "All findings are explained in section 2.",
+        "Tous les constats sont expliqués en section 2.",
+    ),
     "guests": ("Guests and their objectives", "Invités et objectifs"),
     "guest": ("Guest", "Invité"),
     "tier": ("Tier", "Niveau"),
@@ -82,8 +97,10 @@ CHROME: dict[str, tuple[str, str]] = {
     "breached": ("breached", "non tenu"),
     "unknown": ("unknown", "inconnu"),
     "legend": (
-        "Bars: the mark is the objective; beyond it is a breach. RPO counts from the start of the last proven backup.",
-        "Barres : le trait marque l'objectif ; au-delà, il n'est pas tenu. RPO : depuis le début de la dernière prouvée.",
+        "Bars: the mark is the objective; beyond it is a breach. RPO counts from the start of the "
+        "last proven backup.",
+        "Barres : le trait marque l'objectif ; au-delà, il n'est pas tenu. RPO : depuis le début "
+        "de la dernière prouvée.",
     ),
     "why": ("Why not", "Pourquoi"),
     "findings": ("Findings", "Constats"),
@@ -98,7 +115,10 @@ CHROME: dict[str, tuple[str, str]] = {
         "Accepté jusqu'au {until} par {owner} : {reason}",
     ),
     "tests": ("Restore tests of the month", "Tests de restauration du mois"),
-    "no-tests": ("No restore test ended in this month.", "Aucun test de restauration ne s'est terminé ce mois-ci."),
+    "no-tests": (
+        "No restore test ended in this month.",
+        "Aucun test de restauration ne s'est terminé ce mois-ci.",
+    ),
     "when": ("Ended", "Terminé"),
     "archive": ("Archive", "Archive"),
     "verdict": ("Verdict", "Verdict"),
@@ -143,48 +163,69 @@ CHROME: dict[str, tuple[str, str]] = {
     "signoff.date": ("Date", "Date"),
     "signoff.signature": ("Signature", "Signature"),
     "footer": (
-        "Computed by backupsvc {version} from what was measured; policy {digest}; Proxmox VE {release}.",
-        "Calculé par backupsvc {version} à partir de mesures ; politique {digest} ; Proxmox VE {release}.",
+        "Computed by backupsvc {version} from what was measured; policy {digest}; Proxmox VE "
+        "{release}.",
+        "Calculé par backupsvc {version} à partir de mesures ; politique {digest} ; Proxmox VE "
+        "{release}.",
     ),
-    "below": ("What follows from it, and needs nothing of its own:", "Ce qui en découle, et n'appelle aucune action propre :"),
+    "below": (
+        "What follows from it, and needs nothing of its own:",
+        "Ce qui en découle, et n'appelle aucune action propre :",
+    ),
 }
 
 LIMITS: dict[str, tuple[str, str]] = {
     "alone": (
-        "Each guest was restored alone: what it takes to restore the whole site at once was not measured.",
-        "Chaque invité a été restauré seul : la durée d'une restauration de tout le site à la fois n'a pas été mesurée.",
+        "Each guest was restored alone: what it takes to restore the whole site at once was not "
+        "measured.",
+        "Chaque invité a été restauré seul : la durée d'une restauration de tout le site à la "
+        "fois n'a pas été mesurée.",
     ),
     "dependencies": (
-        "A copy met no other guest: what it does with its directory, its databases or its clients was not tested.",
-        "Une copie ne rencontre aucun autre invité : ses échanges avec annuaire, bases ou clients n'ont pas été testés.",
+        "A copy met no other guest: what it does with its directory, its databases or its clients "
+        "was not tested.",
+        "Une copie ne rencontre aucun autre invité : ses échanges avec annuaire, bases ou clients "
+        "n'ont pas été testés.",
     ),
     "currency": (
-        "The age of the data inside a copy was not measured: the RPO counts from the start of the backup.",
-        "L'âge des données dans la copie n'a pas été mesuré : le RPO se compte depuis le début de la sauvegarde.",
+        "The age of the data inside a copy was not measured: the RPO counts from the start of the "
+        "backup.",
+        "L'âge des données dans la copie n'a pas été mesuré : le RPO se compte depuis le début de "
+        "la sauvegarde.",
     ),
     "memory": (
         "Copies ran with at most {memory} MiB of memory, which may be less than in production.",
-        "Les copies ont tourné avec au plus {memory} Mio de mémoire, parfois moins qu'en production.",
+        "Les copies ont tourné avec au plus {memory} Mio de mémoire, parfois moins qu'en "
+        "production.",
     ),
     "link-down": (
         "No network check was possible for: {guests} (their copies start with links down).",
-        "Aucun contrôle par le réseau n'a été possible pour : {guests} (copies démarrées liens coupés).",
+        "Aucun contrôle par le réseau n'a été possible pour : {guests} (copies démarrées liens "
+        "coupés).",
     ),
     "unchecked": (
-        "Nothing asks the service of: {guests}. Their copies can boot at most, and are never proven.",
-        "Rien n'interroge le service de : {guests}. Leurs copies peuvent au plus démarrer, et ne sont jamais prouvées.",
+        "Nothing asks the service of: {guests}. Their copies can boot at most, and are never "
+        "proven.",
+        "Rien n'interroge le service de : {guests}. Leurs copies peuvent au plus démarrer, et ne "
+        "sont jamais prouvées.",
     ),
     "booted": (
-        "Nothing asks the service of: {guests}. Where they are proven, that means that their copies boot, no more.",
-        "Rien n'interroge le service de : {guests}. Prouvés, cela veut dire que leurs copies démarrent, pas davantage.",
+        "Nothing asks the service of: {guests}. Where they are proven, that means that their "
+        "copies boot, no more.",
+        "Rien n'interroge le service de : {guests}. Prouvés, cela veut dire que leurs copies "
+        "démarrent, pas davantage.",
     ),
     "elsewhere": (
-        "Only the storages of this cluster were seen: tapes, other sites and clouds are not counted as copies.",
-        "Seuls les stockages de ce cluster ont été vus : bandes, autres sites et nuages ne comptent pas comme copies.",
+        "Only the storages of this cluster were seen: tapes, other sites and clouds are not "
+        "counted as copies.",
+        "Seuls les stockages de ce cluster ont été vus : bandes, autres sites et nuages ne "
+        "comptent pas comme copies.",
     ),
     "moment": (
-        "Objectives and findings are those of the moment this report was produced, not of the end of the month.",
-        "Objectifs et constats sont ceux du moment où ce rapport a été produit, pas de la fin du mois.",
+        "Objectives and findings are those of the moment this report was produced, not of the end "
+        "of the month.",
+        "Objectifs et constats sont ceux du moment où ce rapport a été produit, pas de la fin du "
+        "mois.",
     ),
     "unsigned": (
         "This report is not signed: its integrity rests on where it is kept.",
@@ -206,23 +247,39 @@ def chrome(key: str, language: str, **values: object) -> str:
 def month(name: str, language: str) -> str:
     """Given a month such as ``2026-03``, return it in words: ``March 2026``, ``mars 2026``."""
     first = date.fromisoformat(f"{name}-01")
-    return f"{_MONTHS[first.month - 1]} {first.year}" if language == i18n.FRENCH else first.strftime("%B %Y")
+    return (
+        f"{_MONTHS[first.month - 1]} {first.year}"
+        if language == i18n.FRENCH
+        else first.strftime("%B %Y")
+    )
 
 
 def limits(facts: SiteFacts, policy: Policy, past: bool) -> tuple[str, ...]:
-    """Given facts and policy, return what the month's tests did not show. ``past``: the month is over."""
+    """Given facts and policy, return what the month's tests did not show. ``past``: the month is
+    over.
+    """
     language = policy.language
-    wishes = [policy_for(policy, item.vmid, item.name) for item in facts.guests if item.vmid not in policy.scratch]
+    wishes = [
+        policy_for(policy, item.vmid, item.name)
+        for item in facts.guests
+        if item.vmid not in policy.scratch
+    ]
     link_down = [guest for guest in wishes if guest.network == "link-down"]
     silent = [guest for guest in wishes if not asks_service(check.kind for check in guest.checks)]
     booted = [guest for guest in silent if wanted_rung(policy, guest.vmid) is Rung.BOOTED]
     unchecked = [guest for guest in silent if guest not in booted]
-    wanted: list[tuple[str, dict[str, object]]] = [("alone", {}), ("dependencies", {}), ("currency", {})]
+    wanted: list[tuple[str, dict[str, object]]] = [
+        ("alone", {}),
+        ("dependencies", {}),
+        ("currency", {}),
+    ]
     if policy.scratch.memory:
         wanted.append(("memory", {"memory": policy.scratch.memory}))
     for key, guests in (("link-down", link_down), ("unchecked", unchecked), ("booted", booted)):
         if guests:
-            wanted.append((key, {"guests": i18n.names(f"{guest.vmid} {guest.name}" for guest in guests)}))
+            wanted.append(
+                (key, {"guests": i18n.names(f"{guest.vmid} {guest.name}" for guest in guests)})
+            )
     wanted += [("elsewhere", {}), *([("moment", {})] if past else []), ("unsigned", {})]
     return tuple(_said(LIMITS[key], language, values) for key, values in wanted)
 

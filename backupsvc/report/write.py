@@ -1,4 +1,6 @@
-"""Writes a report as files: both are rendered before the first is written, and each appears whole or not at all."""
+"""Writes a report as files: both are rendered before the first is written, and each appears whole
+or not at all.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,8 @@ from backupsvc.visible import json_text
 
 
 def write_report(document: Document, directory: Path, language: str) -> list[Path]:
-    """Given a report, write ``pra-<month>.html`` and ``.json`` into a directory (created if need be) and return their paths.
+    """Given a report, write ``pra-<month>.html`` and ``.json`` into a directory (created if need
+    be) and return their paths.
 
     Raise UsageError if there is no such language or the directory cannot be written.
     """
@@ -26,7 +29,8 @@ def write_report(document: Document, directory: Path, language: str) -> list[Pat
     except OSError as error:
         reason = error.strerror or str(error)
         raise UsageError(
-            f"the report cannot be written to {directory}: {reason}", "choose another directory with --output"
+            f"the report cannot be written to {directory}: {reason}",
+            "choose another directory with --output",
         ) from None
 
 
@@ -36,7 +40,9 @@ def report_files(document: Document) -> tuple[str, str]:
 
 
 def _replace(path: Path, content: str) -> Path:
-    """Write beside the file, then rename: whoever reads meanwhile sees the old report or the new one."""
+    """Write beside the file, then rename: whoever reads meanwhile sees the old report or the new
+    one.
+    """
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as stream:

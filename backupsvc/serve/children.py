@@ -1,7 +1,9 @@
-"""A child process that is kept running: started, missed when it dies, started again after a pause, ended with all its own.
+"""A child process that is kept running: started, missed when it dies, started again after a pause,
+ended with all its own.
 
-The kernel kills a child whose supervisor dies (PR_SET_PDEATHSIG, prctl(2), set by setpriv(1)), so a ``kill -9`` leaves no orphan.
-The signal comes when the *thread* that forked ends: children are started from the main thread only.
+The kernel kills a child whose supervisor dies (PR_SET_PDEATHSIG, prctl(2), set by setpriv(1)), so a
+``kill -9`` leaves no orphan. The signal comes when the *thread* that forked ends: children are
+started from the main thread only.
 """
 
 from __future__ import annotations
@@ -21,7 +23,8 @@ from backupsvc import logs
 from backupsvc.clock import Clock
 from policies.serving import ChildFact, deaths_in_a_row, pause_before_restart
 
-# How a Redis begins its lines: its process, its role and a time of its own form, which the line of the log has already.
+# How a Redis begins its lines: its process, its role and a time of its own form, which the line of
+# the log has already.
 _REDIS_STAMP = re.compile(r"^\d+:[\w-]+ (?:\d\d \w{3} \d{4} [\d:.]+ [-.*#]|\(\d+\)) ")
 _LAST_WORDS = 2.0  # seconds for what a dead child has written and nobody has read yet
 _log = logging.getLogger(__name__)
@@ -38,7 +41,13 @@ class Child:
     """
 
     def __init__(
-        self, name: str, command: Sequence[str], clock: Clock, say: Callable[[str], None], *, queue: str | None = None
+        self,
+        name: str,
+        command: Sequence[str],
+        clock: Clock,
+        say: Callable[[str], None],
+        *,
+        queue: str | None = None,
     ) -> None:
         self.name, self.queue, self.deaths = name, queue, 0
         self._command, self._clock, self._say = list(command), clock, say
@@ -50,10 +59,20 @@ class Child:
     def fact(self) -> ChildFact:
         """Return how the child stands, for the judgement."""
         pid = self._process.pid if self._process else None
-        return ChildFact(self.name, pid is not None, self._since, pid, max(0, self._restarts), self._last, self.queue)
+        return ChildFact(
+            self.name,
+            pid is not None,
+            self._since,
+            pid,
+            max(0, self._restarts),
+            self._last,
+            self.queue,
+        )
 
     def tend(self) -> float:
-        """Take note of its death, start it when that is due; return in how many seconds to look again."""
+        """Take note of its death, start it when that is due; return in how many seconds to look
+        again.
+        """
         self._reap()
         wait = self._due - self._clock.monotonic()
         if self._process is None and wait <= 0:
@@ -86,7 +105,10 @@ class Child:
             start_new_session=True,
         )
         self._relay = threading.Thread(
-            target=_relay, args=(self.name, self._process.stdout), name=f"log {self.name}", daemon=True
+            target=_relay,
+            args=(self.name, self._process.stdout),
+            name=f"log {self.name}",
+            daemon=True,
         )
         self._relay.start()
         self._restarts += 1
@@ -100,7 +122,10 @@ class Child:
         self.deaths = deaths_in_a_row(self.deaths, ran)
         pause = pause_before_restart(self.deaths)
         self._due = self._clock.monotonic() + pause
-        self._say(f"{self.name} (process {pid}) ended with {self._last} after {ran:.0f} s; it is restarted in {pause:.0f} s")
+        self._say(
+            f"{self.name} (process {pid}) ended with {self._last} after {ran:.0f} s; it is "
+            f"restarted in {pause:.0f} s"
+        )
 
     def _bury(self) -> None:
         """Kill what the dead child left in its group, and only then let its process id go."""
@@ -113,7 +138,9 @@ class Child:
 
 
 def _relay(name: str, stream: IO[bytes]) -> None:
-    """Pass on what a child writes, line by line: its log as it is, the rest (a Redis', a traceback) as lines of the log."""
+    """Pass on what a child writes, line by line: its log as it is, the rest (a Redis', a traceback)
+    as lines of the log.
+    """
     with stream:
         for raw in stream:
             line = raw.decode(errors="replace").rstrip()

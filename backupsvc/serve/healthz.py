@@ -1,6 +1,8 @@
-"""``/healthz`` over HTTP, on a loopback address or a unix socket: 200 while work is consumed, else 503, with the reasons.
+"""``/healthz`` over HTTP, on a loopback address or a unix socket: 200 while work is consumed, else
+503, with the reasons.
 
-A bad night (``degraded``) is 200 too: whoever restarts what answers 503 must not restart a service because backups failed.
+A bad night (``degraded``) is 200 too: whoever restarts what answers 503 must not restart a service
+because backups failed.
 """
 
 from __future__ import annotations
@@ -23,16 +25,20 @@ Report = Callable[[], tuple[bool, dict[str, Any]]]
 
 @contextmanager
 def answering(listen: str, report: Report) -> Iterator[str]:
-    """Given where to listen and what tells the state, answer until left; yield the address. Raise UsageError if it is taken."""
+    """Given where to listen and what tells the state, answer until left; yield the address. Raise
+    UsageError if it is taken.
+    """
     kind, address = _parse(listen)
     if kind == socket.AF_UNIX:
-        Path(listen).unlink(missing_ok=True)  # left by one that was killed; the state directory's lock says that none is alive
+        # left by one that was killed; the state directory's lock says that none is alive
+        Path(listen).unlink(missing_ok=True)
     server_class = type("Server", (_Server,), {"address_family": kind})
     try:
         server = server_class(address, type("Answer", (_Answer,), {"report": staticmethod(report)}))
     except OSError as error:
         raise UsageError(
-            f"/healthz cannot listen on {listen}: {error.strerror}", "choose another address with --listen"
+            f"/healthz cannot listen on {listen}: {error.strerror}",
+            "choose another address with --listen",
         ) from None
     threading.Thread(target=server.serve_forever, name="healthz", daemon=True).start()
     try:
@@ -43,7 +49,9 @@ def answering(listen: str, report: Report) -> Iterator[str]:
 
 
 def ask(listen: str) -> dict[str, Any]:
-    """Given where a serve listens, return what its /healthz says. Raise Unreachable if there is no answer."""
+    """Given where a serve listens, return what its /healthz says. Raise Unreachable if there is no
+    answer.
+    """
     kind, address = _parse(listen)
     connection = http.client.HTTPConnection("localhost", timeout=_TIMEOUT_S)
     try:
@@ -54,7 +62,8 @@ def ask(listen: str) -> dict[str, Any]:
         found: dict[str, Any] = json.loads(connection.getresponse().read())
     except (OSError, http.client.HTTPException, ValueError) as error:
         raise Unreachable(
-            f"`backupsvc serve` does not answer on {listen}: {error}", "start it, or name its address with --listen"
+            f"`backupsvc serve` does not answer on {listen}: {error}",
+            "start it, or name its address with --listen",
         ) from None
     finally:
         connection.close()
@@ -102,11 +111,15 @@ class _Answer(BaseHTTPRequestHandler):
 
 
 def _parse(listen: str) -> tuple[socket.AddressFamily, Any]:
-    """Given host:port, [host]:port or a path, return the address family and the address. Raise UsageError if it is neither."""
+    """Given host:port, [host]:port or a path, return the address family and the address. Raise
+    UsageError if it is neither.
+    """
     if "/" in listen:
         return socket.AF_UNIX, listen
     host, _, port = listen.rpartition(":")
     if not host or not port.isdigit() or int(port) > 65535:
-        raise UsageError(f"--listen {listen} is no address", "write 127.0.0.1:8470, or the path of a unix socket")
+        raise UsageError(
+            f"--listen {listen} is no address", "write 127.0.0.1:8470, or the path of a unix socket"
+        )
     host = host.strip("[]")
     return (socket.AF_INET6 if ":" in host else socket.AF_INET), (host, int(port))

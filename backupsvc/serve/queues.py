@@ -6,4 +6,5 @@ STEPS = "steps"  # steps that work for minutes or hours, such as reading an arch
 POLLS = "polls"  # short looks at what PVE is doing, and the tick: these never wait behind a step
 QUEUES = (STEPS, POLLS)
 TASK_SECONDS = 600  # no look may take longer; Celery kills the process of one that does
-STEP_SECONDS = 24 * 3600  # nor a step; one that works shows it every half minute, and counts as consuming its queue
+# nor a step; one that works shows it every half minute, and counts as consuming its queue
+STEP_SECONDS = 24 * 3600

@@ -1,4 +1,6 @@
-"""The supervisor: starts Redis, the workers and beat, keeps them running, and stops them in order."""
+"""The supervisor: starts Redis, the workers and beat, keeps them running, and stops them in
+order.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,9 @@ _LOOK_SECONDS = 0.5  # seconds between looks when no signal comes
 
 @dataclass(frozen=True)
 class Plan:
-    """What to run. ``private_redis`` says whether one is started; ``grace``: seconds that a worker may take to finish."""
+    """What to run. ``private_redis`` says whether one is started; ``grace``: seconds that a worker
+    may take to finish.
+    """
 
     state: Path
     private_redis: bool
@@ -50,12 +54,17 @@ class Supervisor:
     ) -> None:
         self._plan, self._clock, self._observer = plan, clock, observer
         self._notifier, self._say, self._warn = notifier, say, warn
-        self._redis = [self._child("redis", private_redis.command(plan.state))] if plan.private_redis else []
-        self._workers = [self._child(f"worker-{queue}", worker(queue, plan), queue) for queue in QUEUES]
+        self._redis = (
+            [self._child("redis", private_redis.command(plan.state))] if plan.private_redis else []
+        )
+        self._workers = [
+            self._child(f"worker-{queue}", worker(queue, plan), queue) for queue in QUEUES
+        ]
         self._beat = [self._child("beat", beat(plan))]
 
     def run(self) -> None:
-        """Start everything, keep it running, and return when it has been stopped in order after SIGTERM or SIGINT.
+        """Start everything, keep it running, and return when it has been stopped in order after
+        SIGTERM or SIGINT.
 
         Raise Unreachable if the private Redis does not come up.
         """
@@ -84,7 +93,8 @@ class Supervisor:
             if self._clock.monotonic() > end:
                 raise Unreachable(
                     f"the private Redis did not come up within {_REDIS_STARTS_WITHIN:.0f} s",
-                    f"see what it said above; its files are in {private_redis.directory(self._plan.state)} and may be removed",
+                    "see what it said above; its files are in "
+                    f"{private_redis.directory(self._plan.state)} and may be removed",
                 )
         return True
 
@@ -108,7 +118,10 @@ class Supervisor:
             before = child.deaths
             child.tend()
             if child.deaths > before and child.deaths % _REDIS_MAY_DIE == 0:
-                self._warn("redis does not start: its file of hints is removed, the catalog knows what is to do")
+                self._warn(
+                    "redis does not start: its file of hints is removed, the catalog knows what "
+                    "is to do"
+                )
                 private_redis.burn(self._plan.state)
 
     def _end_hung(self) -> None:
@@ -117,9 +130,15 @@ class Supervisor:
             next(child for child in self._all if child.name == name).kill()
 
     def _stop(self, signals: Signals) -> None:
-        """Nothing new is sent, then nothing is taken, then nothing is kept. A second signal ends the waiting."""
+        """Nothing new is sent, then nothing is taken, then nothing is kept. A second signal ends
+        the waiting.
+        """
         self._say("stopping")
-        timeouts = ((self._beat, _BEAT_STOPS_WITHIN), (self._workers, self._plan.grace), (self._redis, _REDIS_STOPS_WITHIN))
+        timeouts = (
+            (self._beat, _BEAT_STOPS_WITHIN),
+            (self._workers, self._plan.grace),
+            (self._redis, _REDIS_STOPS_WITHIN),
+        )
         hurry = False
         for children, seconds in timeouts:
             for child in children:
@@ -149,7 +168,9 @@ class Supervisor:
 
 
 def worker(queue: str, plan: Plan) -> list[str]:
-    """Return the command of the worker for a queue. It need not know other workers: that only delays its start."""
+    """Return the command of the worker for a queue. It need not know other workers: that only
+    delays its start.
+    """
     words = [*_celery("worker", plan), "--queues", queue, "--hostname", f"{queue}-{os.getpid()}@%h"]
     return [*words, "--concurrency", str(plan.concurrency), "--without-gossip", "--without-mingle"]
 
@@ -160,4 +181,14 @@ def beat(plan: Plan) -> list[str]:
 
 
 def _celery(part: str, plan: Plan) -> list[str]:
-    return [sys.executable, "-m", "celery", "--app", "workers.app", "--quiet", part, "--loglevel", plan.log_level]
+    return [
+        sys.executable,
+        "-m",
+        "celery",
+        "--app",
+        "workers.app",
+        "--quiet",
+        part,
+        "--loglevel",
+        plan.log_level,
+    ]

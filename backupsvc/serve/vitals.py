@@ -1,6 +1,8 @@
-"""What /healthz knows: the children, from their supervisor, and the catalog's heartbeats, read by a thread of their own.
+"""What /healthz knows: the children, from their supervisor, and the catalog's heartbeats, read by a
+thread of their own.
 
-A catalog that does not answer must not make /healthz hang: it tells what was last read, and the silence in it grows by itself.
+A catalog that does not answer must not make /healthz hang: it tells what was last read, and the
+silence in it grows by itself.
 """
 
 from __future__ import annotations
@@ -22,9 +24,18 @@ if TYPE_CHECKING:
 
 
 class Observer:
-    """Keeps the vitals up to date. ``read`` is called by its own thread, ``children`` is set by the supervisor."""
+    """Keeps the vitals up to date. ``read`` is called by its own thread, ``children`` is set by the
+    supervisor.
+    """
 
-    def __init__(self, catalog: Catalog, clock: Clock, tick: float, queues: tuple[str, ...], jobs: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self,
+        catalog: Catalog,
+        clock: Clock,
+        tick: float,
+        queues: tuple[str, ...],
+        jobs: tuple[str, ...] = (),
+    ) -> None:
         self._catalog, self._clock = catalog, clock
         self._vitals = Vitals(clock.now(), tick, queues, scheduler=HEARTBEAT)
         self._children: tuple[ChildFact, ...] = ()
@@ -50,18 +61,28 @@ class Observer:
     def read(self) -> None:
         """Read the catalog once; a failure is a finding."""
         try:
-            heartbeats, (count, due) = self._catalog.heartbeats.newest(), self._catalog.operations.backlog(int(self._clock.now()))
+            heartbeats, (count, due) = (
+                self._catalog.heartbeats.newest(),
+                self._catalog.operations.backlog(int(self._clock.now())),
+            )
             self._look_at_job_runs()
         except BackupsvcError as error:
             self._vitals = replace(self._vitals, catalog_error=error.message)
         else:
             job_runs = tuple(self._job_runs.values())
             self._vitals = replace(
-                self._vitals, heartbeats=heartbeats, open=count, due=due, catalog_error=None, job_runs=job_runs
+                self._vitals,
+                heartbeats=heartbeats,
+                open=count,
+                due=due,
+                catalog_error=None,
+                job_runs=job_runs,
             )
 
     def _look_at_job_runs(self) -> None:
-        """Read how the last nights ended: once a tick, for they are searched for among all that ever were."""
+        """Read how the last nights ended: once a tick, for they are searched for among all that
+        ever were.
+        """
         if (now := self._clock.monotonic()) >= self._job_runs_due:
             self._job_runs = last_job_runs(self._catalog, self._jobs, self._job_runs)
             self._job_runs_due = now + self._vitals.tick
@@ -89,17 +110,26 @@ def as_dict(vitals: Vitals, health: Health, now: float) -> dict[str, Any]:
             queue: {
                 "seconds_since_consumed": round(silent, 1),
                 "limit": limit,
-                "last_consumed": iso(vitals.heartbeats[queue]) if queue in vitals.heartbeats else None,
+                "last_consumed": iso(vitals.heartbeats[queue])
+                if queue in vitals.heartbeats
+                else None,
             }
             for queue, silent in health.silence.items()
         },
         "children": {
-            child.name: {"up": child.up, "pid": child.pid, "restarts": child.restarts, "last_end": child.last}
+            child.name: {
+                "up": child.up,
+                "pid": child.pid,
+                "restarts": child.restarts,
+                "last_end": child.last,
+            }
             for child in vitals.children
         },
         "operations": {
             "open": vitals.open,
-            "oldest_due_seconds": max(0, round(now - vitals.due)) if vitals.due is not None else None,
+            "oldest_due_seconds": max(0, round(now - vitals.due))
+            if vitals.due is not None
+            else None,
         },
         "last_nights": [
             {

@@ -1,7 +1,8 @@
-"""What was seen of a site at one moment, as frozen values: the input of the findings and of the objectives.
+"""What was seen of a site at one moment, as frozen values: the input of the findings and of the
+objectives.
 
-None always means "could not be read", never "there is none": every fact that is missing has a Gap that says why, so that
-ignorance never looks like health.
+None always means "could not be read", never "there is none": every fact that is missing has a Gap
+that says why, so that ignorance never looks like health.
 """
 
 from __future__ import annotations
@@ -20,9 +21,11 @@ from policies.valid_proofs import good, valid_proofs
 
 @dataclass(frozen=True, slots=True)
 class BackupOutcome:
-    """How a backup operation of a guest ended; ``detail`` is the sentence it failed with, as it was recorded.
+    """How a backup operation of a guest ended; ``detail`` is the sentence it failed with, as it was
+    recorded.
 
-    ``at`` is when it was opened, ``until`` when it ended: an archive that is no younger is not of a later backup.
+    ``at`` is when it was opened, ``until`` when it ended: an archive that is no younger is not of a
+    later backup.
     """
 
     at: int
@@ -33,13 +36,15 @@ class BackupOutcome:
 
 @dataclass(frozen=True)
 class GuestFacts:
-    """All that is known of one guest. ``guest`` None: expected, but the cluster does not list it (law 4).
+    """All that is known of one guest. ``guest`` None: expected, but the cluster does not list it
+    (law 4).
 
-    ``agent`` says whether its QEMU guest agent is configured, ``excluded`` which disks no backup holds (``backup=0``).
-    ``archives`` are those that storages list now, ``unreachable`` those that the catalog knows on storages that could not be
-    listed now, ``removed`` those that it remembers and that are gone.
-    ``proofs`` are its restore tests and ``backups`` its ended backup operations, in any order. ``left_frozen`` if a dump left its
-    file systems frozen, and no later look showed them thawed.
+    ``agent`` says whether its QEMU guest agent is configured, ``excluded`` which disks no backup
+    holds (``backup=0``). ``archives`` are those that storages list now, ``unreachable`` those that
+    the catalog knows on storages that could not be listed now, ``removed`` those that it remembers
+    and that are gone. ``proofs`` are its restore tests and ``backups`` its ended backup operations,
+    in any order. ``left_frozen`` if a dump left its file systems frozen, and no later look showed
+    them thawed.
     """
 
     vmid: int
@@ -57,7 +62,9 @@ class GuestFacts:
 
     @cached_property
     def held(self) -> tuple[Archive, ...]:
-        """What it could be restored from within reach, oldest first. Found once: a dozen findings and objectives ask for it."""
+        """What it could be restored from within reach, oldest first. Found once: a dozen findings
+        and objectives ask for it.
+        """
         return usable(self.archives)
 
     @cached_property
@@ -72,13 +79,18 @@ class GuestFacts:
 
     @property
     def agent_matters(self) -> bool:
-        """Whether an agent could be configured at all: containers have none, and templates never run."""
-        return self.guest is not None and self.guest.type is GuestType.QEMU and not self.guest.template
+        """Whether an agent could be configured at all: containers have none, and templates never
+        run.
+        """
+        return (
+            self.guest is not None and self.guest.type is GuestType.QEMU and not self.guest.template
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class Quorum:
-    """The cluster's votes. ``qdevice`` None: PVE's API does not tell (/cluster/status lists nodes only).
+    """The cluster's votes. ``qdevice`` None: PVE's API does not tell (/cluster/status lists nodes
+    only).
 
     ``clustered`` is False for a node that stands alone: it has no quorum to lose.
     """
@@ -91,10 +103,11 @@ class Quorum:
 
 @dataclass(frozen=True, slots=True)
 class Clocks:
-    """Each node's clock against the service's own: ``offsets`` in seconds, positive = the node is ahead.
+    """Each node's clock against the service's own: ``offsets`` in seconds, positive = the node is
+    ahead.
 
-    ``drift_texts`` are the HA manager's lines that say ``detected time drift!``: it says so of a node whose time stamp lies more
-    than 2 s in the future (pve-facts 9.2).
+    ``drift_texts`` are the HA manager's lines that say ``detected time drift!``: it says so of a
+    node whose time stamp lies more than 2 s in the future (pve-facts 9.2).
     """
 
     offsets: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
@@ -103,7 +116,9 @@ class Clocks:
 
 @dataclass(frozen=True, slots=True)
 class ClusterJob:
-    """A backup job of PVE's own (/cluster/backup). ``guests`` None: all of them, but for ``exclude``; ``node`` None: any node."""
+    """A backup job of PVE's own (/cluster/backup). ``guests`` None: all of them, but for
+    ``exclude``; ``node`` None: any node.
+    """
 
     id: str
     enabled: bool
@@ -120,7 +135,9 @@ class ClusterJob:
 
 @dataclass(frozen=True, slots=True)
 class BridgeFacts:
-    """A bridge of a node. ``ports`` are the devices that join it to the outside, ``address`` the node's own address on it."""
+    """A bridge of a node. ``ports`` are the devices that join it to the outside, ``address`` the
+    node's own address on it.
+    """
 
     name: str
     node: str
@@ -130,7 +147,9 @@ class BridgeFacts:
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """How many archives a storage lists now, and how many of those that the catalog knows there it does not list any more."""
+    """How many archives a storage lists now, and how many of those that the catalog knows there it
+    does not list any more.
+    """
 
     node: str
     storage: str
@@ -140,7 +159,9 @@ class Listing:
 
 @dataclass(frozen=True, slots=True)
 class JobRun:
-    """One occurrence of a job of the policy, due at ``at``: it was run (whatever came of it), or ``missed``."""
+    """One occurrence of a job of the policy, due at ``at``: it was run (whatever came of it), or
+    ``missed``.
+    """
 
     job: str
     at: int
@@ -149,7 +170,9 @@ class JobRun:
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """Something that could not be read. ``kind`` is a key of the GAPS sentences, ``subject`` what it is about."""
+    """Something that could not be read. ``kind`` is a key of the GAPS sentences, ``subject`` what
+    it is about.
+    """
 
     kind: str
     subject: str
@@ -158,7 +181,9 @@ class Gap:
 
 @dataclass(frozen=True, slots=True)
 class MovedCopy:
-    """That the copy of guest ``vmid`` was moved to another node in the middle of its restore test, seen at ``at``."""
+    """That the copy of guest ``vmid`` was moved to another node in the middle of its restore test,
+    seen at ``at``.
+    """
 
     vmid: int
     operation: str
@@ -169,10 +194,11 @@ class MovedCopy:
 
 @dataclass(frozen=True, slots=True)
 class SiteFacts:
-    """A site as it was seen at ``at`` (epoch seconds). ``permissions`` are the token's privileges by ACL path.
+    """A site as it was seen at ``at`` (epoch seconds). ``permissions`` are the token's privileges
+    by ACL path.
 
-    ``silent`` are the nodes that were called online and did not answer, each with why. ``simulated``: the guests are only
-    modelled, so that nothing here proves anything (law 5).
+    ``silent`` are the nodes that were called online and did not answer, each with why.
+    ``simulated``: the guests are only modelled, so that nothing here proves anything (law 5).
     """
 
     cluster: str
@@ -196,15 +222,20 @@ class SiteFacts:
 
 
 def proven(facts: SiteFacts, guest: GuestFacts, wanted: Rung = Rung.HEALTHY) -> tuple[Proof, ...]:
-    """Given a guest and the rung that its tier wants, return its proofs that still stand, oldest backup first (law 5).
+    """Given a guest and the rung that its tier wants, return its proofs that still stand, oldest
+    backup first (law 5).
 
     None on a simulated cluster.
     """
-    return () if facts.simulated else valid_proofs(guest.proofs, guest.archives, lambda vmid: wanted)
+    return (
+        () if facts.simulated else valid_proofs(guest.proofs, guest.archives, lambda vmid: wanted)
+    )
 
 
 def once_proven(facts: SiteFacts, guest: GuestFacts, wanted: Rung = Rung.HEALTHY) -> bool:
-    """Given a guest, return whether a restore test ever proved anything of it, also what is gone or withdrawn by now."""
+    """Given a guest, return whether a restore test ever proved anything of it, also what is gone or
+    withdrawn by now.
+    """
     return not facts.simulated and any(good(proof, wanted) for proof in guest.proofs)
 
 
@@ -215,16 +246,24 @@ def newest_proof(guest: GuestFacts) -> Proof | None:
 
 
 def place(archive: Archive) -> str:
-    """Given an archive, return what would be lost together with it: its node, or the shared storage it lies on."""
+    """Given an archive, return what would be lost together with it: its node, or the shared storage
+    it lies on.
+    """
     return f"storage {archive.storage}" if archive.shared else archive.node
 
 
 def usable(archives: tuple[Archive, ...]) -> tuple[Archive, ...]:
-    """Given archives, return those that could be restored from, oldest first: one without a size is only a name (law 4).
+    """Given archives, return those that could be restored from, oldest first: one without a size is
+    only a name (law 4).
 
-    Nor is one without any disk, beside others: it would be restored as an empty machine. One that was changed since it was
-    recorded, or is of another machine under a reused VMID, is not this guest's (law 10).
+    Nor is one without any disk, beside others: it would be restored as an empty machine. One that
+    was changed since it was recorded, or is of another machine under a reused VMID, is not this
+    guest's (law 10).
     """
     apart = whole.hollow(archives) | lineage.others(archives)
-    good = (item for item in archives if item.size > 0 and not item.changed and whole.key(item) not in apart)
+    good = (
+        item
+        for item in archives
+        if item.size > 0 and not item.changed and whole.key(item) not in apart
+    )
     return tuple(sorted(good, key=lambda item: (item.ctime, item.volid)))

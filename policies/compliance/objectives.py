@@ -1,7 +1,9 @@
-"""Measure each guest against its tier's objectives: RPO, RTO, age of proof, copies, depth of history.
+"""Measure each guest against its tier's objectives: RPO, RTO, age of proof, copies, depth of
+history.
 
-The RPO is counted from the START of the last PROVEN backup: what is merely recorded, simulated or inconclusive protects
-nobody until it is proven (law 5). What cannot be told is ``unknown``, which is not ``met``.
+The RPO is counted from the START of the last PROVEN backup: what is merely recorded, simulated or
+inconclusive protects nobody until it is proven (law 5). What cannot be told is ``unknown``, which
+is not ``met``.
 """
 
 from __future__ import annotations
@@ -11,7 +13,15 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from policies import i18n
-from policies.compliance.facts import GuestFacts, SiteFacts, newest_proof, once_proven, place, proven, usable
+from policies.compliance.facts import (
+    GuestFacts,
+    SiteFacts,
+    newest_proof,
+    once_proven,
+    place,
+    proven,
+    usable,
+)
 from policies.model import Archive, Policy, Proof, Rung, Tier, Verdict
 
 DAY = 86400
@@ -28,7 +38,8 @@ class Status(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Objective:
-    """One objective of a guest. rpo, rto and proof are in seconds, copies a count of places, depth in days.
+    """One objective of a guest. rpo, rto and proof are in seconds, copies a count of places, depth
+    in days.
 
     ``measured`` None: it could not be told. ``reason`` is a sentence in the policy's language.
     """
@@ -44,8 +55,9 @@ class Objective:
 class GuestAssessment:
     """A guest's objectives and the facts behind them. Times in epoch seconds, durations in seconds.
 
-    ``rpo`` counts from the last proven backup, ``rpo_recorded`` from the last archive, proven or not.
-    ``last_test`` is the latest restore test whatever came of it, ``last_good`` the latest that proved something.
+    ``rpo`` counts from the last proven backup, ``rpo_recorded`` from the last archive, proven or
+    not. ``last_test`` is the latest restore test whatever came of it, ``last_good`` the latest that
+    proved something.
     """
 
     vmid: int
@@ -83,20 +95,34 @@ class _Case:
     held: tuple[Archive, ...]
 
     def said(
-        self, name: str, objective: float, measured: float | None, status: Status, key: str, /, **values: object
+        self,
+        name: str,
+        objective: float,
+        measured: float | None,
+        status: Status,
+        key: str,
+        /,
+        **values: object,
     ) -> Objective:
-        return Objective(name, objective, measured, status, i18n.reason(f"{name}.{key}", self.language, **values))
+        return Objective(
+            name, objective, measured, status, i18n.reason(f"{name}.{key}", self.language, **values)
+        )
 
     def span(self, seconds: float) -> str:
         return i18n.duration(seconds, self.language)
 
 
 def assess(facts: SiteFacts, policy: Policy, now: int) -> tuple[GuestAssessment, ...]:
-    """Given facts, policy and the time, return each guest's objectives against what was measured, in the facts' order.
+    """Given facts, policy and the time, return each guest's objectives against what was measured,
+    in the facts' order.
 
     Templates, and guests in the scratch range, have no objectives and are left out.
     """
-    wanted = [item for item in facts.guests if not (item.guest and item.guest.template) and item.vmid not in policy.scratch]
+    wanted = [
+        item
+        for item in facts.guests
+        if not (item.guest and item.guest.template) and item.vmid not in policy.scratch
+    ]
     return tuple(_assess(facts, item, policy, now) for item in wanted)
 
 
@@ -109,7 +135,9 @@ def tier_of(policy: Policy, vmid: int) -> Tier:
 def worst(statuses: Iterable[Status]) -> Status:
     """Given statuses, return breached before unknown before met."""
     seen = set(statuses)
-    return next((status for status in (Status.BREACHED, Status.UNKNOWN) if status in seen), Status.MET)
+    return next(
+        (status for status in (Status.BREACHED, Status.UNKNOWN) if status in seen), Status.MET
+    )
 
 
 def _assess(facts: SiteFacts, item: GuestFacts, policy: Policy, now: int) -> GuestAssessment:
@@ -128,8 +156,11 @@ def _assess(facts: SiteFacts, item: GuestFacts, policy: Policy, now: int) -> Gue
         item.held,
     )
     objectives = [_rpo(case), _rto(case), _proof(case), _copies(case), *_depth(case)]
-    if item.guest is None:  # law 4: expected and not there breaches, whatever its archives are worth
-        objectives.append(Objective("presence", 1, 0, Status.BREACHED, i18n.reason("absent", case.language)))
+    # law 4: expected and not there breaches, whatever its archives are worth
+    if item.guest is None:
+        objectives.append(
+            Objective("presence", 1, 0, Status.BREACHED, i18n.reason("absent", case.language))
+        )
     by_name = {objective.name: objective for objective in objectives}
     rpo, proof_age = by_name["rpo"].measured, _age(case)
     return GuestAssessment(
@@ -155,7 +186,9 @@ def _assess(facts: SiteFacts, item: GuestFacts, policy: Policy, now: int) -> Gue
 
 
 def _rpo(case: _Case) -> Objective:
-    """From the start of the last proven backup that can still be restored: proof of an archive that is gone helps nobody."""
+    """From the start of the last proven backup that can still be restored: proof of an archive that
+    is gone helps nobody.
+    """
     objective = case.tier.rpo
     if not case.proofs and case.once and case.blind:
         return case.said("rpo", objective, None, Status.UNKNOWN, "blind")
@@ -173,18 +206,24 @@ def _rto(case: _Case) -> Objective:
     measured = [proof for proof in case.proofs if proof.rto is not None]
     latest = max(measured, key=lambda proof: proof.ended, default=None)
     if latest is None or latest.rto is None:
-        return case.said("rto", case.tier.rto, None, Status.UNKNOWN, "gone" if case.once else "unknown")
+        return case.said(
+            "rto", case.tier.rto, None, Status.UNKNOWN, "gone" if case.once else "unknown"
+        )
     return _compared(case, "rto", case.tier.rto, latest.rto, measured=case.span(latest.rto))
 
 
 def _proof(case: _Case) -> Objective:
-    """Only ``proven`` moves the date of last proof; a later failure of a backup at least as new takes its worth away."""
+    """Only ``proven`` moves the date of last proof; a later failure of a backup at least as new
+    takes its worth away.
+    """
     objective, age, latest = case.tier.proof_age, _age(case), newest_proof(case.item)
     why = latest.reasons[0] if latest and latest.reasons else i18n.word("no-reason", case.language)
     if age is None and case.once and latest and latest.verdict is Verdict.FAILED:
         return case.said("proof", objective, None, Status.BREACHED, "failed", reason=why)
     if age is None and case.once:
-        return case.said("proof", objective, None, Status.UNKNOWN if case.blind else Status.BREACHED, "gone")
+        return case.said(
+            "proof", objective, None, Status.UNKNOWN if case.blind else Status.BREACHED, "gone"
+        )
     if age is None and latest is None:
         return case.said("proof", objective, None, Status.UNKNOWN, "unknown")
     if age is None and latest:
@@ -194,7 +233,9 @@ def _proof(case: _Case) -> Objective:
     if failed := _failed_since(case):
         why = failed.reasons[0] if failed.reasons else why
         return case.said("proof", objective, age, Status.BREACHED, "failed", reason=why)
-    if (age or 0) <= objective and max(case.proofs, key=lambda proof: proof.ended).rung.height < Rung.HEALTHY.height:
+    if (age or 0) <= objective and max(
+        case.proofs, key=lambda proof: proof.ended
+    ).rung.height < Rung.HEALTHY.height:
         values = {"age": case.span(age or 0), "objective": case.span(objective)}
         return case.said("proof", objective, age, Status.MET, "booted", **values)
     return _compared(case, "proof", objective, age or 0, age=case.span(age or 0))
@@ -203,7 +244,11 @@ def _proof(case: _Case) -> Objective:
 def _failed_since(case: _Case) -> Proof | None:
     good = max(case.proofs, key=lambda proof: proof.ended)
     for proof in sorted(case.item.proofs, key=lambda proof: -proof.ended):
-        if proof.verdict is Verdict.FAILED and proof.ended > good.ended and proof.archive_ctime >= good.archive_ctime:
+        if (
+            proof.verdict is Verdict.FAILED
+            and proof.ended > good.ended
+            and proof.archive_ctime >= good.archive_ctime
+        ):
             return proof
     return None
 
@@ -216,16 +261,22 @@ def _copies(case: _Case) -> Objective:
     objective, places = case.tier.copies, _places(case.held)
     said, values = len(places), {"measured": len(places), "objective": case.tier.copies}
     if said >= objective:
-        return case.said("copies", objective, said, Status.MET, "met", places=i18n.names(places), **values)
+        return case.said(
+            "copies", objective, said, Status.MET, "met", places=i18n.names(places), **values
+        )
     if case.blind:
         return case.said("copies", objective, None, Status.UNKNOWN, "unknown", **values)
     if not case.held:
         return case.said("copies", objective, 0, Status.BREACHED, "none")
-    return case.said("copies", objective, said, Status.BREACHED, "breached", places=i18n.names(places), **values)
+    return case.said(
+        "copies", objective, said, Status.BREACHED, "breached", places=i18n.names(places), **values
+    )
 
 
 def _places(held: tuple[Archive, ...]) -> list[str]:
-    """The places of the better held one of the two newest backups: a copy of a backup has the same start, by its name."""
+    """The places of the better held one of the two newest backups: a copy of a backup has the same
+    start, by its name.
+    """
     backups: dict[int, set[str]] = {}
     for archive in held:
         backups.setdefault(archive.ctime, set()).add(place(archive))
@@ -237,7 +288,9 @@ def _places(held: tuple[Archive, ...]) -> list[str]:
 
 
 def _depth(case: _Case) -> tuple[Objective, ...]:
-    """Nothing when the tier asks for no depth. A young history is a short one: it cannot bring last month back."""
+    """Nothing when the tier asks for no depth. A young history is a short one: it cannot bring last
+    month back.
+    """
     objective, days = case.tier.depth, _days(case)
     values = {"measured": days, "objective": objective}
     if objective <= 0:
@@ -253,6 +306,10 @@ def _days(case: _Case) -> int:
     return max(0, case.now - case.held[0].ctime) // DAY if case.held else 0
 
 
-def _compared(case: _Case, name: str, objective: float, measured: float, /, **values: object) -> Objective:
+def _compared(
+    case: _Case, name: str, objective: float, measured: float, /, **values: object
+) -> Objective:
     status = Status.MET if measured <= objective else Status.BREACHED
-    return case.said(name, objective, measured, status, status.value, objective=case.span(objective), **values)
+    return case.said(
+        name, objective, measured, status, status.value, objective=case.span(objective), **values
+    )

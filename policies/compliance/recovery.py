@@ -1,4 +1,6 @@
-"""What a human does, step by step, about a node that does not answer and the guests that were on it."""
+"""What a human does, step by step, about a node that does not answer and the guests that were on
+it.
+"""
 
 from __future__ import annotations
 
@@ -11,10 +13,11 @@ from policies.model import Archive
 
 @dataclass(frozen=True, slots=True)
 class Remains:
-    """What is left when a node does not answer. ``alive``: the nodes that answer; ``quorate`` None: not known.
+    """What is left when a node does not answer. ``alive``: the nodes that answer; ``quorate`` None:
+    not known.
 
-    ``restorable``: the node's guests with their newest archive within reach, by VMID; ``lost``: whether some have none;
-    ``managed``: those that HA manages, as it names them (``vm:108``).
+    ``restorable``: the node's guests with their newest archive within reach, by VMID; ``lost``:
+    whether some have none; ``managed``: those that HA manages, as it names them (``vm:108``).
     """
 
     alive: Sequence[str]
@@ -27,8 +30,8 @@ class Remains:
 def recovery_steps(node: str, remains: Remains) -> tuple[Sentence, ...]:
     """Given a node that cannot be asked and what is left, return what a human does, in order.
 
-    Nothing is restored before somebody has seen that the node is off: a guest must never run twice. Nothing is said of quorum
-    where nothing could be restored with it.
+    Nothing is restored before somebody has seen that the node is off: a guest must never run twice.
+    Nothing is said of quorum where nothing could be restored with it.
     """
 
     def step(key: str, **values: object) -> Sentence:
@@ -40,20 +43,37 @@ def recovery_steps(node: str, remains: Remains) -> tuple[Sentence, ...]:
     if remains.restorable and remains.quorate is False:
         steps.append(step("quorum", alive=remains.alive[0]))
         if remains.managed:
-            steps.append(step("ha", commands="; ".join(f"ha-manager remove {sid}" for sid in remains.managed)))
+            steps.append(
+                step(
+                    "ha", commands="; ".join(f"ha-manager remove {sid}" for sid in remains.managed)
+                )
+            )
     if remains.restorable:
         steps.append(step("free", alive=remains.alive[0]))
     for where, found in _by_node(remains).items():
-        told = [Sentence("way.guest", {"vmid": vmid, "when": Moment(one.ctime), "volid": one.volid}) for vmid, one in found]
+        told = [
+            Sentence("way.guest", {"vmid": vmid, "when": Moment(one.ctime), "volid": one.volid})
+            for vmid, one in found
+        ]
         vmid = found[0][0] if len(found) == 1 else "VMID"
-        steps.append(step("restore", command=f"`backupsvc restore {vmid} --node {where}`", guests=Listed(told)))
+        steps.append(
+            step(
+                "restore", command=f"`backupsvc restore {vmid} --node {where}`", guests=Listed(told)
+            )
+        )
     return (*steps, step("none")) if remains.lost else tuple(steps)
 
 
 def _by_node(remains: Remains) -> dict[str, list[tuple[int, Archive]]]:
-    """The guests by the node on which each archive can be read; a shared one from any that lives."""
+    """The guests by the node on which each archive can be read; a shared one from any that
+    lives.
+    """
     found: dict[str, list[tuple[int, Archive]]] = {}
     for vmid, archive in remains.restorable:
-        where = remains.alive[0] if archive.shared and archive.node not in remains.alive else archive.node
+        where = (
+            remains.alive[0]
+            if archive.shared and archive.node not in remains.alive
+            else archive.node
+        )
         found.setdefault(where, []).append((vmid, archive))
     return found

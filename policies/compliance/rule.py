@@ -1,4 +1,6 @@
-"""What a finding is made of: its id, how bad each of its forms is, and the function that finds it. Its sentences are in i18n."""
+"""What a finding is made of: its id, how bad each of its forms is, and the function that finds it.
+Its sentences are in i18n.
+"""
 
 from __future__ import annotations
 
@@ -13,10 +15,12 @@ from policies.model import Policy, Severity
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """One case of a finding. ``subject`` is what it is about, ``values`` fill its sentence (see policies.i18n.sentences).
+    """One case of a finding. ``subject`` is what it is about, ``values`` fill its sentence (see
+    policies.i18n.sentences).
 
-    ``form`` is which of the finding's sentences fits, "" for the plain one. ``waits``: if the node of the guest ``vmid`` does
-    not answer (without a VMID: any node), nothing can be done about it before that node is back.
+    ``form`` is which of the finding's sentences fits, "" for the plain one. ``waits``: if the node
+    of the guest ``vmid`` does not answer (without a VMID: any node), nothing can be done about it
+    before that node is back.
     """
 
     subject: str | Word
@@ -27,15 +31,19 @@ class Seen:
 
 
 def about(guest: GuestFacts, form: str = "", *, waits: bool = False, **values: object) -> Seen:
-    """Given a guest and the values of the sentence, return the case of a finding about that guest."""
+    """Given a guest and the values of the sentence, return the case of a finding about that
+    guest.
+    """
     return Seen(f"{guest.vmid} {guest.name}".strip(), values, form, guest.vmid, waits)
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """One finding. ``find`` looks at facts, policy and the time alone, and yields nothing where the thing is right.
+    """One finding. ``find`` looks at facts, policy and the time alone, and yields nothing where the
+    thing is right.
 
-    ``severity`` is that of every form which ``forms`` does not name. ``exemptable``: whether the policy may accept it.
+    ``severity`` is that of every form which ``forms`` does not name. ``exemptable``: whether the
+    policy may accept it.
     """
 
     id: str

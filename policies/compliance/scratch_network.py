@@ -1,6 +1,8 @@
-"""Find what lets copies meet production: ports of the isolated bridge, and other bridges that the token may join (law 2).
+"""Find what lets copies meet production: ports of the isolated bridge, and other bridges that the
+token may join (law 2).
 
-Two walls: the bridge leads nowhere, and PVE itself refuses the token any other bridge (SDN.Use, checked by PVE 8 and later).
+Two walls: the bridge leads nowhere, and PVE itself refuses the token any other bridge (SDN.Use,
+checked by PVE 8 and later).
 """
 
 from __future__ import annotations
@@ -16,7 +18,9 @@ from policies.pve.privileges import LOCAL_ZONE, privileges
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One way in which the scratch network is open. ``kind`` is the variant of the finding, ``values`` fill its sentence."""
+    """One way in which the scratch network is open. ``kind`` is the variant of the finding,
+    ``values`` fill its sentence.
+    """
 
     kind: str
     subject: str
@@ -24,18 +28,24 @@ class Fault:
 
 
 def scratch_network(facts: SiteFacts, scratch: Scratch) -> Iterator[Fault]:
-    """Given facts and the policy's scratch section, yield what is wrong; nothing about what could not be read (see the gaps)."""
+    """Given facts and the policy's scratch section, yield what is wrong; nothing about what could
+    not be read (see the gaps).
+    """
     if scratch.bridge is None:
         yield Fault("none", "scratch")
     elif facts.bridges is not None:
         yield from _bridge_faults(facts, scratch.bridge, facts.bridges)
-    if facts.permissions is not None and (open_to := _production(facts, scratch, facts.permissions)):
+    if facts.permissions is not None and (
+        open_to := _production(facts, scratch, facts.permissions)
+    ):
         yield Fault("token", "token", {"bridges": ", ".join(open_to)})
 
 
 @dataclass(frozen=True, slots=True)
 class Unusable:
-    """Why no copy of a guest with a NIC can be restored or started: what is seen, the next action, and doctor's exit code."""
+    """Why no copy of a guest with a NIC can be restored or started: what is seen, the next action,
+    and doctor's exit code.
+    """
 
     detail: str
     action: str
@@ -43,32 +53,50 @@ class Unusable:
 
 
 def linked_down(facts: SiteFacts) -> Iterator[Unusable]:
-    """Given facts of a site whose policy names no isolated bridge, yield why copies could not even hang on one, links down."""
+    """Given facts of a site whose policy names no isolated bridge, yield why copies could not even
+    hang on one, links down.
+    """
     if facts.bridges is None or facts.permissions is None:
         return
     name, taken = bridges.own(facts.permissions), {bridge.name for bridge in facts.bridges}
     if name is None:
         if "SDN.Use" not in privileges(facts.permissions, LOCAL_ZONE):
-            text = "the token may use no bridge, so that no guest with a NIC can be proven: PVE wants one even with the link down"
+            text = (
+                "the token may use no bridge, so that no guest with a NIC can be proven: PVE "
+                "wants one even with the link down"
+            )
             yield Unusable(text, bridges.way_out(bridges.free_name(taken)), 4)
         return
     has = {bridge.node for bridge in facts.bridges if bridge.name == name}
     read = {node.name for node in facts.nodes if node.online} - _unread(facts)
     if lacking := sorted(read - has):
-        text = f"the bridge {name}, on which copies hang with their links down, does not exist on {', '.join(lacking)}"
+        text = (
+            f"the bridge {name}, on which copies hang with their links down, does not exist on "
+            f"{', '.join(lacking)}"
+        )
         yield Unusable(text, bridges.way_out(name, lacking), 1)
 
 
-def _bridge_faults(facts: SiteFacts, name: str, bridges: tuple[BridgeFacts, ...]) -> Iterator[Fault]:
+def _bridge_faults(
+    facts: SiteFacts, name: str, bridges: tuple[BridgeFacts, ...]
+) -> Iterator[Fault]:
     ours = [bridge for bridge in bridges if bridge.name == name]
-    read = {bridge.node for bridge in bridges} | {node.name for node in facts.nodes if node.online} - _unread(facts)
+    read = {bridge.node for bridge in bridges} | {
+        node.name for node in facts.nodes if node.online
+    } - _unread(facts)
     if missing := sorted(read - {bridge.node for bridge in ours}):
         yield Fault("missing", name, {"bridge": name, "nodes": ", ".join(missing)})
     for bridge in ours:
         if bridge.ports:
-            yield Fault("ports", name, {"bridge": name, "node": bridge.node, "ports": ", ".join(bridge.ports)})
+            yield Fault(
+                "ports",
+                name,
+                {"bridge": name, "node": bridge.node, "ports": ", ".join(bridge.ports)},
+            )
         if bridge.address:
-            yield Fault("address", name, {"bridge": name, "node": bridge.node, "address": bridge.address})
+            yield Fault(
+                "address", name, {"bridge": name, "node": bridge.node, "address": bridge.address}
+            )
 
 
 def _unread(facts: SiteFacts) -> set[str]:
@@ -76,22 +104,37 @@ def _unread(facts: SiteFacts) -> set[str]:
 
 
 def _own(facts: SiteFacts, permissions: Mapping[str, frozenset[str]]) -> str | None:
-    """The bridge on which copies hang with their links down, where the policy names none: only if it leads nowhere."""
+    """The bridge on which copies hang with their links down, where the policy names none: only if
+    it leads nowhere.
+    """
     name = bridges.own(permissions)
-    leads = [bridge for bridge in facts.bridges or () if bridge.name == name and (bridge.ports or bridge.address)]
+    leads = [
+        bridge
+        for bridge in facts.bridges or ()
+        if bridge.name == name and (bridge.ports or bridge.address)
+    ]
     return None if leads or facts.bridges is None else name
 
 
-def _production(facts: SiteFacts, scratch: Scratch, permissions: Mapping[str, frozenset[str]]) -> list[str]:
+def _production(
+    facts: SiteFacts, scratch: Scratch, permissions: Mapping[str, frozenset[str]]
+) -> list[str]:
     """The networks other than the isolated bridge that the token may put a NIC on.
 
-    Bridges by their names on the nodes, and every bridge, VLAN of a bridge or SDN vnet that an ACL of its own names.
+    Bridges by their names on the nodes, and every bridge, VLAN of a bridge or SDN vnet that an ACL
+    of its own names.
     """
     known = {f"{LOCAL_ZONE}/{bridge.name}" for bridge in facts.bridges or ()}
     mine = scratch.bridge or _own(facts, permissions)
-    named = {path for path in permissions if path.startswith("/sdn/zones/") and path.count("/") >= 4}
+    named = {
+        path for path in permissions if path.startswith("/sdn/zones/") and path.count("/") >= 4
+    }
     ours = f"{LOCAL_ZONE}/{mine}"
     others = {path for path in known | named if path != ours and not path.startswith(f"{ours}/")}
-    wide = {path for path in (LOCAL_ZONE, "/sdn/zones") if "SDN.Use" in privileges(permissions, path)}
+    wide = {
+        path for path in (LOCAL_ZONE, "/sdn/zones") if "SDN.Use" in privileges(permissions, path)
+    }
     found = {path for path in others if "SDN.Use" in privileges(permissions, path)}
-    return sorted(path.removeprefix(f"{LOCAL_ZONE}/").removeprefix("/sdn/zones/") for path in found) or sorted(wide)
+    return sorted(
+        path.removeprefix(f"{LOCAL_ZONE}/").removeprefix("/sdn/zones/") for path in found
+    ) or sorted(wide)

@@ -24,7 +24,9 @@ def language_of(name: str) -> str:
 
 
 def duration(seconds: float, language: str) -> str:
-    """Given seconds, return their two largest units, such as ``1 d 2 h``; below ten seconds with one decimal."""
+    """Given seconds, return their two largest units, such as ``1 d 2 h``; below ten seconds with
+    one decimal.
+    """
     if 0 < seconds < 10:
         return _decimal(f"{seconds:.1f} s", language)
     rest, units = int(abs(seconds) + 0.5), _UNITS[language_of(language)]
@@ -38,29 +40,43 @@ def duration(seconds: float, language: str) -> str:
 
 
 def sizes(language: str, *amounts: int) -> tuple[str, ...]:
-    """Given bytes that one sentence compares, return each as ``size`` does, in so many digits that different ones differ."""
+    """Given bytes that one sentence compares, return each as ``size`` does, in so many digits that
+    different ones differ.
+    """
     return apart(*amounts, write=lambda octets, digits: size(octets, language, digits))
 
 
 def size(octets: int, language: str, digits: int = 1) -> str:
-    """Given bytes, return them in decimal units as PVE's own pages write them, such as ``21.5 GB``."""
+    """Given bytes, return them in decimal units as PVE's own pages write them, such as ``21.5
+    GB``.
+    """
     value, unit = float(octets), 0
     while value >= 1000 and unit < 4:
         value, unit = value / 1000, unit + 1
     letter = "B" if language_of(language) == ENGLISH else "o"
-    text = f"{value:.0f} {letter}" if unit == 0 else f"{value:.{digits}f} {'kMGT'[unit - 1]}{letter}"
+    text = (
+        f"{value:.0f} {letter}" if unit == 0 else f"{value:.{digits}f} {'kMGT'[unit - 1]}{letter}"
+    )
     return _decimal(text, language)
 
 
 def moment(epoch: int, timezone: str, language: str) -> str:
-    """Given epoch seconds and a time zone, return local date and minute, as ``2026-03-09 21:00`` or ``09/03/2026 à 21:00``."""
+    """Given epoch seconds and a time zone, return local date and minute, as ``2026-03-09 21:00`` or
+    ``09/03/2026 à 21:00``.
+    """
     local = datetime.fromtimestamp(epoch, ZoneInfo(timezone))
-    return local.strftime("%d/%m/%Y à %H:%M" if language_of(language) == FRENCH else "%Y-%m-%d %H:%M")
+    return local.strftime(
+        "%d/%m/%Y à %H:%M" if language_of(language) == FRENCH else "%Y-%m-%d %H:%M"
+    )
 
 
 def day(text: str, language: str) -> str:
-    """Given an ISO date, return it as the language writes it: ``2026-03-09``, in French ``09/03/2026``."""
-    return date.fromisoformat(text).strftime("%d/%m/%Y") if language_of(language) == FRENCH else text
+    """Given an ISO date, return it as the language writes it: ``2026-03-09``, in French
+    ``09/03/2026``.
+    """
+    return (
+        date.fromisoformat(text).strftime("%d/%m/%Y") if language_of(language) == FRENCH else text
+    )
 
 
 def names(items: Iterable[object]) -> str:
@@ -69,10 +85,11 @@ def names(items: Iterable[object]) -> str:
 
 
 def typeset(text: str, language: str) -> str:
-    """Given a sentence, return it with the no-break spaces of French typography; other languages come back unchanged.
+    """Given a sentence, return it with the no-break spaces of French typography; other languages
+    come back unchanged.
 
-    Lexique de l'Imprimerie nationale: a narrow one before ``; ! ?`` and ``%``, a full one before ``:`` and inside guillemets, and
-    one between a number and its unit.
+    Lexique de l'Imprimerie nationale: a narrow one before ``; ! ?`` and ``%``, a full one before
+    ``:`` and inside guillemets, and one between a number and its unit.
     """
     if language_of(language) != FRENCH:
         return text

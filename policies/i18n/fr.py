@@ -1,4 +1,6 @@
-"""The sentences of findings, objectives and gaps in French. Typed with plain spaces: policies.i18n sets the no-break ones."""
+"""The sentences of findings, objectives and gaps in French. Typed with plain spaces: policies.i18n
+sets the no-break ones.
+"""
 
 from __future__ import annotations
 
@@ -9,264 +11,358 @@ FINDINGS: dict[str, tuple[str, str]] = {
         "{steps}",
     ),
     "status-unknown": (
-        "Pour PVE, l'état de {node} est inconnu : son pvestatd n'a rien signalé depuis cinq minutes.\n"
-        "{node} répond de lui-même, et il est lu comme tout autre nœud : invités, archives, stockages. Seules les listes "
+        "Pour PVE, l'état de {node} est inconnu : son pvestatd n'a rien signalé depuis cinq "
+        "minutes.\n"
+        "{node} répond de lui-même, et il est lu comme tout autre nœud : invités, archives, "
+        "stockages. Seules les listes "
         "de PVE ne "
         "disent plus quels invités y tournent, comment ils s'appellent, ni s'il est plein.",
-        "Sur {node} : systemctl status pvestatd ; puis chercher le stockage qui le bloque, le plus souvent NFS ou CIFS (pvesm "
-        "status ; findmnt -t nfs,nfs4,cifs ; dmesg). Dès qu'il répond à nouveau : systemctl restart pvestatd.",
+        "Sur {node} : systemctl status pvestatd ; puis chercher le stockage qui le bloque, le "
+        "plus souvent NFS ou CIFS (pvesm "
+        "status ; findmnt -t nfs,nfs4,cifs ; dmesg). Dès qu'il répond à nouveau : systemctl "
+        "restart pvestatd.",
     ),
     "guest-not-covered.absent": (
-        "La politique attend cet invité, mais le cluster ne le montre pas (archives restantes : {count}) : il a été "
+        "La politique attend cet invité, mais le cluster ne le montre pas (archives restantes : "
+        "{count}) : il a été "
         "supprimé, ou le jeton ne le voit pas.",
-        "S'il a été supprimé par erreur, lancer backupsvc restore {vmid} ; s'il est retiré du service, l'ôter de la "
+        "S'il a été supprimé par erreur, lancer backupsvc restore {vmid} ; s'il est retiré du "
+        "service, l'ôter de la "
         "politique ; sinon accorder au jeton VM.Audit sur /vms.",
     ),
     "guest-not-covered.job": (
         "Aucune tâche de la politique ne sauvegarde cet invité.",
-        "L'ajouter à une tâche de la politique, ou consigner une dérogation avec responsable, motif et échéance.",
+        "L'ajouter à une tâche de la politique, ou consigner une dérogation avec responsable, "
+        "motif et échéance.",
     ),
     "guest-not-covered.archive": (
-        "Aucun stockage lisible ne contient d'archive de cet invité : il n'y a rien à partir de quoi le restaurer.",
+        "Aucun stockage lisible ne contient d'archive de cet invité : il n'y a rien à partir de "
+        "quoi le restaurer.",
         "Lancer backupsvc backup run --vmid {vmid}, et lire ce qui est dit.",
     ),
     "guest-not-covered.unreachable": (
-        "Aucune archive de cet invité n'est à portée ; {count} sont connues sur {places}, qui n'a pas pu être listé. "
+        "Aucune archive de cet invité n'est à portée ; {count} sont connues sur {places}, qui n'a "
+        "pas pu être listé. "
         "Elles ne sont "
         "pas perdues.",
-        "Remettre en service ce stockage ou son nœud (pvesm status y dit ce qui ne va pas) ; aucune sauvegarde n'est à "
+        "Remettre en service ce stockage ou son nœud (pvesm status y dit ce qui ne va pas) ; "
+        "aucune sauvegarde n'est à "
         "refaire pour "
         "cela.",
     ),
     "guest-left-frozen": (
-        "La sauvegarde du {when} a laissé les systèmes de fichiers de l'invité gelés ({why}) : tout ce qui y écrit se bloque, "
+        "La sauvegarde du {when} a laissé les systèmes de fichiers de l'invité gelés ({why}) : "
+        "tout ce qui y écrit se bloque, "
         "même si PVE dit la sauvegarde réussie.",
-        "Les dégeler tout de suite sur son nœud : qm guest cmd {vmid} fsfreeze-thaw. En cas d'échec, réinitialiser l'invité.",
+        "Les dégeler tout de suite sur son nœud : qm guest cmd {vmid} fsfreeze-thaw. En cas "
+        "d'échec, réinitialiser l'invité.",
     ),
     "guest-left-frozen.unknown": (
-        "Après la sauvegarde du {when}, PVE n'a pas pu dégeler l'invité ({why}), et son agent n'a pas pu être interrogé depuis : "
+        "Après la sauvegarde du {when}, PVE n'a pas pu dégeler l'invité ({why}), et son agent n'a "
+        "pas pu être interrogé depuis : "
         "ses systèmes de fichiers sont peut-être encore gelés.",
-        "Vérifier tout de suite que l'invité fonctionne : qm guest cmd {vmid} fsfreeze-status ; le dégeler avec fsfreeze-thaw.",
+        "Vérifier tout de suite que l'invité fonctionne : qm guest cmd {vmid} fsfreeze-status ; "
+        "le dégeler avec fsfreeze-thaw.",
     ),
     "backup-missed": (
-        "La sauvegarde prévue le {due} (tâche {job}) est absente : l'archive la plus récente a été commencée le {last}.",
-        "Lancer backupsvc backup run {job} --vmid {vmid}, et chercher la cause dans backupsvc operations list.",
+        "La sauvegarde prévue le {due} (tâche {job}) est absente : l'archive la plus récente a "
+        "été commencée le {last}.",
+        "Lancer backupsvc backup run {job} --vmid {vmid}, et chercher la cause dans backupsvc "
+        "operations list.",
     ),
     "backup-missed.failed": (
         "La dernière sauvegarde a échoué le {when} : {detail}",
         "Supprimer la cause, puis lancer backupsvc backup run --vmid {vmid}.",
     ),
     "backup-missed.run": (
-        "{count} exécution(s) de la tâche {job} manquée(s), du {first} au {last} : aucun planificateur n'était en marche.",
-        "Lancer backupsvc backup run {job}, et chercher pourquoi le planificateur était arrêté (backupsvc operations list).",
+        "{count} exécution(s) de la tâche {job} manquée(s), du {first} au {last} : aucun "
+        "planificateur n'était en marche.",
+        "Lancer backupsvc backup run {job}, et chercher pourquoi le planificateur était arrêté "
+        "(backupsvc operations list).",
     ),
     "backup-missed.run-since": (
-        "{count} exécution(s) de la tâche {job} manquée(s), du {first} au {last} : aucun planificateur n'était en marche. "
+        "{count} exécution(s) de la tâche {job} manquée(s), du {first} au {last} : aucun "
+        "planificateur n'était en marche. "
         "Une exécution a eu lieu depuis.",
-        "Chercher pourquoi le planificateur était arrêté ; les archives de ces exécutions manquent définitivement.",
+        "Chercher pourquoi le planificateur était arrêté ; les archives de ces exécutions "
+        "manquent définitivement.",
     ),
     "never-proven": (
-        "Aucune archive de cet invité n'a jamais été restaurée puis contrôlée : une sauvegarde jamais restaurée "
+        "Aucune archive de cet invité n'a jamais été restaurée puis contrôlée : une sauvegarde "
+        "jamais restaurée "
         "n'est qu'un espoir.",
         "Lancer backupsvc restore-test {vmid}.",
     ),
     "never-proven.tried": (
-        "Test(s) de restauration effectué(s) : {count}, aucun n'a rien prouvé ; le dernier, le {when}, a pour "
+        "Test(s) de restauration effectué(s) : {count}, aucun n'a rien prouvé ; le dernier, le "
+        "{when}, a pour "
         "verdict « {verdict} » : {reason}",
-        "Supprimer la cause que nomme son dernier test de restauration, puis lancer backupsvc restore-test {vmid}.",
+        "Supprimer la cause que nomme son dernier test de restauration, puis lancer backupsvc "
+        "restore-test {vmid}.",
     ),
     "no-service-check": (
-        "Les contrôles de cet invité ({checks}) ne sont que des signes de vie : un test de restauration peut montrer qu'une "
+        "Les contrôles de cet invité ({checks}) ne sont que des signes de vie : un test de "
+        "restauration peut montrer qu'une "
         "copie démarre, pas que son service fonctionne, et reste non concluant.",
-        "Ajouter à sa politique un contrôle de son service ({suggested}) ; ou, s'il suffit qu'il démarre, lui donner un niveau "
+        "Ajouter à sa politique un contrôle de son service ({suggested}) ; ou, s'il suffit qu'il "
+        "démarre, lui donner un niveau "
         "avec proof-rung: booted.",
     ),
     "no-service-check.none": (
-        "Aucun contrôle n'est configuré pour cet invité : un test de restauration peut au plus montrer qu'une copie démarre, "
+        "Aucun contrôle n'est configuré pour cet invité : un test de restauration peut au plus "
+        "montrer qu'une copie démarre, "
         "et reste non concluant.",
-        "Ajouter à sa politique un contrôle de son service ({suggested}) ; ou, s'il suffit qu'il démarre, lui donner un niveau "
+        "Ajouter à sa politique un contrôle de son service ({suggested}) ; ou, s'il suffit qu'il "
+        "démarre, lui donner un niveau "
         "avec proof-rung: booted.",
     ),
     "archives-on-guest-node": (
-        "Toutes les archives de cet invité ({count}) sont sur {node}, le nœud qui l'exécute : perdre {node}, c'est "
+        "Toutes les archives de cet invité ({count}) sont sur {node}, le nœud qui l'exécute : "
+        "perdre {node}, c'est "
         "perdre l'invité et toutes ses copies.",
-        "Copier les archives sur un autre nœud ou un autre site, ou sauvegarder vers un stockage hors de {node}.",
+        "Copier les archives sur un autre nœud ou un autre site, ou sauvegarder vers un stockage "
+        "hors de {node}.",
     ),
     "archives-on-guest-node.planned": (
-        "La tâche {job} écrit sur le stockage {storage} de {node}, le nœud qui exécute cet invité : perdre "
+        "La tâche {job} écrit sur le stockage {storage} de {node}, le nœud qui exécute cet invité "
+        ": perdre "
         "{node}, ce serait perdre les deux.",
-        "Copier les archives sur un autre nœud ou un autre site, ou sauvegarder vers un stockage hors de {node}.",
+        "Copier les archives sur un autre nœud ou un autre site, ou sauvegarder vers un stockage "
+        "hors de {node}.",
     ),
     "archives-on-guest-node.down": (
-        "Toutes les archives connues de cet invité ({count}) sont sur {node}, le nœud qui l'exécutait et qui ne répond pas : "
+        "Toutes les archives connues de cet invité ({count}) sont sur {node}, le nœud qui "
+        "l'exécutait et qui ne répond pas : "
         "invité et archives sont hors d'atteinte ensemble.",
-        "Remettre {node} en service, ou sauver ses disques : ils portent les seules archives. Ensuite, copier les "
+        "Remettre {node} en service, ou sauver ses disques : ils portent les seules archives. "
+        "Ensuite, copier les "
         "archives sur un "
         "autre nœud ou un autre site.",
     ),
     "quorum-two-votes": (
-        "Le cluster compte {votes} votes : la perte d'un nœud fait perdre le quorum, alors la HA ne peut plus agir "
+        "Le cluster compte {votes} votes : la perte d'un nœud fait perdre le quorum, alors la HA "
+        "ne peut plus agir "
         "et PVE refuse toute restauration.",
-        "Ajouter un troisième vote : un QDevice sur une petite machine hors du cluster (pvecm qdevice setup), ou "
-        "un troisième nœud. L'API de PVE ne montre pas les QDevices : s'il en existe déjà un, consigner une "
+        "Ajouter un troisième vote : un QDevice sur une petite machine hors du cluster (pvecm "
+        "qdevice setup), ou "
+        "un troisième nœud. L'API de PVE ne montre pas les QDevices : s'il en existe déjà un, "
+        "consigner une "
         "dérogation pour ce constat.",
     ),
     "quorum-two-votes.lost": (
-        "Le cluster compte {votes} votes et n'a pas le quorum en ce moment : la HA n'agit pas et PVE refuse toute restauration.",
-        "Remettre en service le nœud manquant ; s'il est perdu, suivre la procédure du PRA (pvecm expected 1, sur "
+        "Le cluster compte {votes} votes et n'a pas le quorum en ce moment : la HA n'agit pas et "
+        "PVE refuse toute restauration.",
+        "Remettre en service le nœud manquant ; s'il est perdu, suivre la procédure du PRA (pvecm "
+        "expected 1, sur "
         "le seul nœud survivant).",
     ),
     "scratch-not-isolated.none": (
-        "La politique ne nomme aucun pont isolé : les copies restaurées démarrent liens coupés, et rien de ce qui répond "
+        "La politique ne nomme aucun pont isolé : les copies restaurées démarrent liens coupés, "
+        "et rien de ce qui répond "
         "par le réseau ne peut être contrôlé.",
-        "Créer sur les nœuds un pont sans port, le nommer sous scratch: bridge: dans la politique, et n'accorder au "
+        "Créer sur les nœuds un pont sans port, le nommer sous scratch: bridge: dans la "
+        "politique, et n'accorder au "
         "jeton SDN.Use que sur lui.",
     ),
     "scratch-not-isolated.missing": (
-        "Le pont isolé {bridge} n'existe pas sur {nodes}, ou le jeton ne le voit pas : rien ne peut y être prouvé par le réseau.",
-        "Y créer {bridge} sans port, et accorder au jeton SDN.Use sur /sdn/zones/localnetwork/{bridge}.",
+        "Le pont isolé {bridge} n'existe pas sur {nodes}, ou le jeton ne le voit pas : rien ne "
+        "peut y être prouvé par le réseau.",
+        "Y créer {bridge} sans port, et accorder au jeton SDN.Use sur "
+        "/sdn/zones/localnetwork/{bridge}.",
     ),
     "scratch-not-isolated.ports": (
-        "Le pont {bridge} n'est pas isolé : sur {node} il a le(s) port(s) {ports} ; une copie restaurée "
-        "rencontrerait le réseau derrière (adresses en double, passerelle parasite, contrôleur de domaine revenu en "
+        "Le pont {bridge} n'est pas isolé : sur {node} il a le(s) port(s) {ports} ; une copie "
+        "restaurée "
+        "rencontrerait le réseau derrière (adresses en double, passerelle parasite, contrôleur de "
+        "domaine revenu en "
         "arrière).",
-        "Retirer les ports de {bridge} sur {node}, ou nommer un autre pont dans la politique. D'ici là, ne lancer "
+        "Retirer les ports de {bridge} sur {node}, ou nommer un autre pont dans la politique. "
+        "D'ici là, ne lancer "
         "aucun test de restauration.",
     ),
     "scratch-not-isolated.address": (
-        "Le nœud {node} a une adresse ({address}) sur le pont {bridge} : les copies restaurées peuvent joindre le "
+        "Le nœud {node} a une adresse ({address}) sur le pont {bridge} : les copies restaurées "
+        "peuvent joindre le "
         "nœud, et au-delà s'il route.",
         "Retirer l'adresse de {bridge} sur {node} ; seule la sonde a sa place sur ce pont.",
     ),
     "scratch-not-isolated.token": (
-        "Le jeton peut utiliser des réseaux de production ({bridges}) : PVE lui-même n'empêcherait pas une copie "
+        "Le jeton peut utiliser des réseaux de production ({bridges}) : PVE lui-même "
+        "n'empêcherait pas une copie "
         "restaurée de rencontrer la production.",
-        "N'accorder au jeton SDN.Use que sur le pont isolé (/sdn/zones/localnetwork/<pont>), et réserver les ponts "
+        "N'accorder au jeton SDN.Use que sur le pont isolé (/sdn/zones/localnetwork/<pont>), et "
+        "réserver les ponts "
         "de production au jeton de restauration.",
     ),
     "listing-blind": (
-        "Le stockage montre {now} archive(s) ; {lost} autre(s), connue(s) du catalogue, n'y figurent plus : "
+        "Le stockage montre {now} archive(s) ; {lost} autre(s), connue(s) du catalogue, n'y "
+        "figurent plus : "
         "supprimées par quelqu'un d'autre, ou droits du jeton perdus.",
-        "Vérifier le stockage à la main (pvesm list {storage}) ; si elles ont vraiment disparu, lancer backupsvc catalog sync.",
+        "Vérifier le stockage à la main (pvesm list {storage}) ; si elles ont vraiment disparu, "
+        "lancer backupsvc catalog sync.",
     ),
     "listing-blind.all": (
-        "Le stockage ne montre plus aucune archive, mais le catalogue y en connaît {lost} : jeton sans droits, "
+        "Le stockage ne montre plus aucune archive, mais le catalogue y en connaît {lost} : jeton "
+        "sans droits, "
         "stockage non monté, ou tout a été supprimé.",
-        "Vérifier d'abord le stockage à la main (pvesm list {storage}) ; rien n'est purgé entre-temps.",
+        "Vérifier d'abord le stockage à la main (pvesm list {storage}) ; rien n'est purgé "
+        "entre-temps.",
     ),
     "listing-blind.storage": (
-        "Le jeton n'a ni Datastore.AllocateSpace ni Datastore.Allocate sur ce stockage : PVE répond par une liste "
+        "Le jeton n'a ni Datastore.AllocateSpace ni Datastore.Allocate sur ce stockage : PVE "
+        "répond par une liste "
         "vide, pas par une erreur.",
-        "Accorder à l'utilisateur du jeton et au jeton Datastore.AllocateSpace sur /storage/{storage}.",
+        "Accorder à l'utilisateur du jeton et au jeton Datastore.AllocateSpace sur "
+        "/storage/{storage}.",
     ),
     "listing-blind.guests": (
-        "Le jeton n'a pas VM.Backup sur /vms : les archives des invités supprimés, ou hors de ses droits, manquent "
+        "Le jeton n'a pas VM.Backup sur /vms : les archives des invités supprimés, ou hors de ses "
+        "droits, manquent "
         "sans un mot à toutes les listes.",
         "Accorder à l'utilisateur du jeton et au jeton VM.Backup sur /vms, avec propagation.",
     ),
     "listing-blind.empty": (
-        "Le cluster ne montre aucun invité à ce jeton : sans VM.Audit, PVE répond par une liste vide, pas par une erreur.",
+        "Le cluster ne montre aucun invité à ce jeton : sans VM.Audit, PVE répond par une liste "
+        "vide, pas par une erreur.",
         "Accorder à l'utilisateur du jeton et au jeton VM.Audit sur /vms.",
     ),
     "job-pinned-to-node": (
-        "La tâche de sauvegarde PVE est liée au nœud {node} : un invité qui change de nœud est ignoré sans bruit, et PVE dit OK.",
-        "Retirer le nœud de la tâche (Centre de données > Sauvegarde), ou désactiver cette tâche : backupsvc "
+        "La tâche de sauvegarde PVE est liée au nœud {node} : un invité qui change de nœud est "
+        "ignoré sans bruit, et PVE dit OK.",
+        "Retirer le nœud de la tâche (Centre de données > Sauvegarde), ou désactiver cette tâche "
+        ": backupsvc "
         "sauvegarde chaque invité là où il se trouve.",
     ),
     "job-pinned-to-node.skips": (
-        "La tâche de sauvegarde PVE est liée au nœud {node}, et ces invités tournent ailleurs ou peuvent être déplacés par la HA "
+        "La tâche de sauvegarde PVE est liée au nœud {node}, et ces invités tournent ailleurs ou "
+        "peuvent être déplacés par la HA "
         ": {guests}. Ils sont ignorés sans un mot dès qu'ils quittent {node}, et PVE répond OK.",
-        "Retirer le nœud de la tâche (Centre de données > Sauvegarde), ou désactiver cette tâche : backupsvc "
+        "Retirer le nœud de la tâche (Centre de données > Sauvegarde), ou désactiver cette tâche "
+        ": backupsvc "
         "sauvegarde chaque invité là où il se trouve.",
     ),
     "foreign-job": (
-        "Une tâche propre à PVE ({schedule}, vers {storage}) sauvegarde des invités que ce service sauvegarde "
-        "aussi : {guests}. Ils sont sauvegardés deux fois, attendent le verrou l'un de l'autre, et chacun purge "
+        "Une tâche propre à PVE ({schedule}, vers {storage}) sauvegarde des invités que ce "
+        "service sauvegarde "
+        "aussi : {guests}. Ils sont sauvegardés deux fois, attendent le verrou l'un de l'autre, "
+        "et chacun purge "
         "selon ses règles.",
-        "Désactiver la tâche PVE (Centre de données > Sauvegarde), ou ôter ces invités de la politique.",
+        "Désactiver la tâche PVE (Centre de données > Sauvegarde), ou ôter ces invités de la "
+        "politique.",
     ),
     "storage-prunes": (
-        "PVE applique sa propre rétention sur ce stockage ({prune}) : elle peut supprimer des archives que la "
+        "PVE applique sa propre rétention sur ce stockage ({prune}) : elle peut supprimer des "
+        "archives que la "
         "politique garde, même prouvées.",
-        "Mettre la rétention du stockage à keep-all (Centre de données > Stockage > Rétention) et laisser backupsvc purger.",
+        "Mettre la rétention du stockage à keep-all (Centre de données > Stockage > Rétention) et "
+        "laisser backupsvc purger.",
     ),
     "storage-filling": (
         "Le stockage est rempli à {share} % : il reste {available}.",
         "Purger (backupsvc prune --dry-run montre ce qui partirait), ou agrandir le stockage.",
     ),
     "storage-filling.night": (
-        "Il reste {available}, mais une série de sauvegardes occupe environ {needed} : la prochaine peut remplir le "
+        "Il reste {available}, mais une série de sauvegardes occupe environ {needed} : la "
+        "prochaine peut remplir le "
         "stockage et échouer.",
-        "Purger (backupsvc prune --dry-run montre ce qui partirait) ou agrandir le stockage avant la prochaine sauvegarde.",
+        "Purger (backupsvc prune --dry-run montre ce qui partirait) ou agrandir le stockage avant "
+        "la prochaine sauvegarde.",
     ),
     "archive-changed": (
-        "L'archive {volid} sur {node} n'est plus celle qui a été enregistrée : {what}. Elle ne prouve plus rien, et aucune "
+        "L'archive {volid} sur {node} n'est plus celle qui a été enregistrée : {what}. Elle ne "
+        "prouve plus rien, et aucune "
         "restauration ne la prend sans qu'elle soit nommée.",
-        "Chercher qui a écrit sur {node} ; backupsvc catalog show {volid} montre ce qui a été enregistré. Le constat disparaît "
+        "Chercher qui a écrit sur {node} ; backupsvc catalog show {volid} montre ce qui a été "
+        "enregistré. Le constat disparaît "
         "quand l'archive est supprimée ou renommée dans PVE.",
     ),
     "archive-shrunk": (
-        "L'archive la plus récente {volid} pèse {size} ; les {count} précédentes pesaient environ {usual} : il y "
+        "L'archive la plus récente {volid} pèse {size} ; les {count} précédentes pesaient environ "
+        "{usual} : il y "
         "manque peut-être des données.",
-        "Comparer les disques de l'invité à l'archive (backupsvc archive info), et lancer backupsvc restore-test {vmid}.",
+        "Comparer les disques de l'invité à l'archive (backupsvc archive info), et lancer "
+        "backupsvc restore-test {vmid}.",
     ),
     "archive-shrunk.no-disk": (
-        "L'archive la plus récente {volid} ne contient aucun disque : restaurée, elle donnerait une machine vide. Les plus "
+        "L'archive la plus récente {volid} ne contient aucun disque : restaurée, elle donnerait "
+        "une machine vide. Les plus "
         "anciennes sont gardées à sa place.",
-        "Voir ce qu'est la VM {vmid} (qm config {vmid}) : une restauration échouée laisse un tel reste. Puis ramener "
+        "Voir ce qu'est la VM {vmid} (qm config {vmid}) : une restauration échouée laisse un tel "
+        "reste. Puis ramener "
         "l'invité, ou le sauvegarder.",
     ),
     "archive-shrunk.empty": (
         "L'archive la plus récente {volid} est vide : elle ne contient rien à restaurer.",
-        "Lire le journal de la tâche et vérifier l'espace libre du stockage, puis lancer backupsvc backup run --vmid {vmid}.",
+        "Lire le journal de la tâche et vérifier l'espace libre du stockage, puis lancer "
+        "backupsvc backup run --vmid {vmid}.",
     ),
     "disk-excluded": (
-        "Disque(s) exclu(s) de la sauvegarde (backup=0) : {disks}. Une copie restaurée ne les a pas, et n'est jamais prouvée.",
-        "Cocher Sauvegarde sur le disque (VM > Matériel), ou consigner une dérogation disant pourquoi ses données sont inutiles.",
+        "Disque(s) exclu(s) de la sauvegarde (backup=0) : {disks}. Une copie restaurée ne les a "
+        "pas, et n'est jamais prouvée.",
+        "Cocher Sauvegarde sur le disque (VM > Matériel), ou consigner une dérogation disant "
+        "pourquoi ses données sont inutiles.",
     ),
     "guest-agent-missing": (
-        "L'agent invité QEMU n'est pas configuré : les sauvegardes ont la cohérence d'un arrêt brutal (pas de gel "
-        "des systèmes de fichiers), et une copie restaurée ne peut pas être interrogée de l'intérieur.",
-        "Installer qemu-guest-agent dans l'invité, puis activer l'option QEMU Guest Agent de la VM (qm set {vmid} "
+        "L'agent invité QEMU n'est pas configuré : les sauvegardes ont la cohérence d'un arrêt "
+        "brutal (pas de gel "
+        "des systèmes de fichiers), et une copie restaurée ne peut pas être interrogée de "
+        "l'intérieur.",
+        "Installer qemu-guest-agent dans l'invité, puis activer l'option QEMU Guest Agent de la "
+        "VM (qm set {vmid} "
         "--agent 1) et la redémarrer.",
     ),
     "clock-drift": (
-        "L'horloge de {node} est {direction} de {offset} sur celle de ce service : planification, rétention, HA et "
+        "L'horloge de {node} est {direction} de {offset} sur celle de ce service : planification, "
+        "rétention, HA et "
         "mesures d'âge en dépendent.",
-        "Remettre à l'heure {node} et la garder synchronisée (chronyc tracking ; chrony est livré avec PVE).",
+        "Remettre à l'heure {node} et la garder synchronisée (chronyc tracking ; chrony est livré "
+        "avec PVE).",
     ),
     "clock-drift.own": (
-        "Tous les nœuds sont d'accord entre eux, mais leurs horloges sont {direction} de {offset} sur celle de ce "
-        "service : l'horloge fausse est sans doute celle de la machine qui exécute backupsvc, et chaque âge mesuré "
+        "Tous les nœuds sont d'accord entre eux, mais leurs horloges sont {direction} de {offset} "
+        "sur celle de ce "
+        "service : l'horloge fausse est sans doute celle de la machine qui exécute backupsvc, et "
+        "chaque âge mesuré "
         "est faux d'autant.",
-        "Synchroniser l'horloge de la machine qui exécute backupsvc (timedatectl, chronyc tracking).",
+        "Synchroniser l'horloge de la machine qui exécute backupsvc (timedatectl, chronyc "
+        "tracking).",
     ),
     "clock-drift.ha": (
         "Le gestionnaire HA signale une dérive d'horloge : {text}",
         "Synchroniser les horloges de tous les nœuds (chronyc tracking sur chacun).",
     ),
     "exception-expired": (
-        "La dérogation pour {finding} a pris fin le {until} (responsable : {owner} ; motif : {reason}).",
-        "Supprimer la cause et la dérogation, ou la faire renouveler par {owner} avec une nouvelle échéance.",
+        "La dérogation pour {finding} a pris fin le {until} (responsable : {owner} ; motif : "
+        "{reason}).",
+        "Supprimer la cause et la dérogation, ou la faire renouveler par {owner} avec une "
+        "nouvelle échéance.",
     ),
     "orphan-copy": (
-        "Une copie oubliée tourne sous le nom de VM {vmid} sur {node} : son test de restauration {operation} n'est pas ouvert "
+        "Une copie oubliée tourne sous le nom de VM {vmid} sur {node} : son test de restauration "
+        "{operation} n'est pas ouvert "
         "dans ce catalogue. Elle peut répondre à une adresse de production sur le pont isolé.",
-        "Vérifier qu'aucun autre service ne s'en sert, puis la supprimer sur {node} (qm stop {vmid}; qm destroy {vmid} --purge).",
+        "Vérifier qu'aucun autre service ne s'en sert, puis la supprimer sur {node} (qm stop "
+        "{vmid}; qm destroy {vmid} --purge).",
     ),
     "orphan-copy.stopped": (
-        "Une copie oubliée, arrêtée, est restée : VM {vmid} sur {node}. Son test de restauration {operation} n'est pas ouvert "
+        "Une copie oubliée, arrêtée, est restée : VM {vmid} sur {node}. Son test de restauration "
+        "{operation} n'est pas ouvert "
         "dans ce catalogue.",
-        "Vérifier qu'aucun autre service ne s'en sert, puis la supprimer sur {node} (qm destroy {vmid} --purge).",
+        "Vérifier qu'aucun autre service ne s'en sert, puis la supprimer sur {node} (qm destroy "
+        "{vmid} --purge).",
     ),
     "orphan-copy.ours": (
-        "Une copie de ce service est restée : VM {vmid} sur {node}. Son test de restauration {operation} n'est plus ouvert.",
-        "Laisser tourner les workers (backupsvc serve) : ils la suppriment, et backupsvc operations list montre le résultat.",
+        "Une copie de ce service est restée : VM {vmid} sur {node}. Son test de restauration "
+        "{operation} n'est plus ouvert.",
+        "Laisser tourner les workers (backupsvc serve) : ils la suppriment, et backupsvc "
+        "operations list montre le résultat.",
     ),
     "copy-moved": (
-        "La copie du test de restauration {operation} a été déplacée de {source} vers {target} pendant le test, vu le {when} ; "
+        "La copie du test de restauration {operation} a été déplacée de {source} vers {target} "
+        "pendant le test, vu le {when} ; "
         "elle y a été supprimée, et le test n'a rien décidé.",
-        "Chercher qui déplace les invités (HA, rééquilibrage, une personne) et l'écarter de la plage de test et de son "
+        "Chercher qui déplace les invités (HA, rééquilibrage, une personne) et l'écarter de la "
+        "plage de test et de son "
         "étiquette ; puis lancer backupsvc restore-test {vmid}.",
     ),
 }
@@ -300,67 +396,94 @@ TITLES: dict[str, str] = {
 REASONS: dict[str, str] = {
     "more": "et {count} de plus",
     "down.offline": (
-        "Le cluster dit que {node} est hors ligne. Machine éteinte ou seulement coupée du réseau : d'ici, on ne peut le dire."
+        "Le cluster dit que {node} est hors ligne. Machine éteinte ou seulement coupée du réseau "
+        ": d'ici, on ne peut le dire."
     ),
-    "down.unknown": "PVE ne connaît pas l'état de {node}, et {node} ne répond pas quand on l'interroge lui-même.",
+    "down.unknown": "PVE ne connaît pas l'état de {node}, et {node} ne répond pas quand on "
+    "l'interroge lui-même.",
     "down.silent": "PVE dit {node} en ligne, mais {node} ne répond pas ({why}).",
     "down.quorum.kept": "Quorum : conservé, nœuds en ligne : {online} sur {votes}.",
     "down.quorum.lost": (
-        "Quorum : PERDU, nœuds en ligne : {online} sur {votes} ; la HA n'agit pas, et PVE refuse toute restauration."
+        "Quorum : PERDU, nœuds en ligne : {online} sur {votes} ; la HA n'agit pas, et PVE refuse "
+        "toute restauration."
     ),
     "down.quorum.unknown": "Quorum : inconnu, nœuds en ligne : {online} sur {votes}.",
     "down.guests": "Inconnu : si ses invités ({count}) tournent encore : {guests}.",
     "down.no-guests": "Aucun invité ne s'y trouve.",
-    "down.ha": "La HA déplace ceux-ci d'elle-même une fois le nœud isolé, donc les lui laisser : {guests}.",
+    "down.ha": "La HA déplace ceux-ci d'elle-même une fois le nœud isolé, donc les lui laisser : "
+    "{guests}.",
     "down.ha-stands-still": "La HA gère ceux-ci, et ne fait rien sans quorum : {guests}.",
-    "down.archives": "Hors d'atteinte, pas perdu : archives connues sur {node} (stockage {storages}) : {count}.",
-    "down.no-archives": "Aucune archive n'est connue sur {node} ; ce qui peut s'y trouver n'a pas pu être listé.",
+    "down.archives": "Hors d'atteinte, pas perdu : archives connues sur {node} (stockage "
+    "{storages}) : {count}.",
+    "down.no-archives": "Aucune archive n'est connue sur {node} ; ce qui peut s'y trouver n'a pas "
+    "pu être listé.",
     "down.reach": "À portée : {nodes}.",
     "down.reach.none": "À portée : {nodes} ; aucune archive de ces invités.",
     "down.reach.all": "À portée : {nodes}, avec une archive de chacun de ces invités.",
     "down.reach.some": "À portée : {nodes} ; des archives de {guests}.",
     "way.seen": (
-        "Voir sur place (console, IPMI, alimentation) si {node} est vraiment éteint : un invité qui y tourne encore ne "
+        "Voir sur place (console, IPMI, alimentation) si {node} est vraiment éteint : un invité "
+        "qui y tourne encore ne "
         "doit pas tourner deux fois."
     ),
-    "way.back": "S'il peut revenir bientôt, le remettre en service : ce qui s'y trouve est resté tel quel.",
-    "way.quorum": "S'il est perdu, et éteint : rendre le quorum au reste par `pvecm expected 1` sur {alive}.",
-    "way.free": "Puis libérer le VMID de chaque invité sur {alive} : mv /etc/pve/nodes/{node}/qemu-server/VMID.conf /root/.",
-    "way.ha": "Sortir d'abord de la HA ce qu'elle gère, sinon elle le déplace elle-même : {commands}.",
-    "way.restore": "Puis restaurer par {command}, d'après l'archive la plus récente à portée : {guests}.",
+    "way.back": "S'il peut revenir bientôt, le remettre en service : ce qui s'y trouve est resté "
+    "tel quel.",
+    "way.quorum": "S'il est perdu, et éteint : rendre le quorum au reste par `pvecm expected 1` "
+    "sur {alive}.",
+    "way.free": "Puis libérer le VMID de chaque invité sur {alive} : mv "
+    "/etc/pve/nodes/{node}/qemu-server/VMID.conf /root/.",
+    "way.ha": "Sortir d'abord de la HA ce qu'elle gère, sinon elle le déplace elle-même : "
+    "{commands}.",
+    "way.restore": "Puis restaurer par {command}, d'après l'archive la plus récente à portée : "
+    "{guests}.",
     "way.guest": "{vmid} du {when} ({volid})",
     "way.none": (
-        "Les invités sans archive à portée ne peuvent être restaurés avant le retour de {node} : ne pas le réinstaller, "
+        "Les invités sans archive à portée ne peuvent être restaurés avant le retour de {node} : "
+        "ne pas le réinstaller, "
         "garder ses disques."
     ),
     "rpo.met": "la dernière sauvegarde prouvée a commencé il y a {age} (objectif {objective})",
-    "rpo.breached": "la dernière sauvegarde prouvée a commencé il y a {age} ; l'objectif est {objective}",
-    "rpo.unproven": "aucune sauvegarde de cet invité n'est prouvée : on ignore ce qu'une restauration rendrait",
-    "rpo.gone": "l'archive qui a été prouvée a disparu, a changé ou a échoué depuis, et aucune autre n'est prouvée",
+    "rpo.breached": "la dernière sauvegarde prouvée a commencé il y a {age} ; l'objectif est "
+    "{objective}",
+    "rpo.unproven": "aucune sauvegarde de cet invité n'est prouvée : on ignore ce qu'une "
+    "restauration rendrait",
+    "rpo.gone": "l'archive qui a été prouvée a disparu, a changé ou a échoué depuis, et aucune "
+    "autre n'est prouvée",
     "rpo.blind": (
-        "tous les stockages n'ont pas pu être lus, et aucune archive prouvée de cet invité ne figure dans ce qui a pu l'être"
+        "tous les stockages n'ont pas pu être lus, et aucune archive prouvée de cet invité ne "
+        "figure dans ce qui a pu l'être"
     ),
-    "rpo.future": "l'archive prouvée est datée du futur : une horloge est fausse, et son âge ne peut être dit",
+    "rpo.future": "l'archive prouvée est datée du futur : une horloge est fausse, et son âge ne "
+    "peut être dit",
     "rto.met": "la dernière restauration prouvée a pris {measured} (objectif {objective})",
-    "rto.breached": "la dernière restauration prouvée a pris {measured} ; l'objectif est {objective}",
-    "rto.gone": "l'archive dont la restauration a été mesurée a disparu, a changé ou a échoué depuis",
+    "rto.breached": "la dernière restauration prouvée a pris {measured} ; l'objectif est "
+    "{objective}",
+    "rto.gone": "l'archive dont la restauration a été mesurée a disparu, a changé ou a échoué "
+    "depuis",
     "rto.unknown": "jamais mesuré : aucune restauration de cet invité n'est prouvée",
     "proof.met": "prouvé il y a {age} (au moins tous les {objective})",
-    "proof.booted": "prouvé il y a {age} jusqu'au démarrage, ce que veut son niveau (au moins tous les {objective})",
+    "proof.booted": "prouvé il y a {age} jusqu'au démarrage, ce que veut son niveau (au moins "
+    "tous les {objective})",
     "proof.breached": "dernière preuve il y a {age} ; une preuve est due tous les {objective}",
     "proof.failed": (
-        "un test de restauration d'une sauvegarde au moins aussi récente a échoué depuis la dernière preuve : {reason}"
+        "un test de restauration d'une sauvegarde au moins aussi récente a échoué depuis la "
+        "dernière preuve : {reason}"
     ),
-    "proof.gone": "l'archive qui a été prouvée a disparu, a changé ou a échoué depuis : prouvez-en une qui est là",
+    "proof.gone": "l'archive qui a été prouvée a disparu, a changé ou a échoué depuis : "
+    "prouvez-en une qui est là",
     "proof.unknown": "jamais prouvé",
-    "proof.latest": "jamais prouvé ; le dernier test de restauration a pour verdict « {verdict} » : {reason}",
+    "proof.latest": "jamais prouvé ; le dernier test de restauration a pour verdict « {verdict} » "
+    ": {reason}",
     "copies.met": "une sauvegarde récente se trouve à {measured} endroit(s) : {places}",
-    "copies.breached": "une sauvegarde récente se trouve à {measured} endroit(s) ({places}) ; il en faut {objective}",
+    "copies.breached": "une sauvegarde récente se trouve à {measured} endroit(s) ({places}) ; il "
+    "en faut {objective}",
     "copies.none": "il n'y a aucune archive",
-    "copies.unknown": "{measured} endroit(s) vu(s) sur {objective} voulus, mais tous les stockages n'ont pas pu être lus",
+    "copies.unknown": "{measured} endroit(s) vu(s) sur {objective} voulus, mais tous les "
+    "stockages n'ont pas pu être lus",
     "depth.met": "l'historique remonte à {measured} jours (objectif {objective})",
     "depth.breached": "l'historique remonte à {measured} jours ; il en faut {objective}",
-    "depth.unknown": "{measured} jours d'historique vus sur {objective} voulus, mais tous les stockages n'ont pas pu être lus",
+    "depth.unknown": "{measured} jours d'historique vus sur {objective} voulus, mais tous les "
+    "stockages n'ont pas pu être lus",
     "absent": "le cluster ne montre pas cet invité",
 }
 

@@ -1,7 +1,8 @@
 """Look up a sentence in a language's catalogue and fill in its values.
 
-Decisions name a sentence by its key and give plain values; whatever a language writes in its own way (a time, a size, a word,
-a sentence within the sentence) is one of the values of this module, and is written out by ``rendered``.
+Decisions name a sentence by its key and give plain values; whatever a language writes in its own
+way (a time, a size, a word, a sentence within the sentence) is one of the values of this module,
+and is written out by ``rendered``.
 """
 
 from __future__ import annotations
@@ -33,7 +34,9 @@ class Duration:
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """A number of bytes. ``beside``: the other amounts of the sentence, from which it must be told apart."""
+    """A number of bytes. ``beside``: the other amounts of the sentence, from which it must be told
+    apart.
+    """
 
     octets: int
     beside: tuple[int, ...] = ()
@@ -83,7 +86,9 @@ class Steps:
 
 
 def rendered(value: object, language: str, timezone: str) -> object:
-    """Given a value, the language and the time zone, return it as the language writes it; plain values come back as they are."""
+    """Given a value, the language and the time zone, return it as the language writes it; plain
+    values come back as they are.
+    """
     match value:
         case Moment(epoch):
             return formats.moment(epoch, timezone, language)
@@ -103,7 +108,10 @@ def rendered(value: object, language: str, timezone: str) -> object:
         case Joined(items):
             return " ".join(str(rendered(item, language, timezone)) for item in items)
         case Steps(items):
-            return "\n".join(f"{number}. {rendered(item, language, timezone)}" for number, item in enumerate(items, 1))
+            return "\n".join(
+                f"{number}. {rendered(item, language, timezone)}"
+                for number, item in enumerate(items, 1)
+            )
         case tuple():
             return formats.names(rendered(item, language, timezone) for item in value)
     return value

@@ -1,6 +1,8 @@
-"""The values that every room shares, frozen, a module a subject; all of them can be imported from here.
+"""The values that every room shares, frozen, a module a subject; all of them can be imported from
+here.
 
-Times are whole epoch seconds in UTC, durations are seconds, sizes are bytes, unless a name says otherwise.
+Times are whole epoch seconds in UTC, durations are seconds, sizes are bytes, unless a name says
+otherwise.
 """
 
 from __future__ import annotations
@@ -10,7 +12,17 @@ from policies.model.cluster import Guest, GuestType, Node, SeenStorages, Storage
 from policies.model.errors import PolicyError
 from policies.model.findings import Finding, Severity
 from policies.model.operations import Operation, OperationState, Transition
-from policies.model.policy import CheckSpec, Exemption, GuestPolicy, Job, Policy, PruneRules, Scratch, Tier, Window
+from policies.model.policy import (
+    CheckSpec,
+    Exemption,
+    GuestPolicy,
+    Job,
+    Policy,
+    PruneRules,
+    Scratch,
+    Tier,
+    Window,
+)
 from policies.model.proofs import CheckResult, Outcome, Proof, Rung, Stage, Verdict
 
 __all__ = [

@@ -13,10 +13,11 @@ from policies.model.proofs import Rung
 class Archive:
     """A vzdump archive. ``ctime`` is read by PVE from the file name in the node's local time.
 
-    ``name`` is the guest's name when known (from the catalog or the notes), ``rung`` how far it has been proven.
-    ``proven_at`` is when that proof ended, or None. ``holds_disk``: whether a VM's archive holds any disk, None while nobody has
-    looked into it. ``uuid`` and ``born`` (epoch seconds) tell the machine in it, None where nothing does. ``changed``: what
-    differs from what was recorded of it, "" if nothing does.
+    ``name`` is the guest's name when known (from the catalog or the notes), ``rung`` how far it has
+    been proven. ``proven_at`` is when that proof ended, or None. ``holds_disk``: whether a VM's
+    archive holds any disk, None while nobody has looked into it. ``uuid`` and ``born`` (epoch
+    seconds) tell the machine in it, None where nothing does. ``changed``: what differs from what
+    was recorded of it, "" if nothing does.
     """
 
     volid: str

@@ -16,7 +16,9 @@ class GuestType(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Guest:
-    """A VM or container as /cluster/resources lists it; memory and disk are its configured maxima in bytes."""
+    """A VM or container as /cluster/resources lists it; memory and disk are its configured maxima
+    in bytes.
+    """
 
     vmid: int
     name: str
@@ -34,10 +36,11 @@ class Guest:
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """A cluster node; memory in bytes, 0 if not known. ``online`` is what the answering node believes.
+    """A cluster node; memory in bytes, 0 if not known. ``online`` is what the answering node
+    believes.
 
-    ``unknown``: PVE's own status of it is ``unknown``, because its pvestatd reports nothing; ``online`` is then whether the node
-    itself answered when it was asked.
+    ``unknown``: PVE's own status of it is ``unknown``, because its pvestatd reports nothing;
+    ``online`` is then whether the node itself answered when it was asked.
     """
 
     name: str
@@ -50,7 +53,9 @@ class Node:
 
 @dataclass(frozen=True, slots=True)
 class Storage:
-    """A storage as one node sees it. ``prune`` is the retention that PVE itself applies there ("" when none is set)."""
+    """A storage as one node sees it. ``prune`` is the retention that PVE itself applies there (""
+    when none is set).
+    """
 
     name: str
     node: str
@@ -69,8 +74,9 @@ class Storage:
 class SeenStorages:
     """The storages as every node that could be asked sees them.
 
-    ``silent`` are the nodes that are called online and did not say theirs, each with why: what those hold is not known, which is
-    not the same as nothing (law 4). Of those ``refused`` PVE itself said that it failed, which may pass.
+    ``silent`` are the nodes that are called online and did not say theirs, each with why: what
+    those hold is not known, which is not the same as nothing (law 4). Of those ``refused`` PVE
+    itself said that it failed, which may pass.
     """
 
     storages: tuple[Storage, ...]

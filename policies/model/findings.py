@@ -16,7 +16,8 @@ class Severity(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """Something that the facts show to be wrong. ``id`` is stable; ``action`` is the reader's next step.
+    """Something that the facts show to be wrong. ``id`` is stable; ``action`` is the reader's next
+    step.
 
     ``under``: the node whose silence it follows from; it then has no action of its own.
     """

@@ -11,7 +11,8 @@ from policies.bookkeeping import Bookkeeping
 
 
 class OperationState(StrEnum):
-    """Where an operation stands: OPEN until its last step, then exactly one of the others, for ever.
+    """Where an operation stands: OPEN until its last step, then exactly one of the others, for
+    ever.
 
     MISSED is an occurrence whose window passed while no scheduler ran: it was never opened at all.
     """
@@ -25,13 +26,15 @@ class OperationState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """One durable piece of long work. ``id`` is a ULID, ``subject`` the VMID it is about (None: the site).
+    """One durable piece of long work. ``id`` is a ULID, ``subject`` the VMID it is about (None: the
+    site).
 
-    ``step`` is the step to do next, ``memory`` what its kind's steps have recorded so far, as it is written down (JSON values,
-    with the version that wrote them), ``book`` what the engine keeps of it, ``occurrence`` the key that makes a scheduled
-    occurrence unique (law 9), ``error`` the sentence it failed with. ``attempts`` counts the drivers that were lost at this step,
-    ``due`` is when it must be looked at again, ``rank`` its place among those who wait for the same node (less is earlier),
-    ``cancel`` why it shall end, if somebody asked for that.
+    ``step`` is the step to do next, ``memory`` what its kind's steps have recorded so far, as it is
+    written down (JSON values, with the version that wrote them), ``book`` what the engine keeps of
+    it, ``occurrence`` the key that makes a scheduled occurrence unique (law 9), ``error`` the
+    sentence it failed with. ``attempts`` counts the drivers that were lost at this step, ``due`` is
+    when it must be looked at again, ``rank`` its place among those who wait for the same node (less
+    is earlier), ``cancel`` why it shall end, if somebody asked for that.
     """
 
     id: str
@@ -56,7 +59,9 @@ class Operation:
 
 @dataclass(frozen=True, slots=True)
 class Transition:
-    """One row of an operation's history: ``event`` is started (written before the effect), finished, failed or noted."""
+    """One row of an operation's history: ``event`` is started (written before the effect),
+    finished, failed or noted.
+    """
 
     operation: str
     seq: int

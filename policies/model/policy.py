@@ -11,7 +11,9 @@ from policies.model.proofs import Rung
 
 @dataclass(frozen=True, slots=True)
 class CheckSpec:
-    """One health check of a guest. ``options`` are the words of its kind (port, url, status, contains ...)."""
+    """One health check of a guest. ``options`` are the words of its kind (port, url, status,
+    contains ...).
+    """
 
     kind: str
     name: str
@@ -21,9 +23,11 @@ class CheckSpec:
 
 @dataclass(frozen=True, slots=True)
 class Tier:
-    """Objectives that a group of guests shares. ``rpo``, ``rto``, ``proof_age`` in seconds; ``depth`` in days of history.
+    """Objectives that a group of guests shares. ``rpo``, ``rto``, ``proof_age`` in seconds;
+    ``depth`` in days of history.
 
-    ``proof_rung`` is the rung at which a restore test proves: HEALTHY, or BOOTED where a sign of life is all that is wanted.
+    ``proof_rung`` is the rung at which a restore test proves: HEALTHY, or BOOTED where a sign of
+    life is all that is wanted.
     """
 
     name: str
@@ -39,11 +43,12 @@ class Tier:
 class GuestPolicy:
     """What is wanted of one guest.
 
-    ``network`` is where its restored copy's NICs go: ``isolated`` (the scratch bridge, link up) or ``link-down``.
-    ``address`` is its production address, which the copy keeps on the isolated bridge.
-    ``boot_timeout`` and ``check_timeout`` in seconds: how long a sign of life, and the first good check, may take.
-    ``thaw``: whether it is thawed if a dump left it frozen; None: as its job says.
-    ``settle`` in seconds: how long its copy must live on after its checks (None: as long as the site's copies).
+    ``network`` is where its restored copy's NICs go: ``isolated`` (the scratch bridge, link up) or
+    ``link-down``. ``address`` is its production address, which the copy keeps on the isolated
+    bridge. ``boot_timeout`` and ``check_timeout`` in seconds: how long a sign of life, and the
+    first good check, may take. ``thaw``: whether it is thawed if a dump left it frozen; None: as
+    its job says. ``settle`` in seconds: how long its copy must live on after its checks (None: as
+    long as the site's copies).
     """
 
     vmid: int
@@ -62,7 +67,8 @@ class GuestPolicy:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A backup job in PVE's own terms. ``guests`` None: every guest. ``window``: seconds after which an occurrence is missed.
+    """A backup job in PVE's own terms. ``guests`` None: every guest. ``window``: seconds after
+    which an occurrence is missed.
 
     ``thaw``: a guest that its dump left frozen is thawed.
     """
@@ -83,7 +89,8 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """A daily local time range. ``opens`` and ``closes`` in minutes after midnight; it passes midnight if it closes first.
+    """A daily local time range. ``opens`` and ``closes`` in minutes after midnight; it passes
+    midnight if it closes first.
 
     ``days`` are the weekdays (0 is Monday) on which it opens, ``spec`` is how the user wrote it.
     """
@@ -96,11 +103,13 @@ class Window:
 
 @dataclass(frozen=True, slots=True)
 class Scratch:
-    """Where restored copies live. ``first``..``last`` is the reserved VMID range, both included (law 1).
+    """Where restored copies live. ``first``..``last`` is the reserved VMID range, both included
+    (law 1).
 
-    ``bridge`` is the isolated bridge (law 2) or None; ``memory`` caps a copy's memory in MiB; ``bandwidth`` in KiB/s;
-    ``window`` is when scheduled restore tests may run (None: at any time); ``settle`` in seconds how long a copy must live on
-    after its checks (0: not at all, which the verdict says).
+    ``bridge`` is the isolated bridge (law 2) or None; ``memory`` caps a copy's memory in MiB;
+    ``bandwidth`` in KiB/s; ``window`` is when scheduled restore tests may run (None: at any time);
+    ``settle`` in seconds how long a copy must live on after its checks (0: not at all, which the
+    verdict says).
     """
 
     first: int
@@ -128,7 +137,9 @@ class PruneRules:
 
 @dataclass(frozen=True, slots=True)
 class Exemption:
-    """An accepted finding (derogation): it has an owner, a reason and a last day (ISO date), and turns red after it."""
+    """An accepted finding (derogation): it has an owner, a reason and a last day (ISO date), and
+    turns red after it.
+    """
 
     finding: str
     vmid: int | None
@@ -139,7 +150,9 @@ class Exemption:
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """A site's whole policy. ``source`` is the file it came from, ``digest`` the SHA-256 of its text in hex."""
+    """A site's whole policy. ``source`` is the file it came from, ``digest`` the SHA-256 of its
+    text in hex.
+    """
 
     site: str
     timezone: str

@@ -1,4 +1,6 @@
-"""What a restore test finds: checks, the rung that was reached, the verdict, and the proof of all that."""
+"""What a restore test finds: checks, the rung that was reached, the verdict, and the proof of all
+that.
+"""
 
 from __future__ import annotations
 
@@ -61,10 +63,12 @@ class Stage:
 
 @dataclass(frozen=True, slots=True)
 class Proof:
-    """What one restore test found. ``rto`` is seconds from the start of the restore to the first good check, or None.
+    """What one restore test found. ``rto`` is seconds from the start of the restore to the first
+    good check, or None.
 
-    ``stripped`` and ``asserted`` are the isolation evidence (law 2), one sentence each; ``reasons`` explain the verdict, and
-    ``cause`` is who is to blame for it (a policies.causes.Cause), None if nobody is.
+    ``stripped`` and ``asserted`` are the isolation evidence (law 2), one sentence each; ``reasons``
+    explain the verdict, and ``cause`` is who is to blame for it (a policies.causes.Cause), None if
+    nobody is.
     """
 
     operation: str

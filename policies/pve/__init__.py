@@ -1,1 +1,3 @@
-"""PVE's own formats, each read in one place and as PVE reads it. A module here knows nothing of what is wanted."""
+"""PVE's own formats, each read in one place and as PVE reads it. A module here knows nothing of
+what is wanted.
+"""

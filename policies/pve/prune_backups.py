@@ -1,4 +1,6 @@
-"""PVE's retention option ``prune-backups``, such as ``keep-last=3,keep-daily=7``: read as PVE reads it, refused in its words."""
+"""PVE's retention option ``prune-backups``, such as ``keep-last=3,keep-daily=7``: read as PVE reads
+it, refused in its words.
+"""
 
 from __future__ import annotations
 
@@ -22,15 +24,25 @@ class Keep:
     keep_yearly: int = 0
 
     def counts(self) -> list[tuple[str, int]]:
-        """Return the rules that keep anything, in the order in which they apply, by their PVE names."""
-        named = [(field.name.replace("_", "-"), getattr(self, field.name)) for field in fields(self)[1:]]
+        """Return the rules that keep anything, in the order in which they apply, by their PVE
+        names.
+        """
+        named = [
+            (field.name.replace("_", "-"), getattr(self, field.name)) for field in fields(self)[1:]
+        ]
         return [(name, count) for name, count in named if count]
 
     def __str__(self) -> str:
-        return "keep-all=1" if self.keep_all else ",".join(f"{name}={count}" for name, count in self.counts())
+        return (
+            "keep-all=1"
+            if self.keep_all
+            else ",".join(f"{name}={count}" for name, count in self.counts())
+        )
 
     def describe(self) -> str:
-        """Return the rules in plain English, such as ``of each guest, keep 3 last, 7 daily, 4 weekly archives``."""
+        """Return the rules in plain English, such as ``of each guest, keep 3 last, 7 daily, 4
+        weekly archives``.
+        """
         if self.keep_all:
             return "keep every archive"
         counts = ", ".join(f"{count} {name.removeprefix('keep-')}" for name, count in self.counts())
@@ -38,7 +50,8 @@ class Keep:
 
 
 def parse_keep(text: str) -> Keep:
-    """Given a prune-backups string, return the Keep that PVE makes of it. Raise PolicyError with PVE's own text if refused.
+    """Given a prune-backups string, return the Keep that PVE makes of it. Raise PolicyError with
+    PVE's own text if refused.
 
     Nothing positive (no rule, or zeros only) means keep-all, as PVE has it (pve-facts 6.2).
     """
@@ -53,9 +66,11 @@ def parse_keep(text: str) -> Keep:
 
 
 def prunes(text: str) -> bool:
-    """Given the retention that stands in PVE, return whether PVE would remove anything by it after a dump.
+    """Given the retention that stands in PVE, return whether PVE would remove anything by it after
+    a dump.
 
-    One that cannot be read, such as a rule of a newer PVE, counts as one that removes: then it is overruled, and told.
+    One that cannot be read, such as a rule of a newer PVE, counts as one that removes: then it is
+    overruled, and told.
     """
     try:
         return not parse_keep(text).keep_all
@@ -64,14 +79,23 @@ def prunes(text: str) -> bool:
 
 
 def _checked(options: dict[str, str]) -> dict[str, int]:
-    """Given options, return their values. Raise PolicyError naming every wrong one, as PVE's schema check does."""
+    """Given options, return their values. Raise PolicyError naming every wrong one, as PVE's schema
+    check does.
+    """
     allowed = {field.name.replace("_", "-") for field in fields(Keep)}
     found: dict[str, int] = {}
     wrong: list[str] = []
     for name, value in sorted(options.items()):
-        kind, number = ("boolean", property_string.boolean(value)) if name == "keep-all" else ("integer", _integer(value))
+        kind, number = (
+            ("boolean", property_string.boolean(value))
+            if name == "keep-all"
+            else ("integer", _integer(value))
+        )
         if name not in allowed:
-            wrong.append(f"{name}: property is not defined in schema and the schema does not allow additional properties")
+            wrong.append(
+                f"{name}: property is not defined in schema and the schema does not allow "
+                "additional properties"
+            )
         elif number is None:
             wrong.append(f"{name}: type check ('{kind}') failed - got '{value}'")
         elif number < 0:
@@ -86,5 +110,6 @@ def _checked(options: dict[str, str]) -> dict[str, int]:
 def _integer(value: str) -> int | None:
     if not re.fullmatch(r"[+-]?[0-9]+", value):
         return None
-    digits = value.lstrip("+-0")[:18] or "0"  # a longer number keeps no more archives, and int() refuses the very long
+    # a longer number keeps no more archives, and int() refuses the very long
+    digits = value.lstrip("+-0")[:18] or "0"
     return -int(digits) if value.startswith("-") else int(digits)

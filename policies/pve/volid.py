@@ -1,6 +1,8 @@
-"""Volume ids, such as ``local:backup/vzdump-qemu-108-2026_03_09-21_00_02.vma.zst``, and what a vzdump archive's name says.
+"""Volume ids, such as ``local:backup/vzdump-qemu-108-2026_03_09-21_00_02.vma.zst``, and what a
+vzdump archive's name says.
 
-PVE reads guest, kind and time of an archive from its file's name and from nothing else (pve-facts 5.1).
+PVE reads guest, kind and time of an archive from its file's name and from nothing else (pve-facts
+5.1).
 """
 
 from __future__ import annotations
@@ -18,16 +20,20 @@ _STANDARD = re.compile(
     r"vzdump-(lxc|openvz|qemu)-([1-9][0-9]{2,8})-([0-9]{4}_[0-9]{2}_[0-9]{2}-[0-9]{2}_[0-9]{2}_[0-9]{2})"
     r"\.(tgz|(?:tar|vma)(?:\.(?:gz|lzo|zst|bz2))?)"
 )
-_PBS = re.compile(r"(vm|ct)/([1-9][0-9]{2,8})/([0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z)")
+_PBS = re.compile(
+    r"(vm|ct)/([1-9][0-9]{2,8})/([0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z)"
+)
 _PBS_KINDS = {"vm": ("qemu", "pbs-vm"), "ct": ("lxc", "pbs-ct")}
 
 
 class ArchiveName(NamedTuple):
-    """What an archive's name says. ``extension`` is PVE's format (``vma.zst``, ``tgz``, ``pbs-vm`` ...).
+    """What an archive's name says. ``extension`` is PVE's format (``vma.zst``, ``tgz``, ``pbs-vm``
+    ...).
 
-    ``standard`` is true for vzdump's own pattern; only then are ``vmid`` and ``time`` set. ``time`` is naive, in the local time
-    of the node that wrote it, except on a Proxmox Backup Server (``utc``). ``kind`` is PVE's word for the guest's kind, which
-    may be ``openvz``; it is None for a name that tells none, such as a foreign one.
+    ``standard`` is true for vzdump's own pattern; only then are ``vmid`` and ``time`` set. ``time``
+    is naive, in the local time of the node that wrote it, except on a Proxmox Backup Server
+    (``utc``). ``kind`` is PVE's word for the guest's kind, which may be ``openvz``; it is None for
+    a name that tells none, such as a foreign one.
     """
 
     file: str
@@ -44,10 +50,11 @@ class ArchiveName(NamedTuple):
         return GuestType(self.kind) if self.standard and self.kind in set(GuestType) else None
 
     def ctime(self, zone: ZoneInfo) -> int | None:
-        """Given the node's time zone, return the name's time in epoch seconds as PVE's ``timelocal`` does, or None.
+        """Given the node's time zone, return the name's time in epoch seconds as PVE's
+        ``timelocal`` does, or None.
 
-        The hour that autumn repeats counts as the first one, the hour that spring leaves out moves forward (pve-facts 5.2):
-        both are what ``fold=0`` means.
+        The hour that autumn repeats counts as the first one, the hour that spring leaves out moves
+        forward (pve-facts 5.2): both are what ``fold=0`` means.
         """
         if self.time is None:
             return None
@@ -55,7 +62,9 @@ class ArchiveName(NamedTuple):
 
 
 def is_volid(text: str) -> bool:
-    """Given the volume of a drive, return whether it lies on a storage: it may also be ``none``, ``cdrom`` or a path."""
+    """Given the volume of a drive, return whether it lies on a storage: it may also be ``none``,
+    ``cdrom`` or a path.
+    """
     return ":" in text
 
 
@@ -70,7 +79,9 @@ def file_of(volid: str) -> str:
 
 
 def parse_archive(volid: str) -> ArchiveName | None:
-    """Given a volume id, return what the archive's name says, None if it is that of something else."""
+    """Given a volume id, return what the archive's name says, None if it is that of something
+    else.
+    """
     storage, _, path = volid.partition(":")
     folder, slash, name = path.partition("/")
     if not (storage and slash and folder == "backup"):
@@ -82,13 +93,16 @@ def parse_archive(volid: str) -> ArchiveName | None:
 
 
 def parse_name(file: str) -> ArchiveName | None:
-    """Given a file's name without its folder, return what it says, None if PVE would not list it as an archive."""
+    """Given a file's name without its folder, return what it says, None if PVE would not list it as
+    an archive.
+    """
     if (plain := _STANDARD.fullmatch(file)) and (time := _time(plain[3])):
         return ArchiveName(file, int(plain[2]), plain[1], time, plain[4], standard=True)
     extension = EXTENSION.search(file)
     if not extension or "/" in file:
         return None
-    # A renamed archive is nobody's, but PVE still takes its kind from its name where it filters by kind.
+    # A renamed archive is nobody's, but PVE still takes its kind from its name where it filters by
+    # kind.
     kind = found[1] if (found := _ANY.fullmatch(file)) else None
     if plain:  # of a time such as month 13: PVE's own reading of the name fails altogether
         kind = None
@@ -96,8 +110,17 @@ def parse_name(file: str) -> ArchiveName | None:
 
 
 def _time(text: str) -> datetime | None:
-    """Given year, month, day, hour, minute and second, which may be no time at all (February 30th), return it or None."""
+    """Given year, month, day, hour, minute and second, which may be no time at all (February 30th),
+    return it or None.
+    """
     try:
-        return datetime(int(text[:4]), int(text[5:7]), int(text[8:10]), int(text[11:13]), int(text[14:16]), int(text[17:19]))
+        return datetime(
+            int(text[:4]),
+            int(text[5:7]),
+            int(text[8:10]),
+            int(text[11:13]),
+            int(text[14:16]),
+            int(text[17:19]),
+        )
     except ValueError:
         return None

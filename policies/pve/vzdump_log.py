@@ -1,8 +1,9 @@
-"""Read a vzdump task log about one guest: its warnings, its consistency, the disks that were left out.
+"""Read a vzdump task log about one guest: its warnings, its consistency, the disks that were left
+out.
 
-The task's exit status speaks of the whole task, and ``job errors`` hides good guests, so the log is read guest by guest. Nor
-does ``TASK OK`` say that all went well: only ``WARN:`` lines are counted, and a failed freeze or thaw is an ``ERROR:`` line.
-The texts and their sources: policies.pve.texts.
+The task's exit status speaks of the whole task, and ``job errors`` hides good guests, so the log is
+read guest by guest. Nor does ``TASK OK`` say that all went well: only ``WARN:`` lines are counted,
+and a failed freeze or thaw is an ``ERROR:`` line. The texts and their sources: policies.pve.texts.
 """
 
 from __future__ import annotations
@@ -24,7 +25,9 @@ class Consistency(StrEnum):
 
 
 class Freeze(StrEnum):
-    """What became of the freeze. NONE: the log tells of none, as of a stopped guest or one without an agent."""
+    """What became of the freeze. NONE: the log tells of none, as of a stopped guest or one without
+    an agent.
+    """
 
     FROZEN = "frozen"
     FAILED = "failed"
@@ -41,10 +44,11 @@ class Freeze(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class DumpReport:
-    """One guest's part of a vzdump log. ``failure`` is PVE's text when its backup failed, else None.
+    """One guest's part of a vzdump log. ``failure`` is PVE's text when its backup failed, else
+    None.
 
-    ``warnings`` are its lines that PVE marks WARN, and those marked ERROR that did not fail the backup. ``thaw_failed`` is what
-    PVE said when the thaw failed, else None.
+    ``warnings`` are its lines that PVE marks WARN, and those marked ERROR that did not fail the
+    backup. ``thaw_failed`` is what PVE said when the thaw failed, else None.
     """
 
     seen: bool
@@ -69,7 +73,9 @@ def read(log: Sequence[str], vmid: int) -> DumpReport:
 
 
 def _failure(log: Sequence[str], vmid: int) -> str | None:
-    """Why the guest's backup failed: PVE's last word on it. An agent's error may run over lines that look just like it."""
+    """Why the guest's backup failed: PVE's last word on it. An agent's error may run over lines
+    that look just like it.
+    """
     if any(int(done[1]) == vmid for done in texts.GUEST_DONE.among(tuple(log))):
         return None
     told = [failed[2] for failed in texts.GUEST_FAILED.among(tuple(log)) if int(failed[1]) == vmid]
@@ -77,7 +83,9 @@ def _failure(log: Sequence[str], vmid: int) -> str | None:
 
 
 def archives_begun(log: Sequence[str], vmid: int) -> tuple[str, ...]:
-    """Given a task's log lines and a VMID, return the names that PVE gave to the archives of that guest: mostly one."""
+    """Given a task's log lines and a VMID, return the names that PVE gave to the archives of that
+    guest: mostly one.
+    """
     return tuple(found[1] for found in texts.ARCHIVE_BEGUN.among(_section(log, vmid)))
 
 
@@ -93,7 +101,9 @@ def _section(log: Sequence[str], vmid: int) -> list[str]:
 
 
 def _warnings(lines: Sequence[str], failure: str | None) -> tuple[str, ...]:
-    """What PVE warned of and complained of. The reason of a failed backup is told twice, and is no warning; nor are the job's."""
+    """What PVE warned of and complained of. The reason of a failed backup is told twice, and is no
+    warning; nor are the job's.
+    """
     found: list[str] = []
     ended = False
     for line in lines:
@@ -102,21 +112,28 @@ def _warnings(lines: Sequence[str], failure: str | None) -> tuple[str, ...]:
             found.append(warned[1])
         elif not ended and (said := texts.COMPLAINED.search(line)):
             last_word = texts.GUEST_FAILED.search(line) if failure is not None else None
-            found += [] if said[1] == failure or (last_word and last_word[2] == failure) else [said[1]]
+            found += (
+                [] if said[1] == failure or (last_word and last_word[2] == failure) else [said[1]]
+            )
     return tuple(found)
 
 
 def _freeze(lines: Sequence[str]) -> tuple[Freeze, str | None]:
-    """What became of the freeze and, if it failed, of the thaw: frozen is only what nothing was complained of until the thaw."""
+    """What became of the freeze and, if it failed, of the thaw: frozen is only what nothing was
+    complained of until the thaw.
+    """
     freeze, thaw_failed = Freeze.NONE, None
     tried = thawing = complained = False
     for line in lines:
         if texts.FREEZE_TRIED.search(line):
-            freeze, tried, complained = Freeze.FAILED, True, False  # until the thaw is reached without a complaint
+            # until the thaw is reached without a complaint
+            freeze, tried, complained = Freeze.FAILED, True, False
         elif tried and texts.THAW_TRIED.search(line):
             freeze, tried, thawing = (Freeze.FAILED if complained else Freeze.FROZEN), False, True
         elif tried:
-            complained = complained or bool(texts.COMPLAINED.search(line) or texts.WARNED.search(line))
+            complained = complained or bool(
+                texts.COMPLAINED.search(line) or texts.WARNED.search(line)
+            )
         elif thawing and thaw_failed is None and (said := texts.THAW_FAILED.search(line)):
             thaw_failed = said[1]
         else:

@@ -1,4 +1,6 @@
-"""The YAML in which a site says what it wants, in PVE's own terms: a module a section, and ``load_policy`` for all of it."""
+"""The YAML in which a site says what it wants, in PVE's own terms: a module a section, and
+``load_policy`` for all of it.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""The health checks of a policy: ``agent``, ``ssh``, ``ldap``, ``tcp: 22``, ``http: {port: 8080, path: /login}``."""
+"""The health checks of a policy: ``agent``, ``ssh``, ``ldap``, ``tcp: 22``, ``http: {port: 8080,
+path: /login}``.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +10,10 @@ from policies.check_kinds import CHECK_KINDS, NETWORK_KINDS
 from policies.model import CheckSpec
 from policies.yaml_reader import Value
 
-_FORMS = "a list of checks, such as [agent, ssh, {tcp: 443}, {http: {port: 80, path: /login, contains: Welcome}}]"
+_FORMS = (
+    "a list of checks, such as [agent, ssh, {tcp: 443}, {http: {port: 80, path: /login, contains: "
+    "Welcome}}]"
+)
 
 
 def needs_network(checks: Collection[CheckSpec]) -> bool:
@@ -17,7 +22,9 @@ def needs_network(checks: Collection[CheckSpec]) -> bool:
 
 
 def port_of(check: CheckSpec) -> int | None:
-    """Given a check, return the TCP port at which it asks, None if it does not speak to the guest over the network."""
+    """Given a check, return the TCP port at which it asks, None if it does not speak to the guest
+    over the network.
+    """
     kind = CHECK_KINDS.get(check.kind)
     if kind is None or not kind.network:
         return None
@@ -26,12 +33,17 @@ def port_of(check: CheckSpec) -> int | None:
 
 
 def read_checks(value: Value) -> tuple[CheckSpec, ...]:
-    """Given a list of checks, return them. Raise PolicyError for an unknown kind, a wrong option, or one check written twice."""
+    """Given a list of checks, return them. Raise PolicyError for an unknown kind, a wrong option,
+    or one check written twice.
+    """
     checks: dict[str, CheckSpec] = {}
     for item in value.items(_FORMS):
         check = _check(item)
         if check.name in checks:
-            raise item.wrong(f"the check {check.name!r} is written twice", "each check once, or a `name:` of its own for each")
+            raise item.wrong(
+                f"the check {check.name!r} is written twice",
+                "each check once, or a `name:` of its own for each",
+            )
         checks[check.name] = check
     return tuple(checks.values())
 
@@ -42,7 +54,9 @@ def _check(item: Value) -> CheckSpec:
         return CHECK_KINDS[item.choice(tuple(CHECK_KINDS))].read(item, None)
     entries = list(item.entries(_FORMS).items())
     if len(entries) != 1:
-        raise item.wrong(f"{len(entries)} keys are written here", "one check an item, as `- tcp: 22`")
+        raise item.wrong(
+            f"{len(entries)} keys are written here", "one check an item, as `- tcp: 22`"
+        )
     _, (key, value) = entries[0]
     kind = Value(key.node, item.path, item.source).choice(tuple(CHECK_KINDS))
     return CHECK_KINDS[kind].read(item, None if value.is_null else value)

@@ -14,7 +14,9 @@ FINDINGS = tuple(rule.id for rule in RULES if rule.exemptable)
 
 
 def read_exemptions(value: Value) -> tuple[Exemption, ...]:
-    """Given the section, return its exemptions. Raise PolicyError where one lacks an owner, a reason or a last day."""
+    """Given the section, return its exemptions. Raise PolicyError where one lacks an owner, a
+    reason or a last day.
+    """
     return tuple(_exemption(item) for item in value.items("a list of accepted findings"))
 
 

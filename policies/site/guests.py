@@ -1,4 +1,6 @@
-"""The sections ``tiers``, ``default-tier`` and ``guests``: what is wanted of guests, and how their copies are checked."""
+"""The sections ``tiers``, ``default-tier`` and ``guests``: what is wanted of guests, and how their
+copies are checked.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +33,9 @@ def _tier(name: str, value: Value) -> Tier:
         proof_age=section.take("proof-age", Value.duration, DEFAULT_TIER.proof_age),
         copies=section.take("copies", lambda one: one.integer(1, 10), DEFAULT_TIER.copies),
         depth=section.take("depth", _days, DEFAULT_TIER.depth),
-        proof_rung=section.take("proof-rung", lambda one: Rung(one.choice(PROOF_RUNGS)), DEFAULT_TIER.proof_rung),
+        proof_rung=section.take(
+            "proof-rung", lambda one: Rung(one.choice(PROOF_RUNGS)), DEFAULT_TIER.proof_rung
+        ),
     )
 
 
@@ -43,7 +47,9 @@ def _days(value: Value) -> int:
 
 
 def read_default_tier(top: Section, tiers: dict[str, Tier]) -> str:
-    """Given the tiers, return the one of guests that name none: as written, else the only one, else ``standard``."""
+    """Given the tiers, return the one of guests that name none: as written, else the only one, else
+    ``standard``.
+    """
     if written := top.get("default-tier"):
         return written.choice(tuple(tiers))
     if len(tiers) == 1:
@@ -53,8 +59,12 @@ def read_default_tier(top: Section, tiers: dict[str, Tier]) -> str:
     return DEFAULT_TIER.name
 
 
-def read_guests(value: Value, read_guest: Callable[[int, Value], GuestPolicy], scratch: Scratch) -> dict[int, GuestPolicy]:
-    """Given the section, return its guests by VMID. Raise PolicyError where a value is wrong or contradicts another."""
+def read_guests(
+    value: Value, read_guest: Callable[[int, Value], GuestPolicy], scratch: Scratch
+) -> dict[int, GuestPolicy]:
+    """Given the section, return its guests by VMID. Raise PolicyError where a value is wrong or
+    contradicts another.
+    """
     found: dict[int, GuestPolicy] = {}
     for name, (key, one) in value.entries("a mapping of VMIDs to guests").items():
         vmid = Value(key.node, "guests", key.source).integer(values.MIN_VMID, values.MAX_VMID)
@@ -66,7 +76,9 @@ def read_guests(value: Value, read_guest: Callable[[int, Value], GuestPolicy], s
     return found
 
 
-def guest_reader(tiers: dict[str, Tier], default_tier: str, scratch: Scratch) -> Callable[[int, Value], GuestPolicy]:
+def guest_reader(
+    tiers: dict[str, Tier], default_tier: str, scratch: Scratch
+) -> Callable[[int, Value], GuestPolicy]:
     """Given what guests share, return what reads one guest of the section."""
 
     def read_guest(vmid: int, value: Value) -> GuestPolicy:
@@ -84,7 +96,8 @@ def guest_reader(tiers: dict[str, Tier], default_tier: str, scratch: Scratch) ->
             name=section.take("name", Value.text, ""),
             tier=section.take("tier", lambda one: one.choice(tuple(tiers)), default_tier),
             role=section.take("role", Value.text, ""),
-            network=network or ("isolated" if scratch.bridge and needs_network(checks) else "link-down"),
+            network=network
+            or ("isolated" if scratch.bridge and needs_network(checks) else "link-down"),
             address=address,
             checks=checks,
             boot_timeout=section.take("boot-timeout", Value.duration, 600),
@@ -98,36 +111,71 @@ def guest_reader(tiers: dict[str, Tier], default_tier: str, scratch: Scratch) ->
 
 
 def _refuse_unreachable(
-    section: Section, checks: tuple[CheckSpec, ...], network: str | None, address: str | None, scratch: Scratch
+    section: Section,
+    checks: tuple[CheckSpec, ...],
+    network: str | None,
+    address: str | None,
+    scratch: Scratch,
 ) -> None:
     """Raise PolicyError where the written network contradicts the scratch bridge or the checks."""
     written = section.get("network")
     if written and network == "isolated" and scratch.bridge is None:
-        raise written.wrong("there is no isolated bridge", "link-down, or name the isolated bridge in scratch.bridge")
+        raise written.wrong(
+            "there is no isolated bridge",
+            "link-down, or name the isolated bridge in scratch.bridge",
+        )
     if not needs_network(checks):
         return
     first = next(check.name for check in checks if needs_network([check]))
     if written and network == "link-down":
-        raise written.wrong(f"the check {first!r} needs the network", "isolated, or checks that need no network (agent)")
+        raise written.wrong(
+            f"the check {first!r} needs the network",
+            "isolated, or checks that need no network (agent)",
+        )
     if scratch.bridge and address is None:
-        section.need("address", f"the guest's own IP address, because the check {first!r} speaks to it")
+        section.need(
+            "address", f"the guest's own IP address, because the check {first!r} speaks to it"
+        )
 
 
 def _address(value: Value) -> str:
-    text, allowed = value.text("an IP address"), "an IP address without a prefix, such as 192.168.10.8"
+    text, allowed = (
+        value.text("an IP address"),
+        "an IP address without a prefix, such as 192.168.10.8",
+    )
     try:
         address = ipaddress.ip_address(text)
     except ValueError:
         raise value.wrong(f"{text!r} is not an IP address", allowed) from None
-    kinds = {"loopback": address.is_loopback, "multicast": address.is_multicast, "unspecified": address.is_unspecified}
+    kinds = {
+        "loopback": address.is_loopback,
+        "multicast": address.is_multicast,
+        "unspecified": address.is_unspecified,
+    }
     for kind in (name for name, holds in kinds.items() if holds):
-        raise value.wrong(f"{text} is {'an' if kind[0] == 'u' else 'a'} {kind} address: another machine would answer", allowed)
+        raise value.wrong(
+            f"{text} is {'an' if kind[0] == 'u' else 'a'} {kind} address: another machine would "
+            "answer",
+            allowed,
+        )
     return str(address)
 
 
 def _refuse_shared_address(value: Value, guest: GuestPolicy, found: dict[int, GuestPolicy]) -> None:
-    """Raise PolicyError if another guest has this one's address: copies lose their VLAN tags, so all share one network."""
-    other = next((one for one in found.values() if guest.address and one is not guest and one.address == guest.address), None)
+    """Raise PolicyError if another guest has this one's address: copies lose their VLAN tags, so
+    all share one network.
+    """
+    other = next(
+        (
+            one
+            for one in found.values()
+            if guest.address and one is not guest and one.address == guest.address
+        ),
+        None,
+    )
     if other:
         _, written = value.entries("a guest")["address"]
-        raise written.wrong(f"{guest.address} is the address of guest {other.vmid} too", "an address of its own for each guest")
+        raise written.wrong(
+            f"{guest.address} is the address of guest {other.vmid} too",
+            "an address of its own for each guest",
+        )

@@ -1,4 +1,6 @@
-"""The section ``jobs``: what is backed up when, where to and how long it is kept, in PVE's own terms."""
+"""The section ``jobs``: what is backed up when, where to and how long it is kept, in PVE's own
+terms.
+"""
 
 from __future__ import annotations
 
@@ -12,24 +14,32 @@ COMPRESSIONS = ("zstd", "gzip", "lzo")
 
 
 def read_jobs(value: Value, timezone: str, scratch: Scratch) -> tuple[Job, ...]:
-    """Given the section, time zone and scratch range, return the jobs. Raise PolicyError where a value is wrong."""
+    """Given the section, time zone and scratch range, return the jobs. Raise PolicyError where a
+    value is wrong.
+    """
     entries = value.entries("a mapping of job names to jobs").items()
     return tuple(_job(name, key, one, timezone, scratch) for name, (key, one) in entries)
 
 
 def _job(name: str, key: Value, value: Value, timezone: str, scratch: Scratch) -> Job:
-    key.matching(r"[A-Za-z][A-Za-z0-9_-]{0,49}", "a job's name: a letter, then letters, digits, - and _")
+    key.matching(
+        r"[A-Za-z][A-Za-z0-9_-]{0,49}", "a job's name: a letter, then letters, digits, - and _"
+    )
     section = value.section(
         "schedule", "storage", "guests", "exclude", "mode", "compress", "keep", "window", "bandwidth", "timeout", "thaw"
     )  # fmt: skip
     guests = section.take("guests", lambda one: _job_guests(one, scratch), None)
     exclude = section.take("exclude", lambda one: values.vmids(one, scratch), ())
     if guests is not None and (excluded := section.get("exclude")):
-        raise excluded.wrong("guests are excluded from a list of guests", "exclude only beside `guests: all`")
+        raise excluded.wrong(
+            "guests are excluded from a list of guests", "exclude only beside `guests: all`"
+        )
     return Job(
         name,
         schedule=section.take(
-            "schedule", lambda one: one.checked(lambda text: calendar_event.parse(text, timezone).spec), "21:00"
+            "schedule",
+            lambda one: one.checked(lambda text: calendar_event.parse(text, timezone).spec),
+            "21:00",
         ),
         storage=section.take("storage", values.storage, "local"),
         guests=guests,
@@ -55,13 +65,19 @@ def _job_guests(value: Value, scratch: Scratch) -> tuple[int, ...] | None:
 
 def _keep(value: Value) -> str:
     allowed = (
-        "keep-all=1, or keep-last, -hourly, -daily, -weekly, -monthly, -yearly with counts, such as keep-last=3,keep-daily=7"
+        "keep-all=1, or keep-last, -hourly, -daily, -weekly, -monthly, -yearly with counts, such "
+        "as keep-last=3,keep-daily=7"
     )
     return str(value.checked(prune_backups.parse_keep, allowed))
 
 
 def _compress(value: Value) -> str:
     if value.text(", ".join(COMPRESSIONS)) in ("0", "1", "none"):
-        why = "an uncompressed archive carries no checksum of its data, so one flipped bit would restore without an error"
-        raise value.wrong(why if value.text() != "1" else "PVE's 1 means lzo", ", ".join(COMPRESSIONS))
+        why = (
+            "an uncompressed archive carries no checksum of its data, so one flipped bit would "
+            "restore without an error"
+        )
+        raise value.wrong(
+            why if value.text() != "1" else "PVE's 1 means lzo", ", ".join(COMPRESSIONS)
+        )
     return value.choice(COMPRESSIONS)

@@ -1,6 +1,7 @@
 """Read a site's policy from YAML. What is wrong is said with file, line and what is allowed.
 
-Every key but ``site`` has a default, so that a short policy stays short (docs/policy.md lists them all).
+Every key but ``site`` has a default, so that a short policy stays short (docs/policy.md lists them
+all).
 """
 
 from __future__ import annotations
@@ -12,7 +13,13 @@ from policies.i18n import LANGUAGES
 from policies.model import Policy, PruneRules, Scratch
 from policies.pve import calendar_event
 from policies.site.exemptions import read_exemptions
-from policies.site.guests import DEFAULT_TIER, guest_reader, read_default_tier, read_guests, read_tiers
+from policies.site.guests import (
+    DEFAULT_TIER,
+    guest_reader,
+    read_default_tier,
+    read_guests,
+    read_tiers,
+)
 from policies.site.jobs import read_jobs
 from policies.site.scratch import DEFAULT_SCRATCH, read_scratch
 from policies.yaml_reader import Value, read
@@ -24,7 +31,9 @@ SECTIONS = (
 
 
 def load_policy(text: str, source: str) -> Policy:
-    """Given a policy's text and its file's name, return the Policy. Raise PolicyError with file, line and what is allowed."""
+    """Given a policy's text and its file's name, return the Policy. Raise PolicyError with file,
+    line and what is allowed.
+    """
     root = read(text, source)
     top = root.section(*SECTIONS)
     timezone = top.take("timezone", lambda value: value.checked(calendar_event.zone).key, "UTC")
@@ -38,7 +47,9 @@ def load_policy(text: str, source: str) -> Policy:
         language=top.take("language", lambda value: value.choice(LANGUAGES), "en"),
         jobs=top.take("jobs", lambda value: read_jobs(value, timezone, scratch), ()),
         tiers=MappingProxyType(tiers),
-        guests=MappingProxyType(top.take("guests", lambda value: read_guests(value, guest, scratch), {})),
+        guests=MappingProxyType(
+            top.take("guests", lambda value: read_guests(value, guest, scratch), {})
+        ),
         scratch=scratch,
         default_tier=default_tier,
         prune=top.take("prune", _prune, PruneRules()),

@@ -22,10 +22,14 @@ def read_scratch(value: Value) -> Scratch:
     return Scratch(
         first,
         last,
-        bridge=section.take("bridge", lambda one: one.matching(_BRIDGE, "a bridge's name, such as vmbr9"), None),
+        bridge=section.take(
+            "bridge", lambda one: one.matching(_BRIDGE, "a bridge's name, such as vmbr9"), None
+        ),
         storage=section.take("storage", values.storage, None),
         node=section.take("node", lambda one: one.matching(_NODE, "a node's name"), None),
-        pool=section.take("pool", lambda one: one.matching(r"[A-Za-z0-9._/-]+", "a pool's name"), None),
+        pool=section.take(
+            "pool", lambda one: one.matching(r"[A-Za-z0-9._/-]+", "a pool's name"), None
+        ),
         memory=section.take("memory", values.memory, None),
         bandwidth=section.take("bandwidth", values.bandwidth, None),
         restore_timeout=section.take("restore-timeout", Value.duration, 4 * 3600),

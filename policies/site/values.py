@@ -1,4 +1,6 @@
-"""Values that several sections of a policy have: storages, memory, bandwidth, VMIDs, how long a copy must live."""
+"""Values that several sections of a policy have: storages, memory, bandwidth, VMIDs, how long a
+copy must live.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,9 @@ def storage(value: Value) -> str:
 
 
 def memory(value: Value) -> int:
-    """Given a value, return it in MiB. Raise PolicyError if no guest can have so much, or so little."""
+    """Given a value, return it in MiB. Raise PolicyError if no guest can have so much, or so
+    little.
+    """
     return value.integer(16, 4_194_304, "(MiB)")
 
 
@@ -26,17 +30,23 @@ def bandwidth(value: Value) -> int:
 
 
 def settle(value: Value) -> int:
-    """Given a value, return how long a copy lives on after its checks, in seconds. 0 is allowed, and the verdict says so."""
+    """Given a value, return how long a copy lives on after its checks, in seconds. 0 is allowed,
+    and the verdict says so.
+    """
     allowed = "0s, or a duration up to 1h, such as 30s"
     if value.text(allowed) in ("0", "0s"):
         return 0
     if (seconds := value.duration()) > MAX_SETTLE:
-        raise value.wrong(f"{value.text()} is too long: the copy holds its node's turn all the while", allowed)
+        raise value.wrong(
+            f"{value.text()} is too long: the copy holds its node's turn all the while", allowed
+        )
     return seconds
 
 
 def vmids(value: Value, scratch: Scratch) -> tuple[int, ...]:
-    """Given a list, return its VMIDs. Raise PolicyError for one that is written twice or lies in the scratch range."""
+    """Given a list, return its VMIDs. Raise PolicyError for one that is written twice or lies in
+    the scratch range.
+    """
     found: dict[int, None] = {}
     for item in value.items("a list of VMIDs, such as [100, 101]"):
         vmid = item.integer(MIN_VMID, MAX_VMID)
@@ -48,7 +58,14 @@ def vmids(value: Value, scratch: Scratch) -> tuple[int, ...]:
 
 
 def refuse_scratch(value: Value, vmid: int, scratch: Scratch) -> None:
-    """Given a guest's VMID, raise PolicyError if restored copies would be made, and destroyed, under it (law 1)."""
+    """Given a guest's VMID, raise PolicyError if restored copies would be made, and destroyed,
+    under it (law 1).
+    """
     if vmid in scratch:
-        allowed = f"a guest outside {scratch.first}-{scratch.last}, or another range in scratch.vmids"
-        raise value.wrong(f"{vmid} lies in the scratch range, whose guests are destroyed after their test", allowed)
+        allowed = (
+            f"a guest outside {scratch.first}-{scratch.last}, or another range in scratch.vmids"
+        )
+        raise value.wrong(
+            f"{vmid} lies in the scratch range, whose guests are destroyed after their test",
+            allowed,
+        )

@@ -1,9 +1,10 @@
-"""How long `archive verify` takes next to `zstd -t` on the same file: a 1 GiB mixed disk in .vma.zst, with SHA-256 of the file.
+"""How long `archive verify` takes next to `zstd -t` on the same file: a 1 GiB mixed disk in
+.vma.zst, with SHA-256 of the file.
 
     python -m pytest tests/bench/bench_archive_verify.py -s
 
-The target is a ratio of at most 1.5 and a peak memory under 100 MB. Nothing here asserts a wall time: on a busy machine only the
-ratio of two medians measured in turns says anything.
+The target is a ratio of at most 1.5 and a peak memory under 100 MB. Nothing here asserts a wall
+time: on a busy machine only the ratio of two medians measured in turns says anything.
 """
 
 from __future__ import annotations
@@ -29,9 +30,14 @@ COMMAND = [sys.executable, "-m", "backupsvc", "archive", "verify", "--json"]
 
 
 def disk(size: int) -> Iterator[bytes]:
-    """Yield a disk's clusters: a third zeros, a third like text, a third random, in stretches of 1 MiB."""
+    """Yield a disk's clusters: a third zeros, a third like text, a third random, in stretches of 1
+    MiB.
+    """
     dice = random.Random(108)
-    words = ["".join(dice.choices("abcdefghijklmnopqrstuvwxyz", k=dice.randint(2, 10))).encode() for _ in range(4000)]
+    words = [
+        "".join(dice.choices("abcdefghijklmnopqrstuvwxyz", k=dice.randint(2, 10))).encode()
+        for _ in range(4000)
+    ]
     text = [b" ".join(dice.choices(words, k=12000))[:CLUSTER] for _ in range(512)]
     for number in range(size // CLUSTER):
         kind = number // 16 % 3
@@ -44,14 +50,21 @@ def vma(size: int) -> Iterator[bytes]:
     clusters = disk(size)
     for first in range(0, size // CLUSTER, PER_EXTENT):
         part = enumerate(islice(clusters, PER_EXTENT), first)
-        yield extent([(1, number, 0xFFFF, data) if any(data) else (1, number, 0, b"") for number, data in part])
+        yield extent(
+            [
+                (1, number, 0xFFFF, data) if any(data) else (1, number, 0, b"")
+                for number, data in part
+            ]
+        )
 
 
 @pytest.fixture(scope="module")
 def archive(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     path = tmp_path_factory.mktemp("bench") / "vzdump-qemu-108-2026_03_09-21_00_02.vma.zst"
     with path.open("wb") as out:
-        compress = subprocess.Popen(["zstd", "-3", "--threads=1", "-q", "-c"], stdin=subprocess.PIPE, stdout=out)
+        compress = subprocess.Popen(
+            ["zstd", "-3", "--threads=1", "-q", "-c"], stdin=subprocess.PIPE, stdout=out
+        )
         assert compress.stdin
         for part in vma(GIB):
             compress.stdin.write(part)
@@ -68,11 +81,22 @@ def seconds(work: Callable[[], object]) -> float:
 
 
 def peak(archive: Path) -> float:
-    """Return the command's peak memory in MiB, asked of itself: a child's own maximum would include what it was forked from."""
-    code = "import atexit, runpy, sys; sys.argv[1:] = ['archive', 'verify', '--quiet', sys.argv[1]];"
-    code += "atexit.register(lambda: print(open('/proc/self/status').read())); runpy.run_module('backupsvc', run_name='__main__')"
-    told = subprocess.run([sys.executable, "-c", code, str(archive)], check=True, stdout=subprocess.PIPE, text=True).stdout
-    return int(next(line for line in told.splitlines() if line.startswith("VmHWM")).split()[1]) / 1024
+    """Return the command's peak memory in MiB, asked of itself: a child's own maximum would include
+    what it was forked from.
+    """
+    code = (
+        "import atexit, runpy, sys; sys.argv[1:] = ['archive', 'verify', '--quiet', sys.argv[1]];"
+    )
+    code += (
+        "atexit.register(lambda: print(open('/proc/self/status').read())); "
+        "runpy.run_module('backupsvc', run_name='__main__')"
+    )
+    told = subprocess.run(
+        [sys.executable, "-c", code, str(archive)], check=True, stdout=subprocess.PIPE, text=True
+    ).stdout
+    return (
+        int(next(line for line in told.splitlines() if line.startswith("VmHWM")).split()[1]) / 1024
+    )
 
 
 @pytest.mark.bench
@@ -91,8 +115,14 @@ def test_verify_of_a_gibibyte_next_to_zstd_t(archive: Path) -> None:
         for name, work in zip(rows, (peer, lambda: verify_file(archive), command), strict=True):
             rows[name].append(seconds(work))
     base = statistics.median(rows["zstd -t"])
-    print(f"\n{found.size / 2**20:.0f} MiB archive of a {GIB / 2**20:.0f} MiB disk, medians of {RUNS} runs")
+    print(
+        f"\n{found.size / 2**20:.0f} MiB archive of a {GIB / 2**20:.0f} MiB disk, medians of "
+        f"{RUNS} runs"
+    )
     for name, times in rows.items():
         median = statistics.median(times)
-        print(f"  {name:<20} {median:6.3f} s   {median / base:5.2f} x   (best {min(times):.3f}, worst {max(times):.3f})")
+        print(
+            f"  {name:<20} {median:6.3f} s   {median / base:5.2f} x   (best {min(times):.3f}, "
+            f"worst {max(times):.3f})"
+        )
     print(f"  peak memory of the command: {peak(archive):.0f} MiB")

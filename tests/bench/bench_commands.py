@@ -1,4 +1,6 @@
-"""How long a command takes to begin, and what a restore test adds to what PVE and the guest need anyway."""
+"""How long a command takes to begin, and what a restore test adds to what PVE and the guest need
+anyway.
+"""
 
 from __future__ import annotations
 
@@ -30,11 +32,15 @@ def test_help_against_the_bare_interpreter(capsys: pytest.CaptureFixture[str]) -
     bare = median([sys.executable, "-c", "pass"])
     shown = median([sys.executable, "-m", "backupsvc", "--help"])
     with capsys.disabled():
-        print(f"\nbackupsvc --help {shown:.3f} s, python -c pass {bare:.3f} s: {shown / bare:.1f} x")
+        print(
+            f"\nbackupsvc --help {shown:.3f} s, python -c pass {bare:.3f} s: {shown / bare:.1f} x"
+        )
     assert shown > 0
 
 
-def test_a_restore_test_against_restore_boot_and_first_good_check(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_restore_test_against_restore_boot_and_first_good_check(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     shell = Shell(tmp_path)
     assert shell("lab", "up", "--hypervisor", "qemu", timeout=600).code == 0
     try:
@@ -53,7 +59,8 @@ def test_a_restore_test_against_restore_boot_and_first_good_check(tmp_path: Path
     added, needed, wall = (statistics.median(column) for column in zip(*rows, strict=True))
     with capsys.disabled():
         print(
-            f"\nrestore-test 108: {wall:.2f} s in all; restore + boot + first good check {needed:.2f} s; it adds {added:.2f} s",
+            f"\nrestore-test 108: {wall:.2f} s in all; restore + boot + first good check "
+            f"{needed:.2f} s; it adds {added:.2f} s",
             end=" ",
         )
         print(f"({wall / needed:.2f} x), the command's own start included")

@@ -1,10 +1,12 @@
-"""What a lab of 50 nodes, 2,000 guests and three years of nightly archives costs: time to come up, memory, listings.
+"""What a lab of 50 nodes, 2,000 guests and three years of nightly archives costs: time to come up,
+memory, listings.
 
     python -m pytest tests/bench/bench_lab_scale.py -s
 
-The targets are less than 1 GB of memory (the server with its nodes' SSH endpoints), `lab up` under 20 s, /cluster/resources under
-0.2 s and 10,000 volumes of a storage listed in less than 0.5 s. Times are medians of whole requests over TLS; next to them stands
-what the server computed for one, which a busy machine changes less.
+The targets are less than 1 GB of memory (the server with its nodes' SSH endpoints), `lab up` under
+20 s, /cluster/resources under
+0.2 s and 10,000 volumes of a storage listed in less than 0.5 s. Times are medians of whole requests
+over TLS; next to them stands what the server computed for one, which a busy machine changes less.
 """
 
 from __future__ import annotations
@@ -39,7 +41,9 @@ class Client:
         self._session.headers["Authorization"] = f"PVEAPIToken={pve['token']}"
 
     def timed(self, path: str, rounds: int = ROUNDS) -> tuple[float, int]:
-        """Given a path, return the median of its wall time in seconds and how many rows it lists."""
+        """Given a path, return the median of its wall time in seconds and how many rows it
+        lists.
+        """
         times, rows = [], list[Any]()
         for _ in range(rounds):
             began = time.monotonic()
@@ -58,21 +62,38 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 def proportional_memory(pid: int) -> int:
-    """Return the memory of a process and its children in bytes, what they share counted once (proc_pid_smaps_rollup)."""
-    pids = [pid, *(int(stat.parent.name) for stat in Path("/proc").glob("[0-9]*/stat") if _parent(stat) == pid)]
-    lines = [line for each in pids for line in Path(f"/proc/{each}/smaps_rollup").read_text().splitlines()]
+    """Return the memory of a process and its children in bytes, what they share counted once
+    (proc_pid_smaps_rollup).
+    """
+    pids = [
+        pid,
+        *(
+            int(stat.parent.name)
+            for stat in Path("/proc").glob("[0-9]*/stat")
+            if _parent(stat) == pid
+        ),
+    ]
+    lines = [
+        line
+        for each in pids
+        for line in Path(f"/proc/{each}/smaps_rollup").read_text().splitlines()
+    ]
     return sum(int(line.split()[1]) * 1024 for line in lines if line.startswith("Pss:"))
 
 
 def _measured(client: Client, pid: int, path: str) -> tuple[str, float, int, float]:
-    """Return a path with its wall time, its rows, and how many seconds of CPU the server spent on one request."""
+    """Return a path with its wall time, its rows, and how many seconds of CPU the server spent on
+    one request.
+    """
     before = computed_by(pid)
     seconds, rows = client.timed(path)
     return path, seconds, rows, (computed_by(pid) - before) / ROUNDS
 
 
 def computed_by(pid: int) -> float:
-    """Return the seconds of CPU that a process has used (proc_pid_stat: utime and stime, in ticks)."""
+    """Return the seconds of CPU that a process has used (proc_pid_stat: utime and stime, in
+    ticks).
+    """
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
@@ -101,11 +122,20 @@ def test_two_million_archives(home: Path, capsys: pytest.CaptureFixture[str]) ->
     )
     figures = [_measured(client, pid, path) for path in paths]
     began = time.monotonic()
-    listed = [client.timed(f"/nodes/pve{n:02d}/storage/local/content?content=backup", 1)[1] for n in range(1, 51)]
-    listed += [client.timed(f"/nodes/pve01/storage/nas{n}/content?content=backup", 1)[1] for n in range(1, 5)]
+    listed = [
+        client.timed(f"/nodes/pve{n:02d}/storage/local/content?content=backup", 1)[1]
+        for n in range(1, 51)
+    ]
+    listed += [
+        client.timed(f"/nodes/pve01/storage/nas{n}/content?content=backup", 1)[1]
+        for n in range(1, 5)
+    ]
     everything = time.monotonic() - began
     with capsys.disabled():
-        print(f"\nlab up {came_up:.1f} s; memory {memory / MIB:.0f} MiB, {proportional_memory(pid) / MIB:.0f} MiB after all this")
+        print(
+            f"\nlab up {came_up:.1f} s; memory {memory / MIB:.0f} MiB, "
+            f"{proportional_memory(pid) / MIB:.0f} MiB after all this"
+        )
         for path, seconds, rows, computed in figures:
             share = f"{seconds / rows * 10_000:.3f} s for 10,000"
             print(f"  {path:62} {rows:6} rows {seconds:.3f} s ({computed:.3f} s computed), {share}")

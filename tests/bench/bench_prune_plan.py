@@ -1,9 +1,10 @@
-"""What it costs to decide over a million archives of 1,000 guests, law 3 included: seconds of CPU, and memory.
+"""What it costs to decide over a million archives of 1,000 guests, law 3 included: seconds of CPU,
+and memory.
 
     python -m pytest tests/bench/bench_prune_plan.py -s
 
-The yardstick is the reading of each archive's name, which nothing that decides by names can do without. Targets: under 10 s, and
-under 500 MB.
+The yardstick is the reading of each archive's name, which nothing that decides by names can do
+without. Targets: under 10 s, and under 500 MB.
 """
 
 from __future__ import annotations
@@ -33,12 +34,17 @@ FIRST = datetime(2023, 3, 1, 21)
 
 def policy() -> Policy:
     vmids = ", ".join(str(100 + number) for number in range(GUESTS))
-    written = f"site: bench\ntimezone: Europe/Paris\njobs:\n  nightly: {{storage: local, guests: [{vmids}], keep: '{KEEP}'}}\n"
+    written = (
+        f"site: bench\ntimezone: Europe/Paris\njobs:\n  nightly: {{storage: local, guests: "
+        f"[{vmids}], keep: '{KEEP}'}}\n"
+    )
     return load_policy(written, "bench")
 
 
 def listing(nights: int) -> Iterator[Archive]:
-    """Each guest's archive of each night, as ten nodes list them, the newest first; one in thirty is proven."""
+    """Each guest's archive of each night, as ten nodes list them, the newest first; one in thirty
+    is proven.
+    """
     place = zone("Europe/Paris")
     for night in reversed(range(nights)):
         when = FIRST + timedelta(days=night)
@@ -66,7 +72,10 @@ def read(archives: Sequence[Archive]) -> None:
 
 def decide(archives: Sequence[Archive], rules: Policy) -> int:
     """Decide as a prune does, and return how many archives would go."""
-    guests = [Guest(100 + number, f"guest-{number}", f"pve{number % NODES:02d}") for number in range(GUESTS)]
+    guests = [
+        Guest(100 + number, f"guest-{number}", f"pve{number % NODES:02d}")
+        for number in range(GUESTS)
+    ]
     knowledge = Knowledge(looks={(f"pve{number:02d}", "local"): 1 for number in range(NODES)})
     stopped = prune_guard.stopped(archives, knowledge)
     plain = prune_marks.decide_all(archives, guests, rules)
@@ -84,7 +93,9 @@ def decide(archives: Sequence[Archive], rules: Policy) -> int:
 
 def memory(field: str) -> int:
     status = Path("/proc/self/status").read_text(encoding="utf-8")
-    return int(next(line for line in status.splitlines() if line.startswith(field)).split()[1]) // 1024
+    return (
+        int(next(line for line in status.splitlines() if line.startswith(field)).split()[1]) // 1024
+    )
 
 
 def measure(nights: int) -> None:
@@ -99,16 +110,23 @@ def measure(nights: int) -> None:
         plans.append(time.process_time() - began)
     plan, name = statistics.median(plans), statistics.median(names)
     print(
-        f"{len(archives):8} archives of {GUESTS} guests, {gone} would go: {plan:.2f} s of CPU (best {min(plans):.2f}), "
-        f"{plan / name:.2f} x reading their names ({name:.2f} s); {memory('VmHWM')} MiB at the most, of these {listed} MiB "
+        f"{len(archives):8} archives of {GUESTS} guests, {gone} would go: {plan:.2f} s of CPU "
+        f"(best {min(plans):.2f}), "
+        f"{plan / name:.2f} x reading their names ({name:.2f} s); {memory('VmHWM')} MiB at the "
+        f"most, of these {listed} MiB "
         "before it began"
     )
 
 
 @pytest.mark.parametrize("nights", [73, 1000])
-def test_a_prune_plan_next_to_reading_the_names(nights: int, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_prune_plan_next_to_reading_the_names(
+    nights: int, capsys: pytest.CaptureFixture[str]
+) -> None:
     code = f"from tests.bench.bench_prune_plan import measure; measure({nights})"
-    told = subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.PIPE, text=True).stdout  # a process alone
+    # a process alone
+    told = subprocess.run(
+        [sys.executable, "-c", code], check=True, stdout=subprocess.PIPE, text=True
+    ).stdout
     with capsys.disabled():
         print(f"\n{told}", end="")
     assert "would go" in told

@@ -1,8 +1,10 @@
-"""What ``settle`` costs: restore tests of one real guest that need not live on after their checks, and that live on for a while.
+"""What ``settle`` costs: restore tests of one real guest that need not live on after their checks,
+and that live on for a while.
 
     python -m pytest tests/bench/bench_settle.py -s
 
-Nothing of the wall time is asserted. A watch should cost what it waits for, plus the last round of questions.
+Nothing of the wall time is asserted. A watch should cost what it waits for, plus the last round of
+questions.
 """
 
 from __future__ import annotations
@@ -20,7 +22,9 @@ pytestmark = [pytest.mark.bench, pytest.mark.timeout(1800)]
 VMID, ROUNDS, SETTLES = 108, 3, (0, 5, 30)
 
 
-def test_a_restore_test_with_and_without_settling(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_restore_test_with_and_without_settling(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     shell = Shell(tmp_path)
     assert shell("lab", "up", "--hypervisor", "qemu", timeout=600).code == 0
     found: dict[int, list[tuple[float, dict[str, float]]]] = {}
@@ -51,8 +55,13 @@ def _lines(found: dict[int, list[tuple[float, dict[str, float]]]]) -> list[str]:
     for settle, rows in found.items():
         wall = statistics.median(wall for wall, _ in rows)
         names = rows[0][1]
-        stages = ", ".join(f"{name} {statistics.median(stages[name] for _, stages in rows):.2f}" for name in names)
-        lines.append(f"restore-test {VMID}, settle {settle} s: {wall:.2f} s in all ({wall / bare:.2f} x); {stages}")
+        stages = ", ".join(
+            f"{name} {statistics.median(stages[name] for _, stages in rows):.2f}" for name in names
+        )
+        lines.append(
+            f"restore-test {VMID}, settle {settle} s: {wall:.2f} s in all ({wall / bare:.2f} x); "
+            f"{stages}"
+        )
         if settle:
             over = statistics.median(stages["settle"] for _, stages in rows) - settle
             lines.append(f"  the watch took {over:+.2f} s more than it had to")

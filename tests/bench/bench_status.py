@@ -1,8 +1,10 @@
-"""What `pra status` of 200 guests on 4 nodes with a year of nightly archives, 73,000 of them, costs the machine it runs on.
+"""What `pra status` of 200 guests on 4 nodes with a year of nightly archives, 73,000 of them, costs
+the machine it runs on.
 
     python -m pytest tests/bench/bench_status.py -s
 
-The yardstick is to ask the same storages for the same listings and to read the JSON, and nothing else. Target: 2 s of CPU.
+The yardstick is to ask the same storages for the same listings and to read the JSON, and nothing
+else. Target: 2 s of CPU.
 """
 
 from __future__ import annotations
@@ -36,13 +38,17 @@ for number in range(1, 5):
 def computed(words: list[str], env: dict[str, str]) -> float:
     """Given a command, run it and return the seconds of CPU that it took."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    done = subprocess.run(words, env=os.environ | env, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, check=False)
+    done = subprocess.run(
+        words, env=os.environ | env, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, check=False
+    )
     assert done.returncode in (0, 1), done.stderr  # 1: the site is not compliant
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
-def test_a_status_next_to_reading_the_listings(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_status_next_to_reading_the_listings(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     home = tmp_path / "lab"
     access = control.up(home, hypervisor="simulated", scale="4x200", years=1)
     try:
@@ -50,10 +56,16 @@ def test_a_status_next_to_reading_the_listings(tmp_path: Path, capsys: pytest.Ca
         pve = access.settings["pve"]
         reading = [sys.executable, "-c", READ_ALL, pve["host"], pve["token"], pve["ca_file"]]
         telling = [sys.executable, "-m", "backupsvc", "pra", "status"]
-        rows = [(computed(reading, {}), computed(telling, {"BACKUPSVC_STATE_DIR": str(tmp_path)})) for _ in range(RUNS)]
+        rows = [
+            (computed(reading, {}), computed(telling, {"BACKUPSVC_STATE_DIR": str(tmp_path)}))
+            for _ in range(RUNS)
+        ]
     finally:
         control.down(home)
     read, told = (statistics.median(column) for column in zip(*rows, strict=True))
     with capsys.disabled():
-        print(f"\npra status {told:.2f} s of CPU, {told / read:.2f} x reading the listings ({read:.2f} s), medians of {RUNS}")
+        print(
+            f"\npra status {told:.2f} s of CPU, {told / read:.2f} x reading the listings "
+            f"({read:.2f} s), medians of {RUNS}"
+        )
     assert told > 0

@@ -1,4 +1,6 @@
-"""What the three commands may and may not do with a mutant, and the watch over time, memory and files while they do it."""
+"""What the three commands may and may not do with a mutant, and the watch over time, memory and
+files while they do it.
+"""
 
 from __future__ import annotations
 
@@ -25,9 +27,21 @@ from tests.fuzz.mutants import Mutant
 
 MAX_MEMORY = 100 * 1000 * 1000  # bytes of resident memory on top of what the process held before
 MAX_CPU = 20.0  # seconds of the processor for one mutant; the clock says nothing on a busy machine
-LACKS = ("the config ", "restore the guest from it alone", "more of the kind")  # what only verify holds against a VM's archive
+# what only verify holds against a VM's archive
+LACKS = ("the config ", "restore the guest from it alone", "more of the kind")
 WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
-CHANGES = frozenset(("os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.truncate", "os.link", "os.symlink", "os.chmod"))
+CHANGES = frozenset(
+    (
+        "os.mkdir",
+        "os.rename",
+        "os.remove",
+        "os.rmdir",
+        "os.truncate",
+        "os.link",
+        "os.symlink",
+        "os.chmod",
+    )
+)
 
 
 class Hang(BaseException):
@@ -44,7 +58,9 @@ class Tally:
 
 
 class Watch:
-    """Notes every path that this process opens for writing, makes, renames or removes while it is on (audit events)."""
+    """Notes every path that this process opens for writing, makes, renames or removes while it is
+    on (audit events).
+    """
 
     def __init__(self) -> None:
         self.on = False
@@ -57,14 +73,18 @@ class Watch:
         if event == "open" and isinstance(args[0], str | bytes | os.PathLike) and args[2] & WRITES:
             self.paths.append(os.fsdecode(args[0]))
         elif event in CHANGES or event.startswith("shutil."):
-            self.paths += [os.fsdecode(one) for one in args[:2] if isinstance(one, str | bytes | os.PathLike)]
+            self.paths += [
+                os.fsdecode(one) for one in args[:2] if isinstance(one, str | bytes | os.PathLike)
+            ]
 
 
 WATCH = Watch()
 
 
 def judge(mutant: Mutant, folder: Path, tally: Tally) -> None:
-    """Given a mutant and an empty folder, let the commands read it there and add what they did, and did wrong, to the tally."""
+    """Given a mutant and an empty folder, let the commands read it there and add what they did, and
+    did wrong, to the tally.
+    """
     path, target = folder / mutant.name, folder / "target"
     path.write_bytes(mutant.data)
     _forget_peak()
@@ -102,13 +122,23 @@ def _tidy(folder: Path) -> None:
             left.unlink()
 
 
-def _hold(mutant: Mutant, intact: bool, checksummed: bool, reasons: list[str], extracted: dict[str, bytes] | None) -> None:
-    """Raise AssertionError for a false pass, and for content that came out other than it lies in the stream."""
+def _hold(
+    mutant: Mutant,
+    intact: bool,
+    checksummed: bool,
+    reasons: list[str],
+    extracted: dict[str, bytes] | None,
+) -> None:
+    """Raise AssertionError for a false pass, and for content that came out other than it lies in
+    the stream.
+    """
     if not intact and extracted is None:
         return
     raw = _plain(mutant)
     if mutant.hurt and checksummed:
-        assert raw == mutant.sealed, "FALSE PASS: what was changed after its checksum was made is called intact"
+        assert raw == mutant.sealed, (
+            "FALSE PASS: what was changed after its checksum was made is called intact"
+        )
     if mutant.name.startswith("vzdump-lxc"):
         assert extracted is None
         if intact and (refused := _tar_refuses(raw)):
@@ -126,11 +156,15 @@ def _hold(mutant: Mutant, intact: bool, checksummed: bool, reasons: list[str], e
         name: _stripped(name, data) for name, data in expected.items()
     }, "what was extracted is not what the stream holds"
     if not intact:
-        assert all(any(word in reason for word in LACKS) for reason in reasons), f"extract passed, verify said {reasons}"
+        assert all(any(word in reason for word in LACKS) for reason in reasons), (
+            f"extract passed, verify said {reasons}"
+        )
 
 
 def _plain(mutant: Mutant) -> bytes:
-    """Return the stream in the file, as zstd's own one-shot decoder reads it. Raise AssertionError if that refuses it."""
+    """Return the stream in the file, as zstd's own one-shot decoder reads it. Raise AssertionError
+    if that refuses it.
+    """
     try:
         return decompress(mutant.data) if mutant.name.endswith(".zst") else mutant.data
     except ZstdError as error:
@@ -153,22 +187,31 @@ def _stripped(name: str, data: bytes) -> bytes:
 
 def _tar_refuses(raw: bytes) -> str:
     """Return what GNU tar has against a stream, "" if nothing."""
-    done = subprocess.run(["tar", "-t", "-v", "-f", "-"], input=raw, capture_output=True, env={**os.environ, "LC_ALL": "C"})
+    done = subprocess.run(
+        ["tar", "-t", "-v", "-f", "-"],
+        input=raw,
+        capture_output=True,
+        env={**os.environ, "LC_ALL": "C"},
+    )
     return done.stderr.decode("utf-8", "replace")[-300:] if done.returncode else ""
 
 
-# --- the three commands, as their users run them ------------------------------------------------------------------------------
+# --- the three commands, as their users run them --------------------------------------------------
 
 
 def _run(*words: str) -> tuple[int, str]:
-    """Run a command in this process. Raise AssertionError if it ends in anything but one of the service's own errors."""
+    """Run a command in this process. Raise AssertionError if it ends in anything but one of the
+    service's own errors.
+    """
     result = CliRunner().invoke(app, list(words))
     error = result.exception
     if error is not None and not isinstance(error, BackupsvcError | SystemExit):
         if isinstance(error, Hang):
             raise error
         raise AssertionError(f"{words[0]} ended in a traceback: {error!r}") from error
-    return (error.exit_code if isinstance(error, BackupsvcError) else result.exit_code), result.stdout
+    return (
+        error.exit_code if isinstance(error, BackupsvcError) else result.exit_code
+    ), result.stdout
 
 
 def _verify(path: Path) -> tuple[bool, bool, list[str]]:
@@ -192,7 +235,9 @@ def _content(target: Path) -> dict[str, bytes]:
 
 
 def _extract(path: Path, target: Path) -> bool:
-    """Return whether the archive was extracted; it may be refused. Raise AssertionError if anything else is left or touched."""
+    """Return whether the archive was extracted; it may be refused. Raise AssertionError if anything
+    else is left or touched.
+    """
     WATCH.paths.clear()
     WATCH.on = True
     try:
@@ -200,13 +245,19 @@ def _extract(path: Path, target: Path) -> bool:
     finally:
         WATCH.on = False
     touched = [Path(one).absolute() for one in WATCH.paths]
-    outside = [str(one) for one in touched if ".." in one.parts or (one != target and target not in one.parents)]
+    outside = [
+        str(one)
+        for one in touched
+        if ".." in one.parts or (one != target and target not in one.parents)
+    ]
     assert not outside, f"touched outside of the target: {outside[:3]}"
-    assert sorted(one.name for one in path.parent.iterdir()) == sorted([path.name, *([target.name] if not code else [])])
+    assert sorted(one.name for one in path.parent.iterdir()) == sorted(
+        [path.name, *([target.name] if not code else [])]
+    )
     return not code
 
 
-# --- the watch ----------------------------------------------------------------------------------------------------------------
+# --- the watch ------------------------------------------------------------------------------------
 
 
 @contextmanager

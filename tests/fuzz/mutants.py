@@ -1,7 +1,9 @@
-"""Mutants: good archives with something wrong in one or several layers, the same ones for the same number.
+"""Mutants: good archives with something wrong in one or several layers, the same ones for the same
+number.
 
-A layer is changed first, then the seals of the layers above are made anew (MD5 of VMA headers, checksums of tar headers, zstd
-frames), so that what is changed deep inside is reached. At last, in half of them, bytes of the finished file are changed.
+A layer is changed first, then the seals of the layers above are made anew (MD5 of VMA headers,
+checksums of tar headers, zstd frames), so that what is changed deep inside is reached. At last, in
+half of them, bytes of the finished file are changed.
 """
 
 from __future__ import annotations
@@ -23,7 +25,9 @@ U16, U32, U64 = 2**16 - 1, 2**32 - 1, 2**64 - 1
 
 @dataclass(frozen=True)
 class Mutant:
-    """A file to be read. ``sealed`` is the stream that its seals were made for; ``hurt``: bytes were changed after that."""
+    """A file to be read. ``sealed`` is the stream that its seals were made for; ``hurt``: bytes
+    were changed after that.
+    """
 
     number: int
     what: str
@@ -51,7 +55,9 @@ def mutant(number: int) -> Mutant:
 
 
 def _within(seed: Seed, raw: bytes, dice: random.Random, said: list[str]) -> bytes:
-    """Change the stream itself and seal it. A second change may find no structure any more: then bytes are changed."""
+    """Change the stream itself and seal it. A second change may find no structure any more: then
+    bytes are changed.
+    """
     try:
         return _pick(dice, VMA if seed.is_vma else TAR, said)(raw, dice)
     except (struct.error, ValueError, IndexError):
@@ -59,7 +65,9 @@ def _within(seed: Seed, raw: bytes, dice: random.Random, said: list[str]) -> byt
 
 
 def _wrapped(seed: Seed, raw: bytes, dice: random.Random, said: list[str]) -> tuple[str, bytes]:
-    """Return the file's name and the stream as it lies in the file: plain (VMA only) or in zstd frames of many kinds."""
+    """Return the file's name and the stream as it lies in the file: plain (VMA only) or in zstd
+    frames of many kinds.
+    """
     if seed.is_vma and dice.random() < 0.4:
         return seed.name, raw
     options: dict[int, int] = {
@@ -70,7 +78,10 @@ def _wrapped(seed: Seed, raw: bytes, dice: random.Random, said: list[str]) -> tu
     }
     cuts = sorted(dice.randrange(len(raw) + 1) for _ in range(dice.choice((0, 0, 0, 1, 3))))
     skippable = struct.pack("<II", 0x184D2A50 + dice.randrange(16), 5) + b"hello"
-    parts = [compress(raw[a:b], options=options) for a, b in zip([0, *cuts], [*cuts, len(raw)], strict=True)]
+    parts = [
+        compress(raw[a:b], options=options)
+        for a, b in zip([0, *cuts], [*cuts, len(raw)], strict=True)
+    ]
     said.append(f"zstd in {len(parts)} frames")
     return f"{seed.name}.zst", (skippable if dice.random() < 0.1 else b"").join(parts)
 
@@ -90,7 +101,7 @@ def _span(data: bytes, dice: random.Random) -> tuple[int, int]:
     return at, min(len(data), at + dice.choice((1, 1, 4, 16, 512, 4096, 70_000)))
 
 
-# --- bytes of whatever is there ---------------------------------------------------------------------------------------------
+# --- bytes of whatever is there -------------------------------------------------------------------
 
 
 def _flipped(data: bytes, dice: random.Random) -> bytes:
@@ -105,7 +116,9 @@ def _flipped_early(data: bytes, dice: random.Random) -> bytes:
 
 
 def _truncated(data: bytes, dice: random.Random) -> bytes:
-    return data[: dice.choice((dice.randrange(len(data) + 1), max(0, len(data) - dice.randrange(1, 9))))]
+    return data[
+        : dice.choice((dice.randrange(len(data) + 1), max(0, len(data) - dice.randrange(1, 9))))
+    ]
 
 
 def _cut_out(data: bytes, dice: random.Random) -> bytes:
@@ -129,19 +142,43 @@ def _doubled(data: bytes, dice: random.Random) -> bytes:
 
 
 def _appended(data: bytes, dice: random.Random) -> bytes:
-    return data + dice.choice((b"\0", bytes(512), bytes(1024), dice.randbytes(dice.randrange(1, 2000)), data[:5000], data))
+    return data + dice.choice(
+        (b"\0", bytes(512), bytes(1024), dice.randbytes(dice.randrange(1, 2000)), data[:5000], data)
+    )
 
 
-BLIND: tuple[Change, ...] = (_flipped, _flipped, _flipped_early, _truncated, _cut_out, _zeroed, _overwritten, _doubled, _appended)
+BLIND: tuple[Change, ...] = (
+    _flipped,
+    _flipped,
+    _flipped_early,
+    _truncated,
+    _cut_out,
+    _zeroed,
+    _overwritten,
+    _doubled,
+    _appended,
+)
 
-# --- a VMA's fields, and its MD5 anew -----------------------------------------------------------------------------------------
+# --- a VMA's fields, and its MD5 anew -------------------------------------------------------------
 
 
 def _number(dice: random.Random, old: int, most: int) -> int:
     """Return another number: a neighbour, a power of two, an end of the range, or any."""
     near = old + dice.choice((-2, -1, 1, 2, 58, 512, 4096, 65536))
     return (
-        dice.choice((near, near, 0, 1, most, most // 2 + 1, 1 << dice.randrange(most.bit_length()), dice.randrange(most))) & most
+        dice.choice(
+            (
+                near,
+                near,
+                0,
+                1,
+                most,
+                most // 2 + 1,
+                1 << dice.randrange(most.bit_length()),
+                dice.randrange(most),
+            )
+        )
+        & most
     )
 
 
@@ -180,7 +217,9 @@ def _names(raw: bytes, dice: random.Random) -> bytes:
     rest = raw[len(header) :]
     used = struct.unpack_from(">I", header, 52)[0]
     for _ in range(dice.choice((1, 1, 2, 5))):
-        header[12288 + dice.randrange(min(used, len(header) - 12288))] = dice.choice((0, 1, 46, 47, 10, 255, dice.randrange(256)))
+        header[12288 + dice.randrange(min(used, len(header) - 12288))] = dice.choice(
+            (0, 1, 46, 47, 10, 255, dice.randrange(256))
+        )
     return sign(header, 32) + rest
 
 
@@ -200,10 +239,20 @@ def _extent_field(raw: bytes, dice: random.Random) -> bytes:
     header = bytearray(raw[at : at + 512])
     slot = 40 + 8 * dice.choice((0, 0, 1, 2, 5, 57, 58))
     where, form, most = dice.choice(
-        ((6, ">H", U16), (4, ">H", U16), (slot, ">H", U16), (slot + 3, ">B", 255), (slot + 4, ">I", U32), (slot + 4, ">I", U32))
+        (
+            (6, ">H", U16),
+            (4, ">H", U16),
+            (slot, ">H", U16),
+            (slot + 3, ">B", 255),
+            (slot + 4, ">I", U32),
+            (slot + 4, ">I", U32),
+        )
     )
-    struct.pack_into(form, header, where, _number(dice, struct.unpack_from(form, header, where)[0], most))
-    if dice.random() < 0.5:  # the count of blocks as the masks say it, and as many blocks: another good extent
+    struct.pack_into(
+        form, header, where, _number(dice, struct.unpack_from(form, header, where)[0], most)
+    )
+    # the count of blocks as the masks say it, and as many blocks: another good extent
+    if dice.random() < 0.5:
         masks = (mask for mask, _, device, _ in struct.iter_unpack(">HBBI", header[40:]) if device)
         blocks = sum(mask.bit_count() for mask in masks)
         old = struct.unpack_from(">H", raw, at + 6)[0] * 4096
@@ -245,7 +294,7 @@ VMA: tuple[Change, ...] = (
     *(_extent_field, _extent_field, _extent_field, _extents_moved, _payload, *BLIND[2:5]),
 )
 
-# --- a tar's fields, and its checksums anew -----------------------------------------------------------------------------------
+# --- a tar's fields, and its checksums anew -------------------------------------------------------
 
 FIELDS = (
     (0, 100),
@@ -281,7 +330,15 @@ VALUES = (
         b"777777777777",
         b"00000001000\0",
     ),
-    *(b"\x80" + b"\xff" * 11, b"\x80" + bytes(10) + b"\x07", b"\xff" * 12, b"../../evil", b"/etc/passwd", b"a/../b", b"x" * 155),
+    *(
+        b"\x80" + b"\xff" * 11,
+        b"\x80" + bytes(10) + b"\x07",
+        b"\xff" * 12,
+        b"../../evil",
+        b"/etc/passwd",
+        b"a/../b",
+        b"x" * 155,
+    ),
 )
 
 
@@ -305,9 +362,32 @@ def _member_data(raw: bytes, dice: random.Random) -> bytes:
 def _records(raw: bytes, dice: random.Random) -> bytes:
     """Put a pax header, global or not, or a long name before a member."""
     at = dice.choice(tar_members(raw))[0]
-    key = dice.choice((b"path", b"size", b"linkpath", b"mtime", b"uid", b"comment", b"GNU.sparse.name", b"k" * 900, b""))
+    key = dice.choice(
+        (
+            b"path",
+            b"size",
+            b"linkpath",
+            b"mtime",
+            b"uid",
+            b"comment",
+            b"GNU.sparse.name",
+            b"k" * 900,
+            b"",
+        )
+    )
     value = dice.choice(
-        (b"", b"0", b"12", b"-1", b"99999999999999999999999", b"../x", b"y" * 300, b"z/" * 3000, b"a\0b", b"\xff\xfe")
+        (
+            b"",
+            b"0",
+            b"12",
+            b"-1",
+            b"99999999999999999999999",
+            b"../x",
+            b"y" * 300,
+            b"z/" * 3000,
+            b"a\0b",
+            b"\xff\xfe",
+        )
     )
     length = len(key) + len(value) + 3
     digits = next(count for count in range(1, 9) if len(str(length + count)) == count)

@@ -1,4 +1,6 @@
-"""A second reading of archives, written from the format and not from the code under test: slow, all in memory, and strict."""
+"""A second reading of archives, written from the format and not from the code under test: slow, all
+in memory, and strict.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +10,8 @@ import struct
 from collections.abc import Iterator
 
 BLOCK, CLUSTER = 4096, 65536
-MAX_DISK = 64 * 1024 * 1024  # bytes of a disk that a mutant of these seeds can fill: whoever claims more lacks clusters
+# bytes of a disk that a mutant of these seeds can fill: whoever claims more lacks clusters
+MAX_DISK = 64 * 1024 * 1024
 
 
 class NotWhole(Exception):
@@ -47,16 +50,25 @@ def vma(raw: bytes) -> dict[str, bytes]:
     """Given a VMA stream, return the files that it must become. Raise NotWhole."""
     need(len(raw) > 12288 and raw[:4] == b"VMA\0", "no header")
     size = struct.unpack_from(">I", raw, 56)[0]
-    need(12288 < size <= len(raw) and md5(raw[:size], 32) == raw[32:48], "a header that is cut or unsigned")
+    need(
+        12288 < size <= len(raw) and md5(raw[:size], 32) == raw[32:48],
+        "a header that is cut or unsigned",
+    )
     blob_at, blob_size = struct.unpack_from(">II", raw, 48)
-    need(raw[4:8] == b"\0\0\0\1" and blob_at == 12288 and blob_at + blob_size <= size, "another version or buffer")
+    need(
+        raw[4:8] == b"\0\0\0\1" and blob_at == 12288 and blob_at + blob_size <= size,
+        "another version or buffer",
+    )
     blobs = raw[blob_at : blob_at + blob_size]
     disks, files = _devices(raw, blobs), _configs(raw, blobs)
     for at, end in extents(raw):
         need(end <= len(raw), "a short extent")
         _fill(raw[at:end], raw[8:24], disks)
     for name, length, content, seen in disks.values():
-        need(name == "vmstate" or len(seen) == -(-length // CLUSTER), f"clusters of {name} are missing")
+        need(
+            name == "vmstate" or len(seen) == -(-length // CLUSTER),
+            f"clusters of {name} are missing",
+        )
         key = f"{_safe(name)}.raw"
         need(key not in files, f"{key} twice")
         files[key] = bytes(content) if name == "vmstate" else bytes(content[:length])
@@ -73,7 +85,10 @@ def _devices(raw: bytes, blobs: bytes) -> dict[int, Disk]:
         if pointer or length:
             need(pointer and length and number, "half a device")
             name = _blob(blobs, pointer).rstrip(b"\0").decode("utf-8", "replace")
-            need(name == "vmstate" or length <= MAX_DISK, f"{length} bytes of {name} cannot all be there")
+            need(
+                name == "vmstate" or length <= MAX_DISK,
+                f"{length} bytes of {name} cannot all be there",
+            )
             need(name not in [disk[0] for disk in disks.values()], "a device twice")
             disks[number] = name, length, bytearray(0 if name == "vmstate" else length), set()
     return disks
@@ -82,7 +97,9 @@ def _devices(raw: bytes, blobs: bytes) -> dict[int, Disk]:
 def _configs(raw: bytes, blobs: bytes) -> dict[str, bytes]:
     files: dict[str, bytes] = {}
     for slot in range(256):
-        name_at, content_at = (struct.unpack_from(">I", raw, base + 4 * slot)[0] for base in (2044, 3068))
+        name_at, content_at = (
+            struct.unpack_from(">I", raw, base + 4 * slot)[0] for base in (2044, 3068)
+        )
         if name_at or content_at:
             need(name_at and content_at, "half a config")
             key = _safe(_blob(blobs, name_at).rstrip(b"\0").decode("utf-8", "replace"))
@@ -93,7 +110,10 @@ def _configs(raw: bytes, blobs: bytes) -> dict[str, bytes]:
 
 def _fill(extent: bytes, uuid: bytes, disks: dict[int, Disk]) -> None:
     need(len(extent) >= 512 and extent[:6] == b"VMAE\0\0", "no extent")
-    need(md5(extent[:512], 24) == extent[24:40] and extent[8:24] == uuid, "an extent that is unsigned or foreign")
+    need(
+        md5(extent[:512], 24) == extent[24:40] and extent[8:24] == uuid,
+        "an extent that is unsigned or foreign",
+    )
     at = 512
     for mask, _, device, cluster in struct.iter_unpack(">HBBI", extent[40:512]):
         if not device:
@@ -128,7 +148,9 @@ def _safe(name: str) -> str:
 
 
 def tar_members(raw: bytes) -> list[tuple[int, int]]:
-    """Given a good tar, return where each header stands and where what belongs to it ends; extensions count as members."""
+    """Given a good tar, return where each header stands and where what belongs to it ends;
+    extensions count as members.
+    """
     found, at = [], 0
     while any(raw[at : at + 512]):
         size = int(raw[at + 124 : at + 136].strip(b" \0") or b"0", 8)

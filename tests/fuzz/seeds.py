@@ -1,4 +1,6 @@
-"""The good archives that mutants are made from: those of Proxmox's own tool, and small ones with all that the formats know."""
+"""The good archives that mutants are made from: those of Proxmox's own tool, and small ones with
+all that the formats know.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,9 @@ VM, CT = "vzdump-qemu-108-2026_03_09-21_00_02.vma", "vzdump-lxc-200-2026_03_09-2
 
 @dataclass(frozen=True)
 class Seed:
-    """A good archive: ``raw`` is its VMA or tar stream, ``name`` the file's name without compression."""
+    """A good archive: ``raw`` is its VMA or tar stream, ``name`` the file's name without
+    compression.
+    """
 
     label: str
     name: str
@@ -33,7 +37,11 @@ class Seed:
 def seeds() -> tuple[Seed, ...]:
     real = SAMPLES / "vzdump-qemu-108-2026_03_10-21_00_03.vma.zst"
     return (
-        Seed("vma, Proxmox's own, 109", VM, (SAMPLES / "vzdump-qemu-109-2026_03_09-21_01_10.vma").read_bytes()),
+        Seed(
+            "vma, Proxmox's own, 109",
+            VM,
+            (SAMPLES / "vzdump-qemu-109-2026_03_09-21_01_10.vma").read_bytes(),
+        ),
         Seed("vma, small, two disks", VM, _small().bytes()),
         Seed("tar, pax", CT, _container(tarfile.PAX_FORMAT)),
         Seed("vma, Proxmox's own, 108", VM, decompress(real.read_bytes())),
@@ -50,7 +58,9 @@ def _small() -> Vma:
 def _with_memory() -> Vma:
     config = b"scsi0: local:108/x.raw\n#qmdump#map:scsi0:drive-scsi0:local:raw:\n"
     disks = {"drive-scsi0": pattern(2 * CLUSTER), "vmstate": pattern(CLUSTER, holes=False)}
-    return Vma(disks, configs={"qemu-server.conf": config, "qemu-server.fw": b"[RULES]\n"}, per_extent=1)
+    return Vma(
+        disks, configs={"qemu-server.conf": config, "qemu-server.fw": b"[RULES]\n"}, per_extent=1
+    )
 
 
 def _container(dialect: int) -> bytes:
@@ -71,7 +81,13 @@ def _container(dialect: int) -> bytes:
     return out.getvalue()
 
 
-def _add(tar: tarfile.TarFile, name: str, data: bytes = b"", kind: bytes = tarfile.REGTYPE, link: str = "") -> None:
+def _add(
+    tar: tarfile.TarFile,
+    name: str,
+    data: bytes = b"",
+    kind: bytes = tarfile.REGTYPE,
+    link: str = "",
+) -> None:
     member = tarfile.TarInfo(name)
     member.type, member.linkname, member.size, member.mtime = kind, link, len(data), 1773086402
     if kind == tarfile.CHRTYPE:

@@ -1,16 +1,23 @@
-"""`archive verify|info|extract` over thousands of damaged and hostile archives: 3,000 in `make test`, 20,000 in `make soak`.
+"""`archive verify|info|extract` over thousands of damaged and hostile archives: 3,000 in `make
+test`, 20,000 in `make soak`.
 
-When is a pass false? Whoever changes an archive and makes all its checksums anew has made another good archive, and no reader can
-know better. So "intact" is false
+When is a pass false? Whoever changes an archive and makes all its checksums anew has made another
+good archive, and no reader can know better. So "intact" is false
 
-- when bytes were changed after the checksum over them was made, and the content is another than the one that was sealed
-  (zstd with checksums: every byte of the content; a plain VMA, of which verify says "structure only": its headers);
-- when a second reading, written from the format alone (``reference``), finds the stream not whole: a cluster missing, twice or
-  out of its disk, a seal that does not hold; for a container, when GNU tar, with which PVE restores it, refuses the stream;
-- when ``extract`` cannot extract what ``verify`` passes, or extracts other files than the second reading finds.
+- when bytes were changed after the checksum over them was made, and the content is another than the
+  one that was sealed
+  (zstd with checksums: every byte of the content; a plain VMA, of which verify says "structure
+  only": its headers);
+- when a second reading, written from the format alone (``reference``), finds the stream not whole:
+  a cluster missing, twice or
+  out of its disk, a seal that does not hold; for a container, when GNU tar, with which PVE restores
+  it, refuses the stream;
+- when ``extract`` cannot extract what ``verify`` passes, or extracts other files than the second
+  reading finds.
 
-Besides: no command ends in anything but an error of ``errors.py``; none takes 20 s of the processor or 100 MB; ``extract`` opens,
-makes, renames and removes nothing outside of its target, and leaves nothing of what it refuses.
+Besides: no command ends in anything but an error of ``errors.py``; none takes 20 s of the processor
+or 100 MB; ``extract`` opens, makes, renames and removes nothing outside of its target, and leaves
+nothing of what it refuses.
 
 One mutant again: ``python -m tests.fuzz.test_archives NUMBER``.
 """
@@ -45,9 +52,14 @@ def test_law_5_no_mutant_passes_that_is_not_whole_or_costs_more_than_it_may(
         judge(mutant(number), tmp_path, tally)
     verdicts = ", ".join(f"{count} {word}" for word, count in sorted(tally.verdicts.items()))
     seconds, peak = time.process_time() - began, tally.peak / 10**6
-    record_property("counted", f"fuzz {part}: {len(numbers)} mutants: {verdicts}; {seconds:.1f} s, {peak:.1f} MB at most")
+    record_property(
+        "counted",
+        f"fuzz {part}: {len(numbers)} mutants: {verdicts}; {seconds:.1f} s, {peak:.1f} MB at most",
+    )
     assert not tally.wrong, f"{len(tally.wrong)} wrong:\n" + "\n".join(tally.wrong[:12])
-    assert min(tally.verdicts["intact"], tally.verdicts["not intact"]) > len(numbers) // 50, "the mutants reach both verdicts"
+    assert min(tally.verdicts["intact"], tally.verdicts["not intact"]) > len(numbers) // 50, (
+        "the mutants reach both verdicts"
+    )
 
 
 def test_the_same_number_is_the_same_mutant() -> None:

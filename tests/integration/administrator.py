@@ -11,7 +11,8 @@ from pathlib import Path
 def disable_pve_job(state: Path, job: str = "backup-langeo") -> None:
     """Given a state directory with a lab that is up, disable a backup job of PVE's own.
 
-    A scheduled backup stands back where such a job is due within half an hour: no test may depend on the time of day.
+    A scheduled backup stands back where such a job is due within half an hour: no test may depend
+    on the time of day.
     """
     lab = state / "lab"
     saved = json.loads((lab / "settings.json").read_text(encoding="utf-8"))["pve"]

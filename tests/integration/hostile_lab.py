@@ -1,6 +1,8 @@
-"""A lab of which every free text is hostile: names, notes, descriptions, comments, the agent's words, task logs and error texts.
+"""A lab of which every free text is hostile: names, notes, descriptions, comments, the agent's
+words, task logs and error texts.
 
-Run it as the lab's own server (``python -m tests.integration.hostile_lab --dir D --hypervisor simulated``): its answers differ.
+Run it as the lab's own server (``python -m tests.integration.hostile_lab --dir D --hypervisor
+simulated``): its answers differ.
 """
 
 from __future__ import annotations
@@ -23,14 +25,23 @@ FREE = frozenset({"name", "notes", "description", "comment", "pretty-name", "ver
 
 
 def poison(value: Any, key: str = "") -> Any:
-    """Given an answer's data, return it with every free text made hostile; the names of nodes are none."""
+    """Given an answer's data, return it with every free text made hostile; the names of nodes are
+    none.
+    """
     if isinstance(value, list):
         return [poison(item) for item in value]
     if isinstance(value, dict):
         if set(value) == {"n", "t"}:
-            return value | {"t": value["t"] + BAD if re.search(r"VM Name|ERROR|TASK|status", value["t"]) else value["t"]}
+            return value | {
+                "t": value["t"] + BAD
+                if re.search(r"VM Name|ERROR|TASK|status", value["t"])
+                else value["t"]
+            }
         plain = value.get("type") in ("node", "cluster")
-        return {name: item if plain and name == "name" else poison(item, name) for name, item in value.items()}
+        return {
+            name: item if plain and name == "name" else poison(item, name)
+            for name, item in value.items()
+        }
     return value + BAD if isinstance(value, str) and key in FREE else value
 
 
@@ -47,7 +58,9 @@ def _hostile(lab: Lab, request: Request) -> Reply:
         return reply
     answer = json.loads(reply.body)
     data = answer.get("data")
-    answer["data"] = poison_config(data) if request.path.endswith("/extractconfig") else poison(data)
+    answer["data"] = (
+        poison_config(data) if request.path.endswith("/extractconfig") else poison(data)
+    )
     return replace(reply, body=json.dumps(answer).encode())
 
 

@@ -1,6 +1,8 @@
-"""A ``pveum`` for the lab: what an administrator pastes into a node's root shell is carried out as it stands.
+"""A ``pveum`` for the lab: what an administrator pastes into a node's root shell is carried out as
+it stands.
 
-Run as ``python pveum.py LAB_DIR SECRETS_FILE WORDS...``; the secrets of tokens that it makes are added to that file.
+Run as ``python pveum.py LAB_DIR SECRETS_FILE WORDS...``; the secrets of tokens that it makes are
+added to that file.
 """
 
 from __future__ import annotations
@@ -20,10 +22,16 @@ def ask(lab: Path, method: str, path: str, /, **params: Any) -> Any:
     saved = json.loads((lab / "settings.json").read_text(encoding="utf-8"))["pve"]
     token = json.loads((lab / "root.json").read_text(encoding="utf-8"))["token"]
     query = urllib.parse.urlencode(params)
-    url = f"https://{saved['host']}/api2/json{path}" + (f"?{query}" if query and method in ("GET", "DELETE") else "")
+    url = f"https://{saved['host']}/api2/json{path}" + (
+        f"?{query}" if query and method in ("GET", "DELETE") else ""
+    )
     body = query.encode() if query and method not in ("GET", "DELETE") else None
-    request = urllib.request.Request(url, body, {"Authorization": f"PVEAPIToken={token}"}, method=method)
-    with urllib.request.urlopen(request, context=ssl.create_default_context(cafile=saved["ca_file"]), timeout=60) as answer:
+    request = urllib.request.Request(
+        url, body, {"Authorization": f"PVEAPIToken={token}"}, method=method
+    )
+    with urllib.request.urlopen(
+        request, context=ssl.create_default_context(cafile=saved["ca_file"]), timeout=60
+    ) as answer:
         return json.load(answer)["data"]
 
 

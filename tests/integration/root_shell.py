@@ -1,4 +1,6 @@
-"""The lab's administrator, with the API in one hand and a root shell with ``pveum`` in the other."""
+"""The lab's administrator, with the API in one hand and a root shell with ``pveum`` in the
+other.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,9 @@ NODE = "clovis"
 
 @dataclass
 class Root:
-    """The lab's administrator. ``secrets`` are those of the tokens that were made by what was pasted."""
+    """The lab's administrator. ``secrets`` are those of the tokens that were made by what was
+    pasted.
+    """
 
     state: Path
     policy: Path = Path()
@@ -57,7 +61,9 @@ class Root:
         return done.stderr
 
     def gone(self) -> None:
-        """Remove the user with tokens and rights, every role that is not PVE's own, and what was kept of them."""
+        """Remove the user with tokens and rights, every role that is not PVE's own, and what was
+        kept of them.
+        """
         if USER in {row["userid"] for row in self("GET", "/access/users")}:
             self("DELETE", f"/access/users/{USER}")
         for row in self("GET", "/access/roles"):
@@ -67,7 +73,9 @@ class Root:
         self.secrets = {}
 
     def granted(self) -> dict[str, dict[str, set[str]]]:
-        """What the service's user and each of its tokens were given: the privileges by path, of all roles that stand there."""
+        """What the service's user and each of its tokens were given: the privileges by path, of all
+        roles that stand there.
+        """
         found: dict[str, dict[str, set[str]]] = {}
         for row in self("GET", "/access/acl"):
             if row["ugid"].partition("!")[0] == USER:
@@ -82,7 +90,9 @@ class Root:
     def destroy(self, vmid: int) -> None:
         """Stop a guest and destroy it with its disks."""
         self.task("POST", f"/nodes/{NODE}/qemu/{vmid}/status/stop")
-        self.task("DELETE", f"/nodes/{NODE}/qemu/{vmid}", **{"purge": 1, "destroy-unreferenced-disks": 1})
+        self.task(
+            "DELETE", f"/nodes/{NODE}/qemu/{vmid}", **{"purge": 1, "destroy-unreferenced-disks": 1}
+        )
 
 
 def printed(policy: Path, bridges: tuple[str, ...], *others: str) -> str:

@@ -1,4 +1,6 @@
-"""The service and a modelled container: backed up, read back and verified; not restore-tested yet, and told so."""
+"""The service and a modelled container: backed up, read back and verified; not restore-tested yet,
+and told so.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +42,9 @@ def test_a_container_is_backed_up_read_back_and_verified_over_ssh(backed_up: Any
     assert backed_up["consistency"] == "crash-consistent" and backed_up["excluded_disks"] == []
 
 
-def test_its_archive_is_verified_and_described_without_the_cluster(site: Shell, backed_up: Any) -> None:
+def test_its_archive_is_verified_and_described_without_the_cluster(
+    site: Shell, backed_up: Any
+) -> None:
     (path,) = Path(site.state).rglob("vzdump-lxc-200-*.tar.zst")
     assert site("archive", "verify", path).code == 0
     told = site("archive", "info", path, "--json")
@@ -54,7 +58,9 @@ def test_its_archive_is_verified_and_described_without_the_cluster(site: Shell, 
 
 
 @pytest.mark.parametrize("words", ["restore-test 200", "restore-test 200 --dry-run"])
-def test_that_containers_are_not_restore_tested_yet_is_refused_and_said(site: Shell, backed_up: Any, words: str) -> None:
+def test_that_containers_are_not_restore_tested_yet_is_refused_and_said(
+    site: Shell, backed_up: Any, words: str
+) -> None:
     answer = site(*words.split())
     assert answer.code == 4
     assert "is of a container, and only VMs can be restore-tested yet" in answer.err

@@ -1,6 +1,8 @@
-"""The role that ``doctor --role`` prints is enough for the whole path of the demonstration, and every privilege of it is needed.
+"""The role that ``doctor --role`` prints is enough for the whole path of the demonstration, and
+every privilege of it is needed.
 
-What is printed is pasted into a root shell with a ``pveum`` of the lab, for a user and tokens that did not exist before.
+What is printed is pasted into a root shell with a ``pveum`` of the lab, for a user and tokens that
+did not exist before.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import SecretStr
 
 from backupsvc.bootstrap import Service, open_service
 from backupsvc.cli.backup import run_job
@@ -45,7 +48,10 @@ guests:
 """
 # with the pool there is no second token, whose rights on /vms the user would hold anyway
 RESTORE = {"without pool": ("vmbr0",), "with pool": ()}
-POLICIES = {"without pool": POLICY.format(pool=""), "with pool": POLICY.format(pool=", pool: scratch")}
+POLICIES = {
+    "without pool": POLICY.format(pool=""),
+    "with pool": POLICY.format(pool=", pool: scratch"),
+}
 
 
 def tidy(root: Root) -> None:
@@ -57,14 +63,27 @@ def tidy(root: Root) -> None:
         if config or VMID in root.guests():
             root.destroy(VMID)
         rows = root("GET", f"/nodes/{NODE}/storage/local/content", content="backup", vmid=VMID)
-        root.task("POST", f"/nodes/{NODE}/qemu", vmid=VMID, archive=max(row["volid"] for row in rows))
+        root.task(
+            "POST", f"/nodes/{NODE}/qemu", vmid=VMID, archive=max(row["volid"] for row in rows)
+        )
 
 
 @pytest.fixture(scope="module")
 def root(site: Shell) -> Root:
     """A lab whose guest has an ISO in its drive, one archive of it, and a pool for copies."""
     admin = Root(site.state)
-    iso = site.state / "lab" / "nodes" / NODE / "var" / "lib" / "vz" / "template" / "iso" / "tools.iso"
+    iso = (
+        site.state
+        / "lab"
+        / "nodes"
+        / NODE
+        / "var"
+        / "lib"
+        / "vz"
+        / "template"
+        / "iso"
+        / "tools.iso"
+    )
     iso.parent.mkdir(parents=True, exist_ok=True)
     iso.write_bytes(b"iso")
     admin("PUT", f"/nodes/{NODE}/qemu/{VMID}/config", ide2="local:iso/tools.iso,media=cdrom")
@@ -74,7 +93,9 @@ def root(site: Shell) -> Root:
 
 
 @pytest.fixture(scope="module", params=list(POLICIES))
-def granted(request: pytest.FixtureRequest, root: Root, tmp_path_factory: pytest.TempPathFactory) -> Root:
+def granted(
+    request: pytest.FixtureRequest, root: Root, tmp_path_factory: pytest.TempPathFactory
+) -> Root:
     """The printed role, for a policy with a pool for copies and for one without."""
     place = tmp_path_factory.mktemp("role")
     (place / "policy.yaml").write_text(POLICIES[request.param])
@@ -86,11 +107,18 @@ def granted(request: pytest.FixtureRequest, root: Root, tmp_path_factory: pytest
 
 @pytest.fixture
 def service(granted: Root, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Service]:
-    """The service with the fresh tokens and an empty catalog; the cluster is put back afterwards."""
+    """The service with the fresh tokens and an empty catalog; the cluster is put back
+    afterwards.
+    """
     monkeypatch.setenv("BACKUPSVC_STATE_DIR", str(tmp_path))
     saved = json.loads((granted.state / "lab" / "settings.json").read_text(encoding="utf-8"))["pve"]
     tokens = {name: f"{role.USER}!{name}={secret}" for name, secret in granted.secrets.items()}
-    pve = PveSettings(host=saved["host"], ca_file=saved["ca_file"], token=tokens["service"], restore_token=tokens.get("restore"))  # type: ignore[arg-type]
+    pve = PveSettings(
+        host=saved["host"],
+        ca_file=saved["ca_file"],
+        token=SecretStr(tokens["service"]),
+        restore_token=SecretStr(tokens["restore"]) if "restore" in tokens else None,
+    )
     settings = Settings(
         pve=pve,
         catalog=CatalogSettings(url=f"sqlite:///{tmp_path / 'catalog.db'}"),
@@ -108,7 +136,11 @@ def gaps(service: Service) -> list[str]:
     found = facts.collect(service.pve, service.catalog, service.policy, service.clock)
     missing = [f"gap {gap.kind}: {gap.reason}" for gap in found.gaps]
     blind = [f"guest {guest.vmid} not seen" for guest in found.guests if guest.guest is None]
-    return missing + blind + [f"no figures of {node.name}" for node in found.nodes if not node.max_memory]
+    return (
+        missing
+        + blind
+        + [f"no figures of {node.name}" for node in found.nodes if not node.max_memory]
+    )
 
 
 def back_up(service: Service) -> list[str]:
@@ -116,13 +148,17 @@ def back_up(service: Service) -> list[str]:
     result = run_job(service, service.policy.jobs[0], [], lambda event: None)
     failed = [str(guest["error"]) for guest in result["guests"] if guest["status"] == "failed"]
     failed += [
-        f"thawed: {seen['why']}" for guest in result["guests"] if (seen := guest["file_systems"]) and seen["state"] == "unknown"
+        f"thawed: {seen['why']}"
+        for guest in result["guests"]
+        if (seen := guest["file_systems"]) and seen["state"] == "unknown"
     ]
     return failed or ([] if listing.observe(service) else ["no archive is listed"])
 
 
 def pruned(service: Service) -> list[str]:
-    """A prune dry run, and a real one that removes an archive; the archives are older than the catalog, so they are accepted."""
+    """A prune dry run, and a real one that removes an archive; the archives are older than the
+    catalog, so they are accepted.
+    """
     accepting.sync(service, accept=True)
     if not any(item.mark == "remove" for item in preview(service)):
         return ["nothing to prune"]
@@ -135,9 +171,15 @@ def proven(service: Service) -> list[str]:
     (result,), _ = run_tests(service, [VMID], lambda event: None)
     if result["error"]:
         return [result["error"]["message"]]
-    bad = [f"check {check['name']}: {check['detail']}" for check in result["checks"] if check["outcome"] != "passed"]
+    bad = [
+        f"check {check['name']}: {check['detail']}"
+        for check in result["checks"]
+        if check["outcome"] != "passed"
+    ]
     return bad + (
-        [] if any("ide2" in sentence for sentence in result["isolation"]["stripped"]) else ["the ISO was not taken out"]
+        []
+        if any("ide2" in sentence for sentence in result["isolation"]["stripped"])
+        else ["the ISO was not taken out"]
     )
 
 
@@ -173,24 +215,43 @@ def test_doctor_finds_nothing_missing_with_the_printed_role(service: Service) ->
 
 
 def cases() -> list[Any]:
-    """Policy, holder, path and privilege: all of the role without a pool, and what stands elsewhere with one."""
+    """Policy, holder, path and privilege: all of the role without a pool, and what stands elsewhere
+    with one.
+    """
     found = []
     for name, text in POLICIES.items():
         policy = load_policy(text, name)
-        restoring = role.restoring(policy, bridges=RESTORE[name], disks=["local-lvm"]) if RESTORE[name] else ()
+        restoring = (
+            role.restoring(policy, bridges=RESTORE[name], disks=["local-lvm"])
+            if RESTORE[name]
+            else ()
+        )
         for holder in role.holders(role.everyday(policy), restoring):
             rights = [(path, priv) for path, privs in holder.grants.items() for priv in privs]
-            chosen = [right for right in rights if not policy.scratch.pool or right[0].startswith("/pool/")]
-            found += [pytest.param(name, holder.name, *right, id=f"{name} {holder.name} {' '.join(right)}") for right in chosen]
+            chosen = [
+                right
+                for right in rights
+                if not policy.scratch.pool or right[0].startswith("/pool/")
+            ]
+            found += [
+                pytest.param(
+                    name, holder.name, *right, id=f"{name} {holder.name} {' '.join(right)}"
+                )
+                for right in chosen
+            ]
     return found
 
 
-@pytest.mark.parametrize(("granted", "holder", "path", "privilege"), cases(), indirect=["granted"], scope="module")
+@pytest.mark.parametrize(
+    ("granted", "holder", "path", "privilege"), cases(), indirect=["granted"], scope="module"
+)
 def test_without_any_one_privilege_something_fails(
     service: Service, granted: Root, holder: str, path: str, privilege: str
 ) -> None:
     kind = "tokens" if "!" in holder else "users"
-    rows = [row for row in granted("GET", "/access/acl") if (row["ugid"], row["path"]) == (holder, path)]
+    rows = [
+        row for row in granted("GET", "/access/acl") if (row["ugid"], row["path"]) == (holder, path)
+    ]
     held = {priv for row in rows for priv in granted("GET", f"/access/roles/{row['roleid']}")}
     granted("POST", "/access/roles", roleid="Less", privs=",".join(held - {privilege}))
     granted("PUT", "/access/acl", path=path, roles="Less", **{kind: holder})

@@ -1,7 +1,9 @@
-"""With a node dead, with its pvestatd dead, with a PVE that swallows what it is sent: every command says what happened, what is
-unknown, and what to do; nothing is called gone, and who is silent is asked once.
+"""With a node dead, with its pvestatd dead, with a PVE that swallows what it is sent: every command
+says what happened, what is unknown, and what to do; nothing is called gone, and who is silent is
+asked once.
 
-The answers stand in tests/golden/down as text, without times and ids; ``WRITE_GOLDEN=1`` writes them anew, to be read.
+The answers stand in tests/golden/down as text, without times and ids; ``WRITE_GOLDEN=1`` writes
+them anew, to be read.
 """
 
 from __future__ import annotations
@@ -53,12 +55,15 @@ WHAT_VARIES = (
 )
 # how far each of many operations got, and what depends on the hour
 LEFT_OUT = re.compile(
-    r"^(SIMULATED: the lab|(backup|restore-test|restore) \d+ +\S+ +[\d.]+ s|backupsvc: outside the window|a new, empty catalog)"
+    r"^(SIMULATED: the lab|(backup|restore-test|restore) \d+ +\S+ +[\d.]+ s|backupsvc: outside "
+    r"the window|a new, empty catalog)"
 )
 
 
 def plain(answer: Answer) -> str:
-    """What a reader sees, with what differs from run to run replaced, and the table's guests in the order of their numbers."""
+    """What a reader sees, with what differs from run to run replaced, and the table's guests in the
+    order of their numbers.
+    """
     lines = [line for line in (answer.out + answer.err).splitlines() if not LEFT_OUT.match(line)]
     for pattern, word in WHAT_VARIES:
         lines = [re.sub(pattern, word, line) for line in lines]
@@ -99,17 +104,31 @@ class Told:
 
 
 class Broken:
-    """A site whose guests were backed up, on which something was broken then; and how often one of its nodes was asked."""
+    """A site whose guests were backed up, on which something was broken then; and how often one of
+    its nodes was asked.
+    """
 
     def __init__(self, shell: Shell, node: str) -> None:
         self.shell = shell
-        counter = ("lab", "fault", "api", "*", f"/nodes/{node}/*", "delay", "--seconds", 0, "--json")
+        counter = (
+            "lab",
+            "fault",
+            "api",
+            "*",
+            f"/nodes/{node}/*",
+            "delay",
+            "--seconds",
+            0,
+            "--json",
+        )
         self._counter = self.shell(*counter).json["id"]
         self.told: dict[str, Told] = {}
         self.findings = ""
 
     def tell(self) -> None:
-        """Give every command once, in this order: what one of them leaves, such as a failed backup, the later ones see."""
+        """Give every command once, in this order: what one of them leaves, such as a failed backup,
+        the later ones see.
+        """
         for name, words in COMMANDS.items():
             before = self._asked()
             options = ("--output", self.shell.state / "report") if name == "pra-report" else ()
@@ -189,7 +208,9 @@ def said(site: Broken, scenario: str, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_with_a_dead_node_each_command_says_what_happened_what_is_unknown_and_what_to_do(dead: Broken, name: str) -> None:
+def test_with_a_dead_node_each_command_says_what_happened_what_is_unknown_and_what_to_do(
+    dead: Broken, name: str
+) -> None:
     said(dead, "dead", name)
     assert dead.told[name].asked <= 1, "a node that is known to be dead was asked again"
 
@@ -203,21 +224,27 @@ def test_with_a_dead_node_the_report_begins_with_it(dead: Broken) -> None:
 def test_with_a_dead_node_nothing_is_lost_from_the_catalog(dead: Broken) -> None:
     assert dead.shell("catalog", "sync").code == 3
     archives = dead.shell("catalog", "list", "--json").json["archives"]
-    assert len(archives) == 11 and {(one["missing"], one["unreachable"]) for one in archives} == {(False, True)}
+    assert len(archives) == 11 and {(one["missing"], one["unreachable"]) for one in archives} == {
+        (False, True)
+    }
     assert len(dead.shell("catalog", "list", "--offline", "--json").json["archives"]) == 11
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_with_a_dead_pvestatd_each_command_asks_the_node_itself_and_works(mute: Broken, name: str) -> None:
+def test_with_a_dead_pvestatd_each_command_asks_the_node_itself_and_works(
+    mute: Broken, name: str
+) -> None:
     said(mute, "mute", name)
 
 
 def test_with_a_dead_pvestatd_the_report_names_it_and_calls_no_node_offline(mute: Broken) -> None:
-    assert "warning: status-unknown: clovis" in mute.findings and "node-offline" not in mute.findings
+    assert (
+        "warning: status-unknown: clovis" in mute.findings and "node-offline" not in mute.findings
+    )
     holds("mute", "pra-report-findings", mute.findings)
 
 
-# --- a PVE that takes every connection and never says a word ----------------------------------------------------------------
+# --- a PVE that takes every connection and never says a word --------------------------------------
 
 
 class Swallower:
@@ -261,6 +288,8 @@ def test_a_pve_that_swallows_everything_is_one_clear_error_after_one_timeout(
     answer = Shell(tmp_path, env)(*COMMANDS[name])
     assert answer.code == 3, answer.out + answer.err
     smallest = "(GET version)" in answer.err  # who does not answer that is asked nothing else
-    assert len(swallower.taken) <= (1 if smallest else 2), "one quick look whether anybody is there at all is enough"
+    assert len(swallower.taken) <= (1 if smallest else 2), (
+        "one quick look whether anybody is there at all is enough"
+    )
     assert "Traceback" not in answer.err
     holds("swallowed", name, plain(answer))

@@ -1,4 +1,6 @@
-"""A full storage as a reader meets it: said by ``doctor`` and ``backup run`` before, and named first in what failed after."""
+"""A full storage as a reader meets it: said by ``doctor`` and ``backup run`` before, and named
+first in what failed after.
+"""
 
 from __future__ import annotations
 
@@ -21,24 +23,37 @@ jobs: {nightly: {storage: local, guests: [104]}}
 """
 
 
-FULL = "storage local on clovis has no room: SIZE free, the last archives of 1 guest(s) that it is to take again are SIZE"
-FREE = "free some, keep fewer archives (`backupsvc prune --dry-run` says what would go), or name another storage in the job"
+FULL = (
+    "storage local on clovis has no room: SIZE free, the last archives of 1 guest(s) that it is "
+    "to take again are SIZE"
+)
+FREE = (
+    "free some, keep fewer archives (`backupsvc prune --dry-run` says what would go), or name "
+    "another storage in the job"
+)
 DOCTOR = f"failed: room: {FULL}\n  -> {FREE}"
 WARNED = f"backupsvc: WARNING: {FULL}; {FREE}"
 BACKUP = (
-    "104: backup of guest 104 on clovis left no archive on local: the target is full (zstd: error 70 : Write error : "
-    "cannot write block : No space left on device); PVE says of it: vma_queue_write: write error - Broken pipe\n"
+    "104: backup of guest 104 on clovis left no archive on local: the target is full (zstd: error "
+    "70 : Write error : "
+    "cannot write block : No space left on device); PVE says of it: vma_queue_write: write error "
+    "- Broken pipe\n"
     "  -> free space on the storage, or choose another one"
 )
 THIN = (
-    "storage local-lvm on clovis has SIZE free, and the disks take SIZE there when full: only what is written is allocated, so "
-    "the restore may fit, and the guest run out of room later; the archive alone is SIZE packed, so it will hardly fit; free "
+    "storage local-lvm on clovis has SIZE free, and the disks take SIZE there when full: only "
+    "what is written is allocated, so "
+    "the restore may fit, and the guest run out of room later; the archive alone is SIZE packed, "
+    "so it will hardly fit; free "
     "some, or name another storage with --storage"
 )
 RESTORE = (
-    "backupsvc: restoring guest 104 on clovis from local:backup/vzdump-qemu-104-WHEN.vma.zst (an empty VM that it left goes "
-    "at the next try) failed: the target is full, or a quota is (vma: restore failed - blk_pwrite to  failed (-28)); PVE ended "
-    "it with: command 'set -o pipefail && zstd -q -d -c DUMP/vzdump-qemu-104-WHEN.vma.zst | vma extract -v -r "
+    "backupsvc: restoring guest 104 on clovis from local:backup/vzdump-qemu-104-WHEN.vma.zst (an "
+    "empty VM that it left goes "
+    "at the next try) failed: the target is full, or a quota is (vma: restore failed - blk_pwrite "
+    "to  failed (-28)); PVE ended "
+    "it with: command 'set -o pipefail && zstd -q -d -c DUMP/vzdump-qemu-104-WHEN.vma.zst | vma "
+    "extract -v -r "
     "/var/tmp/vzdumptmpPID.fifo - /var/tmp/vzdumptmpPID' failed: exit code 133\n"
     "  -> free space on the storage, or choose another one"
 )
@@ -79,18 +94,24 @@ def golden(answer: Answer) -> str:
 
 def shown(answer: Answer, *words: str) -> str:
     """The lines that hold one of these words."""
-    return "\n".join(line for line in golden(answer).splitlines() if any(word in line for word in words))
+    return "\n".join(
+        line for line in golden(answer).splitlines() if any(word in line for word in words)
+    )
 
 
 def test_doctor_says_it_before(user: Shell, full: Callable[[str], Answer]) -> None:
-    assert re.search(r"^room +ok +storage local on clovis has room", user("doctor").out, re.MULTILINE)
+    assert re.search(
+        r"^room +ok +storage local on clovis has room", user("doctor").out, re.MULTILINE
+    )
     full("local")
     answer = user("doctor")
     assert answer.code == 1
     assert shown(answer, "failed: room", "  -> free some") == DOCTOR
 
 
-def test_backup_run_says_it_before_and_names_the_full_storage_first_after(user: Shell, full: Callable[[str], Answer]) -> None:
+def test_backup_run_says_it_before_and_names_the_full_storage_first_after(
+    user: Shell, full: Callable[[str], Answer]
+) -> None:
     full("local")
     dry = user("backup", "run", "--dry-run")
     assert shown(dry, "WARNING") == WARNED and dry.code == 0
@@ -109,5 +130,7 @@ def test_restore_names_the_full_storage_first_and_not_an_exit_code(
     assert dry.code == 0 and shown(dry, "WARNING") == f"  WARNING: {THIN}"
     answer = user("restore", VMID, "--yes")
     assert answer.code == 1
-    assert shown(answer, "WARNING: storage local-lvm") == f"backupsvc: WARNING: {THIN}", "a thin pool may be overcommitted"
+    assert shown(answer, "WARNING: storage local-lvm") == f"backupsvc: WARNING: {THIN}", (
+        "a thin pool may be overcommitted"
+    )
     assert shown(answer, "backupsvc: restoring", "  -> free") == RESTORE

@@ -1,7 +1,9 @@
-"""Every command, before a cluster, archives, a policy and arguments whose texts are hostile: none of it acts on the terminal.
+"""Every command, before a cluster, archives, a policy and arguments whose texts are hostile: none
+of it acts on the terminal.
 
-What a guest, its owner or an archive can write must be shown as what it is, not done: no escape sequence, no control or invisible
-character, no reversed text, no markup, no forged line. A new command has no case here, and so fails.
+What a guest, its owner or an archive can write must be shown as what it is, not done: no escape
+sequence, no control or invisible character, no reversed text, no markup, no forged line. A new
+command has no case here, and so fails.
 """
 
 from __future__ import annotations
@@ -34,14 +36,22 @@ ROOT = Path(__file__).parents[2]
 SAMPLES = ROOT / "tests" / "golden" / "vma_samples"
 ACTING = ("Cc", "Cf", "Cs", "Zl", "Zp")
 OWN_STYLE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
-NOTATION = re.compile(r"\{'|\['|\('|[ =(]None\b|\b(?:True|False)\b|<\w+\.\w+: |=\[|=\{|Decimal\(")  # a program's, of no person
-ENTRY = "import sys; sys.argv[0] = 'backupsvc'; from backupsvc.cli import main; main()"  # as the installed script does it
+# a program's, of no person
+NOTATION = re.compile(r"\{'|\['|\('|[ =(]None\b|\b(?:True|False)\b|<\w+\.\w+: |=\[|=\{|Decimal\(")
+# as the installed script does it
+ENTRY = "import sys; sys.argv[0] = 'backupsvc'; from backupsvc.cli import main; main()"
 ARGUMENT = BAD.replace("\n", " ")
 
 
 def acting(text: str) -> set[str]:
-    """Given an output, return the characters in it that do something, or hide, instead of being shown."""
-    return {character for character in text if character not in "\n\t" and unicodedata.category(character) in ACTING}
+    """Given an output, return the characters in it that do something, or hide, instead of being
+    shown.
+    """
+    return {
+        character
+        for character in text
+        if character not in "\n\t" and unicodedata.category(character) in ACTING
+    }
 
 
 @dataclass
@@ -55,13 +65,19 @@ class Site:
     volid: str = ""
 
     def run(self, *words: str, stdin: bytes = b"", **env: str) -> tuple[int, str, str]:
-        """Given a command's words, return its exit code and its outputs, which must be UTF-8, with every byte that it wrote."""
+        """Given a command's words, return its exit code and its outputs, which must be UTF-8, with
+        every byte that it wrote.
+        """
         done = warm.python(["-c", ENTRY, *words], self.env(**env), stdin)
         return done.returncode, done.stdout.decode(), done.stderr.decode()
 
     def env(self, **more: str) -> dict[str, str]:
         kept = {key: value for key, value in os.environ.items() if not key.startswith("BACKUPSVC_")}
-        own = {"BACKUPSVC_STATE_DIR": str(self.shell.state), "BACKUPSVC_POLICY": str(self.policy), "COLUMNS": "200"}
+        own = {
+            "BACKUPSVC_STATE_DIR": str(self.shell.state),
+            "BACKUPSVC_POLICY": str(self.policy),
+            "COLUMNS": "200",
+        }
         return kept | own | more
 
 
@@ -69,7 +85,10 @@ def hostile_tar(folder: Path) -> Path:
     """A container's archive with a hostile config and members."""
     path = folder / "vzdump-lxc-200-2026_03_09-21_00_02.tar"
     with tarfile.open(path, "w", format=tarfile.GNU_FORMAT) as tar:
-        for name, text in (("./etc/vzdump/pct.conf", f"#{BAD}\nhostname: web{STYLE}\n"), (f"./etc/{STYLE}x", "x")):
+        for name, text in (
+            ("./etc/vzdump/pct.conf", f"#{BAD}\nhostname: web{STYLE}\n"),
+            (f"./etc/{STYLE}x", "x"),
+        ):
             member = tarfile.TarInfo(name)
             member.size = len(text.encode())
             tar.addfile(member, io.BytesIO(text.encode()))
@@ -83,17 +102,31 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     lab = home / "lab"
     lab.mkdir()
     policy = home / "policy.yaml"
-    text = briefly(LANGEO.read_text(encoding="utf-8")).replace("  window: 01:00-06:00", "  # any time", 1)
+    text = briefly(LANGEO.read_text(encoding="utf-8")).replace(
+        "  window: 01:00-06:00", "  # any time", 1
+    )
     named = "site: " + json.dumps("langeo" + BAD).replace("\x7f", r"\x7f")
     policy.write_text(re.sub(r"(?m)^site: .*$", lambda line: named, text), encoding="utf-8")
-    archives = Path(os.fsdecode(os.fsencode(str(home)) + b"/" + f"a{STYLE}[red]".encode() + b"\xff"))
+    archives = Path(
+        os.fsdecode(os.fsencode(str(home)) + b"/" + f"a{STYLE}[red]".encode() + b"\xff")
+    )
     archives.mkdir()
     (archives / "vzdump-qemu-108-2026_03_10-21_00_03.vma.zst").write_bytes(
         (SAMPLES / "vzdump-qemu-108-2026_03_10-21_00_03.vma.zst").read_bytes()
     )
     hostile_tar(archives)
-    command = [sys.executable, "-m", "tests.integration.hostile_lab", "--dir", str(lab), "--hypervisor", "simulated"]
-    server = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    command = [
+        sys.executable,
+        "-m",
+        "tests.integration.hostile_lab",
+        "--dir",
+        str(lab),
+        "--hypervisor",
+        "simulated",
+    ]
+    server = subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
     try:
         while not (lab / "ready.json").is_file():
             assert server.poll() is None
@@ -109,9 +142,13 @@ def _lived_in(made: Site) -> Site:
     made.run("backup", "run", "--vmid", "105", "--vmid", "108")
     made.run("restore-test", "108")
     made.run("prune", "--enqueue")
-    made.ids = [item["id"] for item in json.loads(made.run("operations", "list", "--json")[1])["operations"]]
+    made.ids = [
+        item["id"] for item in json.loads(made.run("operations", "list", "--json")[1])["operations"]
+    ]
     assert len(made.ids) >= 4
-    made.volid = json.loads(made.run("catalog", "list", "--vmid", "108", "--json")[1])["archives"][0]["volid"]
+    made.volid = json.loads(made.run("catalog", "list", "--vmid", "108", "--json")[1])["archives"][
+        0
+    ]["volid"]
     return made
 
 
@@ -123,7 +160,9 @@ def all_shown(site: Site) -> list[list[str]]:
 
 
 def of_files(command: str, *more: str) -> Words:
-    return lambda site: [["archive", command, str(file), *more] for file in sorted(site.archives.iterdir())]
+    return lambda site: [
+        ["archive", command, str(file), *more] for file in sorted(site.archives.iterdir())
+    ]
 
 
 def wrong(*words: str) -> Words:
@@ -133,7 +172,8 @@ def wrong(*words: str) -> Words:
 
 CASES: dict[str, Words] = {
     "archive extract": lambda s: [
-        ["archive", "extract", str(f), str(s.archives / "out")] for f in sorted(s.archives.glob("vz*"))
+        ["archive", "extract", str(f), str(s.archives / "out")]
+        for f in sorted(s.archives.glob("vz*"))
     ],
     "archive info": of_files("info"),
     "archive verify": lambda s: [
@@ -148,28 +188,54 @@ CASES: dict[str, Words] = {
     ],
     "catalog gaps": lambda s: [["catalog", "gaps"], ["catalog", "gaps", "--from", ARGUMENT]],
     "catalog list": lambda s: [["catalog", "list"], ["catalog", "list", "--offline"]],
-    "catalog show": lambda s: [["catalog", "show", "108"], ["catalog", "show", s.volid], ["catalog", "show", ARGUMENT]],
+    "catalog show": lambda s: [
+        ["catalog", "show", "108"],
+        ["catalog", "show", s.volid],
+        ["catalog", "show", ARGUMENT],
+    ],
     "catalog sync": lambda s: [["catalog", "sync", "--dry-run"], ["catalog", "sync", "--accept"]],
     "demo": wrong("demo", "--hypervisor"),
-    "doctor": lambda s: [["doctor"], ["doctor", "--role"], ["doctor", "--role", "--bridge", ARGUMENT]],
+    "doctor": lambda s: [
+        ["doctor"],
+        ["doctor", "--role"],
+        ["doctor", "--role", "--bridge", ARGUMENT],
+    ],
     "lab cluster": wrong("lab", "cluster"),
     "lab down": wrong("lab", "down"),
     "lab status": lambda s: [["lab", "status"]],
     "lab up": wrong("lab", "up", "--hypervisor"),
-    "operations cancel": lambda s: [["operations", "cancel", s.ids[0], "--dry-run"], ["operations", "cancel", ARGUMENT]],
-    "operations list": lambda s: [["operations", "list"], ["operations", "list", "--kind", ARGUMENT]],
+    "operations cancel": lambda s: [
+        ["operations", "cancel", s.ids[0], "--dry-run"],
+        ["operations", "cancel", ARGUMENT],
+    ],
+    "operations list": lambda s: [
+        ["operations", "list"],
+        ["operations", "list", "--kind", ARGUMENT],
+    ],
     "operations retry": lambda s: [
         *(["operations", "retry", id, "--dry-run"] for id in s.ids),
         ["operations", "retry", ARGUMENT],
     ],
-    "operations show": lambda s: [*all_shown(s), ["operations", "show", s.ids[-1], "--follow"], ["operations", "show", ARGUMENT]],
+    "operations show": lambda s: [
+        *all_shown(s),
+        ["operations", "show", s.ids[-1], "--follow"],
+        ["operations", "show", ARGUMENT],
+    ],
     "policy check": lambda s: [["policy", "check"], ["policy", "check", ARGUMENT]],
     "policy next": lambda s: [["policy", "next"]],
     "policy show": lambda s: [["policy", "show"]],
     "pra report": lambda s: [["pra", "report", "--output", str(s.archives / "report")]],
-    "pra status": lambda s: [["pra", "status"], ["pra", "status", "--language", "fr"], ["pra", "status", "--language", ARGUMENT]],
+    "pra status": lambda s: [
+        ["pra", "status"],
+        ["pra", "status", "--language", "fr"],
+        ["pra", "status", "--language", ARGUMENT],
+    ],
     "prune": lambda s: [["prune", "--dry-run"], ["prune", "--vmid", "105"]],
-    "restore": lambda s: [["restore", "105", "--yes"], ["restore", "77", "--at", ARGUMENT], ["restore", "105", "--dry-run"]],
+    "restore": lambda s: [
+        ["restore", "105", "--yes"],
+        ["restore", "77", "--at", ARGUMENT],
+        ["restore", "105", "--dry-run"],
+    ],
     "restore-test": lambda s: [
         ["restore-test", "108"],
         ["restore-test", "108", "--dry-run"],
@@ -180,9 +246,17 @@ CASES: dict[str, Words] = {
         ["retention", "simulate", "-", "--keep", "keep-last=1", "--table"],
         ["retention", "simulate", "-", "--keep", ARGUMENT],
     ],
-    "serve": lambda s: [["serve", "--check", "--queue", ARGUMENT], ["serve", "--check", "--listen", str(s.archives / "no.sock")]],
+    "serve": lambda s: [
+        ["serve", "--check", "--queue", ARGUMENT],
+        ["serve", "--check", "--listen", str(s.archives / "no.sock")],
+    ],
 }
-LISTING = json.dumps([{"volid": f"local:backup/vzdump-qemu-108-2026_03_0{n}-21_00_02.vma.zst{BAD}", "ctime": n} for n in (1, 2)])
+LISTING = json.dumps(
+    [
+        {"volid": f"local:backup/vzdump-qemu-108-2026_03_0{n}-21_00_02.vma.zst{BAD}", "ctime": n}
+        for n in (1, 2)
+    ]
+)
 REACHED = (
     "archive info",
     "backup run",
@@ -207,16 +281,28 @@ def test_no_command_passes_anything_to_the_terminal_that_acts_on_it(site: Site, 
     for words in cases(name, site):
         _, out, err = site.run(*words, stdin=LISTING.encode())
         assert "Traceback" not in err, err
-        assert not acting(out + err), (words, sorted(map(ascii, acting(out + err))), ascii(out + err))
+        assert not acting(out + err), (
+            words,
+            sorted(map(ascii, acting(out + err))),
+            ascii(out + err),
+        )
         assert not NOTATION.search(out + err), (words, NOTATION.search(out + err), out + err)
-        assert not [line for line in (out + err).splitlines() if line.startswith(FORGED)], f"{words} let a text begin a line"
+        assert not [line for line in (out + err).splitlines() if line.startswith(FORGED)], (
+            f"{words} let a text begin a line"
+        )
         said += out + err
     if name in REACHED:
-        assert r"\x1b[35;45m" in said, f"no hostile text reached {name}: the test proves nothing\n{said}"
+        assert r"\x1b[35;45m" in said, (
+            f"no hostile text reached {name}: the test proves nothing\n{said}"
+        )
 
 
-@pytest.mark.parametrize("name", sorted(name for name in TREE if any("--json" in o.opts for o in TREE[name].params)))
-def test_what_a_command_answers_in_json_is_valid_and_acts_on_no_terminal_either(site: Site, name: str) -> None:
+@pytest.mark.parametrize(
+    "name", sorted(name for name in TREE if any("--json" in o.opts for o in TREE[name].params))
+)
+def test_what_a_command_answers_in_json_is_valid_and_acts_on_no_terminal_either(
+    site: Site, name: str
+) -> None:
     for words in cases(name, site):
         code, out, err = site.run(*words, "--json")
         assert not acting(out + err), (words, sorted(map(ascii, acting(out + err))))
@@ -259,26 +345,40 @@ def on_a_terminal(site: Site, *words: str) -> str:
 
 
 @pytest.mark.parametrize(
-    "words", [("pra", "status"), ("catalog", "list"), ("operations", "list"), ("backup", "run", "--vmid", "101"), ("doctor",)]
+    "words",
+    [
+        ("pra", "status"),
+        ("catalog", "list"),
+        ("operations", "list"),
+        ("backup", "run", "--vmid", "101"),
+        ("doctor",),
+    ],
 )
 def test_on_a_terminal_only_our_own_styles_act(site: Site, words: tuple[str, ...]) -> None:
     sent = on_a_terminal(site, *words)
     assert STYLE not in sent and "\x1b]" not in sent
     assert not acting(OWN_STYLE.sub("", sent)) - {"\r"}, ascii(sent)
     assert "\x1b[" in sent, "this is no terminal: nothing is styled"
-    assert "[red]" in re.sub(r"\s|│", "", OWN_STYLE.sub("", sent)) or words == ("operations", "list")
+    assert "[red]" in re.sub(r"\s|│", "", OWN_STYLE.sub("", sent)) or words == (
+        "operations",
+        "list",
+    )
 
 
 def test_the_report_shows_what_is_hidden_and_lets_nothing_run(site: Site, tmp_path: Path) -> None:
     site.run("pra", "report", "--output", str(tmp_path), "--language", "en")
-    page, data = (next(tmp_path.glob(f"*.{kind}")).read_text(encoding="utf-8") for kind in ("html", "json"))
+    page, data = (
+        next(tmp_path.glob(f"*.{kind}")).read_text(encoding="utf-8") for kind in ("html", "json")
+    )
     assert not acting(page) and not acting(data)
     assert "&lt;" not in page.split("[red]")[0][-3:] and r"\x1b[35;45m" in page
     strict(data)
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_what_the_shell_is_offered_acts_neither_on_it_nor_on_the_terminal(site: Site, shell: str) -> None:
+def test_what_the_shell_is_offered_acts_neither_on_it_nor_on_the_terminal(
+    site: Site, shell: str
+) -> None:
     _, out, err = site.run(
         _BACKUPSVC_COMPLETE=f"complete_{shell}",
         _TYPER_COMPLETE_FISH_ACTION="get-args",

@@ -1,6 +1,8 @@
-"""What every command owes to programs: ``--json`` or ``--dry-run`` by what it does, one object with its schema, plain keys.
+"""What every command owes to programs: ``--json`` or ``--dry-run`` by what it does, one object with
+its schema, plain keys.
 
-The answers of a modelled lab are written down in docs/json.md, by their keys and kinds of values; ``WRITE_GOLDEN=1`` writes that
+The answers of a modelled lab are written down in docs/json.md, by their keys and kinds of values;
+``WRITE_GOLDEN=1`` writes that
 page anew, to be read: a key that goes, or means something else, raises the version.
 """
 
@@ -40,9 +42,24 @@ CHANGES = {
 WITHOUT_DRY_RUN = {"demo", "serve"}
 WITHOUT_JSON = {"demo"}
 ASKED_ELSEWHERE = {"serve"}  # its answer needs one that runs: test_serve
-ONE_SHAPE = re.compile(r"lab fault (?!list$|clear$|storage-full$)")  # whatever is broken, the answer tells of one fault
-# objects whose keys are names, paths or options of PVE, or what an operation remembers: their keys are no part of the shape
-OPEN = {"api", "configs", "data", "detail", "drift", "grants", "nics", "overrides", "ports", "settings", "objectives", "votes"}
+# whatever is broken, the answer tells of one fault
+ONE_SHAPE = re.compile(r"lab fault (?!list$|clear$|storage-full$)")
+# objects whose keys are names, paths or options of PVE, or what an operation remembers: their keys
+# are no part of the shape
+OPEN = {
+    "api",
+    "configs",
+    "data",
+    "detail",
+    "drift",
+    "grants",
+    "nics",
+    "overrides",
+    "ports",
+    "settings",
+    "objectives",
+    "votes",
+}
 
 
 def commands(command: Any = None, path: tuple[str, ...] = ()) -> dict[str, set[str]]:
@@ -82,7 +99,10 @@ class Asked:
         assert next(iter(answer)) == "schema", told.out
         self.answers.setdefault(answer["schema"], []).append(answer)
         name = str(answer["schema"]).rpartition("/")[0].removesuffix(" --dry-run")
-        assert [*map(str, words)][: len(name.split())] == name.split() or name == "error", (words, name)
+        assert [*map(str, words)][: len(name.split())] == name.split() or name == "error", (
+            words,
+            name,
+        )
         self.asked.add(name)
         return answer
 
@@ -101,16 +121,29 @@ class Asked:
         ):
             self("lab", *words)
         self("backup", "run", "--dry-run")
-        archive = self("backup", "run", "--vmid", 108, "--vmid", LOST)["guests"][0]["archive"]["volid"]
+        archive = self("backup", "run", "--vmid", 108, "--vmid", LOST)["guests"][0]["archive"][
+            "volid"
+        ]
         for words in (("list",), ("gaps",), ("sync", "--dry-run"), ("sync",), ("show", 108)):
             self("catalog", *words)
         self("catalog", "show", archive)
-        for words in (("restore-test", 108, "--dry-run"), ("restore-test", 108), ("prune", "--dry-run"), ("prune",)):
+        for words in (
+            ("restore-test", 108, "--dry-run"),
+            ("restore-test", 108),
+            ("prune", "--dry-run"),
+            ("prune",),
+        ):
             self(*words)
         delete_guest(lab, NODE, LOST)
         self("restore", LOST, "--dry-run")
         self("restore", LOST)
-        for words in (("doctor",), ("pra", "status"), ("policy", "check"), ("policy", "show"), ("policy", "next")):
+        for words in (
+            ("doctor",),
+            ("pra", "status"),
+            ("policy", "check"),
+            ("policy", "show"),
+            ("policy", "next"),
+        ):
             self(*words)
         self("pra", "report", "--output", state / "report", "--dry-run")
         self("pra", "report", "--output", state / "report")
@@ -142,7 +175,15 @@ class Asked:
             self("archive", *words)
         listed = self.shell.state / "listed.json"
         listed.write_text(
-            json.dumps([{"volid": "local:backup/vzdump-qemu-108-2026_03_09-21_00_02.vma.zst", "ctime": 1, "vmid": 108}])
+            json.dumps(
+                [
+                    {
+                        "volid": "local:backup/vzdump-qemu-108-2026_03_09-21_00_02.vma.zst",
+                        "ctime": 1,
+                        "vmid": 108,
+                    }
+                ]
+            )
         )
         self("retention", "simulate", listed, "--keep", "keep-last=1")
 
@@ -159,13 +200,19 @@ def asked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Asked]:
 
 
 def test_every_command_was_asked(asked: Asked) -> None:
-    assert {name for name in TREE if not ONE_SHAPE.match(name)} - WITHOUT_JSON - ASKED_ELSEWHERE <= asked.asked
+    assert {
+        name for name in TREE if not ONE_SHAPE.match(name)
+    } - WITHOUT_JSON - ASKED_ELSEWHERE <= asked.asked
     assert {f"{name} --dry-run/1" for name in CHANGES} <= set(asked.answers)
 
 
 def test_every_key_is_a_plain_word(asked: Asked) -> None:
     assert not [
-        f"{schema}: {path}" for schema, found in asked.answers.items() for one in found for path in keys(one) if odd(path)
+        f"{schema}: {path}"
+        for schema, found in asked.answers.items()
+        for one in found
+        for path in keys(one)
+        if odd(path)
     ]
 
 
@@ -176,11 +223,13 @@ def test_the_page_tells_every_answer(asked: Asked) -> None:
     assert page == PAGE.read_text(encoding="utf-8")
 
 
-# --- shapes -------------------------------------------------------------------------------------------------------------
+# --- shapes ---------------------------------------------------------------------------------------
 
 
 def keys(value: Any, path: str = "") -> Iterator[str]:
-    """Every key below a value, as ``guests[].archive.volid``; nothing of what lies in objects with open keys."""
+    """Every key below a value, as ``guests[].archive.volid``; nothing of what lies in objects with
+    open keys.
+    """
     if isinstance(value, list):
         for item in value:
             yield from keys(item, f"{path}[]")
@@ -200,7 +249,9 @@ def kinds(value: Any, path: str, found: dict[str, set[str]]) -> None:
     if isinstance(value, dict):
         for key, item in value.items():
             here = f"{path}.{key}".lstrip(".")
-            found.setdefault(here, set()).add("open object" if key in OPEN and isinstance(item, dict) else kind(item))
+            found.setdefault(here, set()).add(
+                "open object" if key in OPEN and isinstance(item, dict) else kind(item)
+            )
             if key not in OPEN:
                 kinds(item, here, found)
     elif isinstance(value, list):
@@ -209,7 +260,15 @@ def kinds(value: Any, path: str, found: dict[str, set[str]]) -> None:
 
 
 def kind(value: Any) -> str:
-    names = {bool: "true or false", int: "number", float: "number", str: "text", list: "list", dict: "object", type(None): "null"}
+    names = {
+        bool: "true or false",
+        int: "number",
+        float: "number",
+        str: "text",
+        list: "list",
+        dict: "object",
+        type(None): "null",
+    }
     if isinstance(value, list) and value and not isinstance(value[0], dict | list):
         return f"list of {kind(value[0])}"
     return names[type(value)]
@@ -223,7 +282,11 @@ def written(answers: dict[str, list[dict[str, Any]]]) -> str:
         for answer in answers[schema]:
             kinds(answer, "", found)
         lines += ["", f"## `{schema}`", "", "| key | is |", "|---|---|"]
-        lines += [f"| `{key}` | {' or '.join(sorted(of))} |" for key, of in found.items() if key != "schema"]
+        lines += [
+            f"| `{key}` | {' or '.join(sorted(of))} |"
+            for key, of in found.items()
+            if key != "schema"
+        ]
     return "\n".join(lines) + "\n"
 
 

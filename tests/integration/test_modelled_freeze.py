@@ -1,4 +1,6 @@
-"""A guest that its dump left frozen, over real HTTP against modelled guests: told at once, and found until it is thawed."""
+"""A guest that its dump left frozen, over real HTTP against modelled guests: told at once, and
+found until it is thawed.
+"""
 
 from __future__ import annotations
 
@@ -28,16 +30,24 @@ def lab(site: Shell) -> Iterator[Shell]:
 
 def asked(site: Shell, call: str) -> Any:
     """Ask the guest's agent as the lab's root."""
-    saved, root = (json.loads((site.state / "lab" / name).read_text("utf-8")) for name in ("settings.json", "root.json"))
+    saved, root = (
+        json.loads((site.state / "lab" / name).read_text("utf-8"))
+        for name in ("settings.json", "root.json")
+    )
     url = f"https://{saved['pve']['host']}/api2/json/nodes/{node_of(site)}/qemu/{VMID}/agent/{call}"
-    request = urllib.request.Request(url, b"", {"Authorization": f"PVEAPIToken={root['token']}"}, method="POST")
+    request = urllib.request.Request(
+        url, b"", {"Authorization": f"PVEAPIToken={root['token']}"}, method="POST"
+    )
     context = ssl.create_default_context(cafile=saved["pve"]["ca_file"])
     with urllib.request.urlopen(request, context=context, timeout=30) as answer:
         return json.load(answer)["data"]["result"]
 
 
 def node_of(site: Shell) -> str:
-    return next(path.parent.parent.name for path in (site.state / "lab").glob(f"etc/pve/nodes/*/qemu-server/{VMID}.conf"))
+    return next(
+        path.parent.parent.name
+        for path in (site.state / "lab").glob(f"etc/pve/nodes/*/qemu-server/{VMID}.conf")
+    )
 
 
 def found(site: Shell) -> list[int]:
@@ -47,17 +57,26 @@ def found(site: Shell) -> list[int]:
 
 
 @pytest.mark.parametrize("how", ["thaw", "stays-frozen"])
-def test_a_guest_left_frozen_is_told_at_once_and_found_until_somebody_thaws_it(lab: Shell, how: str) -> None:
+def test_a_guest_left_frozen_is_told_at_once_and_found_until_somebody_thaws_it(
+    lab: Shell, how: str
+) -> None:
     lab("lab", "fault", "agent-refuses", VMID, how)
     answer = lab("backup", "run", "--vmid", VMID, "--json")
     (guest,) = answer.json["guests"]
-    assert (answer.code, guest["status"], guest["findings"], guest["exitstatus"]) == (1, "warnings", ["guest-left-frozen"], "OK")
+    assert (answer.code, guest["status"], guest["findings"], guest["exitstatus"]) == (
+        1,
+        "warnings",
+        ["guest-left-frozen"],
+        "OK",
+    )
     assert guest["file_systems"]["state"] == "frozen" and guest["verified"] is True
     assert found(lab) == [VMID]
     shown = lab("operations", "show", guest["operation"])
     assert shown.code == 0 and "guest-left-frozen" in shown.out
     lab("lab", "fault", "clear")
-    assert asked(lab, "fsfreeze-status") == "frozen", "nobody may thaw a guest whose policy does not say so"
+    assert asked(lab, "fsfreeze-status") == "frozen", (
+        "nobody may thaw a guest whose policy does not say so"
+    )
     asked(lab, "fsfreeze-thaw")
     assert found(lab) == []
 
@@ -65,7 +84,10 @@ def test_a_guest_left_frozen_is_told_at_once_and_found_until_somebody_thaws_it(l
 def test_the_next_backup_that_finds_the_guest_thawed_ends_the_finding(lab: Shell) -> None:
     lab("lab", "fault", "agent-refuses", VMID, "stays-frozen")
     said = lab("backup", "run", "--vmid", VMID)
-    assert said.code == 1 and "guest-left-frozen: the dump left its file systems frozen" in said.out + said.err
+    assert (
+        said.code == 1
+        and "guest-left-frozen: the dump left its file systems frozen" in said.out + said.err
+    )
     lab("lab", "fault", "clear")
     asked(lab, "fsfreeze-thaw")
     answer = lab("backup", "run", "--vmid", VMID, "--json")
@@ -73,11 +95,16 @@ def test_the_next_backup_that_finds_the_guest_thawed_ends_the_finding(lab: Shell
     assert found(lab) == []
 
 
-def test_a_guest_whose_policy_says_so_is_thawed_and_only_with_the_right_to_do_it(lab: Shell, policy_of: Path) -> None:
-    policy_of.write_text(f"site: s\ntimezone: Europe/Paris\njobs: {{nightly: {{guests: [{VMID}], thaw: true}}}}\n")
+def test_a_guest_whose_policy_says_so_is_thawed_and_only_with_the_right_to_do_it(
+    lab: Shell, policy_of: Path
+) -> None:
+    policy_of.write_text(
+        f"site: s\ntimezone: Europe/Paris\njobs: {{nightly: {{guests: [{VMID}], thaw: true}}}}\n"
+    )
     lab("lab", "fault", "agent-refuses", VMID, "stays-frozen")
     answer = lab("backup", "run", "--vmid", VMID, "--json", BACKUPSVC_POLICY=str(policy_of))
-    assert answer.code == 1 and answer.json["guests"][0]["findings"] == ["guest-left-frozen"]  # the lab's token may only look
+    # the lab's token may only look
+    assert answer.code == 1 and answer.json["guests"][0]["findings"] == ["guest-left-frozen"]
     doctor = lab("doctor", BACKUPSVC_POLICY=str(policy_of))
     assert doctor.code == 4 and "VM.GuestAgent.FileSystemMgmt" in doctor.out
 
@@ -86,6 +113,13 @@ def test_a_refused_freeze_is_crash_consistent_and_a_warning_and_no_alarm(lab: Sh
     lab("lab", "fault", "agent-refuses", VMID)
     answer = lab("backup", "run", "--vmid", VMID, "--json")
     (guest,) = answer.json["guests"]
-    assert (answer.code, guest["status"], guest["consistency"], guest["freeze"]) == (0, "warnings", "crash-consistent", "failed")
-    assert guest["warnings"] == ["unable to freeze guest fs - failed to freeze /: Device or resource busy"]
+    assert (answer.code, guest["status"], guest["consistency"], guest["freeze"]) == (
+        0,
+        "warnings",
+        "crash-consistent",
+        "failed",
+    )
+    assert guest["warnings"] == [
+        "unable to freeze guest fs - failed to freeze /: Device or resource busy"
+    ]
     assert (guest["findings"], guest["file_systems"]["state"]) == ([], "thawed")

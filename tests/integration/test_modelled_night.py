@@ -1,4 +1,6 @@
-"""The whole night over real HTTP against modelled guests: every command's contract, and the laws where they bite."""
+"""The whole night over real HTTP against modelled guests: every command's contract, and the laws
+where they bite.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,11 @@ def rows_of(site: Shell) -> str:
     """Every row of a site's catalog, as text."""
     engine = create_engine(catalog_of(site))
     with engine.connect() as connection:
-        rows = [str(row) for table in METADATA.sorted_tables for row in connection.execute(select(table))]
+        rows = [
+            str(row)
+            for table in METADATA.sorted_tables
+            for row in connection.execute(select(table))
+        ]
     engine.dispose()
     assert rows
     return "\n".join(rows)
@@ -53,11 +59,23 @@ def test_archives_are_verified_over_ssh_after_the_backup(night: Any) -> None:
     assert {guest["archive"]["rung"] for guest in night["guests"]} == {"intact"}
 
 
-def test_the_catalog_lists_every_archive_with_the_keys_of_the_contract(site: Shell, night: Any) -> None:
+def test_the_catalog_lists_every_archive_with_the_keys_of_the_contract(
+    site: Shell, night: Any
+) -> None:
     archives = site("catalog", "list", "--json").json["archives"]
     assert {archive["vmid"] for archive in archives} >= set(range(100, 111))
     for archive in archives:
-        assert {"volid", "node", "storage", "vmid", "name", "ctime", "size", "rung", "protected"} <= set(archive)
+        assert {
+            "volid",
+            "node",
+            "storage",
+            "vmid",
+            "name",
+            "ctime",
+            "size",
+            "rung",
+            "protected",
+        } <= set(archive)
 
 
 def test_a_guest_that_is_not_there_is_an_absence_and_not_silence(site: Shell, night: Any) -> None:
@@ -75,8 +93,13 @@ def test_law_5_a_modelled_guest_is_never_proven(site: Shell, night: Any) -> None
     assert all(archive["proven_at"] is None for archive in archives)
 
 
-@pytest.mark.parametrize("words", ["catalog list", "operations list", "pra status", "prune --dry-run", "backup run --dry-run"])
-def test_law_5_every_screen_over_modelled_guests_says_so(site: Shell, night: Any, words: str) -> None:
+@pytest.mark.parametrize(
+    "words",
+    ["catalog list", "operations list", "pra status", "prune --dry-run", "backup run --dry-run"],
+)
+def test_law_5_every_screen_over_modelled_guests_says_so(
+    site: Shell, night: Any, words: str
+) -> None:
     assert site(*words.split()).err.startswith("SIMULATED")
 
 
@@ -88,11 +111,16 @@ def test_a_restore_test_leaves_no_guest_no_disk_and_no_lease(site: Shell, night:
         assert catalog.leases.holders() == {}
 
 
-def test_a_restore_test_keeps_what_was_stripped_and_what_was_asserted(site: Shell, night: Any) -> None:
+def test_a_restore_test_keeps_what_was_stripped_and_what_was_asserted(
+    site: Shell, night: Any
+) -> None:
     isolation = site("restore-test", 108, "--json").json["isolation"]
     assert "net0: bridge vmbr0 became vmbr9" in isolation["stripped"]
     assert all(sentence.startswith("holds: ") for sentence in isolation["asserted"])
-    assert any("every NIC is on the isolated bridge vmbr9" in sentence for sentence in isolation["asserted"])
+    assert any(
+        "every NIC is on the isolated bridge vmbr9" in sentence
+        for sentence in isolation["asserted"]
+    )
 
 
 def test_an_existing_guest_is_never_restored_over(site: Shell, night: Any) -> None:
@@ -107,7 +135,10 @@ def test_prune_shows_every_archive_with_its_mark_and_reasons(site: Shell, night:
     assert answer.code == 0
     listed = site("catalog", "list", "--json").json["archives"]
     assert {item["volid"] for item in answer.json["archives"]} == {item["volid"] for item in listed}
-    assert all(item["mark"] in ("keep", "remove", "protected", "renamed") and item["reasons"] for item in answer.json["archives"])
+    assert all(
+        item["mark"] in ("keep", "remove", "protected", "renamed") and item["reasons"]
+        for item in answer.json["archives"]
+    )
 
 
 def test_the_seven_findings_of_the_reference_site_are_found(site: Shell, night: Any) -> None:
@@ -132,7 +163,9 @@ def test_the_report_is_written_as_html_and_json(site: Shell, night: Any, tmp_pat
     json.loads(next(tmp_path.glob("*.json")).read_text(encoding="utf-8"))
 
 
-def test_an_archive_that_vanished_stops_the_prune_until_it_is_accepted(site: Shell, night: Any) -> None:
+def test_an_archive_that_vanished_stops_the_prune_until_it_is_accepted(
+    site: Shell, night: Any
+) -> None:
     extra = site("backup", "run", "--vmid", 110, "--json").json["guests"][0]["archive"]
     dump = next((site.state / "lab").rglob(extra["volid"].split("/")[-1]))
     dump.unlink()
@@ -171,9 +204,17 @@ def test_operations_show_every_transition_with_its_upid(site: Shell, night: Any)
 def test_law_7_no_secret_is_in_any_answer_or_in_the_catalog(site: Shell, night: Any) -> None:
     saved = json.loads((site.state / "lab" / "settings.json").read_text(encoding="utf-8"))
     secrets = [saved["pve"][name].split("=", 1)[1] for name in ("token", "restore_token")]
-    answers = [site("operations", "list"), site("catalog", "list"), site("pra", "status", "--json"), site("policy", "show")]
+    answers = [
+        site("operations", "list"),
+        site("catalog", "list"),
+        site("pra", "status", "--json"),
+        site("policy", "show"),
+    ]
     said = "".join(answer.out + answer.err for answer in answers)
-    stored = b"".join(path.read_bytes() for path in (site.state / "lab").glob("catalog.db*")) + rows_of(site).encode()
+    stored = (
+        b"".join(path.read_bytes() for path in (site.state / "lab").glob("catalog.db*"))
+        + rows_of(site).encode()
+    )
     for secret in secrets:
         assert secret not in said
         assert secret.encode() not in stored

@@ -1,4 +1,6 @@
-"""What a failed restore leaves under a production VMID: never backed up, never taken for the guest, never destroyed by us."""
+"""What a failed restore leaves under a production VMID: never backed up, never taken for the guest,
+never destroyed by us.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,9 @@ def administrator(site: Shell, method: str, path: str, **asked: object) -> Any:
     token = json.loads((lab / "root.json").read_text(encoding="utf-8"))["token"]
     query = urllib.parse.urlencode(asked)
     url = f"https://{saved['host']}/api2/json/{path}{'?' + query if query else ''}"
-    request = urllib.request.Request(url, method=method, headers={"Authorization": f"PVEAPIToken={token}"})
+    request = urllib.request.Request(
+        url, method=method, headers={"Authorization": f"PVEAPIToken={token}"}
+    )
     context = ssl.create_default_context(cafile=saved["ca_file"])
     with urllib.request.urlopen(request, context=context, timeout=30) as answer:
         return json.load(answer)["data"]
@@ -42,18 +46,32 @@ def ended(site: Shell, node: str, upid: str) -> str:
 
 
 def where(site: Shell) -> str:
-    return next(str(row["node"]) for row in administrator(site, "GET", "cluster/resources", type="vm") if row["vmid"] == VMID)
+    return next(
+        str(row["node"])
+        for row in administrator(site, "GET", "cluster/resources", type="vm")
+        if row["vmid"] == VMID
+    )
 
 
 def test_the_rest_of_a_failed_restore_costs_no_archive_and_is_no_machine(site: Shell) -> None:
     good = site("backup", "run", "--vmid", VMID, "--json").json["guests"][0]
     assert good["status"] == "ok"
     node = where(site)
-    for method, path in (("POST", f"nodes/{node}/qemu/{VMID}/status/stop"), ("DELETE", f"nodes/{node}/qemu/{VMID}")):
+    for method, path in (
+        ("POST", f"nodes/{node}/qemu/{VMID}/status/stop"),
+        ("DELETE", f"nodes/{node}/qemu/{VMID}"),
+    ):
         assert ended(site, node, administrator(site, method, path)) == "OK"
-    asked = {"vmid": VMID, "archive": good["archive"]["volid"], "live-restore": 1}  # fails once the config is there
-    assert "live-restore" in ended(site, node, administrator(site, "POST", f"nodes/{node}/qemu", **asked))
-    assert administrator(site, "GET", f"nodes/{node}/qemu/{VMID}/config").keys() <= {"memory", "digest", "lock"}
+    # fails once the config is there
+    asked = {"vmid": VMID, "archive": good["archive"]["volid"], "live-restore": 1}
+    assert "live-restore" in ended(
+        site, node, administrator(site, "POST", f"nodes/{node}/qemu", **asked)
+    )
+    assert administrator(site, "GET", f"nodes/{node}/qemu/{VMID}/config").keys() <= {
+        "memory",
+        "digest",
+        "lock",
+    }
 
     again = site("restore", VMID, "--yes", "--json")
     assert again.code == 4
@@ -65,10 +83,20 @@ def test_the_rest_of_a_failed_restore_costs_no_archive_and_is_no_machine(site: S
     listed = site("catalog", "list", "--vmid", VMID, "--json").json["archives"]
     assert [item["volid"] for item in listed] == [good["archive"]["volid"]]
 
-    dumped = administrator(site, "POST", f"nodes/{node}/vzdump", vmid=VMID, storage=good["archive"]["storage"], compress="zstd")
+    dumped = administrator(
+        site,
+        "POST",
+        f"nodes/{node}/vzdump",
+        vmid=VMID,
+        storage=good["archive"]["storage"],
+        compress="zstd",
+    )
     assert ended(site, node, dumped) == "OK"  # PVE's own job does as it always did
     site("catalog", "sync")
-    marks = {item["volid"]: item for item in site("prune", "--dry-run", "--vmid", VMID, "--json").json["archives"]}
+    marks = {
+        item["volid"]: item
+        for item in site("prune", "--dry-run", "--vmid", VMID, "--json").json["archives"]
+    }
     (stub,) = set(marks) - {good["archive"]["volid"]}
     assert "no longer exists" in marks[stub]["reasons"][0] and marks[stub]["mark"] == "keep"
     assert marks[good["archive"]["volid"]]["mark"] == "keep"

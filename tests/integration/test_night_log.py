@@ -1,7 +1,8 @@
-"""A night as its log, /healthz and ``serve --check`` tell it: good, with two failures, and failed completely.
+"""A night as its log, /healthz and ``serve --check`` tell it: good, with two failures, and failed
+completely.
 
-A real ``backupsvc serve`` on the lab with modelled guests. The log is compared with golden text, after times, ids and durations
-were replaced; ``UPDATE_GOLDEN=1`` in the environment writes it anew.
+A real ``backupsvc serve`` on the lab with modelled guests. The log is compared with golden text,
+after times, ids and durations were replaced; ``UPDATE_GOLDEN=1`` in the environment writes it anew.
 """
 
 from __future__ import annotations
@@ -24,7 +25,9 @@ from tests.waiting import wait_until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 GOLDEN = Path(__file__).parents[1] / "golden" / "logs"
-LINE = re.compile(r"time=\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ level=(info|warning|error) process=[a-z-]+ event=\S")
+LINE = re.compile(
+    r"time=\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ level=(info|warning|error) process=[a-z-]+ event=\S"
+)
 TOLD = re.compile(r"event=(outcome|night) ")
 HIDDEN = (
     (r"UPID:([^:]+):[^ ]*?:qmrestore:\d+:[^ \"]*", r"<UPID \1 qmrestore of a copy>"),
@@ -32,7 +35,8 @@ HIDDEN = (
     (r"\b01[0-9A-HJKMNP-TV-Z]{24}\b", "<id>"),
     (r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", "<time>"),
     (r"\d{4}_\d\d_\d\d-\d\d_\d\d_\d\d", "<time>"),
-    (r"(left no archive on local: )[^\"]*", r"\1<why>"),  # whose words are PVE's, and another test's matter
+    # whose words are PVE's, and another test's matter
+    (r"(left no archive on local: )[^\"]*", r"\1<why>"),
     (r"seconds=\d+", "seconds=<n>"),
     (r"process=worker-(steps|polls)", "process=worker"),
 )
@@ -40,7 +44,9 @@ HIDDEN = (
 
 @pytest.fixture
 def lab(tmp_path: Path) -> Iterator[Shell]:
-    """A user whose lab, with modelled guests, nobody has used yet; PVE's own job is disabled, as for any night."""
+    """A user whose lab, with modelled guests, nobody has used yet; PVE's own job is disabled, as
+    for any night.
+    """
     shell = Shell(tmp_path / "site")
     up = shell("lab", "up", "--hypervisor", "simulated", "--json")
     assert up.code == 0, up.err
@@ -65,9 +71,17 @@ jobs:
     return path
 
 
-def live_through(lab: Shell, tmp_path: Path, guests: str, **env: str) -> tuple[Served, dict[str, Any]]:
-    """Let a serve live through a night; return it, with what /healthz says once the night has ended and its line is written."""
-    one = served.start(lab.state, tmp_path / "log", {"BACKUPSVC_POLICY": str(policy_for(tmp_path / "p.yaml", guests))} | env)
+def live_through(
+    lab: Shell, tmp_path: Path, guests: str, **env: str
+) -> tuple[Served, dict[str, Any]]:
+    """Let a serve live through a night; return it, with what /healthz says once the night has ended
+    and its line is written.
+    """
+    one = served.start(
+        lab.state,
+        tmp_path / "log",
+        {"BACKUPSVC_POLICY": str(policy_for(tmp_path / "p.yaml", guests))} | env,
+    )
     try:
         wait_until(lambda: one.health().get("last_nights"), one.said, pause=0.5)
         wait_until(lambda: re.search(r"event=night|\"event\": \"night\"", one.said()), one.said)
@@ -79,7 +93,9 @@ def live_through(lab: Shell, tmp_path: Path, guests: str, **env: str) -> tuple[S
 
 
 def told(log: str) -> str:
-    """Given a log, return the lines that tell what came of something, without what differs from run to run, in a fixed order."""
+    """Given a log, return the lines that tell what came of something, without what differs from run
+    to run, in a fixed order.
+    """
     lines = [line for line in log.splitlines() if TOLD.search(line)]
     assert " event=night " in lines[-1], "the night is told last"
     for pattern, shown in HIDDEN:
@@ -130,14 +146,18 @@ def test_a_night_with_two_failures_is_degraded_and_names_them(lab: Shell, tmp_pa
         assert checked.code == 1 and health["reasons"][0] in checked.out
         assert lab("serve", "--check", "--ignore-nights").code == 0
         by_queue = lab("serve", "--check", "--queue", "polls", BACKUPSVC_TICK="2")
-        assert by_queue.code == 0, "whoever restarts what is not healthy must not do so because backups failed"
+        assert by_queue.code == 0, (
+            "whoever restarts what is not healthy must not do so because backups failed"
+        )
     finally:
         assert one.stop() == 0
     compare("two_failed", one.said())
     in_one_form(one.said())
 
 
-def test_a_night_that_fails_completely_is_told_by_its_log_by_healthz_and_by_the_exit_code(lab: Shell, tmp_path: Path) -> None:
+def test_a_night_that_fails_completely_is_told_by_its_log_by_healthz_and_by_the_exit_code(
+    lab: Shell, tmp_path: Path
+) -> None:
     for node in ("clovis", "lge-pve02"):
         assert lab("lab", "fault", "storage-full", f"{node}/local").code == 0
     one, health = live_through(lab, tmp_path, "all")

@@ -1,4 +1,6 @@
-"""Operations by their commands, on a lab with modelled guests: cancelled, retried, left to workers, followed, interrupted."""
+"""Operations by their commands, on a lab with modelled guests: cancelled, retried, left to workers,
+followed, interrupted.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +34,11 @@ LANGEO = Path(__file__).parents[2] / "policies" / "sites" / "langeo.yaml"
 def policy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The reference policy, its job due in 2099: nothing opens by itself here."""
     path = tmp_path_factory.mktemp("policy") / "policy.yaml"
-    path.write_text(briefly(LANGEO.read_text(encoding="utf-8")).replace('schedule: "21:00"', 'schedule: "2099-01-01 21:00"'))
+    path.write_text(
+        briefly(LANGEO.read_text(encoding="utf-8")).replace(
+            'schedule: "21:00"', 'schedule: "2099-01-01 21:00"'
+        )
+    )
     return path
 
 
@@ -67,7 +73,9 @@ def worker(service: Service) -> Iterator[None]:
             for id in [id for id, at in due.items() if at <= time.monotonic()]:
                 turn = work(service.engine.executor, id, long=True)
                 del due[id]
-                due |= dict.fromkeys(turn.hints, 0.0) | ({id: time.monotonic() + turn.again} if turn.again is not None else {})
+                due |= dict.fromkeys(turn.hints, 0.0) | (
+                    {id: time.monotonic() + turn.again} if turn.again is not None else {}
+                )
 
     thread = threading.Thread(target=run)
     thread.start()
@@ -84,7 +92,9 @@ class Started:
         command = [sys.executable, "-m", "backupsvc", *map(str, words)]
         self._log = log
         with log.open("w") as file:
-            self.process = subprocess.Popen(command, env=environment, stdout=file, stderr=subprocess.STDOUT)
+            self.process = subprocess.Popen(
+                command, env=environment, stdout=file, stderr=subprocess.STDOUT
+            )
 
     def end(self) -> tuple[int, str]:
         """Wait for its end; return its exit code and what it said."""
@@ -93,7 +103,9 @@ class Started:
 
 
 def open_at(user: Shell, step: str, event: str) -> dict[str, Any]:
-    """Wait for an open operation in whose history that event of that step stands; return it as ``show`` does."""
+    """Wait for an open operation in whose history that event of that step stands; return it as
+    ``show`` does.
+    """
 
     def look() -> dict[str, Any] | None:
         for row in user("operations", "list", "--open", "--json").json["operations"]:
@@ -120,7 +132,10 @@ def test_a_backup_whose_dump_hangs_is_cancelled_from_elsewhere_and_its_task_is_s
     row = user("operations", "list", "--open", "--json").json["operations"][0]
     assert row["waits"] == "vzdump is running" and row["driver"].endswith(f":{running.process.pid}")
     cancelled = user("operations", "cancel", shown["id"][-8:], "--reason", "the disk is needed")
-    assert cancelled.code == 0 and f":{running.process.pid} drives it and is asked to end it" in cancelled.out
+    assert (
+        cancelled.code == 0
+        and f":{running.process.pid} drives it and is asked to end it" in cancelled.out
+    )
     code, said = running.end()
     assert code == 1 and "CANCELLED  the disk is needed" in said
     after = user("operations", "show", shown["id"], "--json").json
@@ -161,14 +176,19 @@ def test_what_is_enqueued_waits_for_the_workers_and_says_that_none_is_seen(user:
     assert user("operations", "cancel", row["id"]).code == 0
 
 
-def test_a_follower_of_enqueued_work_sees_what_the_foreground_shows_and_exits_alike(user: Shell, worker: None) -> None:
+def test_a_follower_of_enqueued_work_sees_what_the_foreground_shows_and_exits_alike(
+    user: Shell, worker: None
+) -> None:
     answer = user("backup", "run", "--vmid", 105, "--vmid", 106, "--enqueue", "--follow", "--json")
     assert answer.code == 0, answer.err
     assert [guest["status"] for guest in answer.json["guests"]] == ["ok", "ok"]
     said = user("backup", "run", "--vmid", 105, "--enqueue", "--follow")
     assert said.code == 0
     for step in ("locate", "dump", "thawed", "read-back", "verify"):
-        assert any(line.split()[:3] == ["backup", "105", step] and "  ok" in line for line in said.err.splitlines())
+        assert any(
+            line.split()[:3] == ["backup", "105", step] and "  ok" in line
+            for line in said.err.splitlines()
+        )
     assert not any("settle" in line for line in said.err.splitlines())
     test = user("restore-test", 105, "--enqueue", "--follow", "--json")
     assert (test.code, test.json["verdict"]) == (1, "simulated")
@@ -201,7 +221,8 @@ def test_a_second_ctrl_c_leaves_at_once_and_the_command_it_names_finishes_the_re
     shown = open_at(user, "dump", "task")
     running.process.send_signal(signal.SIGINT)
     wait_until(lambda: "press Ctrl-C again" in (tmp_path / "log").read_text(encoding="utf-8"))
-    wait_until(lambda: "struck: 1" in user("lab", "status", "--json").json["faults"][1])  # the cleanup waits for its answer
+    # the cleanup waits for its answer
+    wait_until(lambda: "struck: 1" in user("lab", "status", "--json").json["faults"][1])
     running.process.send_signal(signal.SIGINT)
     code, said = running.end()
     assert code == 130 and "Traceback" not in said
@@ -226,7 +247,9 @@ def test_a_second_ctrl_c_leaves_at_once_and_the_command_it_names_finishes_the_re
         ("prune --enqueue --dry-run", 2),
     ],
 )
-def test_a_users_mistake_gets_an_exit_code_and_a_sentence_and_no_traceback(user: Shell, words: str, code: int) -> None:
+def test_a_users_mistake_gets_an_exit_code_and_a_sentence_and_no_traceback(
+    user: Shell, words: str, code: int
+) -> None:
     answer = user(*words.split())
     assert answer.code == code
     assert "backupsvc: " in answer.err and "Traceback" not in answer.err
@@ -237,20 +260,24 @@ def test_after_kill_9_of_a_command_its_guest_is_free_at_once(user: Shell, tmp_pa
     assert user("lab", "fault", "task-hang", "qmrestore").code == 0
     one = Started(user, tmp_path / "log", "restore-test", 108)
     left = open_at(user, "begin", "task")
-    one.process.kill()  # and nobody buries it: as long as its parent does not look, its process id stays taken
+    # and nobody buries it: as long as its parent does not look, its process id stays taken
+    one.process.kill()
     answer = user("restore-test", 108, "--json")
     one.process.wait()
     assert (answer.code, answer.json["verdict"]) == (1, "simulated"), answer.err
     assert user("operations", "show", left["id"], "--json").json["state"] != "open"
 
 
-def test_after_kill_9_of_a_command_what_it_left_in_a_nodes_queue_is_waited_for_by_nobody(user: Shell, tmp_path: Path) -> None:
+def test_after_kill_9_of_a_command_what_it_left_in_a_nodes_queue_is_waited_for_by_nobody(
+    user: Shell, tmp_path: Path
+) -> None:
     assert user("lab", "fault", "storage-slow", "clovis/local", 12000).code == 0
     words = [word for vmid in (100, 101, 102, 103, 104) for word in ("--vmid", vmid)]
     one = Started(user, tmp_path / "log", "backup", "run", *words)
     open_at(user, "dump", "task")
     one.process.kill()
-    assert user("lab", "fault", "clear").code == 0  # nobody drives them on, and the dump that runs may end
+    # nobody drives them on, and the dump that runs may end
+    assert user("lab", "fault", "clear").code == 0
     left = user("operations", "list", "--open", "--json").json["operations"]
     waiting = {row["id"] for row in left if row["step"] == "locate"}
     assert waiting, "some wait in the queue of their node"
@@ -258,6 +285,8 @@ def test_after_kill_9_of_a_command_what_it_left_in_a_nodes_queue_is_waited_for_b
     one.process.wait()
     assert answer.code == 0, answer.out + answer.err
     still = user("operations", "list", "--open", "--json").json["operations"]
-    assert waiting <= {row["id"] for row in still if row["step"] == "locate"}, "none of those that waited was driven on"
+    assert waiting <= {row["id"] for row in still if row["step"] == "locate"}, (
+        "none of those that waited was driven on"
+    )
     for row in still:
         assert user("operations", "cancel", row["id"]).code == 0

@@ -1,7 +1,9 @@
-"""Redis burns, the catalog is locked or down, links break, in the middle of a night: nothing is lost, and nothing is done twice.
+"""Redis burns, the catalog is locked or down, links break, in the middle of a night: nothing is
+lost, and nothing is done twice.
 
-The cluster is the lab with modelled guests, whose dumps are slowed down, so that the night lasts longer than the outages. A tick
-is two seconds instead of thirty. Redis, PostgreSQL, Celery's workers and beats are real.
+The cluster is the lab with modelled guests, whose dumps are slowed down, so that the night lasts
+longer than the outages. A tick is two seconds instead of thirty. Redis, PostgreSQL, Celery's
+workers and beats are real.
 """
 
 from __future__ import annotations
@@ -92,38 +94,62 @@ class Night:
         wait_until(dumping, self._said, pause=0.5)
 
     def ends_once(self, site: Shell) -> None:
-        """Wait for its end: every guest has one archive, one dump and one operation, all is done, and nothing is left open."""
-        wait_until(lambda: not any(item.state is OperationState.OPEN for item in self.operations()), self._said, pause=0.5)
+        """Wait for its end: every guest has one archive, one dump and one operation, all is done,
+        and nothing is left open.
+        """
+        wait_until(
+            lambda: not any(item.state is OperationState.OPEN for item in self.operations()),
+            self._said,
+            pause=0.5,
+        )
         found = self.operations()
         assert {item.state for item in found} == {OperationState.DONE}, self._said()
         kinds = Counter(item.kind for item in found)
         assert (kinds["night"], kinds["prune"], kinds["backup"]) == (1, 1, len(GUESTS))
-        assert Counter(item.subject for item in found if item.kind == "backup") == dict.fromkeys(GUESTS, 1)
+        assert Counter(item.subject for item in found if item.kind == "backup") == dict.fromkeys(
+            GUESTS, 1
+        )
         dumps = self._dumps(found)
         assert len(dumps) == len(set(dumps)) == len(GUESTS)
         synced = site("catalog", "sync", BACKUPSVC_CATALOG__URL=self._url)
         assert synced.code == 0, synced.err
-        archives = site("catalog", "list", "--json", BACKUPSVC_CATALOG__URL=self._url).json["archives"]
+        archives = site("catalog", "list", "--json", BACKUPSVC_CATALOG__URL=self._url).json[
+            "archives"
+        ]
         assert Counter(archive["vmid"] for archive in archives) == dict.fromkeys(GUESTS, 1)
 
     def _dumps(self, found: list[Operation]) -> list[str]:
         with Catalog.open(self._url) as catalog:
-            rows = [row for item in found if item.kind == "backup" for row in catalog.operations.transitions(item.id)]
-        return [str(row.upid) for row in rows if row.event in ("task", "adopted") and ":vzdump:" in str(row.upid)]
+            rows = [
+                row
+                for item in found
+                if item.kind == "backup"
+                for row in catalog.operations.transitions(item.id)
+            ]
+        return [
+            str(row.upid)
+            for row in rows
+            if row.event in ("task", "adopted") and ":vzdump:" in str(row.upid)
+        ]
 
     def _said(self) -> str:
         return (
-            "\n".join(f"{item.kind} {item.subject} {item.state} {item.step}" for item in self.operations()) + self._log()[-4000:]
+            "\n".join(
+                f"{item.kind} {item.subject} {item.state} {item.step}" for item in self.operations()
+            )
+            + self._log()[-4000:]
         )
 
 
-# --- Redis and the catalog's file, under `backupsvc serve` ----------------------------------------------------------------
+# --- Redis and the catalog's file, under `backupsvc serve` ----------------------------------------
 
 
 @pytest.fixture
 def serving(slow_site: Shell, tmp_path: Path) -> Iterator[Served]:
     """A serve on that site, with its private Redis."""
-    one = served.start(slow_site.state, tmp_path / "log", {"BACKUPSVC_POLICY": slow_site.env["BACKUPSVC_POLICY"]})
+    one = served.start(
+        slow_site.state, tmp_path / "log", {"BACKUPSVC_POLICY": slow_site.env["BACKUPSVC_POLICY"]}
+    )
     yield one
     one.stop()
 
@@ -134,7 +160,9 @@ def test_a_redis_that_is_flushed_restarted_and_stopped_for_a_minute_loses_nothin
     night = Night(f"sqlite:///{slow_site.state}/lab/catalog.db", serving.said)
     serving.becomes("ok")
     night.has_saved(1)
-    client = redis_py.Redis(unix_socket_path=str(private_redis.directory(slow_site.state) / "redis.sock"))
+    client = redis_py.Redis(
+        unix_socket_path=str(private_redis.directory(slow_site.state) / "redis.sock")
+    )
     client.flushall()
     night.has_saved(2)
     os.kill(serving.pid("redis"), signal.SIGKILL)
@@ -148,18 +176,22 @@ def test_a_redis_that_is_flushed_restarted_and_stopped_for_a_minute_loses_nothin
     serving.becomes("ok")
 
 
-def test_a_catalog_file_that_is_locked_for_a_minute_is_waited_for(slow_site: Shell, serving: Served) -> None:
+def test_a_catalog_file_that_is_locked_for_a_minute_is_waited_for(
+    slow_site: Shell, serving: Served
+) -> None:
     night = Night(f"sqlite:///{slow_site.state}/lab/catalog.db", serving.said)
     serving.becomes("ok")
     night.has_saved(1)
-    with sqlite3.connect(slow_site.state / "lab" / "catalog.db", isolation_level=None, timeout=30) as other:
+    with sqlite3.connect(
+        slow_site.state / "lab" / "catalog.db", isolation_level=None, timeout=30
+    ) as other:
         other.execute("BEGIN IMMEDIATE")
         time.sleep(MINUTE)
         other.execute("COMMIT")
     night.ends_once(slow_site)
 
 
-# --- two workers on two links, one Redis, one PostgreSQL ------------------------------------------------------------------
+# --- two workers on two links, one Redis, one PostgreSQL ------------------------------------------
 
 
 @contextmanager
@@ -168,7 +200,17 @@ def redis_server(home: Path) -> Iterator[int]:
     home.mkdir()
     port = Link(("127.0.0.1", 9))  # only to find a port that is free
     port.close()
-    words = ["redis-server", "--bind", "127.0.0.1", "--port", str(port.port), "--dir", str(home), "--save", ""]
+    words = [
+        "redis-server",
+        "--bind",
+        "127.0.0.1",
+        "--port",
+        str(port.port),
+        "--dir",
+        str(home),
+        "--save",
+        "",
+    ]
     server = subprocess.Popen(words, stdout=subprocess.DEVNULL)
     try:
         wait_until(lambda: _pings(port.port))
@@ -186,12 +228,18 @@ def _pings(port: int) -> bool:
 
 
 class Machine:
-    """What one machine runs: a beat, a worker for both queues, and its own links to Redis and to the catalog."""
+    """What one machine runs: a beat, a worker for both queues, and its own links to Redis and to
+    the catalog.
+    """
 
-    def __init__(self, name: str, site: Shell, redis: Link, catalog: Link, database: str, log: Path) -> None:
+    def __init__(
+        self, name: str, site: Shell, redis: Link, catalog: Link, database: str, log: Path
+    ) -> None:
         self.redis, self.catalog, self.log = redis, catalog, log
         url = make_url(database).set(host="127.0.0.1", port=catalog.port, query={})
-        env = {key: value for key, value in os.environ.items() if not key.startswith("BACKUPSVC_")} | site.env
+        env = {
+            key: value for key, value in os.environ.items() if not key.startswith("BACKUPSVC_")
+        } | site.env
         env |= {
             "BACKUPSVC_STATE_DIR": str(site.state),
             "BACKUPSVC_TICK": "2",
@@ -200,7 +248,9 @@ class Machine:
         }
         celery = [sys.executable, "-m", "celery", "-A", "workers.app"]
         worker = [*celery, "worker", "-c", "2", "-n", f"{name}@test", "-l", "warning"]
-        self.processes = [self._start(words, env) for words in (worker, [*celery, "beat", "-l", "warning"])]
+        self.processes = [
+            self._start(words, env) for words in (worker, [*celery, "beat", "-l", "warning"])
+        ]
 
     def _start(self, words: list[str], env: dict[str, str]) -> subprocess.Popen[bytes]:
         with self.log.open("ab") as output:
@@ -239,7 +289,10 @@ def test_law_9_two_machines_share_a_night_over_links_that_break_a_database_that_
         target = Path(str(make_url(database).query["host"])) / ".s.PGSQL.5432"
         machines = []
         for name in ("one", "two"):
-            links = stack.enter_context(link(("127.0.0.1", port))), stack.enter_context(link(target))
+            links = (
+                stack.enter_context(link(("127.0.0.1", port))),
+                stack.enter_context(link(target)),
+            )
             machine = Machine(name, slow_site, *links, database, tmp_path / f"{name}.log")
             stack.callback(machine.stop)
             machines.append(machine)

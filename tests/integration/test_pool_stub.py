@@ -1,4 +1,6 @@
-"""With a pool for copies, what a failed restore leaves is in no pool: the reader is told which VM to remove, and how."""
+"""With a pool for copies, what a failed restore leaves is in no pool: the reader is told which VM
+to remove, and how.
+"""
 
 from __future__ import annotations
 
@@ -29,12 +31,24 @@ def test_law_1_the_rest_of_a_failed_restore_in_no_pool_is_named_with_the_command
     (tmp_path / "policy.yaml").write_text(POLICY)
     root("POST", "/pools", poolid="copies")
     root.gone()
-    assert root.paste(Shell(tmp_path, {"BACKUPSVC_POLICY": str(tmp_path / "policy.yaml")})("doctor", "--role").out) == ""
+    assert (
+        root.paste(
+            Shell(tmp_path, {"BACKUPSVC_POLICY": str(tmp_path / "policy.yaml")})(
+                "doctor", "--role"
+            ).out
+        )
+        == ""
+    )
     saved = json.loads((site.state / "lab" / "settings.json").read_text(encoding="utf-8"))["pve"]
-    pve = {"HOST": saved["host"], "CA_FILE": saved["ca_file"], "TOKEN": f"{role.USER}!service={root.secrets['service']}"}
+    pve = {
+        "HOST": saved["host"],
+        "CA_FILE": saved["ca_file"],
+        "TOKEN": f"{role.USER}!service={root.secrets['service']}",
+    }
     user = Shell(
         tmp_path,
-        {"BACKUPSVC_POLICY": str(tmp_path / "policy.yaml")} | {f"BACKUPSVC_PVE__{name}": value for name, value in pve.items()},
+        {"BACKUPSVC_POLICY": str(tmp_path / "policy.yaml")}
+        | {f"BACKUPSVC_PVE__{name}": value for name, value in pve.items()},
     )
     made = user("backup", "run", "--json")
     assert made.code == 0, made.out

@@ -1,4 +1,6 @@
-"""Bad surroundings: one clear sentence, the next action, and the exit code of the contract; nothing half-done."""
+"""Bad surroundings: one clear sentence, the next action, and the exit code of the contract; nothing
+half-done.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,9 @@ SECRET = "5e7b0f0e-1111-4222-8333-123456789abc"
 
 
 def complaint(answer: Answer) -> str:
-    """Given a refused command, return its sentence; it must be one line, with a hint, and no traceback."""
+    """Given a refused command, return its sentence; it must be one line, with a hint, and no
+    traceback.
+    """
     assert "Traceback" not in answer.err
     lines = answer.err.strip().splitlines()
     assert len(lines) == 2, answer.err
@@ -36,7 +40,11 @@ def test_a_host_that_does_not_answer_is_unreachable(tmp_path: Path) -> None:
         taken.bind(("127.0.0.1", 0))
         host = f"127.0.0.1:{taken.getsockname()[1]}"
         answer = Shell(tmp_path)(
-            "backup", "run", BACKUPSVC_POLICY=str(SMALL), BACKUPSVC_PVE__HOST=host, BACKUPSVC_PVE__TOKEN=f"a@pve!bb={SECRET}"
+            "backup",
+            "run",
+            BACKUPSVC_POLICY=str(SMALL),
+            BACKUPSVC_PVE__HOST=host,
+            BACKUPSVC_PVE__TOKEN=f"a@pve!bb={SECRET}",
         )
     assert answer.code == 3
     assert host in complaint(answer)
@@ -56,13 +64,18 @@ def lab(site: Shell) -> dict[str, str]:
 
 def test_archives_are_listed_without_a_policy(site: Shell, tmp_path: Path) -> None:
     env = {name: value for name, value in lab(site).items() if name != "BACKUPSVC_POLICY"}
-    assert Shell(tmp_path, env)("catalog", "list", "--json").json == {"schema": "catalog list/1", "archives": []}
+    assert Shell(tmp_path, env)("catalog", "list", "--json").json == {
+        "schema": "catalog list/1",
+        "archives": [],
+    }
     assert Shell(tmp_path, env)("backup", "run").code == 2
 
 
 def test_a_certificate_that_is_not_the_pinned_one_is_refused(site: Shell, tmp_path: Path) -> None:
     env = {name: value for name, value in lab(site).items() if name != "BACKUPSVC_PVE__CA_FILE"}
-    answer = Shell(tmp_path, env)("catalog", "list", BACKUPSVC_PVE__FINGERPRINT=":".join(["AB"] * 32))
+    answer = Shell(tmp_path, env)(
+        "catalog", "list", BACKUPSVC_PVE__FINGERPRINT=":".join(["AB"] * 32)
+    )
     assert answer.code == 3
     assert "certificate" in complaint(answer)
 
@@ -85,7 +98,8 @@ def test_law_7_a_refused_token_is_named_without_its_secret(site: Shell, tmp_path
 def test_a_wrong_policy_is_told_with_file_and_line(tmp_path: Path) -> None:
     policy = tmp_path / "policy.yaml"
     policy.write_text(
-        "site: x\nscratch: {vmids: 9000-9009}\njobs:\n  nightly: {schedule: '21:00', storage: local, modes: snapshot}\n"
+        "site: x\nscratch: {vmids: 9000-9009}\njobs:\n  nightly: {schedule: '21:00', storage: "
+        "local, modes: snapshot}\n"
     )
     answer = Shell(tmp_path)("policy", "check", policy)
     assert answer.code == 2

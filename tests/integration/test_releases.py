@@ -1,4 +1,6 @@
-"""A backup, its faults and a restore test over real HTTP, by a cluster that answers as 9.0 and by one that answers as 9.2."""
+"""A backup, its faults and a restore test over real HTTP, by a cluster that answers as 9.0 and by
+one that answers as 9.2.
+"""
 
 from __future__ import annotations
 
@@ -44,7 +46,9 @@ def backed_up(user: Shell, vmid: int) -> dict[str, Any]:
     return dict(guest)
 
 
-def test_the_lab_says_which_release_it_is_and_the_service_reads_it(user: Shell, release: str) -> None:
+def test_the_lab_says_which_release_it_is_and_the_service_reads_it(
+    user: Shell, release: str
+) -> None:
     assert user("lab", "status", "--json").json["pve"] == VERSIONS[release]
     lines = user("doctor", "--json").json["lines"]
     assert any(line["detail"].endswith(f"Proxmox VE {VERSIONS[release]}") for line in lines), lines
@@ -67,7 +71,11 @@ def test_a_guest_without_an_agent_is_crash_consistent_because_it_has_none(user: 
 def test_a_silent_agent_a_refused_freeze_and_a_failed_thaw_are_told_apart(user: Shell) -> None:
     user("lab", "fault", "agent-refuses", VMID)
     guest = backed_up(user, VMID)
-    assert (guest["consistency"], guest["freeze"], guest["findings"]) == ("crash-consistent", "failed", [])
+    assert (guest["consistency"], guest["freeze"], guest["findings"]) == (
+        "crash-consistent",
+        "failed",
+        [],
+    )
     user("lab", "fault", "clear")
     user("lab", "fault", "agent-silent", VMID)
     assert backed_up(user, VMID)["freeze"] == "agent-silent"

@@ -1,4 +1,6 @@
-"""What a restore would be refused is refused before it begins: with exit 4, by path and privilege, and nothing is left behind."""
+"""What a restore would be refused is refused before it begins: with exit 4, by path and privilege,
+and nothing is left behind.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,8 @@ timezone: Europe/Paris
 scratch: {vmids: 9000-9009, bridge: vmbr9, storage: local, settle: 1s}
 jobs: {nightly: {storage: local, guests: [105]}}
 """
-# what a restore needs that puts guest 105 back where it was: its disk on local-lvm, its NIC on vmbr0
+# what a restore needs that puts guest 105 back where it was: its disk on local-lvm, its NIC on
+# vmbr0
 RIGHTS = {
     "/vms": "VM.Audit VM.Backup VM.Allocate VM.PowerMgmt",
     "/storage/local": "Datastore.AllocateSpace",
@@ -33,7 +36,9 @@ RIGHTS = {
 
 @pytest.fixture(scope="module")
 def root(site: Shell) -> Root:
-    """A lab in which guest 105 was lost after its archive was made, and another user with a token of its own."""
+    """A lab in which guest 105 was lost after its archive was made, and another user with a token
+    of its own.
+    """
     admin = Root(site.state)
     admin("POST", "/access/users", userid="other@pve")
     secret = admin("POST", "/access/users/other@pve/token/mine", privsep=1)["value"]
@@ -68,32 +73,61 @@ def shell(site: Shell, tmp_path: Path) -> Shell:
 
 
 def restoring(site: Shell, shell: Shell, *words: object) -> Answer:
-    return shell("restore", VMID, "--yes", "--json", *words, BACKUPSVC_PVE__RESTORE_TOKEN=(site.state / "other").read_text())
+    return shell(
+        "restore",
+        VMID,
+        "--yes",
+        "--json",
+        *words,
+        BACKUPSVC_PVE__RESTORE_TOKEN=(site.state / "other").read_text(),
+    )
 
 
-@pytest.mark.parametrize(("path", "privilege"), [(path, one) for path, all in RIGHTS.items() for one in all.split()])
+@pytest.mark.parametrize(
+    ("path", "privilege"), [(path, one) for path, all in RIGHTS.items() for one in all.split()]
+)
 @pytest.mark.parametrize("words", [(), ("--dry-run",)], ids=["for real", "dry run"])
 def test_without_any_one_right_nothing_begins_and_nothing_is_left(
-    site: Shell, shell: Shell, root: Root, grant: Any, path: str, privilege: str, words: tuple[str, ...]
+    site: Shell,
+    shell: Shell,
+    root: Root,
+    grant: Any,
+    path: str,
+    privilege: str,
+    words: tuple[str, ...],
 ) -> None:
-    less = {where: " ".join(one for one in held.split() if (where, one) != (path, privilege)) for where, held in RIGHTS.items()}
+    less = {
+        where: " ".join(one for one in held.split() if (where, one) != (path, privilege))
+        for where, held in RIGHTS.items()
+    }
     grant({where: held for where, held in less.items() if held})
     answer = restoring(site, shell, *words)
     assert answer.code == 4, answer.out + answer.err
     assert privilege in answer.json["error"]["message"]
     assert VMID not in root.guests()
     assert not [
-        row for row in root("GET", f"/nodes/{NODE}/tasks") if row["type"] == "qmrestore" and row["user"].startswith("other")
+        row
+        for row in root("GET", f"/nodes/{NODE}/tasks")
+        if row["type"] == "qmrestore" and row["user"].startswith("other")
     ]
 
 
-def test_law_2_the_everyday_token_is_never_told_to_take_a_production_bridge(shell: Shell, site: Shell, root: Root) -> None:
+def test_law_2_the_everyday_token_is_never_told_to_take_a_production_bridge(
+    shell: Shell, site: Shell, root: Root
+) -> None:
     saved = json.loads((site.state / "lab" / "settings.json").read_text(encoding="utf-8"))
-    everyday = Shell(site.state, shell.env | {"BACKUPSVC_PVE__RESTORE_TOKEN": saved["pve"]["token"]})
+    everyday = Shell(
+        site.state, shell.env | {"BACKUPSVC_PVE__RESTORE_TOKEN": saved["pve"]["token"]}
+    )
     answer = everyday("restore", VMID, "--yes", "--json")
     assert answer.code == 4
-    assert re.search(r"SDN\.Use on /sdn/zones/localnetwork/vmbr0/\d+, to put net0 back onto it", answer.json["error"]["message"])
-    assert re.search(r"doctor --role --restore vmbr0/\d+ --disks local-lvm`", answer.json["error"]["hint"])
+    assert re.search(
+        r"SDN\.Use on /sdn/zones/localnetwork/vmbr0/\d+, to put net0 back onto it",
+        answer.json["error"]["message"],
+    )
+    assert re.search(
+        r"doctor --role --restore vmbr0/\d+ --disks local-lvm`", answer.json["error"]["hint"]
+    )
     assert "acl modify" not in answer.json["error"]["hint"]
     assert VMID not in root.guests()
 
@@ -102,13 +136,23 @@ def test_doctor_passes_a_restore_token_that_can_bring_every_guest_back_and_names
     site: Shell, shell: Shell, root: Root, grant: Any
 ) -> None:
     token = (site.state / "other").read_text()
-    less = RIGHTS | {"/storage/local-lvm": "Datastore.Audit", "/sdn/zones/localnetwork/vmbr0": "SDN.Audit"}
+    less = RIGHTS | {
+        "/storage/local-lvm": "Datastore.Audit",
+        "/sdn/zones/localnetwork/vmbr0": "SDN.Audit",
+    }
     for rights, complete in ((less, False), (RIGHTS, True)):
         if complete:
             for row in root("GET", "/access/acl"):
                 if row["ugid"].startswith("other"):
                     kind = {"user": "users", "token": "tokens"}[row["type"]]
-                    root("PUT", "/access/acl", path=row["path"], roles=row["roleid"], delete=1, **{kind: row["ugid"]})
+                    root(
+                        "PUT",
+                        "/access/acl",
+                        path=row["path"],
+                        roles=row["roleid"],
+                        delete=1,
+                        **{kind: row["ugid"]},
+                    )
         grant(rights)
         # guest 104 stands for those that are there: its disk and its NIC are where 105's were
         policy = Path(shell.env["BACKUPSVC_POLICY"])
@@ -124,7 +168,9 @@ def test_doctor_passes_a_restore_token_that_can_bring_every_guest_back_and_names
             assert [line["status"] for line in lines] == ["ok"], lines
 
 
-def test_with_all_of_them_the_guest_comes_back(site: Shell, shell: Shell, root: Root, grant: Any) -> None:
+def test_with_all_of_them_the_guest_comes_back(
+    site: Shell, shell: Shell, root: Root, grant: Any
+) -> None:
     grant(RIGHTS)
     assert restoring(site, shell, "--dry-run").code == 0
     answer = restoring(site, shell)

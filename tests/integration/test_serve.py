@@ -1,7 +1,9 @@
-"""``backupsvc serve`` with a real redis-server and real Celery children; the cluster is the lab with modelled guests.
+"""``backupsvc serve`` with a real redis-server and real Celery children; the cluster is the lab
+with modelled guests.
 
-A tick is two seconds here, so that three silent ticks are soon over. Each test starts a serve of its own, in its own way or to
-its end; what only befalls the children of one that goes on is in test_serve_children.py.
+A tick is two seconds here, so that three silent ticks are soon over. Each test starts a serve of
+its own, in its own way or to its end; what only befalls the children of one that goes on is in
+test_serve_children.py.
 """
 
 from __future__ import annotations
@@ -36,7 +38,12 @@ def begin(site: Shell, tmp_path: Path) -> Iterator[Start]:
     running: list[Served] = []
 
     def start(command: list[str] | None = None, **env: str) -> Served:
-        made = served.start(site.state, tmp_path / f"log{len(running)}", {"BACKUPSVC_POLICY": str(LANGEO)} | env, command or ())
+        made = served.start(
+            site.state,
+            tmp_path / f"log{len(running)}",
+            {"BACKUPSVC_POLICY": str(LANGEO)} | env,
+            command or (),
+        )
         running.append(made)
         return made
 
@@ -49,33 +56,47 @@ def begin(site: Shell, tmp_path: Path) -> Iterator[Start]:
 
 def ours(state: Path) -> dict[int, str]:
     """The processes of a serve in that state directory."""
-    return {pid: words for pid, words in processes(str(state)).items() if "pvelab.server" not in words}
+    return {
+        pid: words for pid, words in processes(str(state)).items() if "pvelab.server" not in words
+    }
 
 
 def until_good(ask: Callable[[], Answer]) -> Answer:
-    """The first answer that is good: on a busy machine the ticks are late now and then, and a check says so."""
+    """The first answer that is good: on a busy machine the ticks are late now and then, and a check
+    says so.
+    """
     return wait_until(lambda: answer if (answer := ask()).code == 0 else None)  # type: ignore[no-any-return]
 
 
-def test_it_consumes_both_queues_soon_and_stops_in_order_without_an_orphan(site: Shell, begin: Start) -> None:
+def test_it_consumes_both_queues_soon_and_stops_in_order_without_an_orphan(
+    site: Shell, begin: Start
+) -> None:
     one = begin()
     state = one.becomes("ok")
     assert set(state["children"]) == {"redis", "worker-steps", "worker-polls", "beat"}
     assert all(queue["seconds_since_consumed"] <= 6 for queue in state["queues"].values())
     checked = until_good(lambda: site("serve", "--check", "--json"))
     assert checked.json["status"] == "ok"
-    by_catalog = until_good(lambda: site("serve", "--check", "--queue", "steps", BACKUPSVC_TICK="2"))
+    by_catalog = until_good(
+        lambda: site("serve", "--check", "--queue", "steps", BACKUPSVC_TICK="2")
+    )
     assert "queue steps: consumed" in by_catalog.out, by_catalog.out
     assert one.stop() == 0
     assert ours(site.state) == {}
     text = one.said()
-    assert text.index("event=stopping") < text.index("Warm shutdown") < text.index("Redis is now ready to exit")
+    assert (
+        text.index("event=stopping")
+        < text.index("Warm shutdown")
+        < text.index("Redis is now ready to exit")
+    )
     assert "Traceback" not in text
     gone = site("serve", "--check")
     assert gone.code == 3 and "does not answer" in gone.err
 
 
-def test_a_worker_that_hangs_longer_than_any_task_may_take_is_replaced(site: Shell, begin: Start) -> None:
+def test_a_worker_that_hangs_longer_than_any_task_may_take_is_replaced(
+    site: Shell, begin: Start
+) -> None:
     script = """
 import sys, pathlib
 from backupsvc.bootstrap import open_service
@@ -91,7 +112,10 @@ with open_service() as service:
     os.kill(worker, signal.SIGSTOP)
     wait_until(lambda: "worker-polls lives and does nothing: it is ended" in one.said(), one.said)
     one.becomes("ok")
-    assert one.pid("worker-polls") != worker and one.health()["children"]["worker-steps"]["restarts"] == 0
+    assert (
+        one.pid("worker-polls") != worker
+        and one.health()["children"]["worker-steps"]["restarts"] == 0
+    )
 
 
 def test_a_worker_that_does_not_end_is_killed_at_the_deadline(site: Shell, begin: Start) -> None:
@@ -104,7 +128,9 @@ def test_a_worker_that_does_not_end_is_killed_at_the_deadline(site: Shell, begin
     assert "worker-steps does not end: it is killed" in one.said() and ours(site.state) == {}
 
 
-def test_when_the_supervisor_is_killed_all_its_children_die_and_the_next_one_takes_over(site: Shell, begin: Start) -> None:
+def test_when_the_supervisor_is_killed_all_its_children_die_and_the_next_one_takes_over(
+    site: Shell, begin: Start
+) -> None:
     one = begin()
     one.becomes("ok")
     assert len(ours(site.state)) >= 7, "supervisor, redis, beat, two workers with a process each"
@@ -141,7 +167,9 @@ def test_the_redis_that_the_user_names_is_used_no_other_started_and_its_absence_
         shutil.rmtree(private_redis.directory(home))  # it comes back empty
         server = subprocess.Popen(private_redis.command(home), stdout=subprocess.DEVNULL)
         state = one.becomes("ok")
-        assert not any(child["restarts"] for child in state["children"].values()), "they waited for it"
+        assert not any(child["restarts"] for child in state["children"].values()), (
+            "they waited for it"
+        )
         assert one.stop() == 0
     finally:
         server.terminate()
@@ -151,14 +179,23 @@ def test_the_redis_that_the_user_names_is_used_no_other_started_and_its_absence_
 def test_a_night_is_opened_and_ended(site: Shell, begin: Start, policy: Path) -> None:
     one = begin(BACKUPSVC_POLICY=str(policy), BACKUPSVC_TICK="2")
     one.becomes("ok")
-    wait_until(lambda: [row for row in nights(site) if row["state"] == "done"], lambda: f"{nights(site)}\n{one.said()}")
+    wait_until(
+        lambda: [row for row in nights(site) if row["state"] == "done"],
+        lambda: f"{nights(site)}\n{one.said()}",
+    )
     operations = site("operations", "list", "--json", "--limit", 100).json["operations"]
-    assert {"backup", "prune", "restore-test"} <= {row["kind"] for row in operations if row["state"] == "done"}
+    assert {"backup", "prune", "restore-test"} <= {
+        row["kind"] for row in operations if row["state"] == "done"
+    }
 
 
 def nights(site: Shell) -> list[dict[str, str]]:
     """The nights so far."""
-    return [row for row in site("operations", "list", "--json").json["operations"] if row["kind"] == "night"]
+    return [
+        row
+        for row in site("operations", "list", "--json").json["operations"]
+        if row["kind"] == "night"
+    ]
 
 
 def test_systemd_is_told_and_its_watchdog_fed(begin: Start, tmp_path: Path) -> None:
@@ -168,7 +205,9 @@ def test_systemd_is_told_and_its_watchdog_fed(begin: Start, tmp_path: Path) -> N
         one = begin(NOTIFY_SOCKET=str(tmp_path / "n"), WATCHDOG_USEC="1500000")
         assert systemd.recv(200) == b"READY=1"
         heard = [systemd.recv(200) for _ in range(6)]
-        assert heard.count(b"WATCHDOG=1") >= 3 and any(text.startswith(b"STATUS=") for text in heard)
+        assert heard.count(b"WATCHDOG=1") >= 3 and any(
+            text.startswith(b"STATUS=") for text in heard
+        )
         one.becomes("ok")
         assert one.stop() == 0
         systemd.setblocking(False)
@@ -176,7 +215,9 @@ def test_systemd_is_told_and_its_watchdog_fed(begin: Start, tmp_path: Path) -> N
             assert text.startswith((b"WATCHDOG=1", b"STATUS="))
 
 
-def test_a_systemd_that_reads_nothing_neither_stops_the_work_nor_the_end(begin: Start, tmp_path: Path) -> None:
+def test_a_systemd_that_reads_nothing_neither_stops_the_work_nor_the_end(
+    begin: Start, tmp_path: Path
+) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
         systemd.bind(str(tmp_path / "n"))
         fill(str(tmp_path / "n"))
@@ -186,13 +227,21 @@ def test_a_systemd_that_reads_nothing_neither_stops_the_work_nor_the_end(begin: 
         assert "messages to systemd were dropped" in one.said()
 
 
-def test_what_is_wrong_with_the_settings_is_told_before_anything_starts(site: Shell, tmp_path: Path) -> None:
+def test_what_is_wrong_with_the_settings_is_told_before_anything_starts(
+    site: Shell, tmp_path: Path
+) -> None:
     bad = tmp_path / "policy.yaml"
     bad.write_text("jobs: 3\n")
     for answer, code, words in (
         (site("serve", BACKUPSVC_POLICY=str(bad)), 2, "policy.yaml"),
         (site("serve", "--listen", "nonsense"), 2, "is no address"),
-        (site("serve", BACKUPSVC_CATALOG__URL="postgresql+psycopg://nobody@127.0.0.1:1/x"), 3, "catalog"),
+        (
+            site("serve", BACKUPSVC_CATALOG__URL="postgresql+psycopg://nobody@127.0.0.1:1/x"),
+            3,
+            "catalog",
+        ),
         (Shell(tmp_path)("serve", BACKUPSVC_POLICY=str(LANGEO)), 2, "no cluster is configured"),
     ):
-        assert answer.code == code and words in answer.err and "Traceback" not in answer.err, answer.err
+        assert answer.code == code and words in answer.err and "Traceback" not in answer.err, (
+            answer.err
+        )

@@ -1,4 +1,6 @@
-"""The shipped short policy on a fresh site: the printed role suffices for copies, links down, or doctor says why not."""
+"""The shipped short policy on a fresh site: the printed role suffices for copies, links down, or
+doctor says why not.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,9 @@ def root(site: Shell) -> Root:
 
 @pytest.fixture
 def shell(site: Shell, root: Root, tmp_path: Path) -> Shell:
-    """A user with the short policy (disks of copies on the lab's own storage for disks) and the token of the printed role."""
+    """A user with the short policy (disks of copies on the lab's own storage for disks) and the
+    token of the printed role.
+    """
     policy = tmp_path / "small.yaml"
     text = briefly(SMALL.read_text(encoding="utf-8"))
     text = re.sub(r"storage: local +# CHANGE: a storage for disks", "storage: local-lvm  #", text)
@@ -43,12 +47,22 @@ def pasted(shell: Shell, site: Shell, root: Root, *words: str) -> Shell:
     root.gone()
     assert root.paste(shell("doctor", "--role", *words).out) == ""
     saved = json.loads((site.state / "lab" / "settings.json").read_text(encoding="utf-8"))["pve"]
-    pve = {"HOST": saved["host"], "CA_FILE": saved["ca_file"], "TOKEN": f"{role.USER}!service={root.secrets['service']}"}
-    return Shell(shell.state, shell.env | {f"BACKUPSVC_PVE__{name}": value for name, value in pve.items()})
+    pve = {
+        "HOST": saved["host"],
+        "CA_FILE": saved["ca_file"],
+        "TOKEN": f"{role.USER}!service={root.secrets['service']}",
+    }
+    return Shell(
+        shell.state, shell.env | {f"BACKUPSVC_PVE__{name}": value for name, value in pve.items()}
+    )
 
 
 def bridge_lines(answer: Answer, status: str) -> list[Any]:
-    return [line for line in answer.json["lines"] if line["name"] == "isolated bridge" and line["status"] == status]
+    return [
+        line
+        for line in answer.json["lines"]
+        if line["name"] == "isolated bridge" and line["status"] == status
+    ]
 
 
 def test_law_2_the_printed_role_proves_a_guest_with_a_nic_link_down_on_a_bridge_of_its_own(
@@ -63,7 +77,9 @@ def test_law_2_the_printed_role_proves_a_guest_with_a_nic_link_down_on_a_bridge_
     assert "bridge vmbr0 became vmbr9" in stripped and "link taken down" in stripped
 
 
-def test_doctor_refuses_a_bridge_that_no_node_has_and_names_the_command(site: Shell, shell: Shell, root: Root) -> None:
+def test_doctor_refuses_a_bridge_that_no_node_has_and_names_the_command(
+    site: Shell, shell: Shell, root: Root
+) -> None:
     user = pasted(shell, site, root, "--bridge", "vmbr77")
     doctor = user("doctor", "--json")
     (line,) = bridge_lines(doctor, "failed")
@@ -78,7 +94,14 @@ def test_law_2_a_token_without_a_bridge_is_refused_before_anything_is_restored_a
     user = pasted(shell, site, root)
     for row in root("GET", "/access/acl"):
         if row["ugid"] == f"{role.USER}!service" and row["path"].startswith("/sdn"):
-            root("PUT", "/access/acl", path=row["path"], roles=row["roleid"], tokens=row["ugid"], delete=1)
+            root(
+                "PUT",
+                "/access/acl",
+                path=row["path"],
+                roles=row["roleid"],
+                tokens=row["ugid"],
+                delete=1,
+            )
     doctor = user("doctor", "--json")
     (line,) = bridge_lines(doctor, "failed")
     assert doctor.code == 4 and "may use no bridge" in line["detail"]

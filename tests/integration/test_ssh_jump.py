@@ -33,7 +33,12 @@ def sshd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sshd]:
 
 
 def settings(sshd: Sshd, **changes: Any) -> ProbeSettings:
-    known: dict[str, Any] = {"host": sshd.address, "user": sshd.user, "key_file": sshd.key_file, "host_key": sshd.host_key}
+    known: dict[str, Any] = {
+        "host": sshd.address,
+        "user": sshd.user,
+        "key_file": sshd.key_file,
+        "host_key": sshd.host_key,
+    }
     return ProbeSettings(**(known | changes))
 
 
@@ -93,12 +98,17 @@ def test_our_end_of_sending_is_passed_on_while_we_still_receive(jump: Jump) -> N
 
 
 def test_their_end_of_sending_is_passed_on(jump: Jump) -> None:
-    with talking(lambda peer: peer.sendall(b"bye")) as port, jump.connect("127.0.0.1", port, 5) as sock:
+    with (
+        talking(lambda peer: peer.sendall(b"bye")) as port,
+        jump.connect("127.0.0.1", port, 5) as sock,
+    ):
         assert b"".join(iter(lambda: sock.recv(100), b"")) == b"bye"
     assert gone()
 
 
-def test_a_connection_that_we_close_leaves_no_thread_even_if_the_other_side_stays(jump: Jump) -> None:
+def test_a_connection_that_we_close_leaves_no_thread_even_if_the_other_side_stays(
+    jump: Jump,
+) -> None:
     release = threading.Event()
     with talking(lambda peer: release.wait(20)) as port:
         for _ in range(10):
@@ -119,16 +129,24 @@ def test_closing_the_jump_ends_every_connection(sshd: Sshd) -> None:
 
 
 def test_a_port_that_refuses_is_a_refused_connection(jump: Jump) -> None:
-    with pytest.raises(ConnectionRefusedError, match=r"the probe has no connection to 127\.0\.0\.1"):
+    with pytest.raises(
+        ConnectionRefusedError, match=r"the probe has no connection to 127\.0\.0\.1"
+    ):
         jump.connect("127.0.0.1", closed_port(), 5)
 
 
 def test_the_socket_has_the_timeout_that_was_asked_for(jump: Jump) -> None:
-    with talking(lambda peer: time.sleep(2)) as port, jump.connect("127.0.0.1", port, 0.3) as sock, pytest.raises(TimeoutError):
+    with (
+        talking(lambda peer: time.sleep(2)) as port,
+        jump.connect("127.0.0.1", port, 0.3) as sock,
+        pytest.raises(TimeoutError),
+    ):
         sock.recv(1)
 
 
-def test_one_ssh_connection_serves_all_and_is_opened_anew_when_it_died(sshd: Sshd, tmp_path: Path) -> None:
+def test_one_ssh_connection_serves_all_and_is_opened_anew_when_it_died(
+    sshd: Sshd, tmp_path: Path
+) -> None:
     with running_sshd(tmp_path / "own") as own, talking(echo) as port, Jump(settings(own)) as jump:
         first, second = jump.connect("127.0.0.1", port, 5), jump.connect("127.0.0.1", port, 5)
         assert len(own.sessions()) == 1
@@ -150,11 +168,15 @@ def test_a_wrong_host_key_is_refused_with_both_fingerprints(sshd: Sshd, tmp_path
         assert fingerprint(public) in caught.value.message
     assert "nothing was sent" in caught.value.message and caught.value.exit_code == 4
     assert sshd.address in caught.value.message
-    assert caught.value.hint.endswith("only if they agree, write the key to BACKUPSVC_PROBE__HOST_KEY")
+    assert caught.value.hint.endswith(
+        "only if they agree, write the key to BACKUPSVC_PROBE__HOST_KEY"
+    )
     assert jump.refused is caught.value
 
 
-def test_a_host_key_of_another_type_than_the_pinned_one_is_refused(sshd: Sshd, tmp_path: Path) -> None:
+def test_a_host_key_of_another_type_than_the_pinned_one_is_refused(
+    sshd: Sshd, tmp_path: Path
+) -> None:
     other = keygen(tmp_path / "other", "rsa")
     with Jump(settings(sshd, host_key=other)) as jump, pytest.raises(SshRefused) as caught:
         jump.connect("127.0.0.1", 80, 5)
@@ -162,28 +184,43 @@ def test_a_host_key_of_another_type_than_the_pinned_one_is_refused(sshd: Sshd, t
     assert fingerprint(tmp_path / "other.pub") in caught.value.message
 
 
-def test_a_host_key_that_nobody_pinned_is_refused(sshd: Sshd, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_host_key_that_nobody_pinned_is_refused(
+    sshd: Sshd, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
-    with Jump(settings(sshd, host_key=None)) as jump, pytest.raises(SshRefused, match="known is none") as caught:
+    with (
+        Jump(settings(sshd, host_key=None)) as jump,
+        pytest.raises(SshRefused, match="known is none") as caught,
+    ):
         jump.connect("127.0.0.1", 80, 5)
     assert "~/.ssh/known_hosts, or BACKUPSVC_PROBE__HOST_KEY" in caught.value.hint
 
 
 def fingerprint(public: Path) -> str:
-    return subprocess.run(["ssh-keygen", "-lf", public], check=True, capture_output=True, text=True).stdout.split()[1]
+    return subprocess.run(
+        ["ssh-keygen", "-lf", public], check=True, capture_output=True, text=True
+    ).stdout.split()[1]
 
 
 def test_a_key_that_is_not_accepted_is_told(sshd: Sshd, tmp_path: Path) -> None:
     keygen(tmp_path / "stranger")
-    with Jump(settings(sshd, key_file=tmp_path / "stranger")) as jump, pytest.raises(SshRefused) as caught:
+    with (
+        Jump(settings(sshd, key_file=tmp_path / "stranger")) as jump,
+        pytest.raises(SshRefused) as caught,
+    ):
         jump.connect("127.0.0.1", 80, 5)
     assert caught.value.exit_code == 4
-    assert "does not accept the key" in caught.value.message and "authorized_keys" in caught.value.hint
+    assert (
+        "does not accept the key" in caught.value.message and "authorized_keys" in caught.value.hint
+    )
 
 
 def test_a_key_with_a_passphrase_is_told(sshd: Sshd, tmp_path: Path) -> None:
     keygen(tmp_path / "locked", passphrase="secret-phrase")
-    with Jump(settings(sshd, key_file=tmp_path / "locked")) as jump, pytest.raises(SshRefused, match="passphrase"):
+    with (
+        Jump(settings(sshd, key_file=tmp_path / "locked")) as jump,
+        pytest.raises(SshRefused, match="passphrase"),
+    ):
         jump.connect("127.0.0.1", 80, 5)
 
 
@@ -197,7 +234,9 @@ def test_a_probe_that_forbids_forwarding_is_told_how_to_allow_it(tmp_path: Path)
     assert "AllowTcpForwarding yes" in caught.value.hint
 
 
-def test_a_refused_connection_prints_nothing_on_the_terminal(sshd: Sshd, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_refused_connection_prints_nothing_on_the_terminal(
+    sshd: Sshd, capfd: pytest.CaptureFixture[str]
+) -> None:
     logging.getLogger("paramiko").setLevel(logging.DEBUG)
     with Jump(settings(sshd, key_file=sshd.directory / "host")) as jump, pytest.raises(SshRefused):
         jump.connect("127.0.0.1", 80, 5)
@@ -205,7 +244,9 @@ def test_a_refused_connection_prints_nothing_on_the_terminal(sshd: Sshd, capfd: 
     assert capfd.readouterr().err == ""
 
 
-def test_a_probe_whose_host_key_changes_while_it_is_used_is_refused_and_remembered_as_such(tmp_path: Path) -> None:
+def test_a_probe_whose_host_key_changes_while_it_is_used_is_refused_and_remembered_as_such(
+    tmp_path: Path,
+) -> None:
     with running_sshd(tmp_path / "own") as own, Jump(settings(own)) as jump, talking(echo) as port:
         jump.connect("127.0.0.1", port, 5).close()
         assert jump.refused is None
@@ -214,12 +255,17 @@ def test_a_probe_whose_host_key_changes_while_it_is_used_is_refused_and_remember
         with pytest.raises(SshRefused, match="another machine may answer"):
             jump.connect("127.0.0.1", port, 5)
         assert jump.refused is not None
-        result = checks.run(CheckSpec("tcp", "port", {"port": port}), checks.Target(104, "127.0.0.1", jump.connect))
+        result = checks.run(
+            CheckSpec("tcp", "port", {"port": port}), checks.Target(104, "127.0.0.1", jump.connect)
+        )
         assert result.outcome is Outcome.INCONCLUSIVE and "host key" in result.detail
 
 
 def test_a_login_of_another_user_is_refused_at_once(sshd: Sshd) -> None:
-    with Jump(settings(sshd, user="nobody-of-that-name")) as jump, pytest.raises(SshRefused) as caught:
+    with (
+        Jump(settings(sshd, user="nobody-of-that-name")) as jump,
+        pytest.raises(SshRefused) as caught,
+    ):
         jump.ask("true")
     assert "for the user nobody-of-that-name" in caught.value.message
 
@@ -235,7 +281,9 @@ def test_a_server_that_goes_away_in_mid_login_has_refused_nothing(sshd: Sshd) ->
 def test_checks_work_through_the_probe(jump: Jump, sshd: Sshd) -> None:
     with serving() as page:
         target = checks.Target(104, "127.0.0.1", jump.connect)
-        http = checks.run(CheckSpec("http", "page", {"port": page.server_port, "contains": "GLPI"}), target)
+        http = checks.run(
+            CheckSpec("http", "page", {"port": page.server_port, "contains": "GLPI"}), target
+        )
         tcp = checks.run(CheckSpec("tcp", "port", {"port": page.server_port}), target)
         ssh = checks.run(CheckSpec("ssh", "ssh", {"port": sshd.port}), target)
         closed = checks.run(CheckSpec("tcp", "closed", {"port": closed_port()}), target)
@@ -252,8 +300,12 @@ def test_a_command_runs_in_the_same_connection(jump: Jump, sshd: Sshd) -> None:
     assert len(sshd.sessions()) == 1
 
 
-@pytest.mark.parametrize("extra", ["ForceCommand /bin/false", "ForceCommand echo no shell for you", "MaxSessions 0"])
-def test_a_login_that_may_only_forward_tells_nothing_and_is_no_outage(tmp_path: Path, extra: str) -> None:
+@pytest.mark.parametrize(
+    "extra", ["ForceCommand /bin/false", "ForceCommand echo no shell for you", "MaxSessions 0"]
+)
+def test_a_login_that_may_only_forward_tells_nothing_and_is_no_outage(
+    tmp_path: Path, extra: str
+) -> None:
     with (
         running_sshd(tmp_path / "forwarding", extra=extra) as server,
         Jump(settings(server)) as jump,

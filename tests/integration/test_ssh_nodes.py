@@ -33,7 +33,12 @@ def sshd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sshd]:
 
 
 def settings(sshd: Sshd) -> SshSettings:
-    return SshSettings(nodes={"clovis": sshd.address}, user=sshd.user, key_file=sshd.key_file, known_hosts=sshd.known_hosts)
+    return SshSettings(
+        nodes={"clovis": sshd.address},
+        user=sshd.user,
+        key_file=sshd.key_file,
+        known_hosts=sshd.known_hosts,
+    )
 
 
 @contextmanager
@@ -127,8 +132,13 @@ def test_a_node_with_another_host_key_is_refused(sshd: Sshd, tmp_path: Path) -> 
     with running_sshd(tmp_path / "other") as other:
         known_hosts = tmp_path / "known_hosts"
         known_hosts.write_text(f"[127.0.0.1]:{other.port} {sshd.host_key}\n")
-        wrong = settings(sshd).model_copy(update={"nodes": {"clovis": other.address}, "known_hosts": known_hosts})
-        with pytest.raises(SshRefused, match="nothing was sent") as caught, open_archive(wrong, "clovis", "/x"):
+        wrong = settings(sshd).model_copy(
+            update={"nodes": {"clovis": other.address}, "known_hosts": known_hosts}
+        )
+        with (
+            pytest.raises(SshRefused, match="nothing was sent") as caught,
+            open_archive(wrong, "clovis", "/x"),
+        ):
             pass
     told = caught.value
     assert other.address in told.message and told.exit_code == 4
@@ -138,33 +148,58 @@ def test_a_node_with_another_host_key_is_refused(sshd: Sshd, tmp_path: Path) -> 
 
 
 def printed(public: Path) -> str:
-    return subprocess.run(["ssh-keygen", "-lf", public], check=True, capture_output=True, text=True).stdout.split()[1]
+    return subprocess.run(
+        ["ssh-keygen", "-lf", public], check=True, capture_output=True, text=True
+    ).stdout.split()[1]
 
 
-def test_a_node_that_nobody_has_met_is_refused_and_the_file_named_that_lacks_it(sshd: Sshd, tmp_path: Path) -> None:
+def test_a_node_that_nobody_has_met_is_refused_and_the_file_named_that_lacks_it(
+    sshd: Sshd, tmp_path: Path
+) -> None:
     (tmp_path / "known_hosts").touch()
     wrong = settings(sshd).model_copy(update={"known_hosts": tmp_path / "known_hosts"})
-    with pytest.raises(SshRefused, match="known is none") as caught, open_archive(wrong, "clovis", "/x"):
+    with (
+        pytest.raises(SshRefused, match="known is none") as caught,
+        open_archive(wrong, "clovis", "/x"),
+    ):
         pass
-    assert "ssh_host_ed25519_key.pub" in caught.value.hint and str(tmp_path / "known_hosts") in caught.value.hint
+    assert (
+        "ssh_host_ed25519_key.pub" in caught.value.hint
+        and str(tmp_path / "known_hosts") in caught.value.hint
+    )
 
 
-def test_law_2_a_kernel_is_not_believed_nor_passed_over_when_another_machine_may_answer(sshd: Sshd, tmp_path: Path) -> None:
+def test_law_2_a_kernel_is_not_believed_nor_passed_over_when_another_machine_may_answer(
+    sshd: Sshd, tmp_path: Path
+) -> None:
     known_hosts = tmp_path / "known_hosts"
-    known_hosts.write_text(f"{sshd.known_hosts.read_text().split()[0]} {keygen(tmp_path / 'other')}\n")
+    known_hosts.write_text(
+        f"{sshd.known_hosts.read_text().split()[0]} {keygen(tmp_path / 'other')}\n"
+    )
     with pytest.raises(SshRefused):
-        kernel.ports(NodeConnections(settings(sshd).model_copy(update={"known_hosts": known_hosts})), "clovis", "vmbr9")
-    silent = NodeConnections(settings(sshd).model_copy(update={"nodes": {"clovis": f"127.0.0.1:{free_port()}"}}))
+        kernel.ports(
+            NodeConnections(settings(sshd).model_copy(update={"known_hosts": known_hosts})),
+            "clovis",
+            "vmbr9",
+        )
+    silent = NodeConnections(
+        settings(sshd).model_copy(update={"nodes": {"clovis": f"127.0.0.1:{free_port()}"}})
+    )
     found = kernel.ports(silent, "clovis", "vmbr9")
     assert found is not None and found.ports is None and "could not be asked" in found.said
 
 
 @pytest.mark.parametrize("setting", ["key_file", "user"])
-def test_a_login_that_a_node_does_not_accept_is_refused_at_once(sshd: Sshd, tmp_path: Path, setting: str) -> None:
+def test_a_login_that_a_node_does_not_accept_is_refused_at_once(
+    sshd: Sshd, tmp_path: Path, setting: str
+) -> None:
     keygen(tmp_path / "stranger")
     wrong = {"key_file": tmp_path / "stranger", "user": "nobody-of-that-name"}
     refused = settings(sshd).model_copy(update={setting: wrong[setting]})
-    with pytest.raises(SshRefused, match="does not accept the key") as caught, open_archive(refused, "clovis", "/x"):
+    with (
+        pytest.raises(SshRefused, match="does not accept the key") as caught,
+        open_archive(refused, "clovis", "/x"),
+    ):
         pass
     assert "authorized_keys" in caught.value.hint and "BACKUPSVC_SSH__NODES" in caught.value.hint
 
@@ -187,12 +222,15 @@ def test_reading_leaves_no_thread_behind(sshd: Sshd, tmp_path: Path) -> None:
     wait_until(lambda: threading.active_count() <= before, threading.enumerate)
 
 
-# --- one connection a node ----------------------------------------------------------------------------------------------
+# --- one connection a node ------------------------------------------------------------------------
 
 
 def test_questions_and_archives_share_one_login(tmp_path: Path) -> None:
     digest = write(tmp_path / "a", 300_000)
-    with running_sshd(tmp_path / "own") as server, closing(NodeConnections(settings(server))) as nodes:
+    with (
+        running_sshd(tmp_path / "own") as server,
+        closing(NodeConnections(settings(server))) as nodes,
+    ):
         kernel.ports(nodes, "clovis", "vmbr9")
         logins = server.sessions()
         for _ in range(3):
@@ -204,7 +242,10 @@ def test_questions_and_archives_share_one_login(tmp_path: Path) -> None:
 
 def test_a_login_that_died_unnoticed_is_made_anew(tmp_path: Path) -> None:
     digest = write(tmp_path / "a", 300_000)
-    with running_sshd(tmp_path / "own") as server, closing(NodeConnections(settings(server))) as nodes:
+    with (
+        running_sshd(tmp_path / "own") as server,
+        closing(NodeConnections(settings(server))) as nodes,
+    ):
         kernel.ports(nodes, "clovis", "vmbr9")
         for pid in server.sessions():
             os.kill(pid, 9)
@@ -214,7 +255,10 @@ def test_a_login_that_died_unnoticed_is_made_anew(tmp_path: Path) -> None:
 
 def test_an_archive_given_up_in_the_middle_leaves_the_login_usable(tmp_path: Path) -> None:
     digest = write(tmp_path / "a", 16 * 1024 * 1024)
-    with running_sshd(tmp_path / "own") as server, closing(NodeConnections(settings(server))) as nodes:
+    with (
+        running_sshd(tmp_path / "own") as server,
+        closing(NodeConnections(settings(server))) as nodes,
+    ):
         with open_on(nodes, "clovis", str(tmp_path / "a")) as stream:
             stream.read(1024)
         logins = server.sessions()
@@ -226,7 +270,9 @@ def test_an_archive_given_up_in_the_middle_leaves_the_login_usable(tmp_path: Pat
 def test_a_node_that_says_nothing_lets_no_other_node_wait(sshd: Sshd) -> None:
     with socket.create_server(("127.0.0.1", 0)) as mute:
         addresses = {"clovis": f"127.0.0.1:{mute.getsockname()[1]}", "clotilde": sshd.address}
-        with closing(NodeConnections(settings(sshd).model_copy(update={"nodes": addresses}))) as nodes:
+        with closing(
+            NodeConnections(settings(sshd).model_copy(update={"nodes": addresses}))
+        ) as nodes:
             waiting = threading.Thread(target=kernel.ports, args=(nodes, "clovis", "vmbr9"))
             waiting.start()
             called, _ = mute.accept()
@@ -237,19 +283,29 @@ def test_a_node_that_says_nothing_lets_no_other_node_wait(sshd: Sshd) -> None:
 
 
 def test_a_login_that_was_made_ahead_serves_whoever_needs_it(tmp_path: Path) -> None:
-    with running_sshd(tmp_path / "own") as server, closing(NodeConnections(settings(server))) as nodes:
+    with (
+        running_sshd(tmp_path / "own") as server,
+        closing(NodeConnections(settings(server))) as nodes,
+    ):
         nodes.prepare("clovis")
         wait_until(server.sessions, threading.enumerate)
         kernel.ports(nodes, "clovis", "vmbr9")
         assert len(server.sessions()) == 1
 
 
-def test_a_login_that_could_not_be_made_ahead_is_told_to_whoever_needs_it(sshd: Sshd, tmp_path: Path) -> None:
+def test_a_login_that_could_not_be_made_ahead_is_told_to_whoever_needs_it(
+    sshd: Sshd, tmp_path: Path
+) -> None:
     keygen(tmp_path / "stranger")
-    with closing(NodeConnections(settings(sshd).model_copy(update={"key_file": tmp_path / "stranger"}))) as nodes:
+    with closing(
+        NodeConnections(settings(sshd).model_copy(update={"key_file": tmp_path / "stranger"}))
+    ) as nodes:
         nodes.prepare("clovis")
         nodes.prepare("a node without SSH")
-        with pytest.raises(SshRefused, match="does not accept the key"), open_on(nodes, "clovis", "/x"):
+        with (
+            pytest.raises(SshRefused, match="does not accept the key"),
+            open_on(nodes, "clovis", "/x"),
+        ):
             pass
 
 
@@ -258,5 +314,8 @@ def test_a_login_that_comes_after_the_end_is_closed(tmp_path: Path) -> None:
         nodes = NodeConnections(settings(server))
         nodes.close()
         nodes.prepare("clovis")
-        wait_until(lambda: not [one for one in threading.enumerate() if one.name == "login clovis"], threading.enumerate)
+        wait_until(
+            lambda: not [one for one in threading.enumerate() if one.name == "login clovis"],
+            threading.enumerate,
+        )
         wait_until(lambda: not server.sessions(), server.sessions)

@@ -1,6 +1,8 @@
-"""A cluster whose answers are valid JSON of the wrong type: each command says which call and which key, and ends with 3.
+"""A cluster whose answers are valid JSON of the wrong type: each command says which call and which
+key, and ends with 3.
 
-The lab is in this process, with modelled guests, so that its answers can be replaced on their way to the real command line.
+The lab is in this process, with modelled guests, so that its answers can be replaced on their way
+to the real command line.
 """
 
 from __future__ import annotations
@@ -36,7 +38,9 @@ guests:
 
 @dataclass
 class Liar:
-    """The lab, what it says wrongly (a pattern of calls, and what becomes of their data), and all that was changed in it."""
+    """The lab, what it says wrongly (a pattern of calls, and what becomes of their data), and all
+    that was changed in it.
+    """
 
     shell: Shell
     about: str = ""
@@ -53,11 +57,17 @@ class Liar:
         """The reply, with its data replaced if the call is one of those."""
         if request.method != "GET":
             self.changes.append(f"{request.method} {request.call}")
-        if reply.status != 200 or not self.about or not fnmatchcase(f"{request.method} {request.call}", self.about):
+        if (
+            reply.status != 200
+            or not self.about
+            or not fnmatchcase(f"{request.method} {request.call}", self.about)
+        ):
             return reply
         envelope = json.loads(reply.body)
         self.told += 1
-        return replace(reply, body=json.dumps(envelope | {"data": self.lie(envelope["data"])}).encode())
+        return replace(
+            reply, body=json.dumps(envelope | {"data": self.lie(envelope["data"])}).encode()
+        )
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +86,11 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Liar]:
         try:
             running.start()
             honest = calls.around
-            patch.setattr(calls, "around", lambda board, request, go: liar.says(request, honest(board, request, go)))
+            patch.setattr(
+                calls,
+                "around",
+                lambda board, request, go: liar.says(request, honest(board, request, go)),
+            )
             disable_pve_job(state)
             made = liar.shell("backup", "run", "--json")
             assert made.code == 0, made.out + made.err
@@ -100,7 +114,9 @@ def first(key: str, value: Any) -> Callable[[Any], Any]:
 
 
 def without(key: str) -> Callable[[Any], Any]:
-    return lambda rows: [{name: value for name, value in row.items() if name != key} for row in rows]
+    return lambda rows: [
+        {name: value for name, value in row.items() if name != key} for row in rows
+    ]
 
 
 def complaint(answer: Answer) -> str:
@@ -113,9 +129,24 @@ def complaint(answer: Answer) -> str:
 @pytest.mark.parametrize(
     ("command", "call", "lie", "told"),
     [
-        ("catalog sync", "GET /nodes/*/storage/*/content", lambda rows: None, "should be a list, and is null"),
-        ("catalog sync", "GET /nodes/clovis/storage/local/content", first("ctime", "yesterday"), "[0].ctime should be a number"),
-        ("catalog list", "GET /nodes/*/storage", lambda rows: ["local"], '[0] should be an object, and is "local"'),
+        (
+            "catalog sync",
+            "GET /nodes/*/storage/*/content",
+            lambda rows: None,
+            "should be a list, and is null",
+        ),
+        (
+            "catalog sync",
+            "GET /nodes/clovis/storage/local/content",
+            first("ctime", "yesterday"),
+            "[0].ctime should be a number",
+        ),
+        (
+            "catalog list",
+            "GET /nodes/*/storage",
+            lambda rows: ["local"],
+            '[0] should be an object, and is "local"',
+        ),
         (
             "prune --dry-run",
             "GET /nodes/clovis/storage/local/content",
@@ -134,7 +165,12 @@ def complaint(answer: Answer) -> str:
             first("ctime", 10**30),
             "[0].ctime should be a number, and is a number",
         ),
-        ("backup run", "GET /cluster/resources", first("vmid", True), "[0].vmid should be a number, and is true"),
+        (
+            "backup run",
+            "GET /cluster/resources",
+            first("vmid", True),
+            "[0].vmid should be a number, and is true",
+        ),
         (
             "backup run",
             "GET /nodes/*/tasks/*/status",
@@ -147,7 +183,12 @@ def complaint(answer: Answer) -> str:
             lambda row: row | {"net0": [[]]},
             "net0 should be a text, and is a l",
         ),
-        ("restore-test 108", "GET /version", lambda row: row["version"], "should be an object, and is"),
+        (
+            "restore-test 108",
+            "GET /version",
+            lambda row: row["version"],
+            "should be an object, and is",
+        ),
         (
             "restore 108 --dry-run",
             "GET /cluster/resources",
@@ -155,8 +196,18 @@ def complaint(answer: Answer) -> str:
             "should be a list, and is an object of 1",
         ),
         ("pra status", "GET /nodes", without("node"), "[0].node should be a text, and is missing"),
-        ("pra status", "GET /nodes/*/qemu/*/config", lambda row: "config", 'should be an object, and is "config"'),
-        ("doctor", "GET /access/permissions", lambda row: dict.fromkeys(row, 1), "should be an object, and is 1"),
+        (
+            "pra status",
+            "GET /nodes/*/qemu/*/config",
+            lambda row: "config",
+            'should be an object, and is "config"',
+        ),
+        (
+            "doctor",
+            "GET /access/permissions",
+            lambda row: dict.fromkeys(row, 1),
+            "should be an object, and is 1",
+        ),
     ],
 )
 def test_a_command_that_meets_an_answer_of_another_type_names_the_call_and_the_key_and_ends_with_3(
@@ -168,7 +219,9 @@ def test_a_command_that_meets_an_answer_of_another_type_names_the_call_and_the_k
     assert liar.told, "the answer that is replaced was not asked for"
     assert answer.code == 3, said
     assert told in said and "with something that cannot be read" in said, said
-    assert not [change for change in liar.changes if change.startswith("DELETE") and "/content/" in change], "law 3"
+    assert not [
+        change for change in liar.changes if change.startswith("DELETE") and "/content/" in change
+    ], "law 3"
 
 
 def test_the_truth_is_read_again_when_it_is_told_again(liar: Liar) -> None:
@@ -176,8 +229,12 @@ def test_the_truth_is_read_again_when_it_is_told_again(liar: Liar) -> None:
     assert answer.code == 0, answer.out + answer.err
 
 
-def test_what_a_tear_down_had_to_leave_is_named_kept_and_taken_down_by_the_next_command(liar: Liar) -> None:
-    """Without workers nobody else comes for it: not lost, not waited for in silence, and gone once it can be read again."""
+def test_what_a_tear_down_had_to_leave_is_named_kept_and_taken_down_by_the_next_command(
+    liar: Liar,
+) -> None:
+    """Without workers nobody else comes for it: not lost, not waited for in silence, and gone once
+    it can be read again.
+    """
     liar.about, liar.lie = "GET /nodes/*/qemu/90*/config", lambda row: row | {"net0": [[]]}
     first = liar.shell("restore-test", "108", timeout=90)
     assert first.code == 3 and "may still be there, and the VMID stays reserved" in complaint(first)

@@ -1,4 +1,6 @@
-"""A night by Celery: a real Redis, real workers in processes of their own, a lab with modelled guests."""
+"""A night by Celery: a real Redis, real workers in processes of their own, a lab with modelled
+guests.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,8 @@ def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     home = tmp_path_factory.mktemp("r")
     socket = home / "s"
     server = subprocess.Popen(
-        ["redis-server", "--port", "0", "--unixsocket", socket, "--dir", home, "--save", ""], stdout=subprocess.DEVNULL
+        ["redis-server", "--port", "0", "--unixsocket", socket, "--dir", home, "--save", ""],
+        stdout=subprocess.DEVNULL,
     )
     wait_until(socket.exists)
     yield f"redis+socket://{socket}"
@@ -36,12 +39,32 @@ def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 def worker(env: dict[str, str], name: str) -> subprocess.Popen[bytes]:
     """Start a worker process with two children."""
-    command = ["-m", "celery", "-A", "workers.app", "worker", "-c", "2", "-n", f"{name}@test", "-l", "warning"]
-    return subprocess.Popen([sys.executable, *command], env=os.environ | env, cwd=Path(__file__).parents[2])
+    command = [
+        "-m",
+        "celery",
+        "-A",
+        "workers.app",
+        "worker",
+        "-c",
+        "2",
+        "-n",
+        f"{name}@test",
+        "-l",
+        "warning",
+    ]
+    return subprocess.Popen(
+        [sys.executable, *command], env=os.environ | env, cwd=Path(__file__).parents[2]
+    )
 
 
-def test_law_9_two_beats_and_two_workers_live_through_one_night_once(site: Shell, redis: str, policy: Path) -> None:
-    env = site.env | {"BACKUPSVC_STATE_DIR": str(site.state), "BACKUPSVC_BROKER__URL": redis, "BACKUPSVC_POLICY": str(policy)}
+def test_law_9_two_beats_and_two_workers_live_through_one_night_once(
+    site: Shell, redis: str, policy: Path
+) -> None:
+    env = site.env | {
+        "BACKUPSVC_STATE_DIR": str(site.state),
+        "BACKUPSVC_BROKER__URL": redis,
+        "BACKUPSVC_POLICY": str(policy),
+    }
     workers = [worker(env, "one"), worker(env, "two")]
     try:
         client = Celery(broker=redis)
@@ -69,4 +92,6 @@ def _ended_night(site: Shell, policy: Path) -> Any:
         rows = site("operations", "list", "--json", BACKUPSVC_POLICY=str(policy)).json["operations"]
         return [row for row in rows if row["kind"] == "night" and row["state"] != "open"]
 
-    return site("operations", "show", wait_until(ended, "no night has ended", pause=1)[-1]["id"], "--json").json
+    return site(
+        "operations", "show", wait_until(ended, "no night has ended", pause=1)[-1]["id"], "--json"
+    ).json

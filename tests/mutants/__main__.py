@@ -1,8 +1,9 @@
-"""``make mutants``: mutate policies, run the tests over each mutation, and list those that no test noticed.
+"""``make mutants``: mutate policies, run the tests over each mutation, and list those that no test
+noticed.
 
-Each module's own tests come first, and only over what they let pass the other tests that import it. What was found is kept in
-.cache/mutants, so that a run goes on where the last one was stopped: a mutation is tried again when its module has changed, a
-survivor also when the tests have.
+Each module's own tests come first, and only over what they let pass the other tests that import it.
+What was found is kept in .cache/mutants, so that a run goes on where the last one was stopped: a
+mutation is tried again when its module has changed, a survivor also when the tests have.
 """
 
 from __future__ import annotations
@@ -37,19 +38,23 @@ OTHER_NAMES = {  # the tests of a module, or of the modules of a package, that b
     "guest_policy": ["test_site"],
     "check_kinds": ["test_checks", "test_site"],
     "compliance.evaluation": ["test_compliance", "test_compliance_edges", "test_node_offline"],
-    "compliance.findings": ["test_compliance", "test_compliance_edges", "test_node_offline"],  # of each module there
+    # of each module there
+    "compliance.findings": ["test_compliance", "test_compliance_edges", "test_node_offline"],
     "compliance.objectives": ["test_compliance"],
     "compliance.rule": ["test_compliance"],
     "compliance.selecting": ["test_compliance", "test_compliance_edges"],
     "compliance.scratch_network": ["test_bridges", "test_site"],
 }
 BAR = 0.9
-SLOW = 10  # a trial that takes so many times as long as the tests over the real module is one that hangs
+# a trial that takes so many times as long as the tests over the real module is one that hangs
+SLOW = 10
 
 
 @dataclass
 class Tally:
-    """What came of a module's mutations. ``left``: not tried for lack of time; ``equivalent``: those that change nothing."""
+    """What came of a module's mutations. ``left``: not tried for lack of time; ``equivalent``:
+    those that change nothing.
+    """
 
     name: str
     killed: int = 0
@@ -65,7 +70,9 @@ class Tally:
 
 
 class Kept:
-    """What earlier runs found of one module, one JSON line a mutation: by its key and which of the equal ones it is."""
+    """What earlier runs found of one module, one JSON line a mutation: by its key and which of the
+    equal ones it is.
+    """
 
     def __init__(self, name: str, source: str, tests: str) -> None:
         self._file, self._source, self._tests = KEPT / f"{name}.jsonl", source, tests
@@ -88,7 +95,9 @@ class Kept:
 
 
 def examine(name: str, until: float) -> Tally:
-    """Given a module of policies and when to stop (by the monotonic clock), try its mutations; return what came of them."""
+    """Given a module of policies and when to stop (by the monotonic clock), try its mutations;
+    return what came of them.
+    """
     file, tally = ROOT / _path(name), Tally(name)
     source, equal = file.read_text(), _equivalent(name)
     own, neighbours = tests_of(name)
@@ -101,7 +110,9 @@ def examine(name: str, until: float) -> Tally:
         if (depth, tests[0]) not in takes:
             takes[depth, tests[0]] = _time_of(name, file, source, tests, depth)
         most = 5 + SLOW * takes[depth, tests[0]]
-        return not killed(f"policies.{name}", file, mutated(source, mutation), tests, depth=depth, most=most)
+        return not killed(
+            f"policies.{name}", file, mutated(source, mutation), tests, depth=depth, most=most
+        )
 
     numbers: Counter[str] = Counter()
     for mutation in mutations(source):
@@ -112,7 +123,9 @@ def examine(name: str, until: float) -> Tally:
             continue
         if kept[id] is None and time.monotonic() < until:
             kept[id] = not (
-                survives(mutation, QUICK, own) and survives(mutation, FULL, own) and survives(mutation, FULL, neighbours)
+                survives(mutation, QUICK, own)
+                and survives(mutation, FULL, own)
+                and survives(mutation, FULL, neighbours)
             )
         if (found := kept[id]) is None:
             tally.left += 1
@@ -124,20 +137,32 @@ def examine(name: str, until: float) -> Tally:
 
 
 def tests_of(name: str) -> tuple[list[str], list[str]]:
-    """Given a module of policies, return its own test files, edges first, and those of its neighbours, which import it."""
+    """Given a module of policies, return its own test files, edges first, and those of its
+    neighbours, which import it.
+    """
     here = ROOT / "tests" / "unit"
     package, _, leaf = name.rpartition(".")
     others = OTHER_NAMES.get(name) or OTHER_NAMES.get(package, [])
     every = sorted(here.glob("policies/**/test_*.py"))
-    beside = [path for path in every if path.parent == here / "policies" / package.replace(".", "/")]
-    own = [path for path in beside if path.stem == f"test_{leaf}" or path.stem.startswith(f"test_{leaf}_")]
+    beside = [
+        path for path in every if path.parent == here / "policies" / package.replace(".", "/")
+    ]
+    own = [
+        path
+        for path in beside
+        if path.stem == f"test_{leaf}" or path.stem.startswith(f"test_{leaf}_")
+    ]
     own += [path for path in every if path.stem in others and path not in own]
     room = re.escape(f"policies.{package}".rstrip("."))
-    imports = re.compile(rf"from {room} import [^\n]*\b{leaf}\b|from policies\.{re.escape(name)} import")
+    imports = re.compile(
+        rf"from {room} import [^\n]*\b{leaf}\b|from policies\.{re.escape(name)} import"
+    )
     found = [*every, *sorted(here.glob("report/test_*.py"))]
     neighbours = [path for path in found if path not in own and imports.search(path.read_text())]
     own.sort(key=lambda path: (path.stem not in others, path.stem), reverse=True)
-    return [str(path.relative_to(ROOT)) for path in own], [str(path.relative_to(ROOT)) for path in neighbours]
+    return [str(path.relative_to(ROOT)) for path in own], [
+        str(path.relative_to(ROOT)) for path in neighbours
+    ]
 
 
 def _path(name: str) -> Path:
@@ -154,8 +179,12 @@ def _time_of(name: str, file: Path, source: str, tests: Sequence[str], depth: st
 
 
 def _equivalent(name: str) -> set[str]:
-    """The keys of a module's mutations that change nothing that anybody could see, or the ids; each line of the file says why."""
-    lines = [line for line in EQUIVALENT.read_text().splitlines() if line and not line.startswith("#")]
+    """The keys of a module's mutations that change nothing that anybody could see, or the ids; each
+    line of the file says why.
+    """
+    lines = [
+        line for line in EQUIVALENT.read_text().splitlines() if line and not line.startswith("#")
+    ]
     rows = [line.split(" | ") for line in lines]
     return {key for module, key, _ in rows if module == name}
 
@@ -165,16 +194,27 @@ def _digest(files: Sequence[Path]) -> str:
 
 
 def main() -> int:
-    """Examine the modules that are named (none: all of policies) and return the exit code: 1 below the bar."""
+    """Examine the modules that are named (none: all of policies) and return the exit code: 1 below
+    the bar.
+    """
     parser = argparse.ArgumentParser(prog="make mutants")
-    parser.add_argument("modules", nargs="*", help="modules of policies, such as retention or pve.volid; none: all")
-    parser.add_argument("--minutes", type=float, default=60, help="stop after so many; the next run goes on from there")
+    parser.add_argument(
+        "modules", nargs="*", help="modules of policies, such as retention or pve.volid; none: all"
+    )
+    parser.add_argument(
+        "--minutes",
+        type=float,
+        default=60,
+        help="stop after so many; the next run goes on from there",
+    )
     given = parser.parse_args()
     os.nice(19)
     sys.path.insert(0, str(ROOT))
     os.chdir(ROOT)
     files = [path.relative_to(ROOT / "policies") for path in (ROOT / "policies").glob("**/*.py")]
-    every = sorted(".".join(path.with_suffix("").parts) for path in files if path.stem not in NO_DECISIONS)
+    every = sorted(
+        ".".join(path.with_suffix("").parts) for path in files if path.stem not in NO_DECISIONS
+    )
     until = time.monotonic() + 60 * given.minutes
     tallies = []
     for name in given.modules or every:
@@ -183,7 +223,9 @@ def main() -> int:
         for mutation in tally.survivors:
             print(f"{_path(name)}:{mutation.line}: {mutation.key}")
         print(_row(tally), flush=True)
-    total = Tally("policies", sum(tally.killed for tally in tallies), sum(tally.left for tally in tallies))
+    total = Tally(
+        "policies", sum(tally.killed for tally in tallies), sum(tally.left for tally in tallies)
+    )
     total.equivalent = sum(tally.equivalent for tally in tallies)
     total.survivors = [mutation for tally in tallies for mutation in tally.survivors]
     print(_row(total))
@@ -192,8 +234,13 @@ def main() -> int:
 
 def _row(tally: Tally) -> str:
     tried = tally.killed + len(tally.survivors)
-    notes = [f"{tally.equivalent} equivalent"] * bool(tally.equivalent) + [f"{tally.left} not tried yet"] * bool(tally.left)
-    return f"{tally.name:<40} {tally.killed:>5} of {tried:>5} killed, {tally.share:>6.1%}  {', '.join(notes)}".rstrip()
+    notes = [f"{tally.equivalent} equivalent"] * bool(tally.equivalent) + [
+        f"{tally.left} not tried yet"
+    ] * bool(tally.left)
+    return (
+        f"{tally.name:<40} {tally.killed:>5} of {tried:>5} killed, {tally.share:>6.1%}  "
+        f"{', '.join(notes)}"
+    ).rstrip()
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Mutations of a module: each changes one decision in it, as a slip of the hand would.
 
-Sentences for the reader (text with a space in it) are left as they are: they decide nothing. So are annotations, docstrings,
-decorators and what stands under ``if TYPE_CHECKING``.
+Sentences for the reader (text with a space in it) are left as they are: they decide nothing. So are
+annotations, docstrings, decorators and what stands under ``if TYPE_CHECKING``.
 """
 
 from __future__ import annotations
@@ -35,9 +35,15 @@ _OPERATORS: dict[type[ast.operator], type[ast.operator]] = {
     ast.LShift: ast.RShift,
 }
 _NAMES = {"min": "max", "max": "min", "any": "all", "all": "any"}
-_METHODS = {"startswith": "endswith", "endswith": "startswith", "partition": "rpartition", "rpartition": "partition"}
+_METHODS = {
+    "startswith": "endswith",
+    "endswith": "startswith",
+    "partition": "rpartition",
+    "rpartition": "partition",
+}
 _SKIPPED = frozenset({"decorator_list", "annotation", "returns", "type_params", "type_comment"})
-_Path = tuple[tuple[str, int | None], ...]  # from the module down: a field's name, and the place in it if it is a list
+# from the module down: a field's name, and the place in it if it is a list
+_Path = tuple[tuple[str, int | None], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +59,9 @@ class Mutation:
 
     @property
     def key(self) -> str:
-        """What names it also when other lines of the file have changed; equal ones of a function are told apart by ``line``."""
+        """What names it also when other lines of the file have changed; equal ones of a function
+        are told apart by ``line``.
+        """
         return f"{self.function}: {self.before} -> {self.after}"
 
 

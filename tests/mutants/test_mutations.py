@@ -1,4 +1,6 @@
-"""The mutations themselves: each changes one decision, none a sentence, and a trial tells whether the tests notice."""
+"""The mutations themselves: each changes one decision, none a sentence, and a trial tells whether
+the tests notice.
+"""
 
 from __future__ import annotations
 
@@ -57,7 +59,10 @@ def test_every_mutation_is_a_program_and_another_than_the_source() -> None:
 
 def test_a_modules_own_tests_are_found_by_its_name_and_come_before_those_of_another_name() -> None:
     own, neighbours = examination.tests_of("yaml_reader")
-    assert own == ["tests/unit/policies/test_yaml_reader.py", "tests/unit/policies/site/test_site.py"]
+    assert own == [
+        "tests/unit/policies/test_yaml_reader.py",
+        "tests/unit/policies/site/test_site.py",
+    ]
     assert "tests/unit/policies/site/test_checks.py" in neighbours
     assert not set(own) & set(neighbours)
 
@@ -67,7 +72,11 @@ def test_a_mutation_is_found_again_when_lines_before_it_have_changed() -> None:
     assert moved == told()
 
 
-@pytest.mark.parametrize(("change", "noticed"), [("backupsvc-", True), ("", False)], ids=["a mutation", "the module as it is"])
+@pytest.mark.parametrize(
+    ("change", "noticed"),
+    [("backupsvc-", True), ("", False)],
+    ids=["a mutation", "the module as it is"],
+)
 def test_a_trial_tells_whether_the_tests_notice(change: str, noticed: bool) -> None:
     """In a process of its own, which has imported nothing of what is on trial."""
     file = ROOT / "policies" / "ownership.py"
@@ -83,5 +92,12 @@ if {change!r}:
 tests = ["tests/unit/policies/test_ownership_marker.py"]
 sys.exit(7 if killed("policies.ownership", file, ast.parse(source), tests, depth=QUICK, most=120) else 0)
 """
-    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=200, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=False,
+    )
     assert done.returncode == (7 if noticed else 0), done.stderr

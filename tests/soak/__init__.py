@@ -1,1 +1,3 @@
-"""Endurance: many good restore tests in a row on a machine that has no time for them (``make soak``)."""
+"""Endurance: many good restore tests in a row on a machine that has no time for them (``make
+soak``).
+"""

@@ -22,7 +22,9 @@ MAX_EACH = 600  # seconds: so long may one test take
 pytestmark = [pytest.mark.soak, pytest.mark.timeout(1200 + COUNT * MAX_EACH)]
 
 # What a site would set: nothing here is about how fast this machine is.
-PATIENT = POLICY.replace("boot-timeout: 30s", "boot-timeout: 5m").replace("check-timeout: 5s", "check-timeout: 2m")
+PATIENT = POLICY.replace("boot-timeout: 30s", "boot-timeout: 5m").replace(
+    "check-timeout: 5s", "check-timeout: 2m"
+)
 _BURNER = """
 import os, sys, time
 parent, end = os.getppid(), time.monotonic() + float(sys.argv[1])
@@ -33,12 +35,18 @@ while time.monotonic() < end and os.getppid() == parent:
 
 @contextmanager
 def busy() -> Iterator[None]:
-    """Keep every core busy. The burners stop by themselves: in time, or when whoever began them is gone."""
+    """Keep every core busy. The burners stop by themselves: in time, or when whoever began them is
+    gone.
+    """
     most = str(MAX_EACH * COUNT)
-    burners = [subprocess.Popen([sys.executable, "-c", _BURNER, most]) for _ in range(os.cpu_count() or 1)]
+    burners = [
+        subprocess.Popen([sys.executable, "-c", _BURNER, most]) for _ in range(os.cpu_count() or 1)
+    ]
     try:
         yield
-        assert all(burner.poll() is None for burner in burners), "a burner stopped too early: nothing was endured"
+        assert all(burner.poll() is None for burner in burners), (
+            "a burner stopped too early: nothing was endured"
+        )
     finally:
         for burner in burners:
             burner.kill()
@@ -63,10 +71,16 @@ def test_law_5_every_good_archive_is_proven_while_all_cores_are_busy(stage: Stag
             seconds.append(time.monotonic() - began)
             verdicts.append(str(answer.json.get("verdict")))
             why = "" if verdicts[-1] == "proven" else f": {said(answer)}"
-            print(f"{number} of {COUNT}: guest {vmid} {verdicts[-1]} in {seconds[-1]:.1f} s{why}", flush=True)
+            print(
+                f"{number} of {COUNT}: guest {vmid} {verdicts[-1]} in {seconds[-1]:.1f} s{why}",
+                flush=True,
+            )
     good = verdicts.count("proven")
     middle = statistics.median(seconds)
-    print(f"{good} proven of {COUNT}; seconds: shortest {min(seconds):.1f}, median {middle:.1f}, longest {max(seconds):.1f}")
+    print(
+        f"{good} proven of {COUNT}; seconds: shortest {min(seconds):.1f}, median {middle:.1f}, "
+        f"longest {max(seconds):.1f}"
+    )
     assert good == COUNT
     assert stage.left_behind() == []
     assert stage.production() == production

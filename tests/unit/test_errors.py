@@ -76,9 +76,13 @@ def test_a_name_that_a_catalog_holds_is_read_as_its_kind(name: str) -> None:
 
 
 def test_a_name_that_only_another_version_knows_is_read_all_the_same() -> None:
-    kept = BOOK.validate_python({"error": {"step": "boot", "message": "no", "kind": "WhatComesLater", "exit_code": 3}})
+    kept = BOOK.validate_python(
+        {"error": {"step": "boot", "message": "no", "kind": "WhatComesLater", "exit_code": 3}}
+    )
     assert kept == Bookkeeping(error=StepError("boot", "no", kind=ErrorKind.OTHER, exit_code=3))
 
 
 def test_an_error_of_which_no_kind_is_kept_is_of_none_that_is_known() -> None:
-    assert BOOK.validate_python({"error": {"step": "boot", "message": "no"}}).error == StepError("boot", "no")
+    assert BOOK.validate_python({"error": {"step": "boot", "message": "no"}}).error == StepError(
+        "boot", "no"
+    )

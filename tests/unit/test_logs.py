@@ -1,4 +1,6 @@
-"""One form for all lines: text or JSON, ISO time in UTC, no secret, no plumbing, nothing that moves the cursor."""
+"""One form for all lines: text or JSON, ISO time in UTC, no secret, no plumbing, nothing that moves
+the cursor.
+"""
 
 from __future__ import annotations
 
@@ -19,8 +21,21 @@ from backupsvc.settings import load_settings
 from policies.model import OperationState
 from policies.outcomes import Outcome
 
-LINE = re.compile(r"time=\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ level=(debug|info|warning|error) process=steps event=")
-OUTCOME = Outcome("01A", "backup", 108, "clovis", "UPID:1", OperationState.FAILED, None, 3, 1_773_086_400, 'no "space" left')
+LINE = re.compile(
+    r"time=\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ level=(debug|info|warning|error) process=steps event="
+)
+OUTCOME = Outcome(
+    "01A",
+    "backup",
+    108,
+    "clovis",
+    "UPID:1",
+    OperationState.FAILED,
+    None,
+    3,
+    1_773_086_400,
+    'no "space" left',
+)
 Set = Callable[..., io.StringIO]
 
 
@@ -28,7 +43,11 @@ Set = Callable[..., io.StringIO]
 def set_up() -> Iterator[Set]:
     """Set the log up, and put everything back afterwards."""
     root = logging.getLogger()
-    kept = root.handlers[:], root.level, {name: logging.getLogger(name).level for name in logs.PLUMBING}
+    kept = (
+        root.handlers[:],
+        root.level,
+        {name: logging.getLogger(name).level for name in logs.PLUMBING},
+    )
 
     def configure(**how: Any) -> io.StringIO:
         stream = io.StringIO()
@@ -49,7 +68,8 @@ def test_an_outcome_is_one_line_of_keys_and_values(set_up: Set) -> None:
     line = stream.getvalue()
     assert line.count("\n") == 1 and LINE.match(line)
     assert line.partition(" level=")[2].rstrip() == (
-        "error process=steps event=outcome operation=01A kind=backup vmid=108 node=clovis upid=UPID:1 state=failed seconds=3 "
+        "error process=steps event=outcome operation=01A kind=backup vmid=108 node=clovis "
+        "upid=UPID:1 state=failed seconds=3 "
         'ended=2026-03-09T20:00:00Z error="no \\"space\\" left"'
     )
     assert logs.rendered(line)
@@ -60,7 +80,11 @@ def test_as_json_a_line_is_one_object_with_the_same_keys(set_up: Set) -> None:
     log.tell(OUTCOME)
     found = json.loads(stream.getvalue())
     assert list(found)[:4] == ["time", "level", "process", "event"]
-    assert (found["vmid"], found["error"], found["ended"]) == (108, 'no "space" left', "2026-03-09T20:00:00Z")
+    assert (found["vmid"], found["error"], found["ended"]) == (
+        108,
+        'no "space" left',
+        "2026-03-09T20:00:00Z",
+    )
     assert logs.rendered(stream.getvalue())
 
 
@@ -71,7 +95,9 @@ def test_what_libraries_and_our_own_loggers_say_has_the_same_form(set_up: Set, f
     logging.getLogger("backupsvc.catalog.database").info("a sentence")
     lines = stream.getvalue().splitlines()
     assert len(lines) == 2 and all(logs.rendered(line) for line in lines)
-    assert "connection 3 lost" in lines[0] and "celery.worker" in lines[0] and "logger" not in lines[1]
+    assert (
+        "connection 3 lost" in lines[0] and "celery.worker" in lines[0] and "logger" not in lines[1]
+    )
 
 
 def test_plumbing_is_heard_from_warning_on_and_wholly_when_debugging(set_up: Set) -> None:
@@ -121,10 +147,14 @@ def test_a_traceback_follows_its_line_indented(set_up: Set) -> None:
     except ValueError:
         logging.getLogger("backupsvc").exception("it broke")
     lines = stream.getvalue().splitlines()
-    assert LINE.match(lines[0]) and len(lines) > 2 and all(line.startswith("  ") for line in lines[1:])
+    assert (
+        LINE.match(lines[0]) and len(lines) > 2 and all(line.startswith("  ") for line in lines[1:])
+    )
 
 
-def test_law_7_every_secret_of_the_settings_is_known_to_be_one(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_law_7_every_secret_of_the_settings_is_known_to_be_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setenv("BACKUPSVC_PVE__TOKEN", "svc@pve!b1=t0ken")
     monkeypatch.setenv("BACKUPSVC_PVE__RESTORE_TOKEN", "svc@pve!b2=r3store")
     monkeypatch.setenv("BACKUPSVC_BROKER__URL", "redis://:br%40ker@127.0.0.1/0")
@@ -132,7 +162,9 @@ def test_law_7_every_secret_of_the_settings_is_known_to_be_one(monkeypatch: pyte
     assert load_settings().secrets == {"t0ken", "r3store", "br%40ker", "br@ker", "c4talog"}
 
 
-def test_law_7_settings_without_secrets_strike_nothing_out(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_law_7_settings_without_secrets_strike_nothing_out(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setenv("BACKUPSVC_STATE_DIR", str(tmp_path))
     for name in ("PVE__TOKEN", "PVE__RESTORE_TOKEN", "BROKER__URL", "CATALOG__URL"):
         monkeypatch.delenv(f"BACKUPSVC_{name}", raising=False)

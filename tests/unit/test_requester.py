@@ -13,7 +13,9 @@ from backupsvc import requester
 HOST = socket.gethostname()
 
 
-def test_a_person_is_named_with_the_host_and_with_whoever_called_sudo(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_person_is_named_with_the_host_and_with_whoever_called_sudo(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(getpass, "getuser", lambda: "root")
     monkeypatch.delenv("SUDO_USER", raising=False)
     assert requester.person() == f"root@{HOST}"

@@ -29,13 +29,24 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_the_lab_is_found_when_nothing_else_is_set() -> None:
     settings = load_settings()
-    assert (settings.pve.host, settings.probe.host, settings.lab) == ("127.0.0.1:41301", "127.0.0.1:2222", True)
+    assert (settings.pve.host, settings.probe.host, settings.lab) == (
+        "127.0.0.1:41301",
+        "127.0.0.1:2222",
+        True,
+    )
 
 
-def test_a_cluster_named_in_the_environment_leaves_the_lab_out_altogether(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cluster_named_in_the_environment_leaves_the_lab_out_altogether(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setenv("BACKUPSVC_PVE__HOST", "pve:8006")
     settings = load_settings()
-    assert (settings.pve.host, settings.pve.token.get_secret_value(), settings.probe.host, settings.lab) == (
+    assert (
+        settings.pve.host,
+        settings.pve.token.get_secret_value(),
+        settings.probe.host,
+        settings.lab,
+    ) == (
         "pve:8006",
         "",
         "",
@@ -47,7 +58,10 @@ def test_naming_the_lab_itself_keeps_what_else_leads_to_it(monkeypatch: pytest.M
     monkeypatch.setenv("BACKUPSVC_PVE__HOST", "127.0.0.1:41301")
     monkeypatch.setenv("BACKUPSVC_PVE__TOKEN", "b@pve!mine=other")
     settings = load_settings()
-    assert (settings.pve.token.get_secret_value(), settings.probe.host) == ("b@pve!mine=other", "127.0.0.1:2222")
+    assert (settings.pve.token.get_secret_value(), settings.probe.host) == (
+        "b@pve!mine=other",
+        "127.0.0.1:2222",
+    )
 
 
 def test_one_variable_overrides_one_setting_of_the_lab(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -56,7 +70,9 @@ def test_one_variable_overrides_one_setting_of_the_lab(monkeypatch: pytest.Monke
     assert (settings.policy, settings.pve.host) == (Path("/own.yaml"), "127.0.0.1:41301")
 
 
-def test_without_a_lab_there_is_no_cluster_and_the_catalog_lies_in_the_state_directory(home: Path) -> None:
+def test_without_a_lab_there_is_no_cluster_and_the_catalog_lies_in_the_state_directory(
+    home: Path,
+) -> None:
     (home / "lab" / "settings.json").unlink()
     settings = load_settings()
     assert settings.pve.host == ""
@@ -89,26 +105,46 @@ def probe_of(node: str, unnamed: str | None = None) -> tuple[str, str] | None:
     return (found[0], found[1].host) if found else None
 
 
-def test_each_node_has_its_own_probe_named_as_variables_can_be(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    probes = {"clovis": {"host": "127.0.0.1:1", "user": "lab"}, "lge-pve02": {"host": "127.0.0.1:2", "user": "lab"}}
-    (home / "lab" / "settings.json").write_text(json.dumps({key: LAB[key] for key in ("lab", "pve")} | {"probes": probes}))
+def test_each_node_has_its_own_probe_named_as_variables_can_be(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    probes = {
+        "clovis": {"host": "127.0.0.1:1", "user": "lab"},
+        "lge-pve02": {"host": "127.0.0.1:2", "user": "lab"},
+    }
+    (home / "lab" / "settings.json").write_text(
+        json.dumps({key: LAB[key] for key in ("lab", "pve")} | {"probes": probes})
+    )
     assert probe_of("lge-pve02") == ("BACKUPSVC_PROBES__LGE_PVE02", "127.0.0.1:2")
     monkeypatch.setenv("BACKUPSVC_PROBES__LGE_PVE02__HOST", "probe2:22")
     monkeypatch.setenv("BACKUPSVC_PROBES__LGE_PVE02__VMID", "902")
-    assert (probe_of("lge-pve02"), probe_of("LGE-PVE02")) == (("BACKUPSVC_PROBES__LGE_PVE02", "probe2:22"),) * 2
+    assert (probe_of("lge-pve02"), probe_of("LGE-PVE02")) == (
+        ("BACKUPSVC_PROBES__LGE_PVE02", "probe2:22"),
+    ) * 2
     found = load_settings().probe_at("lge-pve02", None)
     assert found is not None
     assert (found[1].user, found[1].vmid) == ("lab", 902)
-    assert (probe_of("clovis"), probe_of("third")) == (("BACKUPSVC_PROBES__CLOVIS", "127.0.0.1:1"), None)
+    assert (probe_of("clovis"), probe_of("third")) == (
+        ("BACKUPSVC_PROBES__CLOVIS", "127.0.0.1:1"),
+        None,
+    )
     monkeypatch.setenv("BACKUPSVC_PROBES__CLOVIS__HOST", "")
     assert probe_of("clovis") is None
 
 
-def test_a_single_probe_counts_where_it_says_it_is_and_nowhere_else(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert (probe_of("clovis"), probe_of("clovis", "clovis")) == (None, ("BACKUPSVC_PROBE", "127.0.0.1:2222"))
+def test_a_single_probe_counts_where_it_says_it_is_and_nowhere_else(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert (probe_of("clovis"), probe_of("clovis", "clovis")) == (
+        None,
+        ("BACKUPSVC_PROBE", "127.0.0.1:2222"),
+    )
     assert probe_of("lge-pve02", "clovis") is None
     monkeypatch.setenv("BACKUPSVC_PROBE__NODE", "LGE_PVE02")
-    assert (probe_of("lge-pve02", "clovis"), probe_of("clovis", "clovis")) == (("BACKUPSVC_PROBE", "127.0.0.1:2222"), None)
+    assert (probe_of("lge-pve02", "clovis"), probe_of("clovis", "clovis")) == (
+        ("BACKUPSVC_PROBE", "127.0.0.1:2222"),
+        None,
+    )
 
 
 @pytest.mark.parametrize(
@@ -142,7 +178,9 @@ def test_law_7_an_unknown_variable_is_refused_with_the_nearest_right_one_and_nev
         ("BACKUPSVC_PROBES", '{"clovis": {"hots": "s3cret"}}'),
     ],
 )
-def test_an_unknown_name_inside_a_variables_json_is_refused_too(name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unknown_name_inside_a_variables_json_is_refused_too(
+    name: str, value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv(name, value)
     with pytest.raises(UsageError, match="is no setting of this service") as refused:
         load_settings()
@@ -150,7 +188,9 @@ def test_an_unknown_name_inside_a_variables_json_is_refused_too(name: str, value
 
 
 def test_an_unknown_name_in_what_the_lab_saved_is_refused_too(home: Path) -> None:
-    (home / "lab" / "settings.json").write_text(json.dumps(LAB | {"pve": {"host": "127.0.0.1:1", "tokn": "s3cret"}}))
+    (home / "lab" / "settings.json").write_text(
+        json.dumps(LAB | {"pve": {"host": "127.0.0.1:1", "tokn": "s3cret"}})
+    )
     with pytest.raises(UsageError, match="BACKUPSVC_PVE__TOKN"):
         load_settings()
 
@@ -166,6 +206,8 @@ def test_an_unknown_name_in_what_the_lab_saved_is_refused_too(home: Path) -> Non
         ("_BACKUPSVC_COMPLETE", "bash_complete"),
     ],
 )
-def test_every_way_to_write_a_setting_is_still_taken(name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_way_to_write_a_setting_is_still_taken(
+    name: str, value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv(name, value)
     load_settings()

@@ -1,4 +1,6 @@
-"""Foreign text is shown as what it is: nothing in it acts, hides or reorders, and JSON stays JSON."""
+"""Foreign text is shown as what it is: nothing in it acts, hides or reorders, and JSON stays
+JSON.
+"""
 
 from __future__ import annotations
 
@@ -22,13 +24,18 @@ def test_every_control_format_and_separator_character_of_unicode_is_written_out(
             assert visible(character).isascii() and visible(character).isprintable(), hex(code)
 
 
-@pytest.mark.parametrize("text", ["Débian n° 5", "日本語", "naïve – “quoted” …", "12 GiB", "C:\\x", "😀\ufe0f", "a\nb\tc"])
+@pytest.mark.parametrize(
+    "text",
+    ["Débian n° 5", "日本語", "naïve – “quoted” …", "12 GiB", "C:\\x", "😀\ufe0f", "a\nb\tc"],
+)
 def test_what_people_write_stays_as_it_is(text: str) -> None:
     assert visible(text) == text
 
 
 def test_escapes_are_written_as_python_writes_them() -> None:
-    assert visible("\x1b[31m\x9b2J\u202e\U000e0041\r\x7f") == r"\x1b[31m\x9b2J\u202e\U000e0041\x0d\x7f"
+    assert (
+        visible("\x1b[31m\x9b2J\u202e\U000e0041\r\x7f") == r"\x1b[31m\x9b2J\u202e\U000e0041\x0d\x7f"
+    )
     assert one_line("a\nb\tc\x07") == r"a\nb\tc\x07"
 
 
@@ -45,7 +52,10 @@ def test_nothing_that_was_made_visible_changes_once_more(text: str) -> None:
 
 
 @given(
-    st.recursive(st.none() | st.booleans() | st.integers() | st.text(), lambda of: st.lists(of) | st.dictionaries(st.text(), of))
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.text(),
+        lambda of: st.lists(of) | st.dictionaries(st.text(), of),
+    )
 )
 def test_json_acts_on_no_terminal_and_is_read_back_as_it_was(value: object) -> None:
     plain, told = json_text(value, ascii=True), json_text(value, indent=2)

@@ -1,4 +1,5 @@
-"""Whether a scheduled backup may begin yet: not while its node is offline, and not where PVE makes the same backup by itself.
+"""Whether a scheduled backup may begin yet: not while its node is offline, and not where PVE makes
+the same backup by itself.
 
 A backup that a person asks for never stands back.
 """
@@ -27,7 +28,8 @@ LOOK_AGAIN = 120.0  # seconds between two looks for an archive that PVE makes
 
 
 def stand_back(run: Run[BackupMemory], guest: Guest, job: Job) -> Wait | None:
-    """Given a guest and the job that backs it up, return a wait while its dump must not begin; the node's turn is left then.
+    """Given a guest and the job that backs it up, return a wait while its dump must not begin; the
+    node's turn is left then.
 
     When PVE has made the archive itself, remember it as ``adopted``: there is nothing left to dump.
     """
@@ -41,12 +43,15 @@ def stand_back(run: Run[BackupMemory], guest: Guest, job: Job) -> Wait | None:
 
 
 def _await_node(run: Run[BackupMemory], guest: Guest, until: int) -> Wait | None:
-    if guest.status != "unknown" or any(node.name == guest.node and node.online for node in run.service.pve.cluster.nodes()):
+    if guest.status != "unknown" or any(
+        node.name == guest.node and node.online for node in run.service.pve.cluster.nodes()
+    ):
         return None
     if run.now() < until:
         return Wait(f"node {guest.node} is offline", most=LOOK_AGAIN)
     raise OperationFailed(
-        f"node {guest.node} was offline until the window was over, so guest {guest.vmid} was not backed up",
+        f"node {guest.node} was offline until the window was over, so guest {guest.vmid} was not "
+        "backed up",
         f"bring the node back, then run `backupsvc backup run --vmid {guest.vmid}`",
         operation=run.id,
     )
@@ -57,7 +62,10 @@ def _await_archive(run: Run[BackupMemory], guest: Guest, job: Job, at: int) -> W
     runs = external_backups.running(guest.vmid, guest.node, pve.tasks.dumps_of_others())
     if runs:
         run.memory = replace(run.memory, foreign=runs)
-    beside = foreign.scheduled(guest.vmid, guest.node, at, _jobs(run), policy.timezone) or run.memory.foreign
+    beside = (
+        foreign.scheduled(guest.vmid, guest.node, at, _jobs(run), policy.timezone)
+        or run.memory.foreign
+    )
     decision = foreign.decide(
         beside,
         _archives(run, guest, {job.storage, beside.storage or job.storage}) if beside else (),
@@ -82,15 +90,24 @@ def _jobs(run: Run[BackupMemory]) -> Sequence[ClusterJob]:
 
 
 def _archives(run: Run[BackupMemory], guest: Guest, storages: set[str]) -> list[Archive]:
-    """The guest's archives as they are listed now, each with the operation that made it, as far as the catalog knows."""
+    """The guest's archives as they are listed now, each with the operation that made it, as far as
+    the catalog knows.
+    """
     storage, catalog = run.service.pve.storage, run.service.catalog
-    listed = [item for name in sorted(storages) for item in storage.archives(guest.node, name, guest.vmid)]
+    listed = [
+        item for name in sorted(storages) for item in storage.archives(guest.node, name, guest.vmid)
+    ]
     known = [catalog.archives.get(item.node, item.volid) for item in listed]
-    return [replace(item, operation=old.operation) if old else item for item, old in zip(listed, known, strict=True)]
+    return [
+        replace(item, operation=old.operation) if old else item
+        for item, old in zip(listed, known, strict=True)
+    ]
 
 
 def _adopt(run: Run[BackupMemory], found: Adopt) -> None:
-    """Remember PVE's archive. What its task said of the guest's consistency is not known, and is not made up."""
+    """Remember PVE's archive. What its task said of the guest's consistency is not known, and is
+    not made up.
+    """
     archive = found.archive
     adopted = Adopted(archive.volid, archive.storage, found.origin)
     run.memory = replace(run.memory, adopted=adopted, dump=Dump(vzdumplog.read((), run.vmid), "OK"))

@@ -1,4 +1,6 @@
-"""What a backup remembers: where its guest was, what became of the dump, whether the guest is thawed, and the archive."""
+"""What a backup remembers: where its guest was, what became of the dump, whether the guest is
+thawed, and the archive.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,9 @@ from policies.pve.vzdump_log import DumpReport
 
 @dataclass(frozen=True, slots=True)
 class Adopted:
-    """An archive that PVE made by itself, which counts as this backup's. ``origin`` names the job or the task of PVE's."""
+    """An archive that PVE made by itself, which counts as this backup's. ``origin`` names the job
+    or the task of PVE's.
+    """
 
     volid: str
     storage: str
@@ -26,11 +30,12 @@ class Adopted:
 
 @dataclass(frozen=True, slots=True)
 class Dump:
-    """What became of the dump. ``report`` is what the task's log says of the guest, ``exitstatus`` the task's own word, ``cause``
-    what it failed of, in plain words ("": nothing is known).
+    """What became of the dump. ``report`` is what the task's log says of the guest, ``exitstatus``
+    the task's own word, ``cause`` what it failed of, in plain words ("": nothing is known).
 
-    ``upid`` is None where PVE made the archive by itself; ``begun`` are the names that PVE gave to its archives.
-    ``consistency_reason`` is why the archive is only crash-consistent, "" if it is not, or before it was read back.
+    ``upid`` is None where PVE made the archive by itself; ``begun`` are the names that PVE gave to
+    its archives. ``consistency_reason`` is why the archive is only crash-consistent, "" if it is
+    not, or before it was read back.
     """
 
     report: DumpReport
@@ -43,8 +48,8 @@ class Dump:
 
 @dataclass(frozen=True, slots=True)
 class Thawing:
-    """How far the asking after the dump is: ``thaws`` were sent; ``frozen_since`` it was first seen frozen, in seconds since the
-    asking began (None: it was not).
+    """How far the asking after the dump is: ``thaws`` were sent; ``frozen_since`` it was first seen
+    frozen, in seconds since the asking began (None: it was not).
     """
 
     thaws: int = 0
@@ -53,13 +58,14 @@ class Thawing:
 
 @dataclass(frozen=True, slots=True)
 class BackupMemory:
-    """``job`` is the job's id, ``at`` when its occurrence was due (epoch seconds; None: a person asked for the backup). ``node``,
-    ``name`` and ``type`` are those of the guest.
+    """``job`` is the job's id, ``at`` when its occurrence was due (epoch seconds; None: a person
+    asked for the backup). ``node``, ``name`` and ``type`` are those of the guest.
 
-    ``foreign`` is the backup that PVE was last seen to make of the guest, ``adopted`` the archive that came of one. ``keep_all``:
-    the storage's own retention must be kept from pruning; ``before`` are the volids that it listed before the dump. ``lacking``
-    says what the archive may not hold that its guest had, a sentence each; ``verified`` whether it was read whole and is intact,
-    None where it was not read.
+    ``foreign`` is the backup that PVE was last seen to make of the guest, ``adopted`` the archive
+    that came of one. ``keep_all``: the storage's own retention must be kept from pruning;
+    ``before`` are the volids that it listed before the dump. ``lacking`` says what the archive may
+    not hold that its guest had, a sentence each; ``verified`` whether it was read whole and is
+    intact, None where it was not read.
     """
 
     job: str
@@ -85,7 +91,9 @@ class BackupMemory:
 
 
 def _from_version_0(values: dict[str, Any]) -> dict[str, Any]:
-    """The report of the dump's log lay flat beside the rest, and its warnings held what was lacking, too."""
+    """The report of the dump's log lay flat beside the rest, and its warnings held what was
+    lacking, too.
+    """
     upgraded = dict(values)
     if archive := values.get("archive"):
         upgraded["archive"] = archive_from_version_0(archive)

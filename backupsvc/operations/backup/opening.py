@@ -26,20 +26,33 @@ def open_backup(
     *,
     at: int | None = None,
 ) -> Operation | None:
-    """Given a guest that a job expects, open its backup. With ``occurrence`` at most once for it (law 9): then None.
+    """Given a guest that a job expects, open its backup. With ``occurrence`` at most once for it
+    (law 9): then None.
 
-    ``parent`` is the night that opens it, and its driver. ``at`` is when the occurrence was due (epoch seconds): a scheduled
-    backup stands back where PVE makes its own.
+    ``parent`` is the night that opens it, and its driver. ``at`` is when the occurrence was due
+    (epoch seconds): a scheduled backup stands back where PVE makes its own.
     """
     guest = item.guest
     memory = BackupMemory(job.id, guest.node if guest else None, name_of(service, guest), at)
-    ranked, timeout_s = rank(service.policy, item.vmid), job.timeout + (job.window if at is not None else 0)
+    ranked, timeout_s = (
+        rank(service.policy, item.vmid),
+        job.timeout + (job.window if at is not None else 0),
+    )
     lock = f"vzdump {guest.node}" if guest else None
     return service.engine.open(
-        "backup", item.vmid, memory, occurrence=occurrence, timeout_s=timeout_s, rank=ranked, lock=lock, parent=parent
+        "backup",
+        item.vmid,
+        memory,
+        occurrence=occurrence,
+        timeout_s=timeout_s,
+        rank=ranked,
+        lock=lock,
+        parent=parent,
     )
 
 
 def name_of(service: Records, guest: Guest | None) -> str:
-    """The cluster lists no name for a guest of a node whose pvestatd is silent; the policy may have one."""
+    """The cluster lists no name for a guest of a node whose pvestatd is silent; the policy may have
+    one.
+    """
     return (guest.name or policy_for(service.policy, guest.vmid, "").name) if guest else ""

@@ -27,7 +27,9 @@ def backup_outcome(operation: Operation) -> dict[str, Any]:
         "archive": as_dict(memory.archive) if memory.archive else None,
         "verified": memory.verified,
         **_dumped(memory.dump),
-        "file_systems": asdict(memory.thaw) | {"state": str(memory.thaw.state)} if memory.thaw else None,
+        "file_systems": asdict(memory.thaw) | {"state": str(memory.thaw.state)}
+        if memory.thaw
+        else None,
         "findings": [freezing.FINDING] if left_frozen else [],
         "origin": memory.adopted.origin if memory.adopted else None,
         "warnings": warnings,

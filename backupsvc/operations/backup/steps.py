@@ -1,6 +1,8 @@
-"""One guest's backup: where it is now, vzdump there, is the guest thawed, read back what came of it, verify it.
+"""One guest's backup: where it is now, vzdump there, is the guest thawed, read back what came of
+it, verify it.
 
-A backup counts when the storage lists its archive with a size and a readable embedded config, whatever the task said (law 4).
+A backup counts when the storage lists its archive with a size and a readable embedded config,
+whatever the task said (law 4).
 """
 
 from __future__ import annotations
@@ -42,11 +44,15 @@ DEFAULTS_AGE = 3600.0
 
 
 def locate(run: Run[BackupMemory]) -> Wait | None:
-    """Find where the guest is now, wait for that node's turn, and note what its storage listed before."""
+    """Find where the guest is now, wait for that node's turn, and note what its storage listed
+    before.
+    """
     guest, job = _guest(run), _job(run)
     if run.memory.node != guest.node:
         run.leave()  # it waited for a node on which it is no longer
-    run.memory = replace(run.memory, node=guest.node, name=name_of(run.service, guest), type=guest.type)
+    run.memory = replace(
+        run.memory, node=guest.node, name=name_of(run.service, guest), type=guest.type
+    )
     if wait := external_backups.stand_back(run, guest, job):
         return wait
     if run.memory.adopted:
@@ -58,23 +64,32 @@ def locate(run: Run[BackupMemory]) -> Wait | None:
     defaults = storage.backup_defaults(guest.node, job.storage, max_age=DEFAULTS_AGE)
     keep_all = prunes(str(defaults.get("prune-backups", "")))
     listed = storage.archives(guest.node, job.storage, run.vmid)
-    run.memory = replace(run.memory, keep_all=keep_all, before=tuple(archive.volid for archive in listed))
+    run.memory = replace(
+        run.memory, keep_all=keep_all, before=tuple(archive.volid for archive in listed)
+    )
     _refuse_rest_of_a_restore(run, guest, listed)
     return None
 
 
 def _refuse_silent_node(run: Run[BackupMemory], guest: Guest) -> None:
-    """Raise PveUnreachable if the guest's node cannot be asked: asked once for all its guests, and none waits for the others."""
+    """Raise PveUnreachable if the guest's node cannot be asked: asked once for all its guests, and
+    none waits for the others.
+    """
     if how := reach.down(run.service.pve.cluster.nodes(max_age=GUESTS_AGE)).get(guest.node):
-        silent = "is offline" if how == reach.OFFLINE else "does not answer, and its status is unknown"
+        silent = (
+            "is offline" if how == reach.OFFLINE else "does not answer, and its status is unknown"
+        )
         raise PveUnreachable(
             f"node {guest.node} {silent}, so its guests cannot be backed up now",
-            f"bring {guest.node} back; `backupsvc pra status` says what is known, what is within reach, and the way on",
+            f"bring {guest.node} back; `backupsvc pra status` says what is known, what is within "
+            "reach, and the way on",
         )
 
 
 def dump(run: Run[BackupMemory]) -> Wait | Again | None:
-    """Run vzdump for this guest alone, and read its log. What the task says is noted, not believed: read-back decides."""
+    """Run vzdump for this guest alone, and read its log. What the task says is noted, not believed:
+    read-back decides.
+    """
     if run.memory.adopted:
         return None
     pve, job, node = run.service.pve, _job(run), str(run.memory.node)
@@ -111,7 +126,9 @@ def dump(run: Run[BackupMemory]) -> Wait | Again | None:
 
 
 def read_back(run: Run[BackupMemory]) -> Wait | None:
-    """Find the new archive in the storage's listing, with a size and a readable config, and remember it (law 4)."""
+    """Find the new archive in the storage's listing, with a size and a readable config, and
+    remember it (law 4).
+    """
     storage, job, node, began = run.service.pve.storage, _job(run), str(run.memory.node), run.now()
     adopted, dumped = run.memory.adopted, _dumped(run)
     listed = storage.archives(node, adopted.storage if adopted else job.storage, run.vmid)
@@ -138,11 +155,14 @@ def read_back(run: Run[BackupMemory]) -> Wait | None:
     run.memory = replace(run.memory, archive=catalog.archives.get(node, archive.volid) or archive)
     if not config:  # known by now, so that it counts for nothing
         raise PveError(
-            f"archive {archive.volid} of guest {run.vmid} holds no config", "it cannot be restored: back the guest up again"
+            f"archive {archive.volid} of guest {run.vmid} holds no config",
+            "it cannot be restored: back the guest up again",
         )
     reason = freezing.why_not_frozen(report.consistency, report.freeze, config)
     run.memory = replace(run.memory, dump=replace(dumped, consistency_reason=reason))
-    run.memory = replace(run.memory, lacking=tuple(wholeness.judge(run.service, archive, text, smbios_uuid(config))))
+    run.memory = replace(
+        run.memory, lacking=tuple(wholeness.judge(run.service, archive, text, smbios_uuid(config)))
+    )
     origin = f", made by {adopted.origin}" if adopted else ""
     why = f" ({reason})" if reason else ""
     run.conclude(f"{archive.volid}, {size(archive.size, 'en')}, {report.consistency}{why}{origin}")
@@ -150,18 +170,24 @@ def read_back(run: Run[BackupMemory]) -> Wait | None:
 
 
 def verify(run: Run[BackupMemory]) -> Wait | None:
-    """Read the archive where that can be done, then say whether it holds what its guest had: if not, the backup is not good."""
+    """Read the archive where that can be done, then say whether it holds what its guest had: if
+    not, the backup is not good.
+    """
     _verify(run)
     if lacking := run.memory.lacking:
         raise PveError(
-            f"archive {_archive(run).volid} of guest {run.vmid} may not be whole: {'; '.join(lacking)}",
-            f"see what became of the guest's disks; if that is right, `backupsvc restore-test {run.vmid}` proves the archive",
+            f"archive {_archive(run).volid} of guest {run.vmid} may not be whole: "
+            f"{'; '.join(lacking)}",
+            "see what became of the guest's disks; if that is right, `backupsvc restore-test "
+            f"{run.vmid}` proves the archive",
         )
     return None
 
 
 def _verify(run: Run[BackupMemory]) -> None:
-    """Read the archive once over SSH where the node can be reached: every checksum and every cluster; the rung becomes intact."""
+    """Read the archive once over SSH where the node can be reached: every checksum and every
+    cluster; the rung becomes intact.
+    """
     node, archive = str(run.memory.node), _archive(run)
     volid = archive.volid
     if node not in run.service.settings.ssh.nodes:
@@ -176,15 +202,20 @@ def _verify(run: Run[BackupMemory]) -> None:
             "back the guest up again, and check the storage's disk",
             offset=first["offset"],
         )
-    if differs := run.service.catalog.archives.annotate(node, volid, sha256=found["sha256"], size=found["size"], at=run.now()):
+    if differs := run.service.catalog.archives.annotate(
+        node, volid, sha256=found["sha256"], size=found["size"], at=run.now()
+    ):
         raise ArchiveError(
-            f"archive {volid} on {node} of guest {run.vmid} was changed since it was recorded: {'; '.join(differs)}",
+            f"archive {volid} on {node} of guest {run.vmid} was changed since it was recorded: "
+            f"{'; '.join(differs)}",
             f"find out who wrote to {node}, and back the guest up again",
         )
     archive = replace(archive, sha256=str(found["sha256"]))
     run.memory = replace(run.memory, archive=archive)
     if not found["checksummed"]:
-        run.conclude("complete, but it carries no checksum of its data, so nobody can say that it is intact")
+        run.conclude(
+            "complete, but it carries no checksum of its data, so nobody can say that it is intact"
+        )
         return
     run.service.catalog.archives.raise_rung(node, volid, Rung.INTACT, run.now())
     run.memory = replace(run.memory, archive=replace(archive, rung=Rung.INTACT))
@@ -192,7 +223,9 @@ def _verify(run: Run[BackupMemory]) -> None:
 
 
 def settle(run: Run[BackupMemory]) -> Wait | None:
-    """Leave nothing running: a dump that nobody waits for any more is stopped, and the node's turn is given up."""
+    """Leave nothing running: a dump that nobody waits for any more is stopped, and the node's turn
+    is given up.
+    """
     if run.memory.dump is None and run.memory.node:
         pve = run.service.pve
         upid = run.book.upid("dump") or run.adopt("dump", **_task(run))
@@ -201,7 +234,11 @@ def settle(run: Run[BackupMemory]) -> Wait | None:
         if upid and pve.tasks.poll(upid) is None:
             run.stop("dump", pve, upid)
             return Wait("the interrupted dump is ending", most=2.0)
-        if run.book.task("dump").stopped and run.memory.thaw is None and (wait := thawing.thawed(run)):
+        if (
+            run.book.task("dump").stopped
+            and run.memory.thaw is None
+            and (wait := thawing.thawed(run))
+        ):
             return wait
     run.leave()
     return None
@@ -209,7 +246,12 @@ def settle(run: Run[BackupMemory]) -> Wait | None:
 
 def _task(run: Run[BackupMemory]) -> dict[str, Any]:
     """Where the dump's task runs, as ``Run.task`` and ``Run.adopt`` want to know it."""
-    return {"pve": run.service.pve, "node": str(run.memory.node), "type": "vzdump", "vmid": run.vmid}
+    return {
+        "pve": run.service.pve,
+        "node": str(run.memory.node),
+        "type": "vzdump",
+        "vmid": run.vmid,
+    }
 
 
 def _fresh(run: Run[BackupMemory], listed: Collection[Archive]) -> Archive | None:
@@ -224,14 +266,18 @@ def _fresh(run: Run[BackupMemory], listed: Collection[Archive]) -> Archive | Non
 def _dumped(run: Run[BackupMemory]) -> Dump:
     """What became of the dump, at a step that comes after it."""
     if run.memory.dump is None:
-        raise OperationFailed(f"operation {run.id} remembers no dump", "back the guest up again", operation=run.id)
+        raise OperationFailed(
+            f"operation {run.id} remembers no dump", "back the guest up again", operation=run.id
+        )
     return run.memory.dump
 
 
 def _archive(run: Run[BackupMemory]) -> Archive:
     """The archive, at a step that comes after its reading back."""
     if run.memory.archive is None:
-        raise OperationFailed(f"operation {run.id} remembers no archive", "back the guest up again", operation=run.id)
+        raise OperationFailed(
+            f"operation {run.id} remembers no archive", "back the guest up again", operation=run.id
+        )
     return run.memory.archive
 
 
@@ -242,7 +288,8 @@ def _guest(run: Run[BackupMemory]) -> Guest:
             return guest
     raise PveNotFound(
         f"guest {run.vmid} is not in the cluster, so nothing was backed up",
-        f"bring it back with `backupsvc restore {run.vmid}`, or take it out of job {run.memory.job}",
+        f"bring it back with `backupsvc restore {run.vmid}`, or take it out of job "
+        f"{run.memory.job}",
     )
 
 
@@ -250,29 +297,39 @@ def _job(run: Run[BackupMemory]) -> Job:
     for job in run.service.policy.jobs:
         if job.id == run.memory.job:
             return job
-    raise PveError(f"job {run.memory.job} is no longer in the policy", "run `backupsvc policy show`")
+    raise PveError(
+        f"job {run.memory.job} is no longer in the policy", "run `backupsvc policy show`"
+    )
 
 
 def _no_archive(run: Run[BackupMemory], job: Job) -> BackupsvcError:
     dumped = _dumped(run)
     why, cause = dumped.report.failure or dumped.exitstatus, dumped.cause
     said = f"{cause}; PVE says of it: {why}" if cause and cause not in why else why
-    message = f"backup of guest {run.vmid} on {run.memory.node} left no archive on {job.storage}: {said}"
+    message = (
+        f"backup of guest {run.vmid} on {run.memory.node} left no archive on {job.storage}: {said}"
+    )
     if texts.DENIED.search(why):
         return PvePermissionDenied(message, grant_for(why, run.service.pve.token_id))
     hint = hint_for(cause) or f"read the task's log with `backupsvc operations show {run.id}`"
     return PveError(message, hint, text=why)
 
 
-def _refuse_rest_of_a_restore(run: Run[BackupMemory], guest: Guest, listed: Collection[Archive]) -> None:
-    """Raise Refused if the guest is only what a restore left: its dump would be a good archive of an empty machine."""
+def _refuse_rest_of_a_restore(
+    run: Run[BackupMemory], guest: Guest, listed: Collection[Archive]
+) -> None:
+    """Raise Refused if the guest is only what a restore left: its dump would be a good archive of
+    an empty machine.
+    """
     if not wholeness.rest_of_a_restore(run.service.pve, guest):
         return
     run.service.catalog.archives.observe(list(listed), scope=[], at=run.now())
     if past := wholeness.past_of(run.service, run.vmid):
         raise Refused(
-            f"VM {run.vmid} on {guest.node} is only the rest of a restore, without any disk, so nothing was dumped: {past}",
-            f"if no restore of it runs, remove it there with `qm destroy {run.vmid}`, then `backupsvc restore {run.vmid}`",
+            f"VM {run.vmid} on {guest.node} is only the rest of a restore, without any disk, so "
+            f"nothing was dumped: {past}",
+            f"if no restore of it runs, remove it there with `qm destroy {run.vmid}`, then "
+            f"`backupsvc restore {run.vmid}`",
         )
 
 

@@ -1,7 +1,9 @@
-"""After a dump: does the guest's agent say that its file systems are thawed? A step of its own, asked only once the dump is over.
+"""After a dump: does the guest's agent say that its file systems are thawed? A step of its own,
+asked only once the dump is over.
 
-What it finds never fails the backup: the archive is there or not, whatever the guest's agent says. It is kept in the operation's
-memory as ``thaw``, told at once, and read from there by ``backup run``, ``pra status`` and the report.
+What it finds never fails the backup: the archive is there or not, whatever the guest's agent says.
+It is kept in the operation's memory as ``thaw``, told at once, and read from there by ``backup
+run``, ``pra status`` and the report.
 """
 
 from __future__ import annotations
@@ -10,11 +12,28 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from backupsvc.engine.context import Wait
-from backupsvc.errors import BackupsvcError, PveAnswerUnreadable, PveError, PveNotFound, PvePermissionDenied, PveUnreachable
+from backupsvc.errors import (
+    BackupsvcError,
+    PveAnswerUnreadable,
+    PveError,
+    PveNotFound,
+    PvePermissionDenied,
+    PveUnreachable,
+)
 from backupsvc.operations.backup.memory import BackupMemory, Thawing
 from backupsvc.operations.services import Run
 from policies import freezing
-from policies.freezing import Answer, Ask, Later, Settled, State, Thaw, ThawNow, ThawProgress, Trouble
+from policies.freezing import (
+    Answer,
+    Ask,
+    Later,
+    Settled,
+    State,
+    Thaw,
+    ThawNow,
+    ThawProgress,
+    Trouble,
+)
 from policies.model import GuestType
 from policies.pve import texts
 
@@ -28,7 +47,9 @@ _FAILS = (PveError, PvePermissionDenied, PveUnreachable, PveAnswerUnreadable)
 
 
 def thawed(run: Run[BackupMemory]) -> Wait | None:
-    """Ask the guest's agent whether the dump left its file systems frozen, and thaw them if the policy says so."""
+    """Ask the guest's agent whether the dump left its file systems frozen, and thaw them if the
+    policy says so.
+    """
     run.enter(STEP)  # also when it is asked in another step: after a dump that was stopped
     if run.memory.type is GuestType.LXC:
         return _follow(run, Settled(State.OFF, "a container has no agent"))
@@ -43,7 +64,9 @@ def _look(run: Run[BackupMemory]) -> Wait | None:
     if (found := _find(run)) is None:
         return _follow(run, Settled(State.OFF, "it is no longer in the cluster"))
     node, status = found
-    first = freezing.before_asking(freezing.Guest(status.running, status.agent, status.lock), _so_far(run))
+    first = freezing.before_asking(
+        freezing.Guest(status.running, status.agent, status.lock), _so_far(run)
+    )
     if not isinstance(first, Ask):
         return _follow(run, first)
     try:
@@ -56,7 +79,9 @@ def _look(run: Run[BackupMemory]) -> Wait | None:
 
 
 def _thaw(run: Run[BackupMemory], node: str) -> Wait:
-    """Thaw, and look again whatever came of it. Thawing what is thawed already changes nothing, so it may be sent twice."""
+    """Thaw, and look again whatever came of it. Thawing what is thawed already changes nothing, so
+    it may be sent twice.
+    """
     kept = run.memory.thawing
     run.memory = replace(run.memory, thawing=replace(kept, thaws=kept.thaws + 1))
     run.note("intent", what=f"thaw guest {run.vmid}, as the policy says")
@@ -68,7 +93,9 @@ def _thaw(run: Run[BackupMemory], node: str) -> Wait:
 
 
 def _find(run: Run[BackupMemory]) -> tuple[str, GuestStatus] | None:
-    """Where the guest is now, mostly where it was dumped, and how it is. None: nowhere in the cluster."""
+    """Where the guest is now, mostly where it was dumped, and how it is. None: nowhere in the
+    cluster.
+    """
     pve, node = run.service.pve, str(run.memory.node)
     try:
         return node, pve.agent.state(node, run.vmid)
@@ -95,7 +122,9 @@ def _so_far(run: Run[BackupMemory]) -> ThawProgress:
 
 
 def _tried(memory: BackupMemory) -> bool:
-    """Whether the dump asked the guest to freeze. One that was stopped has no log that was read: it may have."""
+    """Whether the dump asked the guest to freeze. One that was stopped has no log that was read: it
+    may have.
+    """
     return memory.dump.report.freeze.tried if memory.dump else True
 
 
@@ -104,12 +133,16 @@ def _job(run: Run[BackupMemory]) -> Job | None:
 
 
 def _trouble(error: BackupsvcError) -> Answer:
-    """Why there was no answer. That no agent is configured is PVE's to say, at the next look: the text may be the guest's own."""
+    """Why there was no answer. That no agent is configured is PVE's to say, at the next look: the
+    text may be the guest's own.
+    """
     text = error.message
     if isinstance(error, PvePermissionDenied):
         return Answer(None, Trouble.DENIED, text)
     said = error.text if isinstance(error, PveError) else ""
-    return Answer(None, Trouble.SILENT if texts.NO_AGENT_ANSWER.search(said) else Trouble.PASSING, text)
+    return Answer(
+        None, Trouble.SILENT if texts.NO_AGENT_ANSWER.search(said) else Trouble.PASSING, text
+    )
 
 
 def _follow(run: Run[BackupMemory], decision: Later | Settled | ThawNow) -> Wait | None:

@@ -1,7 +1,8 @@
-"""A night's restore tests: inside the window, the most urgent guest first, as many as fit, and stopped in time.
+"""A night's restore tests: inside the window, the most urgent guest first, as many as fit, and
+stopped in time.
 
-Whose turn it is and how long each test may take is decided once a night, when the first slot opens; from then on only the catalog
-is asked.
+Whose turn it is and how long each test may take is decided once a night, when the first slot opens;
+from then on only the catalog is asked.
 """
 
 from __future__ import annotations
@@ -36,7 +37,9 @@ MAX_NAP = 300.0  # seconds between two looks while the window is shut
 
 
 def prove(run: Run[NightMemory], job: Job) -> Wait | None:
-    """Open tests while the window lets them end in time, and wait for them; over when nobody is due, or no slot is left."""
+    """Open tests while the window lets them end in time, and wait for them; over when nobody is
+    due, or no slot is left.
+    """
     now = run.now()
     slot = _slot(run, job, now)
     running = _running(run)
@@ -50,14 +53,19 @@ def prove(run: Run[NightMemory], job: Job) -> Wait | None:
         return None
     if coming.is_open(now):  # what is left belongs to guests that are busy
         return Wait("a guest to be tested is busy", most=ASK_AGAIN)
-    return Wait(f"restore tests go on at {iso(coming.opens)}", most=min(MAX_NAP, max(1.0, coming.opens - now)))
+    return Wait(
+        f"restore tests go on at {iso(coming.opens)}",
+        most=min(MAX_NAP, max(1.0, coming.opens - now)),
+    )
 
 
-# --- when ---------------------------------------------------------------------------------------------------------------
+# --- when -----------------------------------------------------------------------------------------
 
 
 def job_run_ends(policy: Policy, job: Job, at: int) -> int | None:
-    """Given a job and one of its occurrences, return when its next one takes the turn over, in epoch seconds."""
+    """Given a job and one of its occurrences, return when its next one takes the turn over, in
+    epoch seconds.
+    """
     return calendar_event.parse(job.schedule, policy.timezone).next_after(at)
 
 
@@ -91,7 +99,7 @@ def _next_chance(run: Run[NightMemory], job: Job, now: int) -> Slot | None:
     return None
 
 
-# --- which --------------------------------------------------------------------------------------------------------------
+# --- which ----------------------------------------------------------------------------------------
 
 
 def _open_what_fits(run: Run[NightMemory], job: Job, slot: Slot, running: list[str]) -> list[str]:
@@ -112,7 +120,9 @@ def _open_what_fits(run: Run[NightMemory], job: Job, slot: Slot, running: list[s
 
 
 def _more(run: Run[NightMemory]) -> list[Test] | None:
-    """What is tested once everybody had a turn: first those that could not be decided, then samples. None: nothing is left."""
+    """What is tested once everybody had a turn: first those that could not be decided, then
+    samples. None: nothing is left.
+    """
     if not run.memory.retried:
         run.memory = replace(run.memory, retried=True)
         return _undecided(run)
@@ -123,7 +133,9 @@ def _more(run: Run[NightMemory]) -> list[Test] | None:
 
 
 def _undecided(run: Run[NightMemory]) -> list[Test]:
-    """The guests whose test could not be decided for a reason that may have passed: once more, elsewhere if there is one."""
+    """The guests whose test could not be decided for a reason that may have passed: once more,
+    elsewhere if there is one.
+    """
     causes = {test.subject: cause_of(test) for test in ended(run, "prove#")}
     return [
         Test(f"again#{test.vmid}", test.vmid, test.seconds)
@@ -137,7 +149,14 @@ def _open(run: Run[NightMemory], slot: Slot, test: Test) -> bool:
     timeout_s = None if slot.closes is None else slot.closes - now
 
     def opener(key: str, parent: Fence) -> Operation | None:
-        return open_test(run.service, test.vmid, volid=test.volid, occurrence=key, timeout_s=timeout_s, parent=parent)
+        return open_test(
+            run.service,
+            test.vmid,
+            volid=test.volid,
+            occurrence=key,
+            timeout_s=timeout_s,
+            parent=parent,
+        )
 
     if not open_piece(run, test.name, opener):
         return False
@@ -146,7 +165,9 @@ def _open(run: Run[NightMemory], slot: Slot, test: Test) -> bool:
 
 
 def _begins(run: Run[NightMemory], running: list[str]) -> int:
-    """When a test that is opened now would begin at the latest: it may get the node on which another one still works."""
+    """When a test that is opened now would begin at the latest: it may get the node on which
+    another one still works.
+    """
     return max([run.now(), *(int(run.memory.over_by[name]) for name in running)])
 
 
@@ -161,11 +182,15 @@ def _wanted(run: Run[NightMemory]) -> list[Test]:
 
 
 def _due(run: Run[NightMemory], job: Job) -> list[Test]:
-    """The guests whose proof would be too old before the next night could renew it, the most urgent first."""
+    """The guests whose proof would be too old before the next night could renew it, the most urgent
+    first.
+    """
     service = run.service
     policy = service.policy
     guests = {guest.vmid: guest for guest in service.pve.cluster.guests(max_age=GUESTS_AGE)}
-    untestable = {vmid for vmid, guest in guests.items() if guest.type is GuestType.LXC or guest.template}
+    untestable = {
+        vmid for vmid, guest in guests.items() if guest.type is GuestType.LXC or guest.template
+    }
     vmids = [vmid for vmid in run.memory.vmids or () if vmid not in untestable]
     run.memory = replace(run.memory, untestable=len(run.memory.vmids or ()) - len(vmids))
     proofs = service.catalog.proofs.find()
@@ -184,7 +209,9 @@ def _due(run: Run[NightMemory], job: Job) -> list[Test]:
 
 
 def _late(run: Run[NightMemory], job: Job) -> int | None:
-    """When the tests of the job's next night are over: what falls due before that is due tonight. None: there is no next."""
+    """When the tests of the job's next night are over: what falls due before that is due tonight.
+    None: there is no next.
+    """
     policy = run.service.policy
     following = job_run_ends(policy, job, run.memory.at)
     slot = windows.slot(policy, following) if following is not None else None
@@ -198,7 +225,9 @@ def _durations(proofs: list[Proof]) -> dict[int, float]:
 
 
 def _samples(run: Run[NightMemory]) -> list[Test]:
-    """Old archives, drawn by lot: of guests whose newest is proven, and of whom no old one was tested for a month."""
+    """Old archives, drawn by lot: of guests whose newest is proven, and of whom no old one was
+    tested for a month.
+    """
     catalog, found = run.service.catalog, []
     for vmid in run.memory.vmids or ():
         archives, proofs = catalog.archives.find(vmid=vmid), catalog.proofs.find(vmid=vmid)
@@ -206,7 +235,9 @@ def _samples(run: Run[NightMemory]) -> list[Test]:
         chosen = sampling.next_archive(
             archives, proofs, now=run.now(), seed=seed, drift=run.service.policy.max_clock_drift
         ).archive
-        newest = max((archive.ctime for archive in archives if archive.holds_disk is not False), default=0)
+        newest = max(
+            (archive.ctime for archive in archives if archive.holds_disk is not False), default=0
+        )
         if chosen is not None and chosen.ctime < newest and chosen.type is GuestType.QEMU:
             seconds = _durations(proofs).get(vmid, sampling.USUAL)
             found.append(Test(f"sample#{vmid}", vmid, seconds, chosen.volid))
@@ -220,12 +251,14 @@ def _parallel_tests(service: Cluster) -> int:
     return max(1, sum(node.online for node in service.pve.cluster.nodes()))
 
 
-# --- what came of it ----------------------------------------------------------------------------------------------------
+# --- what came of it ------------------------------------------------------------------------------
 
 
 def _sum_up(run: Run[NightMemory]) -> None:
     verdicts = Counter(verdict_of(test) for test in ended(run, TESTS))
-    parts = [", ".join(f"{count} {verdict}" for verdict, count in sorted(verdicts.items())) or "none"]
+    parts = [
+        ", ".join(f"{count} {verdict}" for verdict, count in sorted(verdicts.items())) or "none"
+    ]
     if run.memory.tests is None:
         parts.append("their window does not open before the next night")
     elif left := len(_wanted(run)):

@@ -17,7 +17,9 @@ def _result(operation: Operation) -> str:
 
 
 def _exit_code(catalog: Catalog, operation: Operation) -> int:
-    """It is judged as its log line, ``/healthz`` and ``serve --check`` judge it (policies.outcomes)."""
+    """It is judged as its log line, ``/healthz`` and ``serve --check`` judge it
+    (policies.outcomes).
+    """
     if operation.state is not OperationState.DONE:
         return error_code(operation)
     return 0 if job_run_outcome(catalog, operation).good else 1
@@ -32,7 +34,8 @@ def _never_again(catalog: Catalog, operation: Operation) -> Refused:
     hint = f"run its job now with `backupsvc backup run {recall(operation).job}`"
     if failed := failed_children(catalog, operation):
         hint = "retry what failed in it: " + "; ".join(
-            f"`backupsvc operations retry {child.id}` ({child.kind}{f' of guest {child.subject}' if child.subject else ''})"
+            f"`backupsvc operations retry {child.id}` "
+            f"({child.kind}{f' of guest {child.subject}' if child.subject else ''})"
             for child in failed
         )
     return Refused(f"operation {operation.id} is a night, which belongs to its hour", hint)

@@ -1,4 +1,6 @@
-"""What a night remembers: its job and its hour, what it opened under which names, and which restore tests are wanted."""
+"""What a night remembers: its job and its hour, what it opened under which names, and which restore
+tests are wanted.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,9 @@ from policies.model import Operation
 
 @dataclass(frozen=True, slots=True)
 class Test:
-    """A test that is wanted tonight. ``seconds`` is how long it is expected to take; ``volid`` None: the newest archive."""
+    """A test that is wanted tonight. ``seconds`` is how long it is expected to take; ``volid``
+    None: the newest archive.
+    """
 
     name: str
     vmid: int
@@ -21,13 +25,16 @@ class Test:
 
 @dataclass(frozen=True, slots=True)
 class NightMemory:
-    """``job`` is the job's id, ``at`` when the night was due (epoch seconds; 0: an old version did not write that down).
-    ``vmids`` are the guests to be backed up, by rank; None: they are not known yet.
+    """``job`` is the job's id, ``at`` when the night was due (epoch seconds; 0: an old version did
+    not write that down). ``vmids`` are the guests to be backed up, by rank; None: they are not
+    known yet.
 
-    ``children`` are the ids of the operations that it opened, by its own names for them. ``tests`` are the restore tests that are
-    wanted, None before their window opens; ``locks`` of them run at a time, and each is expected to be over by ``over_by`` (epoch
-    seconds, by name). ``retried`` and ``sampled`` say that those that were undecided, and old archives, were added to them;
-    ``untestable`` counts the guests that cannot be tested. ``results`` are the sentences on backups, retention and tests.
+    ``children`` are the ids of the operations that it opened, by its own names for them. ``tests``
+    are the restore tests that are wanted, None before their window opens; ``locks`` of them run at
+    a time, and each is expected to be over by ``over_by`` (epoch seconds, by name). ``retried`` and
+    ``sampled`` say that those that were undecided, and old archives, were added to them;
+    ``untestable`` counts the guests that cannot be tested. ``results`` are the sentences on
+    backups, retention and tests.
     """
 
     job: str

@@ -1,6 +1,7 @@
 """The pieces of a night: operations that it opens, each once (law 9), and waits for.
 
-A night that was cancelled, or that another process drives by now, opens none: that is looked at in the transaction that opens it.
+A night that was cancelled, or that another process drives by now, opens none: that is looked at in
+the transaction that opens it.
 """
 
 from __future__ import annotations
@@ -16,11 +17,14 @@ from backupsvc.operations.job_run.memory import NightMemory
 from backupsvc.operations.services import Run
 from policies.model import Operation
 
-Opener = Callable[[str, Fence], Operation | None]  # given the piece's occurrence, and the night with its driver
+# given the piece's occurrence, and the night with its driver
+Opener = Callable[[str, Fence], Operation | None]
 
 
 def wait_for(run: Run[NightMemory], openers: Mapping[str, Opener], why: str) -> Wait | None:
-    """Open each piece once; return a wait until all have ended. A guest that is busy is tried again at the next call."""
+    """Open each piece once; return a wait until all have ended. A guest that is busy is tried again
+    at the next call.
+    """
     for name, opener in openers.items():
         if name not in run.memory.children:
             run.heartbeat()
@@ -33,9 +37,11 @@ def wait_for(run: Run[NightMemory], openers: Mapping[str, Opener], why: str) -> 
 
 
 def open_piece(run: Run[NightMemory], name: str, opener: Opener) -> bool:
-    """Given a piece's name and what opens it, open it unless that was done before; return False while its guest is busy.
+    """Given a piece's name and what opens it, open it unless that was done before; return False
+    while its guest is busy.
 
-    Raise LeaseLost if another process drives the night by now, CancelAsked if somebody asked that it end.
+    Raise LeaseLost if another process drives the night by now, CancelAsked if somebody asked that
+    it end.
     """
     key = f"{run.operation.occurrence}#{name}"
     try:
@@ -46,13 +52,17 @@ def open_piece(run: Run[NightMemory], name: str, opener: Opener) -> bool:
         run.say(f"{name} waits: {refused.message}")
         return False
     if found is None:
-        raise OperationFailed(f"{name} of night {run.operation.occurrence} could not be opened", operation=run.id)
+        raise OperationFailed(
+            f"{name} of night {run.operation.occurrence} could not be opened", operation=run.id
+        )
     run.memory = replace(run.memory, children={**run.memory.children, name: found.id})
     return True
 
 
 def ended(run: Run[NightMemory], prefix: str | tuple[str, ...]) -> list[Operation]:
-    """Given how pieces' names may begin, return the operations that were opened for them, in the order of opening."""
+    """Given how pieces' names may begin, return the operations that were opened for them, in the
+    order of opening.
+    """
     ids = [id for name, id in run.memory.children.items() if name.startswith(prefix)]
     found = (run.service.catalog.operations.get(id) for id in ids)
     return [operation for operation in found if operation is not None]

@@ -14,7 +14,8 @@ from policies.model import Operation, OperationState
 from policies.outcomes import Facts, JobRunOutcome, NightFacts
 
 KIND = "night"
-FACTS: Mapping[str, Callable[[Operation], Facts]] = {  # of the kinds that a night opens, by their names
+# of the kinds that a night opens, by their names
+FACTS: Mapping[str, Callable[[Operation], Facts]] = {
     "backup": backup.facts,
     "prune": prune.facts,
     "restore-test": restore_test.facts,
@@ -22,17 +23,23 @@ FACTS: Mapping[str, Callable[[Operation], Facts]] = {  # of the kinds that a nig
 
 
 def job_run_summary(operation: Operation) -> str | None:
-    """Given a night, return in one line what has come of it so far; None if nothing has come of it yet."""
+    """Given a night, return in one line what has come of it so far; None if nothing has come of it
+    yet.
+    """
     said = recall(operation).results
     parts = [said[name] for name in ("backups", "retention", "tests") if name in said]
     return "; ".join(parts) or None
 
 
 def children(catalog: Catalog, operation: Operation) -> list[Operation]:
-    """Given an operation, return those that it opened: only a night opens others, and waits for them."""
+    """Given an operation, return those that it opened: only a night opens others, and waits for
+    them.
+    """
     if operation.kind != KIND:
         return []
-    return [found for id in recall(operation).children.values() if (found := catalog.operations.get(id))]
+    return [
+        found for id in recall(operation).children.values() if (found := catalog.operations.get(id))
+    ]
 
 
 def failed_children(catalog: Catalog, job_run: Operation) -> list[Operation]:
@@ -41,10 +48,16 @@ def failed_children(catalog: Catalog, job_run: Operation) -> list[Operation]:
     return [child for child in children(catalog, job_run) if child.state not in good]
 
 
-def last_job_runs(catalog: Catalog, jobs: Iterable[str], known: Mapping[str, JobRunOutcome]) -> dict[str, JobRunOutcome]:
-    """Given jobs' ids, return the last ended night of each that had one, by its operation's id. ``known`` is asked first."""
+def last_job_runs(
+    catalog: Catalog, jobs: Iterable[str], known: Mapping[str, JobRunOutcome]
+) -> dict[str, JobRunOutcome]:
+    """Given jobs' ids, return the last ended night of each that had one, by its operation's id.
+    ``known`` is asked first.
+    """
     ended = (catalog.operations.last_ended(KIND, f"{job}@") for job in jobs)
-    return {found.id: known.get(found.id) or job_run_outcome(catalog, found) for found in ended if found}
+    return {
+        found.id: known.get(found.id) or job_run_outcome(catalog, found) for found in ended if found
+    }
 
 
 def job_run_outcome(catalog: Catalog, ended: Operation) -> JobRunOutcome:
@@ -52,4 +65,6 @@ def job_run_outcome(catalog: Catalog, ended: Operation) -> JobRunOutcome:
     memory = recall(ended)
     names = {id: name for name, id in memory.children.items()}
     known = NightFacts(memory.job, memory.at or ended.created, memory.vmids, names)
-    return outcomes.of_job_run(ended, known, [(piece, FACTS[piece.kind](piece)) for piece in children(catalog, ended)])
+    return outcomes.of_job_run(
+        ended, known, [(piece, FACTS[piece.kind](piece)) for piece in children(catalog, ended)]
+    )

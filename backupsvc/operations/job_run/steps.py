@@ -1,8 +1,9 @@
-"""A night: a job's due occurrence as an operation that opens the others: every guest's backup, retention, the restore tests due.
+"""A night: a job's due occurrence as an operation that opens the others: every guest's backup,
+retention, the restore tests due.
 
-The night does no work itself: it opens operations and waits until they have ended. Each of them has an occurrence key of its own,
-so that it is opened once, however often this operation is resumed (law 9). A guest that failed does not fail the night: the night
-ends, and says so.
+The night does no work itself: it opens operations and waits until they have ended. Each of them has
+an occurrence key of its own, so that it is opened once, however often this operation is resumed
+(law 9). A guest that failed does not fail the night: the night ends, and says so.
 """
 
 from __future__ import annotations
@@ -34,7 +35,9 @@ def back_up(run: Run[NightMemory]) -> Wait | None:
     present = {guest.vmid: guest for guest in guests}
     if run.memory.vmids is None:
         items = expected(job, service.policy, guests)
-        vmids = sorted((item.vmid for item in items), key=lambda vmid: (rank(service.policy, vmid), vmid))
+        vmids = sorted(
+            (item.vmid for item in items), key=lambda vmid: (rank(service.policy, vmid), vmid)
+        )
         run.memory = replace(run.memory, vmids=tuple(vmids))
     openers: dict[str, Opener] = {}
     for vmid in run.memory.vmids or ():
@@ -55,7 +58,9 @@ def apply_retention(run: Run[NightMemory]) -> Wait | None:
     if wait := wait_for(run, {"prune": open_retention}, "retention is being applied"):
         return wait
     found = ended(run, "prune")[0]
-    _remember(run, retention=f"retention: {found.state}{f' ({found.error})' if found.error else ''}")
+    _remember(
+        run, retention=f"retention: {found.state}{f' ({found.error})' if found.error else ''}"
+    )
     return None
 
 
@@ -65,7 +70,11 @@ def prove(run: Run[NightMemory]) -> Wait | None:
 
 
 WORKFLOW = Workflow("night", ("back-up", "prune", "prove"), exclusive=False)
-HANDLERS: Mapping[str, Handler[StepServices, NightMemory]] = {"back-up": back_up, "prune": apply_retention, "prove": prove}
+HANDLERS: Mapping[str, Handler[StepServices, NightMemory]] = {
+    "back-up": back_up,
+    "prune": apply_retention,
+    "prove": prove,
+}
 
 
 def _remember(run: Run[NightMemory], **said: str) -> None:
@@ -75,8 +84,14 @@ def _remember(run: Run[NightMemory], **said: str) -> None:
 
 def _backups(found: list[Operation]) -> str:
     good = sum(operation.state is OperationState.DONE for operation in found)
-    bad = ", ".join(str(operation.subject) for operation in found if operation.state is not OperationState.DONE)
-    frozen = ", ".join(str(operation.subject) for operation in found if freezing.left(recall_backup(operation).thaw))
+    bad = ", ".join(
+        str(operation.subject) for operation in found if operation.state is not OperationState.DONE
+    )
+    frozen = ", ".join(
+        str(operation.subject)
+        for operation in found
+        if freezing.left(recall_backup(operation).thaw)
+    )
     told = f"backups: {good} of {len(found)} done" + (f", not those of {bad}" if bad else "")
     return told + (f"; left frozen: {frozen}" if frozen else "")
 
@@ -85,4 +100,8 @@ def _job(run: Run[NightMemory]) -> Job:
     for job in run.service.policy.jobs:
         if job.id == run.memory.job:
             return job
-    raise OperationFailed(f"job {run.memory.job} is no longer in the policy", "run `backupsvc policy show`", operation=run.id)
+    raise OperationFailed(
+        f"job {run.memory.job} is no longer in the policy",
+        "run `backupsvc policy show`",
+        operation=run.id,
+    )

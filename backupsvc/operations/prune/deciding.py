@@ -1,4 +1,6 @@
-"""What goes and what stays: decided over everything that is listed, and again for each archive at its removal (law 3)."""
+"""What goes and what stays: decided over everything that is listed, and again for each archive at
+its removal (law 3).
+"""
 
 from __future__ import annotations
 
@@ -20,18 +22,21 @@ GONE = "it was removed since the decision"
 
 
 UNSURE = (
-    "whether VMID {vmid} on {node} is a guest, or what a failed restore left, is not known ({why}): its archives are kept until "
+    "whether VMID {vmid} on {node} is a guest, or what a failed restore left, is not known "
+    "({why}): its archives are kept until "
     "it is"
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """Every archive that was listed, with its mark after law 3. ``stopped``: the guests that lose nothing though retention would
-    have removed something, each with the reason; the archives of the others may go.
+    """Every archive that was listed, with its mark after law 3. ``stopped``: the guests that lose
+    nothing though retention would have removed something, each with the reason; the archives of the
+    others may go.
 
-    ``unseen``: for each guest with archives out of reach, what is therefore not known. ``not_listed`` says the same by storage
-    and node, ``blind`` are the places where something is known and could not be listed.
+    ``unseen``: for each guest with archives out of reach, what is therefore not known.
+    ``not_listed`` says the same by storage and node, ``blind`` are the places where something is
+    known and could not be listed.
     """
 
     marked: tuple[Marked, ...]
@@ -41,20 +46,26 @@ class Decision:
     blind: frozenset[reach.Place] = frozenset()
 
     def refusal(self) -> LawRefused | None:
-        """Return what the run ends with once the others' archives are gone, None if nobody was stopped."""
+        """Return what the run ends with once the others' archives are gone, None if nobody was
+        stopped.
+        """
         return stopped_refusal(self.stopped)
 
 
 def preview(service: Cluster, only: Collection[int] = ()) -> list[Marked]:
-    """Given the service, return every archive with its mark and reasons after law 3. Raise LawRefused when the run must stop."""
+    """Given the service, return every archive with its mark and reasons after law 3. Raise
+    LawRefused when the run must stop.
+    """
     return list(decision(service, only).marked)
 
 
 def decision(service: Cluster, only: Collection[int] = (), *, retries: bool = False) -> Decision:
-    """Given the service, decide over every archive. Raise LawRefused when nothing at all may be removed, and OutOfReach if the
-    caller ``retries`` and a question that PVE failed at may be answered soon.
+    """Given the service, decide over every archive. Raise LawRefused when nothing at all may be
+    removed, and OutOfReach if the caller ``retries`` and a question that PVE failed at may be
+    answered soon.
     """
-    vmids: Sequence[int | None] = sorted(only) or [None]  # None: all of them, in one listing a storage
+    # None: all of them, in one listing a storage
+    vmids: Sequence[int | None] = sorted(only) or [None]
     known: list[Archive] = []
     archives: list[Archive] = []
     unseen: list[Archive] = []
@@ -72,7 +83,9 @@ def decision(service: Cluster, only: Collection[int] = (), *, retries: bool = Fa
     guests, rules = service.pve.cluster.guests(), service.policy.prune
     found = _decided(service, archives, unseen, guests, listed_before=len(known), rules=rules)
     blind = frozenset(reach.place(one) for one in unseen)
-    return replace(found, unseen=prune_guard.out_of_reach(unseen, why), not_listed=tuple(said), blind=blind)
+    return replace(
+        found, unseen=prune_guard.out_of_reach(unseen, why), not_listed=tuple(said), blind=blind
+    )
 
 
 def _decided(
@@ -84,40 +97,62 @@ def _decided(
     listed_before: int,
     rules: PruneRules,
 ) -> Decision:
-    """Given what was listed, and what is known where nothing could be listed, return the decision over what was listed, after
-    law 3. Raise LawRefused where nothing may be removed.
+    """Given what was listed, and what is known where nothing could be listed, return the decision
+    over what was listed, after law 3. Raise LawRefused where nothing may be removed.
     """
     everything = [*archives, *unseen]
-    facts: dict[str, Any] = {"listed_before": listed_before, "now": int(service.clock.now()), "rules": rules}
+    facts: dict[str, Any] = {
+        "listed_before": listed_before,
+        "now": int(service.clock.now()),
+        "rules": rules,
+    }
     facts["in_use"] = in_use(service)
     whose = everything[0].vmid if _of_one_guest(everything) else None
     stopped = prune_guard.stopped(everything, service.catalog.inspections.knowledge(whose))
-    # Once before, so that only those count as stopped that would have lost something; once after, so that they do not count.
+    # Once before, so that only those count as stopped that would have lost something; once after,
+    # so that they do not count.
     there, unsure = _standing(service, guests, {archive.vmid for archive in archives})
     looked = look_into(service, archives)
     plain = prune_marks.decide_all(looked, there, service.policy, unsure)
-    aware = prune_marks.decide_all([*looked, *unseen], there, service.policy, unsure)[: len(looked)] if unseen else plain
+    aware = (
+        prune_marks.decide_all([*looked, *unseen], there, service.policy, unsure)[: len(looked)]
+        if unseen
+        else plain
+    )
     wanted = retention.guard(prune_guard.beside_unseen(plain, aware, unseen), **facts)
     held = prune_guard.hold(wanted.marked, stopped)
     # Where nobody was stopped that would have lost something, law 3 finds each mark as it left it.
-    guarded = retention.guard(held.marked, **facts) if held.refused else retention.Guarded(held.marked, wanted.refusal)
+    guarded = (
+        retention.guard(held.marked, **facts)
+        if held.refused
+        else retention.Guarded(held.marked, wanted.refusal)
+    )
     if guarded.refusal:
-        raise LawRefused(3, guarded.refusal, "look at `backupsvc prune --dry-run` and at the storages before anything is removed")
+        raise LawRefused(
+            3,
+            guarded.refusal,
+            "look at `backupsvc prune --dry-run` and at the storages before anything is removed",
+        )
     return Decision(guarded.marked, held.refused)
 
 
-def _standing(service: Cluster, guests: Sequence[Guest], vmids: Collection[int | None]) -> tuple[list[Guest], dict[int, str]]:
+def _standing(
+    service: Cluster, guests: Sequence[Guest], vmids: Collection[int | None]
+) -> tuple[list[Guest], dict[int, str]]:
     """The guests that exist, and of which VMIDs that is not known, with the reason.
 
-    What a failed restore leaves under a lost guest's VMID is no guest, though the cluster lists it. Neither has a name, nor has
-    any guest of a node that has been dead for minutes, which cannot be asked what it is.
+    What a failed restore leaves under a lost guest's VMID is no guest, though the cluster lists it.
+    Neither has a name, nor has any guest of a node that has been dead for minutes, which cannot be
+    asked what it is.
     """
     down = reach.down(service.pve.cluster.nodes(max_age=GUESTS_AGE))
     standing: list[Guest] = []
     unsure: dict[int, str] = {}
     for guest in guests:
         try:
-            if guest.vmid not in vmids or not (may_be_a_rest(guest) and _is_rest(service, guest, down)):
+            if guest.vmid not in vmids or not (
+                may_be_a_rest(guest) and _is_rest(service, guest, down)
+            ):
                 standing.append(guest)
         except (PveError, PveUnreachable) as error:
             unsure[guest.vmid] = UNSURE.format(vmid=guest.vmid, node=guest.node, why=error.message)
@@ -139,17 +174,24 @@ def stopped_refusal(stopped: Mapping[int, str]) -> LawRefused | None:
     return LawRefused(3, *said) if said else None
 
 
-def kept_now(service: Cluster, node: str, decided: Archive, blind: Collection[reach.Place] = ()) -> str | None:
-    """Given an archive that was to go, as it was decided on, decide again on what the storages list now: why it stays, None if it
-    may still go. ``node`` is where it is to be removed.
+def kept_now(
+    service: Cluster, node: str, decided: Archive, blind: Collection[reach.Place] = ()
+) -> str | None:
+    """Given an archive that was to go, as it was decided on, decide again on what the storages list
+    now: why it stays, None if it may still go. ``node`` is where it is to be removed.
 
-    Every place where the catalog knows an archive of that guest is listed anew, but those that could not be listed when it was
-    decided (``blind``). One more that cannot be listed ends the run with its error: less is seen than was decided on.
-    Another file by its name stays. Raise LawRefused if an archive has vanished without our doing.
+    Every place where the catalog knows an archive of that guest is listed anew, but those that
+    could not be listed when it was decided (``blind``). One more that cannot be listed ends the run
+    with its error: less is seen than was decided on. Another file by its name stays. Raise
+    LawRefused if an archive has vanished without our doing.
     """
     vmid, volid = decided.vmid, decided.volid
     everything, began = service.catalog.archives.find(vmid=vmid), int(service.clock.now())
-    unseen = [archive for archive in everything if reach.place(archive) in blind and not is_archive(archive, node, volid)]
+    unseen = [
+        archive
+        for archive in everything
+        if reach.place(archive) in blind and not is_archive(archive, node, volid)
+    ]
     known = [archive for archive in everything if archive not in unseen]
     if not any(is_archive(archive, node, volid) for archive in known):
         return GONE
@@ -159,17 +201,25 @@ def kept_now(service: Cluster, node: str, decided: Archive, blind: Collection[re
     current = {whole.key(archive): archive for archive in service.catalog.archives.find(vmid=vmid)}
     archives = [current.get(whole.key(archive), archive) for archive in listed]
     guests = service.pve.cluster.guests(max_age=GUESTS_AGE)
-    # The share of all archives was judged by the decision over all of them: of one guest's, more may go.
+    # The share of all archives was judged by the decision over all of them: of one guest's, more
+    # may go.
     rules = replace(service.policy.prune, max_share=1.0)
-    marked = _decided(service, archives, unseen, guests, listed_before=len(known), rules=rules).marked
+    marked = _decided(
+        service, archives, unseen, guests, listed_before=len(known), rules=rules
+    ).marked
     mine = next(item for item in marked if is_archive(item.archive, node, volid))
     if (mine.archive.size, mine.archive.ctime) != (decided.size, decided.ctime):
-        return f"law 3: it is another file by now: {mine.archive.size} bytes, where {decided.size} were decided on"
+        return (
+            f"law 3: it is another file by now: {mine.archive.size} bytes, where {decided.size} "
+            "were decided on"
+        )
     return None if mine.mark is Mark.REMOVE else mine.reasons[-1]
 
 
 def _places(known: Sequence[Archive], node: str, volid: str) -> list[tuple[str, str]]:
-    """Where a guest's known archives lie, as (node, storage): a shared storage once, through the node that is to remove there."""
+    """Where a guest's known archives lie, as (node, storage): a shared storage once, through the
+    node that is to remove there.
+    """
     asked: dict[tuple[str, str], str] = {}
     for archive in known:
         here = (whole.key(archive)[0], archive.storage)
@@ -179,7 +229,11 @@ def _places(known: Sequence[Archive], node: str, volid: str) -> list[tuple[str, 
 
 def list_at(service: Cluster, vmid: int | None, places: Sequence[tuple[str, str]]) -> list[Archive]:
     """Each archive of a guest once, as those places list it now."""
-    listed = [archive for node, storage in places for archive in service.pve.storage.archives(node, storage, vmid)]
+    listed = [
+        archive
+        for node, storage in places
+        for archive in service.pve.storage.archives(node, storage, vmid)
+    ]
     return list({whole.key(archive): archive for archive in listed}.values())
 
 
@@ -196,8 +250,10 @@ def refuse_if_shrunk(known: Sequence[Archive], listed: Sequence[Archive]) -> Non
         more = f" and {len(lost) - 3} more" if len(lost) > 3 else ""
         raise LawRefused(
             3,
-            f"{len(lost)} archives that the catalog knows are no longer listed ({names}{more}), so nothing is pruned",
-            "if they were removed on purpose, run `backupsvc catalog sync`; else find out why (rights, a lost mount)",
+            f"{len(lost)} archives that the catalog knows are no longer listed ({names}{more}), "
+            "so nothing is pruned",
+            "if they were removed on purpose, run `backupsvc catalog sync`; else find out why "
+            "(rights, a lost mount)",
         )
 
 

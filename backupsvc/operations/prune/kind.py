@@ -15,7 +15,9 @@ def _result(operation: Operation) -> str:
 
 
 def _exit_code(catalog: Catalog, operation: Operation) -> int:
-    """One that could not list every storage ends as a command that needs a system which cannot be reached."""
+    """One that could not list every storage ends as a command that needs a system which cannot be
+    reached.
+    """
     done = operation.state is OperationState.DONE
     return prune_exit_code(prune_outcome(operation)) if done else error_code(operation)
 

@@ -1,4 +1,6 @@
-"""What a prune remembers: every mark with its reasons, what is still to go, and what is being removed at this moment."""
+"""What a prune remembers: every mark with its reasons, what is still to go, and what is being
+removed at this moment.
+"""
 
 from __future__ import annotations
 
@@ -14,11 +16,13 @@ from policies.outcomes import Facts
 
 @dataclass(frozen=True, slots=True)
 class PruneMemory:
-    """``only`` are the guests whose archives are decided over, () all. The rest is what the decision said.
+    """``only`` are the guests whose archives are decided over, () all. The rest is what the
+    decision said.
 
-    ``left`` and ``removed`` are archives as (node, volid), ``removing`` the volid of the one whose deletion was begun.
-    ``stopped`` are the guests that lose nothing, each with the reason; ``unseen`` says what is not known of a guest,
-    ``not_listed`` the same by storage; ``blind`` are the places, as (node or "" if shared, storage), that could not be listed.
+    ``left`` and ``removed`` are archives as (node, volid), ``removing`` the volid of the one whose
+    deletion was begun. ``stopped`` are the guests that lose nothing, each with the reason;
+    ``unseen`` says what is not known of a guest, ``not_listed`` the same by storage; ``blind`` are
+    the places, as (node or "" if shared, storage), that could not be listed.
     """
 
     only: tuple[int, ...] = ()

@@ -14,10 +14,16 @@ if TYPE_CHECKING:
 
 
 def open_prune(
-    service: Opening, only: Collection[int] = (), occurrence: str | None = None, parent: Fence | None = None
+    service: Opening,
+    only: Collection[int] = (),
+    occurrence: str | None = None,
+    parent: Fence | None = None,
 ) -> Operation | None:
-    """Open a prune of the whole site, or of some guests' archives. Return None when ``occurrence`` was opened before (law 9).
+    """Open a prune of the whole site, or of some guests' archives. Return None when ``occurrence``
+    was opened before (law 9).
 
     ``parent`` is the night that opens it, and its driver.
     """
-    return service.engine.open("prune", None, PruneMemory(tuple(sorted(only))), occurrence=occurrence, parent=parent)
+    return service.engine.open(
+        "prune", None, PruneMemory(tuple(sorted(only))), occurrence=occurrence, parent=parent
+    )

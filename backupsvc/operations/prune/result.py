@@ -18,13 +18,24 @@ def mark_as_dict(item: Marked) -> dict[str, Any]:
 
 
 def foreseen(decision: Decision) -> dict[str, Any]:
-    """Given what a prune would decide now, return what ``prune --dry-run --json`` prints, with its error."""
+    """Given what a prune would decide now, return what ``prune --dry-run --json`` prints, with its
+    error.
+    """
     error: dict[str, Any] | None = None
     if refusal := decision.refusal():
-        error = {"step": "remove", "message": refusal.message, "hint": refusal.hint, "exit_code": refusal.exit_code}
+        error = {
+            "step": "remove",
+            "message": refusal.message,
+            "hint": refusal.hint,
+            "exit_code": refusal.exit_code,
+        }
     marks = [mark_as_dict(item) for item in decision.marked]
     blind = {"unknown": _unknown(decision.unseen), "not_listed": list(decision.not_listed)}
-    return {"operation": None, "dry_run": True, "archives": marks, "removed": []} | blind | {"error": error}
+    return (
+        {"operation": None, "dry_run": True, "archives": marks, "removed": []}
+        | blind
+        | {"error": error}
+    )
 
 
 def prune_outcome(operation: Operation) -> dict[str, Any]:
@@ -42,7 +53,9 @@ def prune_outcome(operation: Operation) -> dict[str, Any]:
 
 
 def prune_exit_code(result: Mapping[str, Any]) -> int:
-    """Given what ``outcome`` or ``foreseen`` returned, return the command's exit code: 3 where not every storage was listed."""
+    """Given what ``outcome`` or ``foreseen`` returned, return the command's exit code: 3 where not
+    every storage was listed.
+    """
     if result["error"]:
         return int(result["error"]["exit_code"])
     return 3 if result["not_listed"] else 0

@@ -1,8 +1,10 @@
-"""Apply retention: decide over every archive with reasons, let law 3 have the last word, then remove one by one.
+"""Apply retention: decide over every archive with reasons, let law 3 have the last word, then
+remove one by one.
 
-Nothing here believes a listing that is shorter than the catalog's: an archive that we know and no longer see stops the run. What
-lies where nothing can be listed now (a dead node, a hanging storage) is neither there nor gone: it is named for its guest, it is
-no reason to remove another, and the rest is decided on what was read.
+Nothing here believes a listing that is shorter than the catalog's: an archive that we know and no
+longer see stops the run. What lies where nothing can be listed now (a dead node, a hanging storage)
+is neither there nor gone: it is named for its guest, it is no reason to remove another, and the
+rest is decided on what was read.
 """
 
 from __future__ import annotations
@@ -12,7 +14,15 @@ from dataclasses import replace
 
 from backupsvc.engine.context import Handler, Wait, refused_for_sure
 from backupsvc.errors import BackupsvcError, PveError, PveNotFound
-from backupsvc.operations.prune.deciding import GONE, decision, is_archive, kept_now, list_at, refuse_if_shrunk, stopped_refusal
+from backupsvc.operations.prune.deciding import (
+    GONE,
+    decision,
+    is_archive,
+    kept_now,
+    list_at,
+    refuse_if_shrunk,
+    stopped_refusal,
+)
 from backupsvc.operations.prune.memory import PruneMemory
 from backupsvc.operations.services import Run, StepServices
 from policies import prune_guard
@@ -21,13 +31,20 @@ from policies.pve.volid import storage_of
 from policies.workflow import Workflow
 
 REMOVING = "removing"  # the task that removes an archive
-LOOK_SERVES = 600.0  # seconds after the last look at the storages began in which the deletion must be asked for
+# seconds after the last look at the storages began in which the deletion must be asked for
+LOOK_SERVES = 600.0
 
 
 def decide(run: Run[PruneMemory]) -> Wait | None:
-    """Decide over every archive, and record every mark with its reasons before anything is removed."""
+    """Decide over every archive, and record every mark with its reasons before anything is
+    removed.
+    """
     decided = decision(run.service, run.memory.only, retries=run.retries)
-    left = tuple((item.archive.node, item.archive.volid) for item in decided.marked if item.mark is Mark.REMOVE)
+    left = tuple(
+        (item.archive.node, item.archive.volid)
+        for item in decided.marked
+        if item.mark is Mark.REMOVE
+    )
     run.memory = PruneMemory(
         only=run.memory.only,
         marks=decided.marked,
@@ -37,12 +54,15 @@ def decide(run: Run[PruneMemory]) -> Wait | None:
         not_listed=decided.not_listed,
         blind=tuple(sorted(decided.blind)),
     )
-    run.conclude("; ".join([f"{len(left)} of {len(decided.marked)} archives go", *decided.not_listed]))
+    run.conclude(
+        "; ".join([f"{len(left)} of {len(decided.marked)} archives go", *decided.not_listed])
+    )
     return None
 
 
 def remove(run: Run[PruneMemory]) -> Wait | None:
-    """Remove the next archive, if it is still to go by what the storages list at this moment (law 3).
+    """Remove the next archive, if it is still to go by what the storages list at this moment (law
+    3).
 
     Raise LawRefused at the end, naming the guests that were stopped.
     """
@@ -57,21 +77,25 @@ def remove(run: Run[PruneMemory]) -> Wait | None:
         result = run.service.pve.tasks.poll(upid)
         if result is None:
             return Wait("an archive is being removed", most=0.5)
-        if not result.ok and (found := _still_there(run, node, volid)):  # seen, not told: a call that was lost may have won
+        # seen, not told: a call that was lost may have won
+        if not result.ok and (found := _still_there(run, node, volid)):
             if found.protected:
                 return _keep(run, node, volid, "protected since it was decided on")
             result.raise_if_failed(f"removing archive {volid} on {node}")
         return _removed(run, node, volid)
     if memory.removing == volid:
         if not _still_there(run, node, volid):
-            return _removed(run, node, volid)  # by the call whose answer was lost, or by a driver that died
+            # by the call whose answer was lost, or by a driver that died
+            return _removed(run, node, volid)
         if run.unsettled(REMOVING):
             return Wait("it is not known yet whether an archive is being removed", most=2.0)
     looked, decided = run.clock.now(), _as_decided(run, node, volid)
     if why := _needed(run, node, volid) or kept_now(run.service, node, decided, memory.blind):
         return _keep(run, node, volid, why)
     if not 0 <= run.clock.now() - looked <= LOOK_SERVES:
-        return Wait("the storages are looked at once more: the last look was too long ago", most=0.01)
+        return Wait(
+            "the storages are looked at once more: the last look was too long ago", most=0.01
+        )
     return _begin_removing(run, node, volid)
 
 
@@ -83,12 +107,16 @@ def _keep(run: Run[PruneMemory], node: str, volid: str, why: str) -> Wait:
     run.note("kept", volid=volid, why=why)
     if prune_guard.stops(why):
         vmid = _as_decided(run, node, volid).vmid
-        run.memory = replace(run.memory, stopped={**run.memory.stopped, **({} if vmid is None else {vmid: why})})
+        run.memory = replace(
+            run.memory, stopped={**run.memory.stopped, **({} if vmid is None else {vmid: why})}
+        )
     return Wait("next", most=0.01)
 
 
 def _needed(run: Run[PruneMemory], node: str, volid: str) -> str | None:
-    """Keep everybody from choosing the archive; return why it must stay if somebody has chosen it already, or it is gone."""
+    """Keep everybody from choosing the archive; return why it must stay if somebody has chosen it
+    already, or it is gone.
+    """
     try:
         other = run.service.catalog.archive_pins.begin_removal(node, volid, run.now(), run.fence())
     except PveNotFound:
@@ -97,7 +125,9 @@ def _needed(run: Run[PruneMemory], node: str, volid: str) -> str | None:
 
 
 def settle(run: Run[PruneMemory]) -> Wait | None:
-    """See what became of an archive whose removal was begun: one that went by our own hand must not be missed later (law 3)."""
+    """See what became of an archive whose removal was begun: one that went by our own hand must not
+    be missed later (law 3).
+    """
     if not run.memory.removing:
         return None
     node, volid = run.memory.left[0]
@@ -110,7 +140,9 @@ def settle(run: Run[PruneMemory]) -> Wait | None:
 
 
 def _begin_removing(run: Run[PruneMemory], node: str, volid: str) -> Wait:
-    """Ask PVE to delete an archive. The intent is written first: an archive that is gone then went by our own hand."""
+    """Ask PVE to delete an archive. The intent is written first: an archive that is gone then went
+    by our own hand.
+    """
     run.memory = replace(run.memory, removing=volid)
     run.intend(REMOVING, f"remove {volid} on {node}")
     try:
@@ -127,7 +159,8 @@ def _begin_removing(run: Run[PruneMemory], node: str, volid: str) -> Wait:
 
 
 def _removed(run: Run[PruneMemory], node: str, volid: str) -> Wait:
-    run.service.catalog.archives.mark_gone(node, volid, run.now())  # by our own hand, so that it is not missed later
+    # by our own hand, so that it is not missed later
+    run.service.catalog.archives.mark_gone(node, volid, run.now())
     removed = (*run.memory.removed, (node, volid))
     run.memory = replace(run.memory, removed=removed, left=run.memory.left[1:], removing=None)
     run.forget(REMOVING)
@@ -138,17 +171,24 @@ def _removed(run: Run[PruneMemory], node: str, volid: str) -> Wait:
 def _still_there(run: Run[PruneMemory], node: str, volid: str) -> Archive | None:
     """The archive as its storage lists it now, None if it is gone.
 
-    Raise LawRefused if others that are known there are not listed either: of such a listing nobody can say what has gone.
+    Raise LawRefused if others that are known there are not listed either: of such a listing nobody
+    can say what has gone.
     """
     storage, vmid = storage_of(volid), _as_decided(run, node, volid).vmid
     known = run.service.catalog.archives.find(vmid=vmid, storage=storage)
     listed = list_at(run.service, vmid, [(node, storage)])
-    refuse_if_shrunk([one for one in known if one.node == node and not is_archive(one, node, volid)], listed)
+    refuse_if_shrunk(
+        [one for one in known if one.node == node and not is_archive(one, node, volid)], listed
+    )
     return next((archive for archive in listed if is_archive(archive, node, volid)), None)
 
 
 WORKFLOW = Workflow("prune", ("decide", "remove"), ("settle",), long=frozenset({"decide"}))
-HANDLERS: Mapping[str, Handler[StepServices, PruneMemory]] = {"decide": decide, "remove": remove, "settle": settle}
+HANDLERS: Mapping[str, Handler[StepServices, PruneMemory]] = {
+    "decide": decide,
+    "remove": remove,
+    "settle": settle,
+}
 
 
 def _as_decided(run: Run[PruneMemory], node: str, volid: str) -> Archive:
@@ -156,4 +196,6 @@ def _as_decided(run: Run[PruneMemory], node: str, volid: str) -> Archive:
     for item in run.memory.marks:
         if (item.archive.node, item.archive.volid) == (node, volid):
             return item.archive
-    raise PveError(f"archive {volid} on {node} was not among the decided ones", "run the prune again")
+    raise PveError(
+        f"archive {volid} on {node} was not among the decided ones", "run the prune again"
+    )

@@ -15,7 +15,9 @@ def _result(operation: Operation) -> str:
 
 
 def _retry(service: StepServices, operation: Operation, asked: RestoreMemory) -> RestoreMemory:
-    """The same archive, to the same place, if the guest is still absent and the archive still there (law 1)."""
+    """The same archive, to the same place, if the guest is still absent and the archive still there
+    (law 1).
+    """
     if operation.subject is None:
         return asked
     return plan_restore(
@@ -29,4 +31,12 @@ def _retry(service: StepServices, operation: Operation, asked: RestoreMemory) ->
     )
 
 
-RESTORE = OperationKind(WORKFLOW, HANDLERS, FORM, _result, facts, retry=_retry, name_of=lambda operation: recall(operation).name)
+RESTORE = OperationKind(
+    WORKFLOW,
+    HANDLERS,
+    FORM,
+    _result,
+    facts,
+    retry=_retry,
+    name_of=lambda operation: recall(operation).name,
+)

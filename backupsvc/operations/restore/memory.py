@@ -16,10 +16,12 @@ from policies.room import DiskNeed
 
 @dataclass(frozen=True, slots=True)
 class RestoreMemory:
-    """What a restore does. ``node`` is where to, ``storage`` where all disks go (None: where each was), ``name`` the guest's.
+    """What a restore does. ``node`` is where to, ``storage`` where all disks go (None: where each
+    was), ``name`` the guest's.
 
-    ``disks`` are the lines of the archive's config that map them, ``nics`` its NICs. ``passed_over``, ``warnings``, ``left_out``
-    and ``room`` are sentences; ``rights`` is what the token needs for it, ``needs`` what the disks take on each storage.
+    ``disks`` are the lines of the archive's config that map them, ``nics`` its NICs.
+    ``passed_over``, ``warnings``, ``left_out`` and ``room`` are sentences; ``rights`` is what the
+    token needs for it, ``needs`` what the disks take on each storage.
     """
 
     archive: Archive

@@ -5,7 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from backupsvc.errors import LawRefused, PveError, PvePermissionDenied, PveUnreachable, Refused, UsageError
+from backupsvc.errors import (
+    LawRefused,
+    PveError,
+    PvePermissionDenied,
+    PveUnreachable,
+    Refused,
+    UsageError,
+)
 from backupsvc.inventory import listing, wholeness
 from backupsvc.inventory.room import before_restore
 from backupsvc.operations import choosing, identity
@@ -28,32 +35,49 @@ DEADLINE = 24 * 3600  # seconds
 
 
 def plan_restore(
-    service: Nodes, vmid: int, *, at: str | None, volid: str | None, node: str | None, storage: str | None, start: bool = True
+    service: Nodes,
+    vmid: int,
+    *,
+    at: str | None,
+    volid: str | None,
+    node: str | None,
+    storage: str | None,
+    start: bool = True,
 ) -> RestoreMemory:
-    """Given what the administrator asked for, return what a restore would do. Raise where it must not be done.
+    """Given what the administrator asked for, return what a restore would do. Raise where it must
+    not be done.
 
-    Raises LawRefused when the VMID is in use or in the scratch range, Refused when the named archive holds no disk, or when one
-    that was not named was changed or is of another machine (law 10), PvePermissionDenied when the token lacks a right that PVE
-    would miss only in mid-restore, NoRoom when its disks surely find no room, PveNotFound when there is no archive, UsageError
-    when the archive cannot be read from the node asked for, PveUnreachable when archive or node is out of reach, or quorum is
-    lost.
+    Raises LawRefused when the VMID is in use or in the scratch range, Refused when the named
+    archive holds no disk, or when one that was not named was changed or is of another machine (law
+    10), PvePermissionDenied when the token lacks a right that PVE would miss only in mid-restore,
+    NoRoom when its disks surely find no room, PveNotFound when there is no archive, UsageError when
+    the archive cannot be read from the node asked for, PveUnreachable when archive or node is out
+    of reach, or quorum is lost.
     """
     rest = must_be_absent(service, vmid)
     passed_over: list[str] = []
-    archive = choosing.choose(service, vmid, at=at, volid=volid, say=passed_over.append, trusted=True)
+    archive = choosing.choose(
+        service, vmid, at=at, volid=volid, say=passed_over.append, trusted=True
+    )
     if archive.type is not GuestType.QEMU:
-        raise Refused(f"archive {archive.volid} is of a container, and only VMs can be restored yet", "restore it in PVE")
+        raise Refused(
+            f"archive {archive.volid} is of a container, and only VMs can be restored yet",
+            "restore it in PVE",
+        )
     where = _readable_from(archive, node)
     _refuse_now(service, where)
     text = service.restore_pve.storage.extract_config(archive.node, archive.volid)
     if not whole.holds_disk(text):
         raise Refused(
-            f"archive {archive.volid} of guest {vmid} holds 0 disks: restored, it would be an empty machine",
+            f"archive {archive.volid} of guest {vmid} holds 0 disks: restored, it would be an "
+            "empty machine",
             "leave --archive out: the newest archive that holds a disk is taken then",
         )
     warnings = identity.refuse_unless_named(service, archive, text, named=volid is not None)
     config = parse_config(text)
-    rights = restore_rights.wanted(service, vmid, archive.volid, where, config, storage=storage, start=start)
+    rights = restore_rights.wanted(
+        service, vmid, archive.volid, where, config, storage=storage, start=start
+    )
     restore_rights.require(service, vmid, rights)
     needs = disk_needs(config, storage)
     return RestoreMemory(
@@ -75,10 +99,13 @@ def plan_restore(
 
 
 def _left_out(config: Mapping[str, str]) -> tuple[str, ...]:
-    """Given the config in an archive, return a sentence for each disk of the guest that the archive does not hold."""
+    """Given the config in an archive, return a sentence for each disk of the guest that the archive
+    does not hold.
+    """
     wanted = guest_config.disks_to_dump(config)
     return tuple(
-        f"disk {disk} is not in the archive ({'it was not dumped' if disk in wanted else 'excluded from the backup: backup=0'}), "
+        f"disk {disk} is not in the archive "
+        f"({'it was not dumped' if disk in wanted else 'excluded from the backup: backup=0'}), "
         "so the guest comes back without it"
         for disk in guest_config.missing_disks(config, config)
     )
@@ -98,7 +125,10 @@ class Rest:
 
     def said(self, vmid: int) -> str:
         """Return the sentence for the reader."""
-        return f"VM {vmid} on {self.node} is the empty rest of our own failed restore, and is removed first (law 1, exception a)"
+        return (
+            f"VM {vmid} on {self.node} is the empty rest of our own failed restore, and is "
+            "removed first (law 1, exception a)"
+        )
 
 
 def _our_rest(service: Nodes, vmid: int, node: str) -> tuple[Rest | None, str]:
@@ -107,16 +137,26 @@ def _our_rest(service: Nodes, vmid: int, node: str) -> tuple[Rest | None, str]:
     upids = [upid for one in before if one.state in _OVER and (upid := one.book.upid("restore"))]
     upid = upids[0] if upids else None  # newest first
     why = service.restore_pve.stubs().why_not(node, vmid, upid)
-    return (Rest(node, upid), "") if upid and why is None else (None, why or "no restore of this service left it")
+    return (
+        (Rest(node, upid), "")
+        if upid and why is None
+        else (None, why or "no restore of this service left it")
+    )
 
 
 def must_be_absent(service: Nodes, vmid: int) -> Rest | None:
-    """Return None if nobody has the VMID, or what our own failed restore left there. Raise LawRefused for anything else."""
+    """Return None if nobody has the VMID, or what our own failed restore left there. Raise
+    LawRefused for anything else.
+    """
     if vmid in service.policy.scratch:
         raise LawRefused(
-            1, f"VMID {vmid} lies in the scratch range, where restored copies come and go", "choose a VMID outside it"
+            1,
+            f"VMID {vmid} lies in the scratch range, where restored copies come and go",
+            "choose a VMID outside it",
         )
-    found: Guest | None = next((guest for guest in service.restore_pve.cluster.guests() if guest.vmid == vmid), None)
+    found: Guest | None = next(
+        (guest for guest in service.restore_pve.cluster.guests() if guest.vmid == vmid), None
+    )
     if found and (how := reach.down(service.restore_pve.cluster.nodes()).get(found.node)):
         raise _of_silent_node(service, found, how)
     if found and wholeness.rest_of_a_restore(service.restore_pve, found):
@@ -126,44 +166,61 @@ def must_be_absent(service: Nodes, vmid: int) -> Rest | None:
         past = "; ".join(filter(None, (why, wholeness.past_of(service, vmid))))
         raise LawRefused(
             1,
-            f"VM {vmid} on {found.node} is only the rest of a restore, without any disk, and is left alone: {past}",
-            f"if no restore of it runs, remove it there with `qm destroy {vmid}`, then restore again",
+            f"VM {vmid} on {found.node} is only the rest of a restore, without any disk, and is "
+            f"left alone: {past}",
+            f"if no restore of it runs, remove it there with `qm destroy {vmid}`, then restore "
+            "again",
         )
     if found:
         raise LawRefused(
             1,
-            f"guest {_named(service, found)} exists on {found.node} and is {_state(service, found)}; an existing guest is never"
+            f"guest {_named(service, found)} exists on {found.node} and is "
+            f"{_state(service, found)}; an existing guest is never"
             " overwritten",
-            f"to prove its archive use `backupsvc restore-test {vmid}`; to replace it, first remove the guest in PVE yourself",
+            f"to prove its archive use `backupsvc restore-test {vmid}`; to replace it, first "
+            "remove the guest in PVE yourself",
         )
     if not service.restore_pve.cluster.vmid_free(vmid):
         raise LawRefused(
-            1, f"VMID {vmid} is in use, by a guest that this token may not see", "look at it in PVE as an administrator"
+            1,
+            f"VMID {vmid} is in use, by a guest that this token may not see",
+            "look at it in PVE as an administrator",
         )
     return None
 
 
 def _of_silent_node(service: Nodes, guest: Guest, how: str) -> LawRefused:
-    """A guest of a node that does not answer may run there: its VMID stays taken until a human has seen that the node is off."""
+    """A guest of a node that does not answer may run there: its VMID stays taken until a human has
+    seen that the node is off.
+    """
     seen = listing.survey(service, guest.vmid)
     quorate = _quorate(service)
-    held = [one for one in seen.listed if one.vmid == guest.vmid and one.size > 0 and not one.changed]
+    held = [
+        one for one in seen.listed if one.vmid == guest.vmid and one.size > 0 and not one.changed
+    ]
     alive = [node.name for node in service.restore_pve.cluster.nodes() if node.online]
     newest = max(held, key=lambda one: one.ctime, default=None)
-    managed = [f"{'ct' if guest.type is GuestType.LXC else 'vm'}:{guest.vmid}"] if guest.ha_state else []
-    remains = Remains(alive, quorate, [(guest.vmid, newest)] if newest else [], newest is None, managed)
+    managed = (
+        [f"{'ct' if guest.type is GuestType.LXC else 'vm'}:{guest.vmid}"] if guest.ha_state else []
+    )
+    remains = Remains(
+        alive, quorate, [(guest.vmid, newest)] if newest else [], newest is None, managed
+    )
     steps = Steps(recovery_steps(guest.node, remains))
     silent = "is offline" if how == reach.OFFLINE else "does not answer, and its status is unknown"
     return LawRefused(
         1,
-        f"guest {_named(service, guest)} belongs to node {guest.node}, which {silent}: whether it still runs there is not known, "
+        f"guest {_named(service, guest)} belongs to node {guest.node}, which {silent}: whether it "
+        "still runs there is not known, "
         "so nothing is restored in its place",
         str(i18n.rendered(steps, i18n.ENGLISH, service.policy.timezone)).replace("\n", " "),
     )
 
 
 def _named(service: Nodes, guest: Guest) -> str:
-    """A guest whose pvestatd is silent has no name in the cluster's list; the policy may know it."""
+    """A guest whose pvestatd is silent has no name in the cluster's list; the policy may know
+    it.
+    """
     name = guest.name or policy_for(service.policy, guest.vmid, "").name
     return f"{guest.vmid} ({name})" if name else str(guest.vmid)
 
@@ -179,18 +236,24 @@ def _state(service: Nodes, guest: Guest) -> str:
 
 
 def _refuse_now(service: Nodes, node: str) -> None:
-    """Raise PveUnreachable if the node cannot be asked, or if the cluster has lost quorum: PVE refuses every restore then."""
+    """Raise PveUnreachable if the node cannot be asked, or if the cluster has lost quorum: PVE
+    refuses every restore then.
+    """
     nodes = service.restore_pve.cluster.nodes()
     down = reach.down(nodes)
     if node in down:
         raise PveUnreachable(
-            f"node {node} is {'offline' if down[node] == reach.OFFLINE else 'silent'}: nothing can be restored there now",
-            f"name another with --node, of those that answer: {i18n.names(one.name for one in nodes if one.online) or 'none'}",
+            f"node {node} is {'offline' if down[node] == reach.OFFLINE else 'silent'}: nothing "
+            "can be restored there now",
+            "name another with --node, of those that answer: "
+            f"{i18n.names(one.name for one in nodes if one.online) or 'none'}",
         )
     if down and _quorate(service) is False:
         raise PveUnreachable(
-            f"the cluster has lost quorum ({i18n.names(down)} is silent), so PVE refuses every restore",
-            f"bring {i18n.names(down)} back; if it is lost, and off, give the rest quorum on {node}: pvecm expected 1",
+            f"the cluster has lost quorum ({i18n.names(down)} is silent), so PVE refuses every "
+            "restore",
+            f"bring {i18n.names(down)} back; if it is lost, and off, give the rest quorum on "
+            f"{node}: pvecm expected 1",
         )
 
 

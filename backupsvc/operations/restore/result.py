@@ -26,7 +26,8 @@ def restore_outcome(operation: Operation) -> dict[str, Any]:
         "room": list(memory.room),
         "missing_disks": list(memory.missing_disks),
         "left_out": list(memory.left_out),
-        "restored": "read-back" in book.seconds and not book.failed_at("choose", "restore", "read-back"),
+        "restored": "read-back" in book.seconds
+        and not book.failed_at("choose", "restore", "read-back"),
         "started": done and memory.start,
         "stages": [{"name": name, "seconds": value} for name, value in book.seconds.items()],
         "seconds": round(sum(book.seconds.values()), 3),
@@ -36,7 +37,13 @@ def restore_outcome(operation: Operation) -> dict[str, Any]:
 
 def plan_as_dict(planned: RestoreMemory) -> dict[str, Any]:
     """Given a plan, return it as ``restore --dry-run --json`` prints it."""
-    told = {field.name: getattr(planned, field.name) for field in fields(planned) if field.name != "start"}
-    told = {name: list(value) if isinstance(value, tuple) else value for name, value in told.items()}
+    told = {
+        field.name: getattr(planned, field.name)
+        for field in fields(planned)
+        if field.name != "start"
+    }
+    told = {
+        name: list(value) if isinstance(value, tuple) else value for name, value in told.items()
+    }
     plans = {name: [asdict(need) for need in told[name]] for name in ("rights", "needs")}
     return told | plans | {"archive": as_dict(planned.archive)}

@@ -1,4 +1,6 @@
-"""Whether the token that brings guests back may do all that a restore is about to do, asked of PVE path by path beforehand."""
+"""Whether the token that brings guests back may do all that a restore is about to do, asked of PVE
+path by path beforehand.
+"""
 
 from __future__ import annotations
 
@@ -13,12 +15,22 @@ from policies.role import Need
 
 
 def wanted(
-    service: Cluster, vmid: int, archive: str, node: str, config: Mapping[str, str], *, storage: str | None, start: bool
+    service: Cluster,
+    vmid: int,
+    archive: str,
+    node: str,
+    config: Mapping[str, str],
+    *,
+    storage: str | None,
+    start: bool,
 ) -> tuple[Need, ...]:
-    """Given a restore as it is planned, return what it needs. Raise Refused if no token at all could carry it out."""
+    """Given a restore as it is planned, return what it needs. Raise Refused if no token at all
+    could carry it out.
+    """
     if devices := restore_rights.real_devices(config):
         raise Refused(
-            f"guest {vmid} had devices of its node ({', '.join(devices)}), and PVE lets no token give them back",
+            f"guest {vmid} had devices of its node ({', '.join(devices)}), and PVE lets no token "
+            "give them back",
             f"restore it as root on {node} with `qmrestore {archive} {vmid}`",
         )
     bridges = {bridge.name for bridge in service.restore_pve.cluster.bridges(node)}
@@ -26,9 +38,14 @@ def wanted(
 
 
 def require(service: Nodes, vmid: int, needs: Iterable[Need]) -> None:
-    """Given what a restore needs, raise PvePermissionDenied unless the token holds all of it at this moment."""
+    """Given what a restore needs, raise PvePermissionDenied unless the token holds all of it at
+    this moment.
+    """
     pve, all_of_it = service.restore_pve, tuple(needs)
-    held = {path: pve.cluster.permissions_at(path) for path in dict.fromkeys(need.path for need in all_of_it)}
+    held = {
+        path: pve.cluster.permissions_at(path)
+        for path in dict.fromkeys(need.path for need in all_of_it)
+    }
     if lacking := [need for need in all_of_it if need.privilege not in held[need.path]]:
         said = "; ".join(f"{need.privilege} on {need.path}, to {need.why}" for need in lacking)
         raise PvePermissionDenied(
@@ -38,15 +55,25 @@ def require(service: Nodes, vmid: int, needs: Iterable[Need]) -> None:
 
 
 def way_out(service: Nodes, networks: Collection[str], storages: Collection[str]) -> str:
-    """Given where guests are to come back to, return how the restore token gets the rights; the everyday one never does."""
+    """Given where guests are to come back to, return how the restore token gets the rights; the
+    everyday one never does.
+    """
     # quoted for a shell: an archive's config may be of anybody's making
-    named = [word for network in networks for word in ("--restore", quote(network))] or ["--restore", "BRIDGE"]
+    named = [word for network in networks for word in ("--restore", quote(network))] or [
+        "--restore",
+        "BRIDGE",
+    ]
     named += [word for storage in storages for word in ("--disks", quote(storage))]
     printed = f"`backupsvc doctor --role {' '.join(named)}` prints all that the restore token needs"
     if service.settings.pve.restore_token:
         return f"{printed}; give it to the user and to that token"
-    return f"{printed}; name that token in BACKUPSVC_PVE__RESTORE_TOKEN, and leave the everyday token without it (law 2)"
+    return (
+        f"{printed}; name that token in BACKUPSVC_PVE__RESTORE_TOKEN, and leave the everyday "
+        "token without it (law 2)"
+    )
 
 
 def _tails(needs: Iterable[Need], prefix: str) -> list[str]:
-    return sorted({need.path.removeprefix(prefix) for need in needs if need.path.startswith(prefix)})
+    return sorted(
+        {need.path.removeprefix(prefix) for need in needs if need.path.startswith(prefix)}
+    )

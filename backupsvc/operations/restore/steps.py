@@ -1,7 +1,9 @@
-"""Bring a lost guest back under its own VMID. Never over a guest that exists: ``force`` is not a word that this service knows.
+"""Bring a lost guest back under its own VMID. Never over a guest that exists: ``force`` is not a
+word that this service knows.
 
-Unlike a restore test, nothing is overridden: the guest returns as it was archived, on its own bridges, and nothing that fails is
-destroyed, because what stands under a production VMID is not ours to destroy (law 1). The one exception is what a restore of our
+Unlike a restore test, nothing is overridden: the guest returns as it was archived, on its own
+bridges, and nothing that fails is destroyed, because what stands under a production VMID is not
+ours to destroy (law 1). The one exception is what a restore of our
 own left that failed: an empty config, which is removed before the next try.
 """
 
@@ -24,7 +26,8 @@ from policies.workflow import Workflow
 
 
 def choose(run: Run[RestoreMemory]) -> Wait | None:
-    """Look once more, just before the restore, that nobody has taken VMID, rights or room or changed the archive meanwhile.
+    """Look once more, just before the restore, that nobody has taken VMID, rights or room or
+    changed the archive meanwhile.
 
     What our own failed restore left there is removed.
     """
@@ -33,9 +36,14 @@ def choose(run: Run[RestoreMemory]) -> Wait | None:
     memory = run.memory
     archive = choosing.chosen(run.service, memory.archive)
     if archive.changed and not memory.warnings:
-        raise Refused(identity.was_changed(archive), f"name it with --archive {archive.volid} if it is the one that you want")
+        raise Refused(
+            identity.was_changed(archive),
+            f"name it with --archive {archive.volid} if it is the one that you want",
+        )
     restore_rights.require(run.service, run.vmid, memory.rights)
-    room = before_restore(run.service.restore_pve, run.vmid, memory.node, memory.needs, archive.size)
+    room = before_restore(
+        run.service.restore_pve, run.vmid, memory.node, memory.needs, archive.size
+    )
     run.memory = replace(memory, room=tuple(room))
     choosing.pin(run.service, archive, run.fence(), run.now())
     run.conclude(archive.volid)
@@ -43,20 +51,26 @@ def choose(run: Run[RestoreMemory]) -> Wait | None:
 
 
 def restore(run: Run[RestoreMemory]) -> Wait | None:
-    """Restore the archive as it is, under the guest's own VMID. PVE refuses if a guest with that VMID exists."""
+    """Restore the archive as it is, under the guest's own VMID. PVE refuses if a guest with that
+    VMID exists.
+    """
     pve, archive, node = run.service.restore_pve, run.memory.archive, run.memory.node
 
     def begin() -> str:
-        return pve.restore.start(node, run.vmid, archive.volid, storage=run.memory.storage, overrides={})
+        return pve.restore.start(
+            node, run.vmid, archive.volid, storage=run.memory.storage, overrides={}
+        )
 
     result = run.task("restore", begin, what=f"restore {archive.volid}", **_task(run, "qmrestore"))
     if result is None:
         return Wait("the archive is being restored", most=2.0)
     run.ended("restore", result)
     if not result.ok and causes.blame(result.exitstatus, result.log).damaged:
-        run.service.catalog.archives.distrust(archive.node, archive.volid, run.now())  # its proof must not offer it once more
+        # its proof must not offer it once more
+        run.service.catalog.archives.distrust(archive.node, archive.volid, run.now())
     result.raise_if_failed(
-        f"restoring guest {run.vmid} on {node} from {archive.volid} (an empty VM that it left goes at the next try)"
+        f"restoring guest {run.vmid} on {node} from {archive.volid} (an empty VM that it left "
+        "goes at the next try)"
     )
     return None
 
@@ -81,7 +95,12 @@ def start(run: Run[RestoreMemory]) -> Wait | None:
         run.conclude("not started, as asked")
         return None
     pve, node = run.service.restore_pve, run.memory.node
-    result = run.task("start", lambda: pve.guests.start(node, run.vmid), what=f"start guest {run.vmid}", **_task(run, "qmstart"))
+    result = run.task(
+        "start",
+        lambda: pve.guests.start(node, run.vmid),
+        what=f"start guest {run.vmid}",
+        **_task(run, "qmstart"),
+    )
     if result is None:
         return Wait("the guest is starting")
     result.raise_if_failed(f"guest {run.vmid} is restored on {node}, but starting it")
@@ -91,7 +110,8 @@ def start(run: Run[RestoreMemory]) -> Wait | None:
 def settle(run: Run[RestoreMemory]) -> Wait | None:
     """Leave nothing running: a restore that was cancelled or late is stopped, a start is awaited.
 
-    What PVE leaves of a stopped restore, or a guest that has just been started, is not ours to destroy or to stop.
+    What PVE leaves of a stopped restore, or a guest that has just been started, is not ours to
+    destroy or to stop.
     """
     restoring = _under_way(run, "restore", "qmrestore")
     if isinstance(restoring, str):
@@ -102,12 +122,18 @@ def settle(run: Run[RestoreMemory]) -> Wait | None:
 
 
 def _under_way(run: Run[RestoreMemory], step: str, type: str) -> str | Wait | None:
-    """The UPID of a step's task if that still runs, or a wait while it is not known whether one was started."""
+    """The UPID of a step's task if that still runs, or a wait while it is not known whether one was
+    started.
+    """
     if step in run.book.seconds and not run.book.failed_at(step):
         return None  # the step went well
     upid = run.book.upid(step) or run.adopt(step, **_task(run, type))
     if upid is None:
-        return Wait(f"it is not known yet whether a {step} was begun", most=2.0) if run.unsettled(step) else None
+        return (
+            Wait(f"it is not known yet whether a {step} was begun", most=2.0)
+            if run.unsettled(step)
+            else None
+        )
     return upid if run.service.restore_pve.tasks.poll(upid) is None else None
 
 
@@ -131,8 +157,12 @@ def _clear(run: Run[RestoreMemory], rest: Rest) -> Wait | None:
     pve = run.service.restore_pve
     where: dict[str, Any] = {"pve": pve, "node": rest.node, "type": "qmdestroy", "vmid": run.vmid}
     what = f"remove the rest of our failed restore of guest {run.vmid}"
-    result = run.task("clear", lambda: pve.stubs().destroy(rest.node, run.vmid, rest.upid), what=what, **where)
+    result = run.task(
+        "clear", lambda: pve.stubs().destroy(rest.node, run.vmid, rest.upid), what=what, **where
+    )
     if result is None:
         return Wait("the rest of our failed restore is being removed", most=1.0)
-    result.raise_if_failed(f"removing the rest of our failed restore of guest {run.vmid} on {rest.node}")
+    result.raise_if_failed(
+        f"removing the rest of our failed restore of guest {run.vmid} on {rest.node}"
+    )
     return None

@@ -1,4 +1,5 @@
-"""Where the copy of a restore test goes and what it becomes: the policies' plan, held against what PVE and the catalog say now.
+"""Where the copy of a restore test goes and what it becomes: the policies' plan, held against what
+PVE and the catalog say now.
 
 The test itself plans here, and so does ``restore-test --dry-run``, which only takes nothing.
 """
@@ -21,7 +22,10 @@ from policies.model import Archive
 from policies.placement import NoPlace
 from policies.pve import guest_config
 
-_MEND = "mend what is named for one of the nodes: free a VMID, storage or memory there, or give the token the right that it lacks"
+_MEND = (
+    "mend what is named for one of the nodes: free a VMID, storage or memory there, or give the "
+    "token the right that it lacks"
+)
 PREVIEW = "PREVIEW"  # stands where the operation's id stands in a real copy's marker
 
 
@@ -37,12 +41,14 @@ def find(
     say: Callable[[str], None] = lambda sentence: None,
     retries: bool = False,
 ) -> CopyPlan:
-    """Given a guest's archive and the config in it, return the copy to make of it, under a VMID that nothing has and nothing had.
+    """Given a guest's archive and the config in it, return the copy to make of it, under a VMID
+    that nothing has and nothing had.
 
-    ``simulated``: its guests are only modelled. ``take`` is asked last and may still refuse a VMID, which another operation was
-    quicker to lease; ``say`` is told what the reader should know. Raise LawRefused if no copy
-    could be made harmless, or if the bridge is not isolated on the node; PvePermissionDenied if the token may use no bridge;
-    NoRoom if there is no place; OutOfReach if the caller ``retries`` and PVE itself failed at a question, which may pass.
+    ``simulated``: its guests are only modelled. ``take`` is asked last and may still refuse a VMID,
+    which another operation was quicker to lease; ``say`` is told what the reader should know. Raise
+    LawRefused if no copy could be made harmless, or if the bridge is not isolated on the node;
+    PvePermissionDenied if the token may use no bridge; NoRoom if there is no place; OutOfReach if
+    the caller ``retries`` and PVE itself failed at a question, which may pass.
     """
     pve, scratch, guest = service.pve, service.policy.scratch, policy_for(service.policy, vmid, "")
     permissions = pve.cluster.permissions()
@@ -50,39 +56,75 @@ def find(
     askable = listening.nodes_with_probe(service, guest, simulated=simulated)
     seen = pve.storage.seen()
     require_answers(seen.passing, retries=retries)
-    facts = Facts(pve.cluster.guests(), pve.cluster.nodes(), seen.storages, permissions, avoided, askable, seen.silent)
+    facts = Facts(
+        pve.cluster.guests(),
+        pve.cluster.nodes(),
+        seen.storages,
+        permissions,
+        avoided,
+        askable,
+        seen.silent,
+    )
     taken = set(service.catalog.leases.holders()) | free_vmids.in_ha(service, say)
     identity = service.catalog.identity.get()
     while True:
         found = copy_plan.plan(
-            archive, config, guest=guest, scratch=scratch, facts=facts, taken=taken, operation=operation, service=identity
+            archive,
+            config,
+            guest=guest,
+            scratch=scratch,
+            facts=facts,
+            taken=taken,
+            operation=operation,
+            service=identity,
         )
         if not isinstance(found, CopyPlan):
             raise _refusal(service, archive, found)
-        for note in pve.scratch(scratch, service.catalog.leases.holder).require_bridge(found.node, found.network):
+        for note in pve.scratch(scratch, service.catalog.leases.holder).require_bridge(
+            found.node, found.network
+        ):
             say(note)
-        used = service.catalog.archives.find(vmid=found.vmid) or pve.storage.volumes(found.node, found.storage, found.vmid)
+        used = service.catalog.archives.find(vmid=found.vmid) or pve.storage.volumes(
+            found.node, found.storage, found.vmid
+        )
         if not used and pve.cluster.vmid_free(found.vmid) and take(found.vmid):
             return found
         taken.add(found.vmid)
 
 
 def preview(service: Probes, vmid: int, archive: Archive) -> dict[str, Any]:
-    """Given a guest's archive, return what ``restore-test --dry-run --json`` prints of it: the plan, or why it would be refused.
+    """Given a guest's archive, return what ``restore-test --dry-run --json`` prints of it: the
+    plan, or why it would be refused.
 
     Memory in MiB.
     """
     from backupsvc.operations.restore_test import settling
 
     guest, scratch = policy_for(service.policy, vmid, ""), service.policy.scratch
-    config = guest_config.parse_config(service.pve.storage.extract_config(archive.node, archive.volid))
-    told: dict[str, Any] = {"vmid": vmid, "archive": as_dict(archive), "checks": [spec.name for spec in guest.checks]}
+    config = guest_config.parse_config(
+        service.pve.storage.extract_config(archive.node, archive.volid)
+    )
+    told: dict[str, Any] = {
+        "vmid": vmid,
+        "archive": as_dict(archive),
+        "checks": [spec.name for spec in guest.checks],
+    }
     told |= {"settle_seconds": settling.seconds(scratch, guest), "refused": None}
     simulated = service.pve.cluster.version().simulated
     try:
-        found = find(service, vmid, archive, config, operation=PREVIEW, simulated=simulated, take=lambda vmid: True)
+        found = find(
+            service,
+            vmid,
+            archive,
+            config,
+            operation=PREVIEW,
+            simulated=simulated,
+            take=lambda vmid: True,
+        )
     except (LawRefused, NoRoom, PvePermissionDenied) as error:
-        return told | {"refused": {"message": error.message, "hint": error.hint, "exit_code": error.exit_code}}
+        return told | {
+            "refused": {"message": error.message, "hint": error.hint, "exit_code": error.exit_code}
+        }
     return told | {
         "scratch": {"vmid": found.vmid, "node": found.node, "storage": found.storage},
         "network": found.network,
@@ -96,7 +138,9 @@ def preview(service: Probes, vmid: int, archive: Archive) -> dict[str, Any]:
     }
 
 
-def _refusal(service: Probes, archive: Archive, why: Harmful | NoBridge | NoPlace) -> BackupsvcError:
+def _refusal(
+    service: Probes, archive: Archive, why: Harmful | NoBridge | NoPlace
+) -> BackupsvcError:
     if isinstance(why, NoBridge):
         taken = {
             bridge.name
@@ -105,7 +149,8 @@ def _refusal(service: Probes, archive: Archive, why: Harmful | NoBridge | NoPlac
             for bridge in service.pve.cluster.bridges(node.name)
         }
         return PvePermissionDenied(
-            f"no copy of guest {archive.vmid} is restored: PVE wants a bridge even for NICs whose links are down, and "
+            f"no copy of guest {archive.vmid} is restored: PVE wants a bridge even for NICs whose "
+            "links are down, and "
             f"{service.pve.token_id} may use none (SDN.Use)",
             bridges.way_out(bridges.free_name(taken)),
         )
@@ -113,7 +158,8 @@ def _refusal(service: Probes, archive: Archive, why: Harmful | NoBridge | NoPlac
     if isinstance(why, Harmful):
         return LawRefused(
             2,
-            f"archive {archive.volid} of guest {archive.vmid} is not restored: no copy of it could be made harmless: {reasons}",
+            f"archive {archive.volid} of guest {archive.vmid} is not restored: no copy of it "
+            f"could be made harmless: {reasons}",
             "remove it in the guest and back up again",
         )
     return NoRoom(f"there is no place for a copy of guest {archive.vmid}: {reasons}", _MEND)

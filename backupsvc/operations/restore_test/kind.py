@@ -16,11 +16,17 @@ def _result(operation: Operation) -> str:
 
 
 def _exit_code(catalog: Catalog, operation: Operation) -> int:
-    """One that proved nothing is bad though it is done; one that could not be carried out at all says why."""
+    """One that proved nothing is bad though it is done; one that could not be carried out at all
+    says why.
+    """
     if hard := proving.failed_hard(operation):
         return hard.exit_code
     proof = recall(operation).proof
-    return 0 if proof and proof.verdict is Verdict.PROVEN and operation.state is OperationState.DONE else 1
+    return (
+        0
+        if proof and proof.verdict is Verdict.PROVEN and operation.state is OperationState.DONE
+        else 1
+    )
 
 
 def _done_hint(operation: Operation) -> str:
@@ -32,4 +38,13 @@ def _name(operation: Operation) -> str:
     return archive.name if archive else ""
 
 
-RESTORE_TEST = OperationKind(WORKFLOW, HANDLERS, FORM, _result, facts, exit_code=_exit_code, done_hint=_done_hint, name_of=_name)
+RESTORE_TEST = OperationKind(
+    WORKFLOW,
+    HANDLERS,
+    FORM,
+    _result,
+    facts,
+    exit_code=_exit_code,
+    done_hint=_done_hint,
+    name_of=_name,
+)

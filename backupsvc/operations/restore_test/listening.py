@@ -1,8 +1,9 @@
-"""Whether what answers over the network is the copy: silence before its start, its MAC while it runs, silence after its stop.
+"""Whether what answers over the network is the copy: silence before its start, its MAC while it
+runs, silence after its stop.
 
-A restore test keeps what was found in its memory (``policies.silence.Silence``). Listening overlaps with the restore and with the
-deletion; what it costs beyond them are stages of their own. A probe that cannot be asked decides nothing: it makes a test
-inconclusive, and never a failed one.
+A restore test keeps what was found in its memory (``policies.silence.Silence``). Listening overlaps
+with the restore and with the deletion; what it costs beyond them are stages of their own. A probe
+that cannot be asked decides nothing: it makes a test inconclusive, and never a failed one.
 """
 
 from __future__ import annotations
@@ -26,20 +27,26 @@ from policies.site.checks import needs_network, port_of
 if TYPE_CHECKING:
     from backupsvc.remote.jump import Jump, Knock
 
-# Seconds for which an attempt is out before the probe is asked who answered. A neighbour answers within milliseconds; one under
-# emulation, on a busy machine, may take tenths of a second: the long look is for it, the short one sees who came since.
+# Seconds for which an attempt is out before the probe is asked who answered. A neighbour answers
+# within milliseconds; one under emulation, on a busy machine, may take tenths of a second: the long
+# look is for it, the short one sees who came since.
 LONG, SHORT, AFTER = 1.0, 0.15, 0.3
-FRESH = 3.0  # seconds: a knock that has been out for longer tells less of the neighbour than a new one
+# seconds: a knock that has been out for longer tells less of the neighbour than a new one
+FRESH = 3.0
 PAUSE = 0.25  # seconds between two questions about an entry that may be old
 COUNTED = (Outcome.PASSED, Outcome.FAILED)
 NOWHERE = "192.0.2.1"  # an address that is nobody's (RFC 5737)
 NEVER_AGAIN = 1 << 20  # more often than any check is asked
-NO_LOGIN = "the probe's login may only forward connections, so who answers there cannot be told: allow it to run `ip neigh`"
+NO_LOGIN = (
+    "the probe's login may only forward connections, so who answers there cannot be told: allow "
+    "it to run `ip neigh`"
+)
 
 
 @dataclass(frozen=True, slots=True)
 class _Knocked:
-    """A knock that is out since ``at`` (monotonic seconds). ``cleared``: the probe knew nobody there when it was sent.
+    """A knock that is out since ``at`` (monotonic seconds). ``cleared``: the probe knew nobody
+    there when it was sent.
 
     ``may_ask``: the login may ask the probe what it knows.
     """
@@ -52,30 +59,46 @@ class _Knocked:
 
 
 def probe(run: Run[RestoreTestMemory]) -> Jump | None:
-    """Return the way to a restore test's copy over its isolated bridge, None where there is none."""
+    """Return the way to a restore test's copy over its isolated bridge, None where there is
+    none.
+    """
     return run.service.probe(run.memory.reserved.node) if run.memory.network == "isolated" else None
 
 
-def nodes_with_probe(service: Probes, wanted: GuestPolicy, *, simulated: bool) -> Collection[str] | None:
-    """Return the nodes on which a guest's checks can be asked, None if they need no probe or the guests are only modelled."""
+def nodes_with_probe(
+    service: Probes, wanted: GuestPolicy, *, simulated: bool
+) -> Collection[str] | None:
+    """Return the nodes on which a guest's checks can be asked, None if they need no probe or the
+    guests are only modelled.
+    """
     if simulated or wanted.network != "isolated" or not needs_network(wanted.checks):
         return None
-    return [node.name for node in service.pve.cluster.nodes() if service.probe(node.name) and _at_home(service, node.name)]
+    return [
+        node.name
+        for node in service.pve.cluster.nodes()
+        if service.probe(node.name) and _at_home(service, node.name)
+    ]
 
 
 def _at_home(service: Probes, node: str) -> bool:
-    """Whether a node's probe is where the settings say; one that was moved away is on another bridge. Without a VMID it is."""
+    """Whether a node's probe is where the settings say; one that was moved away is on another
+    bridge. Without a VMID it is.
+    """
     vmid = service.probe_vmid(node)
-    return vmid is None or any(one.vmid == vmid and one.node == node for one in service.pve.cluster.guests())
+    return vmid is None or any(
+        one.vmid == vmid and one.node == node for one in service.pve.cluster.guests()
+    )
 
 
-# --- the three looks ----------------------------------------------------------------------------------------------------
+# --- the three looks ------------------------------------------------------------------------------
 
 
 def before(run: Run[RestoreTestMemory]) -> None:
-    """Listen whether anybody is at the copy's address: the long look, while the copy is being restored.
+    """Listen whether anybody is at the copy's address: the long look, while the copy is being
+    restored.
 
-    Raise NotTheCopy if somebody is, or if no copy can be asked there; LawRefused (law 2) if the probe forwards packets.
+    Raise NotTheCopy if somebody is, or if no copy can be asked there; LawRefused (law 2) if the
+    probe forwards packets.
     """
     memory = _memory(run)
     if memory is None or _settled(memory.before):
@@ -84,7 +107,8 @@ def before(run: Run[RestoreTestMemory]) -> None:
 
 
 def knock(run: Run[RestoreTestMemory]) -> None:
-    """Knock at the copy's address, which takes a moment to be answered; ``before`` and ``last`` ask what came of it.
+    """Knock at the copy's address, which takes a moment to be answered; ``before`` and ``last`` ask
+    what came of it.
 
     Raise what they do where that is known by now.
     """
@@ -102,7 +126,9 @@ def knock(run: Run[RestoreTestMemory]) -> None:
 
 
 def last(run: Run[RestoreTestMemory]) -> Wait | None:
-    """Listen once more right before the start: return a wait while an old entry is asked anew. Raises what ``before`` does."""
+    """Listen once more right before the start: return a wait while an old entry is asked anew.
+    Raises what ``before`` does.
+    """
     memory, began = _memory(run), run.clock.monotonic()
     if memory is None or memory.last:
         _refuse_forwarding(run)
@@ -120,7 +146,8 @@ def last(run: Run[RestoreTestMemory]) -> Wait | None:
 
 
 def knock_after(run: Run[RestoreTestMemory]) -> bool:
-    """Knock once the copy is off, while it is still being removed; ``after`` asks what came of it, and says what went wrong.
+    """Knock once the copy is off, while it is still being removed; ``after`` asks what came of it,
+    and says what went wrong.
 
     Return whether that was done now, which takes a moment.
     """
@@ -134,7 +161,8 @@ def knock_after(run: Run[RestoreTestMemory]) -> bool:
 
 
 def after(run: Run[RestoreTestMemory]) -> Wait | None:
-    """Listen whether the address is silent again, once the copy is gone; return a wait while an old entry is asked anew.
+    """Listen whether the address is silent again, once the copy is gone; return a wait while an old
+    entry is asked anew.
 
     It raises nothing: no tear-down hangs on it.
     """
@@ -151,13 +179,17 @@ def after(run: Run[RestoreTestMemory]) -> Wait | None:
 
 
 def _owed_after(run: Run[RestoreTestMemory]) -> Silence | None:
-    """The memory of the silences if the last one is still owed: the copy ran, nothing failed, and it is off by now."""
+    """The memory of the silences if the last one is still owed: the copy ran, nothing failed, and
+    it is off by now.
+    """
     memory = run.memory.silence
     ran = "start" in run.book.seconds and run.memory.stopped and not run.book.error
     return memory if memory and ran and not _settled(memory.after) else None
 
 
-def _look_before(run: Run[RestoreTestMemory], memory: Silence, out: float, *, clear: bool = True) -> Finding:
+def _look_before(
+    run: Run[RestoreTestMemory], memory: Silence, out: float, *, clear: bool = True
+) -> Finding:
     passed = run.passed("reserve")
     since = passed if memory.since is None else memory.since
     _keep(run, since=since)
@@ -166,47 +198,73 @@ def _look_before(run: Run[RestoreTestMemory], memory: Silence, out: float, *, cl
     if found.verdict is Verdict.ANSWERED:
         node, address = run.memory.reserved.node, memory.address
         raise NotTheCopy(
-            f"somebody else answers at {address}{f' (MAC {found.mac})' if found.mac else ''} on the isolated bridge of {node}: "
+            f"somebody else answers at {address}{f' (MAC {found.mac})' if found.mac else ''} on "
+            f"the isolated bridge of {node}: "
             f"{found.words}; no copy of guest {run.vmid} is started beside it",
-            "find out what it is (a copy that was left behind, a guest with a NIC there), and take it off that bridge",
+            "find out what it is (a copy that was left behind, a guest with a NIC there), and "
+            "take it off that bridge",
             operation=run.id,
         )
     return found
 
 
-def _hear(run: Run[RestoreTestMemory], memory: Silence, out: float, *, clear: bool, waited: float) -> Finding:
+def _hear(
+    run: Run[RestoreTestMemory], memory: Silence, out: float, *, clear: bool, waited: float
+) -> Finding:
     """Knock at every port, and ask the probe who answered."""
     jump, address = probe(run), memory.address
     if jump is None:
-        return Finding(Verdict.UNKNOWN, f"no probe is on the isolated bridge of {run.memory.reserved.node}")
+        return Finding(
+            Verdict.UNKNOWN, f"no probe is on the isolated bridge of {run.memory.reserved.node}"
+        )
     try:
         knocked = _fresh(run, jump, address) if clear else None
         knocked = knocked or _knocked(run, memory, jump, clear=clear)
         run.clock.sleep(max(0.0, knocked.at + out - run.clock.monotonic()))
         passed = run.clock.monotonic() - knocked.at
-        table = silence.read(jump.ask(silence.question(address)) or "", address) if knocked.may_ask else None
+        table = (
+            silence.read(jump.ask(silence.question(address)) or "", address)
+            if knocked.may_ask
+            else None
+        )
         if table is None:
             return Finding(Verdict.UNKNOWN, NO_LOGIN)
-        found = silence.listen(table, address, knocked.knock.heard(), cleared=knocked.cleared, out=passed)
+        found = silence.listen(
+            table, address, knocked.knock.heard(), cleared=knocked.cleared, out=passed
+        )
         return silence.settled(found, waited, lingering=table.state is State.REACHABLE)
     except (NotTheCopy, LawRefused, SshRefused):
         raise
     except BackupsvcError as error:
-        return Finding(Verdict.UNKNOWN, f"{error.message}: {error.hint}" if error.hint else error.message)
+        return Finding(
+            Verdict.UNKNOWN, f"{error.message}: {error.hint}" if error.hint else error.message
+        )
 
 
 def _fresh(run: Run[RestoreTestMemory], jump: Jump, address: str) -> _Knocked | None:
-    """The knock that is under way, if it is at this address and no older than a moment; it serves once."""
+    """The knock that is under way, if it is at this address and no older than a moment; it serves
+    once.
+    """
     found, jump.under_way = jump.under_way, None
-    if isinstance(found, _Knocked) and found.address == address and run.clock.monotonic() - found.at < FRESH:
+    if (
+        isinstance(found, _Knocked)
+        and found.address == address
+        and run.clock.monotonic() - found.at < FRESH
+    ):
         return found
     return None
 
 
-def _knocked(run: Run[RestoreTestMemory], memory: Silence, jump: Jump, *, clear: bool = True) -> _Knocked:
+def _knocked(
+    run: Run[RestoreTestMemory], memory: Silence, jump: Jump, *, clear: bool = True
+) -> _Knocked:
     """Knock at every port; with ``clear`` the probe forgets first who was at the address."""
     address = memory.address
-    first = silence.read(jump.ask(silence.question(address, clear=True)) or "", address) if clear else None
+    first = (
+        silence.read(jump.ask(silence.question(address, clear=True)) or "", address)
+        if clear
+        else None
+    )
     if first:
         _refuse_unfit(run, first, address)
     # without clearing, the long look has found it empty
@@ -216,7 +274,9 @@ def _knocked(run: Run[RestoreTestMemory], memory: Silence, jump: Jump, *, clear:
 
 
 def _refuse_forwarding(run: Run[RestoreTestMemory]) -> None:
-    """Ask the probe of a copy whose checks do not speak to it whether it passes packets on; one that is silent passes none."""
+    """Ask the probe of a copy whose checks do not speak to it whether it passes packets on; one
+    that is silent passes none.
+    """
     jump = None if run.memory.simulated or run.memory.silence else probe(run)
     if jump is None or run.memory.forwarding:
         return
@@ -235,9 +295,11 @@ def _refuse_router(run: Run[RestoreTestMemory], table: silence.Table) -> None:
     if through := silence.forwards(table):
         raise LawRefused(
             2,
-            f"the copy of guest {run.vmid} must not start: the probe of {run.memory.reserved.node} passes packets on at "
+            f"the copy of guest {run.vmid} must not start: the probe of "
+            f"{run.memory.reserved.node} passes packets on at "
             f"{through}, so the copy could reach production through it",
-            "switch forwarding off in the probe: sysctl -w net.ipv4.ip_forward=0 net.ipv6.conf.all.forwarding=0",
+            "switch forwarding off in the probe: sysctl -w net.ipv4.ip_forward=0 "
+            "net.ipv6.conf.all.forwarding=0",
         )
 
 
@@ -247,40 +309,57 @@ def _refuse_unfit(run: Run[RestoreTestMemory], table: silence.Table, address: st
     if why := silence.unfit(table, address):
         raise NotTheCopy(
             f"no copy of guest {run.vmid} can be asked through the probe of {node}: {why}",
-            "correct the guest's address in the policy, or give the probe an address in its network",
+            "correct the guest's address in the policy, or give the probe an address in its "
+            "network",
             operation=run.id,
         )
 
 
-# --- whose answer it was ------------------------------------------------------------------------------------------------
+# --- whose answer it was --------------------------------------------------------------------------
 
 
 def bound(run: Run[RestoreTestMemory], result: CheckResult) -> CheckResult:
-    """Given the answer of a check that looks for a sign of life, return it, or inconclusive where it may not be the copy's.
+    """Given the answer of a check that looks for a sign of life, return it, or inconclusive where
+    it may not be the copy's.
 
-    Who gave a bad answer is not looked at: most often there is none, and after the last check all of them are.
+    Who gave a bad answer is not looked at: most often there is none, and after the last check all
+    of them are.
     """
     memory = run.memory.silence
     if not memory or result.kind not in NETWORK_KINDS or result.outcome not in COUNTED:
         return result
     if why := silence.unsilenced(memory):
         return _discount(result, why)
-    return result if result.outcome is Outcome.FAILED else _counted(result, _look_while(run, memory))
+    return (
+        result if result.outcome is Outcome.FAILED else _counted(result, _look_while(run, memory))
+    )
 
 
 def bind(run: Run[RestoreTestMemory], results: Mapping[str, CheckResult]) -> dict[str, CheckResult]:
-    """Given the answers of all checks, return them, those inconclusive that are not known to be the copy's."""
+    """Given the answers of all checks, return them, those inconclusive that are not known to be the
+    copy's.
+    """
     memory, judged = run.memory.silence, dict(results)
-    over_network = [(name, one) for name, one in results.items() if one.kind in NETWORK_KINDS and one.outcome in COUNTED]
+    over_network = [
+        (name, one)
+        for name, one in results.items()
+        if one.kind in NETWORK_KINDS and one.outcome in COUNTED
+    ]
     if memory and over_network:
         why = silence.unsilenced(memory)
-        found = None if why else _look_while(run, memory)  # one look after them all: they have one address
-        judged |= {name: _counted(one, found) if found else _discount(one, why or "") for name, one in over_network}
+        # one look after them all: they have one address
+        found = None if why else _look_while(run, memory)
+        judged |= {
+            name: _counted(one, found) if found else _discount(one, why or "")
+            for name, one in over_network
+        }
     return _with_agent_compared(run, judged)
 
 
 def still(run: Run[RestoreTestMemory]) -> None:
-    """Look once more who is at the copy's address, after the last of its checks: what is found now stands for all of them."""
+    """Look once more who is at the copy's address, after the last of its checks: what is found now
+    stands for all of them.
+    """
     memory = run.memory.silence
     if memory and memory.during and memory.during.verdict is Verdict.ANSWERED:
         _look_while(run, memory)
@@ -294,7 +373,9 @@ def _look_while(run: Run[RestoreTestMemory], memory: Silence) -> Finding:
 
 def _counted(result: CheckResult, found: Finding) -> CheckResult:
     """The copy's own answers count, and so does that nobody answers."""
-    own = found.verdict is Verdict.ANSWERED or (found.verdict is Verdict.SILENT and result.outcome is Outcome.FAILED)
+    own = found.verdict is Verdict.ANSWERED or (
+        found.verdict is Verdict.SILENT and result.outcome is Outcome.FAILED
+    )
     return result if own else _discount(result, found.words)
 
 
@@ -310,7 +391,9 @@ def _whose(run: Run[RestoreTestMemory], memory: Silence) -> Finding:
             if table is None:
                 return Finding(Verdict.UNKNOWN, NO_LOGIN)
             found = silence.copys(table, address, run.memory.macs)
-            unsure = found.verdict is Verdict.UNSETTLED or (clear and found.verdict is Verdict.SILENT)
+            unsure = found.verdict is Verdict.UNSETTLED or (
+                clear and found.verdict is Verdict.SILENT
+            )
             if not unsure or run.clock.monotonic() - began > silence.ASKED_ANEW:
                 return found
             clear = found.verdict is Verdict.UNSETTLED
@@ -323,10 +406,11 @@ def _whose(run: Run[RestoreTestMemory], memory: Silence) -> Finding:
 
 
 def trusted(run: Run[RestoreTestMemory], *, asking: bool = False) -> None:
-    """Raise SshRefused if the probe is no longer the machine that is known: nothing that was asked through it was answered.
+    """Raise SshRefused if the probe is no longer the machine that is known: nothing that was asked
+    through it was answered.
 
-    ``asking``: the checks are being asked. One that had not passed yet is then left without an answer: its time was cut short, so
-    it has not failed.
+    ``asking``: the checks are being asked. One that had not passed yet is then left without an
+    answer: its time was cut short, so it has not failed.
     """
     jump = probe(run)
     refused = jump.refused if jump else None
@@ -341,9 +425,17 @@ def trusted(run: Run[RestoreTestMemory], *, asking: bool = False) -> None:
     raise refused
 
 
-def _with_agent_compared(run: Run[RestoreTestMemory], results: dict[str, CheckResult]) -> dict[str, CheckResult]:
-    """Compare what the copy's agent tells of itself with the copy's config, once; an agent of another machine proves nothing."""
-    agents = {key: one for key, one in results.items() if one.kind == "agent" and one.outcome is Outcome.PASSED}
+def _with_agent_compared(
+    run: Run[RestoreTestMemory], results: dict[str, CheckResult]
+) -> dict[str, CheckResult]:
+    """Compare what the copy's agent tells of itself with the copy's config, once; an agent of
+    another machine proves nothing.
+    """
+    agents = {
+        key: one
+        for key, one in results.items()
+        if one.kind == "agent" and one.outcome is Outcome.PASSED
+    }
     if not agents or not run.memory.macs or run.memory.identified:
         return results
     agent, scratch = run.service.pve.agent, run.memory.reserved
@@ -354,23 +446,32 @@ def _with_agent_compared(run: Run[RestoreTestMemory], results: dict[str, CheckRe
     except PveError as error:
         told = f"it does not tell whose it is ({error.text or error.message})"
     else:
-        told = f"it calls itself {name or 'nothing'} and tells of {', '.join(agent_identity.told(interfaces)) or 'no NIC'}"
+        told = (
+            f"it calls itself {name or 'nothing'} and tells of "
+            f"{', '.join(agent_identity.told(interfaces)) or 'no NIC'}"
+        )
         why = agent_identity.doubt(interfaces, run.memory.macs)
     run.memory = replace(run.memory, identified=True)
     compared = {key: replace(one, detail=f"{one.detail}; {told}") for key, one in agents.items()}
     if why:  # asking again would find the same machine
         compared = {
-            key: replace(one, outcome=Outcome.INCONCLUSIVE, detail=f"{one.detail}: {why}") for key, one in compared.items()
+            key: replace(one, outcome=Outcome.INCONCLUSIVE, detail=f"{one.detail}: {why}")
+            for key, one in compared.items()
         }
-        run.memory = replace(run.memory, times_asked={**run.memory.times_asked, **dict.fromkeys(compared, NEVER_AGAIN)})
+        run.memory = replace(
+            run.memory,
+            times_asked={**run.memory.times_asked, **dict.fromkeys(compared, NEVER_AGAIN)},
+        )
     return results | compared
 
 
-# --- what they share ----------------------------------------------------------------------------------------------------
+# --- what they share ------------------------------------------------------------------------------
 
 
 def _memory(run: Run[RestoreTestMemory]) -> Silence | None:
-    """What the test remembers of its listening, begun where its checks speak to the network; None where none does."""
+    """What the test remembers of its listening, begun where its checks speak to the network; None
+    where none does.
+    """
     if run.memory.simulated or run.memory.network != "isolated" or run.memory.scratch is None:
         return None
     if run.memory.listens is None:
@@ -392,7 +493,11 @@ def _settled(found: Finding | None) -> bool:
 
 
 def _discount(result: CheckResult, why: str) -> CheckResult:
-    return replace(result, outcome=Outcome.INCONCLUSIVE, detail=f"its answer does not count ({result.detail}): {why}")
+    return replace(
+        result,
+        outcome=Outcome.INCONCLUSIVE,
+        detail=f"its answer does not count ({result.detail}): {why}",
+    )
 
 
 def _spent(run: Run[RestoreTestMemory], stage: str, began: float) -> None:

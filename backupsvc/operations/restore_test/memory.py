@@ -1,4 +1,6 @@
-"""What a restore test remembers from step to step: its archive, its copy, and all that the verdict is decided on."""
+"""What a restore test remembers from step to step: its archive, its copy, and all that the verdict
+is decided on.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,9 @@ from policies.stillness import Seen
 
 @dataclass(frozen=True, slots=True)
 class Whose:
-    """The machine in the archive, the one that the guest is now, and where that is known from (None: it is not)."""
+    """The machine in the archive, the one that the guest is now, and where that is known from
+    (None: it is not).
+    """
 
     archive: Identity
     guest: Identity | None = None
@@ -30,8 +34,9 @@ class Whose:
 
 @dataclass(frozen=True, slots=True)
 class ReadBytes:
-    """The archive's bytes, read on ``node``. ``checksummed``: every frame carries a checksum; ``compared``: the hash was known
-    before, and is the same. ``size`` in bytes."""
+    """The archive's bytes, read on ``node``. ``checksummed``: every frame carries a checksum;
+    ``compared``: the hash was known before, and is the same. ``size`` in bytes.
+    """
 
     node: str
     checksummed: bool
@@ -42,7 +47,9 @@ class ReadBytes:
 
 @dataclass(frozen=True, slots=True)
 class Isolation:
-    """The evidence of law 2, one sentence each: what was taken out of the copy's config, and what held of it then."""
+    """The evidence of law 2, one sentence each: what was taken out of the copy's config, and what
+    held of it then.
+    """
 
     stripped: tuple[str, ...] = ()
     asserted: tuple[str, ...] = ()
@@ -77,12 +84,14 @@ class RestoreTestMemory(CopyMemory):
         not_cleared: one could not be taken down, so no other is tried.
         bridge: what the copy's NICs hang on (None: the archive's own bridges, links down).
         network: "isolated", "link-down" or "none".
-        planned: what the plan changes with the restore call, by the config's keys (None: planned by an older version).
+        planned: what the plan changes with the restore call, by the config's keys (None: planned by
+        an older version).
         overrides: what was changed so.
         read: the archive's bytes as they were read in this test.
         unread: why they were not.
         waited: seconds for which the restore had ended before its archive was read.
-        stripping: what was taken out of the copy's config by a call whose answer was lost, or is awaited.
+        stripping: what was taken out of the copy's config by a call whose answer was lost, or is
+        awaited.
         isolation: the evidence of law 2.
         missing_disks: disks of the guest that the copy does not have, by key.
         agent: the copy's config has a guest agent.
@@ -154,7 +163,9 @@ class RestoreTestMemory(CopyMemory):
 
 
 def _from_version_0(values: dict[str, Any]) -> dict[str, Any]:
-    """What stood together stands apart now: a check's answer and its count, what was settled and its seconds."""
+    """What stood together stands apart now: a check's answer and its count, what was settled and
+    its seconds.
+    """
     brought = values | copy_from_version_0(values)
     if archive := values.get("archive"):
         brought["archive"] = archive_from_version_0(archive)

@@ -21,24 +21,38 @@ def open_test(
     timeout_s: int | None = None,
     parent: Fence | None = None,
 ) -> Operation | None:
-    """Given a guest, open the restore test of its newest archive, or of the one that ``at`` or ``volid`` names.
+    """Given a guest, open the restore test of its newest archive, or of the one that ``at`` or
+    ``volid`` names.
 
-    ``timeout_s`` are the seconds until it must be over (None: what its timeouts add up to); ``parent`` is the night that opens
-    it, and its driver. Return None when ``occurrence`` was opened before (law 9).
+    ``timeout_s`` are the seconds until it must be over (None: what its timeouts add up to);
+    ``parent`` is the night that opens it, and its driver. Return None when ``occurrence`` was
+    opened before (law 9).
     """
     wanted = guest_policy(service, vmid)
-    lasts = wanted.boot_timeout + settling.MAX_ANEW * settling.seconds(service.policy.scratch, wanted)
+    lasts = wanted.boot_timeout + settling.MAX_ANEW * settling.seconds(
+        service.policy.scratch, wanted
+    )
     most = service.policy.scratch.restore_timeout + lasts + 3600
     memory = RestoreTestMemory(at=at, volid=volid)
     return service.engine.open(
-        "restore-test", vmid, memory, occurrence=occurrence, timeout_s=min(most, timeout_s or most), parent=parent
+        "restore-test",
+        vmid,
+        memory,
+        occurrence=occurrence,
+        timeout_s=min(most, timeout_s or most),
+        parent=parent,
     )
 
 
 def refuse_container(archive: Archive) -> None:
-    """Raise Refused unless an archive is a VM's: containers are backed up and verified, but not restore-tested yet."""
+    """Raise Refused unless an archive is a VM's: containers are backed up and verified, but not
+    restore-tested yet.
+    """
     if archive.type is not GuestType.QEMU:
-        raise Refused(f"archive {archive.volid} is of a container, and only VMs can be restore-tested yet", "choose a VM")
+        raise Refused(
+            f"archive {archive.volid} is of a container, and only VMs can be restore-tested yet",
+            "choose a VM",
+        )
 
 
 def guest_policy(service: Records, vmid: int) -> GuestPolicy:

@@ -24,11 +24,14 @@ from policies.settle import Settled
 from policies.silence import Silence
 
 _CAUSES = {ErrorKind.NO_ROOM: Cause.CAPACITY, ErrorKind.NOT_THE_COPY: Cause.NETWORK}
-_OF_ARCHIVE = frozenset({ErrorKind.PVE, ErrorKind.TASK_FAILED, ErrorKind.ARCHIVE})  # they may be the archive's fault
+# they may be the archive's fault
+_OF_ARCHIVE = frozenset({ErrorKind.PVE, ErrorKind.TASK_FAILED, ErrorKind.ARCHIVE})
 
 
 def evidence(memory: RestoreTestMemory, book: Bookkeeping, archive: Archive) -> verdict.Evidence:
-    """Given what a restore test remembers, and its archive as the catalog knows it now, return the evidence of its verdict."""
+    """Given what a restore test remembers, and its archive as the catalog knows it now, return the
+    evidence of its verdict.
+    """
     error = book.error
     found = _blame(memory, book)
     against = found if found and found.cause.against_the_archive else None
@@ -58,20 +61,30 @@ def evidence(memory: RestoreTestMemory, book: Bookkeeping, archive: Archive) -> 
 
 
 def _blame(memory: RestoreTestMemory, book: Bookkeeping) -> Blame | None:
-    """Who is to blame for the error that ended the test: what PVE said while the archive was read, else the platform."""
+    """Who is to blame for the error that ended the test: what PVE said while the archive was read,
+    else the platform.
+    """
     error = book.error
     if error is None:
         return None
-    if memory.blame and error.kind in _OF_ARCHIVE and book.failed_at("choose", "begin", "read", "restore"):
+    if (
+        memory.blame
+        and error.kind in _OF_ARCHIVE
+        and book.failed_at("choose", "begin", "read", "restore")
+    ):
         return memory.blame
     return Blame(_CAUSES.get(error.kind, Cause.PLATFORM))
 
 
 def _doubts(memory: RestoreTestMemory, book: Bookkeeping) -> tuple[str, ...]:
-    """Why it is not certain that what answered was the copy; nothing of a copy that was never started."""
+    """Why it is not certain that what answered was the copy; nothing of a copy that was never
+    started.
+    """
     if "start" not in book.seconds or book.failed_at("start"):
         return ()
-    passed = any(one.kind in NETWORK_KINDS and one.outcome is Outcome.PASSED for one in results_of(memory))
+    passed = any(
+        one.kind in NETWORK_KINDS and one.outcome is Outcome.PASSED for one in results_of(memory)
+    )
     return silence.doubts(memory.silence, answered=passed, ended_early=book.error is not None)
 
 
@@ -82,7 +95,9 @@ def results_of(memory: RestoreTestMemory) -> tuple[CheckResult, ...]:
 
 @contextmanager
 def blaming(run: Run[RestoreTestMemory]) -> Iterator[None]:
-    """Keep in an operation's memory who is to blame for what PVE says inside, by its words and by its task's log."""
+    """Keep in an operation's memory who is to blame for what PVE says inside, by its words and by
+    its task's log.
+    """
     run.memory = replace(run.memory, blame=None)
     try:
         yield
@@ -93,17 +108,24 @@ def blaming(run: Run[RestoreTestMemory]) -> Iterator[None]:
 
 
 def node_to_avoid(proofs: Sequence[Proof]) -> str | None:
-    """Given a guest's proofs, the newest first, return the node on which the last test could not be decided, if it lay there."""
+    """Given a guest's proofs, the newest first, return the node on which the last test could not be
+    decided, if it lay there.
+    """
     if not proofs or proofs[0].verdict is not Verdict.INCONCLUSIVE or proofs[0].cause is None:
         return None
     return proofs[0].scratch_node if Cause(proofs[0].cause).of_the_place else None
 
 
 def outcome(operation: Operation) -> dict[str, Any]:
-    """Given an ended restore test, return what ``restore-test --json`` prints. Seconds are wall time, sizes bytes."""
+    """Given an ended restore test, return what ``restore-test --json`` prints. Seconds are wall
+    time, sizes bytes.
+    """
     memory, book = recall(operation), operation.book
     proof = memory.proof
-    isolated = {"stripped": list(memory.isolation.stripped), "asserted": list(memory.isolation.asserted)}
+    isolated = {
+        "stripped": list(memory.isolation.stripped),
+        "asserted": list(memory.isolation.asserted),
+    }
     return {
         "operation": operation.id,
         "vmid": operation.subject,
@@ -115,7 +137,8 @@ def outcome(operation: Operation) -> dict[str, Any]:
         "cause": str(proof.cause) if proof and proof.cause else None,
         "stages": [{"name": name, "seconds": value} for name, value in book.seconds.items()],
         "checks": [
-            {"name": r.name, "outcome": str(r.outcome), "detail": r.detail, "seconds": r.seconds} for r in results_of(memory)
+            {"name": r.name, "outcome": str(r.outcome), "detail": r.detail, "seconds": r.seconds}
+            for r in results_of(memory)
         ],
         "settle": _settled(memory.settled, memory.settle_seconds) if memory.settled else None,
         "isolation": isolated | ({"silence": _silence(memory.silence)} if memory.silence else {}),
@@ -126,12 +149,18 @@ def outcome(operation: Operation) -> dict[str, Any]:
 
 def _settled(found: Settled, seconds: int) -> dict[str, Any]:
     cause = str(found.cause) if found.cause else None
-    return {"seconds": seconds, "outcome": str(found.outcome), "said": list(found.said), "cause": cause}
+    return {
+        "seconds": seconds,
+        "outcome": str(found.outcome),
+        "said": list(found.said),
+        "cause": cause,
+    }
 
 
 def _silence(found: Silence) -> dict[str, Any]:
     looks: dict[str, Any] = {
-        phase: asdict(look) | {"verdict": str(look.verdict), "holds": holds} for phase, (look, holds) in found.looks.items()
+        phase: asdict(look) | {"verdict": str(look.verdict), "holds": holds}
+        for phase, (look, holds) in found.looks.items()
     }
     known = {"since": found.since, "before": looks.get("before"), "last": found.last or None}
     known |= {phase: looks.get(phase) for phase in ("while", "after")}
@@ -140,7 +169,9 @@ def _silence(found: Silence) -> dict[str, Any]:
 
 
 def failed_hard(operation: Operation) -> BackupsvcError | None:
-    """Given an ended restore test, return the error when it could not be carried out at all (exit code 3 or 4), else None."""
+    """Given an ended restore test, return the error when it could not be carried out at all (exit
+    code 3 or 4), else None.
+    """
     error = operation.book.error
     if error is None or error.exit_code not in (3, 4):
         return None

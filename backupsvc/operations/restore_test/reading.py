@@ -1,7 +1,9 @@
-"""The archive's own bytes, read in the very test that is to prove it: what they are, not what the file's name promises.
+"""The archive's own bytes, read in the very test that is to prove it: what they are, not what the
+file's name promises.
 
-A restore reads every byte too, but nobody checks them where the compression carries no checksum: zstd's is a flag of each frame
-(RFC 8878), and a file that was compressed anew may lack it. Without SSH to a node only what this service made itself is taken at
+A restore reads every byte too, but nobody checks them where the compression carries no checksum:
+zstd's is a flag of each frame (RFC 8878), and a file that was compressed anew may lack it. Without
+SSH to a node only what this service made itself is taken at
 the word of its name: vzdump's zstd, gzip and lzop all write checksums.
 """
 
@@ -20,13 +22,16 @@ from backupsvc.operations.services import Run
 from policies.causes import Blame, Cause
 from policies.model import Archive, Rung
 
-CHECKSUMMED = (".zst", ".gz", ".lzo", ".tgz")  # what vzdump compresses with writes a checksum of the data
+# what vzdump compresses with writes a checksum of the data
+CHECKSUMMED = (".zst", ".gz", ".lzo", ".tgz")
 UNREADABLE = ".lzo"  # no decoder of ours reads it
 
 
 @dataclass(frozen=True, slots=True)
 class Bytes:
-    """What is known of an archive's bytes. ``intact`` None: nobody has read them; ``basis`` and ``unread`` as in the evidence."""
+    """What is known of an archive's bytes. ``intact`` None: nobody has read them; ``basis`` and
+    ``unread`` as in the evidence.
+    """
 
     checksummed: bool
     intact: bool | None
@@ -35,7 +40,8 @@ class Bytes:
 
 
 def read(run: Run[RestoreTestMemory]) -> Wait | None:
-    """Read the archive from its node, once: every checksum, every cluster, its SHA-256, and hold that against what was recorded.
+    """Read the archive from its node, once: every checksum, every cluster, its SHA-256, and hold
+    that against what was recorded.
 
     Nothing is read of a simulated guest, where no SSH leads to the archive, or twice.
     """
@@ -51,10 +57,17 @@ def read(run: Run[RestoreTestMemory]) -> Wait | None:
     found = verify_on_node(run.service, node, archive.volid, run.heartbeat)
     said = _against_the_record(run, archive, found)
     if problem := next(iter(found["problems"]), None):
-        said.append(f"archive {archive.volid} on {node} of guest {run.vmid} is corrupt: {problem['text']}")
+        said.append(
+            f"archive {archive.volid} on {node} of guest {run.vmid} is corrupt: {problem['text']}"
+        )
     if said:
-        run.memory = replace(run.memory, wrong=tuple(said), blame=Blame(Cause.ARCHIVE, damaged=bool(problem)))
-        hint = f"back the guest up again, check the storage's disk, and see `backupsvc catalog show {archive.volid}`"
+        run.memory = replace(
+            run.memory, wrong=tuple(said), blame=Blame(Cause.ARCHIVE, damaged=bool(problem))
+        )
+        hint = (
+            "back the guest up again, check the storage's disk, and see `backupsvc catalog show "
+            f"{archive.volid}`"
+        )
         raise ArchiveError("; ".join(said), hint, offset=problem["offset"] if problem else None)
     same = archive.sha256 is not None  # else it had differed
     known = ReadBytes(node, bool(found["checksummed"]), same, found["sha256"], found["size"])
@@ -63,20 +76,30 @@ def read(run: Run[RestoreTestMemory]) -> Wait | None:
     return None
 
 
-def _against_the_record(run: Run[RestoreTestMemory], archive: Archive, found: Mapping[str, Any]) -> list[str]:
-    """Say whether the bytes are other ones than those that were recorded; record them if they can answer for themselves.
+def _against_the_record(
+    run: Run[RestoreTestMemory], archive: Archive, found: Mapping[str, Any]
+) -> list[str]:
+    """Say whether the bytes are other ones than those that were recorded; record them if they can
+    answer for themselves.
 
-    What carries no checksum is not recorded: its own hash, taken when nobody knows where it comes from, would prove it later.
+    What carries no checksum is not recorded: its own hash, taken when nobody knows where it comes
+    from, would prove it later.
     """
     catalog, own = run.service.catalog, bool(found["checksummed"] and found["intact"])
-    given = {"size": found["size"], "sha256": found["sha256"] if own or archive.sha256 else None, "at": run.now()}
+    given = {
+        "size": found["size"],
+        "sha256": found["sha256"] if own or archive.sha256 else None,
+        "at": run.now(),
+    }
     if not catalog.archives.annotate(archive.node, archive.volid, **given):
         return []
     return [identity.was_changed(catalog.archives.get(archive.node, archive.volid) or archive)]
 
 
 def where(archive: Archive, nodes: Mapping[str, str]) -> str | None:
-    """Given an archive and the nodes that SSH reaches, return the one to read it from, None if there is none."""
+    """Given an archive and the nodes that SSH reaches, return the one to read it from, None if
+    there is none.
+    """
     if archive.volid.endswith(UNREADABLE):
         return None
     if archive.node in nodes or not archive.shared:
@@ -85,20 +108,35 @@ def where(archive: Archive, nodes: Mapping[str, str]) -> str | None:
 
 
 def seen(memory: RestoreTestMemory, archive: Archive) -> Bytes:
-    """Given what a restore test remembers and its archive, return what it may say of the archive's bytes."""
+    """Given what a restore test remembers and its archive, return what it may say of the archive's
+    bytes.
+    """
     if found := memory.read:
         good = found.checksummed or found.compared
-        return Bytes(found.checksummed, True if good else None, _said(found), "" if good else _said(found))
+        return Bytes(
+            found.checksummed, True if good else None, _said(found), "" if good else _said(found)
+        )
     unread = memory.unread or "its bytes were not read"
     if archive.rung.height >= Rung.INTACT.height:
-        return Bytes(False, True, "its bytes were read by this service before, and its size is unchanged")
+        return Bytes(
+            False, True, "its bytes were read by this service before, and its size is unchanged"
+        )
     if archive.operation is not None and archive.volid.endswith(CHECKSUMMED):
-        return Bytes(True, None, f"{unread}; this service made it and its size is unchanged, so its own checksums are relied on")
+        return Bytes(
+            True,
+            None,
+            f"{unread}; this service made it and its size is unchanged, so its own checksums are "
+            "relied on",
+        )
     return Bytes(False, None, unread=unread)
 
 
 def _said(found: ReadBytes) -> str:
-    checksum = "every frame of it carries a checksum" if found.checksummed else "no checksum covers its data"
+    checksum = (
+        "every frame of it carries a checksum"
+        if found.checksummed
+        else "no checksum covers its data"
+    )
     record = "as recorded" if found.compared else "not recorded before"
     return f"its bytes were read in this test: {checksum}, SHA-256 {found.sha256[:12]} {record}"
 
@@ -106,4 +144,7 @@ def _said(found: ReadBytes) -> str:
 def _why_unread(archive: Archive) -> str:
     if archive.volid.endswith(UNREADABLE):
         return "LZO is not read by this service: compress with zstd"
-    return f"no SSH to {archive.node} is configured: set BACKUPSVC_SSH__NODES, and its bytes are read in each test"
+    return (
+        f"no SSH to {archive.node} is configured: set BACKUPSVC_SSH__NODES, and its bytes are "
+        "read in each test"
+    )

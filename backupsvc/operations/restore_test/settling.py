@@ -1,8 +1,9 @@
 """The step ``settle`` of a restore test: watch the copy for a while after its checks have passed.
 
-One call of the step watches for the whole time: operations that workers give back between two calls would leave gaps. So nothing
-of a watch outlives its process. Whoever resumes the step begins anew, for what was not watched proves nothing. Every check has a
-thread of its own, so that none waits for the slow answer of another. What is seen is judged in ``policies.settle``.
+One call of the step watches for the whole time: operations that workers give back between two calls
+would leave gaps. So nothing of a watch outlives its process. Whoever resumes the step begins anew,
+for what was not watched proves nothing. Every check has a thread of its own, so that none waits for
+the slow answer of another. What is seen is judged in ``policies.settle``.
 """
 
 from __future__ import annotations
@@ -27,7 +28,8 @@ if TYPE_CHECKING:
 EACH = 0.5  # seconds between an answer and the next question
 TICK = 0.1  # seconds between two looks at what has been answered
 MAX_ANEW = 3  # times that a watch with a gap of our own making is begun
-BOOT_ID = "/proc/sys/kernel/random/boot_id"  # a UUID for each boot (Linux, admin-guide/sysctl/kernel.rst)
+# a UUID for each boot (Linux, admin-guide/sysctl/kernel.rst)
+BOOT_ID = "/proc/sys/kernel/random/boot_id"
 
 
 class Pool(Protocol):
@@ -39,14 +41,18 @@ class Pool(Protocol):
 
 
 def seconds(scratch: Scratch, guest: GuestPolicy) -> int:
-    """Given the site's and the guest's policy, return for how many seconds a copy must live on after its checks."""
+    """Given the site's and the guest's policy, return for how many seconds a copy must live on
+    after its checks.
+    """
     return scratch.settle if guest.settle is None else guest.settle
 
 
 def settle(run: Run[RestoreTestMemory], guest: GuestPolicy, target: Any) -> Wait | None:
-    """Given a copy whose checks were asked, watch it for as long as the policy says, and remember what came of it.
+    """Given a copy whose checks were asked, watch it for as long as the policy says, and remember
+    what came of it.
 
-    Nothing is watched when a check has not passed: there is nothing left to prove. ``target`` is whom the checks ask.
+    Nothing is watched when a check has not passed: there is nothing left to prove. ``target`` is
+    whom the checks ask.
     """
     wanted = seconds(run.service.policy.scratch, guest)
     if not _worth_watching(run.memory):
@@ -69,7 +75,9 @@ def _watched(run: Run[RestoreTestMemory], guest: GuestPolicy, target: Any, wante
 
 
 def kept(memory: RestoreTestMemory) -> Settled:
-    """Given what a restore test remembers, return what came of the watch: nothing remembered is nothing watched."""
+    """Given what a restore test remembers, return what came of the watch: nothing remembered is
+    nothing watched.
+    """
     return memory.settled or policy.NOT_WATCHED
 
 
@@ -78,8 +86,12 @@ def _worth_watching(memory: RestoreTestMemory) -> bool:
     return passed and (bool(memory.checks) or bool(memory.booted))
 
 
-def _until_watched(run: Run[RestoreTestMemory], guest: GuestPolicy, target: Any, wanted: int) -> Settled:
-    """Watch; where a gap was our own fault watch anew, a few times and within the operation's deadline."""
+def _until_watched(
+    run: Run[RestoreTestMemory], guest: GuestPolicy, target: Any, wanted: int
+) -> Settled:
+    """Watch; where a gap was our own fault watch anew, a few times and within the operation's
+    deadline.
+    """
     from backupsvc import checks
 
     def ask(spec: CheckSpec) -> CheckResult:
@@ -129,7 +141,9 @@ def boot(pve: Pve, node: str, vmid: int, *, agent: bool) -> Boot:
 
 @dataclass
 class Watcher:
-    """Asks checks and PVE again and again; ``pool`` carries the questions, this thread only keeps the time."""
+    """Asks checks and PVE again and again; ``pool`` carries the questions, this thread only keeps
+    the time.
+    """
 
     clock: Clock
     pool: Pool
@@ -146,7 +160,8 @@ class Watcher:
     _last: dict[str, float] = field(default_factory=dict)
 
     def watch(self, heartbeat: Callable[[], None]) -> Watch:
-        """Watch until the time is up and everything was asked once more, or until nothing can be proven any more.
+        """Watch until the time is up and everything was asked once more, or until nothing can be
+        proven any more.
 
         ``heartbeat`` is called all the time; what it raises ends the watch.
         """
@@ -158,7 +173,8 @@ class Watcher:
             seen = self._seen(began)
             if policy.trouble(seen):
                 self.clock.sleep(EACH)
-                return replace(seen, looks=(*seen.looks, self.look()))  # who is to blame: a node that died tells no more
+                # who is to blame: a node that died tells no more
+                return replace(seen, looks=(*seen.looks, self.look()))
             if self._all_asked_since(began + self.wanted):
                 return replace(seen, boots=(*seen.boots, self.boot()))
             self.clock.sleep(TICK)
@@ -197,4 +213,12 @@ class Watcher:
     def _seen(self, began: float) -> Watch:
         names = tuple(spec.name for spec in self.checks)
         now = self.clock.monotonic()
-        return Watch(self.wanted, began, now, names, tuple(self._looks), tuple(self._answers), tuple(self._boots))
+        return Watch(
+            self.wanted,
+            began,
+            now,
+            names,
+            tuple(self._looks),
+            tuple(self._answers),
+            tuple(self._boots),
+        )

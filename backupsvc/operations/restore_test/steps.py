@@ -1,5 +1,5 @@
-"""Prove an archive: restore it into a scratch VMID, isolate it, boot it, check it, see it live on, take it down, and
-record what was found.
+"""Prove an archive: restore it into a scratch VMID, isolate it, boot it, check it, see it live on,
+take it down, and record what was found.
 
 The first ten steps may fail: that is a result. Tear-down and judgement follow whatever happened.
 """
@@ -14,7 +14,16 @@ from backupsvc.engine.context import Handler, Wait
 from backupsvc.errors import AgentHeld, LawRefused, OperationFailed, PveError
 from backupsvc.operations import choosing
 from backupsvc.operations.memories import ScratchPlace
-from backupsvc.operations.restore_test import clearing, copying, lineage, listening, proving, reading, settling, standstill
+from backupsvc.operations.restore_test import (
+    clearing,
+    copying,
+    lineage,
+    listening,
+    proving,
+    reading,
+    settling,
+    standstill,
+)
 from backupsvc.operations.restore_test.memory import Judged, RestoreTestMemory
 from backupsvc.operations.restore_test.opening import guest_policy, refuse_container
 from backupsvc.operations.scratch_cleanup import free_vmids, taking_down
@@ -33,17 +42,25 @@ if TYPE_CHECKING:
     from backupsvc import checks
     from backupsvc.pve.tasks import TaskResult
 
-MAX_UNSURE = 3  # times that a check is put which cannot be: one lost answer is not yet a guest that nobody can ask
+# times that a check is put which cannot be: one lost answer is not yet a guest that nobody can ask
+MAX_UNSURE = 3
 
 
-# --- the steps ----------------------------------------------------------------------------------------------------------
+# --- the steps ------------------------------------------------------------------------------------
 
 
 def choose(run: Run[RestoreTestMemory]) -> Wait | None:
-    """Pick the archive and read the config in it, which finds a broken header in a moment (a restore would take a minute)."""
+    """Pick the archive and read the config in it, which finds a broken header in a moment (a
+    restore would take a minute).
+    """
     passed_over: list[str] = []
     archive = choosing.choose(
-        run.service, run.vmid, at=run.memory.at, volid=run.memory.volid, say=passed_over.append, retries=run.retries
+        run.service,
+        run.vmid,
+        at=run.memory.at,
+        volid=run.memory.volid,
+        say=passed_over.append,
+        retries=run.retries,
     )
     choosing.pin(run.service, archive, run.fence(), run.now())
     run.memory = replace(run.memory, archive=archive)
@@ -51,19 +68,26 @@ def choose(run: Run[RestoreTestMemory]) -> Wait | None:
     lineage.refuse_changed(run, archive)
     run.memory = replace(run.memory, simulated=run.service.pve.cluster.version().simulated)
     if not run.memory.simulated:
-        run.service.nodes.prepare(archive.node)  # its kernel is asked in a moment, and the archive read there
+        # its kernel is asked in a moment, and the archive read there
+        run.service.nodes.prepare(archive.node)
     with proving.blaming(run):
-        run.memory = replace(run.memory, config=run.service.pve.storage.extract_config(archive.node, archive.volid))
+        run.memory = replace(
+            run.memory, config=run.service.pve.storage.extract_config(archive.node, archive.volid)
+        )
     if not whole.holds_disk(run.memory.config):
         run.memory = replace(run.memory, blame=Blame(Cause.ARCHIVE))
-        raise PveError(f"archive {archive.volid} of guest {run.vmid} holds no disk", "back the guest up again")
+        raise PveError(
+            f"archive {archive.volid} of guest {run.vmid} holds no disk", "back the guest up again"
+        )
     lineage.require(run, archive, run.memory.config)
     run.conclude("; ".join((archive.volid, *passed_over)))
     return None
 
 
 def reserve(run: Run[RestoreTestMemory]) -> Wait | None:
-    """Find a scratch VMID, a node and a storage for the copy, lease the VMID (law 1), and wait for the node's turn."""
+    """Find a scratch VMID, a node and a storage for the copy, lease the VMID (law 1), and wait for
+    the node's turn.
+    """
     if run.memory.scratch is None:
         if wait := clearing.take_down_left_copies(run):
             return wait
@@ -87,13 +111,21 @@ def _reserve(run: Run[RestoreTestMemory]) -> None:
         retries=run.retries,
     )
     place = ScratchPlace(plan.vmid, plan.node, plan.storage)
-    run.memory = replace(run.memory, scratch=place, bridge=plan.bridge, network=plan.network, planned=dict(plan.overrides))
+    run.memory = replace(
+        run.memory,
+        scratch=place,
+        bridge=plan.bridge,
+        network=plan.network,
+        planned=dict(plan.overrides),
+    )
     run.conclude(f"VMID {plan.vmid} on {plan.node}")
     run.note("reserved", vmid=plan.vmid, node=plan.node, reasons=list(plan.reasons))
 
 
 def begin(run: Run[RestoreTestMemory]) -> Wait | None:
-    """Start the restore, with every NIC overridden before the copy ever exists. Nobody waits for it yet: it is read meanwhile."""
+    """Start the restore, with every NIC overridden before the copy ever exists. Nobody waits for it
+    yet: it is read meanwhile.
+    """
     with proving.blaming(run):
         result = _restoring(run)
         if result and not result.ok:
@@ -114,8 +146,10 @@ def restore(run: Run[RestoreTestMemory]) -> Wait | None:
         _accept(run, result)
     upid = run.book.upid("restore")
     took = run.service.pve.tasks.lasted(upid) if upid else None
-    if took is not None and took > 0:  # it may have ended long before its archive was read: who restores in need reads nothing
-        # Never more than the reading lasted: ``took`` is by the node's clock, which may have been set meanwhile.
+    # it may have ended long before its archive was read: who restores in need reads nothing
+    if took is not None and took > 0:
+        # Never more than the reading lasted: ``took`` is by the node's clock, which may have been
+        # set meanwhile.
         waited = max(0.0, min(run.passed("begin") - took, run.book.seconds.get("read", 0.0)))
         run.memory = replace(run.memory, waited=waited)
     run.memory = replace(run.memory, overrides=_overrides(run))
@@ -139,7 +173,9 @@ def _restoring(run: Run[RestoreTestMemory]) -> TaskResult | None:
             bandwidth=service.policy.scratch.bandwidth,
         )
 
-    return run.task("restore", start, what=f"restore {archive.volid}", **scratch_task(run, scratch, "qmrestore"))
+    return run.task(
+        "restore", start, what=f"restore {archive.volid}", **scratch_task(run, scratch, "qmrestore")
+    )
 
 
 def _accept(run: Run[RestoreTestMemory], result: TaskResult) -> None:
@@ -150,7 +186,9 @@ def _accept(run: Run[RestoreTestMemory], result: TaskResult) -> None:
 
 
 def isolate(run: Run[RestoreTestMemory]) -> Wait | None:
-    """Read the copy's config back, strip what could meet production, read it back again, and keep both as evidence (law 2)."""
+    """Read the copy's config back, strip what could meet production, read it back again, and keep
+    both as evidence (law 2).
+    """
     pve, scratch = run.service.pve, run.memory.reserved
     node, vmid = scratch.node, scratch.vmid
     sent = run.memory.overrides
@@ -158,7 +196,9 @@ def isolate(run: Run[RestoreTestMemory]) -> Wait | None:
     found = isolation.strip(pve.guests.config(node, vmid), sent)
     known = run.memory.isolation.stripped
     changed = (item for item in isolation.changes(_config(run), sent) if item not in known)
-    run.memory = replace(run.memory, isolation=replace(run.memory.isolation, stripped=(*known, *changed)))
+    run.memory = replace(
+        run.memory, isolation=replace(run.memory.isolation, stripped=(*known, *changed))
+    )
     if found.blockers:
         raise LawRefused(
             2,
@@ -166,12 +206,18 @@ def isolate(run: Run[RestoreTestMemory]) -> Wait | None:
             "remove it in the guest and back up again",
         )
     if found.delete:
-        run.memory = replace(run.memory, stripping=tuple(dict.fromkeys([*run.memory.stripping, *found.stripped])))
-        run.save()  # before the call: if its answer is lost, the next look finds nothing left to strip
+        run.memory = replace(
+            run.memory, stripping=tuple(dict.fromkeys([*run.memory.stripping, *found.stripped]))
+        )
+        # before the call: if its answer is lost, the next look finds nothing left to strip
+        run.save()
         copies(run).apply_strip(node, vmid, run.id, found.delete)
     config = pve.guests.config(node, vmid)
     still = isolation.strip(config, sent).stripped  # said only once it is so
-    stripped = (*run.memory.isolation.stripped, *(item for item in run.memory.stripping if item not in still))
+    stripped = (
+        *run.memory.isolation.stripped,
+        *(item for item in run.memory.stripping if item not in still),
+    )
     run.memory = replace(
         run.memory,
         stripping=(),
@@ -186,16 +232,26 @@ def isolate(run: Run[RestoreTestMemory]) -> Wait | None:
         network=run.memory.network,
         ha_managed=f"vm:{vmid}" in pve.cluster.ha_resources(),
     )
-    sentences = tuple(f"{'holds' if item.holds else 'DOES NOT HOLD'}: {item.detail}" for item in asserted)
+    sentences = tuple(
+        f"{'holds' if item.holds else 'DOES NOT HOLD'}: {item.detail}" for item in asserted
+    )
     run.memory = replace(run.memory, isolation=replace(run.memory.isolation, asserted=sentences))
     if broken := [item.detail for item in asserted if not item.holds]:
-        raise LawRefused(2, f"the copy of guest {run.vmid} must not start: {'; '.join(broken)}", "the copy is taken down")
-    run.memory = replace(run.memory, agent=guest_config.agent_configured(config), macs=agent_identity.macs(config))
+        raise LawRefused(
+            2,
+            f"the copy of guest {run.vmid} must not start: {'; '.join(broken)}",
+            "the copy is taken down",
+        )
+    run.memory = replace(
+        run.memory, agent=guest_config.agent_configured(config), macs=agent_identity.macs(config)
+    )
     return None
 
 
 def start(run: Run[RestoreTestMemory]) -> Wait | None:
-    """Start the copy; the adapter reads its config once more and starts nothing that is not isolated."""
+    """Start the copy; the adapter reads its config once more and starts nothing that is not
+    isolated.
+    """
     scratch = run.memory.reserved
     node, vmid = scratch.node, scratch.vmid
     if wait := listening.last(run):
@@ -204,7 +260,9 @@ def start(run: Run[RestoreTestMemory]) -> Wait | None:
     def begin() -> str:
         return copies(run).start(node, vmid, run.id, network=run.memory.network)
 
-    result = run.task("start", begin, what=f"start scratch VMID {vmid}", **scratch_task(run, scratch, "qmstart"))
+    result = run.task(
+        "start", begin, what=f"start scratch VMID {vmid}", **scratch_task(run, scratch, "qmstart")
+    )
     if result is None:
         return Wait("the copy is starting", most=0.5)
     result.raise_if_failed(f"starting the copy of guest {run.vmid} in scratch VMID {vmid}")
@@ -217,7 +275,9 @@ def boot(run: Run[RestoreTestMemory]) -> Wait | None:
     observable = run.memory.agent or any(_askable(run, spec.kind) for spec in wanted.checks)
     if not observable:
         run.memory = replace(run.memory, booted=None)
-        run.say("the copy has no agent, and no check can reach it: nothing can tell whether it boots")
+        run.say(
+            "the copy has no agent, and no check can reach it: nothing can tell whether it boots"
+        )
         return None
     if alive := _sign_of_life(run, wanted):
         run.memory = replace(run.memory, booted=True)
@@ -228,20 +288,25 @@ def boot(run: Run[RestoreTestMemory]) -> Wait | None:
     standstill.end_if_halted(run, found, timed_out=timed_out)
     standstill.end_if_unbootable(run, found)
     if timed_out and not run.memory.heard:
-        run.memory = replace(run.memory, booted=None)  # a question that was never put is no sign of death
+        # a question that was never put is no sign of death
+        run.memory = replace(run.memory, booted=None)
         run.say("nothing could be asked of the copy in its time: nothing can tell whether it boots")
         return None
     if timed_out:
         run.memory = replace(run.memory, booted=False)
         seen = f": {found.said}" if found.said else ""
         raise OperationFailed(
-            f"the copy of guest {run.vmid} showed no sign of life within {wanted.boot_timeout} s{seen}", operation=run.id
+            f"the copy of guest {run.vmid} showed no sign of life within {wanted.boot_timeout} "
+            f"s{seen}",
+            operation=run.id,
         )
     return Wait("the copy is booting", most=0.25)
 
 
 def check(run: Run[RestoreTestMemory]) -> Wait | None:
-    """Ask every health check until it passes or the time for checks is up; the last answers stand."""
+    """Ask every health check until it passes or the time for checks is up; the last answers
+    stand.
+    """
     from backupsvc import checks
 
     wanted = guest_policy(run.service, run.vmid)
@@ -252,17 +317,28 @@ def check(run: Run[RestoreTestMemory]) -> Wait | None:
         before = run.memory.checks.get(spec.name)
         if before is None or before.outcome is not Outcome.PASSED:
             result = replace(checks.run(spec, target), kind=spec.kind)
-            asked = {**run.memory.times_asked, spec.name: run.memory.times_asked.get(spec.name, 0) + 1}
-            run.memory = replace(run.memory, checks={**run.memory.checks, spec.name: result}, times_asked=asked)
+            asked = {
+                **run.memory.times_asked,
+                spec.name: run.memory.times_asked.get(spec.name, 0) + 1,
+            }
+            run.memory = replace(
+                run.memory, checks={**run.memory.checks, spec.name: result}, times_asked=asked
+            )
     listening.trusted(run, asking=True)
     results = listening.bind(run, run.memory.checks)
     run.memory = replace(run.memory, checks=results)
-    pending = [result for name, result in results.items() if _may_still_pass(result, run.memory.times_asked.get(name, 0))]
+    pending = [
+        result
+        for name, result in results.items()
+        if _may_still_pass(result, run.memory.times_asked.get(name, 0))
+    ]
     if pending and run.passed("check") <= wanted.check_timeout:
         return Wait(f"{pending[0].name}: {pending[0].detail}", most=0.5)
     good = bool(results) and all(result.outcome is Outcome.PASSED for result in results.values())
     since = run.passed("begin") - run.memory.waited
-    run.memory = replace(run.memory, rto=round(since, 3) if good and not run.memory.simulated else None)
+    run.memory = replace(
+        run.memory, rto=round(since, 3) if good and not run.memory.simulated else None
+    )
     run.conclude(", ".join(f"{result.name} {result.outcome}" for result in results.values()))
     return None
 
@@ -279,7 +355,9 @@ def settle(run: Run[RestoreTestMemory]) -> Wait | None:
 
 def tear_down(run: Run[RestoreTestMemory]) -> Wait | None:
     """Take the copy down, and listen once more while that is done and after it."""
-    return taking_down.tear_down(run, meanwhile=lambda: listening.knock_after(run), afterwards=lambda: listening.after(run))
+    return taking_down.tear_down(
+        run, meanwhile=lambda: listening.knock_after(run), afterwards=lambda: listening.after(run)
+    )
 
 
 def judge(run: Run[RestoreTestMemory]) -> Wait | None:
@@ -291,7 +369,9 @@ def judge(run: Run[RestoreTestMemory]) -> Wait | None:
     run.memory = memory = replace(run.memory, wanted_rung=wanted_rung(run.service.policy, run.vmid))
     archive, scratch = memory.chosen, memory.scratch
     seen = proving.evidence(memory, run.book, choosing.chosen(run.service, archive))
-    judgement = verdict.within_one_time(verdict.decide(seen), run.jumped("choose"), run.service.policy.max_clock_drift)
+    judgement = verdict.within_one_time(
+        verdict.decide(seen), run.jumped("choose"), run.service.policy.max_clock_drift
+    )
     judgement = moved.judged(judgement, memory.moved, memory.lost)
     proof = Proof(
         operation=run.id,
@@ -322,7 +402,18 @@ def judge(run: Run[RestoreTestMemory]) -> Wait | None:
 
 WORKFLOW = Workflow(
     "restore-test",
-    ("choose", "reserve", "begin", "read", "restore", "isolate", "start", "boot", "check", "settle"),
+    (
+        "choose",
+        "reserve",
+        "begin",
+        "read",
+        "restore",
+        "isolate",
+        "start",
+        "boot",
+        "check",
+        "settle",
+    ),
     ("tear-down", "judge"),
     failure_is_result=True,
     long=frozenset({"read", "boot", "check", "settle"}),
@@ -343,7 +434,7 @@ HANDLERS: Mapping[str, Handler[StepServices, RestoreTestMemory]] = {
 }
 
 
-# --- what the steps share -----------------------------------------------------------------------------------------------
+# --- what the steps share -------------------------------------------------------------------------
 
 
 def _config(run: Run[RestoreTestMemory]) -> dict[str, str]:
@@ -351,7 +442,9 @@ def _config(run: Run[RestoreTestMemory]) -> dict[str, str]:
 
 
 def _overrides(run: Run[RestoreTestMemory]) -> Mapping[str, str]:
-    """What the plan sends with the restore call; a test that an older version reserved a place for kept only its bridge."""
+    """What the plan sends with the restore call; a test that an older version reserved a place for
+    kept only its bridge.
+    """
     if run.memory.planned is not None:
         return run.memory.planned
     service = run.service
@@ -372,12 +465,18 @@ def _require_bridge(run: Run[RestoreTestMemory], node: str, network: str) -> Non
 
 
 def _may_still_pass(result: CheckResult, asked: int) -> bool:
-    """Whether a check is asked again: a bad answer as long as there is time, a question that could not be put a few times."""
-    return result.outcome is Outcome.FAILED or (result.outcome is Outcome.INCONCLUSIVE and asked < MAX_UNSURE)
+    """Whether a check is asked again: a bad answer as long as there is time, a question that could
+    not be put a few times.
+    """
+    return result.outcome is Outcome.FAILED or (
+        result.outcome is Outcome.INCONCLUSIVE and asked < MAX_UNSURE
+    )
 
 
 def _askable(run: Run[RestoreTestMemory], kind: str) -> bool:
-    return (kind in NETWORK_KINDS and listening.probe(run) is not None) or (kind == "agent" and run.memory.agent)
+    return (kind in NETWORK_KINDS and listening.probe(run) is not None) or (
+        kind == "agent" and run.memory.agent
+    )
 
 
 def _target(run: Run[RestoreTestMemory], wanted: GuestPolicy) -> checks.Target:
@@ -397,7 +496,9 @@ def _held(run: Run[RestoreTestMemory], wanted: GuestPolicy) -> bool:
 
 
 def _sign_of_life(run: Run[RestoreTestMemory], wanted: GuestPolicy) -> str | None:
-    """Return what answers. Whether this look could ask at all is kept in ``heard``: only then does silence mean anything."""
+    """Return what answers. Whether this look could ask at all is kept in ``heard``: only then does
+    silence mean anything.
+    """
     from backupsvc import checks
 
     scratch, pve = run.memory.reserved, run.service.pve
@@ -412,7 +513,9 @@ def _sign_of_life(run: Run[RestoreTestMemory], wanted: GuestPolicy) -> str | Non
     for spec in wanted.checks:
         if _askable(run, spec.kind) and spec.kind in NETWORK_KINDS:
             result = listening.bound(run, checks.run(spec, target))
-            run.memory = replace(run.memory, heard=run.memory.heard or result.outcome is not Outcome.INCONCLUSIVE)
+            run.memory = replace(
+                run.memory, heard=run.memory.heard or result.outcome is not Outcome.INCONCLUSIVE
+            )
             if result.outcome is Outcome.PASSED:
                 run.memory = replace(run.memory, life="network")
                 return f"{result.name} answers"

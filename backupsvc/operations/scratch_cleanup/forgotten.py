@@ -1,4 +1,6 @@
-"""Copies that the catalog has forgotten: looked for at every tick, by ``doctor`` and by ``pra status``; removed only if ours."""
+"""Copies that the catalog has forgotten: looked for at every tick, by ``doctor`` and by ``pra
+status``; removed only if ours.
+"""
 
 from __future__ import annotations
 
@@ -19,15 +21,21 @@ if TYPE_CHECKING:
 
 LISTED = 60.0  # seconds for which one list of the cluster's guests serves the ticks
 _log = logging.getLogger(__name__)
-_told: set[tuple[int, str]] = set()  # the copies of which this process has spoken: a tick comes twice a minute
+# the copies of which this process has spoken: a tick comes twice a minute
+_told: set[tuple[int, str]] = set()
 
 
 def look(service: Cluster, max_age: float = 0.0) -> tuple[Orphan, ...]:
-    """Return the copies in the scratch range that no open operation attends to. Asks the cluster, then the catalog."""
+    """Return the copies in the scratch range that no open operation attends to. Asks the cluster,
+    then the catalog.
+    """
     from backupsvc.pve import leftovers
 
-    down = reach.down(service.pve.cluster.nodes(max_age=max_age))  # a copy there is looked for once its node is back
-    guests = [guest for guest in service.pve.cluster.guests(max_age=max_age) if guest.node not in down]
+    # a copy there is looked for once its node is back
+    down = reach.down(service.pve.cluster.nodes(max_age=max_age))
+    guests = [
+        guest for guest in service.pve.cluster.guests(max_age=max_age) if guest.node not in down
+    ]
     found = decide(service.catalog, leftovers.copies(service.pve, service.policy.scratch, guests))
     return leftovers.confirmed(service.pve, found)
 
@@ -37,15 +45,21 @@ def decide(catalog: Catalog, copies: list[Copy]) -> tuple[Orphan, ...]:
     if not copies:
         return ()
     known = {copy.operation: catalog.operations.get(copy.operation) for copy in copies}
-    open_now = {id for id, operation in known.items() if operation and operation.state is OperationState.OPEN}
+    open_now = {
+        id
+        for id, operation in known.items()
+        if operation and operation.state is OperationState.OPEN
+    }
     leased = {copy.vmid for copy in copies if catalog.leases.holder(copy.vmid) is not None}
     return orphans(copies, open_operations=open_now, cleaned=leased, service=catalog.identity.get())
 
 
 def attend(service: Opening) -> list[Operation]:
-    """For a tick: tell of forgotten copies, and open a reap for each that this service made; return those opened.
+    """For a tick: tell of forgotten copies, and open a reap for each that this service made; return
+    those opened.
 
-    A cluster that does not answer is no reason for the tick to end: it is asked again at the next one.
+    A cluster that does not answer is no reason for the tick to end: it is asked again at the next
+    one.
     """
     try:
         found = look(service, max_age=LISTED)
@@ -66,7 +80,8 @@ def says(orphan: Orphan) -> tuple[str, str]:
     copy = orphan.copy
     state = "runs" if copy.running else "is there, stopped"
     detail = (
-        f"VM {copy.vmid} ({copy.name}) {state} on {copy.node}: a copy of restore test {copy.operation}, which is not open in "
+        f"VM {copy.vmid} ({copy.name}) {state} on {copy.node}: a copy of restore test "
+        f"{copy.operation}, which is not open in "
         "this catalog"
     )
     if orphan.ours:
@@ -74,7 +89,8 @@ def says(orphan: Orphan) -> tuple[str, str]:
     by_hand = f"on {copy.node}: qm stop {copy.vmid}; qm destroy {copy.vmid} --purge"
     if orphan.unconfirmed:
         return (
-            f"{detail}; it bears this service's identity, but PVE's tasks do not say that this service restored it: it may be a "
+            f"{detail}; it bears this service's identity, but PVE's tasks do not say that this "
+            "service restored it: it may be a "
             "clone of a copy",
             f"see whose it is; if nobody needs it, remove it {by_hand}",
         )
@@ -97,7 +113,9 @@ def _reap(service: Opening, copy: Copy) -> Operation | None:
     storage = copy.storages[0] if copy.storages else service.policy.scratch.storage
     if storage is None:
         return None  # it has no disk, and nobody says where to look for what is left
-    memory = ReapMemory(ScratchPlace(copy.vmid, copy.node, storage), copy_of=copy.operation, orphan=True)
+    memory = ReapMemory(
+        ScratchPlace(copy.vmid, copy.node, storage), copy_of=copy.operation, orphan=True
+    )
     try:
         return service.engine.open("reap", copy.vmid, memory)
     except Refused:

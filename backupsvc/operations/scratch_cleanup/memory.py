@@ -19,12 +19,14 @@ from policies.outcomes import Facts
 class CopyMemory:
     """What every operation that takes a copy down remembers of it.
 
-    ``scratch`` is where the copy was made, ``where`` the node that has it now if it was moved, ``lost`` the node that went off
-    with it. ``found``: the cluster was asked where it is; after that it was ``stopped`` and ``destroyed``. ``volumes`` are those
-    that its own config named, ``places`` the nodes and storages on which it lay. ``leftover`` are the volumes that the deletion
-    left and that are still to be removed, each with its node; None while none was seen.
+    ``scratch`` is where the copy was made, ``where`` the node that has it now if it was moved,
+    ``lost`` the node that went off with it. ``found``: the cluster was asked where it is; after
+    that it was ``stopped`` and ``destroyed``. ``volumes`` are those that its own config named,
+    ``places`` the nodes and storages on which it lay. ``leftover`` are the volumes that the
+    deletion left and that are still to be removed, each with its node; None while none was seen.
 
-    ``copy_of`` is the operation whose copy it is (None: this one). ``orphan``: the catalog had forgotten the copy.
+    ``copy_of`` is the operation whose copy it is (None: this one). ``orphan``: the catalog had
+    forgotten the copy.
     """
 
     scratch: ScratchPlace | None = None
@@ -53,7 +55,9 @@ C = TypeVar("C", bound=CopyMemory)
 
 @dataclass(frozen=True, slots=True)
 class ReapMemory(CopyMemory):
-    """What a reap remembers: the copy that it takes down, and the restore that made it (None: not known, or none was begun)."""
+    """What a reap remembers: the copy that it takes down, and the restore that made it (None: not
+    known, or none was begun).
+    """
 
     made_by: TaskRecord | None = None
 

@@ -1,7 +1,8 @@
-"""Take a scratch copy down, whatever happened before: end its restore, stop it, destroy it, give its VMID back (law 1).
+"""Take a scratch copy down, whatever happened before: end its restore, stop it, destroy it, give
+its VMID back (law 1).
 
-It is the cleanup of every restore test, and all that a ``reap`` does: an operation of its own, opened for a copy whose test ended
-without getting rid of it (PVE was silent for a day, say).
+It is the cleanup of every restore test, and all that a ``reap`` does: an operation of its own,
+opened for a copy whose test ended without getting rid of it (PVE was silent for a day, say).
 """
 
 from __future__ import annotations
@@ -12,10 +13,25 @@ from dataclasses import replace
 from typing import Any
 
 from backupsvc.engine.context import Handler, NoTask, Wait
-from backupsvc.errors import BackupsvcError, OperationFailed, PveError, PveNotFound, PvePermissionDenied, Unreachable
+from backupsvc.errors import (
+    BackupsvcError,
+    OperationFailed,
+    PveError,
+    PveNotFound,
+    PvePermissionDenied,
+    Unreachable,
+)
 from backupsvc.operations.memories import ScratchPlace
 from backupsvc.operations.scratch_cleanup.memory import C, CopyMemory, ReapMemory, recall
-from backupsvc.operations.scratch_cleanup.whereabouts import copies, holder, inherit, owner, place_of, until_gone, where_now
+from backupsvc.operations.scratch_cleanup.whereabouts import (
+    copies,
+    holder,
+    inherit,
+    owner,
+    place_of,
+    until_gone,
+    where_now,
+)
 from backupsvc.operations.services import Opening, Run, StepServices
 from policies import ownership
 from policies.bookkeeping import TaskRecord
@@ -28,14 +44,20 @@ _log = logging.getLogger(__name__)
 
 
 def tear_down(
-    run: Run[C], *, meanwhile: Callable[[], bool] = lambda: False, afterwards: Callable[[], Wait | None] = lambda: None
+    run: Run[C],
+    *,
+    meanwhile: Callable[[], bool] = lambda: False,
+    afterwards: Callable[[], Wait | None] = lambda: None,
 ) -> Wait | None:
-    """Remove the copy, if it is ours, and give its VMID back once it is gone. A restore that still runs is stopped first.
+    """Remove the copy, if it is ours, and give its VMID back once it is gone. A restore that still
+    runs is stopped first.
 
-    ``meanwhile`` is called while it is being removed, and returns whether it began something that takes but a moment.
-    ``afterwards`` is called once it is gone, and returns a wait until the VMID may be given back.
+    ``meanwhile`` is called while it is being removed, and returns whether it began something that
+    takes but a moment. ``afterwards`` is called once it is gone, and returns a wait until the VMID
+    may be given back.
 
-    Where PVE cannot be asked, or answers with something that cannot be read, the error names the copy that is left.
+    Where PVE cannot be asked, or answers with something that cannot be read, the error names the
+    copy that is left.
     """
     try:
         return _tear_down(run, meanwhile, afterwards)
@@ -44,7 +66,9 @@ def tear_down(
         raise
 
 
-def _tear_down(run: Run[C], meanwhile: Callable[[], bool], afterwards: Callable[[], Wait | None]) -> Wait | None:
+def _tear_down(
+    run: Run[C], meanwhile: Callable[[], bool], afterwards: Callable[[], Wait | None]
+) -> Wait | None:
     scratch = run.memory.scratch
     if scratch and (wait := _end_restore(run, scratch) or _remove(run, scratch)):
         return _in_time(run, scratch, replace(wait, most=0.01) if meanwhile() else wait)
@@ -59,15 +83,18 @@ def _name_the_copy(run: Run[C], error: BackupsvcError) -> None:
     scratch = run.memory.scratch
     if scratch and _began(run) and "stays reserved" not in error.hint:
         left = (
-            f"the copy in scratch VMID {scratch.vmid} on {place_of(run, scratch)} may still be there, and the VMID stays "
-            "reserved: the next `backupsvc restore-test`, or workers (`backupsvc serve`), take it down"
+            f"the copy in scratch VMID {scratch.vmid} on {place_of(run, scratch)} may still be "
+            "there, and the VMID stays "
+            "reserved: the next `backupsvc restore-test`, or workers (`backupsvc serve`), take it "
+            "down"
         )
         error.hint = f"{error.hint}; {left}" if error.hint else left
 
 
 def _remove(run: Run[C], scratch: ScratchPlace) -> Wait | None:
     if not _began(run):
-        return None  # PVE refused the restore, so whatever is under that VMID now is somebody else's
+        # PVE refused the restore, so whatever is under that VMID now is somebody else's
+        return None
     if wait := inherit(run, scratch):
         return wait
     if not run.memory.destroyed:
@@ -83,7 +110,9 @@ def _began(run: Run[C]) -> bool:
 
 
 def open_reaps(service: Opening) -> list[Operation]:
-    """Open a reap for every scratch VMID whose operation has ended and still holds it; return those that this call opened."""
+    """Open a reap for every scratch VMID whose operation has ended and still holds it; return those
+    that this call opened.
+    """
     opened = []
     for vmid, held_by in service.catalog.leases.holders().items():
         ended = service.catalog.operations.get(held_by)
@@ -91,16 +120,24 @@ def open_reaps(service: Opening) -> list[Operation]:
             continue
         try:
             operation = None if tried(service, vmid, held_by) else open_reap(service, vmid, ended)
-        except OperationFailed as error:  # what it remembers cannot be read here: the other copies are taken down all the same
-            _log.warning("the copy in scratch VMID %s of %s %s: %s", vmid, ended.kind, ended.id, error.message)
+        except OperationFailed as error:
+            # what it remembers cannot be read here: the other copies are taken down all the same
+            _log.warning(
+                "the copy in scratch VMID %s of %s %s: %s",
+                vmid,
+                ended.kind,
+                ended.id,
+                error.message,
+            )
             continue
         opened += [operation] if operation else []
     return opened
 
 
 def open_reap(service: Opening, vmid: int, ended: Operation) -> Operation | None:
-    """Given a scratch VMID that an ended operation still holds, open the reap that takes its copy down. Raise Refused if
-    something is at work there."""
+    """Given a scratch VMID that an ended operation still holds, open the reap that takes its copy
+    down. Raise Refused if something is at work there.
+    """
     copy = _copy_of(service, ended)
     if copy.orphan:
         # If its copy is still there, it is found again as one that is forgotten.
@@ -108,21 +145,35 @@ def open_reap(service: Opening, vmid: int, ended: Operation) -> Operation | None
         return None
     restore = ended.book.tasks.get("restore")
     made_by = TaskRecord(restore.intended, restore.upid) if restore else None
-    memory = ReapMemory(copy.scratch, copy.where, volumes=copy.volumes, places=copy.places, copy_of=ended.id, made_by=made_by)
+    memory = ReapMemory(
+        copy.scratch,
+        copy.where,
+        volumes=copy.volumes,
+        places=copy.places,
+        copy_of=ended.id,
+        made_by=made_by,
+    )
     return service.engine.open("reap", vmid, memory)
 
 
 def _copy_of(service: Opening, ended: Operation) -> CopyMemory:
-    """What an operation of whatever kind remembers of its copy: nothing, if it is of a kind that makes none."""
+    """What an operation of whatever kind remembers of its copy: nothing, if it is of a kind that
+    makes none.
+    """
     memory = service.engine.kinds[ended.kind].form.read(ended.memory)
     return memory if isinstance(memory, CopyMemory) else CopyMemory()
 
 
 def tried(service: Opening, vmid: int, copy_of: str) -> bool:
-    """Given a scratch VMID and whose copy is there, return whether a reap is at that copy, or was less than an hour ago."""
+    """Given a scratch VMID and whose copy is there, return whether a reap is at that copy, or was
+    less than an hour ago.
+    """
     before = service.catalog.operations.find(kind="reap", subject=vmid, limit=1)
     same = bool(before) and recall(before[0]).copy_of == copy_of
-    return same and (before[0].state is OperationState.OPEN or before[0].created > service.clock.now() - REAP_EVERY)
+    return same and (
+        before[0].state is OperationState.OPEN
+        or before[0].created > service.clock.now() - REAP_EVERY
+    )
 
 
 def release_vmids(run: Run[C], holder: str) -> None:
@@ -133,12 +184,20 @@ def release_vmids(run: Run[C], holder: str) -> None:
 
 
 def _end_restore(run: Run[C], scratch: ScratchPlace) -> Wait | None:
-    """Wait until no restore works on the VMID any more: stop one that does, and give a lost one time to show up."""
+    """Wait until no restore works on the VMID any more: stop one that does, and give a lost one
+    time to show up.
+    """
     if run.unsettled("start"):
         return Wait("it is not known yet whether the copy was started", most=2.0)
-    upid = run.book.upid("restore") or run.adopt("restore", **scratch_task(run, scratch, "qmrestore"))
+    upid = run.book.upid("restore") or run.adopt(
+        "restore", **scratch_task(run, scratch, "qmrestore")
+    )
     if upid is None:
-        return Wait("it is not known yet whether a restore was started", most=2.0) if run.unsettled("restore") else None
+        return (
+            Wait("it is not known yet whether a restore was started", most=2.0)
+            if run.unsettled("restore")
+            else None
+        )
     if run.book.task("restore").told:
         return None
     if run.service.pve.tasks.poll(upid) is not None:
@@ -167,7 +226,8 @@ def _stop(run: Run[C], scratch: ScratchPlace) -> Wait | None:
     else:
         if result is None:
             return Wait("the copy is being stopped", most=0.5)
-        if not gone(result.exitstatus):  # it may have moved in between: where it is now is asked after the deletion
+        # it may have moved in between: where it is now is asked after the deletion
+        if not gone(result.exitstatus):
             result.raise_if_failed(f"stopping scratch VMID {vmid} on {node}")
     run.memory = replace(run.memory, stopped=True)
     return None
@@ -194,38 +254,51 @@ def _destroy(run: Run[C], scratch: ScratchPlace) -> Wait | None:
 
 
 def _in_time(run: Run[C], scratch: ScratchPlace, wait: Wait) -> Wait:
-    """Pass a wait on, unless the tear-down has lasted too long: then it has failed, and a reap will try again."""
+    """Pass a wait on, unless the tear-down has lasted too long: then it has failed, and a reap will
+    try again.
+    """
     if run.passed("tear-down") > MAX_WAIT_S:
         raise OperationFailed(
-            f"scratch VMID {scratch.vmid} on {place_of(run, scratch)} could not be removed within {MAX_WAIT_S} s: {wait.why}",
-            "look at its tasks in PVE; the VMID stays reserved, and it is tried again every hour while workers run",
+            f"scratch VMID {scratch.vmid} on {place_of(run, scratch)} could not be removed within "
+            f"{MAX_WAIT_S} s: {wait.why}",
+            "look at its tasks in PVE; the VMID stays reserved, and it is tried again every hour "
+            "while workers run",
             operation=run.id,
         )
     return wait
 
 
 def scratch_task(run: Run[C], scratch: ScratchPlace, type: str) -> dict[str, Any]:
-    """Given where a copy is, return where a task on it runs, as ``Run.task`` and ``Run.adopt`` want to know it."""
+    """Given where a copy is, return where a task on it runs, as ``Run.task`` and ``Run.adopt`` want
+    to know it.
+    """
     return {"pve": run.service.pve, "node": scratch.node, "vmid": scratch.vmid, "type": type}
 
 
 def _adopt_stub(run: Run[C], node: str, vmid: int) -> None:
-    """A failed restore leaves a config without our marker: mark it when it is provably ours, so that it can go (law 1)."""
+    """A failed restore leaves a config without our marker: mark it when it is provably ours, so
+    that it can go (law 1).
+    """
     upid = run.book.upid("restore")
     try:
         config = run.service.pve.guests.config(node, vmid)
     except PveNotFound:
         return
     holder = run.service.catalog.leases.holder(vmid)
-    unmarked = ownership.refusal(vmid, config, scratch=run.service.policy.scratch, operation=owner(run), lease_holder=holder)
+    unmarked = ownership.refusal(
+        vmid, config, scratch=run.service.policy.scratch, operation=owner(run), lease_holder=holder
+    )
     if upid and unmarked and ownership.is_stub(config):
         try:
             copies(run).mark_stub(node, vmid, owner(run), upid)
-        except PvePermissionDenied:  # PVE puts a guest into its pool at the end of a restore: this one is in none
+        except PvePermissionDenied:
+            # PVE puts a guest into its pool at the end of a restore: this one is in none
             raise PvePermissionDenied(
-                f"VM {vmid} on {node} is the empty rest of our failed restore, and in no pool, so that "
+                f"VM {vmid} on {node} is the empty rest of our failed restore, and in no pool, so "
+                "that "
                 f"{run.service.pve.token_id} may not remove it",
-                f"remove it there as root: `qm destroy {vmid}`; until then the scratch VMID {vmid} stays reserved",
+                f"remove it there as root: `qm destroy {vmid}`; until then the scratch VMID "
+                f"{vmid} stays reserved",
             ) from None
 
 

@@ -1,4 +1,6 @@
-"""Where a scratch copy is, whether it is gone, and what it left: asked of the cluster, not concluded from a node's silence."""
+"""Where a scratch copy is, whether it is gone, and what it left: asked of the cluster, not
+concluded from a node's silence.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,8 @@ from policies.pve.volid import storage_of
 if TYPE_CHECKING:
     from backupsvc.pve.scratch import ScratchGuests
 
-OFFLINE_TIMEOUT_S = 30.0  # seconds that a tear-down waits for a node that the cluster calls offline: it may only be rebooting
+# seconds that a tear-down waits for a node that the cluster calls offline: it may only be rebooting
+OFFLINE_TIMEOUT_S = 30.0
 
 
 def owner(run: Run[C]) -> str:
@@ -28,7 +31,9 @@ def owner(run: Run[C]) -> str:
 
 
 def holder(run: Run[C]) -> str:
-    """The operation that holds the lease on the copy's VMID: its owner, or this one if the catalog had forgotten the copy."""
+    """The operation that holds the lease on the copy's VMID: its owner, or this one if the catalog
+    had forgotten the copy.
+    """
     return run.id if run.memory.orphan else owner(run)
 
 
@@ -42,11 +47,16 @@ def copies(run: Run[C]) -> ScratchGuests:
 
 
 def inherit(run: Run[C], scratch: ScratchPlace) -> Wait | None:
-    """Take the lease on a forgotten copy's VMID, which nobody holds. Raise OperationFailed if somebody does by now."""
-    if not run.memory.orphan or run.service.catalog.leases.take(scratch.vmid, run.now(), run.fence()):
+    """Take the lease on a forgotten copy's VMID, which nobody holds. Raise OperationFailed if
+    somebody does by now.
+    """
+    if not run.memory.orphan or run.service.catalog.leases.take(
+        scratch.vmid, run.now(), run.fence()
+    ):
         return None
     raise OperationFailed(
-        f"scratch VMID {scratch.vmid} was lent to another operation meanwhile, so nothing was touched",
+        f"scratch VMID {scratch.vmid} was lent to another operation meanwhile, so nothing was "
+        "touched",
         "nothing need be done: a copy that is really left over is found again",
         operation=run.id,
     )
@@ -58,7 +68,8 @@ def place_of(run: Run[C], scratch: ScratchPlace) -> str:
 
 
 def where_now(run: Run[C], scratch: ScratchPlace) -> Wait | None:
-    """Once before it is stopped: find the node that has the copy now, and note on which storages it lies.
+    """Once before it is stopped: find the node that has the copy now, and note on which storages it
+    lies.
 
     A copy that was moved is noted, for the verdict and for whoever reads the history.
     """
@@ -70,7 +81,10 @@ def where_now(run: Run[C], scratch: ScratchPlace) -> Wait | None:
         first = run.memory.moved.from_node if run.memory.moved else before
         run.memory = replace(run.memory, where=node, moved=Moved(first, node, run.now()))
         run.note("copy-moved", vmid=vmid, source=before, target=node)
-        run.say(f"the copy in scratch VMID {vmid} was moved from {before} to {node}: it is taken down there")
+        run.say(
+            f"the copy in scratch VMID {vmid} was moved from {before} to {node}: it is taken down "
+            "there"
+        )
     if wait := _wait_for(run, vmid, node):
         return wait
     _note_volumes(run, scratch, node)
@@ -79,7 +93,8 @@ def where_now(run: Run[C], scratch: ScratchPlace) -> Wait | None:
 
 
 def until_gone(run: Run[C], scratch: ScratchPlace) -> Wait | None:
-    """After the deletion: return None once the copy is gone; else a wait, or have it taken down where it is now.
+    """After the deletion: return None once the copy is gone; else a wait, or have it taken down
+    where it is now.
 
     Raise PveError if volumes are left that are not surely ours, or that the token may not remove.
     """
@@ -96,25 +111,33 @@ def until_gone(run: Run[C], scratch: ScratchPlace) -> Wait | None:
 
 
 def _listed_on(run: Run[C], vmid: int) -> str | None:
-    return next((guest.node for guest in run.service.pve.cluster.guests() if guest.vmid == vmid), None)
+    return next(
+        (guest.node for guest in run.service.pve.cluster.guests() if guest.vmid == vmid), None
+    )
 
 
 def _wait_for(run: Run[C], vmid: int, node: str) -> Wait | None:
-    """A copy on a node that is off cannot be removed, and is not gone: it stays reserved, and a reap tries again."""
+    """A copy on a node that is off cannot be removed, and is not gone: it stays reserved, and a
+    reap tries again.
+    """
     if all(item.online for item in run.service.pve.cluster.nodes() if item.name == node):
         return None
     run.memory = replace(run.memory, lost=node)
     if run.passed("tear-down") < OFFLINE_TIMEOUT_S:
         return Wait(f"{node}, which has the copy, is offline", most=5.0, least=2.0)
     raise OperationFailed(
-        f"scratch VMID {vmid} lies on {node}, which is offline: what became of the copy is not known, so it is not called gone",
-        f"bring {node} back; the VMID stays reserved, and the copy is removed by the reaper while workers run",
+        f"scratch VMID {vmid} lies on {node}, which is offline: what became of the copy is not "
+        "known, so it is not called gone",
+        f"bring {node} back; the VMID stays reserved, and the copy is removed by the reaper while "
+        "workers run",
         operation=run.id,
     )
 
 
 def _note_volumes(run: Run[C], scratch: ScratchPlace, node: str) -> None:
-    """Remember what the copy's own config names, while it still bears our marker, and where it lay."""
+    """Remember what the copy's own config names, while it still bears our marker, and where it
+    lay.
+    """
     places = {(scratch.node, scratch.storage), (node, scratch.storage), *run.memory.places}
     try:
         config = run.service.pve.guests.config(node, scratch.vmid)
@@ -136,10 +159,16 @@ def _look(run: Run[C], scratch: ScratchPlace) -> moved.Look:
 
 
 def _left(run: Run[C], scratch: ScratchPlace) -> list[tuple[str, str]]:
-    """Every volume of the VMID, with its node, on each storage that the copy used. One that does not answer raises."""
+    """Every volume of the VMID, with its node, on each storage that the copy used. One that does
+    not answer raises.
+    """
     places = run.memory.places or ((scratch.node, scratch.storage),)
     storage = run.service.pve.storage
-    return [(node, volid) for node, name in places for volid in storage.volumes(node, name, scratch.vmid)]
+    return [
+        (node, volid)
+        for node, name in places
+        for volid in storage.volumes(node, name, scratch.vmid)
+    ]
 
 
 def _again(run: Run[C]) -> None:
@@ -150,12 +179,22 @@ def _again(run: Run[C]) -> None:
 
 
 def _free_left(run: Run[C], scratch: ScratchPlace) -> Wait | None:
-    """A destroy can leave disks with TASK OK: remove those that are ours, one after the other, and name the others."""
+    """A destroy can leave disks with TASK OK: remove those that are ours, one after the other, and
+    name the others.
+    """
     left = _left(run, scratch)
-    ours, others = moved.ours_to_remove([volid for _, volid in left], named=run.memory.volumes, looked_empty={scratch.storage})
+    ours, others = moved.ours_to_remove(
+        [volid for _, volid in left], named=run.memory.volumes, looked_empty={scratch.storage}
+    )
     if others or run.memory.leftover is not None:  # seen once before: they do not go
-        raise _named(scratch, left, "they may be somebody else's" if others else "they were removed, and are still listed")
-    run.memory = replace(run.memory, leftover=tuple(sorted((node, volid) for node, volid in left if volid in ours)))
+        raise _named(
+            scratch,
+            left,
+            "they may be somebody else's" if others else "they were removed, and are still listed",
+        )
+    run.memory = replace(
+        run.memory, leftover=tuple(sorted((node, volid) for node, volid in left if volid in ours))
+    )
     return _free_next(run, scratch)
 
 
@@ -164,7 +203,9 @@ def _free_next(run: Run[C], scratch: ScratchPlace) -> Wait | None:
     while waiting := run.memory.leftover:
         node, volid = waiting[0]
         try:
-            upid = run.book.upid("free") or copies(run).remove_volume(node, volid, scratch.vmid, owner(run))
+            upid = run.book.upid("free") or copies(run).remove_volume(
+                node, volid, scratch.vmid, owner(run)
+            )
         except PvePermissionDenied as denied:
             raise _named(scratch, waiting, denied.message) from None
         if upid:
@@ -185,5 +226,6 @@ def _named(scratch: ScratchPlace, left: Sequence[tuple[str, str]], why: str) -> 
     commands = "; ".join(f"on {node}: pvesm free {volid}" for node, volid in sorted(set(left)))
     return PveError(
         f"scratch VMID {scratch.vmid} is free but left {volids} on {nodes}: {why}",
-        f"look at each, and remove what is no longer wanted ({commands}); the VMID stays reserved until then",
+        f"look at each, and remove what is no longer wanted ({commands}); the VMID stays reserved "
+        "until then",
     )

@@ -1,7 +1,7 @@
 """The findings, a module each, and the one tuple of them.
 
-Whatever module lies here is a finding, so that none can be forgotten. They are told in the order in which the catalogue of
-sentences has them; one without a sentence cannot be imported.
+Whatever module lies here is a finding, so that none can be forgotten. They are told in the order in
+which the catalogue of sentences has them; one without a sentence cannot be imported.
 """
 
 from __future__ import annotations

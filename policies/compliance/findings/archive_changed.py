@@ -1,4 +1,6 @@
-"""An archive is not what was recorded of it. It never changes once written: whatever did this may have done it to others."""
+"""An archive is not what was recorded of it. It never changes once written: whatever did this may
+have done it to others.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""A failed backup, an occurrence that passed its window without an archive, or one that no scheduler was there to run."""
+"""A failed backup, an occurrence that passed its window without an archive, or one that no
+scheduler was there to run.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,9 @@ from policies.model import Policy, Severity
 
 
 def find(facts: SiteFacts, policy: Policy, now: int) -> Iterator[Seen]:
-    """Given facts, policy and the time, yield a case for each job whose runs were missed and each guest without its archive."""
+    """Given facts, policy and the time, yield a case for each job whose runs were missed and each
+    guest without its archive.
+    """
     yield from _runs_missed(facts, policy, now)
     yield from _archives_missed(facts, policy, now)
 
@@ -22,7 +26,9 @@ def _archives_missed(facts: SiteFacts, policy: Policy, now: int) -> Iterator[See
     """Of guests that have archives: one that has none is guest-not-covered."""
     due = {job.id: last_due(job, policy.timezone, now) for job in policy.jobs}
     # A node whose clock is behind gives its archives a time before the one at which they were due.
-    slack = policy.max_clock_drift + max((-offset for offset in facts.clocks.offsets.values() if offset < 0), default=0)
+    slack = policy.max_clock_drift + max(
+        (-offset for offset in facts.clocks.offsets.values() if offset < 0), default=0
+    )
     for item in backed_up(facts, policy):
         held, last = item.known, item.last_backup
         job = job_for(policy, item.vmid)
@@ -30,7 +36,9 @@ def _archives_missed(facts: SiteFacts, policy: Policy, now: int) -> Iterator[See
         if last and not last.succeeded and (not held or held[-1].ctime < max(last.at, last.until)):
             yield about(item, "failed", waits=True, when=Moment(last.at), detail=last.detail)
         elif job and held and wanted is not None and held[-1].ctime < wanted - slack:
-            yield about(item, waits=True, due=Moment(wanted), job=job.id, last=Moment(held[-1].ctime))
+            yield about(
+                item, waits=True, due=Moment(wanted), job=job.id, last=Moment(held[-1].ctime)
+            )
 
 
 def _runs_missed(facts: SiteFacts, policy: Policy, now: int) -> Iterator[Seen]:
@@ -40,7 +48,12 @@ def _runs_missed(facts: SiteFacts, policy: Policy, now: int) -> Iterator[Seen]:
         missed = sorted(run.at for run in runs if run.missed and run.at > now - TOLD_FOR_S)
         if missed:
             later = any(not run.missed and run.at > missed[-1] for run in runs)
-            values = {"job": job.id, "count": len(missed), "first": Moment(missed[0]), "last": Moment(missed[-1])}
+            values = {
+                "job": job.id,
+                "count": len(missed),
+                "first": Moment(missed[0]),
+                "last": Moment(missed[-1]),
+            }
             yield Seen(job.id, values, "run-since" if later else "run")
 
 

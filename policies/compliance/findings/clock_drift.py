@@ -11,7 +11,8 @@ from policies.model import Policy, Severity
 
 
 def find(facts: SiteFacts, policy: Policy, now: int) -> Iterator[Seen]:
-    """Given facts and policy, yield a case for each node whose clock is off, or one for the service's.
+    """Given facts and policy, yield a case for each node whose clock is off, or one for the
+    service's.
 
     When the nodes agree with one another but not with us, the wrong clock is likely ours.
     """
@@ -23,7 +24,8 @@ def find(facts: SiteFacts, policy: Policy, now: int) -> Iterator[Seen]:
         return
     for node, offset in wrong.items():
         yield Seen(node, {"node": node, **_drift(offset)})
-    # The HA manager says the same in its own words, so it is told of only where nothing was measured.
+    # The HA manager says the same in its own words, so it is told of only where nothing was
+    # measured.
     if not wrong:
         for text in facts.clocks.drift_texts:
             yield Seen(facts.cluster, {"text": text}, "ha")

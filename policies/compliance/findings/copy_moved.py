@@ -15,7 +15,12 @@ def find(facts: SiteFacts, policy: Policy, now: int) -> Iterator[Seen]:
     """Given facts and the time, yield a case for each copy that was moved within the last week."""
     for move in facts.moves:
         if move.at > now - TOLD_FOR_S:
-            values = {"operation": move.operation, "source": move.source, "target": move.target, "when": Moment(move.at)}
+            values = {
+                "operation": move.operation,
+                "source": move.source,
+                "target": move.target,
+                "when": Moment(move.at),
+            }
             yield Seen(str(move.vmid), values, vmid=move.vmid)
 
 

@@ -13,12 +13,19 @@ from policies.model import Policy, Severity
 
 
 def find(facts: SiteFacts, policy: Policy, now: int) -> Iterator[Seen]:
-    """Given policy and time, yield a case for each exemption that is over by the site's calendar."""
+    """Given policy and time, yield a case for each exemption that is over by the site's
+    calendar.
+    """
     today = datetime.fromtimestamp(now, ZoneInfo(policy.timezone)).date()
     for item in policy.exemptions:
         if today > date.fromisoformat(item.until):
             subject = f"{item.finding} {item.vmid or ''}".strip()
-            values = {"finding": item.finding, "until": Day(item.until), "owner": item.owner, "reason": item.reason}
+            values = {
+                "finding": item.finding,
+                "until": Day(item.until),
+                "owner": item.owner,
+                "reason": item.reason,
+            }
             yield Seen(subject, values, vmid=item.vmid)
 
 

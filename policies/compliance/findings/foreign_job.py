@@ -12,7 +12,9 @@ from policies.model import Policy, Severity
 
 
 def find(facts: SiteFacts, policy: Policy, now: int) -> Iterator[Seen]:
-    """Given facts and policy, yield a case for each enabled job that shares guests with the policy's jobs."""
+    """Given facts and policy, yield a case for each enabled job that shares guests with the
+    policy's jobs.
+    """
     for job in facts.jobs or ():  # None could not be read, and is a gap
         both = tuple(item.vmid for item in guests_of(facts, job) if job_for(policy, item.vmid))
         if job.enabled and both:

@@ -1,4 +1,6 @@
-"""A VM has no guest agent configured, so that its backups are not consistent and its copies cannot be asked."""
+"""A VM has no guest agent configured, so that its backups are not consistent and its copies cannot
+be asked.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,9 @@ from policies.model import Policy, Severity
 
 
 def find(facts: SiteFacts, policy: Policy, now: int) -> Iterator[Seen]:
-    """Given facts and policy, yield a case for each VM whose configuration was read and has no agent switched on."""
+    """Given facts and policy, yield a case for each VM whose configuration was read and has no
+    agent switched on.
+    """
     for item in backed_up(facts, policy):
         if item.agent_matters and item.agent is False:
             yield about(item)

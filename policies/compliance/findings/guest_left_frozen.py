@@ -14,7 +14,13 @@ def find(facts: SiteFacts, policy: Policy, now: int) -> Iterator[Seen]:
     """Given the facts, yield a case for each guest that is, or may be, frozen."""
     for item in facts.guests:
         if item.guest is not None and (left := item.left_frozen):
-            yield about(item, "" if left.certain else "unknown", waits=True, when=Moment(left.at), why=left.why)
+            yield about(
+                item,
+                "" if left.certain else "unknown",
+                waits=True,
+                when=Moment(left.at),
+                why=left.why,
+            )
 
 
 RULE = Rule("guest-left-frozen", Severity.CRITICAL, find)

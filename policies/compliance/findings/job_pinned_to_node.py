@@ -11,12 +11,18 @@ from policies.model import Policy, Severity
 
 
 def find(facts: SiteFacts, policy: Policy, now: int) -> Iterator[Seen]:
-    """Given the facts, yield a case for each enabled job with a node. On a single node there is nowhere to go to."""
+    """Given the facts, yield a case for each enabled job with a node. On a single node there is
+    nowhere to go to.
+    """
     if len(facts.nodes) < 2:
         return
     for job in facts.jobs or ():
         if job.enabled and job.node:
-            away = [item for item in guests_of(facts, job) if item.ha_managed or (item.guest and item.guest.node != job.node)]
+            away = [
+                item
+                for item in guests_of(facts, job)
+                if item.ha_managed or (item.guest and item.guest.node != job.node)
+            ]
             guests = tuple(f"{item.vmid} {item.name}" for item in away)
             yield Seen(job.id, {"node": job.node, "guests": guests}, "skips" if away else "")
 

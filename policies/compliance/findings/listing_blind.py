@@ -1,4 +1,6 @@
-"""A listing that shows less than there is: PVE answers an empty list to a token that may not see (pve-facts 5.6)."""
+"""A listing that shows less than there is: PVE answers an empty list to a token that may not see
+(pve-facts 5.6).
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,9 @@ from policies.pve.privileges import privileges
 
 
 def find(facts: SiteFacts, policy: Policy, now: int) -> Iterator[Seen]:
-    """Given facts and policy, yield a case for each right that is missing and each listing that lacks known archives."""
+    """Given facts and policy, yield a case for each right that is missing and each listing that
+    lacks known archives.
+    """
     yield from _lacking_rights(facts, policy)
     if not any(item.guest for item in facts.guests):
         yield Seen(facts.cluster, form="empty")
@@ -24,7 +28,8 @@ def find(facts: SiteFacts, policy: Policy, now: int) -> Iterator[Seen]:
 def _lacking_rights(facts: SiteFacts, policy: Policy) -> Iterator[Seen]:
     if facts.permissions is None:
         return
-    # With Datastore.Allocate PVE lists all archives of a storage, also those of guests that the token has no right on.
+    # With Datastore.Allocate PVE lists all archives of a storage, also those of guests that the
+    # token has no right on.
     everything = True
     for storage in sorted({job.storage for job in policy.jobs}):
         rights = privileges(facts.permissions, f"/storage/{storage}")
@@ -35,4 +40,9 @@ def _lacking_rights(facts: SiteFacts, policy: Policy) -> Iterator[Seen]:
         yield Seen(facts.cluster, form="guests")
 
 
-RULE = Rule("listing-blind", Severity.CRITICAL, find, forms={"": Severity.WARNING, "guests": Severity.WARNING})
+RULE = Rule(
+    "listing-blind",
+    Severity.CRITICAL,
+    find,
+    forms={"": Severity.WARNING, "guests": Severity.WARNING},
+)

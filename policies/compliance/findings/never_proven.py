@@ -13,7 +13,9 @@ from policies.service_checks import wanted_rung
 
 
 def find(facts: SiteFacts, policy: Policy, now: int) -> Iterator[Seen]:
-    """Given facts and policy, yield a case for each guest that nothing was ever proven of, with what came of its latest test."""
+    """Given facts and policy, yield a case for each guest that nothing was ever proven of, with
+    what came of its latest test.
+    """
     for item in backed_up(facts, policy):
         if once_proven(facts, item, wanted_rung(policy, item.vmid)):
             continue

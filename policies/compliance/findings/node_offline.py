@@ -1,4 +1,6 @@
-"""A node that cannot be asked: how that is known, quorum, what is therefore unknown, what is within reach, and the way on."""
+"""A node that cannot be asked: how that is known, quorum, what is therefore unknown, what is within
+reach, and the way on.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +34,9 @@ def find(facts: SiteFacts, policy: Policy, now: int) -> Iterator[Seen]:
 def _quorum(facts: SiteFacts, gone: Collection[str]) -> Sentence:
     quorate = facts.quorum.quorate if facts.quorum else None
     state = "unknown" if quorate is None else "kept" if quorate else "lost"
-    return Sentence(f"down.quorum.{state}", {"online": len(facts.nodes) - len(gone), "votes": len(facts.nodes)})
+    return Sentence(
+        f"down.quorum.{state}", {"online": len(facts.nodes) - len(gone), "votes": len(facts.nodes)}
+    )
 
 
 def _guests(guests: list[GuestFacts], facts: SiteFacts) -> Sentence | Joined:
@@ -43,7 +47,9 @@ def _guests(guests: list[GuestFacts], facts: SiteFacts) -> Sentence | Joined:
     if not managed:
         return told
     acts = facts.quorum is not None and facts.quorum.quorate is not False
-    return Joined((told, Sentence("down.ha" if acts else "down.ha-stands-still", {"guests": _names(managed)})))
+    return Joined(
+        (told, Sentence("down.ha" if acts else "down.ha-stands-still", {"guests": _names(managed)}))
+    )
 
 
 def _names(guests: Iterable[GuestFacts]) -> Listed:
@@ -51,7 +57,12 @@ def _names(guests: Iterable[GuestFacts]) -> Listed:
 
 
 def _archives(facts: SiteFacts, node: str) -> Sentence:
-    there = [one for item in facts.guests for one in item.unreachable if one.node == node and not one.shared]
+    there = [
+        one
+        for item in facts.guests
+        for one in item.unreachable
+        if one.node == node and not one.shared
+    ]
     if not there:
         return Sentence("down.no-archives", {"node": node})
     storages = tuple(sorted({one.storage for one in there}))
@@ -61,19 +72,26 @@ def _archives(facts: SiteFacts, node: str) -> Sentence:
 def _within_reach(guests: list[GuestFacts], alive: list[str]) -> Sentence:
     held = [item for item in guests if item.held]
     form = "" if not guests else ".none" if not held else ".all" if held == guests else ".some"
-    return Sentence(f"down.reach{form}", {"nodes": tuple(alive) or Word("none"), "guests": _names(held)})
+    return Sentence(
+        f"down.reach{form}", {"nodes": tuple(alive) or Word("none"), "guests": _names(held)}
+    )
 
 
 def _steps(facts: SiteFacts, node: str, alive: list[str], guests: list[GuestFacts]) -> Steps:
     quorate = facts.quorum.quorate if facts.quorum else None
-    # HA moves its guests itself, which it cannot without quorum: then they are restored by hand like the others.
+    # HA moves its guests itself, which it cannot without quorum: then they are restored by hand
+    # like the others.
     mine = [item for item in guests if not item.ha_managed or quorate is False]
     remains = Remains(
         alive=alive,
         quorate=quorate,
         restorable=[(item.vmid, held[-1]) for item in mine if (held := item.held)],
         lost=any(not item.held and item.unreachable for item in guests),
-        managed=[f"{'vm' if item.agent_matters else 'ct'}:{item.vmid}" for item in mine if item.ha_managed],
+        managed=[
+            f"{'vm' if item.agent_matters else 'ct'}:{item.vmid}"
+            for item in mine
+            if item.ha_managed
+        ],
     )
     return Steps(recovery_steps(node, remains))
 

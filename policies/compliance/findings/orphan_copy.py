@@ -1,6 +1,7 @@
 """A copy of a restore test that is not open any more was left in the scratch range.
 
-One that runs answers at a production address, so a test could take its word for that of its own copy.
+One that runs answers at a production address, so a test could take its word for that of its own
+copy.
 """
 
 from __future__ import annotations
@@ -17,7 +18,17 @@ def find(facts: SiteFacts, policy: Policy, now: int) -> Iterator[Seen]:
     for orphan in facts.orphans:
         copy = orphan.copy
         form = "ours" if orphan.ours else "" if copy.running else "stopped"
-        yield Seen(f"{copy.vmid} {copy.name}".strip(), {"node": copy.node, "operation": copy.operation}, form, copy.vmid)
+        yield Seen(
+            f"{copy.vmid} {copy.name}".strip(),
+            {"node": copy.node, "operation": copy.operation},
+            form,
+            copy.vmid,
+        )
 
 
-RULE = Rule("orphan-copy", Severity.CRITICAL, find, forms={"stopped": Severity.WARNING, "ours": Severity.WARNING})
+RULE = Rule(
+    "orphan-copy",
+    Severity.CRITICAL,
+    find,
+    forms={"stopped": Severity.WARNING, "ours": Severity.WARNING},
+)

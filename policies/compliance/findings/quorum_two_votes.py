@@ -10,7 +10,9 @@ from policies.model import Policy, Severity
 
 
 def find(facts: SiteFacts, policy: Policy, now: int) -> Iterator[Seen]:
-    """Given the facts, yield a case if the cluster's quorum is lost, or would be with the next node."""
+    """Given the facts, yield a case if the cluster's quorum is lost, or would be with the next
+    node.
+    """
     quorum = facts.quorum
     if quorum is None or not quorum.clustered:
         return

@@ -1,4 +1,6 @@
-"""Restored copies could meet production: the isolated bridge leads somewhere, or the token may use others (law 2)."""
+"""Restored copies could meet production: the isolated bridge leads somewhere, or the token may use
+others (law 2).
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""PVE knows nothing new of a node that answers by itself: its pvestatd is dead, mostly on a storage that hangs."""
+"""PVE knows nothing new of a node that answers by itself: its pvestatd is dead, mostly on a storage
+that hangs.
+"""
 
 from __future__ import annotations
 

@@ -14,7 +14,9 @@ ROUND = 1.3  # room that one round of backups needs, as a multiple of the last o
 
 
 def find(facts: SiteFacts, policy: Policy, now: int) -> Iterator[Seen]:
-    """Given facts and policy, yield a case for each storage that has too little room. A shared one is told of once."""
+    """Given facts and policy, yield a case for each storage that has too little room. A shared one
+    is told of once.
+    """
     ours = {job.storage for job in policy.jobs} | {policy.scratch.storage}
     seen: set[str] = set()
     for item in facts.storages:
@@ -32,10 +34,16 @@ def find(facts: SiteFacts, policy: Policy, now: int) -> Iterator[Seen]:
 
 
 def _last_round(facts: SiteFacts, storage: str, node: str | None) -> int:
-    """Given a storage (on a node, or None if shared), return the bytes of the newest archive of each guest on it."""
+    """Given a storage (on a node, or None if shared), return the bytes of the newest archive of
+    each guest on it.
+    """
     total = 0
     for item in facts.guests:
-        there = [archive for archive in item.held if archive.storage == storage and node in (None, archive.node)]
+        there = [
+            archive
+            for archive in item.held
+            if archive.storage == storage and node in (None, archive.node)
+        ]
         total += there[-1].size if there else 0
     return total
 

@@ -1,4 +1,6 @@
-"""PVE applies a retention of its own on a storage with backups: it may remove what the policy keeps."""
+"""PVE applies a retention of its own on a storage with backups: it may remove what the policy
+keeps.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,11 @@ from policies.pve import prune_backups
 
 def find(facts: SiteFacts, policy: Policy, now: int) -> Iterator[Seen]:
     """Given the facts, yield a case for each enabled storage whose retention removes anything."""
-    rules = {item.name: item.prune for item in facts.storages if "backup" in item.content and item.enabled}
+    rules = {
+        item.name: item.prune
+        for item in facts.storages
+        if "backup" in item.content and item.enabled
+    }
     for name, prune in sorted(rules.items()):
         if prune_backups.prunes(prune):
             yield Seen(name, {"prune": prune})

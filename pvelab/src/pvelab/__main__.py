@@ -15,7 +15,17 @@ def main() -> None:
         app(prog_name="pvelab")
     except PvelabError as error:
         if "--json" in sys.argv:
-            print(json.dumps({"error": {"message": error.message, "hint": error.hint, "exit_code": error.exit_code}}))
+            print(
+                json.dumps(
+                    {
+                        "error": {
+                            "message": error.message,
+                            "hint": error.hint,
+                            "exit_code": error.exit_code,
+                        }
+                    }
+                )
+            )
         print(f"pvelab: {error.message}", file=sys.stderr)
         if error.hint:
             print(f"  -> {error.hint}", file=sys.stderr)

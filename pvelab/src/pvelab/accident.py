@@ -1,6 +1,8 @@
-"""The accident of the demonstration: somebody deletes a guest through the lab's API, as an administrator would in the GUI.
+"""The accident of the demonstration: somebody deletes a guest through the lab's API, as an
+administrator would in the GUI.
 
-This plays the user's mistake against the lab, as root of the lab. The service itself has no such call (law 1).
+This plays the user's mistake against the lab, as root of the lab. The service itself has no such
+call (law 1).
 """
 
 from __future__ import annotations
@@ -15,7 +17,9 @@ from typing import Any
 
 
 def delete_guest(lab_dir: Path, node: str, vmid: int, timeout: float = 60) -> None:
-    """Given a lab's directory, stop and destroy one of its guests, disks included. Raise TimeoutError if that takes too long."""
+    """Given a lab's directory, stop and destroy one of its guests, disks included. Raise
+    TimeoutError if that takes too long.
+    """
     call = _Root(lab_dir)
     base = f"/nodes/{node}/qemu/{vmid}"
     for method, path, query in (
@@ -32,11 +36,15 @@ class _Root:
         saved = json.loads((lab_dir / "settings.json").read_text(encoding="utf-8"))["pve"]
         self.url = f"https://{saved['host']}/api2/json"
         self.context = ssl.create_default_context(cafile=saved["ca_file"])
-        self.header = {"Authorization": f"PVEAPIToken={json.loads((lab_dir / 'root.json').read_text(encoding='utf-8'))['token']}"}
+        self.header = {
+            "Authorization": f"PVEAPIToken={json.loads((lab_dir / 'root.json').read_text(encoding='utf-8'))['token']}"
+        }
 
     def __call__(self, method: str, path: str, query: dict[str, Any] | None = None) -> Any:
         suffix = f"?{urllib.parse.urlencode(query)}" if query else ""
-        request = urllib.request.Request(self.url + path + suffix, method=method, headers=self.header)
+        request = urllib.request.Request(
+            self.url + path + suffix, method=method, headers=self.header
+        )
         with urllib.request.urlopen(request, context=self.context, timeout=30) as answer:
             return json.load(answer)["data"]
 

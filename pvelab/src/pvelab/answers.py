@@ -1,4 +1,6 @@
-"""The answers of the commands for programs: one JSON object, whose first key says which one it is."""
+"""The answers of the commands for programs: one JSON object, whose first key says which one it
+is.
+"""
 
 from __future__ import annotations
 
@@ -10,5 +12,7 @@ SCHEMA_VERSION = 1  # raised when a key goes, or means something else; a new key
 
 
 def emit(command: str, value: Mapping[str, Any]) -> None:
-    """Given a command's name, print its answer with the version of its shape; the same whether it is pvelab's or forwarded."""
+    """Given a command's name, print its answer with the version of its shape; the same whether it
+    is pvelab's or forwarded.
+    """
     print(json.dumps({"schema": f"lab {command}/{SCHEMA_VERSION}", **value}))

@@ -1,4 +1,6 @@
-"""The lab's API as an ASGI application: from a request to a handler and back, in PVE's order of checks."""
+"""The lab's API as an ASGI application: from a request to a handler and back, in PVE's order of
+checks.
+"""
 
 from __future__ import annotations
 
@@ -29,14 +31,18 @@ from pvelab.schema.endpoints import Endpoint, api
 from pvelab.schema.validate import validate
 from pvelab.wire import Reply, Request
 
-# agent calls block for 3 s and content calls for longer: enough threads that others are not kept waiting
+# agent calls block for 3 s and content calls for longer: enough threads that others are not kept
+# waiting
 THREADS = 64
-_BROKEN_PIPE_FACTOR = 5.2 / 3  # pve-facts 1.7: the broken pipe takes 5.2 s where a refused token takes 3
+# pve-facts 1.7: the broken pipe takes 5.2 s where a refused token takes 3
+_BROKEN_PIPE_FACTOR = 5.2 / 3
 _log = logging.getLogger(__name__)
 
 
 def dispatch(lab: Lab, request: Request) -> Reply:
-    """Given a request, return the lab's reply, as the faults leave it. Runs in a thread: handlers may block."""
+    """Given a request, return the lab's reply, as the faults leave it. Runs in a thread: handlers
+    may block.
+    """
     if request.node and not lab.nodes[request.node].online:
         return Reply(500, dropped=True)  # it was on its way when the node died
     if request.path.startswith(fault_endpoint.PATH):
@@ -57,7 +63,8 @@ def _dispatch(lab: Lab, request: Request) -> Reply:
         if error.status == 401:
             return _unauthorized(request, error, delay)
         if error.status == 595:
-            # the address of a dead host is asked for in vain for as long as a refused login is kept waiting
+            # the address of a dead host is asked for in vain for as long as a refused login is kept
+            # waiting
             return Reply(595, error.reason, delay=delay)
         return wire.failure(request, error, pause=delay * _BROKEN_PIPE_FACTOR)
     except wire.BodyUnreadable as error:
@@ -87,7 +94,9 @@ def _answer(lab: Lab, request: Request) -> Any:
         raise LabError(501, f"Method '{request.method} {request.call}' not implemented")
     if identity.token and not endpoint.allow_token:
         raise LabError(
-            403, f"Permission check failed (URI '{request.call}' not available with API token, need proper ticket.\n)\n"
+            403,
+            f"Permission check failed (URI '{request.call}' not available with API token, need "
+            "proper ticket.\n)\n",
         )
     given = _merged(found[1], wire.parameters(request, endpoint.parameters))
     call = Call(request.method, endpoint.path, given, identity, lab, node)
@@ -100,8 +109,14 @@ def _answer(lab: Lab, request: Request) -> Any:
 
 
 def _identity(lab: Lab, request: Request, endpoint: Endpoint | None) -> Identity:
-    """The few calls of the world need no credentials, but a token that is sent is still looked at."""
-    if endpoint and endpoint.permissions.get("user") == "world" and "authorization" not in request.headers:
+    """The few calls of the world need no credentials, but a token that is sent is still looked
+    at.
+    """
+    if (
+        endpoint
+        and endpoint.permissions.get("user") == "world"
+        and "authorization" not in request.headers
+    ):
         return Identity("")
     return authentication.identify(lab.access, request.method, request.headers)
 
@@ -121,7 +136,9 @@ def _reach(lab: Lab, name: str) -> None:
 
 
 def check_permissions(call: Call, permissions: dict[str, Any]) -> None:
-    """Raise LabError 403 unless the caller meets an endpoint's machine-readable rule; handlers check the rest themselves."""
+    """Raise LabError 403 unless the caller meets an endpoint's machine-readable rule; handlers
+    check the rest themselves.
+    """
     if permissions.get("user") == "root@pam only" and not call.is_root_ticket:
         raise LabError(403, "Permission check failed (user != root@pam)")
     if rule := permissions.get("check"):
@@ -140,7 +157,9 @@ def _check(call: Call, rule: list[Any]) -> None:
         if rest[0] == "self" and call.params.get("userid") != call.identity.user:
             raise LabError(403, "Permission check failed")
         if rest[0] != "self":
-            call.check(f"/access/realm/{str(call.params.get('userid', '')).rpartition('@')[2]}", rest[0])
+            call.check(
+                f"/access/realm/{str(call.params.get('userid', '')).rpartition('@')[2]}", rest[0]
+            )
     elif kind == "and":
         for part in rest:
             _check(call, part)
@@ -161,7 +180,9 @@ def _check_any(call: Call, rules: list[list[Any]]) -> None:
 
 
 def _check_modify(call: Call, path: str) -> None:
-    """Who may change an ACL: Permissions.Modify there, or what allocates the objects below (PVE::RPCEnvironment)."""
+    """Who may change an ACL: Permissions.Modify there, or what allocates the objects below
+    (PVE::RPCEnvironment).
+    """
     allocates = {"/storage": "Datastore.Allocate", "/vms": "VM.Allocate", "/pool": "Pool.Allocate"}
     own = next((priv for prefix, priv in allocates.items() if path.startswith(prefix)), None)
     call.check(path, *(["Permissions.Modify", own] if own else ["Permissions.Modify"]), any=True)
@@ -172,7 +193,8 @@ def _filled(template: str, params: dict[str, Any]) -> str:
 
 
 def make_app(lab: Lab, node: str = "") -> Starlette:
-    """Return the ASGI application over a lab, as one node answers or the whole cluster when none is named.
+    """Return the ASGI application over a lab, as one node answers or the whole cluster when none is
+    named.
 
     Run it with ``pvelab.reason.ReasonProtocol``.
     """
@@ -182,7 +204,9 @@ def make_app(lab: Lab, node: str = "") -> Starlette:
     async def answer(request: Request) -> Reply:
         nonlocal limiter
         limiter = limiter or anyio.CapacityLimiter(THREADS)
-        reply = await anyio.to_thread.run_sync(dispatch, lab, replace(request, node=node), limiter=limiter)
+        reply = await anyio.to_thread.run_sync(
+            dispatch, lab, replace(request, node=node), limiter=limiter
+        )
         if reply.delay:
             await asyncio.sleep(reply.delay)
         return reply
@@ -201,7 +225,12 @@ def make_app(lab: Lab, node: str = "") -> Starlette:
         await console.serve(socket, answer, _response)
 
     methods = ["GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"]
-    return Starlette(routes=[WebSocketRoute("/{rest:path}", screen), Route("/{rest:path}", endpoint, methods=methods)])
+    return Starlette(
+        routes=[
+            WebSocketRoute("/{rest:path}", screen),
+            Route("/{rest:path}", endpoint, methods=methods),
+        ]
+    )
 
 
 def _response(reply: Reply) -> Response:

@@ -1,4 +1,6 @@
-"""Who asks: API tokens, tickets and their CSRF tokens (libpve-access-control; texts as in pve-facts 1.4)."""
+"""Who asks: API tokens, tickets and their CSRF tokens (libpve-access-control; texts as in pve-facts
+1.4).
+"""
 
 from __future__ import annotations
 
@@ -19,8 +21,12 @@ _TOKEN = re.compile(r"([^\s:/]+@[A-Za-z][A-Za-z0-9.\-_]+)!([A-Za-z][A-Za-z0-9.\-
 
 
 def identify(access: Access, method: str, headers: Mapping[str, str]) -> Identity:
-    """Given a request's headers, return who asks. Raise LabError 401 with PVE's text. A ticket wins over a token."""
-    cookies = dict(part.strip().partition("=")[::2] for part in headers.get("cookie", "").split(";"))
+    """Given a request's headers, return who asks. Raise LabError 401 with PVE's text. A ticket wins
+    over a token.
+    """
+    cookies = dict(
+        part.strip().partition("=")[::2] for part in headers.get("cookie", "").split(";")
+    )
     ticket = urllib.parse.unquote(cookies.get("PVEAuthCookie", ""))
     authorization = headers.get("authorization", "")
     if ticket:
@@ -29,7 +35,9 @@ def identify(access: Access, method: str, headers: Mapping[str, str]) -> Identit
             _check_csrf(access, user, headers.get("csrfpreventiontoken", ""))
         return Identity(user)
     if authorization.startswith("PVEAPIToken"):
-        return _token(access, urllib.parse.unquote(authorization.removeprefix("PVEAPIToken").lstrip("= ")))
+        return _token(
+            access, urllib.parse.unquote(authorization.removeprefix("PVEAPIToken").lstrip("= "))
+        )
     raise LabError(401, "No ticket")
 
 
@@ -39,7 +47,9 @@ def _token(access: Access, text: str) -> Identity:
         raise LabError(401, "no tokenid specified")
     parts = _TOKEN.fullmatch(name)
     if not parts:
-        raise LabError(401, f"'{name}' is not a valid token ID - not able to split into user and token parts")
+        raise LabError(
+            401, f"'{name}' is not a valid token ID - not able to split into user and token parts"
+        )
     identity = Identity(parts[1], parts[2])
     user = access.users.get(identity.user)
     if user is None:
@@ -51,15 +61,21 @@ def _token(access: Access, text: str) -> Identity:
         raise LabError(401, f"no such token '{identity.token}' for user '{identity.user}'")
     if 0 < int(token.get("expire", 0)) < time.time():
         raise LabError(401, f"token '{name}' access expired")
-    if not hmac.compare_digest(str(token["secret"]).encode(), secret.encode("utf-8", "surrogateescape")):
+    if not hmac.compare_digest(
+        str(token["secret"]).encode(), secret.encode("utf-8", "surrogateescape")
+    ):
         raise LabError(401, "invalid token value!")
     return identity
 
 
 def login(access: Access, user: str, password: str) -> None:
-    """Check a password, or a still valid ticket in its place. Raise LabError 401 with PVE's one text for every reason."""
+    """Check a password, or a still valid ticket in its place. Raise LabError 401 with PVE's one
+    text for every reason.
+    """
     known = access.passwords.get(user)
-    if known is not None and hmac.compare_digest(known.encode(), password_digest(access, user, password).encode()):
+    if known is not None and hmac.compare_digest(
+        known.encode(), password_digest(access, user, password).encode()
+    ):
         return
     try:
         if check_ticket(access, password) == user:
@@ -72,7 +88,9 @@ def login(access: Access, user: str, password: str) -> None:
 def password_digest(access: Access, user: str, password: str) -> str:
     """Return what is kept of a password."""
     salt = f"{access.key}{user}".encode()
-    return hashlib.scrypt(password.encode("utf-8", "surrogateescape"), salt=salt, n=2**12, r=8, p=1).hex()
+    return hashlib.scrypt(
+        password.encode("utf-8", "surrogateescape"), salt=salt, n=2**12, r=8, p=1
+    ).hex()
 
 
 def make_ticket(access: Access, user: str, now: float | None = None) -> str:
@@ -91,14 +109,20 @@ def check_ticket(access: Access, ticket: str) -> str:
     """Given a ticket, return its user. Raise LabError 401 if it is forged, malformed or too old."""
     plain, _, signature = ticket.rpartition("::")
     parts = plain.split(":")
-    if len(parts) == 3 and hmac.compare_digest(signature.encode(), _sign(access, plain).encode()) and _fresh(parts[2]):
+    if (
+        len(parts) == 3
+        and hmac.compare_digest(signature.encode(), _sign(access, plain).encode())
+        and _fresh(parts[2])
+    ):
         return parts[1]
     raise LabError(401, "permission denied - invalid PVE ticket")
 
 
 def _check_csrf(access: Access, user: str, token: str) -> None:
     stamp, _, signature = token.partition(":")
-    if not hmac.compare_digest(signature.encode(), _sign(access, f"csrf:{stamp}:{user}").encode()) or not _fresh(stamp):
+    if not hmac.compare_digest(
+        signature.encode(), _sign(access, f"csrf:{stamp}:{user}").encode()
+    ) or not _fresh(stamp):
         raise LabError(401, "Permission denied - invalid csrf token")
 
 
@@ -111,5 +135,7 @@ def _fresh(stamp: str) -> bool:
 
 
 def _sign(access: Access, text: str) -> str:
-    digest = hmac.new(access.key.encode(), text.encode("utf-8", "surrogateescape"), hashlib.sha256).digest()
+    digest = hmac.new(
+        access.key.encode(), text.encode("utf-8", "surrogateescape"), hashlib.sha256
+    ).digest()
     return base64.b64encode(digest).decode().rstrip("=")

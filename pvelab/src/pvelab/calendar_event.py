@@ -1,12 +1,15 @@
 """Calendar events, as PVE::CalendarEvent reads them: when a backup job comes next.
 
-``[WEEKDAYS] [[YEAR-]MONTH-DAY] [[HOUR:]MINUTE[:SECOND]]``, or a word such as ``daily`` (systemd.time(7)). Each field is ``*``
-or a list of numbers, ranges ``a..b`` and steps ``a/n``, ``a..b/n`` or, for the whole field, ``*/n``. A time that is not there is
-midnight, and a lone number is a minute.
+``[WEEKDAYS] [[YEAR-]MONTH-DAY] [[HOUR:]MINUTE[:SECOND]]``, or a word such as ``daily``
+(systemd.time(7)). Each field is ``*`` or a list of numbers, ranges ``a..b`` and steps ``a/n``,
+``a..b/n`` or, for the whole field, ``*/n``. A time that is not there is midnight, and a lone number
+is a minute.
 
-An event is read into the days on which it falls and the seconds of such a day, counted by the clock on the wall. On a day when
-that clock is changed, an event of every hour falls whenever the clock shows one of its times, twice or never; any other falls
-once for each of its times: at the first of two, and as much later as the clock was put forward where it shows that time never.
+An event is read into the days on which it falls and the seconds of such a day, counted by the clock
+on the wall. On a day when that clock is changed, an event of every hour falls whenever the clock
+shows one of its times, twice or never; any other falls
+once for each of its times: at the first of two, and as much later as the clock was put forward
+where it shows that time never.
 """
 
 from __future__ import annotations
@@ -34,7 +37,8 @@ _WORDS = {
     "annually": "1-1 0:0",
 }
 _ITEM = re.compile(r"(?P<first>\d{1,4})(?:\.\.(?P<last>\d{1,4}))?(?:/(?P<step>\d{1,4}))?", re.ASCII)
-_YEARS, _MONTHS, _DAYS = range(2200), range(1, 13), range(1, 32)  # systemd knows no year after 2199, and neither does PVE
+# systemd knows no year after 2199, and neither does PVE
+_YEARS, _MONTHS, _DAYS = range(2200), range(1, 13), range(1, 32)
 _END = int(datetime(_YEARS.stop, 1, 2, tzinfo=UTC).timestamp())  # wherever the clock is
 _HOURS, _SIXTY = range(24), range(60)
 
@@ -45,7 +49,9 @@ class BadEvent(ValueError):
 
 @dataclass(frozen=True)
 class CalendarEvent:
-    """One event: the days on which it falls, and at which seconds of them (ascending). ``hourly``: it falls in every hour."""
+    """One event: the days on which it falls, and at which seconds of them (ascending). ``hourly``:
+    it falls in every hour.
+    """
 
     years: frozenset[int]
     months: tuple[int, ...]
@@ -55,12 +61,15 @@ class CalendarEvent:
     hourly: bool
 
     def next_after(self, epoch: int, zone: ZoneInfo) -> int | None:
-        """Return the first time in epoch seconds after ``epoch`` at which it falls in a time zone, None if that is never."""
+        """Return the first time in epoch seconds after ``epoch`` at which it falls in a time zone,
+        None if that is never.
+        """
         if epoch >= _END:
             return None
         best: tuple[int, date] | None = None
         for day in self._dates(datetime.fromtimestamp(epoch, zone).date() - timedelta(days=1)):
-            # the clock can be put back over midnight: the day after the first one that is found can begin before
+            # the clock can be put back over midnight: the day after the first one that is found can
+            # begin before
             if best and day > best[1] + timedelta(days=1):
                 break
             found = self._first_of(day, epoch, zone)
@@ -89,7 +98,9 @@ class CalendarEvent:
         for second in self.seconds[bisect_right(self.seconds, epoch + low - wall) :]:
             if best is not None and wall + second - high >= best:
                 break
-            later = (time for time in self._shown(midnight + timedelta(seconds=second)) if time > epoch)
+            later = (
+                time for time in self._shown(midnight + timedelta(seconds=second)) if time > epoch
+            )
             best = min((time for time in (best, *later) if time is not None), default=None)
         return best
 
@@ -100,7 +111,9 @@ class CalendarEvent:
             return
         for fold in (0, 1):
             moment = wall.replace(fold=fold)
-            if moment.astimezone(UTC).astimezone(wall.tzinfo).replace(tzinfo=None) == wall.replace(tzinfo=None):
+            if moment.astimezone(UTC).astimezone(wall.tzinfo).replace(tzinfo=None) == wall.replace(
+                tzinfo=None
+            ):
                 yield int(moment.timestamp())
 
 
@@ -111,18 +124,27 @@ def _offset(moment: datetime) -> int:
 
 
 def read(text: str) -> CalendarEvent:
-    """Given a calendar event as PVE writes it, return it. Raise BadEvent, saying why, for any other text."""
+    """Given a calendar event as PVE writes it, return it. Raise BadEvent, saying why, for any other
+    text.
+    """
     plain = text.strip().lower()
     words = _WORDS.get(plain, plain).split()
     if not words:
         raise BadEvent("date or time specification expected")
     weekdays = _weekdays(words.pop(0)) if words[0][0].isalpha() else frozenset(range(7))
-    years, months, days = _date(words.pop(0)) if words and "-" in words[0] else (_YEARS, _MONTHS, _DAYS)
+    years, months, days = (
+        _date(words.pop(0)) if words and "-" in words[0] else (_YEARS, _MONTHS, _DAYS)
+    )
     hours, minutes, seconds = _time(words.pop(0)) if words else ([0], [0], [0])
     if words:
         raise BadEvent(f"unexpected '{' '.join(words)}'")
-    times = tuple(hour * 3600 + minute * 60 + second for hour, minute, second in product(hours, minutes, seconds))
-    return CalendarEvent(frozenset(years), tuple(months), tuple(days), weekdays, times, len(hours) == len(_HOURS))
+    times = tuple(
+        hour * 3600 + minute * 60 + second
+        for hour, minute, second in product(hours, minutes, seconds)
+    )
+    return CalendarEvent(
+        frozenset(years), tuple(months), tuple(days), weekdays, times, len(hours) == len(_HOURS)
+    )
 
 
 def _weekdays(word: str) -> frozenset[int]:

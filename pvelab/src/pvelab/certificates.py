@@ -1,4 +1,6 @@
-"""The cluster's certificate authority, the nodes' certificates and that of the lab's own port, made anew for every lab."""
+"""The cluster's certificate authority, the nodes' certificates and that of the lab's own port, made
+anew for every lab.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,9 @@ _LIFE = timedelta(days=730)
 
 @dataclass(frozen=True)
 class Certificates:
-    """Files under ``etc/pve`` as PVE names them, and the certificate's SHA-256 fingerprint in PVE's notation."""
+    """Files under ``etc/pve`` as PVE names them, and the certificate's SHA-256 fingerprint in PVE's
+    notation.
+    """
 
     ca_file: Path
     certificate: Path
@@ -28,7 +32,9 @@ class Certificates:
     @property
     def fingerprint(self) -> str:
         """SHA-256 of the certificate, upper-case hex in pairs with colons."""
-        der = x509.load_pem_x509_certificate(self.certificate.read_bytes()).public_bytes(serialization.Encoding.DER)
+        der = x509.load_pem_x509_certificate(self.certificate.read_bytes()).public_bytes(
+            serialization.Encoding.DER
+        )
         return ":".join(f"{byte:02X}" for byte in hashlib.sha256(der).digest())
 
 
@@ -41,14 +47,16 @@ class _Authority:
 
 
 def ensure(etc: Path, names: Iterable[str], node: str = "") -> Certificates:
-    """Given the lab's ``etc/pve`` and the host names and addresses to certify, return the certificates, made when missing.
+    """Given the lab's ``etc/pve`` and the host names and addresses to certify, return the
+    certificates, made when missing.
 
     They are ``node``'s, or those of the lab's own port; one authority signs all of them.
     """
     folder = etc / "nodes" / node if node else etc / "local"
     found = Certificates(etc / "pve-root-ca.pem", folder / "pve-ssl.pem", folder / "pve-ssl.key")
     authority_key = etc / "priv" / "pve-root-ca.key"
-    # a lab of a time when the authority's key was not kept gets a new one, and with it a new certificate
+    # a lab of a time when the authority's key was not kept gets a new one, and with it a new
+    # certificate
     if not (found.key.is_file() and authority_key.is_file()):
         _make(found, _authority(found.ca_file, authority_key), list(names))
     return found
@@ -67,7 +75,9 @@ def _authority(ca_file: Path, key_file: Path) -> _Authority:
         _builder(ca_name, ca_name, ca_key.public_key())
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .add_extension(ca_usage, critical=True)
-        .add_extension(x509.SubjectKeyIdentifier.from_public_key(ca_key.public_key()), critical=False)
+        .add_extension(
+            x509.SubjectKeyIdentifier.from_public_key(ca_key.public_key()), critical=False
+        )
         .sign(ca_key, hashes.SHA256())
     )
     ca_file.parent.mkdir(parents=True, exist_ok=True)
@@ -81,10 +91,14 @@ def _make(files: Certificates, authority: _Authority, names: list[str]) -> None:
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, names[0])])
     server = (
         _builder(subject, authority.certificate.subject, key.public_key())
-        .add_extension(x509.SubjectAlternativeName([_general_name(name) for name in names]), critical=False)
+        .add_extension(
+            x509.SubjectAlternativeName([_general_name(name) for name in names]), critical=False
+        )
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
-        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(ca_key.public_key()), critical=False)
+        .add_extension(
+            x509.AuthorityKeyIdentifier.from_issuer_public_key(ca_key.public_key()), critical=False
+        )
         .sign(ca_key, hashes.SHA256())
     )
     _write_key(files.key, key)
@@ -95,11 +109,17 @@ def _write_key(path: Path, key: ec.EllipticCurvePrivateKey) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.touch(mode=0o600)
     path.write_bytes(
-        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+        key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
     )
 
 
-def _builder(subject: x509.Name, issuer: x509.Name, public_key: ec.EllipticCurvePublicKey) -> x509.CertificateBuilder:
+def _builder(
+    subject: x509.Name, issuer: x509.Name, public_key: ec.EllipticCurvePublicKey
+) -> x509.CertificateBuilder:
     now = datetime.now(UTC)
     return (
         x509.CertificateBuilder()

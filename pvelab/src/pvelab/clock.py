@@ -1,7 +1,8 @@
 """How much faster than real time the cluster's waits pass.
 
-Stamps (task times, archive names, ``/nodes/{node}/time``) are always real time plus the node's drift. Only what PVE makes one
-wait for after a loss (watchdog, locks, the HA manager's rounds) is divided by the time factor, for a rehearsal of seconds.
+Stamps (task times, archive names, ``/nodes/{node}/time``) are always real time plus the node's
+drift. Only what PVE makes one wait for after a loss (watchdog, locks, the HA manager's rounds) is
+divided by the time factor, for a rehearsal of seconds.
 """
 
 from __future__ import annotations
@@ -11,7 +12,9 @@ from collections.abc import Callable
 
 
 class ClusterClock:
-    """Seconds of the cluster's waits since the lab was opened: ``factor`` of them pass in a real one."""
+    """Seconds of the cluster's waits since the lab was opened: ``factor`` of them pass in a real
+    one.
+    """
 
     def __init__(self, factor: float = 1.0, source: Callable[[], float] = time.monotonic) -> None:
         self._factor, self._source = factor, source

@@ -14,20 +14,39 @@ Pairs = list[str] | None
 
 def cluster(
     time_factor: Annotated[
-        float | None, typer.Option(help="How much faster the waits after a loss (watchdog, locks, HA) pass: 1 to 1000.")
+        float | None,
+        typer.Option(
+            help="How much faster the waits after a loss (watchdog, locks, HA) pass: 1 to 1000."
+        ),
     ] = None,
-    qdevice: Annotated[bool | None, typer.Option("--qdevice/--no-qdevice", help="A third vote outside the nodes.")] = None,
+    qdevice: Annotated[
+        bool | None, typer.Option("--qdevice/--no-qdevice", help="A third vote outside the nodes.")
+    ] = None,
     zfs: Annotated[
-        Pairs, typer.Option(metavar="STORAGE", help="Make a thin pool of every node a ZFS pool: only those can be replicated.")
+        Pairs,
+        typer.Option(
+            metavar="STORAGE",
+            help="Make a thin pool of every node a ZFS pool: only those can be replicated.",
+        ),
     ] = None,
     replicate: Annotated[
-        Pairs, typer.Option(metavar="VMID:NODE[:SECONDS]", help="Copy a guest's disks to a node at intervals (900 s).")
+        Pairs,
+        typer.Option(
+            metavar="VMID:NODE[:SECONDS]",
+            help="Copy a guest's disks to a node at intervals (900 s).",
+        ),
     ] = None,
-    no_replication: Annotated[bool, typer.Option("--no-replication", help="Replicate nothing any more.")] = False,
-    drift: Annotated[Pairs, typer.Option(metavar="NODE:SECONDS", help="How far a node's clock is ahead.")] = None,
+    no_replication: Annotated[
+        bool, typer.Option("--no-replication", help="Replicate nothing any more.")
+    ] = False,
+    drift: Annotated[
+        Pairs, typer.Option(metavar="NODE:SECONDS", help="How far a node's clock is ahead.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Show or change votes, clocks and replication of the running lab's cluster. Changes are kept over a restart."""
+    """Show or change votes, clocks and replication of the running lab's cluster. Changes are kept
+    over a restart.
+    """
     from pvelab.directories import lab_dir
     from pvelab.faults.client import LabClient
 

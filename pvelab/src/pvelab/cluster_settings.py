@@ -1,7 +1,9 @@
-"""What may be chosen for a running cluster, and its endpoint ``/lab/cluster`` outside PVE's API, for root@pam alone.
+"""What may be chosen for a running cluster, and its endpoint ``/lab/cluster`` outside PVE's API,
+for root@pam alone.
 
-GET returns the settings and which nodes live; PUT (JSON) changes some of them: ``{"time_factor": 20, "qdevice": true}``,
-``{"zfs": ["local-lvm"], "replication": {"108": {"target": "lge-pve02", "interval": 900}}}``, ``{"drift": {"clovis": 5}}``.
+GET returns the settings and which nodes live; PUT (JSON) changes some of them: ``{"time_factor":
+20, "qdevice": true}``, ``{"zfs": ["local-lvm"], "replication": {"108": {"target": "lge-pve02",
+"interval": 900}}}``, ``{"drift": {"clovis": 5}}``.
 """
 
 from __future__ import annotations
@@ -38,17 +40,25 @@ def shown(lab: Lab) -> dict[str, Any]:
 
 
 def change(lab: Lab, chosen: Mapping[str, Any]) -> None:
-    """Put settings into force, now and when the lab is started again. Raise UsageError for one that cannot be."""
+    """Put settings into force, now and when the lab is started again. Raise UsageError for one that
+    cannot be.
+    """
     checked = _checked(lab, chosen)
     for name, seconds in checked.pop("drift", {}).items():
         set_drift(lab, name, seconds)
     for storage in checked.pop("zfs", []):
-        lab.storages[storage].type, lab.storages[storage].options = "zfspool", {"pool": _POOL, "sparse": "1"}
+        lab.storages[storage].type, lab.storages[storage].options = (
+            "zfspool",
+            {"pool": _POOL, "sparse": "1"},
+        )
     lab.settings |= checked
     lab.clock.factor = float(lab.settings.get("time_factor", 1))
     if definition := seed.read_definition(lab.dir):
         kept = {key: lab.settings[key] for key in _KEPT if key in lab.settings}
-        seed.write_definition(lab.dir, {**definition, **kept, "storages": [asdict(each) for each in lab.storages.values()]})
+        seed.write_definition(
+            lab.dir,
+            {**definition, **kept, "storages": [asdict(each) for each in lab.storages.values()]},
+        )
 
 
 def _checked(lab: Lab, chosen: Mapping[str, Any]) -> dict[str, Any]:
@@ -67,9 +77,13 @@ def _checked(lab: Lab, chosen: Mapping[str, Any]) -> dict[str, Any]:
             elif key == "drift":
                 found[key] = {_node(lab, name): int(seconds) for name, seconds in value.items()}
             else:
-                raise UsageError(f"the lab has no setting {key}", f"one of {', '.join(_KEPT)}, zfs, drift")
+                raise UsageError(
+                    f"the lab has no setting {key}", f"one of {', '.join(_KEPT)}, zfs, drift"
+                )
         except (AttributeError, KeyError, TypeError, ValueError) as error:
-            raise UsageError(f"{key} cannot be {value!r}", "see the example in docs/lab-cluster.md") from error
+            raise UsageError(
+                f"{key} cannot be {value!r}", "see the example in docs/lab-cluster.md"
+            ) from error
     return found
 
 
@@ -80,7 +94,10 @@ def _factor(value: float) -> float:
 
 
 def _job(lab: Lab, job: Mapping[str, Any]) -> dict[str, Any]:
-    return {"target": _node(lab, str(job["target"])), "interval": float(job.get("interval", INTERVAL))}
+    return {
+        "target": _node(lab, str(job["target"])),
+        "interval": float(job.get("interval", INTERVAL)),
+    }
 
 
 def _check_replicatable(lab: Lab, vmids: Iterable[int], zfs: set[str]) -> None:
@@ -88,12 +105,16 @@ def _check_replicatable(lab: Lab, vmids: Iterable[int], zfs: set[str]) -> None:
         try:
             replicated(lab, vm, zfs)
         except LabError as error:
-            hint = "PVE replicates ZFS pools alone: `lab cluster --zfs STORAGE` makes a thin pool one"
+            hint = (
+                "PVE replicates ZFS pools alone: `lab cluster --zfs STORAGE` makes a thin pool one"
+            )
             raise UsageError(f"guest {vm.vmid}: {error.reason}", hint) from None
 
 
 def _thin(lab: Lab, name: str) -> str:
-    """Both lie in the same place here, so that a thin pool becomes a ZFS pool as if the nodes had been installed with it."""
+    """Both lie in the same place here, so that a thin pool becomes a ZFS pool as if the nodes had
+    been installed with it.
+    """
     if name not in lab.storages or not lab.storages[name].block:
         known = ", ".join(storage.name for storage in lab.storages.values() if storage.block)
         raise UsageError(f"{name} is no thin pool of the lab", f"one of {known}")
@@ -116,9 +137,13 @@ def answer(lab: Lab, request: Request) -> Reply:
         elif request.method != "GET":
             raise LabError(501, f"there is no {request.method} {request.path}")
     except LabError as error:
-        return _reply(error.status, error.reason, {"data": None, "message": error.reason, "hint": ""})
+        return _reply(
+            error.status, error.reason, {"data": None, "message": error.reason, "hint": ""}
+        )
     except UsageError as error:
-        return _reply(400, error.message, {"data": None, "message": error.message, "hint": error.hint})
+        return _reply(
+            400, error.message, {"data": None, "message": error.message, "hint": error.hint}
+        )
     return _reply(200, "OK", {"data": shown(lab)})
 
 

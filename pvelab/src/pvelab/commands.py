@@ -1,4 +1,6 @@
-"""The command ``pvelab``: start, stop and look at the embedded cluster. ``backupsvc lab`` offers the same commands."""
+"""The command ``pvelab``: start, stop and look at the embedded cluster. ``backupsvc lab`` offers
+the same commands.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,9 @@ app = typer.Typer(
 )
 
 app.command("cluster")(cluster_commands.cluster)
-app.add_typer(fault_commands.app, name="fault", help="Break the running lab on purpose, and mend it.")
+app.add_typer(
+    fault_commands.app, name="fault", help="Break the running lab on purpose, and mend it."
+)
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
@@ -46,37 +50,66 @@ def warn() -> None:
 
     factor = control.time_factor(lab_dir())
     if factor != 1:
-        _say(f"TIME FACTOR {factor:g}: what the cluster waits for after a loss passes {factor:g} times faster than in PVE")
+        _say(
+            f"TIME FACTOR {factor:g}: what the cluster waits for after a loss passes {factor:g} "
+            "times faster than in PVE"
+        )
 
 
 @app.command()
 def up(
     hypervisor: Annotated[
-        str, typer.Option(help="auto, qemu, or simulated: guests that are only modelled and prove nothing.")
+        str,
+        typer.Option(
+            help="auto, qemu, or simulated: guests that are only modelled and prove nothing."
+        ),
     ] = "auto",
     scale: Annotated[
-        str, typer.Option(metavar="NODESxGUESTS", help="A big cluster of modelled guests (50x2000) with years of archives.")
+        str,
+        typer.Option(
+            metavar="NODESxGUESTS",
+            help="A big cluster of modelled guests (50x2000) with years of archives.",
+        ),
     ] = "",
-    years: Annotated[int, typer.Option(help="How many years of nightly archives a scaled lab has.")] = 3,
+    years: Annotated[
+        int, typer.Option(help="How many years of nightly archives a scaled lab has.")
+    ] = 3,
     container: Annotated[
-        bool, typer.Option("--with-container", help="Add container 200, modelled: its files are real, nothing runs in it.")
+        bool,
+        typer.Option(
+            "--with-container",
+            help="Add container 200, modelled: its files are real, nothing runs in it.",
+        ),
     ] = False,
     pve: Annotated[
-        str, typer.Option(metavar="9.0|9.2", help="Which Proxmox VE a new lab answers as, in its version and its words (9.2).")
+        str,
+        typer.Option(
+            metavar="9.0|9.2",
+            help="Which Proxmox VE a new lab answers as, in its version and its words (9.2).",
+        ),
     ] = "",
     policy: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", envvar="PVELAB_POLICY", help="A policy for backupsvc, to be named in the lab's settings."),
+        typer.Option(
+            metavar="FILE",
+            envvar="PVELAB_POLICY",
+            help="A policy for backupsvc, to be named in the lab's settings.",
+        ),
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Start the lab and wait until all its guests answer; print what points other programs at it."""
+    """Start the lab and wait until all its guests answer; print what points other programs at
+    it.
+    """
     from pvelab import control
     from pvelab.errors import UsageError
     from pvelab.release import release_of
 
     if hypervisor not in control.HYPERVISORS:
-        raise UsageError(f"--hypervisor {hypervisor}: there is no such hypervisor", f"one of {', '.join(control.HYPERVISORS)}")
+        raise UsageError(
+            f"--hypervisor {hypervisor}: there is no such hypervisor",
+            f"one of {', '.join(control.HYPERVISORS)}",
+        )
     if pve:
         release_of({"release": pve})
     access = control.up(
@@ -100,7 +133,9 @@ def up(
 
 @app.command()
 def down(
-    keep: Annotated[bool, typer.Option("--keep", help="Keep the lab's state, to start it again from there.")] = False,
+    keep: Annotated[
+        bool, typer.Option("--keep", help="Keep the lab's state, to start it again from there.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Stop the lab and remove everything of it."""

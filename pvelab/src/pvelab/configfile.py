@@ -1,7 +1,9 @@
-"""The guests' configuration files: PVE's text form, kept under ``etc/pve/nodes/<node>/qemu-server`` (``lxc``) as PVE keeps them.
+"""The guests' configuration files: PVE's text form, kept under ``etc/pve/nodes/<node>/qemu-server``
+(``lxc``) as PVE keeps them.
 
-The files are the state: a lab that was killed reads them again. Comment lines at the top are the description, percent-encoded
-line by line; sections in brackets (snapshots, pending changes) are kept apart and never mixed with the current values.
+The files are the state: a lab that was killed reads them again. Comment lines at the top are the
+description, percent-encoded line by line; sections in brackets (snapshots, pending changes) are
+kept apart and never mixed with the current values.
 """
 
 from __future__ import annotations
@@ -22,7 +24,8 @@ _FOLDERS = {"qemu": "qemu-server", "lxc": "lxc"}
 
 @dataclass
 class VmConfig:
-    """One guest: where it lives and its current values, in file order. ``sections`` holds what stands in brackets, as text.
+    """One guest: where it lives and its current values, in file order. ``sections`` holds what
+    stands in brackets, as text.
 
     ``type`` is ``qemu`` or ``lxc``; VMs and containers share the VMIDs.
     """
@@ -49,18 +52,26 @@ class VmConfig:
 
 
 def dump(config: dict[str, str]) -> str:
-    """Given current values, return PVE's text: the description as comment lines, then ``key: value`` lines."""
+    """Given current values, return PVE's text: the description as comment lines, then ``key:
+    value`` lines.
+    """
     description = config.get("description", "")
     lines = [f"#{_encode(line)}" for line in description.split("\n")] if description else []
-    lines += [f"{key}: {value}" for key, value in config.items() if key not in ("description", "digest")]
+    lines += [
+        f"{key}: {value}" for key, value in config.items() if key not in ("description", "digest")
+    ]
     return "".join(f"{line}\n" for line in lines)
 
 
 def parse(text: str) -> tuple[dict[str, str], str]:
-    """Given a configuration file's text, return its current values and the rest from the first bracketed section on."""
+    """Given a configuration file's text, return its current values and the rest from the first
+    bracketed section on.
+    """
     config: dict[str, str] = {}
     comments: list[str] = []
-    current, bracket, rest = text.partition("\n[") if not text.startswith("[") else ("", "[", text[1:])
+    current, bracket, rest = (
+        text.partition("\n[") if not text.startswith("[") else ("", "[", text[1:])
+    )
     for line in current.splitlines():
         if line.startswith("#"):
             comments.append(urllib.parse.unquote(line[1:]))
@@ -73,7 +84,9 @@ def parse(text: str) -> tuple[dict[str, str], str]:
 
 
 def _encode(line: str) -> str:
-    """Percent-encode what PVE encodes in a description line: control characters, ``%``, ``:`` and all that is not ASCII."""
+    """Percent-encode what PVE encodes in a description line: control characters, ``%``, ``:`` and
+    all that is not ASCII.
+    """
     return urllib.parse.quote(line, safe=" !\"#$&'()*+,-./;<=>?@[\\]^_`{|}~")
 
 
@@ -83,14 +96,17 @@ class GuestTable:
     def __init__(self, etc: Path) -> None:
         self._nodes = etc / "nodes"
         self._guests: dict[int, VmConfig] = {}
-        self._by_node: dict[str | None, list[VmConfig]] | None = None  # in VMID order, None for all; forgotten when a guest moves
+        # in VMID order, None for all; forgotten when a guest moves
+        self._by_node: dict[str | None, list[VmConfig]] | None = None
         self._mutex = threading.RLock()
         self.quorate: Callable[[], bool] = lambda: True
         self._flocks: dict[int, threading.RLock] = {}
         for type, folder in _FOLDERS.items():
             for path in sorted(self._nodes.glob(f"*/{folder}/*.conf")):
                 config, sections = parse(path.read_text())
-                self._guests[int(path.stem)] = VmConfig(int(path.stem), path.parent.parent.name, config, sections, type)
+                self._guests[int(path.stem)] = VmConfig(
+                    int(path.stem), path.parent.parent.name, config, sections, type
+                )
 
     def path(self, vm: VmConfig) -> Path:
         """Return the guest's configuration file."""
@@ -102,14 +118,21 @@ class GuestTable:
             return self._guests.get(vmid)
 
     def need(self, node: str, vmid: int, type: str = "qemu") -> VmConfig:
-        """Return the guest of that type that must live on ``node``. Raise LabError 500 with PVE's text if it does not."""
+        """Return the guest of that type that must live on ``node``. Raise LabError 500 with PVE's
+        text if it does not.
+        """
         vm = self.get(vmid)
         if vm is None or vm.node != node or vm.type != type:
-            raise LabError(500, f"Configuration file 'nodes/{node}/{_FOLDERS[type]}/{vmid}.conf' does not exist")
+            raise LabError(
+                500,
+                f"Configuration file 'nodes/{node}/{_FOLDERS[type]}/{vmid}.conf' does not exist",
+            )
         return vm
 
     def all(self, node: str | None = None, type: str | None = "qemu") -> list[VmConfig]:
-        """Return the VMs (of one node), in VMID order; ``type`` ``lxc`` for the containers, None for both."""
+        """Return the VMs (of one node), in VMID order; ``type`` ``lxc`` for the containers, None
+        for both.
+        """
         with self._mutex:
             if self._by_node is None:
                 self._by_node = {None: sorted(self._guests.values(), key=lambda vm: vm.vmid)}
@@ -119,11 +142,17 @@ class GuestTable:
         return [vm for vm in guests if type in (None, vm.type)]
 
     def create(self, node: str, vmid: int, config: dict[str, str], type: str = "qemu") -> VmConfig:
-        """Reserve a VMID with a first configuration. Raise LabError 500 with PVE's text if it is taken."""
+        """Reserve a VMID with a first configuration. Raise LabError 500 with PVE's text if it is
+        taken.
+        """
         with self._mutex:
             if vmid in self._guests:
                 other = self._guests[vmid]
-                raise LabError(500, f"unable to create VM {vmid} - {other.word} {vmid} already exists on node '{other.node}'")
+                raise LabError(
+                    500,
+                    f"unable to create VM {vmid} - {other.word} {vmid} already exists on node "
+                    f"'{other.node}'",
+                )
             vm = VmConfig(vmid, node, dict(config), type=type)
             self.check_writable(vm)
             self._guests[vmid], self._by_node = vm, None
@@ -151,20 +180,28 @@ class GuestTable:
             self._write(vm)
 
     def check_writable(self, vm: VmConfig) -> None:
-        """Raise LabError 500 without quorum: the cluster file system is read-only then (pve-facts 9.3)."""
+        """Raise LabError 500 without quorum: the cluster file system is read-only then (pve-facts
+        9.3).
+        """
         if not self.quorate():
             path = f"/etc/pve/nodes/{vm.node}/{_FOLDERS[vm.type]}/{vm.vmid}.conf.tmp.{os.getpid()}"
             raise LabError(500, f"unable to open file '{path}' - Permission denied")
 
     @contextmanager
     def lock(self, vmid: int, timeout: float = 10) -> Iterator[None]:
-        """Hold the guest's file lock (PVE: /var/lock/qemu-server). Raise LabError 500 in PVE's words when time is up."""
+        """Hold the guest's file lock (PVE: /var/lock/qemu-server). Raise LabError 500 in PVE's
+        words when time is up.
+        """
         with self._mutex:
             flock = self._flocks.setdefault(vmid, threading.RLock())
         if not flock.acquire(timeout=timeout):
             vm = self.get(vmid)
             lxc = vm is not None and vm.type == "lxc"
-            file = f"/run/lock/lxc/pve-config-{vmid}.lock" if lxc else f"/var/lock/qemu-server/lock-{vmid}.conf"
+            file = (
+                f"/run/lock/lxc/pve-config-{vmid}.lock"
+                if lxc
+                else f"/var/lock/qemu-server/lock-{vmid}.conf"
+            )
             raise LabError(500, f"can't lock file '{file}' - got timeout")
         try:
             yield

@@ -1,7 +1,9 @@
-"""The websocket that carries a guest's screen over the API's own port, as pveproxy does (PVE::APIServer::AnyEvent).
+"""The websocket that carries a guest's screen over the API's own port, as pveproxy does
+(PVE::APIServer::AnyEvent).
 
-The handshake is a call of the API like any other: ``vncwebsocket`` decides, and its refusal goes out with its status and reason.
-Then binary frames pass both ways between the client and the port of a ``vncproxy`` task. No other path has a websocket.
+The handshake is a call of the API like any other: ``vncwebsocket`` decides, and its refusal goes
+out with its status and reason. Then binary frames pass both ways between the client and the port of
+a ``vncproxy`` task. No other path has a websocket.
 """
 
 from __future__ import annotations
@@ -27,7 +29,9 @@ _LARGEST_MESSAGE = 1024 * 1024
 
 
 class _ReasonHandshake(ServerProtocol):
-    """Turns the application's reason header into the reason phrase of a refused handshake, or into a connection that is cut."""
+    """Turns the application's reason header into the reason phrase of a refused handshake, or into
+    a connection that is cut.
+    """
 
     cut: Callable[[], None]
 
@@ -41,7 +45,9 @@ class _ReasonHandshake(ServerProtocol):
 
 
 class ConsoleProtocol(WebSocketsSansIOProtocol):
-    """uvicorn's websocket with PVE's reason phrases and without compression. Give it to uvicorn as ``ws=ConsoleProtocol``."""
+    """uvicorn's websocket with PVE's reason phrases and without compression. Give it to uvicorn as
+    ``ws=ConsoleProtocol``.
+    """
 
     def __init__(self, *given: Any, **named: Any) -> None:
         super().__init__(*given, **named)
@@ -50,14 +56,21 @@ class ConsoleProtocol(WebSocketsSansIOProtocol):
 
 
 class ApiProtocol(ReasonProtocol):
-    """The API's protocol, which lets one path become a websocket. Give it to uvicorn as ``http=ApiProtocol``."""
+    """The API's protocol, which lets one path become a websocket. Give it to uvicorn as
+    ``http=ApiProtocol``.
+    """
 
     def _should_upgrade_to_ws(self) -> bool:
         return bool(self.scope["path"].endswith("/vncwebsocket"))
 
 
-async def serve(socket: WebSocket, ask: Callable[[Request], Awaitable[Reply]], response: Callable[[Reply], Response]) -> None:
-    """Given a websocket that asks to be opened, have the API decide and carry it until one side closes.
+async def serve(
+    socket: WebSocket,
+    ask: Callable[[Request], Awaitable[Reply]],
+    response: Callable[[Reply], Response],
+) -> None:
+    """Given a websocket that asks to be opened, have the API decide and carry it until one side
+    closes.
 
     ``ask`` answers a request as the API does, ``response`` makes a response of its reply.
     """
@@ -69,12 +82,18 @@ async def serve(socket: WebSocket, ask: Callable[[Request], Awaitable[Reply]], r
         return await socket.send_denial_response(response(reply))
     port = int(json.loads(reply.body)["data"]["port"])
     try:
-        async with asyncio.timeout(_CONNECT_WITHIN):  # a listener that lets nobody in must not hold the caller for ever
+        # a listener that lets nobody in must not hold the caller for ever
+        async with asyncio.timeout(_CONNECT_WITHIN):
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
     except OSError:
-        return await socket.send_denial_response(response(Reply(500, f"connect to 'localhost:{port}' failed")))
+        return await socket.send_denial_response(
+            response(Reply(500, f"connect to 'localhost:{port}' failed"))
+        )
     await socket.accept("binary" if "binary" in scope["subprotocols"] else None)
-    both = [asyncio.create_task(_to_screen(socket, writer)), asyncio.create_task(_from_screen(reader, socket))]
+    both = [
+        asyncio.create_task(_to_screen(socket, writer)),
+        asyncio.create_task(_from_screen(reader, socket)),
+    ]
     try:
         await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
     finally:

@@ -1,6 +1,8 @@
-"""The lab's life: start its server detached, wait until every guest answers, stop it and leave nothing behind.
+"""The lab's life: start its server detached, wait until every guest answers, stop it and leave
+nothing behind.
 
-Several labs live side by side: each has its own directory, and every port and socket is chosen when it starts.
+Several labs live side by side: each has its own directory, and every port and socket is chosen when
+it starts.
 """
 
 from __future__ import annotations
@@ -24,7 +26,12 @@ from pvelab.release import release_of
 from pvelab.seed import STATE_FILE
 
 HYPERVISORS = ("auto", "qemu", "simulated")
-RUNTIME_FILE, PROGRESS_FILE, READY_FILE, LOG_FILE = "runtime.json", "progress.log", "ready.json", "lab.log"
+RUNTIME_FILE, PROGRESS_FILE, READY_FILE, LOG_FILE = (
+    "runtime.json",
+    "progress.log",
+    "ready.json",
+    "lab.log",
+)
 # the first start on a machine downloads and builds the guests' parts
 _MAX_START = 900.0
 _MAX_STOP = 20.0
@@ -40,7 +47,9 @@ class LabAccess:
     seconds: float
 
     def environment(self) -> dict[str, str]:
-        """Return the environment that points the service at the lab, its tokens included; every node is named as its host."""
+        """Return the environment that points the service at the lab, its tokens included; every
+        node is named as its host.
+        """
         pve, api = self.settings["pve"], self.settings.get("api", {})
         told = {name: values for name, values in self.settings.items() if name != "api"}
         told["pve"] = pve | {"host": ",".join(api.values()) or pve["host"]}
@@ -52,7 +61,9 @@ class LabAccess:
         return flat
 
     def as_json(self) -> dict[str, Any]:
-        """Return what ``lab up --json`` prints: where the settings are, never the tokens themselves."""
+        """Return what ``lab up --json`` prints: where the settings are, never the tokens
+        themselves.
+        """
         host = self.settings["pve"]["host"]
         return {
             "host": host,
@@ -73,37 +84,63 @@ def up(
     policy: Path | None = None,
     progress: Callable[[str], None] = lambda text: None,
 ) -> LabAccess:
-    """Start the lab in ``lab_dir`` (from its kept state when there is one) and return when all its guests answer.
+    """Start the lab in ``lab_dir`` (from its kept state when there is one) and return when all its
+    guests answer.
 
-    ``scale`` (``50x2000``: nodes x guests) makes a new one a big cluster with ``years`` of archives; it needs modelled guests.
-    ``container`` adds one modelled container. ``release`` (``9.0`` or ``9.2``) is what a new lab answers as. ``policy`` is the
-    file that the settings are to name as the policy of ``backupsvc``; a lab with a scale writes its own.
-    Raise StartFailed with the server's own last words if it does not come up. A lab that runs already is returned as it is.
+    ``scale`` (``50x2000``: nodes x guests) makes a new one a big cluster with ``years`` of
+    archives; it needs modelled guests. ``container`` adds one modelled container. ``release``
+    (``9.0`` or ``9.2``) is what a new lab answers as. ``policy`` is the file that the settings are
+    to name as the policy of ``backupsvc``; a lab with a scale writes its own. Raise StartFailed
+    with the server's own last words if it does not come up. A lab that runs already is returned as
+    it is.
     """
     started = time.monotonic()
     if scale and hypervisor != "simulated":
-        raise UsageError(f"--scale {scale} is for modelled guests only", "add --hypervisor simulated")
+        raise UsageError(
+            f"--scale {scale} is for modelled guests only", "add --hypervisor simulated"
+        )
     if running(lab_dir):
         if release and (other := release_of(_read(lab_dir / STATE_FILE)).name) != release:
-            raise UsageError(f"the lab runs already, and answers as PVE {other}", "`pvelab down` removes it")
+            raise UsageError(
+                f"the lab runs already, and answers as PVE {other}", "`pvelab down` removes it"
+            )
         progress("the lab runs already")
         return _wait(lab_dir, started, progress)
     if lab_dir.exists() and any(lab_dir.iterdir()) and not _is_lab(lab_dir):
-        raise UsageError(f"{lab_dir} is not empty and holds no lab", "choose another directory with PVELAB_DIR")
+        raise UsageError(
+            f"{lab_dir} is not empty and holds no lab", "choose another directory with PVELAB_DIR"
+        )
     lab_dir.mkdir(parents=True, exist_ok=True)
     _remove_stale(lab_dir)
-    command = [sys.executable, "-m", "pvelab.server", "--dir", str(lab_dir), "--hypervisor", hypervisor]
+    command = [
+        sys.executable,
+        "-m",
+        "pvelab.server",
+        "--dir",
+        str(lab_dir),
+        "--hypervisor",
+        hypervisor,
+    ]
     command += ["--scale", scale, "--years", str(years)] if scale else []
     command += ["--with-container"] if container else []
     command += ["--pve", release] if release else []
     command += ["--policy", str(policy.absolute())] if policy else []
     with (lab_dir / LOG_FILE).open("ab") as log:
-        server = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, cwd="/")
+        server = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+            cwd="/",
+        )
     return _wait(lab_dir, started, progress, server)
 
 
 def down(lab_dir: Path, *, keep: bool = False) -> bool:
-    """Stop the lab's server and all that it started; remove its directory unless ``keep``. Return whether there was a lab."""
+    """Stop the lab's server and all that it started; remove its directory unless ``keep``. Return
+    whether there was a lab.
+    """
     if not _is_lab(lab_dir):
         return False
     pid = running(lab_dir)
@@ -128,13 +165,20 @@ def status(lab_dir: Path) -> dict[str, Any]:
     if "port" not in runtime:
         return found | {"pid": pid}  # it is still making its guests' disks
     seconds = round(time.time() - float(runtime["since"]))
-    dead = [node["name"] for node in _read(lab_dir / STATE_FILE).get("nodes", []) if not node.get("online", True)]
+    dead = [
+        node["name"]
+        for node in _read(lab_dir / STATE_FILE).get("nodes", [])
+        if not node.get("online", True)
+    ]
     ports = runtime["ports"] or {"the whole cluster": runtime["port"]}
     return found | {
         "pid": pid,
         "pve": release_of(_read(lab_dir / STATE_FILE)).version,
         "host": f"127.0.0.1:{runtime['port']}",
-        "api": {name: f"127.0.0.1:{port}" + (" (dead)" if name in dead else "") for name, port in ports.items()},
+        "api": {
+            name: f"127.0.0.1:{port}" + (" (dead)" if name in dead else "")
+            for name, port in ports.items()
+        },
         "hypervisor": runtime["hypervisor"],
         "seconds": seconds,
         "memory": _memory(pid),
@@ -150,7 +194,9 @@ def own_address(lab_dir: Path) -> str:
 
 
 def time_factor(lab_dir: Path) -> float:
-    """Return how much faster than real time the waits of the lab's cluster pass; 1 where nothing was chosen."""
+    """Return how much faster than real time the waits of the lab's cluster pass; 1 where nothing
+    was chosen.
+    """
     return float(_read(lab_dir / STATE_FILE).get("time_factor", 1))
 
 
@@ -162,7 +208,9 @@ def running(lab_dir: Path) -> int | None:
 
 
 def process_start(pid: int) -> str | None:
-    """Return a process's start time in clock ticks: with the pid it names one process for good. None if there is none."""
+    """Return a process's start time in clock ticks: with the pid it names one process for good.
+    None if there is none.
+    """
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except (FileNotFoundError, ProcessLookupError):
@@ -171,7 +219,10 @@ def process_start(pid: int) -> str | None:
 
 
 def _wait(
-    lab_dir: Path, started: float, progress: Callable[[str], None], server: subprocess.Popen[bytes] | None = None
+    lab_dir: Path,
+    started: float,
+    progress: Callable[[str], None],
+    server: subprocess.Popen[bytes] | None = None,
 ) -> LabAccess:
     """Hand on the server's progress lines until it is ready, has failed or has died."""
     seen = 0
@@ -183,10 +234,14 @@ def _wait(
         ready = _read(lab_dir / READY_FILE)
         if ready:
             settings_file = lab_dir / "settings.json"
-            return LabAccess(settings_file, _read(settings_file), ready["hypervisor"], time.monotonic() - started)
+            return LabAccess(
+                settings_file, _read(settings_file), ready["hypervisor"], time.monotonic() - started
+            )
         if (server.poll() is not None) if server else not running(lab_dir):
             break
-    last = next((line for line in reversed(_lines(lab_dir / LOG_FILE)) if line.strip()), "it said nothing")
+    last = next(
+        (line for line in reversed(_lines(lab_dir / LOG_FILE)) if line.strip()), "it said nothing"
+    )
     if pid := running(lab_dir):
         _stop(pid, lab_dir)
     _remove_stale(lab_dir)
@@ -194,7 +249,9 @@ def _wait(
 
 
 def _looks(seconds: float, pause: float) -> Iterator[None]:
-    """Yield at once, after each ``pause``, and when ``seconds`` have passed: each time it is worth to look once more."""
+    """Yield at once, after each ``pause``, and when ``seconds`` have passed: each time it is worth
+    to look once more.
+    """
     end = time.monotonic() + seconds
     while (left := end - time.monotonic()) > 0:
         yield

@@ -9,8 +9,9 @@ from pathlib import Path
 def lab_dir() -> Path:
     """Return the directory of the lab that the command line is about.
 
-    It is PVELAB_DIR, else the place below the service's state directory in which the service ``backupsvc`` looks for a lab
-    (``lab`` in BACKUPSVC_STATE_DIR, or in ``backupsvc`` of the user's XDG state home), so that nobody need point it there.
+    It is PVELAB_DIR, else the place below the service's state directory in which the service
+    ``backupsvc`` looks for a lab (``lab`` in BACKUPSVC_STATE_DIR, or in ``backupsvc`` of the user's
+    XDG state home), so that nobody need point it there.
     """
     if chosen := os.environ.get("PVELAB_DIR"):
         return Path(chosen)

@@ -18,7 +18,9 @@ from collections.abc import Mapping
 
 
 class PvelabError(Exception):
-    """Base of what is raised on purpose for whoever runs a lab. ``message`` says what happened, ``hint`` what to do."""
+    """Base of what is raised on purpose for whoever runs a lab. ``message`` says what happened,
+    ``hint`` what to do.
+    """
 
     exit_code = 1
 
@@ -44,7 +46,9 @@ class StartFailed(PvelabError):
 
 
 class LabError(Exception):
-    """An answer that is an error: its HTTP status, PVE's text (first line = reason phrase) and the map of parameter errors."""
+    """An answer that is an error: its HTTP status, PVE's text (first line = reason phrase) and the
+    map of parameter errors.
+    """
 
     def __init__(self, status: int, reason: str, errors: Mapping[str, str] | None = None) -> None:
         super().__init__(reason)
@@ -56,7 +60,9 @@ class TaskDied(Exception):
 
 
 class TaskVanished(Exception):
-    """A task's process ends without its last line, so that its exit status reads ``unexpected status``."""
+    """A task's process ends without its last line, so that its exit status reads ``unexpected
+    status``.
+    """
 
 
 def parameter_error(**errors: str) -> LabError:

@@ -1,4 +1,6 @@
-"""``pvelab fault``: break the running lab on purpose, and mend it. What each fault does is told in docs/faults.md."""
+"""``pvelab fault``: break the running lab on purpose, and mend it. What each fault does is told in
+docs/faults.md.
+"""
 
 from __future__ import annotations
 
@@ -9,17 +11,32 @@ import typer
 
 from pvelab.answers import emit
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, help="Break the running lab on purpose, and mend it.")
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    help="Break the running lab on purpose, and mend it.",
+)
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 Place = Annotated[
-    str, typer.Argument(metavar="NODE/STORAGE", help="A storage on a node, as in clovis/local; */nas1 for all nodes.")
+    str,
+    typer.Argument(
+        metavar="NODE/STORAGE",
+        help="A storage on a node, as in clovis/local; */nas1 for all nodes.",
+    ),
 ]
 Volid = Annotated[str, typer.Argument(help="An archive's volume id, as the storage lists it.")]
 Node = Annotated[str, typer.Argument(help="A node's name.")]
 Vmid = Annotated[int, typer.Argument(help="A guest; its restored copies count as the guest.")]
-OfNode = Annotated[str, typer.Option("--node", help="The node whose storage is meant, when several have such an archive.")]
-At = Annotated[int, typer.Option("--at", min=-1, help="The offset in bytes; the middle when it is not given.")]
+OfNode = Annotated[
+    str,
+    typer.Option(
+        "--node", help="The node whose storage is meant, when several have such an archive."
+    ),
+]
+At = Annotated[
+    int, typer.Option("--at", min=-1, help="The offset in bytes; the middle when it is not given.")
+]
 
 
 def _client() -> Any:
@@ -58,12 +75,20 @@ def show(as_json: Json = False) -> None:
 
 @app.command()
 def clear(
-    numbers: Annotated[list[int] | None, typer.Argument(help="The faults' numbers; without any, all are cleared.")] = None,
+    numbers: Annotated[
+        list[int] | None, typer.Argument(help="The faults' numbers; without any, all are cleared.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """Clear faults. A damaged archive stays damaged, and a sick guest comes up well at its next start."""
+    """Clear faults. A damaged archive stays damaged, and a sick guest comes up well at its next
+    start.
+    """
     client = _client()
-    cleared = [fault for number in numbers for fault in client.clear(number)] if numbers else client.clear()
+    cleared = (
+        [fault for number in numbers for fault in client.clear(number)]
+        if numbers
+        else client.clear()
+    )
     if as_json:
         emit("fault clear", {"cleared": [fault.as_json() for fault in cleared]})
     else:
@@ -73,16 +98,42 @@ def clear(
 @app.command()
 def api(
     method: Annotated[str, typer.Argument(help="GET, POST, PUT, DELETE or *.")],
-    path: Annotated[str, typer.Argument(help="A path behind /api2/json, * for anything: '/nodes/*/vzdump'.")],
-    do: Annotated[str, typer.Argument(help="error, delay, drop (before the call), drop-after (it) or garbage.")],
-    call: Annotated[int, typer.Option(min=0, help="Strike at this call alone, counted from now; 0 strikes at every one.")] = 0,
-    status: Annotated[int, typer.Option(min=400, max=599, help="For error: the HTTP status.")] = 500,
-    text: Annotated[str, typer.Option(help="For error: the text.")] = "the lab was told to fail here",
-    seconds: Annotated[float, typer.Option(min=0, help="For delay: how long the answer waits.")] = 5.0,
+    path: Annotated[
+        str, typer.Argument(help="A path behind /api2/json, * for anything: '/nodes/*/vzdump'.")
+    ],
+    do: Annotated[
+        str,
+        typer.Argument(help="error, delay, drop (before the call), drop-after (it) or garbage."),
+    ],
+    call: Annotated[
+        int,
+        typer.Option(
+            min=0, help="Strike at this call alone, counted from now; 0 strikes at every one."
+        ),
+    ] = 0,
+    status: Annotated[
+        int, typer.Option(min=400, max=599, help="For error: the HTTP status.")
+    ] = 500,
+    text: Annotated[
+        str, typer.Option(help="For error: the text.")
+    ] = "the lab was told to fail here",
+    seconds: Annotated[
+        float, typer.Option(min=0, help="For delay: how long the answer waits.")
+    ] = 5.0,
     as_json: Json = False,
 ) -> None:
     """Let calls of the API fail, wait, be dropped or answer garbage."""
-    _set("api", as_json, method=method, path=path, do=do, call=call, status=status, text=text, seconds=seconds)
+    _set(
+        "api",
+        as_json,
+        method=method,
+        path=path,
+        do=do,
+        call=call,
+        status=status,
+        text=text,
+        seconds=seconds,
+    )
 
 
 @app.command()
@@ -93,7 +144,9 @@ def storage_full(place: Place, as_json: Json = False) -> None:
 
 @app.command()
 def storage_slow(
-    place: Place, rate: Annotated[int, typer.Argument(min=1, help="Bytes a second.")], as_json: Json = False
+    place: Place,
+    rate: Annotated[int, typer.Argument(min=1, help="Bytes a second.")],
+    as_json: Json = False,
 ) -> None:
     """Let dumps to a storage and restores from or to it be slow."""
     _set("storage-slow", as_json, **_place(place), rate=rate)
@@ -119,7 +172,9 @@ def archive_vanish(volid: Volid, node: OfNode = "", as_json: Json = False) -> No
 
 @app.command()
 def listing_short(
-    place: Place, missing: Annotated[int, typer.Argument(min=1, help="How many archives are missing.")], as_json: Json = False
+    place: Place,
+    missing: Annotated[int, typer.Argument(min=1, help="How many archives are missing.")],
+    as_json: Json = False,
 ) -> None:
     """Let the last archives be missing from a storage's listings."""
     _set("listing-short", as_json, **_place(place), missing=missing)
@@ -127,7 +182,9 @@ def listing_short(
 
 @app.command(context_settings={"ignore_unknown_options": True})
 def drift(
-    node: Node, seconds: Annotated[int, typer.Argument(help="Ahead; behind when negative.")], as_json: Json = False
+    node: Node,
+    seconds: Annotated[int, typer.Argument(help="Ahead; behind when negative.")],
+    as_json: Json = False,
 ) -> None:
     """Put a node's clock wrong by so many seconds."""
     _set("drift", as_json, node=node, seconds=seconds)
@@ -135,7 +192,9 @@ def drift(
 
 @app.command()
 def status_unknown(node: Node, as_json: Json = False) -> None:
-    """Let a node's pvestatd be dead for five minutes: every status of it, its guests and its storages is unknown."""
+    """Let a node's pvestatd be dead for five minutes: every status of it, its guests and its
+    storages is unknown.
+    """
     _set("status-unknown", as_json, node=node)
 
 
@@ -168,11 +227,16 @@ def agent_silent(vmid: Vmid, as_json: Json = False) -> None:
 def agent_refuses(
     vmid: Vmid,
     how: Annotated[
-        str, typer.Argument(help="freeze (it refuses to), thaw (that fails), stays-frozen (it says that it thawed).")
+        str,
+        typer.Argument(
+            help="freeze (it refuses to), thaw (that fails), stays-frozen (it says that it thawed)."
+        ),
     ] = "freeze",
     as_json: Json = False,
 ) -> None:
-    """Let a guest's agent answer, but not freeze, or not thaw: with the latter two a dump leaves the guest frozen."""
+    """Let a guest's agent answer, but not freeze, or not thaw: with the latter two a dump leaves
+    the guest frozen.
+    """
     _set("agent-refuses", as_json, vmid=vmid, how=how)
 
 
@@ -184,7 +248,9 @@ def guest_panic(vmid: Vmid, as_json: Json = False) -> None:
 
 @app.command()
 def service_down(vmid: Vmid, as_json: Json = False) -> None:
-    """Let a guest come up without its service, from its next start on. SSH and the agent still answer."""
+    """Let a guest come up without its service, from its next start on. SSH and the agent still
+    answer.
+    """
     _set("service-down", as_json, vmid=vmid)
 
 
@@ -197,7 +263,9 @@ def data_disk_gone(vmid: Vmid, as_json: Json = False) -> None:
 @app.command()
 def guest_dies(
     vmid: Vmid,
-    after: Annotated[float, typer.Argument(min=0, help="Seconds after its console said that it is up.")],
+    after: Annotated[
+        float, typer.Argument(min=0, help="Seconds after its console said that it is up.")
+    ],
     as_json: Json = False,
 ) -> None:
     """Let a guest go off so many seconds after it came up, from its next start on."""
@@ -207,7 +275,9 @@ def guest_dies(
 @app.command()
 def guest_resets(
     vmid: Vmid,
-    every: Annotated[float, typer.Option("--every", min=0.1, help="Seconds between two resets.")] = 5.0,
+    every: Annotated[
+        float, typer.Option("--every", min=0.1, help="Seconds between two resets.")
+    ] = 5.0,
     as_json: Json = False,
 ) -> None:
     """Let a guest be reset again and again after it came up, from its next start on."""
@@ -216,7 +286,9 @@ def guest_resets(
 
 @app.command()
 def task_hang(
-    type: Annotated[str, typer.Argument(help="A task's type: vzdump, qmrestore, qmstart, qmdestroy, imgdel ...")],
+    type: Annotated[
+        str, typer.Argument(help="A task's type: vzdump, qmrestore, qmstart, qmdestroy, imgdel ...")
+    ],
     as_json: Json = False,
 ) -> None:
     """Let the next task of a type hang before its work, until it is stopped or this is cleared."""
@@ -233,7 +305,12 @@ def vzdump_lock(node: Node, as_json: Json = False) -> None:
 def bridge(
     node: Node,
     do: Annotated[str, typer.Argument(metavar="port|address|guest", help="What the bridge gets.")],
-    value: Annotated[str, typer.Argument(help="The interface (eno2), the address (10.9.0.1/24), or the VMID of a new guest.")],
+    value: Annotated[
+        str,
+        typer.Argument(
+            help="The interface (eno2), the address (10.9.0.1/24), or the VMID of a new guest."
+        ),
+    ],
     name: Annotated[str, typer.Option("--bridge", help="The bridge.")] = "vmbr9",
     as_json: Json = False,
 ) -> None:

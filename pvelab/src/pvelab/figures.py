@@ -13,7 +13,8 @@ _UNITS = {"": 1, "K": 1024, "M": 1024**2, "G": 1024**3, "T": 1024**4}
 _DISK = re.compile(r"(?:scsi|virtio|sata|ide|efidisk)\d+")
 _NODE_BASE_MEMORY = 2 * 1024**3
 _NODE_CPUS = 16
-# how long a guest runs until its share of the processors was measured twice (05_restore_ok: an integer 0 until then)
+# how long a guest runs until its share of the processors was measured twice (05_restore_ok: an
+# integer 0 until then)
 _MEASURED_AFTER = 10.0
 _BROADCAST_LIFE = 300.0  # seconds (pmxcfs: RRD entries expire)
 
@@ -27,8 +28,13 @@ def disk_size(value: str) -> int:
 def boot_disk_size(config: dict[str, str]) -> int:
     """Return the size of the first boot disk in bytes: what PVE calls ``maxdisk``."""
     order = re.search(r"order=([\w;]+)", config.get("boot", ""))
-    keys = [*(order[1].split(";") if order else ()), *(key for key in sorted(config) if _DISK.fullmatch(key))]
-    sizes = [disk_size(config[key]) for key in keys if key in config and "media=cdrom" not in config[key]]
+    keys = [
+        *(order[1].split(";") if order else ()),
+        *(key for key in sorted(config) if _DISK.fullmatch(key)),
+    ]
+    sizes = [
+        disk_size(config[key]) for key in keys if key in config and "media=cdrom" not in config[key]
+    ]
     return next((size for size in sizes if size), 0)
 
 
@@ -43,8 +49,14 @@ def cpus(config: dict[str, str]) -> int:
 
 
 def cpu(machine: Machine | None) -> float:
-    """Return what share of its processors a guest uses; a whole 0 for one that is off or was just started."""
-    up = machine is not None and machine.status() != "stopped" and machine.uptime() >= _MEASURED_AFTER
+    """Return what share of its processors a guest uses; a whole 0 for one that is off or was just
+    started.
+    """
+    up = (
+        machine is not None
+        and machine.status() != "stopped"
+        and machine.uptime() >= _MEASURED_AFTER
+    )
     return 0.01 if up else 0
 
 
@@ -58,7 +70,13 @@ def name(vm: VmConfig) -> str:
 def guest(lab: Lab, vm: VmConfig) -> dict[str, Any]:
     """Return what /cluster/resources says of a guest."""
     if vm.node not in lab.nodes:  # a node that never reported (04_vzdump_errors 23)
-        return {"id": f"{vm.type}/{vm.vmid}", "type": vm.type, "vmid": vm.vmid, "node": vm.node, "status": "unknown"}
+        return {
+            "id": f"{vm.type}/{vm.vmid}",
+            "type": vm.type,
+            "vmid": vm.vmid,
+            "node": vm.node,
+            "status": "unknown",
+        }
     running = lab.machine_status(vm.vmid) != "stopped"
     machine, size = lab.machines.get(vm.vmid), _size(vm.type, *vm.config.items())
     online = lab.nodes[vm.node].online
@@ -87,12 +105,18 @@ def guest(lab: Lab, vm: VmConfig) -> dict[str, Any]:
     }
     if vm.type == "lxc":  # what a container uses is counted on the host already
         del row["memhost"]
-    optional = {"tags": vm.config.get("tags"), "lock": vm.config.get("lock"), "hastate": ha_state(lab, vm)}
+    optional = {
+        "tags": vm.config.get("tags"),
+        "lock": vm.config.get("lock"),
+        "hastate": ha_state(lab, vm),
+    }
     return row | {key: value for key, value in optional.items() if value}
 
 
 def _unreported(lab: Lab, node: str) -> bool:
-    """Whether a node's pvestatd has been silent for so long that what it last broadcast is forgotten (fault status-unknown)."""
+    """Whether a node's pvestatd has been silent for so long that what it last broadcast is
+    forgotten (fault status-unknown).
+    """
     return lab.faults.find("status-unknown", node=node) is not None
 
 
@@ -106,19 +130,33 @@ class _Size(NamedTuple):
 
 @functools.lru_cache(maxsize=20_000)
 def _size(type: str, *values: tuple[str, str]) -> _Size:
-    """Given what a configuration says, return the size of its guest; listings of thousands ask this again and again."""
+    """Given what a configuration says, return the size of its guest; listings of thousands ask this
+    again and again.
+    """
     config = dict(values)
     disk = disk_size(config.get("rootfs", "")) if type == "lxc" else boot_disk_size(config)
     return _Size(cpus(config), memory(config), disk)
 
 
 def _of_dead_node(lab: Lab, vm: VmConfig) -> dict[str, Any]:
-    """What a dead node last broadcast of its guests counts for five minutes (pve-facts 9.1); then nothing is known of them."""
-    row: dict[str, Any] = {"id": f"{vm.type}/{vm.vmid}", "type": vm.type, "vmid": vm.vmid, "node": vm.node, "status": "unknown"}
+    """What a dead node last broadcast of its guests counts for five minutes (pve-facts 9.1); then
+    nothing is known of them.
+    """
+    row: dict[str, Any] = {
+        "id": f"{vm.type}/{vm.vmid}",
+        "type": vm.type,
+        "vmid": vm.vmid,
+        "node": vm.node,
+        "status": "unknown",
+    }
     died = lab.nodes[vm.node].died
     if died is not None and lab.clock.seconds() - died < _BROADCAST_LIFE:
         row |= {"name": name(vm), "maxcpu": cpus(vm.config), "maxmem": memory(vm.config)}
-        row |= {"status": "running" if vm.vmid in lab.nodes[vm.node].last_running else "stopped", "uptime": 0, "template": 0}
+        row |= {
+            "status": "running" if vm.vmid in lab.nodes[vm.node].last_running else "stopped",
+            "uptime": 0,
+            "template": 0,
+        }
     state = ha_state(lab, vm)
     return row | ({"hastate": state} if state else {})
 
@@ -136,15 +174,29 @@ def ha_state(lab: Lab, vm: VmConfig) -> str | None:
 
 
 def node_memory(lab: Lab, node: LabNode) -> dict[str, int]:
-    """Return a node's memory in bytes: a base for the host and the configured memory of the guests that run there."""
-    running = [vm for vm in lab.guests.all(node.name, None) if lab.machine_status(vm.vmid) != "stopped"]
+    """Return a node's memory in bytes: a base for the host and the configured memory of the guests
+    that run there.
+    """
+    running = [
+        vm for vm in lab.guests.all(node.name, None) if lab.machine_status(vm.vmid) != "stopped"
+    ]
     used = min(node.memory, _NODE_BASE_MEMORY + sum(memory(vm.config) for vm in running))
-    return {"total": node.memory, "used": used, "free": node.memory - used, "available": node.memory - used}
+    return {
+        "total": node.memory,
+        "used": used,
+        "free": node.memory - used,
+        "available": node.memory - used,
+    }
 
 
 def node(lab: Lab, entry: LabNode) -> dict[str, Any]:
     """Return what /nodes and /cluster/resources say of a node, figures included."""
-    row: dict[str, Any] = {"id": f"node/{entry.name}", "type": "node", "node": entry.name, "level": ""}
+    row: dict[str, Any] = {
+        "id": f"node/{entry.name}",
+        "type": "node",
+        "node": entry.name,
+        "level": "",
+    }
     if not entry.online:
         return {**row, "status": "offline"}
     if _unreported(lab, entry.name):
@@ -165,7 +217,9 @@ def node(lab: Lab, entry: LabNode) -> dict[str, Any]:
 
 def storage(lab: Lab, definition: StorageDef, node_name: str) -> dict[str, Any]:
     """Return what /cluster/resources says of a storage on a node."""
-    online = lab.nodes[node_name].online and not definition.disabled and not _unreported(lab, node_name)
+    online = (
+        lab.nodes[node_name].online and not definition.disabled and not _unreported(lab, node_name)
+    )
     disk = shutil.disk_usage(lab.dir)  # what every node and storage of a lab lies on
     return {
         "id": f"storage/{node_name}/{definition.name}",

@@ -1,4 +1,6 @@
-"""The HA manager's state: resources by service id (vm:108, ct:200), rules, and what the manager made of them, in one file."""
+"""The HA manager's state: resources by service id (vm:108, ct:200), rules, and what the manager
+made of them, in one file.
+"""
 
 from __future__ import annotations
 
@@ -13,8 +15,10 @@ from typing import Any
 class Service:
     """What the manager knows of one resource.
 
-    ``state`` is the manager's (started, request_stop, stopped, fence, recovery, migrate, relocate, error); ``command`` a move
-    that was asked for: (migrate or relocate, node). ``task`` is what its node does for it now; no lab's server outlives it.
+    ``state`` is the manager's (started, request_stop, stopped, fence, recovery, migrate, relocate,
+    error); ``command`` a move
+    that was asked for: (migrate or relocate, node). ``task`` is what its node does for it now; no
+    lab's server outlives it.
     """
 
     state: str
@@ -33,9 +37,11 @@ class Service:
 
 
 class Ha:
-    """HA resources (``vm:108`` -> state, max_restart, ...) and rules. ``master`` is the node whose CRM leads, None without HA.
+    """HA resources (``vm:108`` -> state, max_restart, ...) and rules. ``master`` is the node whose
+    CRM leads, None without HA.
 
-    ``services`` and ``node_status`` (online, unknown, fence) are the manager's: empty until it has had its first round.
+    ``services`` and ``node_status`` (online, unknown, fence) are the manager's: empty until it has
+    had its first round.
     """
 
     def __init__(self, path: Path) -> None:
@@ -50,10 +56,16 @@ class Ha:
     def save(self) -> None:
         """Write everything to the file."""
         with self._mutex:
-            services = {sid: asdict(service) | {"task": ""} for sid, service in self.services.items()}
+            services = {
+                sid: asdict(service) | {"task": ""} for sid, service in self.services.items()
+            }
             state = {"resources": self.resources, "rules": self.rules, "master": self.master}
             fresh = self._path.with_suffix(".tmp")
-            fresh.write_text(json.dumps({**state, "services": services, "node_status": self.node_status}, indent=1))
+            fresh.write_text(
+                json.dumps(
+                    {**state, "services": services, "node_status": self.node_status}, indent=1
+                )
+            )
             fresh.replace(self._path)
 
     def manages(self, vmid: int) -> bool:
@@ -66,15 +78,25 @@ class Ha:
         return "started" if state == "enabled" else state
 
     def limit(self, sid: str, name: str) -> int:
-        """Return a resource's ``max_restart``, ``max_relocate`` or ``failback``; each is 1 unless it is set."""
+        """Return a resource's ``max_restart``, ``max_relocate`` or ``failback``; each is 1 unless
+        it is set.
+        """
         return int(self.resources[sid].get(name, 1))
 
     def nodes_for(self, sid: str, online: list[str]) -> list[str]:
-        """Given the nodes that live, return those where a resource belongs: the first choice of its node affinity, or all."""
+        """Given the nodes that live, return those where a resource belongs: the first choice of its
+        node affinity, or all.
+        """
         for rule in self.rules.values():
             sids = str(rule.get("resources", "")).replace(";", ",").split(",")
-            if rule.get("type") == "node-affinity" and sid in sids and not int(rule.get("disable", 0)):
-                ranks = dict(_ranked(entry) for entry in str(rule["nodes"]).replace(";", ",").split(","))
+            if (
+                rule.get("type") == "node-affinity"
+                and sid in sids
+                and not int(rule.get("disable", 0))
+            ):
+                ranks = dict(
+                    _ranked(entry) for entry in str(rule["nodes"]).replace(";", ",").split(",")
+                )
                 best = max((rank for name, rank in ranks.items() if name in online), default=None)
                 if best is not None or int(rule.get("strict", 0)):
                     return [name for name in online if ranks.get(name) == best]

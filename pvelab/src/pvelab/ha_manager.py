@@ -1,9 +1,11 @@
-"""The HA manager at work: its CRM and the nodes' LRMs (pve-ha-manager PVE/HA/{Manager,NodeStatus,LRM}.pm; pve-facts 9.4).
+"""The HA manager at work: its CRM and the nodes' LRMs (pve-ha-manager
+PVE/HA/{Manager,NodeStatus,LRM}.pm; pve-facts 9.4).
 
-It looks at the cluster every ten seconds. A node that is gone is ``unknown``; after a minute it is to be fenced, and it counts as
-fenced when its agent lock has run out. Then its services' configurations move to a node that lives and are started there: whether
-their disks are there is not the manager's business, and without them the start fails until it gives up (``error``).
-All seconds here are the cluster's: the time factor makes them pass faster.
+It looks at the cluster every ten seconds. A node that is gone is ``unknown``; after a minute it is
+to be fenced, and it counts as fenced when its agent lock has run out. Then its services'
+configurations move to a node that lives and are started there: whether their disks are there is not
+the manager's business, and without them the start fails until it gives up (``error``). All seconds
+here are the cluster's: the time factor makes them pass faster.
 """
 
 from __future__ import annotations
@@ -49,12 +51,18 @@ class HaManager:
         for sid in sorted(sid for sid in self.ha.resources if self._is_managed(sid)):
             try:
                 self._look_at_service(sid, now)
-            except LabError as error:  # a guest that is being deleted or moved by hand: the next round sees it as it is then
+            except LabError as error:
+                # a guest that is being deleted or moved by hand: the next round sees it as it is
+                # then
                 _log.warning("HA round of %s: %s", sid, error)
         self.ha.save()
 
     def _is_managed(self, sid: str) -> bool:
-        return sid in self.ha.resources and self._guest(sid) is not None and self.ha.wanted(sid) != "ignored"
+        return (
+            sid in self.ha.resources
+            and self._guest(sid) is not None
+            and self.ha.wanted(sid) != "ignored"
+        )
 
     def _guest(self, sid: str) -> VmConfig | None:
         kind, _, vmid = sid.partition(":")
@@ -65,7 +73,9 @@ class HaManager:
         return [node.name for node in self.lab.nodes.values() if node.online]
 
     def _watchdogs(self, now: float) -> None:
-        """A node that runs services and has lost quorum cannot feed its watchdog, which resets it."""
+        """A node that runs services and has lost quorum cannot feed its watchdog, which resets
+        it.
+        """
         if self.lab.quorate():
             self._without_quorum = None
             return
@@ -73,7 +83,9 @@ class HaManager:
             self._without_quorum = now
         if now - self._without_quorum < WATCHDOG:
             return
-        for node in {s.node for sid, s in self.ha.services.items() if s.state in _ACTIVE and self._runs(sid)}:
+        for node in {
+            s.node for sid, s in self.ha.services.items() if s.state in _ACTIVE and self._runs(sid)
+        }:
             if self.lab.nodes[node].online:
                 kill_node(self.lab, node)
                 self._rebooting[node] = now + REBOOT
@@ -85,7 +97,9 @@ class HaManager:
                 revive_node(self.lab, node)
 
     def _leads(self, now: float) -> bool:
-        """Say whether there is a master that lives; a dead one's lock has to run out before another node takes over."""
+        """Say whether there is a master that lives; a dead one's lock has to run out before another
+        node takes over.
+        """
         master = self.lab.nodes.get(self.ha.master or "")
         if master is None:
             return False
@@ -105,8 +119,13 @@ class HaManager:
                 self.ha.node_status[node.name] = "unknown"
 
     def _is_lost(self, node: str, now: float) -> bool:
-        """Say whether a node has been away for so long that it is to be fenced; a new master counts from its first look."""
-        return not self.lab.nodes[node].online and now - self._last_online.setdefault(node, now) >= FENCE_DELAY
+        """Say whether a node has been away for so long that it is to be fenced; a new master counts
+        from its first look.
+        """
+        return (
+            not self.lab.nodes[node].online
+            and now - self._last_online.setdefault(node, now) >= FENCE_DELAY
+        )
 
     def _look_at_service(self, sid: str, now: float) -> None:
         vm = self._guest(sid)
@@ -127,7 +146,9 @@ class HaManager:
                 return
 
     def _is_recoverable(self, sid: str, state: str) -> bool:
-        """Say whether a service in this state is taken over when its node is lost: not one that is switched off on purpose."""
+        """Say whether a service in this state is taken over when its node is lost: not one that is
+        switched off on purpose.
+        """
         return state not in ("fence", "recovery", "error") and self.ha.wanted(sid) != "disabled"
 
     def _next(self, sid: str, service: Service, vm: VmConfig, now: float) -> None:
@@ -161,14 +182,19 @@ class HaManager:
             service.state = "recovery"
 
     def _recover(self, sid: str, service: Service, vm: VmConfig) -> None:
-        """Take a fenced node's service over: its configuration moves, locks that a cut dump left go."""
+        """Take a fenced node's service over: its configuration moves, locks that a cut dump left
+        go.
+        """
         node = self._choose(sid, "")
         if node is None:
             return
         self.lab.guests.move(vm.vmid, node)
         if vm.config.get("lock") == "backup":
             drop_lock(self.lab, vm)
-        service.node, service.state = node, "started" if self.ha.wanted(sid) == "started" else "request_stop"
+        service.node, service.state = (
+            node,
+            "started" if self.ha.wanted(sid) == "started" else "request_stop",
+        )
 
     def _take_command(self, service: Service) -> bool:
         """Begin a move that was asked for; return whether there was one that can be made."""
@@ -185,7 +211,11 @@ class HaManager:
         if not service.task:
             work = lambda log: move(lab, vm.vmid, source, target, log)  # noqa: E731 - the task's whole body
             service.task = lab.tasks.spawn(
-                source, "vzmigrate" if vm.type == "lxc" else "qmigrate", str(vm.vmid), "root@pam", work
+                source,
+                "vzmigrate" if vm.type == "lxc" else "qmigrate",
+                str(vm.vmid),
+                "root@pam",
+                work,
             )
         if lab.tasks.exitstatus(service.task) is None:
             return
@@ -199,7 +229,9 @@ class HaManager:
         tried, service.task = bool(service.task), ""
         if self._runs(sid):
             service.tries, service.failed = 0, []
-            better = self._choose(sid, service.node) if self.ha.limit(sid, "failback") else service.node
+            better = (
+                self._choose(sid, service.node) if self.ha.limit(sid, "failback") else service.node
+            )
             if better not in (None, service.node):
                 service.state, service.target = "migrate", str(better)
         elif tried:
@@ -228,8 +260,12 @@ class HaManager:
             self._spawn_shutdown(vm)
 
     def _choose(self, sid: str, current: str, without: list[str] | None = None) -> str | None:
-        """Return where a service belongs: where it is if that is as good as any, else the node with the fewest services."""
-        names = [name for name in self.ha.nodes_for(sid, self._online()) if name not in (without or ())]
+        """Return where a service belongs: where it is if that is as good as any, else the node with
+        the fewest services.
+        """
+        names = [
+            name for name in self.ha.nodes_for(sid, self._online()) if name not in (without or ())
+        ]
         load = lambda name: (sum(s.node == name for s in self.ha.services.values()), name)  # noqa: E731 - a sort key
         return current if current in names else min(names, key=load, default=None)
 
@@ -237,8 +273,12 @@ class HaManager:
         return power.machine_of(self.lab, int(sid.partition(":")[2])) is not None
 
     def _is_busy(self, vm: VmConfig) -> bool:
-        """Say whether a task is at work on the guest: a start or stop that was asked for, a dump, a restore."""
-        return "lock" in vm.config or any(upid.id == str(vm.vmid) for upid in self.lab.tasks.running(vm.node))
+        """Say whether a task is at work on the guest: a start or stop that was asked for, a dump, a
+        restore.
+        """
+        return "lock" in vm.config or any(
+            upid.id == str(vm.vmid) for upid in self.lab.tasks.running(vm.node)
+        )
 
     def _spawn_start(self, vm: VmConfig) -> str:
         lab, node, vmid = self.lab, vm.node, vm.vmid
@@ -262,5 +302,7 @@ class HaManager:
 
 
 def _lock_is_free(node: LabNode, now: float) -> bool:
-    """Say whether a dead node's locks have run out; one that was dead when the lab was opened holds none."""
+    """Say whether a dead node's locks have run out; one that was dead when the lab was opened holds
+    none.
+    """
     return node.died is None or now - node.died >= LOCK_LIFE

@@ -40,17 +40,24 @@ class Platform(Protocol):
     def create(self, spec: Any) -> Machine: ...
     def make_disks(self, wanted: Disks) -> None: ...
     def start_appliances(self, lab: Lab) -> dict[str, Any]:
-        """Start the nodes' SSH endpoints and the probe; return the settings that lead to them (``ssh``, ``probes``)."""
+        """Start the nodes' SSH endpoints and the probe; return the settings that lead to them
+        (``ssh``, ``probes``).
+        """
         ...
 
     def close(self) -> None: ...
 
 
 def choose(wanted: str, run_dir: Path, progress: Callable[[str], None]) -> Platform:
-    """Given ``qemu``, ``simulated`` or ``auto`` (QEMU when it is installed), return the platform."""
+    """Given ``qemu``, ``simulated`` or ``auto`` (QEMU when it is installed), return the
+    platform.
+    """
     found = shutil.which("qemu-system-x86_64")
     if wanted == "qemu" and not found:
-        raise UsageError("qemu-system-x86_64 is not installed", "apt-get install qemu-system-x86 qemu-utils, or `make setup`")
+        raise UsageError(
+            "qemu-system-x86_64 is not installed",
+            "apt-get install qemu-system-x86 qemu-utils, or `make setup`",
+        )
     if wanted == "simulated" or not found:
         progress("SIMULATED: the guests are only modelled, nothing that is tested here is proven")
         return SimulatedPlatform(run_dir)
@@ -58,7 +65,9 @@ def choose(wanted: str, run_dir: Path, progress: Callable[[str], None]) -> Platf
 
 
 class SimulatedPlatform(SimulatedHypervisor):
-    """The model, with real SSH endpoints for the nodes where sshd is installed. It has no probe: there is nothing to reach."""
+    """The model, with real SSH endpoints for the nodes where sshd is installed. It has no probe:
+    there is nothing to reach.
+    """
 
     def __init__(self, run_dir: Path) -> None:
         super().__init__()
@@ -81,7 +90,9 @@ class SimulatedPlatform(SimulatedHypervisor):
 
 
 class QemuPlatform:
-    """Real guests: one QEMU process each, on the lab's own switch, with the accelerator that really boots a guest here."""
+    """Real guests: one QEMU process each, on the lab's own switch, with the accelerator that really
+    boots a guest here.
+    """
 
     name = "qemu"
 
@@ -96,10 +107,14 @@ class QemuPlatform:
         self._probes = _Probes(self._probe)
 
     def create(self, spec: MachineSpec) -> vmm.Machine:
-        """Given a spec, return its machine, not started. An older machine of that VMID is ended first."""
+        """Given a spec, return its machine, not started. An older machine of that VMID is ended
+        first.
+        """
         if older := self._machines.get(spec.vmid):
             older.stop()
-        machine = vmm.Machine(spec, self._run_dir / f"vm{spec.vmid}", self.networks, self._accelerator)
+        machine = vmm.Machine(
+            spec, self._run_dir / f"vm{spec.vmid}", self.networks, self._accelerator
+        )
         self._machines[spec.vmid] = machine
         return machine
 
@@ -122,7 +137,15 @@ class QemuPlatform:
 
     def _probe(self, node: str, number: int) -> Probe:
         folder = self._run_dir / f"probe{number}"
-        return Probe(self._images, folder, self.networks, self._accelerator, bridge=ISOLATED_BRIDGE, node=node, number=number)
+        return Probe(
+            self._images,
+            folder,
+            self.networks,
+            self._accelerator,
+            bridge=ISOLATED_BRIDGE,
+            node=node,
+            number=number,
+        )
 
     def close(self) -> None:
         """End everything."""
@@ -134,7 +157,9 @@ class QemuPlatform:
 
 
 class _Probes:
-    """The probes, one a node, because the isolated bridge ends at its node. Each dies and returns with its node."""
+    """The probes, one a node, because the isolated bridge ends at its node. Each dies and returns
+    with its node.
+    """
 
     def __init__(self, make: Callable[[str, int], Probe]) -> None:
         self._make, self._probes = make, dict[str, Probe]()
@@ -143,7 +168,9 @@ class _Probes:
         """Start them side by side and return their settings by node."""
         self._probes = {name: self._make(name, number) for number, name in enumerate(lab.nodes)}
         with ThreadPoolExecutor(2) as pool:
-            found = dict(zip(self._probes, pool.map(Probe.start, self._probes.values()), strict=True))
+            found = dict(
+                zip(self._probes, pool.map(Probe.start, self._probes.values()), strict=True)
+            )
         for name in (node.name for node in lab.nodes.values() if not node.online):
             self._probes[name].stop()
         lab.node_listeners.append(self._switch)
@@ -158,7 +185,9 @@ class _Probes:
         if not alive:
             self._probes[name].stop()
         else:  # its node is up before its guests are
-            threading.Thread(target=self._again, args=(self._probes[name],), name=f"probe of {name}", daemon=True).start()
+            threading.Thread(
+                target=self._again, args=(self._probes[name],), name=f"probe of {name}", daemon=True
+            ).start()
 
     @staticmethod
     def _again(probe: Probe) -> None:
@@ -180,7 +209,9 @@ class _Nodes:
         self._links: LinkServer | None = None
 
     def start(self, lab: Lab) -> dict[str, Any]:
-        """Start one endpoint a node and return the settings, empty where OpenSSH's server is not installed."""
+        """Start one endpoint a node and return the settings, empty where OpenSSH's server is not
+        installed.
+        """
         if not Path(SSHD).is_file():
             return {}
         found, past = {}, self._folder.with_name("past")
@@ -189,7 +220,9 @@ class _Nodes:
         links = self._folder.with_name("links")
         self._links = LinkServer(lab, links)
         for name in lab.nodes:
-            endpoint = NodeSsh(name, self._folder / name, lab.nodes[name].dir, past if lab.history else None, links)
+            endpoint = NodeSsh(
+                name, self._folder / name, lab.nodes[name].dir, past if lab.history else None, links
+            )
             self._endpoints[name] = endpoint
             found[name] = endpoint.start()
         first, *others = [self._folder / name for name in lab.nodes]
@@ -199,10 +232,19 @@ class _Nodes:
             self._endpoints[name].stop()
         lab.node_listeners.append(self._switch)
         known_hosts = self._folder / "known_hosts"
-        known_hosts.write_text("".join(f"{access.known_hosts_line.strip()}\n" for access in found.values()))
+        known_hosts.write_text(
+            "".join(f"{access.known_hosts_line.strip()}\n" for access in found.values())
+        )
         login = next(iter(found.values()))
         hosts = {name: f"{access.host}:{access.port}" for name, access in found.items()}
-        return {"ssh": {"nodes": hosts, "user": login.user, "key_file": str(login.key_file), "known_hosts": str(known_hosts)}}
+        return {
+            "ssh": {
+                "nodes": hosts,
+                "user": login.user,
+                "key_file": str(login.key_file),
+                "known_hosts": str(known_hosts),
+            }
+        }
 
     def stop(self) -> None:
         """Stop them all."""
@@ -214,7 +256,9 @@ class _Nodes:
             endpoint.stop()
 
     def _switch(self, name: str, alive: bool) -> None:
-        """A node's endpoint dies and returns with it, on the same port and with the same host key."""
+        """A node's endpoint dies and returns with it, on the same port and with the same host
+        key.
+        """
         if alive:
             self._endpoints[name].start()
         else:

@@ -13,7 +13,9 @@ class Jobs:
 
     def __init__(self, path: Path) -> None:
         self._path, self._mutex = path, threading.RLock()
-        self.entries: dict[str, dict[str, Any]] = json.loads(path.read_text()) if path.is_file() else {}
+        self.entries: dict[str, dict[str, Any]] = (
+            json.loads(path.read_text()) if path.is_file() else {}
+        )
 
     def save(self) -> None:
         """Write all jobs to the file."""

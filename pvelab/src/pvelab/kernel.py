@@ -50,7 +50,9 @@ ROUTES: dict[tuple[str, str], Handler] = {}
 
 
 def route(method: str, path: str) -> Callable[[Handler], Handler]:
-    """Register a handler for a method and a path template as the API schema writes it (``/nodes/{node}/qemu``)."""
+    """Register a handler for a method and a path template as the API schema writes it
+    (``/nodes/{node}/qemu``).
+    """
 
     def register(handler: Handler) -> Handler:
         ROUTES[method, path] = handler
@@ -98,9 +100,17 @@ class Machine(Protocol):
     def pid(self) -> int | None: ...
     def uptime(self) -> float: ...
     def console(self) -> str: ...
-    def agent(self, command: str, arguments: dict[str, Any] | None = None, timeout: float = 3.0) -> Any: ...
+    def agent(
+        self, command: str, arguments: dict[str, Any] | None = None, timeout: float = 3.0
+    ) -> Any: ...
     def set_link(self, index: int, up: bool) -> None: ...
-    def snapshot(self, targets: Mapping[str, Path], *, freeze: bool, on_event: Callable[..., None] | None = None) -> Any: ...
+    def snapshot(
+        self,
+        targets: Mapping[str, Path],
+        *,
+        freeze: bool,
+        on_event: Callable[..., None] | None = None,
+    ) -> Any: ...
 
 
 class Hypervisor(Protocol):
@@ -119,9 +129,11 @@ class Hypervisor(Protocol):
 
 @dataclass
 class LabNode:
-    """A cluster member. ``drift`` is how many seconds its clock is ahead, ``dir`` stands for its root directory.
+    """A cluster member. ``drift`` is how many seconds its clock is ahead, ``dir`` stands for its
+    root directory.
 
-    ``memory`` in bytes is what it claims to have: guests are much smaller here than their configuration says.
+    ``memory`` in bytes is what it claims to have: guests are much smaller here than their
+    configuration says.
     """
 
     name: str
@@ -131,7 +143,8 @@ class LabNode:
     dir: Path
     online: bool = True
     memory: int = 64 * 1024**3
-    # what the others know of it when it has died: when (cluster seconds), its last stamp, which of its guests ran
+    # what the others know of it when it has died: when (cluster seconds), its last stamp, which of
+    # its guests ran
     died: float | None = None
     last_seen: int | None = None
     last_running: set[int] = field(default_factory=set)
@@ -139,7 +152,9 @@ class LabNode:
 
 @dataclass
 class StorageDef:
-    """A storage's configuration. ``nodes`` None = all; ``options`` as in storage.cfg (prune-backups, ...)."""
+    """A storage's configuration. ``nodes`` None = all; ``options`` as in storage.cfg
+    (prune-backups, ...).
+    """
 
     name: str
     type: str
@@ -157,7 +172,9 @@ class StorageDef:
 
     @property
     def replicates(self) -> bool:
-        """Whether PVE can replicate its volumes: of all plugins only ZFS pools have that feature."""
+        """Whether PVE can replicate its volumes: of all plugins only ZFS pools have that
+        feature.
+        """
         return self.type == "zfspool"
 
 
@@ -174,8 +191,9 @@ class Bridge:
 class Lab:
     """The whole cluster: its state on disk under ``dir`` and what runs now.
 
-    ``settings`` holds what is decided once at seeding (``auth_delay`` in seconds, ``tz``, ...); ``run_dir`` is a short private
-    directory for sockets; ``machines`` are the guests that were started, by VMID.
+    ``settings`` holds what is decided once at seeding (``auth_delay`` in seconds, ``tz``, ...);
+    ``run_dir`` is a short private directory for sockets; ``machines`` are the guests that were
+    started, by VMID.
     """
 
     def __init__(
@@ -190,7 +208,12 @@ class Lab:
         hypervisor: Hypervisor,
         settings: Mapping[str, Any] | None = None,
     ) -> None:
-        self.dir, self.etc, self.run_dir, self.tz = directory, directory / "etc" / "pve", run_dir, tz
+        self.dir, self.etc, self.run_dir, self.tz = (
+            directory,
+            directory / "etc" / "pve",
+            run_dir,
+            tz,
+        )
         self.nodes, self.storages, self.bridges = dict(nodes), dict(storages), bridges
         self.settings = dict(settings or {})
         self.release = release_of(self.settings)
@@ -227,20 +250,30 @@ class Lab:
         return int(time.monotonic() - self._started)
 
     def quorate(self) -> bool:
-        """Say whether more than half of the votes are there: one a node, and one of the QDevice where the setting says so."""
-        alive, third = sum(node.online for node in self.nodes.values()), int(bool(self.settings.get("qdevice")))
+        """Say whether more than half of the votes are there: one a node, and one of the QDevice
+        where the setting says so.
+        """
+        alive, third = (
+            sum(node.online for node in self.nodes.values()),
+            int(bool(self.settings.get("qdevice"))),
+        )
         return alive > 0 and 2 * (alive + third) > len(self.nodes) + third
 
     def answering(self) -> str:
-        """Return the node that answers for the cluster: the first one alive, an empty name when none is."""
+        """Return the node that answers for the cluster: the first one alive, an empty name when
+        none is.
+        """
         return next((node.name for node in self.nodes.values() if node.online), "")
 
     def node(self, name: str) -> LabNode:
-        """Return a cluster member. Raise LabError 500 as PVE does for a name that it cannot resolve."""
+        """Return a cluster member. Raise LabError 500 as PVE does for a name that it cannot
+        resolve.
+        """
         if name not in self.nodes:
             raise LabError(
                 500,
-                f"hostname lookup '{name}' failed - failed to get address info for: {name}: Temporary failure in name resolution",
+                f"hostname lookup '{name}' failed - failed to get address info for: {name}: "
+                "Temporary failure in name resolution",
             )
         return self.nodes[name]
 
@@ -268,7 +301,9 @@ class Lab:
 
 @dataclass
 class Call:
-    """One request: validated parameters (the path's included), who asks, and the node that was asked."""
+    """One request: validated parameters (the path's included), who asks, and the node that was
+    asked.
+    """
 
     method: str
     path: str
@@ -304,14 +339,26 @@ class Call:
         return (True in wanted) if any else all(wanted)
 
     def visible(self, kind: str, members: Iterable[int | str], priv: str) -> set[int | str]:
-        """Given ``vms`` or ``storage`` and members of it, return those on which the caller holds a privilege."""
-        return {member for member, held in self.lab.access.listed(self.identity, kind, members).items() if priv in held}
+        """Given ``vms`` or ``storage`` and members of it, return those on which the caller holds a
+        privilege.
+        """
+        return {
+            member
+            for member, held in self.lab.access.listed(self.identity, kind, members).items()
+            if priv in held
+        }
 
     def check(self, path: str, *privs: str, any: bool = False) -> None:
-        """Raise LabError 403 with PVE's text unless the caller holds the privileges (or any of them) on an ACL path."""
+        """Raise LabError 403 with PVE's text unless the caller holds the privileges (or any of
+        them) on an ACL path.
+        """
         if not self.allowed(path, *privs, any=any):
-            raise LabError(403, f"Permission check failed ({path}, {('|' if any else ', ').join(privs)})")
+            raise LabError(
+                403, f"Permission check failed ({path}, {('|' if any else ', ').join(privs)})"
+            )
 
-    def spawn(self, type: str, id: str | int, fn: Callable[[TaskLog], None], node: str | None = None) -> str:
+    def spawn(
+        self, type: str, id: str | int, fn: Callable[[TaskLog], None], node: str | None = None
+    ) -> str:
         """Start a task in the caller's name on the path's node and return its UPID."""
         return self.lab.tasks.spawn(node or self.node, type, str(id), self.auth, fn)

@@ -1,7 +1,8 @@
 """Guests' disks on their way to another node: migration, and replication ahead of a loss.
 
-Both are models. A migration moves the disks and restarts the guest: its memory does not travel. A replication copies a guest's
-disks to another node at intervals, between ZFS pools of the same name as in PVE; it copies them whole, where PVE sends snapshots.
+Both are models. A migration moves the disks and restarts the guest: its memory does not travel. A
+replication copies a guest's disks to another node at intervals, between ZFS pools of the same name
+as in PVE; it copies them whole, where PVE sends snapshots.
 """
 
 from __future__ import annotations
@@ -26,14 +27,18 @@ _SHUTDOWN = 60.0
 
 
 def move(lab: Lab, vmid: int, source: str, target: str, log: TaskLog) -> None:
-    """Move a guest to another node and start it there if it ran. Raise TaskDied with PVE's text if that cannot be done."""
+    """Move a guest to another node and start it there if it ran. Raise TaskDied with PVE's text if
+    that cannot be done.
+    """
     began = time.monotonic()
     if target not in lab.nodes or not lab.nodes[target].online:
         raise TaskDied(f"target node '{target}' is not online")
     with task_lock(lab, vmid, log):
         vm = need(lab, source, vmid, _type(lab, vmid))
         check_unlocked(vm)
-        log.line(f"starting migration of {vm.word} {vmid} to node '{target}' ({lab.nodes[target].ip})")
+        log.line(
+            f"starting migration of {vm.word} {vmid} to node '{target}' ({lab.nodes[target].ip})"
+        )
         paths = list(_paths(lab, vm, target, log))
         ran = _switched_off(lab, vm, log)
         for here, there in paths:
@@ -43,7 +48,10 @@ def move(lab: Lab, vmid: int, source: str, target: str, log: TaskLog) -> None:
         if ran:
             (containers.switch_on if vm.type == "lxc" else power.start_machine)(lab, vm)
     seconds = int(time.monotonic() - began)
-    log.line(f"migration finished successfully (duration {seconds // 3600:02}:{seconds // 60 % 60:02}:{seconds % 60:02})")
+    log.line(
+        "migration finished successfully (duration "
+        f"{seconds // 3600:02}:{seconds // 60 % 60:02}:{seconds % 60:02})"
+    )
 
 
 def _type(lab: Lab, vmid: int) -> str:
@@ -54,7 +62,11 @@ def _type(lab: Lab, vmid: int) -> str:
 def _volumes(vm: VmConfig) -> list[tuple[str, Mapping[str, str]]]:
     """Return the volumes of a VM or a container, with the properties that stand beside each."""
     if vm.type == "lxc":
-        return [(mount.volume, mount.properties) for mount in mounts(vm.config) if mount.kind == "volume"]
+        return [
+            (mount.volume, mount.properties)
+            for mount in mounts(vm.config)
+            if mount.kind == "volume"
+        ]
     return [(drive.volume, drive.properties) for drive in disks(vm.config)]
 
 
@@ -70,7 +82,11 @@ def _paths(lab: Lab, vm: VmConfig, target: str, log: TaskLog) -> Iterator[tuple[
         if not here.path.exists():
             raise TaskDied(f"no such volume '{volid}'")
         lxc = vm.type == "lxc"
-        log.line(f"found local volume '{volid}' (in current VM config)" if lxc else f"found local disk '{volid}' (attached)")
+        log.line(
+            f"found local volume '{volid}' (in current VM config)"
+            if lxc
+            else f"found local disk '{volid}' (attached)"
+        )
         yield here.path, there.path
 
 
@@ -91,10 +107,11 @@ def _switched_off(lab: Lab, vm: VmConfig, log: TaskLog) -> bool:
 
 
 def replicated(lab: Lab, vm: VmConfig, pools: Collection[str] = ()) -> list[str]:
-    """Return the volumes of a guest that a replication copies: not the shared ones, nor those with ``replicate=0``.
+    """Return the volumes of a guest that a replication copies: not the shared ones, nor those with
+    ``replicate=0``.
 
-    ``pools`` are storages that are about to become ZFS pools.
-    Raise LabError 500 with PVE's text if one lies where that cannot be done (PVE::QemuConfig, get_replicatable_volumes).
+    ``pools`` are storages that are about to become ZFS pools. Raise LabError 500 with PVE's text if
+    one lies where that cannot be done (PVE::QemuConfig, get_replicatable_volumes).
     """
     found = []
     for volid, properties in _volumes(vm):
@@ -117,22 +134,32 @@ class Replication:
         self.lab, self.last = lab, dict[int, float]()
 
     def round(self) -> None:
-        """Copy what is due; a guest that is locked or whose nodes are not both alive waits for its next turn."""
+        """Copy what is due; a guest that is locked or whose nodes are not both alive waits for its
+        next turn.
+        """
         now, jobs = self.lab.clock.seconds(), self.lab.settings.get("replication", {})
         for vmid, job in ((int(key), job) for key, job in jobs.items()):
             last = self.last.get(vmid)
             vm = self.lab.guests.get(vmid)
             if vm and (last is None or now - last >= float(job.get("interval", INTERVAL))):
-                with suppress(LabError, QemuError, OSError):  # a copy that is cut short leaves the older one in place
+                # a copy that is cut short leaves the older one in place
+                with suppress(LabError, QemuError, OSError):
                     if self._copy(vm, str(job["target"])):
                         self.last[vmid] = now
 
     def _copy(self, vm: VmConfig, target: str) -> bool:
-        """Copy a guest's disks as they are at one moment; return whether there was somewhere to copy them."""
+        """Copy a guest's disks as they are at one moment; return whether there was somewhere to
+        copy them.
+        """
         lab = self.lab
         if vm.node == target:  # it was taken over there: from now on the way is back
             target = next((name for name in lab.nodes if name != target), target)
-        if not lab.nodes[vm.node].online or not lab.nodes[target].online or vm.node == target or "lock" in vm.config:
+        if (
+            not lab.nodes[vm.node].online
+            or not lab.nodes[target].online
+            or vm.node == target
+            or "lock" in vm.config
+        ):
             return False
         with lab.guests.lock(vm.vmid, 0):
             fresh, machine = dict[str, tuple[Path, Path]](), power.machine_of(lab, vm.vmid)
@@ -141,7 +168,11 @@ class Replication:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 fresh[volid] = (path.with_name(f"replica-{path.name}"), path)
             if machine and vm.type == "qemu":
-                keys = {drive.key: fresh[drive.volume][0] for drive in disks(vm.config) if drive.volume in fresh}
+                keys = {
+                    drive.key: fresh[drive.volume][0]
+                    for drive in disks(vm.config)
+                    if drive.volume in fresh
+                }
                 machine.snapshot(keys, freeze=agent_enabled(vm.config))
             else:
                 for volid, (new, _) in fresh.items():

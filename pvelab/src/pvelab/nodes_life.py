@@ -1,4 +1,6 @@
-"""Death and return of a node: what goes with it, what the others see, what starts when it is back (pve-facts 1.6, 9.5)."""
+"""Death and return of a node: what goes with it, what the others see, what starts when it is back
+(pve-facts 1.6, 9.5).
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,8 @@ _MAX_START = 120.0
 def kill_node(lab: Lab, name: str) -> None:
     """Cut a node's power: its guests, tasks and SSH endpoint end at once, and its vote is gone.
 
-    Calls that it would answer are 595 from now on. Raise LabError 500 for a node that does not exist or is dead already.
+    Calls that it would answer are 595 from now on. Raise LabError 500 for a node that does not
+    exist or is dead already.
     """
     node = lab.node(name)
     if not node.online:
@@ -32,7 +35,8 @@ def kill_node(lab: Lab, name: str) -> None:
 
 
 def revive_node(lab: Lab, name: str) -> str:
-    """Switch a dead node on again and return its ``startall`` task, which starts the guests that are still its own.
+    """Switch a dead node on again and return its ``startall`` task, which starts the guests that
+    are still its own.
 
     Raise LabError 500 for a node that does not exist or runs.
     """
@@ -41,11 +45,14 @@ def revive_node(lab: Lab, name: str) -> str:
         raise LabError(500, f"node '{name}' is online already")
     node.online, node.died, node.last_seen, node.last_running = True, None, None, set()
     _tell(lab, name, alive=True)
-    return lab.tasks.spawn(name, "startall", "", "root@pam", lambda log: _start_guests(lab, name, log))
+    return lab.tasks.spawn(
+        name, "startall", "", "root@pam", lambda log: _start_guests(lab, name, log)
+    )
 
 
 def set_drift(lab: Lab, name: str, seconds: int) -> None:
-    """Set how many seconds a node's clock is ahead (negative: behind), now and when the lab is started again.
+    """Set how many seconds a node's clock is ahead (negative: behind), now and when the lab is
+    started again.
 
     Raise LabError 500 for a node that does not exist.
     """
@@ -75,13 +82,19 @@ def _keep(lab: Lab) -> None:
 
 
 def _start_guests(lab: Lab, name: str, log: TaskLog) -> None:
-    """What a booting node does: wait for quorum, drop the locks of cut dumps, start what starts with it (PVE/API2/Nodes.pm)."""
+    """What a booting node does: wait for quorum, drop the locks of cut dumps, start what starts
+    with it (PVE/API2/Nodes.pm).
+    """
     _await_quorum(lab, log)
     for vm in lab.guests.all(name, None):
         if vm.config.get("lock") == "backup":
             drop_lock(lab, vm)
         # the HA manager starts its own
-        if vm.config.get("onboot") == "1" and not lab.ha.manages(vm.vmid) and not power.machine_of(lab, vm.vmid):
+        if (
+            vm.config.get("onboot") == "1"
+            and not lab.ha.manages(vm.vmid)
+            and not power.machine_of(lab, vm.vmid)
+        ):
             log.check_cancelled()
             log.line(f"Starting {vm.word} {vm.vmid}")
             status = lab.tasks.wait(_start(lab, vm), _MAX_START)
@@ -101,4 +114,6 @@ def _await_quorum(lab: Lab, log: TaskLog) -> None:
 
 def _start(lab: Lab, vm: VmConfig) -> str:
     kind, begin = ("vzstart", containers.start) if vm.type == "lxc" else ("qmstart", power.start)
-    return lab.tasks.spawn(vm.node, kind, str(vm.vmid), "root@pam", lambda log: begin(lab, vm.node, vm.vmid, log))
+    return lab.tasks.spawn(
+        vm.node, kind, str(vm.vmid), "root@pam", lambda log: begin(lab, vm.node, vm.vmid, log)
+    )

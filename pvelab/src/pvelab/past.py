@@ -1,7 +1,8 @@
-"""What the nodes' SFTP asks a scaled lab: which archives of the past a node has, and to write one of them.
+"""What the nodes' SFTP asks a scaled lab: which archives of the past a node has, and to write one
+of them.
 
-A unix socket in the lab's run directory; a request is a line: ``LIST node`` (answered by a line an archive: name, size, time,
-with tabs between) or ``MAKE node file``.
+A unix socket in the lab's run directory; a request is a line: ``LIST node`` (answered by a line an
+archive: name, size, time, with tabs between) or ``MAKE node file``.
 """
 
 from __future__ import annotations
@@ -32,7 +33,9 @@ class PastServer:
         self._path = path
         self._server = socketserver.ThreadingUnixStreamServer(str(path), Handler)
         self._server.daemon_threads = True
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.1,), name="past", daemon=True)
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, args=(0.1,), name="past", daemon=True
+        )
         self._thread.start()
 
     def close(self) -> None:

@@ -29,20 +29,48 @@ _VM_ADMIN = (
     "VM.Snapshot",
     "VM.Snapshot.Rollback",
 )
-_DATASTORE = ("Datastore.Audit", "Datastore.AllocateSpace", "Datastore.AllocateTemplate", "Datastore.Allocate")
+_DATASTORE = (
+    "Datastore.Audit",
+    "Datastore.AllocateSpace",
+    "Datastore.AllocateTemplate",
+    "Datastore.Allocate",
+)
 _SDN = ("SDN.Audit", "SDN.Use", "SDN.Allocate")
 _MAPPING = ("Mapping.Audit", "Mapping.Use", "Mapping.Modify")
 _POOL = ("Pool.Audit", "Pool.Allocate")
-_SYS = ("Sys.Audit", "Sys.Syslog", "Sys.Console", "Sys.Modify", "Sys.PowerMgmt", "Sys.AccessNetwork", "Sys.Incoming")
-_USERS = ("Permissions.Modify", "Realm.Allocate", "Realm.AllocateUser", "Group.Allocate", "User.Modify")
+_SYS = (
+    "Sys.Audit",
+    "Sys.Syslog",
+    "Sys.Console",
+    "Sys.Modify",
+    "Sys.PowerMgmt",
+    "Sys.AccessNetwork",
+    "Sys.Incoming",
+)
+_USERS = (
+    "Permissions.Modify",
+    "Realm.Allocate",
+    "Realm.AllocateUser",
+    "Group.Allocate",
+    "User.Modify",
+)
 
-PRIVILEGES = tuple(sorted((*_VM_USER, *_VM_ADMIN, *_DATASTORE, *_SDN, *_MAPPING, *_POOL, *_SYS, *_USERS)))
+PRIVILEGES = tuple(
+    sorted((*_VM_USER, *_VM_ADMIN, *_DATASTORE, *_SDN, *_MAPPING, *_POOL, *_SYS, *_USERS))
+)
 
 ROLES: dict[str, frozenset[str]] = {
     "Administrator": frozenset(PRIVILEGES),
     "NoAccess": frozenset(),
     "PVEAdmin": frozenset(PRIVILEGES)
-    - {"Permissions.Modify", "Realm.Allocate", "Sys.Modify", "Sys.PowerMgmt", "Sys.AccessNetwork", "Sys.Incoming"},
+    - {
+        "Permissions.Modify",
+        "Realm.Allocate",
+        "Sys.Modify",
+        "Sys.PowerMgmt",
+        "Sys.AccessNetwork",
+        "Sys.Incoming",
+    },
     "PVEAuditor": frozenset(p for p in PRIVILEGES if p.endswith(".Audit")),
     "PVEDatastoreAdmin": frozenset(_DATASTORE),
     "PVEDatastoreUser": frozenset(("Datastore.Audit", "Datastore.AllocateSpace")),

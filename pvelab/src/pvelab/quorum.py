@@ -19,6 +19,8 @@ _WRITES = re.compile(
 
 
 def check(lab: Lab, method: str, template: str) -> None:
-    """Given a call's method and path template, raise LabError 500 if it changes the cluster's configuration without quorum."""
+    """Given a call's method and path template, raise LabError 500 if it changes the cluster's
+    configuration without quorum.
+    """
     if method != "GET" and not lab.quorate() and _WRITES.fullmatch(template):
         raise LabError(500, TEXT)

@@ -1,4 +1,6 @@
-"""The reason phrase: PVE puts its error text there, uvicorn only the standard phrase. This carries ours through."""
+"""The reason phrase: PVE puts its error text there, uvicorn only the standard phrase. This carries
+ours through.
+"""
 
 from __future__ import annotations
 
@@ -16,28 +18,40 @@ DROPPED = "dropped"
 
 
 def carried(reason: str) -> str:
-    """Given a reason phrase, return it as a header can carry it: PVE's texts may end in a blank, which no header value may."""
+    """Given a reason phrase, return it as a header can carry it: PVE's texts may end in a blank,
+    which no header value may.
+    """
     return reason.encode("latin-1", "replace").hex()
 
 
 class _ReasonConnection(h11.Connection):
-    """Turns the application's reason header into the reason phrase of the status line, or into a connection that is cut."""
+    """Turns the application's reason header into the reason phrase of the status line, or into a
+    connection that is cut.
+    """
 
     cut: Callable[[], None]
 
     def send_with_data_passthrough(self, event: h11.Event) -> list[bytes] | None:
         if isinstance(event, h11.Response):
-            headers = [(name, value) for name, value in event.headers if name != REASON_HEADER.encode()]
+            headers = [
+                (name, value) for name, value in event.headers if name != REASON_HEADER.encode()
+            ]
             reasons = [value for name, value in event.headers if name == REASON_HEADER.encode()]
             if reasons == [DROPPED.encode()]:
                 self.cut()
             elif reasons:
-                event = h11.Response(status_code=event.status_code, headers=headers, reason=bytes.fromhex(reasons[0].decode()))
+                event = h11.Response(
+                    status_code=event.status_code,
+                    headers=headers,
+                    reason=bytes.fromhex(reasons[0].decode()),
+                )
         return super().send_with_data_passthrough(event)
 
 
 class ReasonProtocol(H11Protocol):
-    """uvicorn's HTTP protocol with PVE's reason phrases. Give it to uvicorn as ``http=ReasonProtocol``."""
+    """uvicorn's HTTP protocol with PVE's reason phrases. Give it to uvicorn as
+    ``http=ReasonProtocol``.
+    """
 
     def __init__(
         self,

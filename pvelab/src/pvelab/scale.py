@@ -1,8 +1,10 @@
-"""A big cluster of modelled guests: tens of nodes, thousands of guests and years of nightly archives from a small footprint.
+"""A big cluster of modelled guests: tens of nodes, thousands of guests and years of nightly
+archives from a small footprint.
 
-What it is made of follows from three numbers (``Scale``) and the date of its first night; nothing but the guests' configurations
-and small sparse disks is stored. The archives are ``pvelab.guests.history``'s: made when they are read. Everything is
-simulated and proves nothing, as with any modelled guest.
+What it is made of follows from three numbers (``Scale``) and the date of its first night; nothing
+but the guests' configurations and small sparse disks is stored. The archives are
+``pvelab.guests.history``'s: made when they are read. Everything is simulated and proves nothing, as
+with any modelled guest.
 """
 
 from __future__ import annotations
@@ -24,7 +26,8 @@ from pvelab.guests.power import start_machine
 from pvelab.images.site import NAMESPACE, GuestSeed, SeedNic
 from pvelab.kernel import Bridge, Lab, StorageDef
 
-# above the scratch range of every policy that comes with the lab, and five digits, so that names sort as numbers do
+# above the scratch range of every policy that comes with the lab, and five digits, so that names
+# sort as numbers do
 FIRST_VMID = 10001
 SHARED = ("nas1", "nas2", "nas3", "nas4")
 YEARS = 3
@@ -32,7 +35,8 @@ _MAX_NODES, _MAX_GUESTS, _MAX_YEARS = 200, 20_000, 10
 _DAYS_A_YEAR = 365.25
 _DISK = 16 * MIB
 _NODE_MEMORY = 512 * 1024**3
-_TO_PRUNE = 5  # nights that retention lets go: a prune has something to do and stays far from law 3's share
+# nights that retention lets go: a prune has something to do and stays far from law 3's share
+_TO_PRUNE = 5
 _ROLES = ("web", "db", "mail", "files", "build", "desk", "app", "dns")
 _POLICY = """\
 # The policy of a scaled lab: every guest every night, one tier for all, nights kept nearly as long as the past goes back.
@@ -64,7 +68,9 @@ default-tier: standard
 
 @dataclass(frozen=True)
 class Scale:
-    """How big: nodes, guests and years of nightly archives. ``first`` is the date of the oldest night."""
+    """How big: nodes, guests and years of nightly archives. ``first`` is the date of the oldest
+    night.
+    """
 
     nodes: int
     guests: int
@@ -73,17 +79,26 @@ class Scale:
 
     @classmethod
     def parse(cls, text: str, years: int) -> Scale:
-        """Given ``50x2000`` (nodes x guests), return the scale. Raise UsageError for what is none or too big."""
+        """Given ``50x2000`` (nodes x guests), return the scale. Raise UsageError for what is none
+        or too big.
+        """
         found = re.fullmatch(r"(\d{1,4})x(\d{1,6})", text)
         nodes, guests = (int(found[1]), int(found[2])) if found else (0, 0)
-        if not (1 <= nodes <= _MAX_NODES and 1 <= guests <= _MAX_GUESTS and 1 <= years <= _MAX_YEARS):
+        if not (
+            1 <= nodes <= _MAX_NODES and 1 <= guests <= _MAX_GUESTS and 1 <= years <= _MAX_YEARS
+        ):
             most = f"at most {_MAX_NODES}x{_MAX_GUESTS} and {_MAX_YEARS} years"
-            raise UsageError(f"--scale {text} --years {years}: not a size of a lab", f"nodes x guests, as in 50x2000; {most}")
+            raise UsageError(
+                f"--scale {text} --years {years}: not a size of a lab",
+                f"nodes x guests, as in 50x2000; {most}",
+            )
         return cls(nodes, guests, years)
 
     def made(self, known: Mapping[str, Any] | None) -> bool:
         """Say whether a lab with this scale in its definition is of the same size."""
-        return known is not None and all(known[name] == getattr(self, name) for name in ("nodes", "guests", "years"))
+        return known is not None and all(
+            known[name] == getattr(self, name) for name in ("nodes", "guests", "years")
+        )
 
     @property
     def nights(self) -> int:
@@ -91,18 +106,31 @@ class Scale:
         return round(self.years * _DAYS_A_YEAR)
 
     def node(self, index: int) -> str:
-        """Return the node of the guest with that number (from 0): guests next to each other live together."""
+        """Return the node of the guest with that number (from 0): guests next to each other live
+        together.
+        """
         return f"pve{index * self.nodes // self.guests + 1:02d}"
 
     def guest(self, index: int) -> GuestSeed:
         """Return the guest with that number (from 0)."""
         vmid, role = FIRST_VMID + index, _ROLES[index % len(_ROLES)]
         mac = f"BC:24:11:{0x40 + (index >> 16):02X}:{index >> 8 & 0xFF:02X}:{index & 0xFF:02X}"
-        nic = SeedNic(mac, 10 + index % 4 * 10, f"10.{10 + index % 4 * 10}.{index >> 8}.{index & 0xFF}/8")
-        return GuestSeed(vmid, f"{role}-{index + 1:05d}", (nic,), 1024 << index % 4, cores=1 + index % 4, boot_disk=_DISK)
+        nic = SeedNic(
+            mac, 10 + index % 4 * 10, f"10.{10 + index % 4 * 10}.{index >> 8}.{index & 0xFF}/8"
+        )
+        return GuestSeed(
+            vmid,
+            f"{role}-{index + 1:05d}",
+            (nic,),
+            1024 << index % 4,
+            cores=1 + index % 4,
+            boot_disk=_DISK,
+        )
 
     def config(self, index: int) -> dict[str, str]:
-        """Return a guest's configuration: the same at every call, so that its archives can be made at any time."""
+        """Return a guest's configuration: the same at every call, so that its archives can be made
+        at any time.
+        """
         guest = self.guest(index)
         born = int(datetime.fromisoformat(self.first).timestamp()) - 86400
         fixed = {
@@ -113,20 +141,34 @@ class Scale:
 
 
 def cluster(scale: Scale) -> dict[str, Any]:
-    """Return the definition of a scaled cluster (``lab.json``), its last night being the one before now."""
+    """Return the definition of a scaled cluster (``lab.json``), its last night being the one before
+    now.
+    """
     base = seed.cluster()
     last = datetime.fromtimestamp(time.time(), ZoneInfo(base["tz"])).date() - timedelta(days=1)
     first = last - timedelta(days=scale.nights - 1)
     nodes = [
-        {"name": f"pve{n:02d}", "id": n, "ip": f"10.0.{n >> 8}.{n & 0xFF}", "drift": 0, "memory": _NODE_MEMORY}
+        {
+            "name": f"pve{n:02d}",
+            "id": n,
+            "ip": f"10.0.{n >> 8}.{n & 0xFF}",
+            "drift": 0,
+            "memory": _NODE_MEMORY,
+        }
         for n in range(1, scale.nodes + 1)
     ]
-    shared = [StorageDef(name, "nfs", ("backup",), shared=True, path=f"/mnt/pve/{name}") for name in SHARED]
+    shared = [
+        StorageDef(name, "nfs", ("backup",), shared=True, path=f"/mnt/pve/{name}")
+        for name in SHARED
+    ]
     return base | {
         "cluster": f"scale-{scale.nodes}x{scale.guests}",
         "nodes": nodes,
         "storages": [*base["storages"], *map(asdict, shared)],
-        "bridges": [asdict(Bridge(seed.PRODUCTION_BRIDGE, ("eno1",))), asdict(Bridge(seed.ISOLATED_BRIDGE))],
+        "bridges": [
+            asdict(Bridge(seed.PRODUCTION_BRIDGE, ("eno1",))),
+            asdict(Bridge(seed.ISOLATED_BRIDGE)),
+        ],
         "scale": {**asdict(scale), "first": first.isoformat()},
     }
 
@@ -148,19 +190,25 @@ def seed_lab(lab: Lab) -> None:
     lab.jobs.save()
     for index in range(scale.guests):
         guest = scale.guest(index)
-        _make_disk(lab.storage_dir(scale.node(index), "local-lvm") / f"vm-{guest.vmid}-disk-0", guest)
+        _make_disk(
+            lab.storage_dir(scale.node(index), "local-lvm") / f"vm-{guest.vmid}-disk-0", guest
+        )
         lab.guests.create(scale.node(index), guest.vmid, scale.config(index))
 
 
 def attach(lab: Lab) -> None:
-    """Let a lab that was made with a scale show its past archives; any other lab is left as it is."""
+    """Let a lab that was made with a scale show its past archives; any other lab is left as it
+    is.
+    """
     if "scale" not in lab.settings:
         return
     scale = _scale(lab)
     guests: dict[int, Past] = {}
     for index in range(scale.guests):
         node = scale.node(index)
-        guests[FIRST_VMID + index] = Past(node, SHARED[index % len(SHARED)], scale.guest(index).name)
+        guests[FIRST_VMID + index] = Past(
+            node, SHARED[index % len(SHARED)], scale.guest(index).name
+        )
 
     def config(vmid: int) -> Mapping[str, str]:
         return scale.config(vmid - FIRST_VMID)
@@ -169,7 +217,9 @@ def attach(lab: Lab) -> None:
 
 
 def power_on(lab: Lab, progress: Callable[[str], None]) -> None:
-    """Switch all guests on at once: the model needs no boot, and thousands of start tasks would tell nothing."""
+    """Switch all guests on at once: the model needs no boot, and thousands of start tasks would
+    tell nothing.
+    """
     for vm in lab.guests.all():
         if vm.config.get("onboot") == "1" and "lock" not in vm.config and lab.nodes[vm.node].online:
             start_machine(lab, vm)
@@ -180,8 +230,14 @@ def write_policy(lab: Lab) -> Path:
     """Write the policy of a scaled lab, unless it is there, and return its file."""
     path = lab.dir / "policy.yaml"
     if not path.is_file():
-        keep = _scale(lab).nights * 6 // 7 - _TO_PRUNE  # of what lies on one storage: all nights but Sundays are on local
-        values = {"cluster": lab.settings["cluster"], "tz": lab.tz, "bridge": seed.ISOLATED_BRIDGE, "keep": keep}
+        # of what lies on one storage: all nights but Sundays are on local
+        keep = _scale(lab).nights * 6 // 7 - _TO_PRUNE
+        values = {
+            "cluster": lab.settings["cluster"],
+            "tz": lab.tz,
+            "bridge": seed.ISOLATED_BRIDGE,
+            "keep": keep,
+        }
         path.write_text(_POLICY.format(**values), encoding="utf-8")
     return path
 

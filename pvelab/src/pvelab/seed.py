@@ -1,7 +1,9 @@
-"""The lab's first state: the reference site's cluster, its guests, job, HA resource, users, tokens and rights.
+"""The lab's first state: the reference site's cluster, its guests, job, HA resource, users, tokens
+and rights.
 
-What a cluster is made of stands in ``lab.json`` after that, and everything that changes in PVE-style files: a lab that was
-stopped or killed is opened again by ``open_lab`` and goes on from there.
+What a cluster is made of stands in ``lab.json`` after that, and everything that changes in
+PVE-style files: a lab that was stopped or killed is opened again by ``open_lab`` and goes on from
+there.
 """
 
 from __future__ import annotations
@@ -21,11 +23,16 @@ from pvelab.images.site import GUESTS, GuestSeed
 from pvelab.kernel import Bridge, Hypervisor, Lab, LabNode, StorageDef
 
 STATE_FILE = "lab.json"
-SERVICE_TOKEN, RESTORE_TOKEN, ROOT_TOKEN = "backupsvc@pve!service", "backupsvc@pve!restore", "root@pam!lab"
+SERVICE_TOKEN, RESTORE_TOKEN, ROOT_TOKEN = (
+    "backupsvc@pve!service",
+    "backupsvc@pve!restore",
+    "root@pam!lab",
+)
 PRODUCTION_BRIDGE, ISOLATED_BRIDGE = "vmbr0", "vmbr9"
 _HOME = "clovis"
 
-# what the everyday token may do to guests, and no more: as `backupsvc doctor --role` says for the site's policy
+# what the everyday token may do to guests, and no more: as `backupsvc doctor --role` says for the
+# site's policy
 VM_PRIVILEGES = (
     "VM.Audit",
     "VM.Backup",
@@ -41,7 +48,9 @@ VM_PRIVILEGES = (
 
 
 def cluster() -> dict[str, Any]:
-    """Return the cluster's definition as it is written to ``lab.json``: two nodes, local storages, two bridges."""
+    """Return the cluster's definition as it is written to ``lab.json``: two nodes, local storages,
+    two bridges.
+    """
     return {
         "cluster": "langeo",
         "tz": "Europe/Paris",
@@ -49,21 +58,49 @@ def cluster() -> dict[str, Any]:
         "nodes": [
             {"name": _HOME, "id": 1, "ip": "192.168.3.221", "drift": 0, "memory": 64 * 1024**3},
             # its clock reads 22:41:46 when clovis reads 21:41:02
-            {"name": "lge-pve02", "id": 2, "ip": "192.168.3.225", "drift": 3644, "memory": 64 * 1024**3},
+            {
+                "name": "lge-pve02",
+                "id": 2,
+                "ip": "192.168.3.225",
+                "drift": 3644,
+                "memory": 64 * 1024**3,
+            },
         ],
         "storages": [
-            asdict(StorageDef("local", "dir", ("backup", "iso", "vztmpl", "snippets"), options={"prune-backups": "keep-all=1"})),
-            asdict(StorageDef("local-lvm", "lvmthin", ("images", "rootdir"), options={"thinpool": "data", "vgname": "pve"})),
+            asdict(
+                StorageDef(
+                    "local",
+                    "dir",
+                    ("backup", "iso", "vztmpl", "snippets"),
+                    options={"prune-backups": "keep-all=1"},
+                )
+            ),
+            asdict(
+                StorageDef(
+                    "local-lvm",
+                    "lvmthin",
+                    ("images", "rootdir"),
+                    options={"thinpool": "data", "vgname": "pve"},
+                )
+            ),
         ],
         "bridges": [asdict(Bridge(PRODUCTION_BRIDGE, ("eno1",))), asdict(Bridge(ISOLATED_BRIDGE))],
     }
 
 
-def open_lab(directory: Path, hypervisor: Hypervisor, run_dir: Path, definition: Mapping[str, Any]) -> Lab:
-    """Given a definition (``cluster()`` or what ``lab.json`` holds), return the lab over the state in ``directory``."""
-    nodes = {n["name"]: LabNode(**n, dir=directory / "nodes" / n["name"]) for n in definition["nodes"]}
+def open_lab(
+    directory: Path, hypervisor: Hypervisor, run_dir: Path, definition: Mapping[str, Any]
+) -> Lab:
+    """Given a definition (``cluster()`` or what ``lab.json`` holds), return the lab over the state
+    in ``directory``.
+    """
+    nodes = {
+        n["name"]: LabNode(**n, dir=directory / "nodes" / n["name"]) for n in definition["nodes"]
+    }
     storages = [
-        StorageDef(**{**s, "content": tuple(s["content"]), "nodes": s["nodes"] and tuple(s["nodes"])})
+        StorageDef(
+            **{**s, "content": tuple(s["content"]), "nodes": s["nodes"] and tuple(s["nodes"])}
+        )
         for s in definition["storages"]
     ]
     bridges = tuple(Bridge(**{**b, "ports": tuple(b["ports"])}) for b in definition["bridges"])
@@ -78,7 +115,11 @@ def open_lab(directory: Path, hypervisor: Hypervisor, run_dir: Path, definition:
         tz=definition["tz"],
         run_dir=run_dir,
         hypervisor=hypervisor,
-        settings={key: definition[key] for key in definition if key not in ("nodes", "storages", "bridges")},
+        settings={
+            key: definition[key]
+            for key in definition
+            if key not in ("nodes", "storages", "bridges")
+        },
     )
 
 
@@ -98,7 +139,9 @@ def write_definition(directory: Path, definition: Mapping[str, Any]) -> None:
 
 
 def new_run_dir() -> Path:
-    """Return a new private directory for sockets, short because a unix socket's path has at most 107 characters."""
+    """Return a new private directory for sockets, short because a unix socket's path has at most
+    107 characters.
+    """
     return Path(tempfile.mkdtemp(prefix="pvl-"))
 
 
@@ -123,27 +166,47 @@ def seed_cluster(lab: Lab) -> None:
 
 
 def seed_guest(lab: Lab, guest: GuestSeed, sizes: Mapping[str, int]) -> None:
-    """Given a guest and the sizes in bytes of its disks, which must lie in place, create its configuration."""
+    """Given a guest and the sizes in bytes of its disks, which must lie in place, create its
+    configuration.
+    """
     lab.guests.create(_HOME, guest.vmid, guest_config(guest, sizes))
 
 
 def disk_path(lab: Lab, guest: GuestSeed, key: str) -> Path:
-    """Return where a seeded guest's disk lies: ``vm-<vmid>-disk-<n>`` on local-lvm of the home node."""
+    """Return where a seeded guest's disk lies: ``vm-<vmid>-disk-<n>`` on local-lvm of the home
+    node.
+    """
     return lab.storage_dir(_HOME, "local-lvm") / f"vm-{guest.vmid}-disk-{key.removeprefix('scsi')}"
 
 
 def guest_config(guest: GuestSeed, sizes: Mapping[str, int]) -> dict[str, str]:
     """Return a seeded guest's configuration, key by key in PVE's order."""
     config = {"agent": "1"} if guest.agent else {}
-    config |= {"boot": "order=scsi0", "cores": str(guest.cores), "cpu": "x86-64-v2-AES", "memory": str(guest.memory)}
+    config |= {
+        "boot": "order=scsi0",
+        "cores": str(guest.cores),
+        "cpu": "x86-64-v2-AES",
+        "memory": str(guest.memory),
+    }
     config |= {"meta": f"creation-qemu=10.1.2,ctime={int(time.time())}", "name": guest.name}
     for index, nic in enumerate(guest.nics):
         tag = f",tag={nic.tag}" if nic.tag is not None else ""
         config[f"net{index}"] = f"virtio={nic.mac},bridge={PRODUCTION_BRIDGE},firewall=1{tag}"
-    config |= {"numa": "0", "onboot": "1", "ostype": {"mswindows": "win10", "freebsd": "other"}.get(guest.system, "l26")}
+    config |= {
+        "numa": "0",
+        "onboot": "1",
+        "ostype": {"mswindows": "win10", "freebsd": "other"}.get(guest.system, "l26"),
+    }
     for key, size in sizes.items():
-        config[key] = f"local-lvm:vm-{guest.vmid}-disk-{key.removeprefix('scsi')},iothread=1,size={pve_size(size)}"
-    config |= {"scsihw": "virtio-scsi-single", "smbios1": f"uuid={guest.uuid}", "sockets": "1", "vmgenid": str(uuid.uuid4())}
+        config[key] = (
+            f"local-lvm:vm-{guest.vmid}-disk-{key.removeprefix('scsi')},iothread=1,size={pve_size(size)}"
+        )
+    config |= {
+        "scsihw": "virtio-scsi-single",
+        "smbios1": f"uuid={guest.uuid}",
+        "sockets": "1",
+        "vmgenid": str(uuid.uuid4()),
+    }
     return config
 
 
@@ -158,12 +221,19 @@ def pve_size(size: int) -> str:
 def seed_access(lab: Lab, storages: Sequence[str] = ("local", "local-lvm")) -> None:
     """Give a new lab its users and tokens, with rights on the storages.
 
-    One user holds the union of what its two tokens hold: a token with privilege separation never has more than its user.
+    One user holds the union of what its two tokens hold: a token with privilege separation never
+    has more than its user.
     """
     access = lab.access
     access.key = secrets.token_hex(32)
-    access.passwords["root@pam"] = authentication.password_digest(access, "root@pam", root_password(lab))
-    access.users["backupsvc@pve"] = {"enable": 1, "expire": 0, "comment": "backup lifecycle and restore verification"}
+    access.passwords["root@pam"] = authentication.password_digest(
+        access, "root@pam", root_password(lab)
+    )
+    access.users["backupsvc@pve"] = {
+        "enable": 1,
+        "expire": 0,
+        "comment": "backup lifecycle and restore verification",
+    }
     access.roles |= {
         "BackupsvcVms": list(VM_PRIVILEGES),
         "BackupsvcStore": ["Datastore.AllocateSpace"],
@@ -176,10 +246,17 @@ def seed_access(lab: Lab, storages: Sequence[str] = ("local", "local-lvm")) -> N
     everyday += [(f"/storage/{storage}", "BackupsvcStore") for storage in storages]
     everyday += [(f"/sdn/zones/localnetwork/{ISOLATED_BRIDGE}", "BackupsvcNet")]
     production = [(f"/sdn/zones/localnetwork/{PRODUCTION_BRIDGE}", "BackupsvcNet")]
-    granted = {SERVICE_TOKEN: everyday, RESTORE_TOKEN: everyday + production, "backupsvc@pve": everyday + production}
+    granted = {
+        SERVICE_TOKEN: everyday,
+        RESTORE_TOKEN: everyday + production,
+        "backupsvc@pve": everyday + production,
+    }
     for ugid, entries in granted.items():
         kind = "token" if "!" in ugid else "user"
-        access.acl += [{"path": path, "type": kind, "ugid": ugid, "roleid": role, "propagate": 1} for path, role in entries]
+        access.acl += [
+            {"path": path, "type": kind, "ugid": ugid, "roleid": role, "propagate": 1}
+            for path, role in entries
+        ]
     access.save()
 
 

@@ -1,7 +1,9 @@
-"""The lab's server process: ``python -m pvelab.server --dir D`` runs one lab in the foreground until SIGTERM.
+"""The lab's server process: ``python -m pvelab.server --dir D`` runs one lab in the foreground
+until SIGTERM.
 
-It opens the state in D (or seeds the reference site there), serves the API, switches the guests on and, when all of them answer,
-writes D/settings.json, which points the service at it, and D/ready.json.
+It opens the state in D (or seeds the reference site there), serves the API, switches the guests on
+and, when all of them answer, writes D/settings.json, which points the service at it, and
+D/ready.json.
 """
 
 from __future__ import annotations
@@ -35,10 +37,12 @@ _log = logging.getLogger(__name__)
 
 
 class LabServer:
-    """One lab from start to end. ``progress`` is told, line by line, what takes time; ``size`` makes it a scaled lab.
+    """One lab from start to end. ``progress`` is told, line by line, what takes time; ``size``
+    makes it a scaled lab.
 
-    ``container`` adds one modelled container to it; ``release`` is what a new one answers as; ``policy`` is the file that its
-    settings are to name as the service's policy (a scaled lab writes its own).
+    ``container`` adds one modelled container to it; ``release`` is what a new one answers as;
+    ``policy`` is the file that its settings are to name as the service's policy (a scaled lab
+    writes its own).
     """
 
     def __init__(
@@ -51,9 +55,18 @@ class LabServer:
         release: str = "",
         policy: str = "",
     ) -> None:
-        self.directory, self._progress, self._size, self._container = directory, progress, size, container
+        self.directory, self._progress, self._size, self._container = (
+            directory,
+            progress,
+            size,
+            container,
+        )
         self._release, self._policy = release, policy
-        self._runtime: dict[str, Any] = {"pid": os.getpid(), "started": control.process_start(os.getpid()), "since": time.time()}
+        self._runtime: dict[str, Any] = {
+            "pid": os.getpid(),
+            "started": control.process_start(os.getpid()),
+            "since": time.time(),
+        }
         self.run_dir = seed.new_run_dir()
         self._note(run_dir=str(self.run_dir))
         self._close = contextlib.ExitStack()
@@ -61,14 +74,21 @@ class LabServer:
         self._close.callback(self.platform.close)
 
     def _wanted(self, hypervisor: str) -> str:
-        """A kept lab goes on with the hypervisor and size that it was made for: the disks are no others'."""
+        """A kept lab goes on with the hypervisor and size that it was made for: the disks are no
+        others'.
+        """
         known = seed.read_definition(self.directory)
         if known and self._size and not self._size.made(known.get("scale")):
             raise UsageError("this lab was made with another size", "`pvelab down` removes it")
         if known and hypervisor not in ("auto", known["hypervisor"]):
-            raise UsageError(f"this lab was made for the hypervisor {known['hypervisor']}", "`pvelab down` removes it")
+            raise UsageError(
+                f"this lab was made for the hypervisor {known['hypervisor']}",
+                "`pvelab down` removes it",
+            )
         if known and self._release and release_of(known).name != self._release:
-            raise UsageError(f"this lab answers as PVE {release_of(known).name}", "`pvelab down` removes it")
+            raise UsageError(
+                f"this lab answers as PVE {release_of(known).name}", "`pvelab down` removes it"
+            )
         return str(known["hypervisor"]) if known else hypervisor
 
     def start(self) -> None:
@@ -86,7 +106,10 @@ class LabServer:
         upkeep.start()
         self._close.callback(upkeep.stop)
         seconds = round(time.monotonic() - began, 1)
-        control.write_json(self.directory / control.READY_FILE, {"hypervisor": self.platform.name, "seconds": seconds})
+        control.write_json(
+            self.directory / control.READY_FILE,
+            {"hypervisor": self.platform.name, "seconds": seconds},
+        )
         self._progress(f"{len(lab.machines)} guests answer after {seconds} s")
 
     def _serve(self, lab: Lab) -> None:
@@ -97,7 +120,9 @@ class LabServer:
         kept = {"port": front.port, "ports": front.ports}
         lab.settings |= kept
         self._note(**kept, own_port=front.own.port, hypervisor=self.platform.name)
-        seed.write_definition(self.directory, {**(seed.read_definition(self.directory) or {}), **kept})
+        seed.write_definition(
+            self.directory, {**(seed.read_definition(self.directory) or {}), **kept}
+        )
         for name, port in (front.ports or {"the whole cluster": front.port}).items():
             self._progress(f"API of {name} on https://127.0.0.1:{port}/api2/json")
 
@@ -111,7 +136,10 @@ class LabServer:
         if definition is None:
             for name in ("etc", "nodes"):
                 shutil.rmtree(self.directory / name, ignore_errors=True)
-            definition = {**(scale.cluster(self._size) if self._size else seed.cluster()), "hypervisor": self.platform.name}
+            definition = {
+                **(scale.cluster(self._size) if self._size else seed.cluster()),
+                "hypervisor": self.platform.name,
+            }
             definition["release"] = self._release or DEFAULT
             lab = seed.open_lab(self.directory, self.platform, self.run_dir, definition)
             (scale.seed_lab if self._size else self._seed)(lab)
@@ -126,14 +154,20 @@ class LabServer:
     def _seed(self, lab: Lab) -> None:
         """Seed the reference site."""
         self._progress(f"making the disks of {len(GUESTS)} guests")
-        self.platform.make_disks({guest: {key: seed.disk_path(lab, guest, key) for key in guest.disks} for guest in GUESTS})
+        self.platform.make_disks(
+            {
+                guest: {key: seed.disk_path(lab, guest, key) for key in guest.disks}
+                for guest in GUESTS
+            }
+        )
         seed.seed_cluster(lab)
         seed.write_root(lab)
         for guest in GUESTS:
             seed.seed_guest(lab, guest, guest.disks)
 
     def _write_settings(self, access: dict[str, Any]) -> None:
-        """Write what points a program at the lab, as the settings of ``backupsvc`` (mode 0600: it holds tokens).
+        """Write what points a program at the lab, as the settings of ``backupsvc`` (mode 0600: it
+        holds tokens).
 
         ``pve.host`` is one address, for whoever can use but one; ``api`` has every node's.
         """
@@ -161,16 +195,32 @@ class LabServer:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run a lab until SIGTERM or SIGINT. Return the exit code."""
-    parser = argparse.ArgumentParser(prog="pvelab.server", description="Run a lab in the foreground.")
+    parser = argparse.ArgumentParser(
+        prog="pvelab.server", description="Run a lab in the foreground."
+    )
     parser.add_argument("--dir", type=Path, required=True, help="the lab's directory")
     parser.add_argument("--hypervisor", choices=control.HYPERVISORS, default="auto")
-    parser.add_argument("--scale", default="", help="nodes x guests: a cluster of modelled guests with a past")
-    parser.add_argument("--years", type=int, default=scale.YEARS, help="how many years of archives a scaled lab has")
+    parser.add_argument(
+        "--scale", default="", help="nodes x guests: a cluster of modelled guests with a past"
+    )
+    parser.add_argument(
+        "--years", type=int, default=scale.YEARS, help="how many years of archives a scaled lab has"
+    )
     parser.add_argument("--with-container", action="store_true", help="add one modelled container")
-    parser.add_argument("--policy", default="", help="the file that the settings are to name as the service's policy")
-    parser.add_argument("--pve", choices=list(RELEASES), default="", help="the release that a new lab answers as")
+    parser.add_argument(
+        "--policy",
+        default="",
+        help="the file that the settings are to name as the service's policy",
+    )
+    parser.add_argument(
+        "--pve", choices=list(RELEASES), default="", help="the release that a new lab answers as"
+    )
     options = parser.parse_args(arguments)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s", stream=sys.stderr)
+    logging.basicConfig(
+        level=logging.INFO,
+        format="%(asctime)s %(name)s %(levelname)s %(message)s",
+        stream=sys.stderr,
+    )
     directory: Path = options.dir.absolute()
     directory.mkdir(parents=True, exist_ok=True)
     ended = threading.Event()
@@ -208,7 +258,9 @@ def _run(server: LabServer, ended: threading.Event) -> int:
 
 
 def _progress_file(directory: Path) -> Callable[[str], None]:
-    """Return what writes a progress line to the file that ``control.up`` follows, and to the log."""
+    """Return what writes a progress line to the file that ``control.up`` follows, and to the
+    log.
+    """
 
     def progress(text: str) -> None:
         with (directory / control.PROGRESS_FILE).open("a") as file:

@@ -1,4 +1,6 @@
-"""The API over TLS on ports of its own: uvicorn in the lab's process, an event loop in a thread for each port."""
+"""The API over TLS on ports of its own: uvicorn in the lab's process, an event loop in a thread for
+each port.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,8 @@ _MAX_CUT, _MAX_STOP = 5.0, 10.0
 
 
 class ApiServer:
-    """Serves a lab's API on loopback: as ``node`` does, or for the whole cluster when none is named.
+    """Serves a lab's API on loopback: as ``node`` does, or for the whole cluster when none is
+    named.
 
     ``port`` is known and held from the start, and refuses connections until ``start`` returns.
     """
@@ -54,7 +57,9 @@ class ApiServer:
         self._serving = _Serving(self._config, self._socket)
 
     def cut(self) -> None:
-        """Break every connection off and refuse new ones, as a host without power does; the port stays held."""
+        """Break every connection off and refuse new ones, as a host without power does; the port
+        stays held.
+        """
         if self._serving:
             self._serving.cut()
             self._serving, self._socket = None, _hold(self.port)
@@ -69,11 +74,15 @@ class ApiServer:
 
 
 class _Serving:
-    """One stretch of serving, from a held socket to its close. Its making returns when connections are accepted."""
+    """One stretch of serving, from a held socket to its close. Its making returns when connections
+    are accepted.
+    """
 
     def __init__(self, config: uvicorn.Config, held: socket.socket) -> None:
         self._server, self._held = uvicorn.Server(config), held
-        self._thread = threading.Thread(target=lambda: asyncio.run(self._run()), name="api", daemon=True)
+        self._thread = threading.Thread(
+            target=lambda: asyncio.run(self._run()), name="api", daemon=True
+        )
         self._thread.start()
         while not self._server.started:
             if not self._thread.is_alive():
@@ -104,9 +113,11 @@ class _Serving:
 
 
 class Front:
-    """Every port of a lab: ``own``, which answers while the lab runs, and each node's, which dies and returns with its node.
+    """Every port of a lab: ``own``, which answers while the lab runs, and each node's, which dies
+    and returns with its node.
 
-    A scaled lab has its own port alone: tens of nodes would mean tens of threads and certificates that nobody asks.
+    A scaled lab has its own port alone: tens of nodes would mean tens of threads and certificates
+    that nobody asks.
     """
 
     def __init__(self, lab: Lab) -> None:
@@ -121,13 +132,18 @@ class Front:
             mine = tls.ensure(lab.etc, [_ADDRESS, "localhost", node.name, node.ip], node.name)
             # the one port that older labs had is the first node's
             port = kept.get(node.name, lab.settings.get("port", 0) if node.name == first else 0)
-            self.nodes[node.name], prints[node.name] = ApiServer(lab, mine, int(port), node.name), mine.fingerprint
+            self.nodes[node.name], prints[node.name] = (
+                ApiServer(lab, mine, int(port), node.name),
+                mine.fingerprint,
+            )
         lab.settings["fingerprints"] = prints
         self.ca_file = own.ca_file
 
     @property
     def port(self) -> int:
-        """The port that everything is pointed at which knows only one: the first node's, or that of the whole cluster."""
+        """The port that everything is pointed at which knows only one: the first node's, or that of
+        the whole cluster.
+        """
         return next(iter(self.nodes.values()), self.own).port
 
     @property
@@ -154,8 +170,11 @@ class Front:
 
 
 def _hold(port: int) -> socket.socket | None:
-    """Bind a port (0: any) without listening on it, so that it refuses connections and nobody else gets it; None if taken."""
-    # named as TCP so that asyncio switches Nagle's algorithm off: else every answer costs a delayed ACK (measured: 46 ms)
+    """Bind a port (0: any) without listening on it, so that it refuses connections and nobody else
+    gets it; None if taken.
+    """
+    # named as TCP so that asyncio switches Nagle's algorithm off: else every answer costs a delayed
+    # ACK (measured: 46 ms)
     held = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:

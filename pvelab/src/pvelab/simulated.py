@@ -1,8 +1,9 @@
-"""Guests that are only modelled: for machines without QEMU, and for tests of the API. They never prove anything.
+"""Guests that are only modelled: for machines without QEMU, and for tests of the API. They never
+prove anything.
 
-``/version`` says ``simulated`` and so does every screen. A modelled guest has the same methods as a real machine; its disks are
-real (sparse) files, so that archives of it are real archives, but nothing boots from them. What its agent tells of programs and
-files comes from ``simulated_system``.
+``/version`` says ``simulated`` and so does every screen. A modelled guest has the same methods as a
+real machine; its disks are real (sparse) files, so that archives of it are real archives, but
+nothing boots from them. What its agent tells of programs and files comes from ``simulated_system``.
 """
 
 from __future__ import annotations
@@ -25,9 +26,12 @@ from pvelab.vmm.spec import MachineSpec, with_disk_size
 
 _COPY_PIECE = 1024 * 1024
 _MEMORY_BLOCK = 128  # MiB
-_READS_AFTER = 2.0  # seconds after power-on; firmware comes first (05_restore_ok: nothing at 1 s, all at 3 s)
+# seconds after power-on; firmware comes first (05_restore_ok: nothing at 1 s, all at 3 s)
+_READS_AFTER = 2.0
 # what a frozen guest's agent still does (QEMU qga/main.c)
-_WHILE_FROZEN = frozenset({"guest-ping", "guest-info", "guest-fsfreeze-status", "guest-fsfreeze-thaw"})
+_WHILE_FROZEN = frozenset(
+    {"guest-ping", "guest-info", "guest-fsfreeze-status", "guest-fsfreeze-thaw"}
+)
 _pids = itertools.count(900_000)
 
 
@@ -91,12 +95,20 @@ class SimulatedMachine:
         return self.status()
 
     def block_stats(self) -> dict[str, dict[str, Any]]:
-        """Return what a guest that is up has read (02_inventory 22): its boot disk, a bit of the others; nothing at first."""
+        """Return what a guest that is up has read (02_inventory 22): its boot disk, a bit of the
+        others; nothing at first.
+        """
         if self.uptime() < _READS_AFTER:
             return {}
-        read = {disk.key: (272, min(disk.size, 16463872)) if n == 0 else (1, 4096) for n, disk in enumerate(self.spec.disks)}
+        read = {
+            disk.key: (272, min(disk.size, 16463872)) if n == 0 else (1, 4096)
+            for n, disk in enumerate(self.spec.disks)
+        }
         idle = int(self.uptime() * 1e9)
-        return {key: {"rd_operations": n, "rd_bytes": size, "idle_time_ns": idle} for key, (n, size) in read.items()}
+        return {
+            key: {"rd_operations": n, "rd_bytes": size, "idle_time_ns": idle}
+            for key, (n, size) in read.items()
+        }
 
     def uptime(self) -> float:
         """Return seconds since it was switched on."""
@@ -118,11 +130,19 @@ class SimulatedMachine:
             return {"status": self.status(), "running": self.status() == "running"}
         if command == "human-monitor-command":
             known = arguments["command_line"] == "info status"
-            return f"VM status: {self.status()}\r\n" if known else "simulated: nothing is known of that\r\n"
+            return (
+                f"VM status: {self.status()}\r\n"
+                if known
+                else "simulated: nothing is known of that\r\n"
+            )
         return {}
 
-    def agent(self, command: str, arguments: dict[str, Any] | None = None, timeout: float = 3.0) -> Any:
-        """Answer as a guest agent does. Raise AgentSilent when there is none, AgentFailure for what the model does not know."""
+    def agent(
+        self, command: str, arguments: dict[str, Any] | None = None, timeout: float = 3.0
+    ) -> Any:
+        """Answer as a guest agent does. Raise AgentSilent when there is none, AgentFailure for what
+        the model does not know.
+        """
         if not self.spec.agent or self.status() == "stopped":
             raise AgentSilent(f"no agent in guest {self.spec.vmid}")
         if self._silent():
@@ -136,7 +156,9 @@ class SimulatedMachine:
             "guest-ping": lambda _: {},
             "guest-info": lambda _: {
                 "version": "7.2.0",
-                "supported_commands": [{"name": "guest-ping", "enabled": True, "success-response": True}],
+                "supported_commands": [
+                    {"name": "guest-ping", "enabled": True, "success-response": True}
+                ],
             },
             "guest-get-osinfo": lambda _: {
                 "id": "simulated",
@@ -158,7 +180,8 @@ class SimulatedMachine:
             "guest-shutdown": lambda _: self.stop(),
             "guest-get-timezone": lambda _: {"zone": "UTC", "offset": 0},
             "guest-get-vcpus": lambda _: [
-                {"logical-id": n, "online": True, "can-offline": n > 0} for n in range(self.spec.cores)
+                {"logical-id": n, "online": True, "can-offline": n > 0}
+                for n in range(self.spec.cores)
             ],
             "guest-get-memory-blocks": lambda _: self._memory_blocks(),
             "guest-fstrim": lambda _: {"paths": []},
@@ -174,11 +197,22 @@ class SimulatedMachine:
         return known[command](arguments or {})
 
     def snapshot(
-        self, targets: Mapping[str, Path], *, freeze: bool, on_event: EventHook | None = None, speed: int = 0
+        self,
+        targets: Mapping[str, Path],
+        *,
+        freeze: bool,
+        on_event: EventHook | None = None,
+        speed: int = 0,
     ) -> Snapshot:
-        """Copy the disks to the targets. Nothing writes to them, so that every copy is a point in time."""
+        """Copy the disks to the targets. Nothing writes to them, so that every copy is a point in
+        time.
+        """
         began, tell = time.monotonic(), on_event or (lambda event, done, total: None)
-        frozen = freeze_through(self.agent, tell) if freeze and self.spec.agent and not self._silent() else None
+        frozen = (
+            freeze_through(self.agent, tell)
+            if freeze and self.spec.agent and not self._silent()
+            else None
+        )
         if frozen is not None:
             thaw(self.agent, tell)
         tell("started", 0, 0)
@@ -191,7 +225,9 @@ class SimulatedMachine:
         return Snapshot(frozen=bool(frozen), seconds=time.monotonic() - began)
 
     def _silent(self) -> bool:
-        return self._paused or self.spec.panics or (self.spec.muted is not None and self.spec.muted())
+        return (
+            self._paused or self.spec.panics or (self.spec.muted is not None and self.spec.muted())
+        )
 
     def _freeze(self, frozen: bool) -> int:
         self._frozen = frozen
@@ -202,10 +238,18 @@ class SimulatedMachine:
         kinds = ("bytes", "packets", "errs", "dropped")
         none = {f"{way}-{kind}": 0 for way in ("rx", "tx") for kind in kinds}
         own = [{"ip-address": "127.0.0.1", "prefix": 8, "ip-address-type": "ipv4"}]
-        loopback = {"name": "lo", "hardware-address": "00:00:00:00:00:00", "ip-addresses": own, "statistics": none}
+        loopback = {
+            "name": "lo",
+            "hardware-address": "00:00:00:00:00:00",
+            "ip-addresses": own,
+            "statistics": none,
+        }
         return [
             loopback,
-            *({"name": f"eth{n.index}", "hardware-address": n.mac.lower(), "statistics": none} for n in self.spec.nics),
+            *(
+                {"name": f"eth{n.index}", "hardware-address": n.mac.lower(), "statistics": none}
+                for n in self.spec.nics
+            ),
         ]
 
     def _memory_blocks(self) -> list[dict[str, Any]]:
@@ -235,7 +279,9 @@ class SimulatedHypervisor:
 
 
 def make_disk(path: Path, size: int, name: str) -> None:
-    """Make a modelled guest's disk: ``size`` bytes, sparse, with some content of its own at the start."""
+    """Make a modelled guest's disk: ``size`` bytes, sparse, with some content of its own at the
+    start.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("wb") as file:
         file.write(f"simulated disk of {name}\n".encode() * 4096)

@@ -1,9 +1,11 @@
-"""What is inside a modelled guest: a few files in memory and a handful of programs, so that its agent has something to answer.
+"""What is inside a modelled guest: a few files in memory and a handful of programs, so that its
+agent has something to answer.
 
-Files last as long as the guest is on: none of them is ever on its disks, in an archive of it, or in a restored copy. Programs are
-``true``, ``false``, ``echo``, ``printf``, ``cat``, ``hostname``, ``sleep``, ``sync``, ``poweroff`` and a shell that knows these,
-``exit``, ``kill -N $$``, ``;`` and ``>&2`` and says so when it is asked for more. Any other program of the usual directories only
-says that it is simulated.
+Files last as long as the guest is on: none of them is ever on its disks, in an archive of it, or in
+a restored copy. Programs are ``true``, ``false``, ``echo``, ``printf``, ``cat``, ``hostname``,
+``sleep``, ``sync``, ``poweroff`` and a shell that knows these, ``exit``, ``kill -N $$``, ``;`` and
+``>&2`` and says so when it is asked for more. Any other program of the usual directories only says
+that it is simulated.
 """
 
 from __future__ import annotations
@@ -24,13 +26,17 @@ _DIRECTORIES = ("/", "/etc", "/proc", "/root", "/tmp", "/var", "/var/tmp")
 _BINARIES = ("/bin", "/sbin", "/usr/bin", "/usr/sbin", "/usr/local/bin", "/usr/local/sbin")
 _MISSING, _DIRECTORY = "No such file or directory", "Is a directory"
 _OUT_OF_THE_SHELL = frozenset("$`|&<>(*?{")
-_KEYWORDS = frozenset(("if", "for", "while", "until", "case", "function", "cd", "export", "set", "exec", "eval", "."))
+_KEYWORDS = frozenset(
+    ("if", "for", "while", "until", "case", "function", "cd", "export", "set", "exec", "eval", ".")
+)
 _pids = itertools.count(900_000)
 
 
 @dataclass
 class Outcome:
-    """What a program did: what it wrote, how it ended (by ``signal`` or with ``code``) and how many seconds it took."""
+    """What a program did: what it wrote, how it ended (by ``signal`` or with ``code``) and how many
+    seconds it took.
+    """
 
     out: bytes = b""
     err: bytes = b""
@@ -40,7 +46,13 @@ class Outcome:
 
     def then(self, other: Outcome) -> Outcome:
         """Return both, one after the other."""
-        return Outcome(self.out + other.out, self.err + other.err, other.code, other.signal, self.seconds + other.seconds)
+        return Outcome(
+            self.out + other.out,
+            self.err + other.err,
+            other.code,
+            other.signal,
+            self.seconds + other.seconds,
+        )
 
 
 @dataclass
@@ -59,7 +71,8 @@ class SimulatedSystem:
     _handles: dict[int, list[Any]] = field(default_factory=dict)
     _started: dict[int, tuple[float, Outcome]] = field(default_factory=dict)
 
-    # -- files ---------------------------------------------------------------------------------------------------------------
+    # -- files
+    # ---------------------------------------------------------------------------------------------------------------
 
     def open(self, arguments: Mapping[str, Any]) -> int:
         """Open a file and return its handle. Raise AgentFailure in the agent's words."""
@@ -97,7 +110,11 @@ class SimulatedSystem:
         content = self.content(path) or b""
         part = content[offset : offset + int(arguments.get("count", 4096))]
         opened[1] += len(part)
-        return {"count": len(part), "buf-b64": base64.b64encode(part).decode(), "eof": opened[1] >= len(content)}
+        return {
+            "count": len(part),
+            "buf-b64": base64.b64encode(part).decode(),
+            "eof": opened[1] >= len(content),
+        }
 
     def write(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
         """Append to an open file."""
@@ -117,14 +134,19 @@ class SimulatedSystem:
             raise AgentFailure(f"handle '{arguments['handle']}' has not been found")
         return found
 
-    # -- programs ------------------------------------------------------------------------------------------------------------
+    # -- programs
+    # ------------------------------------------------------------------------------------------------------------
 
     def execute(self, arguments: Mapping[str, Any]) -> dict[str, int]:
-        """Start a program and return its process id. Raise AgentFailure as glib tells of a program that does not exist."""
+        """Start a program and return its process id. Raise AgentFailure as glib tells of a program
+        that does not exist.
+        """
         given = base64.b64decode(arguments.get("input-data", ""))
         path = str(arguments.get("path", ""))
         if (outcome := self._run([path, *arguments.get("arg", ())], given)) is None:
-            raise AgentFailure(f"Guest agent: Failed to execute child process “{path}” ({_MISSING})")
+            raise AgentFailure(
+                f"Guest agent: Failed to execute child process “{path}” ({_MISSING})"
+            )
         pid = next(_pids)
         self._started[pid] = (self.clock(), outcome)
         return {"pid": pid}
@@ -141,7 +163,9 @@ class SimulatedSystem:
         row: dict[str, Any] = {"exited": True}
         row |= {"exitcode": outcome.code} if outcome.signal is None else {"signal": outcome.signal}
         written = {"out-data": outcome.out, "err-data": outcome.err}
-        return row | {name: base64.b64encode(data).decode() for name, data in written.items() if data}
+        return row | {
+            name: base64.b64encode(data).decode() for name, data in written.items() if data
+        }
 
     def _run(self, words: list[str], given: bytes = b"") -> Outcome | None:
         """Run a program, None if there is none of that name."""
@@ -156,7 +180,11 @@ class SimulatedSystem:
             "echo": lambda rest, _: Outcome(out=f"{' '.join(rest)}\n".encode()),
             "printf": lambda rest, _: Outcome(out=_unescaped(rest[0]) if rest else b""),
             "hostname": lambda *_: Outcome(out=f"{self.hostname}\n".encode()),
-            "sleep": lambda rest, _: Outcome(seconds=float(rest[0])) if _is_number(rest) else _wrong("sleep", "invalid time"),
+            "sleep": lambda rest, _: (
+                Outcome(seconds=float(rest[0]))
+                if _is_number(rest)
+                else _wrong("sleep", "invalid time")
+            ),
             "sync": lambda *_: Outcome(),
             "poweroff": self._power_off,
             "cat": self._cat,
@@ -173,20 +201,30 @@ class SimulatedSystem:
         done = Outcome()
         for name in names or ["-"]:
             content = given if name == "-" else self.content(posixpath.normpath(name))
-            done = done.then(Outcome(out=content) if content is not None else _wrong("cat", f"{name}: {_MISSING}"))
+            done = done.then(
+                Outcome(out=content)
+                if content is not None
+                else _wrong("cat", f"{name}: {_MISSING}")
+            )
         return done
 
     def _shell(self, words: list[str], given: bytes) -> Outcome:
         """Run a script of simple commands. It says what it does not know, and ends there."""
-        script = words[1] if len(words) > 1 and words[0] == "-c" else given.decode("utf-8", "replace")
+        script = (
+            words[1] if len(words) > 1 and words[0] == "-c" else given.decode("utf-8", "replace")
+        )
         done = Outcome()
         for command in _commands(script):
             if command[0] == "exit":
-                return done.then(Outcome(code=int(command[1]) if _is_number(command[1:]) else done.code))
+                return done.then(
+                    Outcome(code=int(command[1]) if _is_number(command[1:]) else done.code)
+                )
             if command[0] == "kill" and command[2:] == ["$$"] and command[1].lstrip("-").isdigit():
                 return done.then(Outcome(signal=int(command[1].lstrip("-"))))
             step = self._step(command, given)
-            done = done.then(step or _wrong("sh", f"simulated: this shell does not know: {' '.join(command)}", 2))
+            done = done.then(
+                step or _wrong("sh", f"simulated: this shell does not know: {' '.join(command)}", 2)
+            )
             if step is None:
                 break
         return done
@@ -195,16 +233,26 @@ class SimulatedSystem:
         """Run one command of a script, None if the shell is not up to it."""
         to_error = command[-2:] == [">&", "2"]
         words = command[:-2] if to_error else command
-        if not words or words[0] in _KEYWORDS or any(_OUT_OF_THE_SHELL & set(word) for word in words):
+        if (
+            not words
+            or words[0] in _KEYWORDS
+            or any(_OUT_OF_THE_SHELL & set(word) for word in words)
+        ):
             return None
         done = self._run(words, given)
         if done is None:
             return _wrong("sh", f"{words[0]}: not found", 127)
-        return Outcome(err=done.out + done.err, code=done.code, seconds=done.seconds) if to_error else done
+        return (
+            Outcome(err=done.out + done.err, code=done.code, seconds=done.seconds)
+            if to_error
+            else done
+        )
 
 
 def _commands(script: str) -> list[list[str]]:
-    """Given a script, return the words of its commands. One that cannot be read is one command of one word."""
+    """Given a script, return the words of its commands. One that cannot be read is one command of
+    one word.
+    """
     lexer = shlex.shlex(script.replace("\n", ";"), posix=True, punctuation_chars=";<>|&")
     lexer.whitespace_split, lexer.commenters = True, ""
     try:
@@ -216,7 +264,9 @@ def _commands(script: str) -> list[list[str]]:
 
 
 def _unescaped(text: str) -> bytes:
-    """Return a printf format's text with its escapes carried out (``\\n``, ``\\303``); it has no other directives here."""
+    """Return a printf format's text with its escapes carried out (``\\n``, ``\\303``); it has no
+    other directives here.
+    """
     decoded: tuple[bytes, int] = codecs.escape_decode(text.encode())
     return decoded[0]
 

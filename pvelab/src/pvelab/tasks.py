@@ -1,7 +1,9 @@
-"""Tasks of the lab's nodes: worker threads with PVE's UPIDs, log files and exit statuses (pve-facts 2).
+"""Tasks of the lab's nodes: worker threads with PVE's UPIDs, log files and exit statuses (pve-facts
+2).
 
-A task's log lies in ``<node>/var/log/pve/tasks/<last hex digit of its start>/<UPID>``; its last line decides the status, so a lab
-that was killed reads its running tasks as stopped with ``unexpected status``, as PVE does.
+A task's log lies in ``<node>/var/log/pve/tasks/<last hex digit of its start>/<UPID>``; its last
+line decides the status, so a lab that was killed reads its running tasks as stopped with
+``unexpected status``, as PVE does.
 """
 
 from __future__ import annotations
@@ -25,7 +27,9 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Upid:
-    """A parsed UPID; ``pid``, ``pstart`` and ``starttime`` as numbers, ``user`` with its token when there is one."""
+    """A parsed UPID; ``pid``, ``pstart`` and ``starttime`` as numbers, ``user`` with its token when
+    there is one.
+    """
 
     text: str
     node: str
@@ -41,7 +45,9 @@ class Upid:
         """Given a UPID, return its parts. Raise LabError 400 with PVE's text if it is none."""
         found = UPID.match(text)
         if not found:
-            raise LabError(400, "Parameter verification failed.", {"upid": "unable to parse worker upid"})
+            raise LabError(
+                400, "Parameter verification failed.", {"upid": "unable to parse worker upid"}
+            )
         node, pid, pstart, start, kind, subject, user = found.groups()
         return cls(text, node, int(pid, 16), int(pstart, 16), int(start, 16), kind, subject, user)
 
@@ -62,7 +68,9 @@ class Upid:
 
 
 class TaskLog:
-    """What a running task writes to. ``cancelled`` is set when somebody stops the task: look at it in every loop."""
+    """What a running task writes to. ``cancelled`` is set when somebody stops the task: look at it
+    in every loop.
+    """
 
     def __init__(self, path: Path, upid: Upid, auth: str) -> None:
         self.upid, self.auth = upid, auth
@@ -111,19 +119,30 @@ class Tasks:
             self._load(node)
 
     def spawn(self, node: str, type: str, id: str, auth: str, fn: Callable[[TaskLog], None]) -> str:
-        """Start ``fn`` as a task of ``node`` and return its UPID. ``auth`` is the user, with ``!token`` for a token."""
-        # PVE writes the process id and its start in ticks; both only have to be unique and well formed here.
-        pid, pstart, start = secrets.randbelow(0x3FFFFF) + 1000, int(time.monotonic() * 100) & 0xFFFFFFFF, self._now(node)
+        """Start ``fn`` as a task of ``node`` and return its UPID. ``auth`` is the user, with
+        ``!token`` for a token.
+        """
+        # PVE writes the process id and its start in ticks; both only have to be unique and well
+        # formed here.
+        pid, pstart, start = (
+            secrets.randbelow(0x3FFFFF) + 1000,
+            int(time.monotonic() * 100) & 0xFFFFFFFF,
+            self._now(node),
+        )
         upid = Upid.parse(f"UPID:{node}:{pid:08X}:{pstart:08X}:{start:08X}:{type}:{id}:{auth}:")
         running = _Running(TaskLog(self._path(upid), upid, auth))
-        running.thread = threading.Thread(target=self._work, args=(upid, running.log, fn), name=f"task-{type}-{id}", daemon=True)
+        running.thread = threading.Thread(
+            target=self._work, args=(upid, running.log, fn), name=f"task-{type}-{id}", daemon=True
+        )
         with self._mutex:
             self._running[upid.text] = running
             running.thread.start()  # within the lock: whoever sees the task may wait for it
         return upid.text
 
     def wait(self, upid: str, timeout: float = 60) -> str:
-        """Wait until a task has ended and return its exit status. Raise TimeoutError after ``timeout`` seconds."""
+        """Wait until a task has ended and return its exit status. Raise TimeoutError after
+        ``timeout`` seconds.
+        """
         running = self._running.get(upid)
         if running:
             running.thread.join(timeout)
@@ -134,13 +153,21 @@ class Tasks:
     def running(self, node: str | None = None) -> list[Upid]:
         """Return the tasks that run now (on one node)."""
         with self._mutex:
-            return [task.log.upid for task in self._running.values() if node in (None, task.log.upid.node)]
+            return [
+                task.log.upid
+                for task in self._running.values()
+                if node in (None, task.log.upid.node)
+            ]
 
     def finished(self, node: str | None = None) -> list[tuple[Upid, int, str]]:
         """Return the tasks that ended, newest first: UPID, end in epoch seconds, exit status."""
         with self._mutex:
             rows = [(Upid.parse(text), end, status) for text, (end, status) in self._status.items()]
-        return [row for row in sorted(rows, key=lambda r: (r[0].starttime, r[1]), reverse=True) if node in (None, row[0].node)]
+        return [
+            row
+            for row in sorted(rows, key=lambda r: (r[0].starttime, r[1]), reverse=True)
+            if node in (None, row[0].node)
+        ]
 
     def known(self, upid: Upid) -> bool:
         """Say whether such a task was ever started here."""
@@ -159,14 +186,18 @@ class Tasks:
         return path.read_text().splitlines() if path.is_file() else None
 
     def stop(self, upid: str, grace: float = 1.0) -> None:
-        """Tell a running task to stop and give it ``grace`` seconds; a finished one is left alone."""
+        """Tell a running task to stop and give it ``grace`` seconds; a finished one is left
+        alone.
+        """
         running = self._running.get(upid)
         if running:
             running.log.cancelled.set()
             running.thread.join(grace)
 
     def kill(self, node: str) -> None:
-        """Let a node's tasks end with their node: without a last line, so that they read ``unexpected status``."""
+        """Let a node's tasks end with their node: without a last line, so that they read
+        ``unexpected status``.
+        """
         with self._mutex:
             logs = [task.log for task in self._running.values() if task.log.upid.node == node]
         for log in logs:
@@ -212,7 +243,10 @@ class Tasks:
             self._status[upid] = (int(end, 16), status)
         for path in directory.glob("?/UPID:*"):
             if path.name not in self._status:
-                self._status[path.name] = (int(path.stat().st_mtime), last_status(path.read_text().splitlines()))
+                self._status[path.name] = (
+                    int(path.stat().st_mtime),
+                    last_status(path.read_text().splitlines()),
+                )
 
 
 def last_status(lines: list[str] | None) -> str:

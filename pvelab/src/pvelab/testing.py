@@ -1,7 +1,8 @@
 """A lab for the tests of others, by pytest.
 
-``pytest_plugins = ["pvelab.testing"]`` in the topmost conftest.py gives tests the fixture ``pvelab``: a Cluster that is up for
-the whole session. What it is made of is what the fixture ``pvelab_options`` returns, which a conftest.py may define anew.
+``pytest_plugins = ["pvelab.testing"]`` in the topmost conftest.py gives tests the fixture
+``pvelab``: a Cluster that is up for the whole session. What it is made of is what the fixture
+``pvelab_options`` returns, which a conftest.py may define anew.
 """
 
 from __future__ import annotations
@@ -24,9 +25,10 @@ from pvelab.seed import read_definition
 class Cluster:
     """A lab that runs.
 
-    ``url`` is its API at the first node, ``urls`` that of every node; ``ca_file`` holds the authority of their certificates.
-    ``token`` is root's, as ``user@realm!name=secret``; with ``service_token`` guests are backed up, and restored onto the
-    isolated bridge alone. ``directory`` holds the cluster's files, each node's disks and archives below ``nodes``.
+    ``url`` is its API at the first node, ``urls`` that of every node; ``ca_file`` holds the
+    authority of their certificates. ``token`` is root's, as ``user@realm!name=secret``; with
+    ``service_token`` guests are backed up, and restored onto the isolated bridge alone.
+    ``directory`` holds the cluster's files, each node's disks and archives below ``nodes``.
     """
 
     url: str
@@ -49,7 +51,8 @@ class Cluster:
 
     @contextmanager
     def fault(self, kind: str, **options: Any) -> Iterator[None]:
-        """Let the cluster be broken within: ``fault("node-death", node="clovis")``, as the command ``pvelab fault`` does.
+        """Let the cluster be broken within: ``fault("node-death", node="clovis")``, as the command
+        ``pvelab fault`` does.
 
         Raise UsageError, in the lab's words, for a fault that cannot be.
         """
@@ -65,8 +68,8 @@ class Cluster:
 def running_lab(directory: Path, **options: Any) -> Iterator[Cluster]:
     """Bring a lab up in a new directory, and take it down with all that is in it at the end.
 
-    ``options`` are those of ``pvelab.control.up``; guests are modelled unless they say otherwise. Raise StartFailed if it does
-    not come up.
+    ``options`` are those of ``pvelab.control.up``; guests are modelled unless they say otherwise.
+    Raise StartFailed if it does not come up.
     """
     try:
         access = control.up(directory, **{"hypervisor": "simulated", **options})
@@ -77,12 +80,16 @@ def running_lab(directory: Path, **options: Any) -> Iterator[Cluster]:
 
 @pytest.fixture(scope="session")
 def pvelab_options() -> dict[str, Any]:
-    """What the session's lab is made of: arguments of ``pvelab.control.up``, such as ``hypervisor``, ``release`` or ``scale``."""
+    """What the session's lab is made of: arguments of ``pvelab.control.up``, such as
+    ``hypervisor``, ``release`` or ``scale``.
+    """
     return {}
 
 
 @pytest.fixture(scope="session")
-def pvelab(tmp_path_factory: pytest.TempPathFactory, pvelab_options: dict[str, Any]) -> Iterator[Cluster]:
+def pvelab(
+    tmp_path_factory: pytest.TempPathFactory, pvelab_options: dict[str, Any]
+) -> Iterator[Cluster]:
     """The session's lab. With xdist each worker has one."""
     with running_lab(tmp_path_factory.mktemp("pvelab") / "lab", **pvelab_options) as cluster:
         yield cluster
@@ -91,7 +98,10 @@ def pvelab(tmp_path_factory: pytest.TempPathFactory, pvelab_options: dict[str, A
 def _cluster(directory: Path, settings: Mapping[str, Any]) -> Cluster:
     pve, definition = settings["pve"], read_definition(directory)
     # a scaled lab has one port for all its nodes
-    hosts = {node["name"]: settings["api"].get(node["name"], pve["host"]) for node in (definition or {})["nodes"]}
+    hosts = {
+        node["name"]: settings["api"].get(node["name"], pve["host"])
+        for node in (definition or {})["nodes"]
+    }
     return Cluster(
         url=_url(pve["host"]),
         urls={node: _url(host) for node, host in hosts.items()},

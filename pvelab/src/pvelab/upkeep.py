@@ -21,7 +21,10 @@ class Upkeep:
     def __init__(self, lab: Lab) -> None:
         self._lab, self._ended = lab, threading.Event()
         rounds = {"ha-manager": HaManager(lab).round, "replication": Replication(lab).round}
-        self._threads = [threading.Thread(target=self._run, args=(fn,), name=name, daemon=True) for name, fn in rounds.items()]
+        self._threads = [
+            threading.Thread(target=self._run, args=(fn,), name=name, daemon=True)
+            for name, fn in rounds.items()
+        ]
 
     def start(self) -> None:
         """Begin."""

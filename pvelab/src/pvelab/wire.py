@@ -1,4 +1,6 @@
-"""Requests and replies as PVE's API server reads and writes them (pve-http-server PVE/APIServer/AnyEvent.pm; pve-facts 1)."""
+"""Requests and replies as PVE's API server reads and writes them (pve-http-server
+PVE/APIServer/AnyEvent.pm; pve-facts 1).
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,9 @@ _METHODS = ("GET", "POST", "PUT", "DELETE")
 
 
 class BodyUnreadable(Exception):
-    """A JSON body that is none: Perl's own text with its line number, as plain text (pve-facts 1.2)."""
+    """A JSON body that is none: Perl's own text with its line number, as plain text (pve-facts
+    1.2).
+    """
 
     def __init__(self, text: str, line: int) -> None:
         super().__init__(f"{text} at /usr/share/perl5/PVE/APIServer/AnyEvent.pm line {line}.")
@@ -32,7 +36,8 @@ class BodyUnreadable(Exception):
 
 @dataclass(frozen=True)
 class Request:
-    """One HTTP request. ``path`` is still percent-encoded and holds ``/api2/<format>``; header names are lower case.
+    """One HTTP request. ``path`` is still percent-encoded and holds ``/api2/<format>``; header
+    names are lower case.
 
     ``node`` is the node at whose port it arrived, empty for the port of the whole cluster.
     """
@@ -59,7 +64,9 @@ class Request:
 
 @dataclass(frozen=True)
 class Reply:
-    """One HTTP answer. ``delay`` is how many seconds the server lets its client wait for it; a ``dropped`` one never comes."""
+    """One HTTP answer. ``delay`` is how many seconds the server lets its client wait for it; a
+    ``dropped`` one never comes.
+    """
 
     status: int
     reason: str = "OK"
@@ -70,7 +77,9 @@ class Reply:
 
 
 def refuse_early(request: Request) -> Reply | None:
-    """Return the answer to what PVE's server refuses before it looks at credentials, None for a request that it takes."""
+    """Return the answer to what PVE's server refuses before it looks at credentials, None for a
+    request that it takes.
+    """
     if request.method not in _METHODS:
         return Reply(501, f"method '{request.method}' not available")
     if not request.path.startswith("/api2/") or not request.formatter:
@@ -91,7 +100,9 @@ def refuse_early(request: Request) -> Reply | None:
 
 
 def parameters(request: Request, schema: Schema) -> dict[str, Any]:
-    """Return what was sent: the query over the body, arrays as lists, repeated keys of other types joined."""
+    """Return what was sent: the query over the body, arrays as lists, repeated keys of other types
+    joined.
+    """
     given: dict[str, Any] = {}
     if request.headers.get("content-type", "").startswith("application/json") and request.body:
         given |= _json_body(request.body)
@@ -99,7 +110,9 @@ def parameters(request: Request, schema: Schema) -> dict[str, Any]:
         given |= _pairs(request.body.decode("utf-8", "surrogateescape"))
     given |= _pairs(request.query)
     given.pop("_dc", None)
-    return {name: _shaped(property_schema(schema, name) or {}, value) for name, value in given.items()}
+    return {
+        name: _shaped(property_schema(schema, name) or {}, value) for name, value in given.items()
+    }
 
 
 def _pairs(text: str) -> dict[str, list[str]]:
@@ -127,14 +140,18 @@ def _json_body(body: bytes) -> dict[str, Any]:
     except json.JSONDecodeError as error:
         rest = f'(before "{text[error.pos :] or "(end of string)"}")'
         kinds = "neither tag, array, object, number, string or atom"
-        raise BodyUnreadable(f"malformed JSON string, {kinds}, at character offset {error.pos} {rest}", 932) from None
+        raise BodyUnreadable(
+            f"malformed JSON string, {kinds}, at character offset {error.pos} {rest}", 932
+        ) from None
     if not isinstance(parsed, dict):
         raise BodyUnreadable("Not a HASH reference", 976)
     return parsed
 
 
 def _shaped(schema: Schema, value: Any) -> Any:
-    """A scalar stands for an array of one element; several values of a list in one string are joined."""
+    """A scalar stands for an array of one element; several values of a list in one string are
+    joined.
+    """
     if schema.get("type") == "array":
         if isinstance(value, list):
             return value if value != [""] else ""
@@ -180,4 +197,6 @@ def plain(status: int, text: str) -> Reply:
 
 
 def _encode(envelope: dict[str, Any]) -> bytes:
-    return json.dumps(envelope, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogateescape")
+    return json.dumps(envelope, ensure_ascii=False, separators=(",", ":")).encode(
+        "utf-8", "surrogateescape"
+    )

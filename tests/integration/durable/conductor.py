@@ -1,8 +1,10 @@
-"""A warm process that forks: each run drives one operation in a process of its own, which may be killed or meet a fault.
+"""A warm process that forks: each run drives one operation in a process of its own, which may be
+killed or meet a fault.
 
-It is started as ``python -m tests.integration.durable.conductor``, reads one JSON object a line and answers each with one. All
-modules are imported before the first fork and no thread lives, so that a run costs what its calls cost; what the catalog holds
-before and after a run is read by the warm process itself.
+It is started as ``python -m tests.integration.durable.conductor``, reads one JSON object a line and
+answers each with one. All modules are imported before the first fork and no thread lives, so that a
+run costs what its calls cost; what the catalog holds before and after a run is read by the warm
+process itself.
 """
 
 from __future__ import annotations
@@ -48,7 +50,9 @@ TIMEOUT_S = 120.0  # seconds of wall time in which an operation must have ended
 
 
 class HastyClock(SystemClock):
-    """The machine's clock, whose waits are cut short: what is waited for here takes milliseconds."""
+    """The machine's clock, whose waits are cut short: what is waited for here takes
+    milliseconds.
+    """
 
     def sleep(self, seconds: float) -> None:
         """Wait a little."""
@@ -65,7 +69,9 @@ def _read(path: Path) -> Policy:
 
 
 def read_policy(settings: Settings) -> Policy:
-    """The policy: read before the first fork, because reading it takes longer than half an operation."""
+    """The policy: read before the first fork, because reading it takes longer than half an
+    operation.
+    """
     assert settings.policy
     return _read(settings.policy)
 
@@ -86,7 +92,9 @@ def newest(service: Service, kind: Kind) -> Operation | None:
 
 
 def work_to_the_end(service: Service) -> None:
-    """Work as workers do, until nothing is open. Times at which an operation is due are not waited for."""
+    """Work as workers do, until nothing is open. Times at which an operation is due are not waited
+    for.
+    """
     end = time.monotonic() + TIMEOUT_S
     while True:
         tick.tick(service)
@@ -96,12 +104,16 @@ def work_to_the_end(service: Service) -> None:
         for operation in rest:
             worker_loop.work(service.engine.executor, operation.id, long=True)
             if time.monotonic() > end:
-                raise Unending(f"{operation.kind} {operation.id} still stands at step {operation.step}")
+                raise Unending(
+                    f"{operation.kind} {operation.id} still stands at step {operation.step}"
+                )
         service.clock.sleep(1)
 
 
 def asked_again(service: Service, kind: Kind) -> Operation | None:
-    """Open an operation. Where that fails nothing has begun, and whoever wanted it is told so: he asks once more."""
+    """Open an operation. Where that fails nothing has begun, and whoever wanted it is told so: he
+    asks once more.
+    """
     try:
         return kind.open(service)
     except (PveError, Unreachable):
@@ -118,17 +130,23 @@ def drive(service: Service, kind: Kind, way: str) -> None:
 
 
 def resume(service: Service, kind: Kind, before: str | None, *, cancel: bool) -> None:
-    """Finish what a dead process left, or its cleanup alone. If it died before it opened anything, it is asked for again."""
+    """Finish what a dead process left, or its cleanup alone. If it died before it opened anything,
+    it is asked for again.
+    """
     found = newest(service, kind)
     if found is None or found.id == before:
         asked_again(service, kind)
     elif cancel:
-        service.catalog.operations.request_cancel(found.id, "cancelled by the administrator", int(service.clock.now()))
+        service.catalog.operations.request_cancel(
+            found.id, "cancelled by the administrator", int(service.clock.now())
+        )
     work_to_the_end(service)
 
 
 class Forked:
-    """A child process that does one thing: what it said, line by line, what it returned, and the signal that ended it."""
+    """A child process that does one thing: what it said, line by line, what it returned, and the
+    signal that ended it.
+    """
 
     def __init__(self, act: Callable[[Callable[[str], None]], Any]) -> None:
         reader, writer = os.pipe()
@@ -157,7 +175,9 @@ class Forked:
 
 
 def run(settings: Settings, asked: dict[str, Any]) -> dict[str, Any]:
-    """Drive one operation as asked: undisturbed, killed at a point and resumed by another process, or with one broken call."""
+    """Drive one operation as asked: undisturbed, killed at a point and resumed by another process,
+    or with one broken call.
+    """
     kind, way = KINDS[asked["kind"]], str(asked["way"])
     before = _newest_id(settings, kind)
 
@@ -172,7 +192,11 @@ def run(settings: Settings, asked: dict[str, Any]) -> dict[str, Any]:
     errors += [driven.error] if driven.error else []
     if driven.signal:
         cancel = bool(asked.get("cancel"))
-        errors += [Forked(lambda say: resume(opened(settings, foreground=False), kind, before, cancel=cancel)).error]
+        errors += [
+            Forked(
+                lambda say: resume(opened(settings, foreground=False), kind, before, cancel=cancel)
+            ).error
+        ]
     return {
         "said": driven.said,
         "killed": driven.signal == 9,
@@ -189,11 +213,15 @@ def _newest_id(settings: Settings, kind: Kind) -> str | None:
 
 def _result(settings: Settings, kind: Kind, before: str | None) -> list[Any]:
     with open_service(settings) as service:
-        newer = takewhile(lambda operation: operation.id != before, service.catalog.operations.find(kind=kind.name, limit=9))
+        newer = takewhile(
+            lambda operation: operation.id != before,
+            service.catalog.operations.find(kind=kind.name, limit=9),
+        )
         told = [
-            json.dumps({"state": str(item.state), "history": _history(service, item)} | kind.result(service, item)).replace(
-                item.id, "ID"
-            )
+            json.dumps(
+                {"state": str(item.state), "history": _history(service, item)}
+                | kind.result(service, item)
+            ).replace(item.id, "ID")
             for item in newer
         ]
         return [json.loads(text) for text in told]
@@ -202,11 +230,17 @@ def _result(settings: Settings, kind: Kind, before: str | None) -> list[Any]:
 def _history(service: Service, operation: Operation) -> list[str]:
     """What is written once in an operation's history, whoever drove it."""
     once = ("started", "finished", "failed", "reserved", "removed", "task-ended")
-    return [f"{row.step}: {row.event}" for row in service.catalog.operations.transitions(operation.id) if row.event in once]
+    return [
+        f"{row.step}: {row.event}"
+        for row in service.catalog.operations.transitions(operation.id)
+        if row.event in once
+    ]
 
 
 def import_all() -> None:
-    """Import whatever an operation may need. None of it is ever collected, so that no fork has to copy it for the counting."""
+    """Import whatever an operation may need. None of it is ever collected, so that no fork has to
+    copy it for the counting.
+    """
     for package in (backupsvc.archives, backupsvc.checks, backupsvc.engine, backupsvc.inventory, backupsvc.operations,
                     backupsvc.pve, backupsvc.remote, policies):  # fmt: skip
         for module in walk_packages(package.__path__, f"{package.__name__}."):

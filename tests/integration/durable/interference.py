@@ -1,6 +1,8 @@
-"""What befalls a process that drives an operation: it dies at a point, or one call to PVE goes wrong.
+"""What befalls a process that drives an operation: it dies at a point, or one call to PVE goes
+wrong.
 
-A point is the moment after a committed write to the catalog, and the moments before and after each HTTP call to PVE.
+A point is the moment after a committed write to the catalog, and the moments before and after each
+HTTP call to PVE.
 """
 
 from __future__ import annotations
@@ -46,7 +48,9 @@ def watch_points(say: Say, die_at: int | str = 0) -> None:
             yield connection
         point("committed")
 
-    def sent(self: HTTPAdapter, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> requests.Response:
+    def sent(
+        self: HTTPAdapter, request: requests.PreparedRequest, *args: Any, **kwargs: Any
+    ) -> requests.Response:
         point(f"before {_name(request)}")
         answer = send(self, request, *args, **kwargs)
         point(f"after {_name(request)}")
@@ -57,10 +61,14 @@ def watch_points(say: Say, die_at: int | str = 0) -> None:
 
 
 def break_call(say: Say, number: int = 0, fault: str = "") -> None:
-    """Tell ``say`` of every HTTP call to PVE from now on; let the one with that number meet a fault."""
+    """Tell ``say`` of every HTTP call to PVE from now on; let the one with that number meet a
+    fault.
+    """
     send, calls = HTTPAdapter.send, 0
 
-    def sent(self: HTTPAdapter, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> requests.Response:
+    def sent(
+        self: HTTPAdapter, request: requests.PreparedRequest, *args: Any, **kwargs: Any
+    ) -> requests.Response:
         nonlocal calls
         calls += 1
         say(_name(request))
@@ -71,23 +79,38 @@ def break_call(say: Say, number: int = 0, fault: str = "") -> None:
     HTTPAdapter.send = sent  # type: ignore[method-assign]
 
 
-def _broken(fault: str, request: requests.PreparedRequest, carry_out: Callable[[], requests.Response]) -> requests.Response:
+def _broken(
+    fault: str, request: requests.PreparedRequest, carry_out: Callable[[], requests.Response]
+) -> requests.Response:
     if fault == "drop-before":
-        raise requests.exceptions.ConnectionError("the connection was dropped before the server saw anything", request=request)
+        raise requests.exceptions.ConnectionError(
+            "the connection was dropped before the server saw anything", request=request
+        )
     if fault == "error":
-        return _answer(request, 500, "can't lock file '/var/lock/something' - got timeout", b'{"data":null}')
+        return _answer(
+            request, 500, "can't lock file '/var/lock/something' - got timeout", b'{"data":null}'
+        )
     answer = carry_out()
     answer.content  # noqa: B018 - the server has acted, to the last byte of its answer
     if fault == "timeout-after":
         raise requests.exceptions.ReadTimeout("the answer did not arrive in time", request=request)
     if fault == "drop-after":
-        raise requests.exceptions.ConnectionError("the connection was dropped before the answer", request=request)
+        raise requests.exceptions.ConnectionError(
+            "the connection was dropped before the answer", request=request
+        )
     return _answer(request, 200, "OK", PAGE)
 
 
-def _answer(request: requests.PreparedRequest, status: int, reason: str, body: bytes) -> requests.Response:
+def _answer(
+    request: requests.PreparedRequest, status: int, reason: str, body: bytes
+) -> requests.Response:
     made = requests.Response()
-    made.status_code, made.reason, made.request, made.url = status, reason, request, str(request.url)
+    made.status_code, made.reason, made.request, made.url = (
+        status,
+        reason,
+        request,
+        str(request.url),
+    )
     made._content = body
     made.headers["Content-Type"] = "application/json;charset=UTF-8"
     return made

@@ -1,4 +1,6 @@
-"""The four operations that are killed and broken: how each is opened, and what must be the same whatever happened."""
+"""The four operations that are killed and broken: how each is opened, and what must be the same
+whatever happened.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,9 @@ BACKED_UP, TESTED, RESTORED, PRUNED = 110, 101, 103, 105
 
 @dataclass(frozen=True)
 class Kind:
-    """One kind of operation. ``open`` opens it, ``result`` tells what it came to, without times and names of its own."""
+    """One kind of operation. ``open`` opens it, ``result`` tells what it came to, without times and
+    names of its own.
+    """
 
     name: str
     vmid: int
@@ -39,13 +43,26 @@ def _open_backup(service: Service) -> Operation | None:
 
 def _backed_up(service: Service, operation: Operation) -> Any:
     told = backup_outcome(operation)
-    kept = ("vmid", "name", "node", "status", "verified", "consistency", "excluded_disks", "warnings", "exitstatus", "error")
+    kept = (
+        "vmid",
+        "name",
+        "node",
+        "status",
+        "verified",
+        "consistency",
+        "excluded_disks",
+        "warnings",
+        "exitstatus",
+        "error",
+    )
     archive = told["archive"]
     return {key: told[key] for key in kept} | {
         "thawed": told["file_systems"] and told["file_systems"]["state"],
         "rung": archive and archive["rung"],
         "ours": archive and operation.id in archive["notes"],
-        "known": archive and service.catalog.archives.facts(archive["node"], archive["volid"])["operation"] == operation.id,
+        "known": archive
+        and service.catalog.archives.facts(archive["node"], archive["volid"])["operation"]
+        == operation.id,
     }
 
 
@@ -55,7 +72,9 @@ def _tested(service: Service, operation: Operation) -> Any:
     return {key: told[key] for key in kept} | {
         "stages": [stage["name"] for stage in told["stages"]],
         "checks": [(check["name"], check["outcome"]) for check in told["checks"]],
-        "proofs": sum(proof.operation == operation.id for proof in service.catalog.proofs.find(vmid=TESTED)),
+        "proofs": sum(
+            proof.operation == operation.id for proof in service.catalog.proofs.find(vmid=TESTED)
+        ),
     }
 
 

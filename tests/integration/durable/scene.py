@@ -1,4 +1,6 @@
-"""The stage: a lab whose guests are modelled, what it holds at a moment, and how it is set up again after a run."""
+"""The stage: a lab whose guests are modelled, what it holds at a moment, and how it is set up again
+after a run.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +34,9 @@ WORK = re.compile(r"vzdump|qmrestore|qmstart|qmstop|qmdestroy|imgdel")
 
 @dataclass(frozen=True)
 class Run:
-    """What one run came to: what the operation told, which tasks PVE ran for it, and what it left that it must not leave."""
+    """What one run came to: what the operation told, which tasks PVE ran for it, and what it left
+    that it must not leave.
+    """
 
     killed: bool
     said: list[str]
@@ -44,14 +48,19 @@ class Run:
 
     def differs(self, undisturbed: Run) -> list[str]:
         """Say in what this run differs from the undisturbed one."""
-        pairs = (("operations", self.operations, undisturbed.operations), ("tasks", self.tasks, undisturbed.tasks))
+        pairs = (
+            ("operations", self.operations, undisturbed.operations),
+            ("tasks", self.tasks, undisturbed.tasks),
+        )
         found = [f"{name}: {mine} instead of {theirs}" for name, mine, theirs in (*pairs, ("made", self.made, undisturbed.made))
                  if mine != theirs]  # fmt: skip
         return self.errors + found + self.left
 
 
 class Scene:
-    """One lab with one catalog. ``run`` drives an operation on it, looks at what came of it, and sets the stage again."""
+    """One lab with one catalog. ``run`` drives an operation on it, looks at what came of it, and
+    sets the stage again.
+    """
 
     def __init__(self, shell: Shell, conductor: subprocess.Popen[str]) -> None:
         self.shell, self._conductor = shell, conductor
@@ -59,26 +68,42 @@ class Scene:
         self.dump = self.lab / "nodes" / NODE / "var" / "lib" / "vz" / "dump"
         self._kept = shell.state / "kept"
 
-    # --- setting up -------------------------------------------------------------------------------------------------------
+    # --- setting up -------------------------------------------------------------------------------
 
     configs: dict[int, str]
     hashes: dict[str, str]
 
     def prepare(self) -> None:
-        """Back up the guests that are tested, restored and pruned; delete the one that is restored; age the one's archives."""
+        """Back up the guests that are tested, restored and pruned; delete the one that is restored;
+        age the one's archives.
+        """
         for node in self.nodes():
             iso = node / "var" / "lib" / "vz" / "template" / "iso" / "tools.iso"
             iso.parent.mkdir(parents=True, exist_ok=True)
             iso.write_bytes(b"iso")
-        as_root(self.shell, "PUT", f"/nodes/{NODE}/qemu/{TESTED}/config", ide2="local:iso/tools.iso,media=cdrom")
-        done = self.shell("backup", "run", *(word for vmid in (TESTED, RESTORED, PRUNED) for word in ("--vmid", vmid)), "--json")
+        as_root(
+            self.shell,
+            "PUT",
+            f"/nodes/{NODE}/qemu/{TESTED}/config",
+            ide2="local:iso/tools.iso,media=cdrom",
+        )
+        done = self.shell(
+            "backup",
+            "run",
+            *(word for vmid in (TESTED, RESTORED, PRUNED) for word in ("--vmid", vmid)),
+            "--json",
+        )
         assert done.code == 0, done.out + done.err
         self.lost = self.disks(RESTORED)
         delete_guest(self.lab, NODE, RESTORED)
         for path in self.archives(PRUNED):
             for night in OLD_NIGHTS:
-                shutil.copy(path, path.with_name(re.sub(r"\d{4}_\d\d_\d\d-\d\d_\d\d_\d\d", night, path.name)))
-        assert self.shell("catalog", "sync", "--accept", "--json").code == 0  # its archives are older than its catalog
+                shutil.copy(
+                    path,
+                    path.with_name(re.sub(r"\d{4}_\d\d_\d\d-\d\d_\d\d_\d\d", night, path.name)),
+                )
+        # its archives are older than its catalog
+        assert self.shell("catalog", "sync", "--accept", "--json").code == 0
         shutil.copytree(self.dump, self._kept)
         self.configs, self.hashes = self.guests(), self.hash_disks()
 
@@ -95,28 +120,55 @@ class Scene:
         self._forget_new_archives()
 
     def _forget_new_archives(self) -> None:
-        """Let the catalog know that the archives which the stage does not have were taken away on purpose."""
+        """Let the catalog know that the archives which the stage does not have were taken away on
+        purpose.
+        """
         with sqlite3.connect(self.lab / "catalog.db", timeout=15) as catalog:
-            known = [row[0] for row in catalog.execute("SELECT volid FROM archive WHERE gone_at IS NULL")]
-            gone = [(volid,) for volid in known if not (self._kept / volid.partition("/")[2]).exists()]
+            known = [
+                row[0] for row in catalog.execute("SELECT volid FROM archive WHERE gone_at IS NULL")
+            ]
+            gone = [
+                (volid,) for volid in known if not (self._kept / volid.partition("/")[2]).exists()
+            ]
             catalog.executemany("UPDATE archive SET gone_at = 1 WHERE volid = ?", gone)
-            # long ago: a listing of the second in which an archive went would be taken for the older news
+            # long ago: a listing of the second in which an archive went would be taken for the
+            # older news
             catalog.execute("UPDATE archive SET gone_at = 1 WHERE gone_at IS NOT NULL")
         catalog.close()
 
-    # --- running ----------------------------------------------------------------------------------------------------------
+    # --- running ----------------------------------------------------------------------------------
 
-    def run(self, kind: str, at: int = 0, *, way: str = "command", fault: str | None = None, cancel: bool = False) -> Run:
-        """Drive one operation of a kind: killed at point ``at``, or its call ``at`` broken by ``fault``; 0 is undisturbed.
+    def run(
+        self,
+        kind: str,
+        at: int = 0,
+        *,
+        way: str = "command",
+        fault: str | None = None,
+        cancel: bool = False,
+    ) -> Run:
+        """Drive one operation of a kind: killed at point ``at``, or its call ``at`` broken by
+        ``fault``; 0 is undisturbed.
 
         With ``cancel`` somebody cancels what was killed, before another process finds it.
         """
         tasks, archives = self.tasks(), set(self.dump.glob("*.vma.zst"))
-        told = self.conduct(kind=kind, at=at, way=way, cancel=cancel, **({"fault": fault} if fault else {}))
+        told = self.conduct(
+            kind=kind, at=at, way=way, cancel=cancel, **({"fault": fault} if fault else {})
+        )
         fresh = {path.name[:15] for path in set(self.dump.glob("*.vma.zst")) - archives}
-        made = {"archives": sorted(fresh), "disks": self.disks(RESTORED), "config": self.restored_config()}
+        made = {
+            "archives": sorted(fresh),
+            "disks": self.disks(RESTORED),
+            "config": self.restored_config(),
+        }
         tasks = self.tasks() - tasks
-        run = Run(**told, tasks=dict(sorted(tasks.items())), made=made, left=self.left_overs() + self.harmed())
+        run = Run(
+            **told,
+            tasks=dict(sorted(tasks.items())),
+            made=made,
+            left=self.left_overs() + self.harmed(),
+        )
         self.reset()
         return run
 
@@ -130,14 +182,19 @@ class Scene:
 
     def ask(self, path: str) -> Any:
         """Ask the lab as its root."""
-        saved, root = (json.loads((self.lab / name).read_text(encoding="utf-8")) for name in ("settings.json", "root.json"))
+        saved, root = (
+            json.loads((self.lab / name).read_text(encoding="utf-8"))
+            for name in ("settings.json", "root.json")
+        )
         context = ssl.create_default_context(cafile=saved["pve"]["ca_file"])
         headers = {"Authorization": f"PVEAPIToken={root['token']}"}
-        request = urllib.request.Request(f"https://{saved['pve']['host']}/api2/json{path}", headers=headers)
+        request = urllib.request.Request(
+            f"https://{saved['pve']['host']}/api2/json{path}", headers=headers
+        )
         with urllib.request.urlopen(request, context=context, timeout=30) as answer:
             return json.load(answer)["data"]
 
-    # --- looking ----------------------------------------------------------------------------------------------------------
+    # --- looking ----------------------------------------------------------------------------------
 
     def nodes(self) -> list[Path]:
         """The directories of the lab's nodes."""
@@ -154,12 +211,21 @@ class Scene:
 
     def tasks(self) -> Counter[str]:
         """How many tasks of each type and guest PVE ran, or runs."""
-        names = (path.name.split(":") for path in (self.lab / "nodes").glob("*/var/log/pve/tasks/?/UPID:*"))
-        return Counter(f"{name[5]} {name[6]}" for name in names if WORK.fullmatch(name[5]) and "!" in name[7])
+        names = (
+            path.name.split(":")
+            for path in (self.lab / "nodes").glob("*/var/log/pve/tasks/?/UPID:*")
+        )
+        return Counter(
+            f"{name[5]} {name[6]}" for name in names if WORK.fullmatch(name[5]) and "!" in name[7]
+        )
 
     def disks(self, vmid: int) -> dict[str, str]:
         """The hashes of a guest's disks."""
-        paths = (path for node in self.nodes() for path in (node / "dev" / "pve").glob(f"vm-{vmid}-disk-*"))
+        paths = (
+            path
+            for node in self.nodes()
+            for path in (node / "dev" / "pve").glob(f"vm-{vmid}-disk-*")
+        )
         return {path.name: _hash(path) for path in sorted(paths)}
 
     def hash_disks(self) -> dict[str, str]:
@@ -174,16 +240,31 @@ class Scene:
     def left_overs(self) -> list[str]:
         """What an operation must not leave behind, as sentences."""
         found = [f"scratch guest {vmid} is left" for vmid in self.guests() if 9000 <= vmid < 9100]
-        found += [f"volume {path.name} is left" for node in self.nodes() for path in (node / "dev" / "pve").glob("vm-90??-*")]
-        found += [f"guest {vmid} is locked" for vmid, text in self.guests().items() if re.search("^lock:", text, re.MULTILINE)]
-        found += [f"{path.name} is left" for path in self.dump.iterdir() if not re.search(r"\.(vma\.zst|notes|log)$", path.name)]
+        found += [
+            f"volume {path.name} is left"
+            for node in self.nodes()
+            for path in (node / "dev" / "pve").glob("vm-90??-*")
+        ]
+        found += [
+            f"guest {vmid} is locked"
+            for vmid, text in self.guests().items()
+            if re.search("^lock:", text, re.MULTILINE)
+        ]
+        found += [
+            f"{path.name} is left"
+            for path in self.dump.iterdir()
+            if not re.search(r"\.(vma\.zst|notes|log)$", path.name)
+        ]
         catalog = sqlite3.connect(self.lab / "catalog.db", timeout=15)
         for query, what in (
             ("SELECT id FROM operation WHERE state = 'open'", "open operation"),
             ("SELECT vmid FROM vmid_lease", "lease on VMID"),
             ("SELECT name FROM lane", "lane"),
             ("SELECT id FROM operation WHERE kind = 'reap'", "reap"),
-            ("SELECT id FROM operation WHERE lane IS NOT NULL AND state != 'open'", "place in a lane of operation"),
+            (
+                "SELECT id FROM operation WHERE lane IS NOT NULL AND state != 'open'",
+                "place in a lane of operation",
+            ),
         ):
             found += [f"{what} {row[0]} is left" for row in catalog.execute(query)]
         catalog.close()
@@ -191,11 +272,19 @@ class Scene:
         return found + [f"task {row['upid']} still runs" for row in rows if not row.get("status")]
 
     def harmed(self) -> list[str]:
-        """What has changed of the production guests, as sentences: configurations, and whether they run."""
+        """What has changed of the production guests, as sentences: configurations, and whether they
+        run.
+        """
         now = self.guests()
-        changed = [f"guest {vmid} has changed" for vmid, text in self.configs.items() if now.get(vmid) != text]
+        changed = [
+            f"guest {vmid} has changed"
+            for vmid, text in self.configs.items()
+            if now.get(vmid) != text
+        ]
         rows = self.ask("/cluster/resources?type=vm")
-        return changed + [f"guest {row['vmid']} is {row['status']}" for row in rows if row["status"] != "running"]
+        return changed + [
+            f"guest {row['vmid']} is {row['status']}" for row in rows if row["status"] != "running"
+        ]
 
 
 def _hash(path: Path) -> str:
@@ -205,7 +294,9 @@ def _hash(path: Path) -> str:
 
 @contextmanager
 def stage(state: Path) -> Iterator[Scene]:
-    """Given a directory, bring a lab with modelled guests up in it, ready for any number of runs."""
+    """Given a directory, bring a lab with modelled guests up in it, ready for any number of
+    runs.
+    """
     shell = Shell(state)
     up = shell("lab", "up", "--hypervisor", "simulated", "--json")
     assert up.code == 0, up.err
@@ -220,16 +311,21 @@ def stage(state: Path) -> Iterator[Scene]:
 
 @contextmanager
 def conducted(shell: Shell) -> Iterator[Scene]:
-    """Given a user whose lab is up, start the warm process that drives operations on it, by a policy whose nights never come."""
+    """Given a user whose lab is up, start the warm process that drives operations on it, by a
+    policy whose nights never come.
+    """
     policy = (ROOT / "policies" / "sites" / "langeo.yaml").read_text(encoding="utf-8")
     policy = policy.replace('schedule: "21:00"', 'schedule: "2038-01-01 21:00"')
-    policy = briefly(policy, "0s")  # how many calls a watch makes hangs on the time, and these are counted
+    # how many calls a watch makes hangs on the time, and these are counted
+    policy = briefly(policy, "0s")
     path = shell.state / "durable.yaml"
     path.write_text(re.sub("keep: keep-last.*", "keep: keep-last=2", policy), encoding="utf-8")
     shell = Shell(shell.state, shell.env | {"BACKUPSVC_POLICY": str(path)})
     env = {**os.environ, "BACKUPSVC_STATE_DIR": str(shell.state), **shell.env}
     command = [sys.executable, "-m", "tests.integration.durable.conductor"]
-    with subprocess.Popen(command, env=env, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as conductor:
+    with subprocess.Popen(
+        command, env=env, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as conductor:
         yield Scene(shell, conductor)
         assert conductor.stdin
         conductor.stdin.close()

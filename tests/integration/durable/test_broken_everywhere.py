@@ -1,4 +1,6 @@
-"""Broken everywhere (law 9): each call to PVE in turn goes wrong once, in five ways, and the operation ends as if it had not."""
+"""Broken everywhere (law 9): each call to PVE in turn goes wrong once, in five ways, and the
+operation ends as if it had not.
+"""
 
 from __future__ import annotations
 
@@ -11,22 +13,39 @@ from tests.integration.durable.kinds import KINDS
 from tests.integration.durable.scene import Scene
 from tests.integration.durable.test_killed_everywhere import Record, cut_short, report
 
-ACTED = ("drop-after",)  # where nothing is changed, a connection that is dropped after the call is one that was dropped before it
+# where nothing is changed, a connection that is dropped after the call is one that was dropped
+# before it
+ACTED = ("drop-after",)
 
 
-def break_calls(scene: Scene, kind: str, way: str, faults: tuple[str, ...], every: int, record: Record) -> None:
-    """Let every ``every``-th call of a run meet each fault, and hold what came of it against the undisturbed run."""
+def break_calls(
+    scene: Scene, kind: str, way: str, faults: tuple[str, ...], every: int, record: Record
+) -> None:
+    """Let every ``every``-th call of a run meet each fault, and hold what came of it against the
+    undisturbed run.
+    """
     began, calm = time.monotonic(), scene.run(kind, way=way, fault="none")
     assert not calm.differs(calm), calm
-    calls = [(number, name) for number, name in enumerate(calm.said, 1) if (number - 1) % every == 0]
-    places = [(fault, number) for fault in faults for number, name in calls if fault not in ACTED or not name.startswith("GET ")]
+    calls = [
+        (number, name) for number, name in enumerate(calm.said, 1) if (number - 1) % every == 0
+    ]
+    places = [
+        (fault, number)
+        for fault in faults
+        for number, name in calls
+        if fault not in ACTED or not name.startswith("GET ")
+    ]
     runs = {(fault, call): scene.run(kind, call, way=way, fault=fault) for fault, call in places}
     unharmed = [run for (_, call), run in runs.items() if len(run.said) < call]
     met = len(runs) - len(unharmed)
-    told = f"broken: {kind} as a {way}, {met} faults at {len(calm.said)} calls, {time.monotonic() - began:.0f} s"
+    told = (
+        f"broken: {kind} as a {way}, {met} faults at {len(calm.said)} calls, "
+        f"{time.monotonic() - began:.0f} s"
+    )
     record("counted", told)
     assert not report(
-        (f"{fault} at {call} ({'; '.join(run.said[call - 1 : call])})", run.differs(calm)) for (fault, call), run in runs.items()
+        (f"{fault} at {call} ({'; '.join(run.said[call - 1 : call])})", run.differs(calm))
+        for (fault, call), run in runs.items()
     )
     assert not cut_short(calm, unharmed)
 
@@ -34,12 +53,16 @@ def break_calls(scene: Scene, kind: str, way: str, faults: tuple[str, ...], ever
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("kind", KINDS)
-def test_law_9_any_call_of_a_command_may_go_wrong_once(scene: Scene, kind: str, record_property: Record) -> None:
+def test_law_9_any_call_of_a_command_may_go_wrong_once(
+    scene: Scene, kind: str, record_property: Record
+) -> None:
     break_calls(scene, kind, "command", FAULTS, 1, record_property)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("kind", KINDS)
-def test_law_9_any_call_of_a_worker_may_go_wrong_once(scene: Scene, kind: str, record_property: Record) -> None:
+def test_law_9_any_call_of_a_worker_may_go_wrong_once(
+    scene: Scene, kind: str, record_property: Record
+) -> None:
     break_calls(scene, kind, "worker", ("error", "timeout-after"), 3, record_property)

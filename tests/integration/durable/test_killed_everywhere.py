@@ -1,7 +1,8 @@
-"""Killed everywhere (laws 1, 2 and 9): SIGKILL at every point of an operation, and another process finishes it all the same.
+"""Killed everywhere (laws 1, 2 and 9): SIGKILL at every point of an operation, and another process
+finishes it all the same.
 
-A point is the moment after each committed write of the catalog, and the moments before and after each call to PVE. Guests are
-only modelled here; tests/lab/durable kills a test of a real one.
+A point is the moment after each committed write of the catalog, and the moments before and after
+each call to PVE. Guests are only modelled here; tests/lab/durable kills a test of a real one.
 """
 
 from __future__ import annotations
@@ -27,40 +28,56 @@ def undisturbed(scene: Scene, kind: str, way: str) -> Run:
 
 
 def kill(scene: Scene, kind: str, way: str, every: int, record: Record) -> None:
-    """Kill a run at every ``every``-th point, and hold what came of each against the undisturbed run."""
+    """Kill a run at every ``every``-th point, and hold what came of each against the undisturbed
+    run.
+    """
     began, calm = time.monotonic(), undisturbed(scene, kind, way)
     points = range(1, len(calm.said) + 1, every)
     runs = {point: scene.run(kind, point, way=way) for point in points}
     killed = sum(run.killed for run in runs.values())
-    record("counted", f"killed: {kind} as a {way}, at {killed} of {len(calm.said)} points, {time.monotonic() - began:.0f} s")
-    assert not report((f"{point} ({run.said[-1]})", run.differs(calm)) for point, run in runs.items())
+    record(
+        "counted",
+        f"killed: {kind} as a {way}, at {killed} of {len(calm.said)} points, "
+        f"{time.monotonic() - began:.0f} s",
+    )
+    assert not report(
+        (f"{point} ({run.said[-1]})", run.differs(calm)) for point, run in runs.items()
+    )
     assert not cut_short(calm, (run for run in runs.values() if not run.killed))
 
 
 def cut_short(calm: Run, unharmed: Iterable[Run]) -> list[int]:
-    """Given the runs that never came to the place where something waited for them, return how long those were that must have.
+    """Given the runs that never came to the place where something waited for them, return how long
+    those were that must have.
 
-    How often a running task is looked at is not the same in each run, so the last places of one may lie beyond another's end.
+    How often a running task is looked at is not the same in each run, so the last places of one may
+    lie beyond another's end.
     """
     return [len(run.said) for run in unharmed if len(run.said) < 0.7 * len(calm.said)]
 
 
 def report(found: Iterable[tuple[str, list[str]]]) -> str:
     """Given what differed at each place, return it as text, "" if nothing did."""
-    return "\n".join(f"at {place}: {'; '.join(different)}" for place, different in found if different)
+    return "\n".join(
+        f"at {place}: {'; '.join(different)}" for place, different in found if different
+    )
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("kind", KINDS)
-def test_law_9_a_command_killed_at_any_point_is_finished_by_a_worker(scene: Scene, kind: str, record_property: Record) -> None:
+def test_law_9_a_command_killed_at_any_point_is_finished_by_a_worker(
+    scene: Scene, kind: str, record_property: Record
+) -> None:
     kill(scene, kind, "command", 1, record_property)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("kind", KINDS)
-def test_law_9_a_worker_killed_at_any_point_is_replaced_by_another(scene: Scene, kind: str, record_property: Record) -> None:
+def test_law_9_a_worker_killed_at_any_point_is_replaced_by_another(
+    scene: Scene, kind: str, record_property: Record
+) -> None:
     kill(scene, kind, "worker", 5, record_property)
 
 
@@ -73,8 +90,15 @@ def test_law_1_one_that_is_killed_and_then_cancelled_leaves_nothing_either(
     began, calm = time.monotonic(), undisturbed(scene, kind, "command")
     runs = {point: scene.run(kind, point, cancel=True) for point in range(1, len(calm.said) + 1, 3)}
     states = Counter(operation["state"] for run in runs.values() for operation in run.operations)
-    told = f"killed, then cancelled: {kind}, at {sum(run.killed for run in runs.values())} of {len(calm.said)} points"
+    told = (
+        f"killed, then cancelled: {kind}, at {sum(run.killed for run in runs.values())} of "
+        f"{len(calm.said)} points"
+    )
     record_property("counted", f"{told}: {dict(states)}, {time.monotonic() - began:.0f} s")
-    assert not report((f"{point} ({run.said[-1]})", run.errors + run.left) for point, run in runs.items())
+    assert not report(
+        (f"{point} ({run.said[-1]})", run.errors + run.left) for point, run in runs.items()
+    )
     assert set(states) == {"cancelled", "done"}
-    assert all(count <= calm.tasks[task] for run in runs.values() for task, count in run.tasks.items())
+    assert all(
+        count <= calm.tasks[task] for run in runs.values() for task, count in run.tasks.items()
+    )

@@ -1,4 +1,6 @@
-"""Operations that an older release left open, of each kind one in mid-step, are gone on with by this one."""
+"""Operations that an older release left open, of each kind one in mid-step, are gone on with by
+this one.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +38,9 @@ STOOD = {  # where the one of each kind was killed
 
 
 class EarlierClock(conductor.HastyClock):
-    """A clock that is as many seconds behind: operations have deadlines, and those of an older release are long over."""
+    """A clock that is as many seconds behind: operations have deadlines, and those of an older
+    release are long over.
+    """
 
     def __init__(self, behind: int) -> None:
         self._behind = behind
@@ -46,12 +50,16 @@ class EarlierClock(conductor.HastyClock):
         return super().now() - self._behind
 
     def monotonic(self) -> float:
-        """Seconds that never jump; they too go on, if this is still the boot in which the older release ran."""
+        """Seconds that never jump; they too go on, if this is still the boot in which the older
+        release ran.
+        """
         return super().monotonic() - self._behind
 
 
 def unpacked(state: Path) -> Path:
-    """Given an empty state directory, put there what the older release left; return the catalog's file."""
+    """Given an empty state directory, put there what the older release left; return the catalog's
+    file.
+    """
     with tarfile.open(GOLDEN) as kept:
         kept.extractall(state, filter="data")
     for path in (state / "lab" / "etc").rglob("pve-*.*"):
@@ -78,7 +86,8 @@ def test_one_of_each_kind_that_an_older_release_left_in_mid_step_comes_to_its_en
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for module, name in ((tasks, "RECENT_AGE"), (context, "JUST_NOW")):
-        monkeypatch.setattr(module, name, getattr(module, name))  # the conductor sets them for a process of its own
+        # the conductor sets them for a process of its own
+        monkeypatch.setattr(module, name, getattr(module, name))
     file = unpacked(tmp_path)
     stood = asked(file, "SELECT kind, id, step FROM operation WHERE state = 'open'")
     ids = {kind: id for kind, id, step in stood if STOOD[kind] == step}
@@ -90,13 +99,19 @@ def test_one_of_each_kind_that_an_older_release_left_in_mid_step_comes_to_its_en
     behind = int(time.time()) - stopped - 60
     try:
         for node in ("clovis", "lge-pve02"):
-            assert (set_back := shell("lab", "fault", "drift", "--", node, -behind)).code == 0, set_back.err
-        as_root(shell, "POST", f"/nodes/clovis/qemu/{RESTORED}/status/stop")  # a lab that comes up starts its guests
+            assert (set_back := shell("lab", "fault", "drift", "--", node, -behind)).code == 0, (
+                set_back.err
+            )
+        # a lab that comes up starts its guests
+        as_root(shell, "POST", f"/nodes/clovis/qemu/{RESTORED}/status/stop")
         with conducted(shell) as scene:
             for name, value in {"BACKUPSVC_STATE_DIR": str(tmp_path), **scene.shell.env}.items():
                 monkeypatch.setenv(name, value)
             policy = Path(scene.shell.env["BACKUPSVC_POLICY"])
-            policy.write_text(re.sub("(?m)^ *window: .*$", "", policy.read_text(encoding="utf-8")), encoding="utf-8")
+            policy.write_text(
+                re.sub("(?m)^ *window: .*$", "", policy.read_text(encoding="utf-8")),
+                encoding="utf-8",
+            )
             service = conductor.opened(load_settings(), foreground=False)
             service.clock = EarlierClock(behind)
             ended = brought_to_their_end(service, ids)
@@ -110,11 +125,14 @@ def look(scene: Scene, ended: dict[str, Operation]) -> None:
     told = {kind: showing.result(operation) for kind, operation in ended.items()}
     states = {kind: operation.state for kind, operation in ended.items()}
     assert states == dict.fromkeys(STOOD, OperationState.DONE), told
-    assert told["backup"] == "local:backup/vzdump-qemu-110-2026_11_27-11_28_10.vma.zst"  # the dump that was asked for then
+    # the dump that was asked for then
+    assert told["backup"] == "local:backup/vzdump-qemu-110-2026_11_27-11_28_10.vma.zst"
     assert told["restore"].startswith("local:backup/vzdump-qemu-103-2026_11_27-")
     assert told["prune"] == "2 archives removed"
     assert told["night"] == "backups: 11 of 11 done; retention: done; restore tests: 11 simulated"
     assert told["restore-test"].startswith("simulated, rung ")
     ran = scene.tasks()
-    assert (ran["qmrestore 103"], ran["vzdump 110"], ran["imgdel 105@local"]) == (1, 2, 3), ran  # the night's own are in it
-    assert [said for said in scene.left_overs() if not said.startswith("reap ")] == []  # it is one of the six
+    # the night's own are in it
+    assert (ran["qmrestore 103"], ran["vzdump 110"], ran["imgdel 105@local"]) == (1, 2, 3), ran
+    # it is one of the six
+    assert [said for said in scene.left_overs() if not said.startswith("reap ")] == []

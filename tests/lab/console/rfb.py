@@ -32,7 +32,9 @@ class Picture:
 
 
 class Client:
-    """Speaks RFB over two functions that send and receive bytes; ``receive`` returns b"" at the end."""
+    """Speaks RFB over two functions that send and receive bytes; ``receive`` returns b"" at the
+    end.
+    """
 
     def __init__(self, send: Callable[[bytes], object], receive: Callable[[], bytes]) -> None:
         self._send, self._receive, self._rest = send, receive, b""
@@ -81,7 +83,9 @@ class Client:
 
 
 def _answer(password: str, challenge: bytes) -> bytes:
-    """VNC's own DES: the password's first eight bytes as the key, each with its bits turned round."""
+    """VNC's own DES: the password's first eight bytes as the key, each with its bits turned
+    round.
+    """
     key = bytes(int(f"{byte:08b}"[::-1], 2) for byte in password.encode()[:8].ljust(8, b"\0"))
     encryptor = Cipher(TripleDES(key * 3), ECB()).encryptor()
     return encryptor.update(challenge) + encryptor.finalize()

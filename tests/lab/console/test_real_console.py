@@ -1,4 +1,6 @@
-"""The screen of a real guest, over the API's own port: its ticket opens it, another does not, and there is something on it."""
+"""The screen of a real guest, over the API's own port: its ticket opens it, another does not, and
+there is something on it.
+"""
 
 from __future__ import annotations
 
@@ -68,7 +70,9 @@ def screen(lab: Lab, found: Any) -> Iterator[rfb.Client]:
 
 
 @pytest.mark.parametrize("options", [{}, {"generate-password": 1}])
-def test_a_real_screen_comes_over_the_websocket_and_is_not_black(lab: Lab, options: dict[str, int]) -> None:
+def test_a_real_screen_comes_over_the_websocket_and_is_not_black(
+    lab: Lab, options: dict[str, int]
+) -> None:
     found = proxy(lab, **options)
     with screen(lab, found) as client:
         picture = client.picture(found.get("password", found["ticket"]))

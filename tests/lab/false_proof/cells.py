@@ -28,7 +28,8 @@ _later = itertools.count(1)
 
 @dataclass(frozen=True)
 class Cell:
-    """One way to a false proof: the guest, how the world is arranged, and what must come of its restore test.
+    """One way to a false proof: the guest, how the world is arranged, and what must come of its
+    restore test.
 
     ``cause`` None: nobody is to blame. ``says`` stands in the reasons or in the error.
     """
@@ -42,11 +43,14 @@ class Cell:
     says: str
 
 
-# --- the archive --------------------------------------------------------------------------------------------------------
+# --- the archive ----------------------------------------------------------------------------------
 
 
-def forged(change: Callable[[Stage, bytes], bytes], *, recorded: bool = False, of: int | None = None) -> Arrangement:
-    """An archive that is the guest's own, or that of guest ``of``, with changed bytes, named as the guest's newest.
+def forged(
+    change: Callable[[Stage, bytes], bytes], *, recorded: bool = False, of: int | None = None
+) -> Arrangement:
+    """An archive that is the guest's own, or that of guest ``of``, with changed bytes, named as the
+    guest's newest.
 
     ``recorded``: it lay there unchanged when the catalog first saw it.
     """
@@ -56,7 +60,9 @@ def forged(change: Callable[[Stage, bytes], bytes], *, recorded: bool = False, o
         real = stage.archive(vmid)
         source, own = stage.dump(stage.archive(of or vmid)["volid"]), stage.dump(real["volid"])
         when = time.localtime(real["ctime"] + 60 * next(_later))
-        path = own.with_name(f"vzdump-qemu-{vmid}-{time.strftime('%Y_%m_%d-%H_%M_%S', when)}.vma.zst")
+        path = own.with_name(
+            f"vzdump-qemu-{vmid}-{time.strftime('%Y_%m_%d-%H_%M_%S', when)}.vma.zst"
+        )
         if recorded:
             path.write_bytes(own.read_bytes())
             assert stage.shell("catalog", "sync").code == 0
@@ -83,7 +89,10 @@ def flipped(stage: Stage, content: bytes) -> bytes:
 
 def compressed_anew(stage: Stage, content: bytes) -> bytes:
     """The same data in other bytes: good in itself, and not what was recorded."""
-    options: dict[int, int] = {zstd.CompressionParameter.checksum_flag: 1, zstd.CompressionParameter.compression_level: 1}
+    options: dict[int, int] = {
+        zstd.CompressionParameter.checksum_flag: 1,
+        zstd.CompressionParameter.compression_level: 1,
+    }
     return zstd.compress(zstd.decompress(content), options=options)
 
 
@@ -103,7 +112,9 @@ def with_config(edit: Callable[[str], str | None]) -> Callable[[Stage, bytes], b
         if text is not None:
             configs["qemu-server.conf"] = text.encode()
         fresh = pack_header(Header(header.uuid, header.ctime, configs, header.devices))
-        return zstd.compress(fresh + raw[size:], options={zstd.CompressionParameter.checksum_flag: 1})
+        return zstd.compress(
+            fresh + raw[size:], options={zstd.CompressionParameter.checksum_flag: 1}
+        )
 
     return change
 
@@ -113,10 +124,14 @@ def line_added(line: str) -> Callable[[str], str]:
 
 
 def without_disks(text: str) -> str:
-    return "".join(f"{line}\n" for line in text.splitlines() if not line.startswith(("scsi", "#qmdump", "boot")))
+    return "".join(
+        f"{line}\n"
+        for line in text.splitlines()
+        if not line.startswith(("scsi", "#qmdump", "boot"))
+    )
 
 
-# --- the network --------------------------------------------------------------------------------------------------------
+# --- the network ----------------------------------------------------------------------------------
 
 
 def network(**changed: Any) -> Arrangement:
@@ -125,7 +140,9 @@ def network(**changed: Any) -> Arrangement:
 
 
 def network_later(at: tuple[str, str], **changed: Any) -> Arrangement:
-    """Every node says of the isolated bridge what is given here, from a call of the restore test on."""
+    """Every node says of the isolated bridge what is given here, from a call of the restore test
+    on.
+    """
     begun: list[bool] = []
 
     @contextmanager
@@ -148,7 +165,11 @@ def _network(when: Callable[[], bool], changed: dict[str, Any]) -> Arrangement:
             if not when():
                 return rows
             beside = {"changes": changed["changes"]} if "changes" in changed else {}
-            rows = [{**row, **changed} if row["iface"] == "vmbr9" else row for row in rows if not _gone(row, changed)]
+            rows = [
+                {**row, **changed} if row["iface"] == "vmbr9" else row
+                for row in rows
+                if not _gone(row, changed)
+            ]
             return Answer(rows + changed.get("more", []), **beside)
 
         ROUTES[place] = told
@@ -179,7 +200,7 @@ def policy(edit: Callable[[str], str]) -> Arrangement:
     return arranged
 
 
-# --- the copy's life ----------------------------------------------------------------------------------------------------
+# --- the copy's life ------------------------------------------------------------------------------
 
 
 def fault(kind: str, *words: object) -> Arrangement:
@@ -210,11 +231,16 @@ def no_probe(stage: Stage) -> AbstractContextManager[Words]:
     return arranged()
 
 
-# --- the platform -------------------------------------------------------------------------------------------------------
+# --- the platform ---------------------------------------------------------------------------------
 
 
 def at(
-    method: str, path: str, act: Callable[[Stage], object], undo: Callable[[Stage], object], *, after: bool = False
+    method: str,
+    path: str,
+    act: Callable[[Stage], object],
+    undo: Callable[[Stage], object],
+    *,
+    after: bool = False,
 ) -> Arrangement:
     """Something happens at a call of the restore test."""
 
@@ -252,7 +278,9 @@ def foreign_guest(stage: Stage) -> None:
 
 def foreign_guest_removed(stage: Stage) -> None:
     vm = stage.lab.guests.get(9000)
-    assert vm is not None and vm.config["name"] == "somebody-elses", "a guest that is not ours was destroyed (law 1)"
+    assert vm is not None and vm.config["name"] == "somebody-elses", (
+        "a guest that is not ours was destroyed (law 1)"
+    )
     stage.lab.guests.remove(9000)
 
 
@@ -305,7 +333,9 @@ def backed_up_without_disk(stage: Stage) -> Iterator[Words]:
 
 @contextmanager
 def ha_has_the_vmids(stage: Stage) -> Iterator[Words]:
-    """Somebody once made HA resources of the scratch VMIDs: HA would start each copy as soon as it is there."""
+    """Somebody once made HA resources of the scratch VMIDs: HA would start each copy as soon as it
+    is there.
+    """
     stage.lab.ha.resources.update({f"vm:{vmid}": {"state": "started"} for vmid in SCRATCH})
     try:
         yield ()
@@ -332,7 +362,9 @@ def clock_set(seconds: int) -> Arrangement:
 
 
 def _of_cell(arranged: Callable[[Stage, int], AbstractContextManager[Words]]) -> Arrangement:
-    """An arrangement that must know its cell's guest: ``Cell.arrange`` is bound to it by ``for_guest``."""
+    """An arrangement that must know its cell's guest: ``Cell.arrange`` is bound to it by
+    ``for_guest``.
+    """
     arranged.needs_vmid = True  # type: ignore[attr-defined]
     return arranged  # type: ignore[return-value]
 

@@ -32,7 +32,8 @@ from tests.commands import Answer, Shell
 
 VMIDS = (103, 104, 105, 108)
 SCRATCH = range(9000, 9010)
-FAR = time.strftime("%H:00", time.gmtime(time.time() + 12 * 3600))  # no tick opens a night meanwhile, whatever time it is
+# no tick opens a night meanwhile, whatever time it is
+FAR = time.strftime("%H:00", time.gmtime(time.time() + 12 * 3600))
 POLICY = """
 site: false-proof
 scratch: {vmids: 9000-9009, bridge: vmbr9, storage: local-lvm, settle: 1s}
@@ -55,8 +56,9 @@ guests:
     check-timeout: 5s
     checks: [ssh, {http: {port: 80, path: /, status: 200}}]
 """.replace("FAR", FAR)
-# The command line in a process whose wall clock somebody sets, by as many seconds as stand in a file; and in one that does not
-# wait for two minutes until it leaves a cluster that is silent to the workers.
+# The command line in a process whose wall clock somebody sets, by as many seconds as stand in a
+# file; and in one that does not wait for two minutes until it leaves a cluster that is silent to
+# the workers.
 SET_CLOCK = """
 import pathlib, sys, time
 from backupsvc import clock
@@ -76,7 +78,9 @@ main()
 
 @dataclass
 class Moment:
-    """What happens once, at the first call that fits ``when`` it may: before it is carried out, or ``after`` it has gone well."""
+    """What happens once, at the first call that fits ``when`` it may: before it is carried out, or
+    ``after`` it has gone well.
+    """
 
     method: str
     path: str
@@ -107,11 +111,19 @@ class Stage:
         return reply
 
     def _due(self, request: Request, *, after: bool) -> list[Moment]:
-        return [moment for moment in self.moments if moment.after == after and self._take(moment, request)]
+        return [
+            moment
+            for moment in self.moments
+            if moment.after == after and self._take(moment, request)
+        ]
 
     def _take(self, moment: Moment, request: Request) -> bool:
         with self._mutex:
-            if moment.passed or not fnmatchcase(request.method, moment.method) or not fnmatchcase(request.call, moment.path):
+            if (
+                moment.passed
+                or not fnmatchcase(request.method, moment.method)
+                or not fnmatchcase(request.call, moment.path)
+            ):
                 return False
             if not moment.when():
                 return False
@@ -128,35 +140,59 @@ class Stage:
         return next(self.lab.dir.glob(f"nodes/*/var/lib/vz/dump/{volid.rpartition('/')[2]}"))
 
     def production(self) -> dict[int, tuple[Any, ...]]:
-        """Return each production guest: where it is, its config, whether it runs, and its disks' SHA-256."""
+        """Return each production guest: where it is, its config, whether it runs, and its disks'
+        SHA-256.
+        """
         found: dict[int, tuple[Any, ...]] = {}
         for vm in self.lab.guests.all():
             if vm.vmid in VMIDS:
                 paths = [find(self.lab, vm.node, drive.volume).path for drive in disks(vm.config)]
-                found[vm.vmid] = (vm.node, vm.text(), self.lab.machine_status(vm.vmid), *map(_digest, paths))
+                found[vm.vmid] = (
+                    vm.node,
+                    vm.text(),
+                    self.lab.machine_status(vm.vmid),
+                    *map(_digest, paths),
+                )
         return found
 
     def starts(self) -> int:
         """Return how many tasks have started a copy so far."""
-        return sum(upid.type == "qmstart" and int(upid.id) in SCRATCH for upid, _, _ in self.lab.tasks.finished())
+        return sum(
+            upid.type == "qmstart" and int(upid.id) in SCRATCH
+            for upid, _, _ in self.lab.tasks.finished()
+        )
 
     def settles(self) -> bool:
         """Return whether a copy settles, which only the service's own catalog tells."""
-        with closing(sqlite3.connect(f"file:{self.shell.state}/lab/catalog.db?mode=ro", uri=True)) as catalog:
-            return bool(catalog.execute("SELECT 1 FROM operation WHERE state = 'open' AND step = 'settle'").fetchall())
+        with closing(
+            sqlite3.connect(f"file:{self.shell.state}/lab/catalog.db?mode=ro", uri=True)
+        ) as catalog:
+            return bool(
+                catalog.execute(
+                    "SELECT 1 FROM operation WHERE state = 'open' AND step = 'settle'"
+                ).fetchall()
+            )
 
     def left_behind(self) -> list[str]:
-        """Return every trace of a copy: guests, volumes, processes, leases and operations that are open."""
+        """Return every trace of a copy: guests, volumes, processes, leases and operations that are
+        open.
+        """
         found = [f"guest {vm.vmid}" for vm in self.lab.guests.all(None, None) if vm.vmid in SCRATCH]
         found += [f"volume {path.name}" for path in self.lab.dir.glob("nodes/*/dev/pve/vm-90*")]
         found += [
-            f"machine {vmid}" for vmid in self.lab.machines if vmid in SCRATCH and self.lab.machine_status(vmid) != "stopped"
+            f"machine {vmid}"
+            for vmid in self.lab.machines
+            if vmid in SCRATCH and self.lab.machine_status(vmid) != "stopped"
         ]
         listed = self.shell("operations", "list", "--json").json["operations"]
-        return found + [f"operation {row['id']} ({row['state']})" for row in listed if not _ended(row)]
+        return found + [
+            f"operation {row['id']} ({row['state']})" for row in listed if not _ended(row)
+        ]
 
     def in_process(self, code: str, given: object, *words: object) -> Answer:
-        """Run a command in a process that begins with ``code``, which takes what is ``given`` from its arguments."""
+        """Run a command in a process that begins with ``code``, which takes what is ``given`` from
+        its arguments.
+        """
         settings = {"BACKUPSVC_STATE_DIR": str(self.shell.state), "COLUMNS": "200"} | self.shell.env
         kept = {key: value for key, value in os.environ.items() if not key.startswith("BACKUPSVC_")}
         done = warm.python(["-c", code, str(given), *map(str, words)], kept | settings)
@@ -188,7 +224,11 @@ def built(state: Path) -> Iterator[Stage]:
             stage = Stage(running.lab, running, Shell(state, {"BACKUPSVC_POLICY": str(policy)}))
             carry_out = calls.around
             patch.setattr(
-                calls, "around", lambda board, request, go: stage.carry_out(request, lambda: carry_out(board, request, go))
+                calls,
+                "around",
+                lambda board, request, go: stage.carry_out(
+                    request, lambda: carry_out(board, request, go)
+                ),
             )
             made = stage.shell("backup", "run", "--json")
             assert made.code == 0, made.out + made.err

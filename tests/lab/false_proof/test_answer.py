@@ -1,4 +1,6 @@
-"""What of the answers is no restore test: a policy that is refused, and the segments of the lab's isolated bridges."""
+"""What of the answers is no restore test: a policy that is refused, and the segments of the lab's
+isolated bridges.
+"""
 
 from __future__ import annotations
 
@@ -19,10 +21,14 @@ def test_law_5_a_policy_whose_guest_is_loopback_is_refused(stage: Stage) -> None
     with address("192.168.10.5", "127.0.0.1")(stage):
         for command in (("policy", "check"), ("restore-test", 105)):
             found = stage.shell(*command)
-            assert (found.code, "loopback" in found.out + found.err) == (2, True), found.out + found.err
+            assert (found.code, "loopback" in found.out + found.err) == (2, True), (
+                found.out + found.err
+            )
 
 
-def test_law_2_a_bridge_without_ports_ends_at_its_node_and_each_node_has_a_probe(stage: Stage) -> None:
+def test_law_2_a_bridge_without_ports_ends_at_its_node_and_each_node_has_a_probe(
+    stage: Stage,
+) -> None:
     heard = stage.lab.networks.deliveries("vmbr9")
     with (
         impostor(108)(stage),
@@ -34,7 +40,9 @@ def test_law_2_a_bridge_without_ports_ends_at_its_node_and_each_node_has_a_probe
             knock = jump.knock(SOMEBODY, [80])
             for _ in polls(SystemClock(), 10, first=0.2):
                 table = silence.read(jump.ask(silence.question(SOMEBODY)) or "", SOMEBODY)
-                if knock.heard()[80] is not silence.Heard.NOTHING or (table and table.state is silence.State.FAILED):
+                if knock.heard()[80] is not silence.Heard.NOTHING or (
+                    table and table.state is silence.State.FAILED
+                ):
                     break
             assert table is not None
             found[name] = knock.heard()[80], table.state in silence.SILENT_STATES

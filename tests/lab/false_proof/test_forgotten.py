@@ -1,4 +1,6 @@
-"""The catalog is lost in the middle of a test: the copy that it forgets is told of, and no other service touches it."""
+"""The catalog is lost in the middle of a test: the copy that it forgets is told of, and no other
+service touches it.
+"""
 
 from __future__ import annotations
 
@@ -34,9 +36,17 @@ def test_law_1_a_copy_that_a_lost_catalog_forgot_is_told_of_and_left_alone(stage
         test.wait()
         for path in catalog.parent.glob("catalog.db*"):
             path.unlink()
-        (line,) = [line for line in stage.shell("doctor", "--json").json["lines"] if line["name"] == "copies"]
+        (line,) = [
+            line
+            for line in stage.shell("doctor", "--json").json["lines"]
+            if line["name"] == "copies"
+        ]
         assert "VM 9000" in line["detail"] and "qm destroy 9000" in line["action"]
-        found = [item for item in stage.shell("pra", "status", "--json").json["findings"] if item["id"] == "orphan-copy"]
+        found = [
+            item
+            for item in stage.shell("pra", "status", "--json").json["findings"]
+            if item["id"] == "orphan-copy"
+        ]
         assert [item["severity"] for item in found] == ["critical"]
         assert stage.lab.guests.get(9000) is not None
         assert stage.production() == before
@@ -46,5 +56,6 @@ def test_law_1_a_copy_that_a_lost_catalog_forgot_is_told_of_and_left_alone(stage
             path.unlink()
         for path, content in kept.items():
             path.write_bytes(content)
-    work_off(stage)  # the older catalog does not know the copy either, but it is the one that the copy was made with
+    # the older catalog does not know the copy either, but it is the one that the copy was made with
+    work_off(stage)
     assert stage.left_behind() == []

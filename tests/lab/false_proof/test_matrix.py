@@ -1,4 +1,6 @@
-"""The matrix, its first half: an archive, a check or an answer that is false never proves anything."""
+"""The matrix, its first half: an archive, a check or an answer that is false never proves
+anything.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,9 @@ from tests.lab.false_proof.trial import named, try_out
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(300)]
 
 
-@pytest.mark.parametrize("cell", named(archive=archive.CELLS, answer=answer.CELLS, checks=checks.CELLS))
+@pytest.mark.parametrize(
+    "cell", named(archive=archive.CELLS, answer=answer.CELLS, checks=checks.CELLS)
+)
 def test_law_5_nothing_false_is_proven(stage: Stage, cell: Cell) -> None:
     try_out(stage, cell)
 
@@ -20,7 +24,9 @@ def test_law_5_nothing_false_is_proven(stage: Stage, cell: Cell) -> None:
 def test_the_same_archives_are_proven_once_nothing_is_false(stage: Stage) -> None:
     for vmid in (104, 105, 108):
         answer = stage.shell("restore-test", vmid, "--json")
-        assert (answer.code, answer.json["verdict"], answer.json["cause"]) == (0, "proven", None), answer.out
+        assert (answer.code, answer.json["verdict"], answer.json["cause"]) == (0, "proven", None), (
+            answer.out
+        )
     assert stage.left_behind() == []
 
 

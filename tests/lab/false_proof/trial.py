@@ -11,16 +11,23 @@ from tests.lab.false_proof import cells
 from tests.lab.false_proof.cells import Cell, Words
 from tests.lab.false_proof.stage import IMPATIENT, SET_CLOCK, Stage, said
 
-PROCESSES = {"clock": SET_CLOCK, "impatient": IMPATIENT}  # what an arrangement may ask for in place of words
+# what an arrangement may ask for in place of words
+PROCESSES = {"clock": SET_CLOCK, "impatient": IMPATIENT}
 
 
 def named(**groups: tuple[Cell, ...]) -> list[object]:
     """Given groups of cells, return them as parameters of a test, with names."""
-    return [pytest.param(cell, id=f"{group}: {cell.name}") for group, row in groups.items() for cell in row]
+    return [
+        pytest.param(cell, id=f"{group}: {cell.name}")
+        for group, row in groups.items()
+        for cell in row
+    ]
 
 
 def try_out(stage: Stage, cell: Cell) -> None:
-    """Test a guest while its cell's falsehood holds: right verdict, cause and exit code, production untouched, nothing left."""
+    """Test a guest while its cell's falsehood holds: right verdict, cause and exit code, production
+    untouched, nothing left.
+    """
     before = stage.production()
     try:
         with cells.for_guest(cell)(stage) as words:

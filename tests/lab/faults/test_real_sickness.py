@@ -1,4 +1,6 @@
-"""Sick copies of healthy archives: a real panic, a service that is really down, a disk that is not there. None is proven."""
+"""Sick copies of healthy archives: a real panic, a service that is really down, a disk that is not
+there. None is proven.
+"""
 
 from __future__ import annotations
 
@@ -72,7 +74,11 @@ def test_a_copy_that_boots_into_a_kernel_panic_is_failed_and_never_booted(site: 
 
 def test_a_copy_whose_service_is_down_is_booted_and_failed(site: Shell) -> None:
     result, outcomes = result_under(site, "service-down", 108)
-    assert (result["verdict"], result["rung"], outcomes) == ("failed", "booted", "['passed', 'failed']")
+    assert (result["verdict"], result["rung"], outcomes) == (
+        "failed",
+        "booted",
+        "['passed', 'failed']",
+    )
 
 
 def test_a_copy_without_its_data_disk_answers_with_an_error_page_and_is_failed(site: Shell) -> None:
@@ -81,7 +87,9 @@ def test_a_copy_without_its_data_disk_answers_with_an_error_page_and_is_failed(s
 
 
 def test_a_copy_whose_boot_disk_is_empty_is_failed_long_before_its_time_is_up(site: Shell) -> None:
-    """What real firmware does with an empty disk: it reads the first sector, finds nothing to start, and begins anew."""
+    """What real firmware does with an empty disk: it reads the first sector, finds nothing to
+    start, and begins anew.
+    """
     stop(site, 108)
     disk = site.state / "lab" / "nodes" / "clovis" / "dev" / "pve" / "vm-108-disk-0"
     size = disk.stat().st_size
@@ -90,20 +98,29 @@ def test_a_copy_whose_boot_disk_is_empty_is_failed_long_before_its_time_is_up(si
         file.truncate(size)
     assert site("backup", "run", "--vmid", 108).code == 0
     answer = site("restore-test", 108, "--json")
-    assert (answer.code, answer.json["verdict"], answer.json["rung"]) == (1, "failed", "restored"), answer.err
+    assert (answer.code, answer.json["verdict"], answer.json["rung"]) == (
+        1,
+        "failed",
+        "restored",
+    ), answer.err
     (why,) = [reason for reason in answer.json["reasons"] if "nothing boots from scsi0" in reason]
     assert "its first sector again and again" in why
 
 
 def stop(site: Shell, vmid: int) -> None:
     """Switch a guest off as the lab's administrator, and wait until it is."""
-    saved, root = (json.loads((site.state / "lab" / name).read_text("utf-8")) for name in ("settings.json", "root.json"))
+    saved, root = (
+        json.loads((site.state / "lab" / name).read_text("utf-8"))
+        for name in ("settings.json", "root.json")
+    )
     context = ssl.create_default_context(cafile=saved["pve"]["ca_file"])
     base = f"https://{saved['pve']['host']}/api2/json/nodes/clovis/qemu/{vmid}/status"
 
     def ask(method: str, what: str) -> Any:
         headers = {"Authorization": f"PVEAPIToken={root['token']}"}
-        request = urllib.request.Request(f"{base}/{what}", b"" if method == "POST" else None, headers, method=method)
+        request = urllib.request.Request(
+            f"{base}/{what}", b"" if method == "POST" else None, headers, method=method
+        )
         with urllib.request.urlopen(request, context=context, timeout=30) as answer:
             return json.load(answer)["data"]
 

@@ -1,4 +1,6 @@
-"""Real guests dumped while they run and restored from their archives alone: what boots again is what was there."""
+"""Real guests dumped while they run and restored from their archives alone: what boots again is
+what was there.
+"""
 
 from __future__ import annotations
 
@@ -25,10 +27,17 @@ ISOLATED = "virtio,bridge=vmbr9,link_down=1"
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     run_dir = seed.new_run_dir()
     platform = QemuPlatform(run_dir, print)
-    opened = seed.open_lab(tmp_path_factory.mktemp("lab"), platform, run_dir, seed.cluster() | {"auth_delay": 0.0})
+    opened = seed.open_lab(
+        tmp_path_factory.mktemp("lab"), platform, run_dir, seed.cluster() | {"auth_delay": 0.0}
+    )
     seed.seed_cluster(opened)
     opened.ha.resources.clear()
-    platform.make_disks({guest(v): {key: seed.disk_path(opened, guest(v), key) for key in guest(v).disks} for v in VMIDS})
+    platform.make_disks(
+        {
+            guest(v): {key: seed.disk_path(opened, guest(v), key) for key in guest(v).disks}
+            for v in VMIDS
+        }
+    )
     for vmid in VMIDS:
         seed.seed_guest(opened, guest(vmid), guest(vmid).disks)
         Api(opened).start(vmid)
@@ -65,13 +74,17 @@ def run(api: Api, vmid: int, script: str) -> str:
     raise AssertionError(f"{script} did not end in guest {vmid}")
 
 
-def test_a_restored_copy_of_a_running_guest_is_the_guest_at_the_moment_of_its_dump(api: Api, lab: Lab) -> None:
+def test_a_restored_copy_of_a_running_guest_is_the_guest_at_the_moment_of_its_dump(
+    api: Api, lab: Lab
+) -> None:
     run(api, 104, "echo before | tee /site/mark > /data/mark")
     began = time.monotonic()
     status, log = api.task("POST", f"{HOME}/vzdump", vmid=104, storage="local", compress="zstd")
     dumped = time.monotonic() - began
     assert status == "OK"
-    frozen, thawed = (log.index(f"INFO: issuing guest-agent 'fs-{what}' command") for what in ("freeze", "thaw"))
+    frozen, thawed = (
+        log.index(f"INFO: issuing guest-agent 'fs-{what}' command") for what in ("freeze", "thaw")
+    )
     assert log[frozen + 1 : thawed] == ["INFO: starting backup via QMP command"]
     run(api, 104, "echo after | tee /site/mark > /data/mark; sync")
     (volid,) = api.archives()
@@ -83,7 +96,9 @@ def test_a_restored_copy_of_a_running_guest_is_the_guest_at_the_moment_of_its_du
     booted = wait_for(lab, 9000)
     print(f"dump {dumped:.1f} s, restore {restored:.1f} s, boot to agent {booted:.1f} s")
     assert run(api, 9000, "cat /site/mark /data/mark") == "before\nbefore\n"
-    assert api("GET", f"{HOME}/qemu/9000/agent/get-host-name")["result"]["host-name"] == "GLPI-Server"
+    assert (
+        api("GET", f"{HOME}/qemu/9000/agent/get-host-name")["result"]["host-name"] == "GLPI-Server"
+    )
     interfaces = api("GET", f"{HOME}/qemu/9000/agent/network-get-interfaces")["result"]
     assert "bc:24:11" in str(interfaces), "the copy has no network card"
     assert api.task("POST", f"{HOME}/qemu/9000/status/stop")[0] == "OK"
@@ -95,17 +110,24 @@ def test_a_guest_without_an_agent_is_dumped_without_a_word_of_freezing(api: Api)
     status, log = api.task("POST", f"{HOME}/vzdump", vmid=108, storage="local", compress="zstd")
     assert status == "OK"
     assert not [line for line in log if "fs-freeze" in line]
-    assert api.refused("POST", f"{HOME}/qemu/108/agent/ping") == (500, "No QEMU guest agent configured")
+    assert api.refused("POST", f"{HOME}/qemu/108/agent/ping") == (
+        500,
+        "No QEMU guest agent configured",
+    )
 
 
 def test_a_failing_program_and_an_unknown_process_are_told_by_the_agent(api: Api) -> None:
     assert run(api, 104, "echo out; echo err >&2; exit 3") == "out\nerr\n"
-    assert api.refused("GET", f"{HOME}/qemu/104/agent/exec-status", pid=99999)[1].startswith("Agent error: ")
+    assert api.refused("GET", f"{HOME}/qemu/104/agent/exec-status", pid=99999)[1].startswith(
+        "Agent error: "
+    )
     assert api("GET", f"{HOME}/qemu/104/agent/file-read", file="/etc/os-release")["bytes-read"] > 0
 
 
 def test_mode_stop_brings_the_guest_up_again(api: Api, lab: Lab) -> None:
-    status, log = api.task("POST", f"{HOME}/vzdump", vmid=104, storage="local", compress="zstd", mode="stop")
+    status, log = api.task(
+        "POST", f"{HOME}/vzdump", vmid=104, storage="local", compress="zstd", mode="stop"
+    )
     assert status == "OK" and "INFO: stopping virtual guest" in log
     wait_for(lab, 104)
 
@@ -115,7 +137,10 @@ def test_a_real_guest_stands_still_while_it_is_suspended(api: Api) -> None:
     assert api.task("POST", f"{machine}/status/suspend")[0] == "OK"
     assert api("GET", f"{machine}/status/current")["qmpstatus"] == "paused"
     assert api.refused("POST", f"{machine}/agent/ping") == (500, "QEMU guest agent is not running")
-    assert api.refused("POST", f"{machine}/status/shutdown") == (500, "VM is paused - cannot shutdown")
+    assert api.refused("POST", f"{machine}/status/shutdown") == (
+        500,
+        "VM is paused - cannot shutdown",
+    )
     assert api.task("POST", f"{machine}/status/resume")[0] == "OK"
     assert float(run(api, 104, tick).split()[0]) > 0
     assert api("GET", f"{machine}/status/current")["qmpstatus"] == "running"
@@ -126,10 +151,15 @@ def test_a_real_guest_sees_its_disk_grow_and_its_archive_has_all_of_it(api: Api,
         return int(run(api, 104, "cat /sys/block/vdb/size"))
 
     before = sectors()
-    assert api.task("PUT", f"{HOME}/qemu/104/resize", disk="scsi1", size="+1M") == ("OK", ["TASK OK"])
+    assert api.task("PUT", f"{HOME}/qemu/104/resize", disk="scsi1", size="+1M") == (
+        "OK",
+        ["TASK OK"],
+    )
     assert sectors() == before + 2048
     by_both(lab.storage_dir("clovis", "local") / "dump" / api.dump(104).partition("/")[2])
-    assert api("POST", f"{HOME}/qemu/104/monitor", command="info status") == "VM status: running\r\n"
+    assert (
+        api("POST", f"{HOME}/qemu/104/monitor", command="info status") == "VM status: running\r\n"
+    )
 
 
 def test_shutdown_powers_a_real_guest_off(api: Api, lab: Lab) -> None:

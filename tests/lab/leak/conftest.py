@@ -1,4 +1,6 @@
-"""A lab in this process, so that its switch can be watched: 108 and one neighbour of its VLAN, real guests, the whole API."""
+"""A lab in this process, so that its switch can be watched: 108 and one neighbour of its VLAN, real
+guests, the whole API.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,9 @@ SITE = Path(__file__).parents[3] / "policies" / "sites" / "langeo.yaml"
 
 @dataclass
 class Stage:
-    """The running lab, a user of the service, and every port that was ever plugged into the switch."""
+    """The running lab, a user of the service, and every port that was ever plugged into the
+    switch.
+    """
 
     lab: Lab
     shell: Shell
@@ -36,7 +40,12 @@ class Stage:
         with requests.Session() as session:
             session.trust_env = False
             answer = session.request(
-                method, address, data=values, headers=headers, verify=str(self.lab.etc / "pve-root-ca.pem"), timeout=30
+                method,
+                address,
+                data=values,
+                headers=headers,
+                verify=str(self.lab.etc / "pve-root-ca.pem"),
+                timeout=30,
             )
         answer.raise_for_status()
         return self.lab.tasks.wait(answer.json()["data"], 120)
@@ -66,7 +75,9 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
 
 
 def _watch(running: LabServer, patch: pytest.MonkeyPatch) -> list[Port]:
-    """Return the list of all ports that are plugged in from now on; a port keeps its counters when its machine is gone."""
+    """Return the list of all ports that are plugged in from now on; a port keeps its counters when
+    its machine is gone.
+    """
     networks = running.platform.networks  # type: ignore[attr-defined]
     plug, plugged = networks.port, list[Port]()
 

@@ -1,4 +1,5 @@
-"""Two hosts on the production bridge, one that lives in a VLAN and one on a trunk: both keep asking who has an address.
+"""Two hosts on the production bridge, one that lives in a VLAN and one on a trunk: both keep asking
+who has an address.
 
 And what the switch saw of it all.
 """
@@ -20,15 +21,30 @@ ADDRESS = {NEIGHBOUR: socket.inet_aton("192.168.10.250"), TRUNK: socket.inet_ato
 
 
 class Watch:
-    """From ``with`` to its end: everything that machines sent into a bridge and everything that its ports handed over."""
+    """From ``with`` to its end: everything that machines sent into a bridge and everything that its
+    ports handed over.
+    """
 
-    def __init__(self, networks: Networks, plugged: list[Port], bridge: str, tag: int, address: str) -> None:
-        """``plugged`` is the growing list of all ports; ``address`` is asked for five times a second, in VLAN ``tag``."""
+    def __init__(
+        self, networks: Networks, plugged: list[Port], bridge: str, tag: int, address: str
+    ) -> None:
+        """``plugged`` is the growing list of all ports; ``address`` is asked for five times a
+        second, in VLAN ``tag``.
+        """
         self.sent, self.heard = networks.capture(bridge, 65536), networks.deliveries(bridge, 65536)
-        self._networks, self._plugged, self._before, self._bridge = networks, plugged, len(plugged), bridge
+        self._networks, self._plugged, self._before, self._bridge = (
+            networks,
+            plugged,
+            len(plugged),
+            bridge,
+        )
         tags = {NEIGHBOUR: tag, TRUNK: None}
-        self._own = [networks.port(name, Nic(0, MAC[name].hex(":"), bridge, tags[name])) for name in tags]
-        self._neighbour, self._trunk = (socket.socket(fileno=socket.dup(port.descriptor)) for port in self._own)
+        self._own = [
+            networks.port(name, Nic(0, MAC[name].hex(":"), bridge, tags[name])) for name in tags
+        ]
+        self._neighbour, self._trunk = (
+            socket.socket(fileno=socket.dup(port.descriptor)) for port in self._own
+        )
         self.trunk_heard: list[bytes] = []
         header = b"\x81\x00" + tag.to_bytes(2, "big")
         self._questions = _who_has(NEIGHBOUR, b"", address), _who_has(TRUNK, header, address)
@@ -48,13 +64,22 @@ class Watch:
         self._trunk.close()
 
     def ports(self, machine: str) -> list[Port]:
-        """The ports of a machine that were plugged in since the watch began, with their counters."""
+        """The ports of a machine that were plugged in since the watch began, with their
+        counters.
+        """
         return [port for port in self._plugged[self._before :] if port.machine == machine]
 
     def leaks(self, copy: str) -> list[str]:
-        """Everything that speaks against the copy's isolation; empty when it was isolated. Ports count, never addresses."""
-        now_sent, now_heard = list(self.sent), list(self.heard)  # the switch goes on writing to its rings
-        found = [f"{copy} is plugged into {self._bridge}" for port in self.ports(copy) if port.bridge == self._bridge]
+        """Everything that speaks against the copy's isolation; empty when it was isolated. Ports
+        count, never addresses.
+        """
+        # the switch goes on writing to its rings
+        now_sent, now_heard = list(self.sent), list(self.heard)
+        found = [
+            f"{copy} is plugged into {self._bridge}"
+            for port in self.ports(copy)
+            if port.bridge == self._bridge
+        ]
         if sent := [frame for frame in now_sent if frame.machine == copy]:
             found.append(f"{copy} sent {len(sent)} frames into {self._bridge}")
         if heard := {str(frame.to) for frame in now_heard if frame.machine == copy}:
@@ -85,7 +110,13 @@ def _pending(cable: socket.socket) -> list[bytes]:
 
 def _who_has(name: str, header: bytes, address: str) -> bytes:
     """An ARP request for an IPv4 address, with a VLAN header or without."""
-    packet = bytes.fromhex("0001080006040001") + MAC[name] + ADDRESS[name] + bytes(6) + socket.inet_aton(address)
+    packet = (
+        bytes.fromhex("0001080006040001")
+        + MAC[name]
+        + ADDRESS[name]
+        + bytes(6)
+        + socket.inet_aton(address)
+    )
     return BROADCAST + MAC[name] + header + ARP + packet
 
 

@@ -1,6 +1,8 @@
-"""Law 2, seen on the wire: a restored copy runs beside its original under the same addresses, and production never hears it.
+"""Law 2, seen on the wire: a restored copy runs beside its original under the same addresses, and
+production never hears it.
 
-And the test of the test: the same watch finds the leak when root puts a copy onto the production bridge.
+And the test of the test: the same watch finds the leak when root puts a copy onto the production
+bridge.
 """
 
 from __future__ import annotations
@@ -48,7 +50,9 @@ def asked(stage: Stage) -> Iterator[list[tuple[int, str]]]:
         asking.result()
 
 
-def test_law_2_no_frame_of_a_restored_copy_reaches_production_while_its_original_answers(stage: Stage) -> None:
+def test_law_2_no_frame_of_a_restored_copy_reaches_production_while_its_original_answers(
+    stage: Stage,
+) -> None:
     isolated = stage.lab.networks.capture("vmbr9")
     with watch(stage) as production, asked(stage) as answers:
         tested = stage.shell("restore-test", ORIGINAL, "--json")
@@ -59,15 +63,22 @@ def test_law_2_no_frame_of_a_restored_copy_reaches_production_while_its_original
     assert production.ports(COPY)[0].counters.received > 0
     assert {frame.source for frame in isolated if frame.machine == COPY} == {"BC:24:11:00:00:08"}
     for host in (NEIGHBOUR, TRUNK):
-        assert ("108", ("vmbr0", 10)) in {(frame.machine, frame.segment) for frame in production.heard if frame.to == host}
+        assert ("108", ("vmbr0", 10)) in {
+            (frame.machine, frame.segment) for frame in production.heard if frame.to == host
+        }
     assert answers
     assert set(answers) == {(0, "Debian-Server answers\n")}
 
 
 def test_law_2_the_same_watch_finds_the_leak_when_isolation_is_switched_off(stage: Stage) -> None:
-    volid = stage.shell("catalog", "list", "--vmid", ORIGINAL, "--json").json["archives"][0]["volid"]
+    volid = stage.shell("catalog", "list", "--vmid", ORIGINAL, "--json").json["archives"][0][
+        "volid"
+    ]
     with watch(stage) as production:
-        assert stage.root("POST", "/nodes/clovis/qemu", vmid=COPY, archive=volid, storage="local-lvm") == "OK"
+        assert (
+            stage.root("POST", "/nodes/clovis/qemu", vmid=COPY, archive=volid, storage="local-lvm")
+            == "OK"
+        )
         assert stage.root("POST", f"/nodes/clovis/qemu/{COPY}/status/start") == "OK"
         _until_found(production, stage)
         assert stage.root("POST", f"/nodes/clovis/qemu/{COPY}/status/stop") == "OK"
@@ -82,7 +93,9 @@ def test_law_2_the_same_watch_finds_the_leak_when_isolation_is_switched_off(stag
     assert f"{ADDRESS} is claimed by 108 and 9000" in found
 
 
-def test_a_trunk_of_the_production_bridge_talks_to_a_real_guest_with_the_header_of_its_vlan_only(stage: Stage) -> None:
+def test_a_trunk_of_the_production_bridge_talks_to_a_real_guest_with_the_header_of_its_vlan_only(
+    stage: Stage,
+) -> None:
     with watch(stage) as production:
         for _ in polls(SystemClock(), 30, first=0.2):
             if any(frame[6:12] == ORIGINAL_MAC for frame in production.trunk_heard):
@@ -94,6 +107,8 @@ def test_a_trunk_of_the_production_bridge_talks_to_a_real_guest_with_the_header_
 def _until_found(production: Watch, stage: Stage) -> None:
     """Wait until the copy is up and has claimed its original's address."""
     for _ in polls(SystemClock(), 90, first=0.2):
-        if READY in stage.lab.machines[int(COPY)].console() and any("claimed" in leak for leak in production.leaks(COPY)):
+        if READY in stage.lab.machines[int(COPY)].console() and any(
+            "claimed" in leak for leak in production.leaks(COPY)
+        ):
             return
     raise AssertionError(f"the copy never showed itself: {production.leaks(COPY)}")

@@ -1,4 +1,6 @@
-"""A restore test of a real guest, killed in the middle of things: another process finishes it, with the same proof."""
+"""A restore test of a real guest, killed in the middle of things: another process finishes it, with
+the same proof.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,9 @@ PLACES = {
 
 @pytest.fixture(scope="module")
 def scene(site: Shell) -> Iterator[Scene]:
-    """The reference site with real guests, one of them backed up, and a warm process that tests its archive."""
+    """The reference site with real guests, one of them backed up, and a warm process that tests its
+    archive.
+    """
     done = site("backup", "run", "--vmid", TESTED, "--json")
     assert done.code == 0, done.out + done.err
     with conducted(site) as made:
@@ -42,7 +46,10 @@ def result(told: dict[str, Any]) -> dict[str, Any]:
     """What must be the same of each test."""
     assert told["errors"] == []
     (operation,) = told["operations"]
-    return {key: operation[key] for key in ("state", "verdict", "rung", "isolation", "checks", "proofs", "history")}
+    return {
+        key: operation[key]
+        for key in ("state", "verdict", "rung", "isolation", "checks", "proofs", "history")
+    }
 
 
 def test_law_9_a_test_of_a_real_guest_is_finished_by_another_process_wherever_it_was_killed(
@@ -50,14 +57,19 @@ def test_law_9_a_test_of_a_real_guest_is_finished_by_another_process_wherever_it
 ) -> None:
     config, process, uptime = original(scene)
     calm = result(scene.conduct(kind="restore-test", at=0, way="command"))
-    assert (calm["verdict"], calm["rung"]) == ("proven", "booted")  # its only check is its agent, which is a sign of life
+    # its only check is its agent, which is a sign of life
+    assert (calm["verdict"], calm["rung"]) == ("proven", "booted")
     for name, pattern in PLACES.items():
         tasks = scene.tasks()
         told = scene.conduct(kind="restore-test", at=pattern, way="command")
         assert told["killed"], name
         assert result(told) == calm, name
-        assert sum((scene.tasks() - tasks).values()) == 4, name  # one restore, start, stop and destruction
+        # one restore, start, stop and destruction
+        assert sum((scene.tasks() - tasks).values()) == 4, name
         assert scene.left_overs() + scene.harmed() == [], name
         now = original(scene)
         assert now[:2] == (config, process) and now[2] >= uptime, name
-    record_property("counted", f"killed: restore-test of a real guest, at {len(PLACES)} places: {', '.join(PLACES)}")
+    record_property(
+        "counted",
+        f"killed: restore-test of a real guest, at {len(PLACES)} places: {', '.join(PLACES)}",
+    )

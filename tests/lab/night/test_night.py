@@ -1,4 +1,6 @@
-"""One real night: real guests are backed up, proven, lost, and brought back. Every expectation is seen, not told."""
+"""One real night: real guests are backed up, proven, lost, and brought back. Every expectation is
+seen, not told.
+"""
 
 from __future__ import annotations
 
@@ -60,21 +62,37 @@ def test_108_is_proven_over_the_isolated_bridge_without_an_agent(site: Shell, ni
 
 def test_a_guest_with_an_agent_is_proven_with_its_links_down(site: Shell, night: Any) -> None:
     answer = site("restore-test", 101, "--json")
-    assert (answer.code, answer.json["verdict"], answer.json["rung"]) == (0, "proven", "booted"), answer.out
-    assert any("net0: link taken down" in sentence for sentence in answer.json["isolation"]["stripped"])
+    assert (answer.code, answer.json["verdict"], answer.json["rung"]) == (0, "proven", "booted"), (
+        answer.out
+    )
+    assert any(
+        "net0: link taken down" in sentence for sentence in answer.json["isolation"]["stripped"]
+    )
 
 
 @pytest.mark.timeout(900)
-def test_each_of_the_eleven_guests_is_proven_by_what_its_policy_asks(site: Shell, night: Any) -> None:
-    tests = {vmid: site("restore-test", vmid, "--json") for vmid in range(100, 111) if vmid not in (101, 108)}
-    found = {vmid: (answer.code, answer.json["verdict"], answer.json["rung"]) for vmid, answer in tests.items()}
-    assert found == {vmid: (0, "proven", "booted" if vmid == 109 else "healthy") for vmid in tests}, [
-        answer.json["reasons"] for answer in tests.values()
-    ]
+def test_each_of_the_eleven_guests_is_proven_by_what_its_policy_asks(
+    site: Shell, night: Any
+) -> None:
+    tests = {
+        vmid: site("restore-test", vmid, "--json")
+        for vmid in range(100, 111)
+        if vmid not in (101, 108)
+    }
+    found = {
+        vmid: (answer.code, answer.json["verdict"], answer.json["rung"])
+        for vmid, answer in tests.items()
+    }
+    assert found == {
+        vmid: (0, "proven", "booted" if vmid == 109 else "healthy") for vmid in tests
+    }, [answer.json["reasons"] for answer in tests.values()]
     directory = {check["name"]: check["detail"] for check in tests[102].json["checks"]}
     assert "answers a search: it serves dc=langeo,dc=lan" in directory["LDAP"]
     (firewall,) = tests[100].json["checks"]
-    assert "answers 200 with the words 'pfSense' (certificate of CN=PfSense, valid until" in firewall["detail"]
+    assert (
+        "answers 200 with the words 'pfSense' (certificate of CN=PfSense, valid until"
+        in firewall["detail"]
+    )
     assert max(answer.json["rto_seconds"] for answer in tests.values()) < 60
 
 
@@ -91,7 +109,9 @@ def test_a_service_that_is_down_is_not_proven(site: Shell, night: Any, tmp_path:
     text = briefly(shipped.read_text(encoding="utf-8"))
     assert "address: 192.168.10.8" in text
     policy.write_text(
-        text.replace("address: 192.168.10.8", "address: 192.168.10.8\n    check-timeout: 5s", 1).replace("port: 80", "port: 81")
+        text.replace(
+            "address: 192.168.10.8", "address: 192.168.10.8\n    check-timeout: 5s", 1
+        ).replace("port: 80", "port: 81")
     )
     answer = site("restore-test", 108, "--json", BACKUPSVC_POLICY=str(policy))
     assert (answer.code, answer.json["verdict"]) == (1, "failed"), answer.out
@@ -109,16 +129,24 @@ def test_a_deleted_guest_comes_back_with_its_service(site: Shell, night: Any) ->
     assert _identity(before.read_text(encoding="utf-8")) == _identity(config)
     assert site("restore", 105, "--json").code == 4
     end = time.monotonic() + 60
-    while (again := site("backup", "run", "--vmid", 105, "--json").json["guests"][0])["consistency"] != "frozen":
+    while (again := site("backup", "run", "--vmid", 105, "--json").json["guests"][0])[
+        "consistency"
+    ] != "frozen":
         assert time.monotonic() < end, again
 
 
 def _identity(config: str) -> set[str]:
-    """What must survive a restore: everything but what PVE regenerates (vmgenid) and the disks' new names."""
-    return {line for line in config.splitlines() if not line.startswith(("vmgenid", "scsi", "meta"))}
+    """What must survive a restore: everything but what PVE regenerates (vmgenid) and the disks' new
+    names.
+    """
+    return {
+        line for line in config.splitlines() if not line.startswith(("vmgenid", "scsi", "meta"))
+    }
 
 
-def test_an_empty_catalog_is_enough_to_restore_a_lost_guest(site: Shell, night: Any, tmp_path: Path) -> None:
+def test_an_empty_catalog_is_enough_to_restore_a_lost_guest(
+    site: Shell, night: Any, tmp_path: Path
+) -> None:
     delete_guest(site.state / "lab", "clovis", 110)
     answer = site("restore", 110, "--json", BACKUPSVC_CATALOG__URL=f"sqlite:///{tmp_path}/empty.db")
     assert answer.code == 0, answer.out
@@ -129,7 +157,9 @@ def begun(site: Shell, word: str) -> subprocess.Popen[str]:
     env = {key: value for key, value in os.environ.items() if not key.startswith("BACKUPSVC_")}
     env["BACKUPSVC_STATE_DIR"] = str(site.state)
     words = [sys.executable, "-u", "-m", "backupsvc", "restore-test", "108"]
-    process = subprocess.Popen(words, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        words, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    )
     assert process.stderr is not None
     for line in process.stderr:
         if word in line:
@@ -139,7 +169,11 @@ def begun(site: Shell, word: str) -> subprocess.Popen[str]:
 
 def scratch_configs(site: Shell) -> list[Path]:
     """The configs of scratch copies that the lab's cluster holds."""
-    return [path for path in (site.state / "lab").rglob("90??.conf") if path.parent.name == "qemu-server"]
+    return [
+        path
+        for path in (site.state / "lab").rglob("90??.conf")
+        if path.parent.name == "qemu-server"
+    ]
 
 
 def test_law_9_a_killed_restore_test_is_cleaned_up_by_the_next(site: Shell, night: Any) -> None:
@@ -150,11 +184,18 @@ def test_law_9_a_killed_restore_test_is_cleaned_up_by_the_next(site: Shell, nigh
     answer = site("restore-test", 108, "--json")
     assert (answer.code, answer.json["verdict"]) == (0, "proven"), answer.out
     assert not scratch_configs(site)
-    verdicts = [row["verdict"] for row in site("operations", "list", "--vmid", 108, "--limit", 2, "--json").json["operations"]]
+    verdicts = [
+        row["verdict"]
+        for row in site("operations", "list", "--vmid", 108, "--limit", 2, "--json").json[
+            "operations"
+        ]
+    ]
     assert verdicts == ["proven", "inconclusive"]
 
 
-def test_an_interrupted_restore_test_takes_its_copy_down_before_it_goes(site: Shell, night: Any) -> None:
+def test_an_interrupted_restore_test_takes_its_copy_down_before_it_goes(
+    site: Shell, night: Any
+) -> None:
     process = begun(site, "start ")
     process.send_signal(signal.SIGINT)
     assert process.wait(60) == 130

@@ -1,4 +1,6 @@
-"""With real guests: the node of the HA guest dies, and the guest answers on the other one from its replicated disk."""
+"""With real guests: the node of the HA guest dies, and the guest answers on the other one from its
+replicated disk.
+"""
 
 from __future__ import annotations
 
@@ -47,12 +49,16 @@ def answers(lab: Lab) -> bool:
 def test_108_answers_on_the_other_node_after_the_death_of_its_own(server: LabServer) -> None:
     lab = server.lab
     job = {str(VMID): {"target": OTHER, "interval": 900}}
-    cluster_settings.change(lab, {"time_factor": 30, "qdevice": True, "zfs": ["local-lvm"], "replication": job})
+    cluster_settings.change(
+        lab, {"time_factor": 30, "qdevice": True, "zfs": ["local-lvm"], "replication": job}
+    )
     replica = lab.storage_dir(OTHER, "local-lvm") / "vm-108-disk-0"
     until(60, replica.is_file)
     pids = [machine.pid for machine in lab.machines.values()]
     assert len(pids) == 11
-    host, _, port = json.loads((server.directory / "settings.json").read_text())["ssh"]["nodes"][HOME].partition(":")
+    host, _, port = json.loads((server.directory / "settings.json").read_text())["ssh"]["nodes"][
+        HOME
+    ].partition(":")
     assert answers_ssh(host, int(port))
 
     kill_node(lab, HOME)
@@ -60,7 +66,10 @@ def test_108_answers_on_the_other_node_after_the_death_of_its_own(server: LabSer
     assert not answers_ssh(host, int(port))
     assert lab.quorate()
     took = until(90, lambda: answers(lab))
-    print(f"vm:108 answers on {OTHER} {took:.1f} s after the death of {HOME} ({took * 30:.0f} s of PVE's)")
+    print(
+        f"vm:108 answers on {OTHER} {took:.1f} s after the death of {HOME} ({took * 30:.0f} s of "
+        "PVE's)"
+    )
     assert took * 30 > 120  # PVE's locks have run out first
     assert [disk.path for disk in lab.machines[VMID].spec.disks] == [replica]
     assert lab.ha.services["vm:108"].state == "started"

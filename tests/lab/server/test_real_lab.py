@@ -1,4 +1,6 @@
-"""The whole lab with real guests: eleven machines up, API, probe, nodes' SSH, and nothing left after it."""
+"""The whole lab with real guests: eleven machines up, API, probe, nodes' SSH, and nothing left
+after it.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +41,12 @@ def _get(access: LabAccess, path: str) -> Any:
     with requests.Session() as session:
         session.trust_env = False
         headers = {"Authorization": f"PVEAPIToken={pve['token']}"}
-        answer = session.get(f"https://{pve['host']}/api2/json{path}", headers=headers, verify=pve["ca_file"], timeout=30)
+        answer = session.get(
+            f"https://{pve['host']}/api2/json{path}",
+            headers=headers,
+            verify=pve["ca_file"],
+            timeout=30,
+        )
         answer.raise_for_status()
         return answer.json()["data"]
 
@@ -74,11 +81,15 @@ def _listens(address: str) -> bool:
 
 
 def _processes(run_dir: str) -> list[str]:
-    listed = subprocess.run(["ps", "-eww", "-o", "args"], capture_output=True, text=True, check=True).stdout.splitlines()
+    listed = subprocess.run(
+        ["ps", "-eww", "-o", "args"], capture_output=True, text=True, check=True
+    ).stdout.splitlines()
     return [line for line in listed if run_dir in line]
 
 
-def test_eleven_real_guests_run_and_the_version_does_not_call_them_simulated(access: LabAccess) -> None:
+def test_eleven_real_guests_run_and_the_version_does_not_call_them_simulated(
+    access: LabAccess,
+) -> None:
     rows = _get(access, "/cluster/resources?type=vm")
     assert [row["vmid"] for row in rows] == list(range(100, 111))
     assert {row["status"] for row in rows} == {"running"}
@@ -86,7 +97,10 @@ def test_eleven_real_guests_run_and_the_version_does_not_call_them_simulated(acc
 
 
 def test_an_agent_names_its_own_guest(access: LabAccess) -> None:
-    assert _get(access, "/nodes/clovis/qemu/104/agent/get-host-name")["result"]["host-name"] == "GLPI-Server"
+    assert (
+        _get(access, "/nodes/clovis/qemu/104/agent/get-host-name")["result"]["host-name"]
+        == "GLPI-Server"
+    )
 
 
 def test_the_probe_takes_the_key_and_is_not_on_the_production_network(access: LabAccess) -> None:
@@ -94,15 +108,25 @@ def test_the_probe_takes_the_key_and_is_not_on_the_production_network(access: La
     host, _, port = probe["host"].partition(":")
     with paramiko.SSHClient() as ssh:
         kind, key = probe["host_key"].split()[:2]
-        ssh.get_host_keys().add(f"[{host}]:{port}", kind, paramiko.PKey.from_type_string(kind, base64.b64decode(key)))
+        ssh.get_host_keys().add(
+            f"[{host}]:{port}", kind, paramiko.PKey.from_type_string(kind, base64.b64decode(key))
+        )
         ssh.connect(
-            host, int(port), probe["user"], key_filename=probe["key_file"], timeout=20, allow_agent=False, look_for_keys=False
+            host,
+            int(port),
+            probe["user"],
+            key_filename=probe["key_file"],
+            timeout=20,
+            allow_agent=False,
+            look_for_keys=False,
         )
         transport = ssh.get_transport()
         assert transport is not None
         with pytest.raises((paramiko.ChannelException, paramiko.SSHException)):
             # 108 runs on the production bridge: from the isolated one its address does not exist
-            transport.open_channel("direct-tcpip", ("192.168.10.8", 22), ("127.0.0.1", 0), timeout=8)
+            transport.open_channel(
+                "direct-tcpip", ("192.168.10.8", 22), ("127.0.0.1", 0), timeout=8
+            )
 
 
 def test_one_key_opens_every_nodes_files(access: LabAccess, home: Path) -> None:
@@ -114,7 +138,13 @@ def test_one_key_opens_every_nodes_files(access: LabAccess, home: Path) -> None:
         with paramiko.SSHClient() as client:
             client.load_host_keys(ssh["known_hosts"])
             client.connect(
-                host, int(port), ssh["user"], key_filename=ssh["key_file"], timeout=20, allow_agent=False, look_for_keys=False
+                host,
+                int(port),
+                ssh["user"],
+                key_filename=ssh["key_file"],
+                timeout=20,
+                allow_agent=False,
+                look_for_keys=False,
             )
             with client.open_sftp() as files, files.open(str(marker)) as file:
                 assert file.read().decode() == node
@@ -122,7 +152,8 @@ def test_one_key_opens_every_nodes_files(access: LabAccess, home: Path) -> None:
 
 
 def test_all_guests_answer_within_ninety_seconds(access: LabAccess, home: Path) -> None:
-    # counted by the server itself: the first start on a machine builds the guests' parts before that
+    # counted by the server itself: the first start on a machine builds the guests' parts before
+    # that
     assert json.loads((home / control.READY_FILE).read_text())["seconds"] < 90
 
 
@@ -133,8 +164,14 @@ def test_a_killed_lab_takes_its_guests_along_and_starts_again_from_its_state_and
     assert sum("qemu-system" in line for line in _processes(run_dir)) == 13
     _kill(home, run_dir)
     again = control.up(home, hypervisor="qemu")
-    assert (again.settings["pve"], again.settings["api"]) == (access.settings["pve"], access.settings["api"])
-    assert _get(again, "/nodes/clovis/qemu/104/agent/get-host-name")["result"]["host-name"] == "GLPI-Server"
+    assert (again.settings["pve"], again.settings["api"]) == (
+        access.settings["pve"],
+        access.settings["api"],
+    )
+    assert (
+        _get(again, "/nodes/clovis/qemu/104/agent/get-host-name")["result"]["host-name"]
+        == "GLPI-Server"
+    )
     assert all(map(_listens, _addresses(again.settings)))
     run_dir = json.loads((home / control.RUNTIME_FILE).read_text())["run_dir"]
     _kill(home, run_dir)

@@ -1,4 +1,5 @@
-"""A site like the recorded server: one node, one directory storage, one guest with an agent, KVM off, a minimal token.
+"""A site like the recorded server: one node, one directory storage, one guest with an agent, KVM
+off, a minimal token.
 
 The shipped short policy must be enough, and nothing that only the reference lab has may be needed.
 """
@@ -29,7 +30,8 @@ VMID, TOKEN = 200, "svc@pve!drill"
 # Without any one of these something of the drill fails on a real server (pve-facts 11.2).
 MINIMAL = {
     "/vms": (
-        "VM.Audit VM.Backup VM.Allocate VM.PowerMgmt VM.Config.Network VM.Config.Options VM.Config.CPU VM.Config.Memory "
+        "VM.Audit VM.Backup VM.Allocate VM.PowerMgmt VM.Config.Network VM.Config.Options "
+        "VM.Config.CPU VM.Config.Memory "
         "VM.GuestAgent.Audit"
     ),
     "/storage/local": "Datastore.AllocateSpace",
@@ -46,13 +48,17 @@ def definition() -> dict[str, Any]:
         "tz": "Europe/Paris",
         "auth_delay": 0.0,
         "nodes": [{"name": "pve", "id": 1, "ip": "10.99.0.1", "drift": 0, "memory": 24 * 1024**3}],
-        "storages": [asdict(StorageDef("local", "dir", EVERYTHING, options={"prune-backups": "keep-all=1"}))],
+        "storages": [
+            asdict(StorageDef("local", "dir", EVERYTHING, options={"prune-backups": "keep-all=1"}))
+        ],
         "bridges": [asdict(Bridge("vmbr0", ("eno1",), "10.99.0.1/24")), asdict(Bridge("vmbr1"))],
     }
 
 
 def seed_rights(lab: Lab) -> None:
-    """One user and its token, with privilege separation and the minimal role, and root for the test's own hand."""
+    """One user and its token, with privilege separation and the minimal role, and root for the
+    test's own hand.
+    """
     access = lab.access
     access.key = uuid.uuid4().hex
     access.users["svc@pve"] = {"enable": 1, "expire": 0}
@@ -61,23 +67,42 @@ def seed_rights(lab: Lab) -> None:
     for number, (path, privileges) in enumerate(MINIMAL.items()):
         access.roles[f"Drill{number}"] = privileges.split()
         for kind, ugid in (("user", "svc@pve"), ("token", TOKEN)):
-            access.acl.append({"path": path, "type": kind, "ugid": ugid, "roleid": f"Drill{number}", "propagate": 1})
+            access.acl.append(
+                {
+                    "path": path,
+                    "type": kind,
+                    "ugid": ugid,
+                    "roleid": f"Drill{number}",
+                    "propagate": 1,
+                }
+            )
     access.save()
 
 
 def seed_guest(lab: Lab, platform: QemuPlatform) -> None:
     """One Linux guest on the directory storage, KVM off, as the recorded server had it."""
-    guest = replace(next(item for item in GUESTS if item.vmid == 109), vmid=VMID, name="labguest", system="debian")
+    guest = replace(
+        next(item for item in GUESTS if item.vmid == 109),
+        vmid=VMID,
+        name="labguest",
+        system="debian",
+    )
     disk = lab.storage_dir("pve", "local") / "images" / str(VMID) / f"vm-{VMID}-disk-0.raw"
     disk.parent.mkdir(parents=True)
     platform.make_disks({guest: {"scsi0": disk}})
-    config = seed.guest_config(guest, {}) | {"scsi0": f"local:{VMID}/{disk.name},size=64M", "kvm": "0", "serial0": "socket"}
+    config = seed.guest_config(guest, {}) | {
+        "scsi0": f"local:{VMID}/{disk.name},size=64M",
+        "kvm": "0",
+        "serial0": "socket",
+    }
     lab.guests.create("pve", VMID, config)
 
 
 @pytest.fixture(scope="module")
 def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Lab, Shell]]:
-    """The site, and a user who has nothing but the settings of the contract and the short policy."""
+    """The site, and a user who has nothing but the settings of the contract and the short
+    policy.
+    """
     home, run_dir = tmp_path_factory.mktemp("small"), seed.new_run_dir()
     platform = QemuPlatform(run_dir, lambda text: None)
     lab = seed.open_lab(home / "lab", platform, run_dir, definition())
@@ -100,7 +125,9 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Lab, Shell
     shutil.rmtree(run_dir)
 
 
-def test_a_first_backup_needs_nothing_but_the_settings_and_the_short_policy(small: tuple[Lab, Shell]) -> None:
+def test_a_first_backup_needs_nothing_but_the_settings_and_the_short_policy(
+    small: tuple[Lab, Shell],
+) -> None:
     _, shell = small
     answer = shell("backup", "run", "--vmid", VMID, "--json")
     assert answer.code == 0, answer.out + answer.err
@@ -109,10 +136,14 @@ def test_a_first_backup_needs_nothing_but_the_settings_and_the_short_policy(smal
     assert guest["verified"] is None
 
 
-def test_the_archive_is_proven_though_the_token_may_use_one_bridge_only(small: tuple[Lab, Shell]) -> None:
+def test_the_archive_is_proven_though_the_token_may_use_one_bridge_only(
+    small: tuple[Lab, Shell],
+) -> None:
     lab, shell = small
     answer = shell("restore-test", VMID, "--json")
-    assert (answer.code, answer.json["verdict"], answer.json["rung"]) == (0, "proven", "booted"), answer.out + answer.err
+    assert (answer.code, answer.json["verdict"], answer.json["rung"]) == (0, "proven", "booted"), (
+        answer.out + answer.err
+    )
     stripped = answer.json["isolation"]["stripped"]
     assert "net0: bridge vmbr0 became vmbr1" in stripped
     assert "net0: link taken down" in stripped
@@ -120,14 +151,18 @@ def test_the_archive_is_proven_though_the_token_may_use_one_bridge_only(small: t
     assert not list(lab.dir.rglob("vm-90*"))
 
 
-def test_the_catalog_the_retention_and_the_report_answer_with_the_minimal_role(small: tuple[Lab, Shell], tmp_path: Path) -> None:
+def test_the_catalog_the_retention_and_the_report_answer_with_the_minimal_role(
+    small: tuple[Lab, Shell], tmp_path: Path
+) -> None:
     _, shell = small
     listed = shell("catalog", "list", "--json")
     assert (listed.code, listed.json["archives"][0]["rung"]) == (0, "booted")
     pruned = shell("prune", "--dry-run", "--json")
     assert (pruned.code, {item["mark"] for item in pruned.json["archives"]}) == (0, {"keep"})
     status = shell("pra", "status", "--json")
-    assert [(guest["vmid"], guest["proof_rung"]) for guest in status.json["guests"]] == [(VMID, "booted")]
+    assert [(guest["vmid"], guest["proof_rung"]) for guest in status.json["guests"]] == [
+        (VMID, "booted")
+    ]
     assert shell("pra", "report", "--output", tmp_path).code == 0
 
 
@@ -142,11 +177,19 @@ def test_an_archive_with_a_flipped_bit_fails_and_leaves_nothing(small: tuple[Lab
     assert (answer.code, answer.json["verdict"]) == (1, "failed"), answer.out
     assert answer.json["error"]["step"] == "restore"
     assert not [vm.vmid for vm in lab.guests.all() if vm.vmid >= 9000]
-    older = shell("restore-test", VMID, "--archive", shell("catalog", "list", "--json").json["archives"][-1]["volid"], "--json")
+    older = shell(
+        "restore-test",
+        VMID,
+        "--archive",
+        shell("catalog", "list", "--json").json["archives"][-1]["volid"],
+        "--json",
+    )
     assert older.json["verdict"] == "proven"
 
 
-def test_law_2_the_everyday_token_puts_no_guest_back_onto_production_and_leaves_nothing(small: tuple[Lab, Shell]) -> None:
+def test_law_2_the_everyday_token_puts_no_guest_back_onto_production_and_leaves_nothing(
+    small: tuple[Lab, Shell],
+) -> None:
     lab, shell = small
     switch_off(lab, VMID)
     lab.guests.remove(VMID)

@@ -1,4 +1,6 @@
-"""Real machines for the lab's own tests: images from the shared cache, a switch, a place for sockets."""
+"""Real machines for the lab's own tests: images from the shared cache, a switch, a place for
+sockets.
+"""
 
 from __future__ import annotations
 
@@ -33,12 +35,23 @@ class Bench:
         self.folder = Path(tempfile.mkdtemp(prefix="lab-"))
         self._machines: list[Machine] = []
 
-    def machine(self, vmid: int, *, copy: int | None = None, bridge: str = "vmbr0", agent: bool | None = None) -> Machine:
-        """Given a guest of the site, make it, or with ``copy`` a copy of it under that VMID, untagged on ``bridge``."""
+    def machine(
+        self,
+        vmid: int,
+        *,
+        copy: int | None = None,
+        bridge: str = "vmbr0",
+        agent: bool | None = None,
+    ) -> Machine:
+        """Given a guest of the site, make it, or with ``copy`` a copy of it under that VMID,
+        untagged on ``bridge``.
+        """
         seed = guest(vmid)
         folder = self.folder / str(copy or vmid)
         disks = build_guest_disks(self.images, seed, folder / "disks")
-        nics = tuple(Nic(n, nic.mac, bridge, None if copy else nic.tag) for n, nic in enumerate(seed.nics))
+        nics = tuple(
+            Nic(n, nic.mac, bridge, None if copy else nic.tag) for n, nic in enumerate(seed.nics)
+        )
         spec = MachineSpec(
             copy or vmid,
             seed.name,
@@ -61,7 +74,9 @@ class Bench:
 
 
 def up(machine: Machine, timeout: float = BOOT) -> float:
-    """Wait for the agent's first answer, or without one for the guest's word on its serial port; return the seconds it took."""
+    """Wait for the agent's first answer, or without one for the guest's word on its serial port;
+    return the seconds it took.
+    """
     start = time.monotonic()
     while (passed := time.monotonic() - start) < timeout:
         if not machine.spec.agent and accel.READY in machine.console():
@@ -72,12 +87,18 @@ def up(machine: Machine, timeout: float = BOOT) -> float:
             time.sleep(0.1)
         else:
             return passed
-    raise AssertionError(f"{machine.spec.name} is not up after {timeout} s: {machine.console()[-500:]}")
+    raise AssertionError(
+        f"{machine.spec.name} is not up after {timeout} s: {machine.console()[-500:]}"
+    )
 
 
 def run(machine: Machine, command: str, timeout: float = 60.0) -> tuple[int, str]:
     """Run a shell command in the guest through its agent; return exit code and output."""
-    path: dict[str, object] = {"path": "/bin/sh", "arg": ["-c", f"exec 2>&1; {command}"], "capture-output": True}
+    path: dict[str, object] = {
+        "path": "/bin/sh",
+        "arg": ["-c", f"exec 2>&1; {command}"],
+        "capture-output": True,
+    }
     started: Any = machine.agent("guest-exec", path, timeout=10)
     deadline = time.monotonic() + timeout
     while time.monotonic() < deadline:

@@ -21,7 +21,8 @@ from tests.waiting import wait_until
 
 pytestmark = pytest.mark.lab
 
-# Writes a number to the one disk, then the same to the other, each write on the disk before the next begins.
+# Writes a number to the one disk, then the same to the other, each write on the disk before the
+# next begins.
 COUNTER = """
 n=0
 while [ -e /run/counting ]; do
@@ -47,15 +48,26 @@ def resident(machine: Machine) -> int:
 
 
 def file_on(image: Path, path: str, start: int, folder: Path) -> str:
-    """A file's content on the ext4 file system at ``start`` of a disk, after its journal was replayed as at a boot."""
+    """A file's content on the ext4 file system at ``start`` of a disk, after its journal was
+    replayed as at a boot.
+    """
     part = folder / f"{image.name}.ext4"
     with image.open("rb") as disk:
         disk.seek(start)
         part.write_bytes(disk.read())
     tools = {"PATH": "/usr/sbin:/sbin:/usr/bin:/bin"}
-    assert subprocess.run(["e2fsck", "-fy", str(part)], capture_output=True, env=tools, check=False).returncode < 4
+    assert (
+        subprocess.run(
+            ["e2fsck", "-fy", str(part)], capture_output=True, env=tools, check=False
+        ).returncode
+        < 4
+    )
     return subprocess.run(
-        ["debugfs", "-R", f"cat {path}", str(part)], capture_output=True, text=True, env=tools, check=True
+        ["debugfs", "-R", f"cat {path}", str(part)],
+        capture_output=True,
+        text=True,
+        env=tools,
+        check=True,
     ).stdout
 
 
@@ -100,22 +112,32 @@ def test_the_page_is_made_from_the_database_and_is_a_500_without_it(glpi: Machin
     page = "wget -q -O - http://192.168.10.4/"
     assert run(glpi, page) == (
         0,
-        "<title>GLPI</title><p>GLPI: 1200 records, newest: 1200|2026-05-31|GLPI-Server record 1200</p>\n",
+        "<title>GLPI</title><p>GLPI: 1200 records, newest: 1200|2026-05-31|GLPI-Server record "
+        "1200</p>\n",
     )
-    code, said = run(glpi, f"mv /data/records.db /data/away; {page}; code=$?; mv /data/away /data/records.db; exit $code")
+    code, said = run(
+        glpi,
+        f"mv /data/records.db /data/away; {page}; code=$?; mv /data/away /data/records.db; exit "
+        "$code",
+    )
     assert code != 0
     assert "500 Internal Server Error" in said
 
 
 @pytest.mark.parametrize("freeze", [False, True])
 def test_a_copy_of_all_disks_shows_one_moment(glpi: Machine, tmp_path: Path, freeze: bool) -> None:
-    counter: dict[str, object] = {"path": "/bin/sh", "arg": ["-c", f"touch /run/counting; {COUNTER}"]}
+    counter: dict[str, object] = {
+        "path": "/bin/sh",
+        "arg": ["-c", f"touch /run/counting; {COUNTER}"],
+    }
     glpi.agent("guest-exec", counter)
     time.sleep(2)
     events: list[tuple[str, int, int]] = []
     targets = {key: tmp_path / f"{key}.raw" for key in ("scsi0", "scsi1")}
     # So slow that the guest counts on by dozens while the disks are copied.
-    copied = glpi.snapshot(targets, freeze=freeze, on_event=lambda *event: events.append(event), speed=24 * MIB)
+    copied = glpi.snapshot(
+        targets, freeze=freeze, on_event=lambda *event: events.append(event), speed=24 * MIB
+    )
     _, last = run(glpi, "rm /run/counting; sleep 1; cat /site/counter")
     first, second = (
         int(file_on(targets["scsi0"], "/counter", SYSTEM_START, tmp_path)),
@@ -134,11 +156,16 @@ def test_a_copy_of_disks_leaves_nothing_behind_in_qemu(glpi: Machine, tmp_path: 
     glpi.snapshot({"scsi1": tmp_path / "scsi1.raw"}, freeze=False)
     nodes: Any = glpi.qmp("query-named-block-nodes")
     assert glpi.qmp("query-jobs") == []
-    assert {node["node-name"] for node in nodes if not node["node-name"].startswith("#")} == {"scsi0", "scsi1"}
+    assert {node["node-name"] for node in nodes if not node["node-name"].startswith("#")} == {
+        "scsi0",
+        "scsi1",
+    }
     assert glpi.agent("guest-fsfreeze-status") == "thawed"
 
 
-def test_a_copy_that_is_called_off_ends_and_the_next_one_works(glpi: Machine, tmp_path: Path) -> None:
+def test_a_copy_that_is_called_off_ends_and_the_next_one_works(
+    glpi: Machine, tmp_path: Path
+) -> None:
     class CalledOff(Exception):
         pass
 
@@ -147,14 +174,18 @@ def test_a_copy_that_is_called_off_ends_and_the_next_one_works(glpi: Machine, tm
             raise CalledOff
 
     with pytest.raises(CalledOff):
-        glpi.snapshot({"scsi0": tmp_path / "slow.raw"}, freeze=True, on_event=call_off, speed=1024 * 1024)
+        glpi.snapshot(
+            {"scsi0": tmp_path / "slow.raw"}, freeze=True, on_event=call_off, speed=1024 * 1024
+        )
     assert glpi.qmp("query-jobs") == []
     assert glpi.agent("guest-fsfreeze-status") == "thawed"
     glpi.snapshot({"scsi0": tmp_path / "next.raw"}, freeze=False)
 
 
 def test_a_copy_to_where_nothing_can_be_written_says_so(glpi: Machine, tmp_path: Path) -> None:
-    with pytest.raises(QemuError, match=r"cannot write the copy of disk scsi1 to .*none/scsi1.raw: No such file"):
+    with pytest.raises(
+        QemuError, match=r"cannot write the copy of disk scsi1 to .*none/scsi1.raw: No such file"
+    ):
         glpi.snapshot({"scsi1": tmp_path / "none" / "scsi1.raw"}, freeze=False)
     assert glpi.qmp("query-jobs") == []
 
@@ -169,7 +200,9 @@ def test_an_agent_that_hangs_is_silent_and_answers_again_when_it_is_back(glpi: M
     assert glpi.agent("guest-ping") == {}
 
 
-def test_the_power_button_switches_a_guest_off_and_its_disks_are_clean(glpi: Machine, tmp_path: Path) -> None:
+def test_the_power_button_switches_a_guest_off_and_its_disks_are_clean(
+    glpi: Machine, tmp_path: Path
+) -> None:
     run(glpi, "echo kept >/data/note")
     glpi.powerdown()
     assert glpi.wait(60)
@@ -187,7 +220,9 @@ def test_a_stopped_machine_starts_again_and_obeys_the_agents_shutdown(glpi: Mach
     assert glpi.wait(60)
 
 
-def test_pulling_the_plug_leaves_no_process_no_socket_and_no_cable(glpi: Machine, bench: Bench) -> None:
+def test_pulling_the_plug_leaves_no_process_no_socket_and_no_cable(
+    glpi: Machine, bench: Bench
+) -> None:
     glpi.start()
     pid = glpi.pid
     assert Path(f"/proc/{pid}").exists()
@@ -206,7 +241,12 @@ def test_pulling_the_plug_leaves_no_process_no_socket_and_no_cable(glpi: Machine
 
 def test_a_machine_without_its_data_disk_boots_and_its_page_is_a_500(bench: Bench) -> None:
     whole = bench.machine(105)
-    without = Machine(replace(whole.spec, disks=whole.spec.disks[:1]), whole.run_dir, bench.networks, bench.accelerator)
+    without = Machine(
+        replace(whole.spec, disks=whole.spec.disks[:1]),
+        whole.run_dir,
+        bench.networks,
+        bench.accelerator,
+    )
     try:
         without.start()
         up(without)
@@ -228,7 +268,9 @@ def test_a_machine_that_is_started_paused_waits_until_it_is_let_go(glpi: Machine
 def test_a_machine_whose_link_is_down_from_the_start_has_no_carrier(bench: Bench) -> None:
     machine = bench.machine(101)
     nics = tuple(replace(nic, link_up=False) for nic in machine.spec.nics)
-    cut = Machine(replace(machine.spec, nics=nics), machine.run_dir, bench.networks, bench.accelerator)
+    cut = Machine(
+        replace(machine.spec, nics=nics), machine.run_dir, bench.networks, bench.accelerator
+    )
     try:
         cut.start()
         up(cut)
@@ -239,7 +281,9 @@ def test_a_machine_whose_link_is_down_from_the_start_has_no_carrier(bench: Bench
         cut.stop()
 
 
-def test_firmware_reads_the_first_sector_of_an_empty_boot_disk_again_and_again(bench: Bench) -> None:
+def test_firmware_reads_the_first_sector_of_an_empty_boot_disk_again_and_again(
+    bench: Bench,
+) -> None:
     """What `policies.stillness` takes for a disk that nothing boots from."""
     machine = bench.machine(101)
     disk = machine.spec.disks[0]

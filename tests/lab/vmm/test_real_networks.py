@@ -1,4 +1,6 @@
-"""Real guests on real segments: who reaches whom, what a cut cable does, what the probe reaches and what it does not."""
+"""Real guests on real segments: who reaches whom, what a cut cable does, what the probe reaches and
+what it does not.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,9 @@ ZABBIX_PAGE = "timeout 3 wget -q -O - http://192.168.10.3/"
 
 @dataclass
 class Site:
-    """Two servers in VLAN 10 and one in VLAN 30 of the production bridge; three copies and the probe on the isolated one."""
+    """Two servers in VLAN 10 and one in VLAN 30 of the production bridge; three copies and the
+    probe on the isolated one.
+    """
 
     zabbix: Machine
     keycloak: Machine
@@ -41,7 +45,10 @@ class Site:
 def site(bench: Bench) -> Iterator[Site]:
     probe = Probe(bench.images, bench.folder / "probe", bench.networks, bench.accelerator)
     zabbix, keycloak, docker = production = [bench.machine(vmid) for vmid in (103, 106, 110)]
-    copies = [bench.machine(vmid, copy=copy, bridge="vmbr9") for vmid, copy in ((108, 9000), (100, 9001), (102, 9002))]
+    copies = [
+        bench.machine(vmid, copy=copy, bridge="vmbr9")
+        for vmid, copy in ((108, 9000), (100, 9001), (102, 9002))
+    ]
     for machine in production + copies:
         machine.start()
     access = probe.start()
@@ -55,10 +62,20 @@ def site(bench: Bench) -> Iterator[Site]:
 def login(site: Site) -> Iterator[paramiko.SSHClient]:
     client = paramiko.SSHClient()
     kind, blob = site.access.host_key.split()
-    client.get_host_keys().add(f"[127.0.0.1]:{site.access.port}", kind, paramiko.Ed25519Key(data=base64.b64decode(blob)))
+    client.get_host_keys().add(
+        f"[127.0.0.1]:{site.access.port}", kind, paramiko.Ed25519Key(data=base64.b64decode(blob))
+    )
     key = paramiko.Ed25519Key.from_private_key_file(str(site.access.key_file))
     access = site.access
-    client.connect(access.host, access.port, access.user, pkey=key, look_for_keys=False, allow_agent=False, timeout=20)
+    client.connect(
+        access.host,
+        access.port,
+        access.user,
+        pkey=key,
+        look_for_keys=False,
+        allow_agent=False,
+        timeout=20,
+    )
     with client:
         yield client
 
@@ -67,7 +84,9 @@ def through(login: paramiko.SSHClient, address: str, port: int, say: bytes = b""
     """What a server answers through the probe."""
     transport = login.get_transport()
     assert transport is not None
-    with closing(transport.open_channel("direct-tcpip", (address, port), ("127.0.0.1", 0), timeout=15)) as channel:
+    with closing(
+        transport.open_channel("direct-tcpip", (address, port), ("127.0.0.1", 0), timeout=15)
+    ) as channel:
         channel.settimeout(15)
         channel.sendall(say)
         answer = channel.recv(4096)
@@ -77,15 +96,22 @@ def through(login: paramiko.SSHClient, address: str, port: int, say: bytes = b""
 
 
 def checked(site: Site, address: str, kind: str, **options: object) -> CheckResult:
-    """What a health check says through the probe; a server that is only just starting is given a minute."""
+    """What a health check says through the probe; a server that is only just starting is given a
+    minute.
+    """
     access = site.access
     probe = ProbeSettings(
-        host=f"{access.host}:{access.port}", user=access.user, key_file=access.key_file, host_key=access.host_key.strip()
+        host=f"{access.host}:{access.port}",
+        user=access.user,
+        key_file=access.key_file,
+        host_key=access.host_key.strip(),
     )
     end = time.monotonic() + 60
     with Jump(probe) as jump:
         while True:
-            result = checks.run(CheckSpec(kind, kind, options), checks.Target(9000, address, jump.connect))
+            result = checks.run(
+                CheckSpec(kind, kind, options), checks.Target(9000, address, jump.connect)
+            )
             if result.outcome is Outcome.PASSED or time.monotonic() > end:
                 return result
             time.sleep(0.5)
@@ -112,12 +138,18 @@ def test_a_copy_on_the_isolated_bridge_answers_through_the_probe_under_its_produ
 
 
 @pytest.mark.parametrize("address", ["192.168.10.1", "192.168.20.1", "192.168.30.1"])
-def test_a_copy_of_the_firewall_answers_under_each_of_its_addresses(site: Site, address: str) -> None:
+def test_a_copy_of_the_firewall_answers_under_each_of_its_addresses(
+    site: Site, address: str
+) -> None:
     page = checked(site, address, "http", tls=True, contains="pfSense")
-    assert page.outcome is Outcome.PASSED and "certificate of CN=PfSense" in page.detail, page.detail
+    assert page.outcome is Outcome.PASSED and "certificate of CN=PfSense" in page.detail, (
+        page.detail
+    )
 
 
-def test_a_copy_of_the_directory_answers_ldap_kerberos_and_dns(site: Site, login: paramiko.SSHClient) -> None:
+def test_a_copy_of_the_directory_answers_ldap_kerberos_and_dns(
+    site: Site, login: paramiko.SSHClient
+) -> None:
     found = checked(site, "192.168.10.2", "ldap", base="dc=langeo,dc=lan")
     assert found.outcome is Outcome.PASSED, found.detail
     assert through(login, "192.168.10.2", 88, b"?")
@@ -127,13 +159,20 @@ def test_a_copy_of_the_directory_answers_ldap_kerberos_and_dns(site: Site, login
     assert answer.count("192.168.10.2") == 3
 
 
-def test_the_probe_does_not_reach_a_guest_of_the_production_bridge(site: Site, login: paramiko.SSHClient) -> None:
+def test_the_probe_does_not_reach_a_guest_of_the_production_bridge(
+    site: Site, login: paramiko.SSHClient
+) -> None:
     with pytest.raises(paramiko.SSHException):
         through(login, "192.168.10.3", 80, b"GET / HTTP/1.1\r\n\r\n")
 
 
-def test_no_frame_of_the_copy_is_seen_on_the_production_bridge(site: Site, login: paramiko.SSHClient) -> None:
-    production, isolated = site.bench.networks.capture("vmbr0"), site.bench.networks.capture("vmbr9")
+def test_no_frame_of_the_copy_is_seen_on_the_production_bridge(
+    site: Site, login: paramiko.SSHClient
+) -> None:
+    production, isolated = (
+        site.bench.networks.capture("vmbr0"),
+        site.bench.networks.capture("vmbr9"),
+    )
     through(login, "192.168.10.8", 80, b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
     run(site.keycloak, ZABBIX_PAGE)
     assert {"0", "9000"} <= {frame.machine for frame in isolated} <= {"0", "9000", "9001", "9002"}
@@ -153,7 +192,12 @@ def test_a_cut_link_cuts_and_a_mended_one_mends(site: Site) -> None:
     assert run(site.keycloak, ZABBIX_PAGE)[0] != 0
     assert "NO-CARRIER" in run(site.zabbix, "ip link show eth0")[1]
     site.zabbix.set_link(0, True)
-    assert run(site.keycloak, f"for n in 1 2 3 4 5; do {ZABBIX_PAGE} && exit 0; sleep 1; done; exit 1")[0] == 0
+    assert (
+        run(
+            site.keycloak, f"for n in 1 2 3 4 5; do {ZABBIX_PAGE} && exit 0; sleep 1; done; exit 1"
+        )[0]
+        == 0
+    )
 
 
 def test_the_probe_keeps_its_keys_over_a_restart(site: Site) -> None:

@@ -1,4 +1,6 @@
-"""Makes VMA and zstd files for the tests, good ones and wrong ones, byte by byte and without the code under test."""
+"""Makes VMA and zstd files for the tests, good ones and wrong ones, byte by byte and without the
+code under test.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,9 @@ Entry = tuple[int, int, int, bytes]  # device id, cluster number, mask, stored b
 
 @dataclass(frozen=True)
 class Vma:
-    """A VMA file to be: disks by name, configs by name, and its extents' entries (made from the disks by ``plan``)."""
+    """A VMA file to be: disks by name, configs by name, and its extents' entries (made from the
+    disks by ``plan``).
+    """
 
     disks: Mapping[str, bytes] = field(default_factory=dict)
     configs: Mapping[str, bytes] | None = None  # None: what vzdump would write for these disks
@@ -38,7 +42,11 @@ class Vma:
         """Return the configs: those given, or one that maps every disk as vzdump does."""
         if self.configs is not None:
             return self.configs
-        keys = [(name.removeprefix("drive-").removesuffix("-backup"), name) for name in self.disks if name != "vmstate"]
+        keys = [
+            (name.removeprefix("drive-").removesuffix("-backup"), name)
+            for name in self.disks
+            if name != "vmstate"
+        ]
         lines = [f"{key}: local:108/{key}.raw\n" for key, _ in keys] + [
             f"#qmdump#map:{key}:{name}:local:raw:\n" for key, name in keys
         ]
@@ -47,9 +55,13 @@ class Vma:
     def plan(self) -> list[list[Entry]]:
         """Return the entries of each extent, disk after disk."""
         entries = [
-            entry(number, cluster, disk) for number, disk in enumerate(self.disks.values(), 1) for cluster in clusters(disk)
+            entry(number, cluster, disk)
+            for number, disk in enumerate(self.disks.values(), 1)
+            for cluster in clusters(disk)
         ]
-        return [entries[at : at + self.per_extent] for at in range(0, len(entries), self.per_extent)]
+        return [
+            entries[at : at + self.per_extent] for at in range(0, len(entries), self.per_extent)
+        ]
 
     def header(self) -> bytes:
         blobs, names, contents, devices = bytearray(b"\0"), [], [], []
@@ -60,7 +72,18 @@ class Vma:
             devices.append((blob(blobs, name.encode() + b"\0"), self.sizes.get(name, len(disk))))
         size = 12288 + -(-len(blobs) // 512) * 512
         header = bytearray(size)
-        struct.pack_into(">4sI16sq16xIII", header, 0, b"VMA\0", self.version, UUID, CTIME, 12288, len(blobs), size)
+        struct.pack_into(
+            ">4sI16sq16xIII",
+            header,
+            0,
+            b"VMA\0",
+            self.version,
+            UUID,
+            CTIME,
+            12288,
+            len(blobs),
+            size,
+        )
         struct.pack_into(f">{len(names)}I", header, 2044, *names)
         struct.pack_into(f">{len(contents)}I", header, 3068, *contents)
         for number, (pointer, length) in enumerate(devices, 1):
@@ -99,7 +122,9 @@ def entry(device: int, cluster: int, disk: bytes) -> Entry:
 def extent(entries: Sequence[Entry], *, uuid: bytes = UUID, blocks: int | None = None) -> bytes:
     header = bytearray(512)
     data = b"".join(stored for *_, stored in entries)
-    struct.pack_into(">4sHH16s", header, 0, b"VMAE", 0, len(data) // BLOCK if blocks is None else blocks, uuid)
+    struct.pack_into(
+        ">4sHH16s", header, 0, b"VMAE", 0, len(data) // BLOCK if blocks is None else blocks, uuid
+    )
     for slot, (device, cluster, mask, _) in enumerate(entries):
         struct.pack_into(">HBBI", header, 40 + 8 * slot, mask, 0, device, cluster)
     return sign(header, 24) + data
@@ -113,7 +138,13 @@ def sign(header: bytearray, at: int) -> bytes:
 
 
 def zst(data: bytes, *, checksum: bool = True) -> bytes:
-    return compress(data, options={CompressionParameter.checksum_flag: checksum, CompressionParameter.content_size_flag: False})
+    return compress(
+        data,
+        options={
+            CompressionParameter.checksum_flag: checksum,
+            CompressionParameter.content_size_flag: False,
+        },
+    )
 
 
 def pattern(size: int, holes: bool = True) -> bytes:

@@ -1,4 +1,6 @@
-"""Small files that ask for much: each is a few hundred kilobytes at most and claims, or swells to, a thousand times as much."""
+"""Small files that ask for much: each is a few hundred kilobytes at most and claims, or swells to,
+a thousand times as much.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,9 @@ MIB = 1024 * 1024
 
 
 def scattered(step: int, extents: int, size: int = 2**48) -> bytes:
-    """Return a VMA of two huge disks whose clusters come ``step`` apart, so that no two of them are neighbours."""
+    """Return a VMA of two huge disks whose clusters come ``step`` apart, so that no two of them are
+    neighbours.
+    """
     numbers = [cluster % (size // CLUSTER) for cluster in range(0, extents * 59 * step, step)]
     disks = {"drive-scsi0": b"", "drive-scsi1": b""}
     each = [(1 + at % 2, number, 0, b"") for at, number in enumerate(numbers)]
@@ -32,10 +36,14 @@ def repeated(times: int) -> bytes:
 
 
 def overlapping() -> bytes:
-    """Return a VMA whose 254 device names and 256 configs all point into one another, each of 64 KiB."""
+    """Return a VMA whose 254 device names and 256 configs all point into one another, each of 64
+    KiB.
+    """
     size = MIB
     header = bytearray(size)
-    struct.pack_into(">4sI16sq16xIII", header, 0, b"VMA\0", 1, UUID, CTIME, 12288, size - 12288, size)
+    struct.pack_into(
+        ">4sI16sq16xIII", header, 0, b"VMA\0", 1, UUID, CTIME, 12288, size - 12288, size
+    )
     header[12288:] = b"\xff" * (size - 12288)
     header[12288 + 50_000] = 0x41  # at another place of each of them, so that they differ
     for slot in range(256):
@@ -47,22 +55,32 @@ def overlapping() -> bytes:
 
 
 def long_texts() -> bytes:
-    """Return a VMA of fifteen configs of 64 KiB, none of whose bytes is text; the largest that its header has room for."""
+    """Return a VMA of fifteen configs of 64 KiB, none of whose bytes is text; the largest that its
+    header has room for.
+    """
     configs = {f"file{number}": b"\xff" * 65535 for number in range(15)}
     return Vma({"drive-scsi0": pattern(CLUSTER)}, configs=configs).bytes()
 
 
 def repeated_reasons() -> bytes:
-    """Return a VMA whose config maps two thousand disks to one device, the first of them under a very long name."""
+    """Return a VMA whose config maps two thousand disks to one device, the first of them under a
+    very long name.
+    """
     lines = [b"#qmdump#map:scsi0" + b"x" * 30_000 + b":drive-scsi0::"]
     lines += [b"#qmdump#map:a%d:drive-scsi0::" % number for number in range(1100)]
-    return Vma({"drive-scsi0": pattern(CLUSTER)}, configs={"qemu-server.conf": b"\n".join(lines)}).bytes()
+    return Vma(
+        {"drive-scsi0": pattern(CLUSTER)}, configs={"qemu-server.conf": b"\n".join(lines)}
+    ).bytes()
 
 
 def blanks() -> bytes:
-    """Return a VMA whose config is one line, of a word, 64,000 blanks and another word, as vzdump's lines of disks and as any."""
+    """Return a VMA whose config is one line, of a word, 64,000 blanks and another word, as vzdump's
+    lines of disks and as any.
+    """
     texts = (b"#qmdump#map:scsi0:x" + b" " * 32_000 + b"x:\n", b"name: x" + b" " * 33_000 + b"x\n")
-    return Vma({"drive-scsi0": pattern(CLUSTER)}, configs={"qemu-server.conf": b"".join(texts)}).bytes()
+    return Vma(
+        {"drive-scsi0": pattern(CLUSTER)}, configs={"qemu-server.conf": b"".join(texts)}
+    ).bytes()
 
 
 def dated(ctime: int) -> bytes:
@@ -76,7 +94,10 @@ def dated(ctime: int) -> bytes:
 def named(device: str, config: str = "qemu-server.conf") -> bytes:
     """Return a good VMA of one disk whose device and config have these names."""
     text = f"scsi0: local:108/x.raw\n#qmdump#map:scsi0:{device}:local:raw:\n"
-    return Vma({device: pattern(CLUSTER)}, configs={"qemu-server.conf": text.encode(), config: text.encode()}).bytes()
+    return Vma(
+        {device: pattern(CLUSTER)},
+        configs={"qemu-server.conf": text.encode(), config: text.encode()},
+    ).bytes()
 
 
 def tar(members: Iterable[tuple[bytes, bytes, bytes]]) -> bytes:
@@ -137,8 +158,15 @@ def record(key: bytes, value: bytes) -> bytes:
 
 
 def long_map_in_a_record(count: int = MIB) -> bytes:
-    records = record(b"GNU.sparse.size", b"%d" % (count - 1)) + record(b"GNU.sparse.numblocks", b"%d" % count)
-    return tar([(b"x", b"x", records + record(b"GNU.sparse.map", pieces(count, b","))), (b"./f", b"0", b"")])
+    records = record(b"GNU.sparse.size", b"%d" % (count - 1)) + record(
+        b"GNU.sparse.numblocks", b"%d" % count
+    )
+    return tar(
+        [
+            (b"x", b"x", records + record(b"GNU.sparse.map", pieces(count, b","))),
+            (b"./f", b"0", b""),
+        ]
+    )
 
 
 def long_map_before_data(count: int = MIB) -> bytes:
@@ -158,7 +186,9 @@ def long_map_in_blocks(blocks: int = MIB // 21) -> bytes:
 
 
 def many_links(count: int = 200_000) -> bytes:
-    headers = [member(b"./%d" % number, b"1", 0, b"./%d" % (number - 1)) for number in range(1, count)]
+    headers = [
+        member(b"./%d" % number, b"1", 0, b"./%d" % (number - 1)) for number in range(1, count)
+    ]
     return tar([(b"./0", b"0", b"")])[:-1024] + b"".join(headers) + bytes(1024)
 
 
@@ -196,7 +226,11 @@ FILES: dict[str, Callable[[], tuple[str, bytes]]] = {
 def dialects() -> dict[str, bytes]:
     """Return good container archives by the dialect of tar."""
     found = {}
-    for word, number in (("ustar", tarfile.USTAR_FORMAT), ("gnu", tarfile.GNU_FORMAT), ("pax", tarfile.PAX_FORMAT)):
+    for word, number in (
+        ("ustar", tarfile.USTAR_FORMAT),
+        ("gnu", tarfile.GNU_FORMAT),
+        ("pax", tarfile.PAX_FORMAT),
+    ):
         out = io.BytesIO()
         with tarfile.open(fileobj=out, mode="w", format=number) as packed:
             for name, data in (("./etc/vzdump/pct.conf", CONF), ("./bin/sh", b"\x7fELF" * 500)):

@@ -22,9 +22,12 @@ from . import hostile
 from .build import Vma, pattern, zst
 
 MAX_MEMORY_MB = 100  # MB of resident memory on top of the interpreter and its modules
-CPU = 60  # seconds of the processor, not of the clock: what hangs is killed, what is only slow on a busy machine is not
+# seconds of the processor, not of the clock: what hangs is killed, what is only slow on a busy
+# machine is not
+CPU = 60
 
-# The command as its users run it, in a process that measures itself: a child's own maximum would include what it was forked from.
+# The command as its users run it, in a process that measures itself: a child's own maximum would
+# include what it was forked from.
 MEASURED = """
 import resource, sys
 from pathlib import Path
@@ -88,9 +91,16 @@ def test_no_small_file_takes_much_memory_or_time_or_ends_in_a_traceback(
     assert len(done.stdout) < 10 * 10**6
 
 
-@pytest.mark.parametrize("which", ["zeros in a VMA", "zeros in a tar", "a member over and over", "an extent over and over"])
-def test_a_small_file_that_swells_without_end_is_not_read_to_its_end(monkeypatch: pytest.MonkeyPatch, which: str) -> None:
-    """The room is made small here; what counts against it, and that every reader is held to it, is what is tested."""
+@pytest.mark.parametrize(
+    "which",
+    ["zeros in a VMA", "zeros in a tar", "a member over and over", "an extent over and over"],
+)
+def test_a_small_file_that_swells_without_end_is_not_read_to_its_end(
+    monkeypatch: pytest.MonkeyPatch, which: str
+) -> None:
+    """The room is made small here; what counts against it, and that every reader is held to it, is
+    what is tested.
+    """
     monkeypatch.setattr(content, "ROOM", 16 * hostile.MIB)
     monkeypatch.setattr(content, "SWELL", 64)
     name, raw = {
@@ -107,12 +117,19 @@ def test_a_small_file_that_swells_without_end_is_not_read_to_its_end(monkeypatch
 @pytest.mark.parametrize("dialect", ["ustar", "gnu", "pax"])
 def test_a_good_archive_of_zeros_has_room(dialect: str) -> None:
     assert verify(io.BytesIO(zst(hostile.dialects()[dialect])), f"{hostile.CT}.zst").intact
-    assert verify(io.BytesIO(zst(hostile.tar([(b"./z", b"0", bytes(200 * hostile.MIB))]))), f"{hostile.CT}.zst").intact
+    assert verify(
+        io.BytesIO(zst(hostile.tar([(b"./z", b"0", bytes(200 * hostile.MIB))]))),
+        f"{hostile.CT}.zst",
+    ).intact
 
 
-@pytest.mark.parametrize("line", ["name: x{}x", "#qmdump#map:scsi0:x{}x:", "#scsi1: x{}x", "name:{}x", "#{}x"])
+@pytest.mark.parametrize(
+    "line", ["name: x{}x", "#qmdump#map:scsi0:x{}x:", "#scsi1: x{}x", "name:{}x", "#{}x"]
+)
 def test_a_line_of_a_config_costs_what_its_length_costs(line: str) -> None:
-    """Thirty times as many blanks: a thousand times the time, if it grew with the square. Held to a hundred times."""
+    """Thirty times as many blanks: a thousand times the time, if it grew with the square. Held to a
+    hundred times.
+    """
 
     def seconds(text: str, times: int) -> float:
         began = time.process_time()
@@ -121,7 +138,10 @@ def test_a_line_of_a_config_costs_what_its_length_costs(line: str) -> None:
         return time.process_time() - began
 
     short, long = line.format(" " * 2000), line.format(" " * 60_000)
-    assert min(seconds(long, 1) for _ in range(3)) < 10 * min(seconds(short, 10) for _ in range(3)) + 0.05
+    assert (
+        min(seconds(long, 1) for _ in range(3))
+        < 10 * min(seconds(short, 10) for _ in range(3)) + 0.05
+    )
 
 
 @pytest.mark.parametrize(
@@ -134,11 +154,15 @@ def test_a_line_of_a_config_costs_what_its_length_costs(line: str) -> None:
         ("drive-scsi0", ".qemu-server.conf"),
     ],
 )
-def test_law_5_verify_passes_no_name_that_extract_cannot_give_a_file(tmp_path: Path, device: str, config: str) -> None:
+def test_law_5_verify_passes_no_name_that_extract_cannot_give_a_file(
+    tmp_path: Path, device: str, config: str
+) -> None:
     path = tmp_path / hostile.VM
     configs = {"qemu-server.conf": b"x: y\n"}
     data = (
-        hostile.named(device, config) if config != "qemu-server/conf" else clash(configs | {"qemu-server_conf": b"", config: b""})
+        hostile.named(device, config)
+        if config != "qemu-server/conf"
+        else clash(configs | {"qemu-server_conf": b"", config: b""})
     )
     path.write_bytes(data)
     with pytest.raises(ArchiveError):
@@ -169,7 +193,9 @@ def test_a_memory_beyond_what_any_guest_has_is_told_and_not_written(tmp_path: Pa
 
 @pytest.mark.slow
 def test_clusters_scattered_over_disks_never_take_more_than_their_account() -> None:
-    """Its worst cases, measured: a page for each cluster, pages just before they become one bit a cluster, and just after."""
+    """Its worst cases, measured: a page for each cluster, pages just before they become one bit a
+    cluster, and just after.
+    """
     for each in (1, SPARSE, SPARSE + 1):
         account = Account()
         tracemalloc.start()

@@ -59,7 +59,9 @@ def test_a_file_cut_anywhere_is_found_at_its_end(word: str, data: st.DataObject)
 @each
 @unhurried
 @given(data=st.data())
-def test_a_flipped_bit_is_found_or_changes_no_byte_of_the_content(word: str, data: st.DataObject) -> None:
+def test_a_flipped_bit_is_found_or_changes_no_byte_of_the_content(
+    word: str, data: st.DataObject
+) -> None:
     packed = bytearray(PACKED[word])
     bit = data.draw(st.integers(0, 8 * len(packed) - 1))
     packed[bit // 8] ^= 1 << bit % 8
@@ -97,7 +99,11 @@ def test_a_wrong_checksum_is_told_where_it_stands() -> None:
 
 
 def test_a_frame_without_checksum_is_read_and_known_as_such() -> None:
-    for data, expected in ((zst(DATA), True), (zst(DATA, checksum=False), False), (zst(DATA) + zst(DATA, checksum=False), False)):
+    for data, expected in (
+        (zst(DATA), True),
+        (zst(DATA, checksum=False), False),
+        (zst(DATA) + zst(DATA, checksum=False), False),
+    ):
         decoder = ZstdDecoder(ByteStream([data]))
         assert b"".join(decoder) == decompress(data)
         assert decoder.checksummed is expected
@@ -111,12 +117,16 @@ def test_skippable_frames_are_passed_over() -> None:
 
 
 def test_what_the_command_line_tool_writes_is_read() -> None:
-    packed = subprocess.run(["zstd", "-3", "--threads=2", "-c"], input=DATA * 10, stdout=subprocess.PIPE, check=True).stdout
+    packed = subprocess.run(
+        ["zstd", "-3", "--threads=2", "-c"], input=DATA * 10, stdout=subprocess.PIPE, check=True
+    ).stdout
     assert decode("zst", packed) == DATA * 10
 
 
 def test_a_gibibyte_of_zeros_never_takes_more_than_a_piece_at_a_time() -> None:
-    packed = subprocess.run("head -c 1G /dev/zero | zstd -c", shell=True, stdout=subprocess.PIPE, check=True).stdout
+    packed = subprocess.run(
+        "head -c 1G /dev/zero | zstd -c", shell=True, stdout=subprocess.PIPE, check=True
+    ).stdout
     assert len(packed) < 100_000
     total = 0
     for piece in ZstdDecoder(ByteStream([packed])):
@@ -131,19 +141,27 @@ def test_lzo_is_refused_with_a_way_out() -> None:
 
 
 def test_compressions_are_recognised_by_their_first_bytes() -> None:
-    assert {word: recognise(packed) for word, packed in PACKED.items()} == {word: word for word in PACKED}
+    assert {word: recognise(packed) for word, packed in PACKED.items()} == {
+        word: word for word in PACKED
+    }
     assert recognise(b"VMA\0") == recognise(io.BytesIO().read()) == ""
 
 
 def framed(window: int, data: bytes) -> bytes:
-    options: dict[int, int] = {CompressionParameter.window_log: window, CompressionParameter.content_size_flag: False}
-    compressor = ZstdCompressor(options=options)  # which knows no size, else it would take a smaller window
+    options: dict[int, int] = {
+        CompressionParameter.window_log: window,
+        CompressionParameter.content_size_flag: False,
+    }
+    # which knows no size, else it would take a smaller window
+    compressor = ZstdCompressor(options=options)
     return compressor.compress(data) + compressor.flush()
 
 
 def test_a_window_that_would_take_the_machines_memory_is_refused_with_a_way_out() -> None:
     assert decode("zst", framed(26, DATA)) == DATA
-    with pytest.raises(Damage, match=r"asks for 134217728 bytes of memory.*zstd -d --memory=134217728") as caught:
+    with pytest.raises(
+        Damage, match=r"asks for 134217728 bytes of memory.*zstd -d --memory=134217728"
+    ) as caught:
         decode("zst", framed(27, DATA))
     assert caught.value.offset == 0
 

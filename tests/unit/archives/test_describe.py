@@ -19,8 +19,16 @@ SAMPLES = Path(__file__).parents[2] / "golden" / "vma_samples"
 
 def test_name_and_header_tell_all_of_a_vms_archive() -> None:
     found = describe(SAMPLES / "vzdump-qemu-108-2026_03_10-21_00_03.vma.zst")
-    assert (found.format, found.vmid, found.type, found.name) == ("vma.zst", 108, GuestType.QEMU, "lab-two-disks")
-    assert [(device.name, device.size) for device in found.devices] == [("drive-scsi0", 16777216), ("drive-scsi1", 8388608)]
+    assert (found.format, found.vmid, found.type, found.name) == (
+        "vma.zst",
+        108,
+        GuestType.QEMU,
+        "lab-two-disks",
+    )
+    assert [(device.name, device.size) for device in found.devices] == [
+        ("drive-scsi0", 16777216),
+        ("drive-scsi1", 8388608),
+    ]
     assert len(found.configs["qemu-server.conf"].encode()) == 474
 
 
@@ -31,7 +39,12 @@ def test_only_the_header_is_read_so_a_cut_archive_can_be_told_too() -> None:
 
 def test_the_guests_name_is_not_looked_for_in_its_snapshots(tmp_path: Path) -> None:
     path = tmp_path / "x.vma"
-    path.write_bytes(Vma({"d": pattern(4096)}, configs={"qemu-server.conf": b"memory: 1\n\n[before]\nname: old\n"}).bytes())
+    path.write_bytes(
+        Vma(
+            {"d": pattern(4096)},
+            configs={"qemu-server.conf": b"memory: 1\n\n[before]\nname: old\n"},
+        ).bytes()
+    )
     found = describe(path)
     assert (found.name, found.ctime) == (None, CTIME)
 
@@ -39,7 +52,10 @@ def test_the_guests_name_is_not_looked_for_in_its_snapshots(tmp_path: Path) -> N
 def test_a_containers_config_is_found_and_its_files_are_not_read(tmp_path: Path) -> None:
     out = io.BytesIO()
     with tarfile.open(fileobj=out, mode="w") as tar:
-        for name, data in (("./etc/vzdump/pct.conf", b"hostname: web\n"), ("./bin/sh", bytes(100_000))):
+        for name, data in (
+            ("./etc/vzdump/pct.conf", b"hostname: web\n"),
+            ("./bin/sh", bytes(100_000)),
+        ):
             member = tarfile.TarInfo(name)
             member.size = len(data)
             tar.addfile(member, io.BytesIO(data))

@@ -28,12 +28,18 @@ def archive(folder: Path, data: bytes, name: str = "guest.vma") -> Path:
 
 
 @pytest.mark.parametrize("sample", GOOD, ids=lambda sample: sample["file"])
-def test_disks_and_configs_are_byte_for_byte_what_the_real_tool_extracts(sample: dict[str, Any], tmp_path: Path) -> None:
+def test_disks_and_configs_are_byte_for_byte_what_the_real_tool_extracts(
+    sample: dict[str, Any], tmp_path: Path
+) -> None:
     done = extract(SAMPLES / sample["file"], tmp_path / "a" / "b")
     expected = {f"{disk['devname']}.raw": disk["sha256"] for disk in sample["disks"]}
     expected |= {config["name"]: config["sha256"] for config in sample["configs"]}
-    assert {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in done.files} == expected
-    assert {path.name for path in (tmp_path / "a" / "b").iterdir()} == set(expected), "nothing else is left"
+    assert {
+        path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in done.files
+    } == expected
+    assert {path.name for path in (tmp_path / "a" / "b").iterdir()} == set(expected), (
+        "nothing else is left"
+    )
     for disk in sample["disks"]:
         path = tmp_path / "a" / "b" / f"{disk['devname']}.raw"
         assert path.stat().st_size == disk["size"]
@@ -41,7 +47,9 @@ def test_disks_and_configs_are_byte_for_byte_what_the_real_tool_extracts(sample:
 
 
 @pytest.mark.parametrize("sample", BROKEN, ids=lambda sample: sample["file"])
-def test_nothing_is_left_of_an_archive_that_is_not_intact(sample: dict[str, Any], tmp_path: Path) -> None:
+def test_nothing_is_left_of_an_archive_that_is_not_intact(
+    sample: dict[str, Any], tmp_path: Path
+) -> None:
     with pytest.raises(ArchiveError, match="not intact") as caught:
         extract(SAMPLES / sample["file"], tmp_path / "new")
     assert caught.value.offset is not None and caught.value.hint
@@ -65,7 +73,9 @@ def test_an_odd_sized_disk_gets_its_own_size_and_not_its_clusters(tmp_path: Path
 
 def test_blocks_of_zeros_that_were_stored_become_holes(tmp_path: Path) -> None:
     disk = bytes(63 * CLUSTER) + b"x" * CLUSTER
-    entries = [(1, number, 0xFFFF, disk[number * CLUSTER : (number + 1) * CLUSTER]) for number in range(64)]
+    entries = [
+        (1, number, 0xFFFF, disk[number * CLUSTER : (number + 1) * CLUSTER]) for number in range(64)
+    ]
     data = Vma({"drive-scsi0": disk}).with_extents([entries[:32], entries[32:]]).bytes()
     extract(archive(tmp_path, data), tmp_path / "out")
     path = tmp_path / "out" / "drive-scsi0.raw"
@@ -90,7 +100,8 @@ def test_names_from_the_archive_cannot_leave_the_folder(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "safe"), [("a b\0c", "a_b_c"), ("...", "unnamed"), ("", "unnamed"), (".hidden", "hidden"), ("é", "_")]
+    ("name", "safe"),
+    [("a b\0c", "a_b_c"), ("...", "unnamed"), ("", "unnamed"), (".hidden", "hidden"), ("é", "_")],
 )
 def test_a_name_is_made_safe(name: str, safe: str) -> None:
     assert safe_name(name) == safe

@@ -1,4 +1,6 @@
-"""Files with holes and hard links, as GNU tar writes them; and what of them GNU tar could not extract is not called whole."""
+"""Files with holes and hard links, as GNU tar writes them; and what of them GNU tar could not
+extract is not called whole.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +33,9 @@ CONF = b"arch: amd64\n"
 
 
 def holes() -> dict[str, bytes]:
-    """The files that are packed: with pieces far apart, ending in data within a block, ending in a hole, and of nothing else."""
+    """The files that are packed: with pieces far apart, ending in data within a block, ending in a
+    hole, and of nothing else.
+    """
     apart = bytearray(PIECES * 65536 + 7)
     for number in range(PIECES):
         apart[number * 65536 : number * 65536 + 9] = b"piece %03d" % number
@@ -64,7 +68,11 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def pack(root: Path, *options: str, names: tuple[str, ...] = (".",)) -> bytes:
     """Pack with GNU tar."""
-    done = subprocess.run(["tar", "-C", root, "--sort=name", *options, "-cf", "-", *names], stdout=subprocess.PIPE, check=True)
+    done = subprocess.run(
+        ["tar", "-C", root, "--sort=name", *options, "-cf", "-", *names],
+        stdout=subprocess.PIPE,
+        check=True,
+    )
     return done.stdout
 
 
@@ -78,12 +86,14 @@ def told(data: bytes) -> list[str]:
     return [problem.text for problem in read(data).problems]
 
 
-# --- as tar writes them -------------------------------------------------------------------------------------------------
+# --- as tar writes them ---------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("found", ["raw", "seek"])
 @pytest.mark.parametrize("dialect", DIALECTS)
-def test_what_gnu_tar_packs_with_holes_and_hard_links_is_whole(root: Path, dialect: str, found: str) -> None:
+def test_what_gnu_tar_packs_with_holes_and_hard_links_is_whole(
+    root: Path, dialect: str, found: str
+) -> None:
     packed = pack(root, *DIALECTS[dialect], "--sparse", f"--hole-detection={found}")
     reader = read(packed)
     assert reader.problems == [] and reader.configs == {"pct.conf": CONF}
@@ -92,8 +102,14 @@ def test_what_gnu_tar_packs_with_holes_and_hard_links_is_whole(root: Path, diale
 
 @pytest.mark.parametrize("format", ["gnu", "pax", "ustar"])
 @pytest.mark.parametrize("names", [(".",), ("./linked", "./zz", "./etc"), ("linked", "zz", "etc")])
-def test_hard_links_are_whole_however_their_names_are_written(root: Path, format: str, names: tuple[str, ...]) -> None:
-    rest = [] if names == (".",) else ["no etc/vzdump/pct.conf inside: PVE cannot restore a container from it alone"]
+def test_hard_links_are_whole_however_their_names_are_written(
+    root: Path, format: str, names: tuple[str, ...]
+) -> None:
+    rest = (
+        []
+        if names == (".",)
+        else ["no etc/vzdump/pct.conf inside: PVE cannot restore a container from it alone"]
+    )
     rest = rest if "etc" not in "".join(names) else []
     assert told(pack(root, f"--format={format}", names=names)) == rest
 
@@ -110,13 +126,20 @@ def test_a_hard_link_with_a_long_target_is_followed(root: Path, tmp_path: Path) 
 
 @pytest.mark.parametrize(
     ("name", "same"),
-    [(b"./a//b/", b"a/b"), (b"/a/./b", b"a/b"), (b"a/b", b"a/b"), (b"a/.b", b"a/.b"), (b"a/..b/c.d", b"a/..b/c.d"), (b"./", b"")],
+    [
+        (b"./a//b/", b"a/b"),
+        (b"/a/./b", b"a/b"),
+        (b"a/b", b"a/b"),
+        (b"a/.b", b"a/.b"),
+        (b"a/..b/c.d", b"a/..b/c.d"),
+        (b"./", b""),
+    ],
 )
 def test_a_name_is_where_it_is_extracted_to(name: bytes, same: bytes) -> None:
     assert path(name) == same
 
 
-# --- what could not be extracted ----------------------------------------------------------------------------------------
+# --- what could not be extracted ------------------------------------------------------------------
 
 
 def link(name: bytes, target: bytes) -> bytes:
@@ -138,11 +161,19 @@ NOT_BEFORE = "a hard link to a file that is not in the archive before it"
         ((link(b"./b", b"./b"),), NOT_BEFORE),
         ((hostile.member(b"./a", b"5", 0), link(b"./b", b"./a")), NOT_BEFORE),
         ((hostile.member(b"../a", b"0", 0), link(b"./b", b"./a")), NOT_BEFORE),
-        ((hostile.member(b"./a", b"0", 0), link(b"./b", b"./x/../a")), "a hard link that leads out of the folder"),
-        ((hostile.member(b"./a", b"0", 0), link(b"./b", b"../a")), "a hard link that leads out of the folder"),
+        (
+            (hostile.member(b"./a", b"0", 0), link(b"./b", b"./x/../a")),
+            "a hard link that leads out of the folder",
+        ),
+        (
+            (hostile.member(b"./a", b"0", 0), link(b"./b", b"../a")),
+            "a hard link that leads out of the folder",
+        ),
     ],
 )
-def test_law_5_a_hard_link_that_tar_could_not_make_is_told(headers: tuple[bytes, ...], problem: str) -> None:
+def test_law_5_a_hard_link_that_tar_could_not_make_is_told(
+    headers: tuple[bytes, ...], problem: str
+) -> None:
     assert any(problem in text for text in told(container(*headers)))
 
 
@@ -158,9 +189,13 @@ def test_a_hard_link_to_whatever_came_before_it_is_whole(headers: tuple[bytes, .
     assert told(container(*headers)) == []
 
 
-def test_law_5_an_archive_from_which_the_target_of_a_hard_link_was_cut_is_not_whole(root: Path) -> None:
+def test_law_5_an_archive_from_which_the_target_of_a_hard_link_was_cut_is_not_whole(
+    root: Path,
+) -> None:
     packed = pack(root, "--format=gnu")
-    at = next(at for at in range(0, len(packed), 512) if packed[at : at + 16] == b"./etc/again\0\0\0\0\0")
+    at = next(
+        at for at in range(0, len(packed), 512) if packed[at : at + 16] == b"./etc/again\0\0\0\0\0"
+    )
     size = 512 + 1536  # 1,500 bytes of data
     cut = packed[:at] + packed[at + size :]
     assert told(packed) == [] and told(cut) == [f"{NOT_BEFORE} (and 1 more)"]
@@ -229,15 +264,21 @@ DAMAGED: list[tuple[str, Change, str]] = [
 
 
 @pytest.mark.parametrize(("dialect", "change", "why"), DAMAGED)
-def test_law_5_a_map_that_does_not_fit_its_file_is_told(root: Path, dialect: str, change: Change, why: str) -> None:
-    packed = pack(root, *DIALECTS[dialect], "--sparse", "--hole-detection=raw", names=("./etc", "./apart"))
+def test_law_5_a_map_that_does_not_fit_its_file_is_told(
+    root: Path, dialect: str, change: Change, why: str
+) -> None:
+    packed = pack(
+        root, *DIALECTS[dialect], "--sparse", "--hole-detection=raw", names=("./etc", "./apart")
+    )
     assert told(packed) == []
     (problem,) = told(change(packed))
     assert problem.startswith("a file with holes whose map is wrong: ") and why in problem
 
 
 def test_law_5_data_that_the_map_does_not_name_are_told(root: Path) -> None:
-    packed = pack(root, "--format=gnu", "--sparse", "--hole-detection=raw", names=("./etc", "./data-last"))
+    packed = pack(
+        root, "--format=gnu", "--sparse", "--hole-detection=raw", names=("./etc", "./data-last")
+    )
 
     def less(header: bytearray) -> None:
         header[398:410] = b"%011o\0" % (int(header[398:409], 8) - 1)
@@ -246,7 +287,7 @@ def test_law_5_data_that_the_map_does_not_name_are_told(root: Path) -> None:
     assert "not as long together as the data" in told(in_header(less, b"./data-last\0")(packed))[0]
 
 
-# --- held against GNU tar itself ----------------------------------------------------------------------------------------
+# --- held against GNU tar itself ------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -263,10 +304,16 @@ def _places(dialect: str, data: bytes) -> Iterator[int]:
     if dialect == "gnu":
         at = data.index(b"./apart\0")
         for first, size in ((at + 386, 96), (at + 483, 12), (at + 512, 504), (at + 1024, 504)):
-            yield from (first + number for number in range(size) if data[first + number : first + number + 1].isdigit())
+            yield from (
+                first + number
+                for number in range(size)
+                if data[first + number : first + number + 1].isdigit()
+            )
         return
     begin = data.index(b"GNU.sparse.")
-    patterns = rb"GNU\.sparse\.(?:size|realsize|numblocks|offset|numbytes|map)=([\d,]+)|(?<=\n)(\d+)(?=\n)"
+    patterns = (
+        rb"GNU\.sparse\.(?:size|realsize|numblocks|offset|numbytes|map)=([\d,]+)|(?<=\n)(\d+)(?=\n)"
+    )
     for found in re.finditer(patterns, data[begin : begin + 4096]):
         group = 1 if found[1] else 2
         span = range(begin + found.start(group), begin + found.end(group))
@@ -277,16 +324,22 @@ def _places(dialect: str, data: bytes) -> Iterator[int]:
 def packed(root: Path) -> dict[str, Packed]:
     found = {}
     for dialect, options in DIALECTS.items():
-        data = pack(root, *options, "--sparse", "--hole-detection=raw", names=("./etc/vzdump", "./apart"))
+        data = pack(
+            root, *options, "--sparse", "--hole-detection=raw", names=("./etc/vzdump", "./apart")
+        )
         found[dialect] = Packed(data, tuple(_places(dialect, data)), dialect == "gnu")
     assert all(len(one.places) > 100 for one in found.values())
     return found
 
 
-@settings(deadline=None, max_examples=120, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    deadline=None, max_examples=120, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(
     dialect=st.sampled_from(sorted(DIALECTS)),
-    changes=st.lists(st.tuples(st.integers(0, 10**6), st.sampled_from(b"01234567")), min_size=1, max_size=3),
+    changes=st.lists(
+        st.tuples(st.integers(0, 10**6), st.sampled_from(b"01234567")), min_size=1, max_size=3
+    ),
 )
 def test_law_5_no_damaged_map_is_called_whole_from_which_tar_makes_another_file(
     packed: dict[str, Packed], tmp_path: Path, dialect: str, changes: list[tuple[int, int]]
@@ -304,7 +357,10 @@ def test_law_5_no_damaged_map_is_called_whole_from_which_tar_makes_another_file(
     target.mkdir(exist_ok=True)
     (target / "apart").unlink(missing_ok=True)
     done = subprocess.run(
-        ["tar", "-C", target, "-xf", "-"], input=bytes(data), capture_output=True, env={**os.environ, "LC_ALL": "C"}
+        ["tar", "-C", target, "-xf", "-"],
+        input=bytes(data),
+        capture_output=True,
+        env={**os.environ, "LC_ALL": "C"},
     )
     assert done.returncode == 0, done.stderr
     made = (target / "apart").read_bytes()
@@ -316,7 +372,9 @@ LONG = (hostile.long_map_in_a_record, hostile.long_map_before_data, hostile.long
 
 
 @pytest.mark.parametrize("make", LONG)
-def test_a_map_of_any_length_is_read_and_a_longer_one_takes_no_more_memory(make: Callable[[int], bytes]) -> None:
+def test_a_map_of_any_length_is_read_and_a_longer_one_takes_no_more_memory(
+    make: Callable[[int], bytes],
+) -> None:
     peaks = []
     for count in (2_000, 20_000):
         data = make(count)
@@ -338,4 +396,6 @@ def test_the_names_of_many_files_take_a_fixed_memory_and_none_is_forgotten() -> 
 
     reader = TarPass()
     reader.read(ByteStream(members()))
-    assert [problem.text for problem in reader.problems] == [NOT_BEFORE] and len(reader._names._bits) == 16 * 1024**2
+    assert [problem.text for problem in reader.problems] == [NOT_BEFORE] and len(
+        reader._names._bits
+    ) == 16 * 1024**2

@@ -17,9 +17,15 @@ PIECES = st.lists(st.binary(min_size=1, max_size=40), max_size=12)
 
 @unhurried
 @given(
-    pieces=PIECES, steps=st.lists(st.tuples(st.sampled_from(["take", "skip", "peek", "some"]), st.integers(0, 60)), max_size=20)
+    pieces=PIECES,
+    steps=st.lists(
+        st.tuples(st.sampled_from(["take", "skip", "peek", "some"]), st.integers(0, 60)),
+        max_size=20,
+    ),
 )
-def test_it_gives_the_same_bytes_as_one_buffer_however_they_arrive(pieces: list[bytes], steps: list[tuple[str, int]]) -> None:
+def test_it_gives_the_same_bytes_as_one_buffer_however_they_arrive(
+    pieces: list[bytes], steps: list[tuple[str, int]]
+) -> None:
     stream, whole, at = ByteStream(pieces), b"".join(pieces), 0
     for step, size in steps:
         rest = whole[at:]

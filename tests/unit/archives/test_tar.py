@@ -46,7 +46,8 @@ def container(format: int = tarfile.PAX_FORMAT) -> bytes:
 
 
 PACKED = container()
-END = len(PACKED.rstrip(b"\0")) + 512 - len(PACKED.rstrip(b"\0")) % 512  # where the first block of zeros stands
+# where the first block of zeros stands
+END = len(PACKED.rstrip(b"\0")) + 512 - len(PACKED.rstrip(b"\0")) % 512
 
 
 def read(data: bytes) -> TarPass:
@@ -83,7 +84,9 @@ def test_what_gnu_tar_writes_with_holes_is_whole(tmp_path: Path, options: list[s
     sparse = [] if "--format=ustar" in options else ["--sparse"]
     (tmp_path / "sparse").unlink() if not sparse else None
     packed = subprocess.run(
-        ["tar", "-C", tmp_path, *options, *sparse, "-cf", "-", "."], stdout=subprocess.PIPE, check=True
+        ["tar", "-C", tmp_path, *options, *sparse, "-cf", "-", "."],
+        stdout=subprocess.PIPE,
+        check=True,
     ).stdout
     reader = read(packed)
     assert reader.problems == [] and reader.configs == {"pct.conf": CONF}
@@ -157,7 +160,16 @@ def test_sizes_beyond_octal_are_understood() -> None:
 
 
 @pytest.mark.parametrize(
-    "records", [b"9 x=1\n", b"abc", b"99 path=x\n", b"8 path=x\n", b"12 size=-9\n\n", b"9999999999999 a=b\n", b"0 a=b\n"]
+    "records",
+    [
+        b"9 x=1\n",
+        b"abc",
+        b"99 path=x\n",
+        b"8 path=x\n",
+        b"12 size=-9\n\n",
+        b"9999999999999 a=b\n",
+        b"0 a=b\n",
+    ],
 )
 def test_a_broken_extension_is_damage(records: bytes) -> None:
     extension = tarfile.TarInfo("x")
@@ -167,8 +179,13 @@ def test_a_broken_extension_is_damage(records: bytes) -> None:
         read(data)
 
 
-@pytest.mark.parametrize(("kind", "text"), [(tarfile.XHDTYPE, "broken pax"), (tarfile.GNUTYPE_LONGNAME, "inside a member")])
-def test_an_extension_that_claims_gigabytes_ends_where_the_stream_does(kind: bytes, text: str) -> None:
+@pytest.mark.parametrize(
+    ("kind", "text"),
+    [(tarfile.XHDTYPE, "broken pax"), (tarfile.GNUTYPE_LONGNAME, "inside a member")],
+)
+def test_an_extension_that_claims_gigabytes_ends_where_the_stream_does(
+    kind: bytes, text: str
+) -> None:
     extension = tarfile.TarInfo("x")
     extension.type, extension.size = kind, 2**32
     with pytest.raises(Damage, match=text):
@@ -177,10 +194,19 @@ def test_an_extension_that_claims_gigabytes_ends_where_the_stream_does(kind: byt
 
 def test_a_tar_is_recognised_by_its_first_header() -> None:
     assert looks_like_tar(PACKED[:512])
-    assert not looks_like_tar(PACKED[:511]) and not looks_like_tar(bytes(512)) and not looks_like_tar(b"VMA\0" * 128)
+    assert (
+        not looks_like_tar(PACKED[:511])
+        and not looks_like_tar(bytes(512))
+        and not looks_like_tar(b"VMA\0" * 128)
+    )
 
 
-def one(name: bytes, kind: bytes = b"0", link: bytes = b"", change: Callable[[bytearray], object] = bytearray.copy) -> TarPass:
+def one(
+    name: bytes,
+    kind: bytes = b"0",
+    link: bytes = b"",
+    change: Callable[[bytearray], object] = bytearray.copy,
+) -> TarPass:
     """Read a container whose only file has this header."""
     header = bytearray(hostile.member(name, kind, 0, link))
     change(header)
@@ -199,7 +225,9 @@ def one(name: bytes, kind: bytes = b"0", link: bytes = b"", change: Callable[[by
         (b"a", b"2", b"", "a link to nothing"),
     ],
 )
-def test_law_5_what_tar_could_not_extract_is_not_whole(name: bytes, kind: bytes, link: bytes, text: str) -> None:
+def test_law_5_what_tar_could_not_extract_is_not_whole(
+    name: bytes, kind: bytes, link: bytes, text: str
+) -> None:
     (problem,) = one(name, kind, link).problems
     assert text in problem.text and problem.offset == 1024
 
@@ -236,14 +264,22 @@ def test_law_5_an_owner_that_is_no_number_is_told() -> None:
         (136, b"\x80" + b"\xff" * 11, False),
     ],
 )
-def test_law_5_numbers_in_base_256_are_those_that_linux_has(at: int, field: bytes, good: bool) -> None:
+def test_law_5_numbers_in_base_256_are_those_that_linux_has(
+    at: int, field: bytes, good: bool
+) -> None:
     def put(header: bytearray) -> None:
         header[at : at + len(field)] = field
 
     assert (one(b"a", change=put).problems == []) is good
 
 
-FOUL = (b"10 uid=-1\n", b"18 gid=4294967296\n", b"11 uid=1.5\n", b"29 mtime=9223372036854775808\n", b"9 k\0=abc\n")
+FOUL = (
+    b"10 uid=-1\n",
+    b"18 gid=4294967296\n",
+    b"11 uid=1.5\n",
+    b"29 mtime=9223372036854775808\n",
+    b"9 k\0=abc\n",
+)
 
 
 @pytest.mark.parametrize("record", FOUL)
@@ -252,14 +288,21 @@ def test_law_5_a_pax_record_that_tar_refuses_is_damage(record: bytes) -> None:
         read(hostile.tar([(b"x", b"x", record), (b"f", b"0", b"")]))
 
 
-@pytest.mark.parametrize("record", [b"19 mtime=-1.500000\n", b"18 gid=4294967295\n", b"24 mtime=1773086402.123\n"])
+@pytest.mark.parametrize(
+    "record", [b"19 mtime=-1.500000\n", b"18 gid=4294967295\n", b"24 mtime=1773086402.123\n"]
+)
 def test_a_pax_record_that_tar_writes_is_read(record: bytes) -> None:
     assert read(hostile.tar([(b"x", b"x", record), (b"f", b"0", b"")])).problems == []
 
 
 @pytest.mark.parametrize("kind", [b"L", b"x"])
-@pytest.mark.parametrize(("name", "good"), [(b"n" * 255, True), (b"n" * 256, False), (b"n/" * 2047, True), (b"n/" * 3000, False)])
-def test_law_5_a_name_that_is_longer_than_linux_takes_is_told(kind: bytes, name: bytes, good: bool) -> None:
+@pytest.mark.parametrize(
+    ("name", "good"),
+    [(b"n" * 255, True), (b"n" * 256, False), (b"n/" * 2047, True), (b"n/" * 3000, False)],
+)
+def test_law_5_a_name_that_is_longer_than_linux_takes_is_told(
+    kind: bytes, name: bytes, good: bool
+) -> None:
     record = b" path=" + name + b"\n"
     digits = next(count for count in range(1, 9) if len(str(len(record) + count)) == count)
     data = b"%d" % (len(record) + digits) + record if kind == b"x" else name + b"\0"
@@ -275,12 +318,23 @@ def test_the_same_problem_of_many_members_is_told_once() -> None:
     ]
 
 
-def test_law_5_a_config_that_the_guest_wrote_itself_does_not_replace_the_one_that_vzdump_wrote() -> None:
-    found = read(hostile.tar([(b"./etc/vzdump/pct.conf", b"0", b"hostname: another\n"), (b"./etc/vzdump/own", b"0", b"x")]))
+def test_law_5_a_config_that_the_guest_wrote_itself_does_not_replace_the_one_that_vzdump_wrote() -> (
+    None
+):
+    found = read(
+        hostile.tar(
+            [
+                (b"./etc/vzdump/pct.conf", b"0", b"hostname: another\n"),
+                (b"./etc/vzdump/own", b"0", b"x"),
+            ]
+        )
+    )
     assert found.configs == {"pct.conf": hostile.CONF}
 
 
-def test_a_folder_or_device_with_data_is_refused_since_readers_disagree_where_the_next_member_is() -> None:
+def test_a_folder_or_device_with_data_is_refused_since_readers_disagree_where_the_next_member_is() -> (
+    None
+):
     with pytest.raises(Damage, match="holds no data"):
         read(hostile.tar([(b"d", b"5", b"data")]))
 

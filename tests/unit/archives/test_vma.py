@@ -1,4 +1,6 @@
-"""The VMA pass: every cluster of every disk exactly once, and every wrong byte of structure told with its offset."""
+"""The VMA pass: every cluster of every disk exactly once, and every wrong byte of structure told
+with its offset.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +32,9 @@ class Disks:
         self.content: dict[str, bytearray] = {}
 
     def begin(self, header: Header, files: Sequence[str]) -> None:
-        self.content = {device.name: bytearray(device.clusters * CLUSTER) for device in header.devices.values()}
+        self.content = {
+            device.name: bytearray(device.clusters * CLUSTER) for device in header.devices.values()
+        }
 
     def write(self, device: Device, offset: int, data: memoryview) -> None:
         self.content[device.name][offset : offset + len(data)] = data
@@ -82,7 +86,9 @@ def test_a_good_archive_hands_over_each_disk_as_it_was() -> None:
 
 @unhurried
 @given(st.permutations(range(6)), st.integers(1, 59))
-def test_clusters_may_come_in_any_order_and_up_to_59_in_an_extent(order: list[int], per_extent: int) -> None:
+def test_clusters_may_come_in_any_order_and_up_to_59_in_an_extent(
+    order: list[int], per_extent: int
+) -> None:
     entries = [one for part in GOOD.plan() for one in part]
     mixed = [entries[number] for number in order]
     parts = [mixed[at : at + per_extent] for at in range(0, 6, per_extent)]
@@ -107,7 +113,9 @@ def test_an_archive_cut_anywhere_is_not_taken_for_whole(cut: int) -> None:
 @pytest.mark.parametrize("cut", BOUNDARIES)
 def test_a_cut_at_an_extent_boundary_is_found_by_what_is_missing(cut: int) -> None:
     problems = read(GOOD.bytes()[:cut]).problems
-    assert problems and all(problem.offset == cut and "missing cluster" in problem.text for problem in problems)
+    assert problems and all(
+        problem.offset == cut and "missing cluster" in problem.text for problem in problems
+    )
 
 
 @unhurried
@@ -152,7 +160,9 @@ HEADER_ONE = len(Vma({"drive-scsi0": SMALL}).header())
 
 def test_missing_clusters_are_summed_up_disk_by_disk() -> None:
     entries = entries_of()
-    assert texts(one_disk([[entries[1]]])) == ["detected missing cluster 0 for stream drive-scsi0 (and 1 more)"]
+    assert texts(one_disk([[entries[1]]])) == [
+        "detected missing cluster 0 for stream drive-scsi0 (and 1 more)"
+    ]
     assert texts(one_disk([entries[:2]])) == ["detected missing cluster 2 for stream drive-scsi0"]
     assert texts(GOOD.bytes()[:HEADER]) == [
         "detected missing cluster 0 for stream drive-scsi0 (and 2 more)",
@@ -180,7 +190,11 @@ def test_an_unknown_device_is_told() -> None:
 
 def test_the_state_of_memory_is_held_to_no_size() -> None:
     disk = bytes(CLUSTER)
-    data = Vma({"drive-scsi0": disk, "vmstate": disk}).with_extents([[(1, 0, 0, b""), (2, 9, 1, b"x" * BLOCK)]]).bytes()
+    data = (
+        Vma({"drive-scsi0": disk, "vmstate": disk})
+        .with_extents([[(1, 0, 0, b""), (2, 9, 1, b"x" * BLOCK)]])
+        .bytes()
+    )
     assert texts(data) == []
 
 
@@ -254,7 +268,11 @@ def u32(value: int) -> bytes:
         (4096 + 32, u32(400), "vma contains invalid data pointers"),
         (4096 + 40, bytes(8), "vma contains invalid data pointers"),
         (4096, struct.pack(">IIQ", 1, 0, 5), "vma contains invalid data pointers"),
-        (4096 + 40, struct.pack(">Q", 2**62), "wrong size 4611686018427387904 of device drive-scsi0: more than 2^32 clusters"),
+        (
+            4096 + 40,
+            struct.pack(">Q", 2**62),
+            "wrong size 4611686018427387904 of device drive-scsi0: more than 2^32 clusters",
+        ),
         (4096 + 64, u32(46), "vma contains invalid data pointers"),
     ],
 )
@@ -273,7 +291,9 @@ def test_two_devices_or_configs_of_one_name_are_refused() -> None:
 
 def test_a_header_that_claims_the_largest_disk_is_read_without_its_memory() -> None:
     data = Vma({"drive-scsi0": b""}, sizes={"drive-scsi0": 2**48}).bytes()
-    assert texts(data) == [f"detected missing cluster 0 for stream drive-scsi0 (and {2**32 - 1} more)"]
+    assert texts(data) == [
+        f"detected missing cluster 0 for stream drive-scsi0 (and {2**32 - 1} more)"
+    ]
 
 
 def test_an_archive_of_no_disk_is_whole() -> None:

@@ -23,7 +23,9 @@ def test_opening_again_changes_nothing_and_loads_no_migrations(catalog_url: str)
         "import sys, backupsvc.catalog as c; "
         f"print(len(c.Catalog.open({catalog_url!r}).operations.find()), 'alembic' in sys.modules)"
     )
-    answer = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
+    answer = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    ).stdout
     assert made and answer.split() == ["1", "False"]
 
 
@@ -42,7 +44,12 @@ def test_sqlite_is_set_up_for_several_processes(tmp_path: Path) -> None:
             for name in ("journal_mode", "foreign_keys", "busy_timeout", "synchronous")
         }
     database.close()
-    assert found == {"journal_mode": "wal", "foreign_keys": 1, "busy_timeout": 15000, "synchronous": 1}
+    assert found == {
+        "journal_mode": "wal",
+        "foreign_keys": 1,
+        "busy_timeout": 15000,
+        "synchronous": 1,
+    }
 
 
 def test_a_transaction_that_fails_leaves_nothing_behind(catalog_url: str) -> None:
@@ -52,7 +59,9 @@ def test_a_transaction_that_fails_leaves_nothing_behind(catalog_url: str) -> Non
         connection.exec_driver_sql("DELETE FROM alembic_version")
         raise RuntimeError
     with database.read() as connection:
-        assert connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar() == HEAD
+        assert (
+            connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar() == HEAD
+        )
     database.close()
 
 
@@ -97,9 +106,14 @@ def test_law_7_no_message_shows_the_databases_password() -> None:
         assert caught.value.__suppress_context__
 
 
-def test_sqlite_on_a_network_file_system_is_refused_with_the_way_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("backupsvc.catalog.database.network_file_system", lambda path: "nfs4")  # simulated: no NFS here
-    with pytest.raises(UsageError, match=r"catalog\.db lies on a network file system \(nfs4\)") as caught:
+def test_sqlite_on_a_network_file_system_is_refused_with_the_way_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # simulated: no NFS here
+    monkeypatch.setattr("backupsvc.catalog.database.network_file_system", lambda path: "nfs4")
+    with pytest.raises(
+        UsageError, match=r"catalog\.db lies on a network file system \(nfs4\)"
+    ) as caught:
         Catalog.open(f"sqlite:///{tmp_path}/state/catalog.db")
     assert "BACKUPSVC_STATE_DIR" in caught.value.hint
     assert not (tmp_path / "state").exists()

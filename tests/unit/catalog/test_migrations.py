@@ -20,7 +20,9 @@ from backupsvc.catalog.tables import METADATA
 def scripts() -> ScriptDirectory:
     """The migrations."""
     config = Config()
-    config.set_main_option("script_location", str(Path(backupsvc.catalog.__file__).parent / "migrations"))
+    config.set_main_option(
+        "script_location", str(Path(backupsvc.catalog.__file__).parent / "migrations")
+    )
     return ScriptDirectory.from_config(config)
 
 
@@ -28,8 +30,12 @@ def test_the_newest_migration_is_the_one_that_opening_looks_for() -> None:
     assert scripts().get_heads() == [HEAD]
 
 
-@pytest.mark.parametrize("released", [None, *(script.revision for script in scripts().walk_revisions())])
-def test_a_catalog_of_every_release_gets_the_tables_that_the_code_uses(new_url: str, released: str | None) -> None:
+@pytest.mark.parametrize(
+    "released", [None, *(script.revision for script in scripts().walk_revisions())]
+)
+def test_a_catalog_of_every_release_gets_the_tables_that_the_code_uses(
+    new_url: str, released: str | None
+) -> None:
     engine = create_engine(new_url)
     if released:
         with engine.begin() as connection:

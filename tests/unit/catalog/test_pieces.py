@@ -1,4 +1,6 @@
-"""A night opens its pieces only while it is its driver's and goes on, which is looked at in the transaction that opens them."""
+"""A night opens its pieces only while it is its driver's and goes on, which is looked at in the
+transaction that opens them.
+"""
 
 from __future__ import annotations
 
@@ -15,12 +17,16 @@ from tests.waiting import HANGS
 
 NOW = 1000
 MINE, OTHERS = Driver("me", 60, NOW), Driver("another", 60, NOW + 61)
-PIECE = NewOperation("backup", 101, "locate", {}, occurrence="nightly@1#backup#101", exclusive_key="guest 101")
+PIECE = NewOperation(
+    "backup", 101, "locate", {}, occurrence="nightly@1#backup#101", exclusive_key="guest 101"
+)
 
 
 @pytest.fixture
 def night(catalog: Catalog) -> Operation:
-    opened = catalog.operations.open(NewOperation("night", None, "back-up", {}, occurrence="nightly@1"), NOW, MINE)
+    opened = catalog.operations.open(
+        NewOperation("night", None, "back-up", {}, occurrence="nightly@1"), NOW, MINE
+    )
     assert opened
     return opened
 
@@ -29,13 +35,17 @@ def pieces(catalog: Catalog) -> list[Operation]:
     return catalog.operations.find(kind="backup")
 
 
-def test_law_9_a_night_that_is_its_drivers_opens_a_piece_once(catalog: Catalog, night: Operation) -> None:
+def test_law_9_a_night_that_is_its_drivers_opens_a_piece_once(
+    catalog: Catalog, night: Operation
+) -> None:
     assert catalog.operations.open_child(PIECE, NOW, (night.id, "me"))
     assert catalog.operations.open_child(PIECE, NOW, (night.id, "me")) is None
     assert len(pieces(catalog)) == 1
 
 
-def test_law_9_a_night_that_another_drives_by_now_opens_no_piece(catalog: Catalog, night: Operation) -> None:
+def test_law_9_a_night_that_another_drives_by_now_opens_no_piece(
+    catalog: Catalog, night: Operation
+) -> None:
     assert catalog.operations.claim(night.id, OTHERS)
     with pytest.raises(LeaseLost, match=night.id):
         catalog.operations.open_child(PIECE, NOW + 62, (night.id, "me"))
@@ -43,13 +53,17 @@ def test_law_9_a_night_that_another_drives_by_now_opens_no_piece(catalog: Catalo
 
 
 def test_law_9_a_night_that_has_ended_opens_no_piece(catalog: Catalog, night: Operation) -> None:
-    catalog.operations.finish(night.id, MINE, OperationState.CANCELLED, kept=Kept({}, night.book), error=None, note=None)
+    catalog.operations.finish(
+        night.id, MINE, OperationState.CANCELLED, kept=Kept({}, night.book), error=None, note=None
+    )
     with pytest.raises(LeaseLost):
         catalog.operations.open_child(PIECE, NOW, (night.id, "me"))
     assert pieces(catalog) == []
 
 
-def test_a_night_that_somebody_asked_to_end_opens_no_piece_and_hears_why(catalog: Catalog, night: Operation) -> None:
+def test_a_night_that_somebody_asked_to_end_opens_no_piece_and_hears_why(
+    catalog: Catalog, night: Operation
+) -> None:
     catalog.operations.request_cancel(night.id, "an upgrade begins", NOW)
     with pytest.raises(EndAsked, match="an upgrade begins"):
         catalog.operations.open_child(PIECE, NOW, (night.id, "me"))
@@ -67,7 +81,9 @@ def second(catalog_url: str) -> Iterator[Catalog]:
 def test_law_9_who_comes_while_a_piece_is_being_opened_waits_until_it_is_there(
     catalog: Catalog, second: Catalog, night: Operation, who: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The night is looked at and the piece written in one transaction: what comes in between sees the piece afterwards."""
+    """The night is looked at and the piece written in one transaction: what comes in between sees
+    the piece afterwards.
+    """
     from backupsvc.catalog import operations
 
     begun, seen = threading.Event(), list[list[str]]()

@@ -22,7 +22,10 @@ PROOF = Proof(
     ended=2060,
     rto=41.5,
     stages=(Stage("restore", 12.25), Stage("boot", 9.0)),
-    checks=(CheckResult("web", Outcome.PASSED, "200 OK", 0.2, "http"), CheckResult("agent", Outcome.INCONCLUSIVE, "off")),
+    checks=(
+        CheckResult("web", Outcome.PASSED, "200 OK", 0.2, "http"),
+        CheckResult("agent", Outcome.INCONCLUSIVE, "off"),
+    ),
     stripped=("hostpci0: removed",),
     asserted=("holds: every NIC is on vmbr9",),
     reasons=("restored, booted",),
@@ -53,7 +56,9 @@ def test_law_5_a_proven_verdict_moves_the_date_of_proof(catalog: Catalog) -> Non
 
 
 @pytest.mark.parametrize("verdict", [Verdict.FAILED, Verdict.INCONCLUSIVE, Verdict.SKIPPED])
-def test_law_5_any_other_verdict_raises_the_rung_at_most(catalog: Catalog, verdict: Verdict) -> None:
+def test_law_5_any_other_verdict_raises_the_rung_at_most(
+    catalog: Catalog, verdict: Verdict
+) -> None:
     catalog.proofs.record(replace(PROOF, verdict=verdict, rung=Rung.RESTORED))
     assert state(catalog) == (Rung.RESTORED, None)
 
@@ -63,9 +68,13 @@ def test_law_5_a_simulated_test_says_nothing_of_the_archive(catalog: Catalog) ->
     assert state(catalog) == (Rung.RECORDED, None)
 
 
-def test_law_5_a_later_failure_withdraws_the_proof_and_an_earlier_one_does_not_bring_it_back(catalog: Catalog) -> None:
+def test_law_5_a_later_failure_withdraws_the_proof_and_an_earlier_one_does_not_bring_it_back(
+    catalog: Catalog,
+) -> None:
     catalog.proofs.record(PROOF)
-    catalog.proofs.record(replace(PROOF, operation="01B", verdict=Verdict.FAILED, rung=Rung.RECORDED, ended=3000))
+    catalog.proofs.record(
+        replace(PROOF, operation="01B", verdict=Verdict.FAILED, rung=Rung.RECORDED, ended=3000)
+    )
     catalog.proofs.record(replace(PROOF, operation="01C", ended=1500))
     assert state(catalog) == (Rung.RECORDED, None)
     assert len(catalog.proofs.find()) == 3
@@ -73,7 +82,11 @@ def test_law_5_a_later_failure_withdraws_the_proof_and_an_earlier_one_does_not_b
 
 def test_law_5_an_inconclusive_test_withdraws_nothing(catalog: Catalog) -> None:
     catalog.proofs.record(PROOF)
-    catalog.proofs.record(replace(PROOF, operation="01B", verdict=Verdict.INCONCLUSIVE, rung=Rung.RECORDED, ended=3000))
+    catalog.proofs.record(
+        replace(
+            PROOF, operation="01B", verdict=Verdict.INCONCLUSIVE, rung=Rung.RECORDED, ended=3000
+        )
+    )
     assert state(catalog) == (Rung.HEALTHY, 2060)
 
 
@@ -94,12 +107,16 @@ def test_law_6_a_step_that_is_resumed_records_its_proof_once(catalog: Catalog) -
     assert catalog.proofs.find() == [PROOF]
 
 
-def test_law_8_a_proof_is_kept_even_if_the_catalog_does_not_know_its_archive(catalog: Catalog) -> None:
+def test_law_8_a_proof_is_kept_even_if_the_catalog_does_not_know_its_archive(
+    catalog: Catalog,
+) -> None:
     assert catalog.proofs.record(replace(PROOF, volid="local:backup/unknown"))
     assert len(catalog.proofs.find()) == 1
 
 
-def test_proofs_come_newest_first_by_guest_and_by_time_with_the_end_left_out(catalog: Catalog) -> None:
+def test_proofs_come_newest_first_by_guest_and_by_time_with_the_end_left_out(
+    catalog: Catalog,
+) -> None:
     for operation, vmid, ended in [("01A", 108, 100), ("01B", 109, 200), ("01C", 108, 300)]:
         catalog.proofs.record(replace(PROOF, operation=operation, vmid=vmid, ended=ended))
     assert [proof.ended for proof in catalog.proofs.find()] == [300, 200, 100]

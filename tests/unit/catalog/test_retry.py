@@ -1,4 +1,6 @@
-"""A catalog that is locked, cut off or down for a while is waited for, and nothing is written twice."""
+"""A catalog that is locked, cut off or down for a while is waited for, and nothing is written
+twice.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +37,9 @@ raw.execute("ROLLBACK")
 
 def opened(catalog: Catalog, occurrence: str | None = None) -> Operation | None:
     """Open an operation."""
-    return catalog.operations.open(NewOperation("backup", 108, "locate", {}, occurrence=occurrence), 1)
+    return catalog.operations.open(
+        NewOperation("backup", 108, "locate", {}, occurrence=occurrence), 1
+    )
 
 
 @pytest.fixture
@@ -50,7 +54,14 @@ def lock(tmp_path: Path, impatient: None) -> Iterator[Callable[[float], None]]:
     started: list[subprocess.Popen[bytes]] = []
 
     def hold(seconds: float) -> None:
-        words = [sys.executable, "-c", LOCKING, str(tmp_path / "catalog.db"), "IMMEDIATE", str(seconds)]
+        words = [
+            sys.executable,
+            "-c",
+            LOCKING,
+            str(tmp_path / "catalog.db"),
+            "IMMEDIATE",
+            str(seconds),
+        ]
         process = subprocess.Popen(words, stdout=subprocess.PIPE)
         started.append(process)
         assert process.stdout
@@ -70,7 +81,9 @@ def postgres_url(postgres: str) -> Iterator[str]:
     drop_database(url)
 
 
-def test_a_write_waits_for_another_process_that_holds_the_sqlite_file(tmp_path: Path, lock: Callable[[float], None]) -> None:
+def test_a_write_waits_for_another_process_that_holds_the_sqlite_file(
+    tmp_path: Path, lock: Callable[[float], None]
+) -> None:
     with Catalog.open(f"sqlite:///{tmp_path}/catalog.db", retry_for_s=30) as catalog:
         lock(1.5)
         assert catalog.operations.find() == []  # readers are not disturbed
@@ -79,10 +92,14 @@ def test_a_write_waits_for_another_process_that_holds_the_sqlite_file(tmp_path: 
         assert 1 < time.monotonic() - before < 30
 
 
-def test_a_file_that_stays_locked_is_unreachable_with_a_hint(tmp_path: Path, lock: Callable[[float], None]) -> None:
+def test_a_file_that_stays_locked_is_unreachable_with_a_hint(
+    tmp_path: Path, lock: Callable[[float], None]
+) -> None:
     with Catalog.open(f"sqlite:///{tmp_path}/catalog.db", retry_for_s=0.5) as catalog:
         lock(60)
-        with pytest.raises(CatalogUnreachable, match="does not answer in 1 s: database is locked") as caught:
+        with pytest.raises(
+            CatalogUnreachable, match="does not answer in 1 s: database is locked"
+        ) as caught:
             opened(catalog)
         assert "BACKUPSVC_CATALOG__PATIENCE" in caught.value.hint
 
@@ -135,7 +152,9 @@ class Diary:
             connection.execute(select(VMID_LEASE)).all()
             if self.tries == 1:
                 self._disturb()
-            connection.execute(insert(VMID_LEASE).values(vmid=vmid, operation=self._operation, at=1))
+            connection.execute(
+                insert(VMID_LEASE).values(vmid=vmid, operation=self._operation, at=1)
+            )
 
 
 @pytest.fixture
@@ -165,29 +184,41 @@ def test_a_transaction_that_was_cut_before_its_end_is_done_again(
 
 @pytest.fixture(params=["undone", "written"])
 def slow_commit(request: pytest.FixtureRequest, postgres_url: str) -> Iterator[str]:
-    """Make the first COMMIT slow: before it has written (a deferred trigger sleeps), or after (no replica ever confirms)."""
+    """Make the first COMMIT slow: before it has written (a deferred trigger sleeps), or after (no
+    replica ever confirms).
+    """
     if request.param == "undone":
         _administer(
             postgres_url,
             "CREATE SEQUENCE tries",  # what it counts outlives a transaction that is undone
             "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS "
             "'BEGIN IF nextval(''tries'') = 1 THEN PERFORM pg_sleep(60); END IF; RETURN NULL; END'",
-            "CREATE CONSTRAINT TRIGGER slow AFTER INSERT ON vmid_lease INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION slow()",
+            "CREATE CONSTRAINT TRIGGER slow AFTER INSERT ON vmid_lease INITIALLY DEFERRED FOR "
+            "EACH ROW EXECUTE FUNCTION slow()",
         )
         yield request.param
         return
     database = make_url(postgres_url).database
     asks = "ALTER SYSTEM SET synchronous_standby_names = 'nobody'"
-    _administer(postgres_url, asks, "SELECT pg_reload_conf()", f"ALTER DATABASE {database} SET synchronous_commit = on")
+    _administer(
+        postgres_url,
+        asks,
+        "SELECT pg_reload_conf()",
+        f"ALTER DATABASE {database} SET synchronous_commit = on",
+    )
     yield request.param
-    _administer(postgres_url, "ALTER SYSTEM RESET synchronous_standby_names", "SELECT pg_reload_conf()")
+    _administer(
+        postgres_url, "ALTER SYSTEM RESET synchronous_standby_names", "SELECT pg_reload_conf()"
+    )
 
 
 def test_a_transaction_that_was_cut_in_its_commit_is_left_to_its_caller(
     diary: Callable[[Callable[[], object]], Diary], postgres_url: str, slow_commit: str
 ) -> None:
     written = diary(_cut_in_its_commit(postgres_url))
-    with pytest.raises(CatalogCut, match="whether the last change was written is not known") as caught:
+    with pytest.raises(
+        CatalogCut, match="whether the last change was written is not known"
+    ) as caught:
         written.book(9000)
     assert (written.tries, caught.value.undone) == (1, False)
     assert written.booked() == ([9000] if slow_commit == "written" else [])
@@ -203,12 +234,16 @@ def test_what_may_be_done_twice_is_done_again_even_then(
 
 @pytest.mark.slow
 def test_a_postgresql_that_is_down_for_a_while_is_waited_for_by_readers_and_writers() -> None:
-    with private_server() as server, Catalog.open(fresh_database(server.url), retry_for_s=60) as catalog:
+    with (
+        private_server() as server,
+        Catalog.open(fresh_database(server.url), retry_for_s=60) as catalog,
+    ):
         server.stop()
         threading.Timer(2, server.start).start()
         before, made = time.monotonic(), []
         writers = [
-            threading.Thread(target=lambda name=name: made.append(opened(catalog, name))) for name in ("one", "two", "two")
+            threading.Thread(target=lambda name=name: made.append(opened(catalog, name)))
+            for name in ("one", "two", "two")
         ]
         for writer in writers:
             writer.start()
@@ -224,10 +259,17 @@ def test_a_catalog_that_never_answered_is_given_up_soon_and_the_reader_is_told_a
 ) -> None:
     monkeypatch.setattr("backupsvc.catalog.database.FIRST_RETRY_FOR_S", 0.3)
     before = time.monotonic()
-    with caplog.at_level(logging.WARNING), pytest.raises(CatalogUnreachable, match="does not answer in 0 s"):
+    with (
+        caplog.at_level(logging.WARNING),
+        pytest.raises(CatalogUnreachable, match="does not answer in 0 s"),
+    ):
         Catalog.open("postgresql+psycopg://user:s3cr3t@127.0.0.1:1/x", retry_for_s=60)
     assert time.monotonic() - before < 60
-    assert len(caplog.records) == 1 and "waiting for up to 0 s" in caplog.text and "s3cr3t" not in caplog.text
+    assert (
+        len(caplog.records) == 1
+        and "waiting for up to 0 s" in caplog.text
+        and "s3cr3t" not in caplog.text
+    )
 
 
 def _cut(url: str) -> int:
@@ -241,8 +283,13 @@ def _cut(url: str) -> int:
 
 
 def _cut_in_its_commit(url: str) -> Callable[[], object]:
-    """Return what lets every connection to a database be cut as soon as one of them is in its COMMIT."""
-    seen = text("SELECT 1 FROM pg_stat_activity WHERE datname = :name AND state = 'active' AND query ILIKE 'COMMIT%'")
+    """Return what lets every connection to a database be cut as soon as one of them is in its
+    COMMIT.
+    """
+    seen = text(
+        "SELECT 1 FROM pg_stat_activity WHERE datname = :name AND state = 'active' AND query "
+        "ILIKE 'COMMIT%'"
+    )
 
     def watch() -> None:
         engine = create_engine(make_url(url).set(database="postgres"), isolation_level="AUTOCOMMIT")

@@ -1,4 +1,6 @@
-"""Two worker processes over one catalog, at the same instant, again and again: one wins, and no line of history is lost."""
+"""Two worker processes over one catalog, at the same instant, again and again: one wins, and no
+line of history is lost.
+"""
 
 from __future__ import annotations
 
@@ -21,8 +23,12 @@ TIMES = (1000, 1000 + TTL)  # the second time the lease has just expired, and is
 SHARED = Driver("both", TTL, 1000)
 
 
-def contend(url: str, owner: str, ids: list[str], shared: str, start: Barrier, results: Any) -> None:
-    """In a process of its own: claim each operation at the same instant as the other, twice, and write histories."""
+def contend(
+    url: str, owner: str, ids: list[str], shared: str, start: Barrier, results: Any
+) -> None:
+    """In a process of its own: claim each operation at the same instant as the other, twice, and
+    write histories.
+    """
     with Catalog.open(url) as catalog:
         won: list[tuple[str, int]] = []
         for id in ids:
@@ -31,7 +37,9 @@ def contend(url: str, owner: str, ids: list[str], shared: str, start: Barrier, r
                 if catalog.operations.claim(id, Driver(owner, TTL, now)):
                     won.append((id, now))
                 with suppress(LeaseLost):
-                    catalog.operations.record(id, Driver(owner, TTL, now), note=Note("claim", owner))
+                    catalog.operations.record(
+                        id, Driver(owner, TTL, now), note=Note("claim", owner)
+                    )
             catalog.operations.record(shared, SHARED, note=Note("claim", owner))
     results.put((owner, won))
 
@@ -43,12 +51,15 @@ def opened(catalog: Catalog, at: int, driver: Driver | None = None) -> str:
     return made.id
 
 
-def test_law_9_two_processes_that_claim_at_one_instant_never_both_win(catalog_url: str, catalog: Catalog) -> None:
+def test_law_9_two_processes_that_claim_at_one_instant_never_both_win(
+    catalog_url: str, catalog: Catalog
+) -> None:
     ids, shared = [opened(catalog, at) for at in range(ROUNDS)], opened(catalog, ROUNDS, SHARED)
     context = multiprocessing.get_context("spawn")
     start, results = context.Barrier(2), context.Queue()
     processes = [
-        context.Process(target=contend, args=(catalog_url, owner, ids, shared, start, results)) for owner in ("one", "two")
+        context.Process(target=contend, args=(catalog_url, owner, ids, shared, start, results))
+        for owner in ("one", "two")
     ]
     for process in processes:
         process.start()
@@ -59,7 +70,9 @@ def test_law_9_two_processes_that_claim_at_one_instant_never_both_win(catalog_ur
     assert won["one"], "they never met"
     assert won["two"], "they never met"
     for id in ids:  # who lost could write nothing
-        assert [line.event for line in catalog.operations.transitions(id)] == [_winner(won, id, now) for now in TIMES]
+        assert [line.event for line in catalog.operations.transitions(id)] == [
+            _winner(won, id, now) for now in TIMES
+        ]
     lines = catalog.operations.transitions(shared)
     assert [line.seq for line in lines] == list(range(1, 2 * ROUNDS + 1))
     assert {line.event for line in lines} == {"one", "two"}

@@ -1,4 +1,6 @@
-"""Health checks against real servers on loopback, through a connection that leads straight there."""
+"""Health checks against real servers on loopback, through a connection that leads straight
+there.
+"""
 
 from __future__ import annotations
 
@@ -61,7 +63,11 @@ class Page(http.server.BaseHTTPRequestHandler):
                     time.sleep(0.05)
             return
         status = int(self.path.rpartition("/")[2]) if self.path.startswith("/status/") else 200
-        body = b"x" * MAX_BODY + b"GLPI" if self.path == "/long" else "GLPI, connexion : é\x1b[31m".encode()
+        body = (
+            b"x" * MAX_BODY + b"GLPI"
+            if self.path == "/long"
+            else "GLPI, connexion : é\x1b[31m".encode()
+        )
         self.send_response(status)
         self.end_headers()
         self.wfile.write(body)
@@ -118,7 +124,7 @@ def closed_port() -> int:
         return int(sock.getsockname()[1])
 
 
-# --- http ---------------------------------------------------------------------------------------------------------------
+# --- http -----------------------------------------------------------------------------------------
 
 
 def test_a_page_with_the_right_status_and_words_passes(page: Any) -> None:
@@ -130,12 +136,17 @@ def test_a_page_with_the_right_status_and_words_passes(page: Any) -> None:
 
 def test_another_status_than_wanted_fails_with_what_the_page_says(page: Any) -> None:
     result = run("http", port=page.server_port, path="/status/503")
-    assert result.outcome is Outcome.FAILED and "answers 503, wanted 200: GLPI, connexion : é" in result.detail
+    assert (
+        result.outcome is Outcome.FAILED
+        and "answers 503, wanted 200: GLPI, connexion : é" in result.detail
+    )
     assert "\x1b" not in result.detail
 
 
 def test_a_status_other_than_200_can_be_what_is_wanted(page: Any) -> None:
-    assert run("http", port=page.server_port, path="/status/401", status=401).outcome is Outcome.PASSED
+    assert (
+        run("http", port=page.server_port, path="/status/401", status=401).outcome is Outcome.PASSED
+    )
 
 
 def test_a_page_without_the_words_fails(page: Any) -> None:
@@ -144,7 +155,9 @@ def test_a_page_without_the_words_fails(page: Any) -> None:
 
 
 def test_only_the_first_mebibyte_of_a_page_is_read(page: Any) -> None:
-    assert run("http", port=page.server_port, path="/long", contains="GLPI").outcome is Outcome.FAILED
+    assert (
+        run("http", port=page.server_port, path="/long", contains="GLPI").outcome is Outcome.FAILED
+    )
 
 
 def test_a_page_that_drips_is_given_up_at_the_deadline(page: Any) -> None:
@@ -160,8 +173,12 @@ def test_what_is_not_http_fails_as_that(page: Any) -> None:
 
 
 def test_a_page_over_tls_is_read_whoever_signed_its_certificate(tmp_path: Path) -> None:
-    with serving(make_certificate(tmp_path, names=("other.test",), address="192.0.2.1").chain) as page:
-        assert run("http", port=page.server_port, tls=True, contains="GLPI").outcome is Outcome.PASSED
+    with serving(
+        make_certificate(tmp_path, names=("other.test",), address="192.0.2.1").chain
+    ) as page:
+        assert (
+            run("http", port=page.server_port, tls=True, contains="GLPI").outcome is Outcome.PASSED
+        )
 
 
 def test_whose_certificate_a_page_showed_and_until_when_it_is_valid_is_told(tmp_path: Path) -> None:
@@ -173,16 +190,25 @@ def test_whose_certificate_a_page_showed_and_until_when_it_is_valid_is_told(tmp_
 
 
 def test_a_page_is_asked_for_by_the_name_that_the_check_gives(tmp_path: Path) -> None:
-    with serving(make_certificate(tmp_path, names=("other.test",), address="192.0.2.1").chain) as page:
+    with serving(
+        make_certificate(tmp_path, names=("other.test",), address="192.0.2.1").chain
+    ) as page:
         asked: list[str | None] = []
         context: ssl.SSLContext = page.socket.context
         context.sni_callback = lambda sock, name, _: asked.append(name)
-        assert run("http", port=page.server_port, tls=True, host="glpi.example").outcome is Outcome.PASSED
-        assert page.seen == [("/", f"glpi.example:{page.server_port}")] and asked == ["glpi.example"]
+        assert (
+            run("http", port=page.server_port, tls=True, host="glpi.example").outcome
+            is Outcome.PASSED
+        )
+        assert page.seen == [("/", f"glpi.example:{page.server_port}")] and asked == [
+            "glpi.example"
+        ]
 
 
 def test_a_page_that_drips_over_tls_is_given_up_at_the_deadline_too(tmp_path: Path) -> None:
-    with serving(make_certificate(tmp_path, names=("other.test",), address="192.0.2.1").chain) as page:
+    with serving(
+        make_certificate(tmp_path, names=("other.test",), address="192.0.2.1").chain
+    ) as page:
         started = time.monotonic()
         result = run("http", timeout=1, port=page.server_port, path="/slow", tls=True)
     assert result.outcome is Outcome.FAILED and "no answer within 1 s" in result.detail
@@ -204,7 +230,9 @@ def test_a_handshake_that_never_ends_is_given_up_at_the_deadline() -> None:
 
 def test_a_page_without_tls_fails_where_tls_is_wanted(page: Any) -> None:
     result = run("http", port=page.server_port, tls=True)
-    assert result.outcome is Outcome.FAILED and result.detail.startswith(f"https://{ADDRESS}:{page.server_port}/: ")
+    assert result.outcome is Outcome.FAILED and result.detail.startswith(
+        f"https://{ADDRESS}:{page.server_port}/: "
+    )
 
 
 def test_a_server_that_closes_at_once_fails() -> None:
@@ -212,14 +240,17 @@ def test_a_server_that_closes_at_once_fails() -> None:
         assert run("http", port=port).outcome is Outcome.FAILED
 
 
-# --- tcp and ssh --------------------------------------------------------------------------------------------------------
+# --- tcp and ssh ----------------------------------------------------------------------------------
 
 
 def test_an_open_port_passes_and_a_closed_one_fails(page: Any) -> None:
     assert run("tcp", port=page.server_port).outcome is Outcome.PASSED
     port = closed_port()
     result = run("tcp", port=port)
-    assert result.outcome is Outcome.FAILED and result.detail == f"{ADDRESS}:{port}: Connection refused"
+    assert (
+        result.outcome is Outcome.FAILED
+        and result.detail == f"{ADDRESS}:{port}: Connection refused"
+    )
 
 
 def test_a_port_that_never_answers_fails_as_silence() -> None:
@@ -233,7 +264,9 @@ def test_a_port_that_never_answers_fails_as_silence() -> None:
 def test_an_ssh_server_is_known_by_its_greeting() -> None:
     with talking(lambda peer: peer.sendall(b"welcome\r\nSSH-2.0-dropbear_2022.83\r\n")) as port:
         result = run("ssh", port=port)
-    assert result.outcome is Outcome.PASSED and result.detail.endswith("greets with SSH-2.0-dropbear_2022.83")
+    assert result.outcome is Outcome.PASSED and result.detail.endswith(
+        "greets with SSH-2.0-dropbear_2022.83"
+    )
 
 
 def test_a_greeting_may_come_in_pieces() -> None:
@@ -259,14 +292,17 @@ def test_a_server_that_accepts_and_says_nothing_fails_at_the_deadline() -> None:
     assert result.outcome is Outcome.FAILED and "no answer within 1 s" in result.detail
 
 
-# --- agent --------------------------------------------------------------------------------------------------------------
+# --- agent ----------------------------------------------------------------------------------------
 
 
 class Agent:
     """A guest's agent with the given answers; an exception is raised."""
 
     def __init__(self, ping: object = True, info: object = None) -> None:
-        self._ping, self._info = ping, info if info is not None else {"pretty-name": "Debian 12", "kernel-release": "6.1"}
+        self._ping, self._info = (
+            ping,
+            info if info is not None else {"pretty-name": "Debian 12", "kernel-release": "6.1"},
+        )
 
     def ping(self) -> bool:
         return bool(_given(self._ping))
@@ -290,7 +326,10 @@ def ask_agent(agent: Agent | None) -> CheckResult:
 
 def test_an_agent_that_answers_passes_and_tells_the_system() -> None:
     result = ask_agent(Agent())
-    assert (result.outcome, result.detail) == (Outcome.PASSED, "the guest agent answers: Debian 12, kernel 6.1")
+    assert (result.outcome, result.detail) == (
+        Outcome.PASSED,
+        "the guest agent answers: Debian 12, kernel 6.1",
+    )
 
 
 def test_an_agent_that_answers_passes_even_if_it_cannot_tell_the_system() -> None:
@@ -309,18 +348,30 @@ def test_a_guest_without_agent_cannot_be_asked() -> None:
 
 def test_a_token_that_may_not_ask_the_agent_decides_nothing() -> None:
     result = ask_agent(Agent(ping=PvePermissionDenied("forbidden", "give VM.GuestAgent.Audit")))
-    assert (result.outcome, result.detail) == (Outcome.INCONCLUSIVE, "forbidden: give VM.GuestAgent.Audit")
+    assert (result.outcome, result.detail) == (
+        Outcome.INCONCLUSIVE,
+        "forbidden: give VM.GuestAgent.Audit",
+    )
 
 
-# --- what cannot be asked -----------------------------------------------------------------------------------------------
+# --- what cannot be asked -------------------------------------------------------------------------
 
-NETWORK: list[tuple[str, dict[str, Any]]] = [("tcp", {"port": 22}), ("http", {}), ("ssh", {}), ("ldap", {})]
+NETWORK: list[tuple[str, dict[str, Any]]] = [
+    ("tcp", {"port": 22}),
+    ("http", {}),
+    ("ssh", {}),
+    ("ldap", {}),
+]
 
 
 @pytest.mark.parametrize(("kind", "options"), NETWORK)
-def test_without_a_way_onto_the_isolated_bridge_nothing_is_decided(kind: str, options: dict[str, Any]) -> None:
+def test_without_a_way_onto_the_isolated_bridge_nothing_is_decided(
+    kind: str, options: dict[str, Any]
+) -> None:
     result = run(kind, target=checks.Target(108, ADDRESS), **options)
-    assert result.outcome is Outcome.INCONCLUSIVE and "BACKUPSVC_PROBES__NODE__HOST" in result.detail
+    assert (
+        result.outcome is Outcome.INCONCLUSIVE and "BACKUPSVC_PROBES__NODE__HOST" in result.detail
+    )
 
 
 @pytest.mark.parametrize(("kind", "options"), NETWORK)
@@ -330,7 +381,9 @@ def test_without_an_address_nothing_is_decided(kind: str, options: dict[str, Any
 
 
 @pytest.mark.parametrize(("kind", "options"), NETWORK)
-def test_a_probe_that_does_not_answer_is_not_held_against_the_guest(kind: str, options: dict[str, Any]) -> None:
+def test_a_probe_that_does_not_answer_is_not_held_against_the_guest(
+    kind: str, options: dict[str, Any]
+) -> None:
     def broken(address: str, port: int, timeout: float) -> socket.socket:
         raise RemoteUnreachable("the probe is down", "start it")
 
@@ -365,23 +418,38 @@ def test_a_check_that_is_worded_wrongly_asks_nothing_and_says_what_is_allowed(
     spec = CheckSpec(kind, "x", options)
     assert any(said in problem for problem in checks.problems(spec))
     result = checks.run(spec, TARGET)
-    assert result.outcome is Outcome.INCONCLUSIVE and said in result.detail and "correct the policy" in result.detail
+    assert (
+        result.outcome is Outcome.INCONCLUSIVE
+        and said in result.detail
+        and "correct the policy" in result.detail
+    )
 
 
-@pytest.mark.parametrize(("kind", "options"), [*NETWORK, ("agent", {}), ("http", {"port": 8080, "path": "/x?y=1", "tls": True})])
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [*NETWORK, ("agent", {}), ("http", {"port": 8080, "path": "/x?y=1", "tls": True})],
+)
 def test_a_check_that_is_worded_well_has_no_problems(kind: str, options: dict[str, object]) -> None:
     assert checks.problems(CheckSpec(kind, "x", options)) == []
 
 
 def test_the_kinds_that_need_the_network_are_those_of_which_the_policy_says_so() -> None:
-    assert {kind for kind, _ in NETWORK} == NETWORK_KINDS  # what is asked above without a way onto the bridge
+    # what is asked above without a way onto the bridge
+    assert {kind for kind, _ in NETWORK} == NETWORK_KINDS
     for kind in checks.KINDS.keys() - NETWORK_KINDS:
-        assert run(kind, target=checks.Target(108, agent=Agent(ping=True))).outcome is Outcome.PASSED
+        assert (
+            run(kind, target=checks.Target(108, agent=Agent(ping=True))).outcome is Outcome.PASSED
+        )
 
 
 def test_every_kind_that_the_policy_knows_can_be_asked_and_has_a_level() -> None:
-    assert {name: kind.name for name, kind in checks.KINDS.items()} == {name: name for name in CHECK_KINDS}
-    assert {name for name, kind in CHECK_KINDS.items() if kind.level is Level.LIFE} == {"agent", "tcp"}
+    assert {name: kind.name for name, kind in checks.KINDS.items()} == {
+        name: name for name in CHECK_KINDS
+    }
+    assert {name for name, kind in CHECK_KINDS.items() if kind.level is Level.LIFE} == {
+        "agent",
+        "tcp",
+    }
 
 
 def test_no_check_leaves_a_thread_behind(page: Any) -> None:

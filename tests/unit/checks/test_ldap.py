@@ -26,12 +26,14 @@ from .test_checks import run, talking
 
 @pytest.fixture(scope="module")
 def directory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Directory]:
-    chain = make_certificate(tmp_path_factory.mktemp("tls"), names=("dc.example.test",), address="127.0.0.1").chain
+    chain = make_certificate(
+        tmp_path_factory.mktemp("tls"), names=("dc.example.test",), address="127.0.0.1"
+    ).chain
     with private_slapd(certificate=chain) as found:
         yield found
 
 
-# --- a real directory server --------------------------------------------------------------------------------------------
+# --- a real directory server ----------------------------------------------------------------------
 
 
 def test_a_directory_server_answers_a_search_with_what_it_serves(directory: Directory) -> None:
@@ -42,7 +44,9 @@ def test_a_directory_server_answers_a_search_with_what_it_serves(directory: Dire
 
 def test_over_tls_its_certificate_is_told(directory: Directory) -> None:
     result = run("ldap", port=directory.secure, tls=True)
-    assert result.outcome is Outcome.PASSED and result.detail.startswith(f"ldaps://127.0.0.1:{directory.secure} answers")
+    assert result.outcome is Outcome.PASSED and result.detail.startswith(
+        f"ldaps://127.0.0.1:{directory.secure} answers"
+    )
     assert "(certificate of CN=" in result.detail and "valid until" in result.detail
 
 
@@ -52,13 +56,17 @@ def test_tls_on_the_plain_port_and_a_plain_search_on_that_of_tls_fail(directory:
 
 
 @pytest.mark.parametrize("base", [BASE, "DC=Example, DC=Test"])
-def test_the_directory_that_is_wanted_is_known_in_any_spelling(directory: Directory, base: str) -> None:
+def test_the_directory_that_is_wanted_is_known_in_any_spelling(
+    directory: Directory, base: str
+) -> None:
     assert run("ldap", port=directory.port, base=base).outcome is Outcome.PASSED
 
 
 def test_a_server_of_another_directory_fails(directory: Directory) -> None:
     result = run("ldap", port=directory.port, base="dc=langeo,dc=lan")
-    assert result.outcome is Outcome.FAILED and f"serves {BASE}, not dc=langeo,dc=lan" in result.detail
+    assert (
+        result.outcome is Outcome.FAILED and f"serves {BASE}, not dc=langeo,dc=lan" in result.detail
+    )
 
 
 def test_a_server_without_any_directory_fails_though_it_answers() -> None:
@@ -81,7 +89,7 @@ def test_a_server_that_is_stopped_fails() -> None:
     assert result.outcome is Outcome.FAILED and "Connection refused" in result.detail
 
 
-# --- others -------------------------------------------------------------------------------------------------------------
+# --- others ---------------------------------------------------------------------------------------
 
 
 def message(operation: str, number: int = 1, **values: Any) -> bytes:
@@ -127,7 +135,8 @@ def answering(said: bytes) -> Any:
         (b"", "it said nothing"),
         (b"HTTP/1.1 400 Bad Request\r\n\r\n", "does not answer in LDAP: 'HT'"),
         (b"SSH-2.0-dropbear\r\n", "does not answer in LDAP"),
-        (bytes.fromhex("300c02010161070a010004000400"), "answers a search with bindResponse"),  # canned bytes of another answer
+        # canned bytes of another answer
+        (bytes.fromhex("300c02010161070a010004000400"), "answers a search with bindResponse"),
         (done()[:-3], "ends in the middle"),
         (b"\x30\x80\x02\x01\x01\x00\x00", "does not answer in LDAP"),
         (b"\x30\x85\x01\x00\x00\x00\x00", "announces a length of 5 bytes"),
@@ -138,10 +147,19 @@ def answering(said: bytes) -> Any:
         (entry() + done(), "serves no directory"),
         (entry("namingContexts", "") + done(), "serves no directory"),
         (entry("namingContexts", BASE), "ends in the middle|said nothing"),
-        (entry("namingContexts", BASE) + done("busy", "starting up"), r"refuses the search: busy \(51\): starting up"),
+        (
+            entry("namingContexts", BASE) + done("busy", "starting up"),
+            r"refuses the search: busy \(51\): starting up",
+        ),
         (entry("namingContexts", BASE) + done(number=2), "answers another request"),
         (
-            message("extendedResp", 0, resultCode="unavailable", matchedDN="", errorMessage="shutting down"),
+            message(
+                "extendedResp",
+                0,
+                resultCode="unavailable",
+                matchedDN="",
+                errorMessage="shutting down",
+            ),
             r"ends the connection: unavailable \(52\): shutting down",
         ),
     ],
@@ -155,7 +173,11 @@ def test_what_is_no_good_answer_fails_and_is_told(said: bytes, told: str) -> Non
 
 
 def test_an_answer_of_which_the_directory_names_its_service_is_told_with_it() -> None:
-    said = entry("namingContexts", BASE, "cn=a", "cn=b", "cn=c", "cn=d") + entry("LDAPSERVICENAME", "lan:dc$@LAN") + done()
+    said = (
+        entry("namingContexts", BASE, "cn=a", "cn=b", "cn=c", "cn=d")
+        + entry("LDAPSERVICENAME", "lan:dc$@LAN")
+        + done()
+    )
     with answering(said) as port:
         result = run("ldap", port=port)
     assert result.outcome is Outcome.PASSED and result.detail.endswith(
@@ -221,7 +243,13 @@ def test_a_good_answer_with_any_byte_changed_is_an_answer_or_no_ldap(data: st.Da
 
 
 def test_the_search_asks_for_the_root_entry_alone() -> None:
-    asked = decoder.decode(request(), asn1Spec=rfc2251.LDAPMessage())[0]["protocolOp"]["searchRequest"]
-    assert (str(asked["baseObject"]), int(asked["scope"]), str(asked["filter"]["present"])) == ("", 0, "objectClass")
+    asked = decoder.decode(request(), asn1Spec=rfc2251.LDAPMessage())[0]["protocolOp"][
+        "searchRequest"
+    ]
+    assert (str(asked["baseObject"]), int(asked["scope"]), str(asked["filter"]["present"])) == (
+        "",
+        0,
+        "objectClass",
+    )
     assert [str(name) for name in asked["attributes"]] == ["namingContexts", "ldapServiceName"]
     assert Path("/usr/sbin/slapd").exists(), "run `make setup`"

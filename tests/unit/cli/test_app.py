@@ -1,4 +1,6 @@
-"""The command tree keeps its contract: light to load, every command documented, JSON for those that read."""
+"""The command tree keeps its contract: light to load, every command documented, JSON for those that
+read.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,9 @@ import typer.main
 
 from backupsvc.cli.app import build
 
-REFERENCE = (Path(__file__).parents[3] / "docs" / "reference.md").read_text(encoding="utf-8").splitlines()
+REFERENCE = (
+    (Path(__file__).parents[3] / "docs" / "reference.md").read_text(encoding="utf-8").splitlines()
+)
 HEAVY = (
     "proxmoxer",
     "requests",
@@ -43,8 +47,13 @@ TREE = dict(commands())
 
 
 def test_help_loads_nothing_heavy() -> None:
-    script = "import sys; from backupsvc.cli.app import build; build(); print(*sorted(set(sys.modules) & set(sys.argv[1:])))"
-    done = subprocess.run([sys.executable, "-c", script, *HEAVY], capture_output=True, text=True, check=True)
+    script = (
+        "import sys; from backupsvc.cli.app import build; build(); print(*sorted(set(sys.modules) "
+        "& set(sys.argv[1:])))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, *HEAVY], capture_output=True, text=True, check=True
+    )
     assert done.stdout.strip() == ""
 
 

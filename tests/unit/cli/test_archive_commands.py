@@ -38,8 +38,8 @@ def test_one_bad_archive_among_good_ones_is_exit_1_with_what_and_where() -> None
     result = run(app, ["verify", str(GOOD), str(CUT), str(PLAIN)])
     assert result.exit_code == 1
     assert (
-        f"{CUT}: NOT intact\n  the file ends in the middle of its zstd data (premature end) (at offset 41165 of the file)"
-        in result.output
+        f"{CUT}: NOT intact\n  the file ends in the middle of its zstd data (premature end) (at "
+        "offset 41165 of the file)" in result.output
     )
     assert f"{PLAIN}: intact" in result.output, "the ones after it are verified too"
 
@@ -53,17 +53,27 @@ def test_json_is_one_object_with_every_archive() -> None:
     result = run(app, ["verify", "--json", str(GOOD), str(CUT)])
     assert result.exit_code == 1
     archives = json.loads(result.stdout)["archives"]
-    assert [(archive["file"], archive["intact"]) for archive in archives] == [(str(GOOD), True), (str(CUT), False)]
+    assert [(archive["file"], archive["intact"]) for archive in archives] == [
+        (str(GOOD), True),
+        (str(CUT), False),
+    ]
     assert archives[1]["problems"][0]["offset"] == 41165
 
 
 @pytest.mark.parametrize("command", [["verify"], ["info"], ["extract"]])
-def test_a_missing_file_is_wrong_usage_before_anything_is_read(command: list[str], tmp_path: Path) -> None:
+def test_a_missing_file_is_wrong_usage_before_anything_is_read(
+    command: list[str], tmp_path: Path
+) -> None:
     more = [str(tmp_path / "out")] if command == ["extract"] else []
     result = run(app, [*command, str(tmp_path / "gone.vma"), *more])
     assert isinstance(result.exception, UsageError) and result.exception.exit_code == 2
-    assert "gone.vma cannot be read: No such file" in result.exception.message and result.exception.hint
-    assert isinstance(run(app, [*command, str(tmp_path), *more]).exception, UsageError), "a folder is no file"
+    assert (
+        "gone.vma cannot be read: No such file" in result.exception.message
+        and result.exception.hint
+    )
+    assert isinstance(run(app, [*command, str(tmp_path), *more]).exception, UsageError), (
+        "a folder is no file"
+    )
 
 
 def test_info_tells_the_guest_its_disks_and_its_config() -> None:
@@ -79,7 +89,18 @@ def test_info_tells_the_guest_its_disks_and_its_config() -> None:
 
 def test_info_in_json_has_the_keys_of_the_contract() -> None:
     told = json.loads(run(app, ["info", str(GOOD), "--json"]).stdout)
-    assert set(told) == {"schema", "file", "format", "vmid", "type", "name", "ctime", "uuid", "devices", "configs"}
+    assert set(told) == {
+        "schema",
+        "file",
+        "format",
+        "vmid",
+        "type",
+        "name",
+        "ctime",
+        "uuid",
+        "devices",
+        "configs",
+    }
     assert (told["vmid"], told["type"], told["name"]) == (108, "qemu", "lab-two-disks")
 
 
@@ -93,7 +114,8 @@ def test_extract_writes_the_disks_and_names_them(tmp_path: Path) -> None:
         ("qemu-server.conf", 474),
     ]
     assert run(app, ["extract", str(PLAIN), str(tmp_path / "text")]).output.split() == [
-        str(tmp_path / "text" / name) for name in ("drive-virtio0.raw", "qemu-server.conf", "qemu-server.fw")
+        str(tmp_path / "text" / name)
+        for name in ("drive-virtio0.raw", "qemu-server.conf", "qemu-server.fw")
     ]
 
 
@@ -104,8 +126,16 @@ def test_extract_of_a_damaged_archive_is_an_error_that_names_the_offset(tmp_path
 
 
 def test_importing_the_commands_imports_neither_readers_nor_rich() -> None:
-    code = "import sys, backupsvc.cli.archive; print([m for m in sys.modules if 'archives' in m or m in ('rich', 'backports')])"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+    code = (
+        "import sys, backupsvc.cli.archive; print([m for m in sys.modules if 'archives' in m or m "
+        "in ('rich', 'backports')])"
+    )
+    assert (
+        subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True
+        ).stdout.strip()
+        == "[]"
+    )
 
 
 @pytest.mark.parametrize("ctime", [2**62, -(2**63), 253402300800])
@@ -113,13 +143,18 @@ def test_info_tells_a_time_that_no_calendar_has_as_what_it_is(ctime: int, tmp_pa
     path = tmp_path / "x.vma"
     path.write_bytes(dated(ctime))
     result = run(app, ["info", str(path)])
-    assert result.exit_code == 0 and f"created  {ctime} seconds after 1970, which is no date" in result.output
+    assert (
+        result.exit_code == 0
+        and f"created  {ctime} seconds after 1970, which is no date" in result.output
+    )
     assert json.loads(run(app, ["info", "--json", str(path)]).stdout)["ctime"] == ctime
 
 
 def test_extract_says_first_what_it_would_write_and_writes_nothing(tmp_path: Path) -> None:
     target = tmp_path / "disks"
-    foreseen = json.loads(run(app, ["extract", str(GOOD), str(target), "--dry-run", "--json"]).output)
+    foreseen = json.loads(
+        run(app, ["extract", str(GOOD), str(target), "--dry-run", "--json"]).output
+    )
     assert foreseen["dry_run"] and not target.exists()
     assert "would write" in run(app, ["extract", str(GOOD), str(target), "--dry-run"]).output
     done = json.loads(run(app, ["extract", str(GOOD), str(target), "--json"]).output)

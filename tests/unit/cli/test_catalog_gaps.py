@@ -1,4 +1,6 @@
-"""``backupsvc catalog gaps``: the nights of each guest, by what the catalog knows of archives and backups."""
+"""``backupsvc catalog gaps``: the nights of each guest, by what the catalog knows of archives and
+backups.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,9 @@ NIGHTLY = Job("nightly", "21:00", "local", guests=(107, 108))
 
 
 def made(night: str, vmid: int = 108) -> Archive:
-    return replace(archive(vmid, 1), volid=f"local:backup/{vmid}-{night}", ctime=at(f"{night}T21:01"))
+    return replace(
+        archive(vmid, 1), volid=f"local:backup/{vmid}-{night}", ctime=at(f"{night}T21:01")
+    )
 
 
 @pytest.fixture
@@ -47,16 +51,22 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     here.catalog.close()
 
 
-def backed_up(site: World, night: str, vmid: int = 108, state: OperationState | None = OperationState.DONE) -> None:
+def backed_up(
+    site: World, night: str, vmid: int = 108, state: OperationState | None = OperationState.DONE
+) -> None:
     """Let a night's backup have ended so; None: it is still at work."""
     noon, site.clock.time = site.clock.time, at(f"{night}T21:00")
     memory = BackupMemory("nightly", at=at(f"{night}T21:00"))
     operation, driver = site.engine.open("backup", vmid, memory), site.engine.executor.driver()
     assert operation and site.catalog.operations.claim(operation.id, driver)
     if state:
-        ended = replace(memory, archive=made(night, vmid)) if state is OperationState.DONE else memory
+        ended = (
+            replace(memory, archive=made(night, vmid)) if state is OperationState.DONE else memory
+        )
         kept = Kept(FORM.write(ended), operation.book)
-        site.catalog.operations.finish(operation.id, driver, state, kept=kept, error=None, note=None)
+        site.catalog.operations.finish(
+            operation.id, driver, state, kept=kept, error=None, note=None
+        )
     site.clock.time = noon
 
 
@@ -66,35 +76,50 @@ def asked(*words: str) -> Result:
 
 def told(*words: str) -> dict[int, dict[str, str]]:
     answer = json.loads(asked(*words, "--json").stdout)
-    return {one["vmid"]: {night["date"]: night["state"] for night in one["nights"]} for one in answer["guests"]}
+    return {
+        one["vmid"]: {night["date"]: night["state"] for night in one["nights"]}
+        for one in answer["guests"]
+    }
 
 
 def test_each_night_of_each_guest_is_told(site: World) -> None:
     backed_up(site, "2026-03-08")
     backed_up(site, "2026-03-09", state=OperationState.FAILED)
-    site.catalog.archives.observe([made("2026-03-08", 107), made("2026-03-10", 107)], scope=[], at=int(site.clock.now()))
+    site.catalog.archives.observe(
+        [made("2026-03-08", 107), made("2026-03-10", 107)], scope=[], at=int(site.clock.now())
+    )
     found = told("--from", "2026-03-08", "--to", "2026-03-11")
     assert found[108] == dict(
-        zip(("2026-03-08", "2026-03-09", "2026-03-10", "2026-03-11"), ("archived", "failed", "missed", "not-due"), strict=True)
+        zip(
+            ("2026-03-08", "2026-03-09", "2026-03-10", "2026-03-11"),
+            ("archived", "failed", "missed", "not-due"),
+            strict=True,
+        )
     )
     assert list(found[107].values()) == ["archived", "missed", "archived", "not-due"]
 
 
 def test_a_backup_that_is_still_at_work_is_no_gap(site: World) -> None:
     backed_up(site, "2026-03-10", state=None)
-    assert told("--from", "2026-03-10", "--vmid", "108") == {108: {"2026-03-10": "not-due", "2026-03-11": "not-due"}}
+    assert told("--from", "2026-03-10", "--vmid", "108") == {
+        108: {"2026-03-10": "not-due", "2026-03-11": "not-due"}
+    }
 
 
 def test_an_archive_that_retention_has_removed_since_was_there(site: World) -> None:
     site.catalog.archives.observe([made("2026-03-10")], scope=[], at=1)
     site.catalog.archives.mark_gone("clovis", made("2026-03-10").volid, int(site.clock.now()))
     gone = site.catalog.archives.find(vmid=108, gone=True)
-    assert gone and told("--from", "2026-03-10", "--to", "2026-03-10", "--vmid", "108") == {108: {"2026-03-10": "archived"}}
+    assert gone and told("--from", "2026-03-10", "--to", "2026-03-10", "--vmid", "108") == {
+        108: {"2026-03-10": "archived"}
+    }
 
 
 def test_a_job_of_everybody_is_due_for_all_that_the_catalog_knows(site: World) -> None:
     site.policy = policy(replace(NIGHTLY, guests=None, exclude=(109,)))
-    site.catalog.archives.observe([made("2026-03-09"), made("2026-03-09", 109)], scope=[], at=int(site.clock.now()))
+    site.catalog.archives.observe(
+        [made("2026-03-09"), made("2026-03-09", 109)], scope=[], at=int(site.clock.now())
+    )
     found = told("--from", "2026-03-09", "--to", "2026-03-10")
     assert found == {
         108: {"2026-03-09": "archived", "2026-03-10": "missed"},
@@ -108,7 +133,10 @@ def test_the_calendar_has_a_letter_a_night_and_names_what_is_to_be_looked_at(sit
     answer = asked("--from", "2026-03-08", "--vmid", "108")
     assert answer.exit_code == 1
     assert "108  #|x- " in answer.stdout  # a week ends on Sunday, the 8th
-    assert "guest 108, 2026-03-09: failed" in answer.stdout and "guest 108, 2026-03-10: missed" in answer.stdout
+    assert (
+        "guest 108, 2026-03-09: failed" in answer.stdout
+        and "guest 108, 2026-03-10: missed" in answer.stdout
+    )
 
 
 def test_a_calendar_without_gaps_exits_with_0(site: World) -> None:
@@ -129,7 +157,9 @@ def test_thirty_nights_are_shown_where_none_are_named(site: World) -> None:
         (("--from", "1999-01-01"), "nights"),
     ],
 )
-def test_dates_that_make_no_calendar_are_refused_with_the_next_action(site: World, words: tuple[str, ...], said: str) -> None:
+def test_dates_that_make_no_calendar_are_refused_with_the_next_action(
+    site: World, words: tuple[str, ...], said: str
+) -> None:
     failed = asked(*words).exception
     assert failed is not None and said in str(failed)
 

@@ -30,7 +30,9 @@ def site(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
 
     monkeypatch.setattr(bootstrap, "open_service", service)
     made.catalog.archives.observe([ITEM], scope=[], at=1_773_090_000)
-    made.catalog.archives.annotate(ITEM.node, ITEM.volid, config=CONFIG, sha256="ab" * 32, operation="OP")
+    made.catalog.archives.annotate(
+        ITEM.node, ITEM.volid, config=CONFIG, sha256="ab" * 32, operation="OP"
+    )
     yield made
     made.catalog.close()
 
@@ -43,12 +45,17 @@ def test_a_guest_whose_archives_are_as_recorded_exits_with_0(site: World) -> Non
     answer = show("108", "--json")
     told = json.loads(answer.stdout)
     assert answer.exit_code == 0 and set(told) == {"schema", "vmid", "lineage", "archives"}
-    assert told["lineage"]["uuid"] == told["archives"][0]["uuid"] and told["archives"][0]["machine"] == "this"
+    assert (
+        told["lineage"]["uuid"] == told["archives"][0]["uuid"]
+        and told["archives"][0]["machine"] == "this"
+    )
     plain = show("108").stdout
     assert f"SMBIOS UUID {told['lineage']['uuid']}" in plain and ITEM.volid in plain
 
 
-def test_a_changed_archive_exits_with_1_and_shows_what_was_recorded_and_what_differs(site: World) -> None:
+def test_a_changed_archive_exits_with_1_and_shows_what_was_recorded_and_what_differs(
+    site: World,
+) -> None:
     site.catalog.archives.annotate(ITEM.node, ITEM.volid, sha256="cd" * 32, at=1_773_090_600)
     answer = show(ITEM.volid)
     assert answer.exit_code == 1

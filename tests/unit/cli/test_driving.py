@@ -1,4 +1,6 @@
-"""Ctrl-C: the first does the cleanup, the second leaves at once and says what is left and which command finishes it."""
+"""Ctrl-C: the first does the cleanup, the second leaves at once and says what is left and which
+command finishes it.
+"""
 
 from __future__ import annotations
 
@@ -47,7 +49,9 @@ def dump(run: Run[BackupMemory]) -> Wait:
     return Wait("vzdump is running")
 
 
-def test_the_first_ctrl_c_does_the_cleanup_and_exits_130(site: World, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_first_ctrl_c_does_the_cleanup_and_exits_130(
+    site: World, capsys: pytest.CaptureFixture[str]
+) -> None:
     before = signal.getsignal(signal.SIGINT)
     operation = opened(site, dump=dump)
     with pytest.raises(typer.Exit) as ended:
@@ -72,7 +76,9 @@ def test_the_second_ctrl_c_leaves_at_once_and_names_the_command_that_finishes(
     assert operation_of(site, operation.id).state == "open"
 
 
-def test_ctrl_c_while_following_ends_the_following_and_not_the_operation(site: World, capsys: pytest.CaptureFixture[str]) -> None:
+def test_ctrl_c_while_following_ends_the_following_and_not_the_operation(
+    site: World, capsys: pytest.CaptureFixture[str]
+) -> None:
     operation = opened(site)
     with pytest.raises(typer.Exit) as ended:
         bring_to_end(site, [operation], lambda event: press(), enqueue=True)

@@ -1,4 +1,6 @@
-"""``backupsvc lab`` forwards to pvelab: the same commands in the service's directory, with the service's words and exit codes."""
+"""``backupsvc lab`` forwards to pvelab: the same commands in the service's directory, with the
+service's words and exit codes.
+"""
 
 from __future__ import annotations
 
@@ -56,24 +58,44 @@ def test_the_lab_is_looked_for_where_the_service_looks_for_it(tmp_path: Path) ->
     assert (answer.code, answer.json["directory"]) == (1, str(tmp_path / "lab"))
 
 
-def test_where_no_lab_runs_the_way_to_one_is_told_in_the_words_of_the_service(tmp_path: Path) -> None:
+def test_where_no_lab_runs_the_way_to_one_is_told_in_the_words_of_the_service(
+    tmp_path: Path,
+) -> None:
     answer = Shell(tmp_path)("lab", "fault", "list", "--json")
     assert answer.code == 3
     assert answer.json == {
         "schema": "error/1",
-        "error": {"message": "no lab runs here", "hint": "`backupsvc lab up` starts one", "exit_code": 3},
+        "error": {
+            "message": "no lab runs here",
+            "hint": "`backupsvc lab up` starts one",
+            "exit_code": 3,
+        },
     }
-    assert answer.err.splitlines() == ["backupsvc: no lab runs here", "  -> `backupsvc lab up` starts one"]
+    assert answer.err.splitlines() == [
+        "backupsvc: no lab runs here",
+        "  -> `backupsvc lab up` starts one",
+    ]
 
 
-@pytest.mark.parametrize("words", [["lab", "up"], ["lab", "fault", "list"], ["lab", "status", "--json"], ["demo"]])
-def test_without_pvelab_its_commands_say_what_to_install_and_all_others_work(words: list[str], tmp_path: Path) -> None:
-    hidden = "import sys; sys.modules['pvelab'] = None; import backupsvc.cli; sys.argv[1:] = {!r}; backupsvc.cli.main()"
+@pytest.mark.parametrize(
+    "words", [["lab", "up"], ["lab", "fault", "list"], ["lab", "status", "--json"], ["demo"]]
+)
+def test_without_pvelab_its_commands_say_what_to_install_and_all_others_work(
+    words: list[str], tmp_path: Path
+) -> None:
+    hidden = (
+        "import sys; sys.modules['pvelab'] = None; import backupsvc.cli; sys.argv[1:] = {!r}; "
+        "backupsvc.cli.main()"
+    )
 
     def run(arguments: list[str]) -> subprocess.CompletedProcess[str]:
         script = hidden.format(arguments)
         return subprocess.run(
-            [sys.executable, "-c", script], capture_output=True, text=True, env={"HOME": str(tmp_path)}, check=False
+            [sys.executable, "-c", script],
+            capture_output=True,
+            text=True,
+            env={"HOME": str(tmp_path)},
+            check=False,
         )
 
     done = run(words)

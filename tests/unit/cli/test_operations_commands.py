@@ -1,4 +1,6 @@
-"""``backupsvc operations``: its words, its JSON and its exit codes, over a real catalog and steps by script."""
+"""``backupsvc operations``: its words, its JSON and its exit codes, over a real catalog and steps
+by script.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +41,9 @@ class Site:
         self.world.settings = SimpleNamespace(simulated=False, tick=30.0)
 
     def engine(self, foreground: bool = True) -> Engine:
-        steps: dict[str, Any] = dict.fromkeys(KINDS["backup"].workflow.steps + KINDS["backup"].workflow.cleanup, lambda run: None)
+        steps: dict[str, Any] = dict.fromkeys(
+            KINDS["backup"].workflow.steps + KINDS["backup"].workflow.cleanup, lambda run: None
+        )
         steps |= {} if self.healed else {"dump": no_room}
         return Engine(self.world, kinds_with({"backup": steps, "prune": {}}), foreground=foreground)
 
@@ -50,7 +54,9 @@ class Site:
 
     def failed(self) -> str:
         engine = self.engine()
-        return engine.drive_one(engine.open("backup", 108, BackupMemory("nightly", name="Debian"))).id
+        return engine.drive_one(
+            engine.open("backup", 108, BackupMemory("nightly", name="Debian"))
+        ).id
 
     def open(self, subject: int = 109) -> str:
         operation = self.engine(foreground=False).open("backup", subject, BackupMemory("nightly"))
@@ -84,7 +90,10 @@ def test_the_list_says_where_each_stands_and_who_drives_it_or_when_it_is_due(sit
     failed, waiting = site.failed(), site.open()
     rows = answer("list")["operations"]
     assert [row["id"] for row in rows] == [waiting, failed]
-    assert [(row["state"], row["result"]) for row in rows] == [("open", None), ("failed", "no room on local")]
+    assert [(row["state"], row["result"]) for row in rows] == [
+        ("open", None),
+        ("failed", "no room on local"),
+    ]
     assert rows[0]["standing"] == f"due since {rows[0]['due']}"
     assert "no room on local" in run("list").stdout
 
@@ -93,12 +102,18 @@ def test_the_list_can_be_narrowed(site: Site) -> None:
     failed, waiting = site.failed(), site.open()
     assert [row["id"] for row in answer("list", "--open")["operations"]] == [waiting]
     assert [row["id"] for row in answer("list", "--state", "failed")["operations"]] == [failed]
-    assert [row["id"] for row in answer("list", "--vmid", "108", "--kind", "backup")["operations"]] == [failed]
+    assert [
+        row["id"] for row in answer("list", "--vmid", "108", "--kind", "backup")["operations"]
+    ] == [failed]
     assert run("list", "--kind", "prune").stdout == "there is no such operation\n"
 
 
-@pytest.mark.parametrize("words", [("--kind", "backups"), ("--state", "broken"), ("--open", "--state", "done")])
-def test_a_filter_that_means_nothing_is_refused_with_what_is_allowed(site: Site, words: tuple[str, ...]) -> None:
+@pytest.mark.parametrize(
+    "words", [("--kind", "backups"), ("--state", "broken"), ("--open", "--state", "done")]
+)
+def test_a_filter_that_means_nothing_is_refused_with_what_is_allowed(
+    site: Site, words: tuple[str, ...]
+) -> None:
     error = refusal("list", *words)
     assert isinstance(error, UsageError) and error.hint
 
@@ -177,7 +192,11 @@ def test_retry_opens_another_and_exits_as_it_ends(site: Site) -> None:
 
 def test_retry_tried_dry_opens_nothing(site: Site) -> None:
     id = site.failed()
-    assert answer("retry", id, "--dry-run")["asked"] == {"job": "nightly", "name": "Debian", "retry_of": id}
+    assert answer("retry", id, "--dry-run")["asked"] == {
+        "job": "nightly",
+        "name": "Debian",
+        "retry_of": id,
+    }
     assert len(answer("list")["operations"]) == 1
 
 
@@ -200,7 +219,10 @@ def test_workers_whose_queues_eat_their_canaries_are_expected_to_come(site: Site
 def test_one_silent_queue_is_enough_for_a_warning(site: Site) -> None:
     for queue, ago in zip(QUEUES, (40, 400), strict=True):
         site.world.catalog.heartbeats.record(queue, int(site.world.clock.now()) - ago)
-    assert f"queue {QUEUES[1]} has consumed nothing for 400 s" in run("retry", site.failed(), "--enqueue").stderr
+    assert (
+        f"queue {QUEUES[1]} has consumed nothing for 400 s"
+        in run("retry", site.failed(), "--enqueue").stderr
+    )
 
 
 def test_retry_of_what_is_open_is_refused_with_exit_4(site: Site) -> None:
@@ -221,9 +243,16 @@ def test_none_open_is_good_news_and_no_error(site: Site) -> None:
     assert found.exit_code == 0 and json.loads(found.stdout)["operations"] == []
 
 
-def test_show_tells_of_progress_its_ends_alone_unless_all_is_asked_for(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_show_tells_of_progress_its_ends_alone_unless_all_is_asked_for(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
     log = [f"progress {n}% (read {n} bytes, duration {n} sec)" for n in range(1, 101)]
-    detail = {"exitstatus": None, "log": log, "plan": {"vmid": 9000, "disks": ["scsi0"]}, "reasons": ["it is full", "it is off"]}
+    detail = {
+        "exitstatus": None,
+        "log": log,
+        "plan": {"vmid": 9000, "disks": ["scsi0"]},
+        "reasons": ["it is full", "it is off"],
+    }
 
     def dump(run: Run[BackupMemory]) -> None:
         run.note("task-ended", "UPID:y", **detail)
@@ -234,7 +263,11 @@ def test_show_tells_of_progress_its_ends_alone_unless_all_is_asked_for(site: Sit
     short, whole = run("show", id).stdout, run("show", id, "--verbose").stdout
     assert short.count("| progress ") == 2 and "98 more lines of progress" in short
     assert whole.count("| progress ") == 100
-    assert [line["detail"]["log"] for line in answer("show", id)["transitions"] if "log" in line["detail"]] == [log]
+    assert [
+        line["detail"]["log"]
+        for line in answer("show", id)["transitions"]
+        if "log" in line["detail"]
+    ] == [log]
     assert "plan vmid 9000, disks (scsi0)" in short and "exitstatus" not in short
     assert "reasons it is full; it is off" in short
     assert not [notation for notation in ("None", "{", "['") if notation in short]
@@ -242,7 +275,9 @@ def test_show_tells_of_progress_its_ends_alone_unless_all_is_asked_for(site: Sit
 
 def test_a_retry_tells_in_words_what_it_was_asked(site: Site) -> None:
     engine = site.engine()
-    asked = BackupMemory("nightly", before=("local:a", "local:b"), keep_all=True, foreign=Beside("PVE job b", 60))
+    asked = BackupMemory(
+        "nightly", before=("local:a", "local:b"), keep_all=True, foreign=Beside("PVE job b", 60)
+    )
     id = engine.drive_one(engine.open("backup", 108, asked)).id
     said = run("retry", id, "--dry-run").stdout
     assert "job: nightly" in said and "before: local:a, local:b" in said and "keep all: yes" in said

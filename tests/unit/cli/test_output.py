@@ -1,4 +1,6 @@
-"""The output port: nothing foreign acts on the terminal through it, and nothing of ours leads around it."""
+"""The output port: nothing foreign acts on the terminal through it, and nothing of ours leads
+around it.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,8 @@ BAD = "\x1b[35m\x9b2J\u202e[red]x\r\nguest 1 is proven"
 SHOWN = r"\x1b[35m\x9b2J\u202e[red]x\x0d"
 PORT = ROOT / "backupsvc" / "cli" / "output.py"
 SOURCES = [*(ROOT / "backupsvc").rglob("*.py"), *(ROOT / "workers").rglob("*.py")]
-LOGS = [ROOT / "backupsvc" / "logs.py", ROOT / "backupsvc" / "serve" / "children.py"]  # the log's own way out (docs/logging.md)
+# the log's own way out (docs/logging.md)
+LOGS = [ROOT / "backupsvc" / "logs.py", ROOT / "backupsvc" / "serve" / "children.py"]
 OURS = sorted(path for path in SOURCES if path not in (PORT, *LOGS))
 FORBIDDEN = {"echo", "secho", "confirm", "prompt", "style", "progressbar", "echo_via_pager"}
 STREAMS = {"sys.stdout", "sys.stderr", "sys.__stdout__", "sys.__stderr__"}
@@ -37,21 +40,36 @@ class Terminal(io.StringIO):
 
 
 def around(tree: ast.AST, *, logs: bool = False) -> Iterator[tuple[int, str]]:
-    """What leads around the port in a module: its line, and what it is. ``logs``: it may set up logging and write to files."""
+    """What leads around the port in a module: its line, and what it is. ``logs``: it may set up
+    logging and write to files.
+    """
     harmless = {id(stream) for node in ast.walk(tree) for stream in _asked(node)}
     for node in ast.walk(tree):
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in ("print", "input"):
+        if (
+            isinstance(node, ast.Call)
+            and isinstance(node.func, ast.Name)
+            and node.func.id in ("print", "input")
+        ):
             yield node.lineno, node.func.id
         if isinstance(node, ast.Attribute):
             name = ast.unparse(node)
             forbidden = name in STREAMS and id(node) not in harmless
-            if forbidden or (name.partition(".")[2] in FORBIDDEN and name.startswith(("typer.", "click."))):
+            if forbidden or (
+                name.partition(".")[2] in FORBIDDEN and name.startswith(("typer.", "click."))
+            ):
                 yield node.lineno, name
             if name.startswith("rich.") and name.rpartition(".")[2] in IMPORTS:
                 yield node.lineno, name
             if name in ("logging.StreamHandler", "logging.basicConfig", "os.write") and not logs:
                 yield node.lineno, name
-        if isinstance(node, ast.ImportFrom) and node.module in ("rich.console", "rich", "rich.prompt", "typer", "click", "sys"):
+        if isinstance(node, ast.ImportFrom) and node.module in (
+            "rich.console",
+            "rich",
+            "rich.prompt",
+            "typer",
+            "click",
+            "sys",
+        ):
             wrong = sorted({item.name for item in node.names} & IMPORTS)
             yield from ((node.lineno, f"from {node.module} import {name}") for name in wrong)
 
@@ -117,11 +135,17 @@ def test_a_table_on_a_terminal_has_our_styles_alone(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(sys, "stdout", Wall(terminal))
     output.table(("name", "state"), [(f"{BAD}:skull:", "failed")], title="[red]Jobs")
     sent = terminal.getvalue()
-    assert "\x1b[31mfailed" in sent and f"{SHOWN}\\nguest 1 is proven:skull:" in sent and "[red]Jobs" in sent
+    assert (
+        "\x1b[31mfailed" in sent
+        and f"{SHOWN}\\nguest 1 is proven:skull:" in sent
+        and "[red]Jobs" in sent
+    )
     assert "\x1b[35m" not in sent and "\x9b" not in sent and "\u202e" not in sent
 
 
-def test_whatever_rich_is_given_passes_the_consoles_own_wall(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_whatever_rich_is_given_passes_the_consoles_own_wall(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     terminal = Terminal()
     monkeypatch.setenv("TERM", "xterm-256color")
     monkeypatch.setattr(sys, "stderr", terminal)
@@ -157,15 +181,25 @@ def test_what_others_print_meets_the_wall_and_what_cannot_be_encoded_is_written_
         check=False,
     )
     assert done.stdout == b"\\x1b[35ma\nb\\x9b\\u2026\n"
-    assert b"\x1b" not in done.stderr and rb"\x1b[35mc\udcff" in done.stderr and rb"\x1b[35md" in done.stderr
+    assert (
+        b"\x1b" not in done.stderr
+        and rb"\x1b[35mc\udcff" in done.stderr
+        and rb"\x1b[35md" in done.stderr
+    )
 
 
 def test_json_is_one_object_whatever_is_in_it(capsys: pytest.CaptureFixture[str]) -> None:
     output.emit_json({"name": BAD})
     out = capsys.readouterr().out
-    assert json.loads(out).items() > {"name": BAD}.items() and "\x9b" not in out and "\u202e" not in out
+    assert (
+        json.loads(out).items() > {"name": BAD}.items()
+        and "\x9b" not in out
+        and "\u202e" not in out
+    )
     output.emit_json_lines([{"name": f"{BAD}\x7f"}, 2])
     lines = capsys.readouterr().out
-    assert json.loads(lines) == [{"name": f"{BAD}\x7f"}, 2] and lines.isascii() and "\x7f" not in lines
+    assert (
+        json.loads(lines) == [{"name": f"{BAD}\x7f"}, 2] and lines.isascii() and "\x7f" not in lines
+    )
     output.emit_json_lines([])
     assert capsys.readouterr().out == "[]\n"

@@ -1,4 +1,6 @@
-"""``backupsvc pra`` over a real catalog and a cluster that answers by script: its JSON, its exit codes, its files."""
+"""``backupsvc pra`` over a real catalog and a cluster that answers by script: its JSON, its exit
+codes, its files.
+"""
 
 from __future__ import annotations
 
@@ -46,11 +48,16 @@ class Site:
         """Everything that the findings of the reference site ask for."""
         world = self.world
         world.archive_list = [
-            archive(vmid, night, node) for vmid in NAMES for night in NIGHTS for node in ("clovis", "lge-pve02")
+            archive(vmid, night, node)
+            for vmid in NAMES
+            for night in NIGHTS
+            for node in ("clovis", "lge-pve02")
         ]
         world.configs[108]["agent"] = "1"
         world.job_list, world.offsets = [], {"clovis": 0.0, "lge-pve02": 0.4}
-        world.status_answer = ClusterStatus("langeo", True, (*world.status_answer.nodes, world.status_answer.nodes[0]))
+        world.status_answer = ClusterStatus(
+            "langeo", True, (*world.status_answer.nodes, world.status_answer.nodes[0])
+        )
         world.refuse = {"ha": PvePermissionDenied("Permission check failed (/, Sys.Audit)")}
         self.catalog.archives.observe(world.archive_list, scope=[], at=NIGHTS[-1] + 60)
         for vmid in NAMES:
@@ -65,10 +72,14 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
         yield made
 
 
-def test_the_status_of_the_reference_site_has_all_seven_findings_and_exits_1(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_status_of_the_reference_site_has_all_seven_findings_and_exits_1(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from tests.unit.report import worlds
 
-    monkeypatch.setattr(worlds.Cluster, "bridges", lambda self, node: [Bridge("vmbr0", node, ("eno1",))])
+    monkeypatch.setattr(
+        worlds.Cluster, "bridges", lambda self, node: [Bridge("vmbr0", node, ("eno1",))]
+    )
     result = site.run("status", "--json")
     value = json.loads(result.stdout)
     assert result.exit_code == 1
@@ -109,11 +120,15 @@ def test_a_simulated_cluster_is_said_to_be_one_on_the_first_line(site: Site) -> 
     assert result.exit_code == 1 and result.stdout.startswith("SIMULATED")
 
 
-def test_the_report_is_written_in_the_policys_language_and_its_paths_are_printed(site: Site, tmp_path: Path) -> None:
+def test_the_report_is_written_in_the_policys_language_and_its_paths_are_printed(
+    site: Site, tmp_path: Path
+) -> None:
     site.policy = policy(language="fr")
     result = site.run("report", "--month", "2026-03", "--output", str(tmp_path / "out"))
     assert result.exit_code == 0
-    assert result.stdout.splitlines() == [str(tmp_path / "out" / f"pra-2026-03.{kind}") for kind in ("html", "json")]
+    assert result.stdout.splitlines() == [
+        str(tmp_path / "out" / f"pra-2026-03.{kind}") for kind in ("html", "json")
+    ]
     assert "Non conforme" in (tmp_path / "out" / "pra-2026-03.html").read_text(encoding="utf-8")
 
 
@@ -127,13 +142,17 @@ def test_check_turns_the_reports_verdict_into_the_exit_code(site: Site, tmp_path
 
 
 @pytest.mark.parametrize("month", ["2026-13", "2027-01", "march"])
-def test_a_wrong_month_is_refused_before_the_cluster_is_asked(site: Site, tmp_path: Path, month: str) -> None:
+def test_a_wrong_month_is_refused_before_the_cluster_is_asked(
+    site: Site, tmp_path: Path, month: str
+) -> None:
     result = site.run("report", "--month", month, "--output", str(tmp_path / "out"))
     assert isinstance(result.exception, UsageError) and result.exception.exit_code == 2
     assert site.world.calls == [] and not (tmp_path / "out").exists()
 
 
-def test_an_error_of_the_policy_reaches_the_command_line_unchanged(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_error_of_the_policy_reaches_the_command_line_unchanged(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     class Broken:
         settings = SimpleNamespace(simulated=False)
 
@@ -147,7 +166,10 @@ def test_an_error_of_the_policy_reaches_the_command_line_unchanged(monkeypatch: 
 
     monkeypatch.setattr(bootstrap, "open_service", opened)
     result = CliRunner().invoke(app, ["status"])
-    assert isinstance(result.exception, UsageError) and result.exception.message == "no policy is configured"
+    assert (
+        isinstance(result.exception, UsageError)
+        and result.exception.message == "no policy is configured"
+    )
 
 
 def test_the_status_says_of_what_is_proven_no_further_than_booted_that_it_is(site: Site) -> None:
@@ -155,7 +177,9 @@ def test_the_status_says_of_what_is_proven_no_further_than_booted_that_it_is(sit
     assert "(booted)" not in site.run("status").stdout
     tiers = {name: replace(tier, proof_rung=Rung.BOOTED) for name, tier in policy().tiers.items()}
     site.policy = policy(tiers=tiers)
-    site.catalog.proofs.record(replace(proof(101, NIGHTS[-1], ended=NIGHTS[-1] + 3 * 3600), rung=Rung.BOOTED))
+    site.catalog.proofs.record(
+        replace(proof(101, NIGHTS[-1], ended=NIGHTS[-1] + 3 * 3600), rung=Rung.BOOTED)
+    )
     shown = site.run("status").stdout
     assert [line.split()[0] for line in shown.splitlines() if "(booted)" in line] == ["101"]
 
@@ -163,16 +187,28 @@ def test_the_status_says_of_what_is_proven_no_further_than_booted_that_it_is(sit
 def test_what_is_not_met_is_told_with_its_reason_breaches_first(site: Site) -> None:
     site.heal()
     night = NIGHTS[-1]
-    site.catalog.proofs.record(proof(101, night, ended=night + 3 * 3600, verdict=Verdict.FAILED, reason="http: 500"))
-    site.catalog.proofs.record(proof(102, night, ended=night + 3 * 3600, verdict=Verdict.FAILED, reason="ssh: refused"))
+    site.catalog.proofs.record(
+        proof(101, night, ended=night + 3 * 3600, verdict=Verdict.FAILED, reason="http: 500")
+    )
+    site.catalog.proofs.record(
+        proof(102, night, ended=night + 3 * 3600, verdict=Verdict.FAILED, reason="ssh: refused")
+    )
     shown = site.run("status").stdout
     breaches = [line for line in shown.splitlines() if line.startswith("breached: ")]
     assert (
-        "breached: Proof: never proven; the latest restore test ended failed: http: 500: 101 Windows-Client" in breaches
+        "breached: Proof: never proven; the latest restore test ended failed: http: 500: 101 "
+        "Windows-Client"
+        in breaches
         or any("http: 500" in line and line.endswith(": 101 Windows-Client") for line in breaches)
     )
-    assert any("ssh: refused" in line and line.endswith(": 102 Windows-Server") for line in breaches)
-    told = [line.partition(":")[0] for line in shown.splitlines() if line.startswith(("breached: ", "unknown: "))]
+    assert any(
+        "ssh: refused" in line and line.endswith(": 102 Windows-Server") for line in breaches
+    )
+    told = [
+        line.partition(":")[0]
+        for line in shown.splitlines()
+        if line.startswith(("breached: ", "unknown: "))
+    ]
     assert told == sorted(told), "breaches come first"
 
 
@@ -184,8 +220,18 @@ def test_a_reason_that_many_guests_share_is_told_once_with_all_of_them(site: Sit
 
 def test_a_finding_of_many_guests_names_each_ones_own_cause(site: Site) -> None:
     for vmid, reason in ((101, "http: answers 500"), (102, "the copy showed no sign of life")):
-        site.catalog.proofs.record(proof(vmid, NIGHTS[-1], verdict=Verdict.INCONCLUSIVE, reason=reason))
+        site.catalog.proofs.record(
+            proof(vmid, NIGHTS[-1], verdict=Verdict.INCONCLUSIVE, reason=reason)
+        )
     shown = site.run("status").stdout
-    assert any("101 Windows-Client: " in line and "http: answers 500" in line for line in shown.splitlines())
-    assert any("102 Windows-Server: " in line and "no sign of life" in line for line in shown.splitlines())
-    assert "Remove the cause that its latest restore test names" in shown and "named above" not in shown
+    assert any(
+        "101 Windows-Client: " in line and "http: answers 500" in line
+        for line in shown.splitlines()
+    )
+    assert any(
+        "102 Windows-Server: " in line and "no sign of life" in line for line in shown.splitlines()
+    )
+    assert (
+        "Remove the cause that its latest restore test names" in shown
+        and "named above" not in shown
+    )

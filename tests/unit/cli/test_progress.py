@@ -1,4 +1,6 @@
-"""Progress in a pipe: a line for each step, and for a wait only once it lasts and when it changes."""
+"""Progress in a pipe: a line for each step, and for a wait only once it lasts and when it
+changes.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,9 @@ from tests.unit.operations.worlds import SteppingClock
 
 
 def operation(subject: int = 108, cancel: str | None = None) -> Operation:
-    return Operation(f"01X{subject}", "backup", subject, OperationState.OPEN, "dump", {}, 0, 0, cancel=cancel)
+    return Operation(
+        f"01X{subject}", "backup", subject, OperationState.OPEN, "dump", {}, 0, 0, cancel=cancel
+    )
 
 
 @pytest.fixture
@@ -37,20 +41,26 @@ def test_a_wait_is_printed_once_it_lasts_and_again_only_when_it_changes(
     assert f"{SILENT_WAIT_S:.1f} s" in lines[0]
 
 
-def test_a_short_wait_is_not_worth_a_line(progress: Progress, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_short_wait_is_not_worth_a_line(
+    progress: Progress, capsys: pytest.CaptureFixture[str]
+) -> None:
     progress(StepEvent(operation(), "wait", "dump", "vzdump is running"))
     progress(StepEvent(operation(), "done", "dump", "an archive", 0.3))
     assert capsys.readouterr().err == "backup 108         dump          0.3 s  ok  an archive\n"
 
 
-def test_settling_is_shown_only_when_there_is_something_to_say(progress: Progress, capsys: pytest.CaptureFixture[str]) -> None:
+def test_settling_is_shown_only_when_there_is_something_to_say(
+    progress: Progress, capsys: pytest.CaptureFixture[str]
+) -> None:
     progress(StepEvent(operation(), "done", "settle", "", 0.1))
     assert capsys.readouterr().err == ""
     progress(StepEvent(operation(), "failed", "settle", "it still runs", 0.1))
     assert "it still runs" in capsys.readouterr().err
 
 
-def test_a_step_that_was_cancelled_has_not_failed(progress: Progress, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_step_that_was_cancelled_has_not_failed(
+    progress: Progress, capsys: pytest.CaptureFixture[str]
+) -> None:
     progress(StepEvent(operation(cancel="enough"), "failed", "dump", "enough", 2.0))
     assert "CANCELLED  enough" in capsys.readouterr().err
 
@@ -94,4 +104,8 @@ def test_a_foreign_text_passes_for_no_line_of_ours_on_a_terminal_either(
     assert len(console.export_text().splitlines()) == 1
     progress(StepEvent(operation(), "failed", "dump", FORGED, 2.0))
     said = capsys.readouterr().err
-    assert "the task failed" in said and "\nrestore-test" not in said and "\n    | restore-test" in said
+    assert (
+        "the task failed" in said
+        and "\nrestore-test" not in said
+        and "\n    | restore-test" in said
+    )

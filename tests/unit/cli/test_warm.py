@@ -1,4 +1,6 @@
-"""A command forked from the warm process is what a new interpreter would have been, and a new one would have begun at all."""
+"""A command forked from the warm process is what a new interpreter would have been, and a new one
+would have begun at all.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,8 @@ print(signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM), file=sy
 print(threading.active_count(), sys.path[0] == "", file=sys.stderr)
 threading.Thread(target=lambda: print("the thread's own words")).start()
 """
-# the heavy packages of others are loaded once; each of ours is then the first of ours that its process imports
+# the heavy packages of others are loaded once; each of ours is then the first of ours that its
+# process imports
 EACH = """
 import importlib, os, sys
 import alembic.command, celery, jinja2, paramiko, proxmoxer, psycopg, pydantic_settings, redis, requests, rich.console, rich.table
@@ -51,15 +54,23 @@ print(*failed)
 
 
 def environment(**more: str) -> dict[str, str]:
-    return {name: value for name, value in os.environ.items() if not name.startswith("BACKUPSVC_")} | more
+    return {
+        name: value for name, value in os.environ.items() if not name.startswith("BACKUPSVC_")
+    } | more
 
 
-def afresh(words: list[str], env: dict[str, str], stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
-    return subprocess.run([sys.executable, *words], env=env, input=stdin, capture_output=True, check=False)
+def afresh(
+    words: list[str], env: dict[str, str], stdin: bytes = b""
+) -> subprocess.CompletedProcess[bytes]:
+    return subprocess.run(
+        [sys.executable, *words], env=env, input=stdin, capture_output=True, check=False
+    )
 
 
 @pytest.mark.parametrize("word", ["said", "killed", "raises", "words"])
-def test_a_forked_program_says_and_ends_as_a_new_one_does(word: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_forked_program_says_and_ends_as_a_new_one_does(
+    word: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     env, words = environment(BACKUPSVC_X="é"), ["-c", SAID, word, "--json", "\udcff"]
     assert warm.fits(env)
@@ -86,19 +97,30 @@ def test_a_forked_command_answers_as_a_new_one_does(words: tuple[str, ...], tmp_
     forked = warm.python(["-m", "backupsvc", *words], env)
     (tmp_path / "catalog.db").unlink(missing_ok=True)
     new = afresh(["-m", "backupsvc", *words], env)
-    assert (forked.returncode, forked.stdout, forked.stderr) == (new.returncode, new.stdout, new.stderr)
+    assert (forked.returncode, forked.stdout, forked.stderr) == (
+        new.returncode,
+        new.stdout,
+        new.stderr,
+    )
 
 
 def test_what_is_read_when_an_interpreter_begins_makes_a_new_one() -> None:
-    assert not warm.fits(environment(PYTHONIOENCODING="latin-1")) and not warm.fits(environment(LC_ALL="C"))
-    assert not warm.fits({name: value for name, value in os.environ.items() if name != "LANG"} | {"TZ": "Asia/Tokyo"})
+    assert not warm.fits(environment(PYTHONIOENCODING="latin-1")) and not warm.fits(
+        environment(LC_ALL="C")
+    )
+    assert not warm.fits(
+        {name: value for name, value in os.environ.items() if name != "LANG"} | {"TZ": "Asia/Tokyo"}
+    )
     code = "import sys; print(sys.stdout.encoding)"
-    assert warm.python(["-c", code], environment(PYTHONIOENCODING="latin-1")).stdout == b"iso8859-1\n"
+    assert (
+        warm.python(["-c", code], environment(PYTHONIOENCODING="latin-1")).stdout == b"iso8859-1\n"
+    )
 
 
 def test_a_command_that_takes_too_long_is_ended_and_those_beside_it_are_not(tmp_path: Path) -> None:
     with pytest.raises(subprocess.TimeoutExpired):
-        warm.python(["-c", f"import os, time; open({str(tmp_path / 'pid')!r}, 'w').write(str(os.getpid())); time.sleep(600)"],
+        warm.python(["-c", f"import os, time; open({str(tmp_path / 'pid')!r}, "
+                           "'w').write(str(os.getpid())); time.sleep(600)"],
                     environment(), timeout=1)  # fmt: skip
     assert warm.python(["-c", "print('lives')"], environment()).stdout == b"lives\n"
     assert not Path(f"/proc/{(tmp_path / 'pid').read_text()}").exists()
@@ -106,7 +128,9 @@ def test_a_command_that_takes_too_long_is_ended_and_those_beside_it_are_not(tmp_
 
 @pytest.mark.slow
 def test_each_module_can_be_the_first_of_ours_to_be_imported() -> None:
-    found = [walk_packages(package.__path__, f"{package.__name__}.") for package in (backupsvc, pvelab)]
+    found = [
+        walk_packages(package.__path__, f"{package.__name__}.") for package in (backupsvc, pvelab)
+    ]
     names = [module.name for modules in found for module in modules]
     names = [name for name in names if not name.endswith("__main__") and ".migrations." not in name]
     assert len(names) > 250

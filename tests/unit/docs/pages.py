@@ -13,7 +13,13 @@ _FENCE = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
 
 def pages() -> list[Path]:
     """Every page: at the root, below docs, and the changelog's own."""
-    return sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "changelog.d").glob("README.md")])
+    return sorted(
+        [
+            *ROOT.glob("*.md"),
+            *(ROOT / "docs").rglob("*.md"),
+            *(ROOT / "changelog.d").glob("README.md"),
+        ]
+    )
 
 
 def prose(page: Path) -> str:
@@ -23,7 +29,11 @@ def prose(page: Path) -> str:
 
 def links(page: Path) -> list[str]:
     """Where a page's links lead, those to other hosts left out."""
-    return [target for target in _LINK.findall(prose(page)) if "://" not in target and not target.startswith("mailto:")]
+    return [
+        target
+        for target in _LINK.findall(prose(page))
+        if "://" not in target and not target.startswith("mailto:")
+    ]
 
 
 def named_files(text: str) -> list[str]:
@@ -32,13 +42,17 @@ def named_files(text: str) -> list[str]:
 
 
 def anchors(page: Path) -> set[str]:
-    """What can be jumped to in a page: its headings, as the forge names them, and the anchors that it sets."""
+    """What can be jumped to in a page: its headings, as the forge names them, and the anchors that
+    it sets.
+    """
     text = prose(page)
     headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
     return {slug(heading) for heading in headings} | set(re.findall(r'<a id="([^"]+)"></a>', text))
 
 
 def slug(heading: str) -> str:
-    """Given a heading, return its anchor: letters, digits, hyphens and low lines, in small letters."""
+    """Given a heading, return its anchor: letters, digits, hyphens and low lines, in small
+    letters.
+    """
     plain = re.sub(r"<[^>]*>|[`*]", "", heading).strip().lower()
     return re.sub(r"[^\w\- ]", "", plain).replace(" ", "-")

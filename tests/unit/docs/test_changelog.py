@@ -1,4 +1,6 @@
-"""The files of changelog.d are named and written so that a release can put them into CHANGELOG.md."""
+"""The files of changelog.d are named and written so that a release can put them into
+CHANGELOG.md.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,9 @@ import pytest
 from tests.unit.docs.pages import ROOT
 
 FOLDER = ROOT / "changelog.d"
-TOOL: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["towncrier"]
+TOOL: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"][
+    "towncrier"
+]
 KINDS = [kind["directory"] for kind in TOOL["type"]]
 
 
@@ -51,5 +55,7 @@ def test_a_release_finds_where_to_put_them() -> None:
 
 
 def test_the_readme_of_the_folder_names_every_kind() -> None:
-    told = re.findall(r"^\| `(\w+)` \|", (FOLDER / "README.md").read_text(encoding="utf-8"), re.MULTILINE)
+    told = re.findall(
+        r"^\| `(\w+)` \|", (FOLDER / "README.md").read_text(encoding="utf-8"), re.MULTILINE
+    )
     assert told == KINDS

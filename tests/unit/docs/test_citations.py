@@ -1,4 +1,6 @@
-"""What a comment or docstring cites is in the repository: facts about PVE by number, recorded exchanges, pages, standards."""
+"""What a comment or docstring cites is in the repository: facts about PVE by number, recorded
+exchanges, pages, standards.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,8 @@ _HEADING = re.compile(r'^(?:##|###) <a id="([\d.]+)"></a>([\d.]+?)\.? \S', re.MU
 _SCENE = re.compile(r"\b\d\d[a-c]?_[a-z]+(?:_[a-z]+)*\b")
 _PAGE = re.compile(r"[\w./-]+\.md\b")
 _NUMBERED = re.compile(r"\b([A-Z][A-Z_]{2,})(?: section)? [A-Z]?\d")
-_NO_PAGES = frozenset({"RFC", "ISO", "UAX", "PVE", "QEMU", "VLAN", "VMID"})  # standards, and names that a number follows
+# standards, and names that a number follows
+_NO_PAGES = frozenset({"RFC", "ISO", "UAX", "PVE", "QEMU", "VLAN", "VMID"})
 
 
 @cache
@@ -32,7 +35,11 @@ def sources() -> tuple[Path, ...]:
 def prose(path: Path) -> Iterator[str]:
     """The comments and docstrings of a file."""
     with path.open("rb") as file:
-        yield from (token.string for token in tokenize.tokenize(file.readline) if token.type == tokenize.COMMENT)
+        yield from (
+            token.string
+            for token in tokenize.tokenize(file.readline)
+            if token.type == tokenize.COMMENT
+        )
     for node in ast.walk(ast.parse(path.read_bytes())):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             yield ast.get_docstring(node) or ""
@@ -48,7 +55,10 @@ def facts() -> list[str]:
 
 def unknown(text: str) -> list[str]:
     """What a text cites that is not there."""
-    numbers, known = facts(), {path.stem for path in (ROOT / "tests" / "golden" / "recorded_real").glob("*.json")}
+    numbers, known = (
+        facts(),
+        {path.stem for path in (ROOT / "tests" / "golden" / "recorded_real").glob("*.json")},
+    )
     cited = [number for found in _FACT.findall(text) for number in found.split(", ")]
     return [
         *(f"pve-facts {number}" for number in cited if number not in numbers),
@@ -72,13 +82,23 @@ def test_every_citation_of_a_comment_or_docstring_is_in_the_repository(room: str
 
 @pytest.mark.parametrize(
     "text",
-    ["see pve-facts 99.1", "(pve-facts 1.1, 0.1)", "as in 99_nowhere 3", "docs/nowhere.md", "NOWHERE section 4", "SOME_PAGE 0.1"],
+    [
+        "see pve-facts 99.1",
+        "(pve-facts 1.1, 0.1)",
+        "as in 99_nowhere 3",
+        "docs/nowhere.md",
+        "NOWHERE section 4",
+        "SOME_PAGE 0.1",
+    ],
 )
 def test_a_citation_of_nothing_is_seen(text: str) -> None:
     assert unknown(text)
 
 
-@pytest.mark.parametrize("text", ["(pve-facts 1.1, 4.1)", "pve-facts 6.", "05_restore_ok 63", "docs/pve-facts.md", "RFC 8878"])
+@pytest.mark.parametrize(
+    "text",
+    ["(pve-facts 1.1, 4.1)", "pve-facts 6.", "05_restore_ok 63", "docs/pve-facts.md", "RFC 8878"],
+)
 def test_a_citation_of_what_is_there_is_let_be(text: str) -> None:
     assert not unknown(text)
 

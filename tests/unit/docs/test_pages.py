@@ -33,7 +33,9 @@ def test_every_link_leads_somewhere(page: Path) -> None:
             assert anchor in anchors(found), target
 
 
-@pytest.mark.parametrize("page", [page for page in pages() if page.name != "CHANGELOG.md"], ids=name_of)
+@pytest.mark.parametrize(
+    "page", [page for page in pages() if page.name != "CHANGELOG.md"], ids=name_of
+)
 def test_every_file_that_a_page_names_is_there(page: Path) -> None:
     assert [name for name in named_files(prose(page)) if not (ROOT / name).exists()] == []
 
@@ -43,15 +45,22 @@ def test_the_architecture_has_all_ten_laws_in_order() -> None:
 
 
 def test_the_layers_of_the_architecture_are_those_that_are_checked() -> None:
-    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"]["contracts"]
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"][
+        "importlinter"
+    ]["contracts"]
     (layers,) = [contract["layers"] for contract in contracts if contract["type"] == "layers"]
-    block = re.findall(r"^    (.+)$", prose(ARCHITECTURE).partition("## Operations")[0], re.MULTILINE)
+    block = re.findall(
+        r"^    (.+)$", prose(ARCHITECTURE).partition("## Operations")[0], re.MULTILINE
+    )
     assert block == [layer.replace("backupsvc.", "") for layer in layers]
 
 
 def test_every_package_of_the_service_is_a_room_of_the_architecture() -> None:
     rooms = named_files(prose(ARCHITECTURE).partition("## Operations")[0])
-    packages = [path.parent.relative_to(ROOT).as_posix() + "/" for path in (ROOT / "backupsvc").glob("*/__init__.py")]
+    packages = [
+        path.parent.relative_to(ROOT).as_posix() + "/"
+        for path in (ROOT / "backupsvc").glob("*/__init__.py")
+    ]
     assert packages and set(packages) <= set(rooms)
 
 

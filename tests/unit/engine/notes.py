@@ -1,4 +1,6 @@
-"""Kinds of operations for the engine's tests: their real steps, of which each only leaves its name in a small memory."""
+"""Kinds of operations for the engine's tests: their real steps, of which each only leaves its name
+in a small memory.
+"""
 
 from __future__ import annotations
 
@@ -45,9 +47,12 @@ def leave(step: str) -> Handler:
 
 
 def kinds(kind: str, **special: Handler) -> dict[str, OperationKind[Any, Any]]:
-    """Every kind with a memory of notes; each step of one does nothing but leave its name, unless it is given."""
+    """Every kind with a memory of notes; each step of one does nothing but leave its name, unless
+    it is given.
+    """
     bare = {
-        name: OperationKind(one.workflow, one.handlers, NOTES, result=lambda operation: "done") for name, one in KINDS.items()
+        name: OperationKind(one.workflow, one.handlers, NOTES, result=lambda operation: "done")
+        for name, one in KINDS.items()
     }
     plan = KINDS[kind].workflow
     steps = {step: leave(step) for step in plan.steps + plan.cleanup}

@@ -1,4 +1,6 @@
-"""Drivers that are gone hold up nobody, with real processes; and one that was wrongly taken for gone can write nothing."""
+"""Drivers that are gone hold up nobody, with real processes; and one that was wrongly taken for
+gone can write nothing.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,10 @@ from tests.unit.engine.notes import NOTES, Run, kinds
 from tests.unit.engine.test_engine import opened, workers
 from tests.unit.operations.worlds import World, world
 
-NAMED = "from backupsvc.engine import drivers; print(drivers.identity(foreground={}), flush=True); input()"
+NAMED = (
+    "from backupsvc.engine import drivers; print(drivers.identity(foreground={}), flush=True); "
+    "input()"
+)
 
 
 class Driver:
@@ -32,7 +37,9 @@ class Driver:
 
     def __init__(self, *, foreground: bool = True, before: tuple[str, ...] = ()) -> None:
         command = [*before, sys.executable, "-c", NAMED.format(foreground)]
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
         assert self.process.stdout
         self.owner = self.process.stdout.readline().strip()
 
@@ -69,10 +76,12 @@ def named(owner: str) -> DriverId:
     return found
 
 
-# --- who is gone --------------------------------------------------------------------------------------------------------
+# --- who is gone ----------------------------------------------------------------------------------
 
 
-def test_a_process_that_lives_is_not_gone_and_one_that_was_killed_is(start: Callable[..., Driver]) -> None:
+def test_a_process_that_lives_is_not_gone_and_one_that_was_killed_is(
+    start: Callable[..., Driver],
+) -> None:
     one = start()
     assert not drivers.gone(one.owner)
     assert not drivers.gone(str(drivers.identity(foreground=True))), "this very process"
@@ -94,12 +103,16 @@ def test_one_that_was_stopped_is_not_gone(start: Callable[..., Driver]) -> None:
     assert not drivers.gone(one.owner)
 
 
-def test_one_whose_process_id_another_process_bears_by_now_is_gone(start: Callable[..., Driver]) -> None:
+def test_one_whose_process_id_another_process_bears_by_now_is_gone(
+    start: Callable[..., Driver],
+) -> None:
     living = start()
     assert drivers.gone(str(replace(named(living.owner), start="1")))
 
 
-def test_one_of_another_machine_or_of_before_names_said_so_much_is_not_known_to_be_gone(start: Callable[..., Driver]) -> None:
+def test_one_of_another_machine_or_of_before_names_said_so_much_is_not_known_to_be_gone(
+    start: Callable[..., Driver],
+) -> None:
     dead = named(start().kill())
     assert drivers.gone(str(dead))
     assert not drivers.gone(str(replace(dead, host="elsewhere")))
@@ -120,7 +133,8 @@ def test_one_in_a_pid_namespace_of_its_own_does_not_look_gone(start: Callable[..
 
 
 def test_a_proc_that_is_not_this_namespaces_own_tells_nothing(start: Callable[..., Driver]) -> None:
-    apart = ("unshare", "--pid", "--fork", "--kill-child")  # with the /proc of the namespace outside
+    # with the /proc of the namespace outside
+    apart = ("unshare", "--pid", "--fork", "--kill-child")
     if subprocess.run([*apart, "true"], capture_output=True, check=False).returncode:
         pytest.skip("no PID namespace may be made here")
     inside = named(start(before=apart).owner)
@@ -140,7 +154,9 @@ def test_a_machine_that_was_cloned_is_not_taken_for_the_same_one_that_has_starte
             (tmp_path / name / f"eth{number}" / "address").write_text(f"{card}\n")
         monkeypatch.setattr(drivers, "_NET", tmp_path / name)
         drivers._machine_id.cache_clear()
-        return replace(drivers.identity(foreground=False), boot=boot, namespaces=f"{INITIAL_PID_NAMESPACE}+0")
+        return replace(
+            drivers.identity(foreground=False), boot=boot, namespaces=f"{INITIAL_PID_NAMESPACE}+0"
+        )
 
     original = machine("original", "bc:24:11:00:00:01")
     assert place(original, machine("original", "bc:24:11:00:00:01", boot="2")) is Place.EARLIER_BOOT
@@ -148,15 +164,18 @@ def test_a_machine_that_was_cloned_is_not_taken_for_the_same_one_that_has_starte
     drivers._machine_id.cache_clear()
 
 
-def test_where_proc_hides_the_process_it_is_not_known(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, start: Any) -> None:
+def test_where_proc_hides_the_process_it_is_not_known(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, start: Any
+) -> None:
     one = start()
     here = drivers.identity(foreground=True)
     monkeypatch.setattr(drivers, "identity", lambda *, foreground: here)
-    monkeypatch.setattr(drivers, "_PROC", tmp_path)  # hidepid=2: the processes of others are not there
+    # hidepid=2: the processes of others are not there
+    monkeypatch.setattr(drivers, "_PROC", tmp_path)
     assert not drivers.gone(one.owner)
 
 
-# --- whom they hold up --------------------------------------------------------------------------------------------------
+# --- whom they hold up ----------------------------------------------------------------------------
 
 
 def dumping(dying: set[int]) -> Callable[[Run], Wait | None]:
@@ -183,7 +202,9 @@ def test_a_guest_whose_command_was_killed_is_free_at_once_also_after_its_lease_w
     assert found and found.state is not OperationState.OPEN
 
 
-def test_what_a_worker_left_is_its_fellows_for_a_while(site: World, start: Callable[..., Driver]) -> None:
+def test_what_a_worker_left_is_its_fellows_for_a_while(
+    site: World, start: Callable[..., Driver]
+) -> None:
     dead = Engine(site, kinds("restore-test"))
     dead.executor.owner = start(foreground=False).kill()
     left = opened(dead)
@@ -207,7 +228,9 @@ def test_those_that_a_killed_command_left_in_the_queue_of_a_node_hold_up_nobody(
     dying.clear()
     engine, began = Engine(site, kinds("backup", dump=dumping(dying))), site.clock.now()
     assert engine.drive([opened(engine, "backup", 105)])[0].state is OperationState.DONE
-    assert site.clock.now() - began < 10, "the one that held the node was finished, and those that only waited were passed"
+    assert site.clock.now() - began < 10, (
+        "the one that held the node was finished, and those that only waited were passed"
+    )
     states = [found.state for id in left if (found := site.catalog.operations.get(id))]
     assert states == [OperationState.DONE, *[OperationState.OPEN] * 3]
     engine.drive([opened(engine, "backup", 102)])
@@ -215,7 +238,9 @@ def test_those_that_a_killed_command_left_in_the_queue_of_a_node_hold_up_nobody(
     assert found and found.state is not OperationState.OPEN
 
 
-def test_a_lock_that_becomes_free_wakes_the_first_whose_driver_lives(site: World, start: Callable[..., Driver]) -> None:
+def test_a_lock_that_becomes_free_wakes_the_first_whose_driver_lives(
+    site: World, start: Callable[..., Driver]
+) -> None:
     alive = workers(site, "backup", dump=dumping(set()))
     holder, lost, waiting = (opened(alive, "backup", vmid) for vmid in (101, 102, 103))
     for id in (holder, lost, waiting):
@@ -229,7 +254,9 @@ def test_a_lock_that_becomes_free_wakes_the_first_whose_driver_lives(site: World
     assert found and found.due == now
 
 
-def test_law_9_a_driver_that_was_wrongly_taken_for_gone_can_write_nothing(site: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_law_9_a_driver_that_was_wrongly_taken_for_gone_can_write_nothing(
+    site: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     alive = Engine(site, kinds("backup", dump=dumping({108})))
     id = opened(alive, "backup")
     for _ in range(3):
@@ -250,7 +277,11 @@ def test_law_9_a_driver_that_was_wrongly_taken_for_gone_can_write_nothing(site: 
     ):
         with pytest.raises(LeaseLost):
             write()
-    assert site.catalog.operations.get(id) == before and before and before.state is OperationState.CANCELLED
+    assert (
+        site.catalog.operations.get(id) == before
+        and before
+        and before.state is OperationState.CANCELLED
+    )
 
 
 def test_what_a_worker_left_a_moment_ago_is_its_fellows_also_before_a_tick_has_freed_it(
@@ -259,7 +290,8 @@ def test_what_a_worker_left_a_moment_ago_is_its_fellows_also_before_a_tick_has_f
     dead = workers(site, "restore-test")
     dead.executor.owner = start(foreground=False).kill()
     left = opened(dead)
-    site.catalog.operations.claim(left, dead.executor.driver())  # it was killed in the middle of a turn
+    # it was killed in the middle of a turn
+    site.catalog.operations.claim(left, dead.executor.driver())
     with pytest.raises(Refused, match="already has an operation at work"):
         opened(Engine(site, kinds("restore-test")))
     found = site.catalog.operations.get(left)

@@ -31,11 +31,17 @@ def site(catalog_url: str) -> Iterator[World]:
     made.catalog.close()
 
 
-def test_who_asked_is_written_down_with_what_is_opened_and_not_with_what_is_asked_again(site: World) -> None:
+def test_who_asked_is_written_down_with_what_is_opened_and_not_with_what_is_asked_again(
+    site: World,
+) -> None:
     engine = Engine(site, kinds("backup"))
     engine.asked_by = "alice@desk"
     operation = site.catalog.operations.get(opened(engine, "backup"))
-    assert operation and operation.book.asked_by == "alice@desk" and operation.book.asked == {"version": 1}
+    assert (
+        operation
+        and operation.book.asked_by == "alice@desk"
+        and operation.book.asked == {"version": 1}
+    )
 
 
 def fail(message: str) -> Callable[[Run], None]:
@@ -55,14 +61,28 @@ def test_steps_follow_one_another_to_the_end(site: World) -> None:
     engine = Engine(site, kinds("restore-test"))
     ended = engine.drive([opened(engine)])[0]
     assert ended.state is OperationState.DONE
-    assert read(ended).walked == KINDS["restore-test"].workflow.steps + KINDS["restore-test"].workflow.cleanup
+    assert (
+        read(ended).walked
+        == KINDS["restore-test"].workflow.steps + KINDS["restore-test"].workflow.cleanup
+    )
 
 
 def test_a_failed_step_skips_to_the_cleanup_and_is_remembered_with_its_hint(site: World) -> None:
     engine = Engine(site, kinds("restore-test", start=fail("it does not start")))
     ended = engine.drive([opened(engine)])[0]
-    assert read(ended).walked == ("choose", "reserve", "begin", "read", "restore", "isolate", "tear-down", "judge")
-    assert ended.book.error == StepError("start", "it does not start", "look there", ErrorKind.PVE, 1)
+    assert read(ended).walked == (
+        "choose",
+        "reserve",
+        "begin",
+        "read",
+        "restore",
+        "isolate",
+        "tear-down",
+        "judge",
+    )
+    assert ended.book.error == StepError(
+        "start", "it does not start", "look there", ErrorKind.PVE, 1
+    )
 
 
 def test_a_failed_tear_down_fails_the_operation_though_the_verdict_was_given(site: World) -> None:
@@ -83,7 +103,12 @@ def test_every_step_is_recorded_before_and_after(site: World) -> None:
     id = opened(engine, "backup")
     engine.drive([id])
     rows = [(row.step, row.event) for row in site.catalog.operations.transitions(id)]
-    expected = [("locate", "started"), ("locate", "finished"), ("dump", "started"), ("dump", "failed")]
+    expected = [
+        ("locate", "started"),
+        ("locate", "finished"),
+        ("dump", "started"),
+        ("dump", "failed"),
+    ]
     assert rows == [*expected, ("settle", "started"), ("settle", "finished")]
 
 
@@ -129,7 +154,15 @@ def dumping(started: list[str]) -> Callable[[Run], Wait | None]:
             return "UPID:1"
 
         pve = run.service.pve
-        result = run.task("dump", start, pve=pve, node="clovis", type="vzdump", vmid=run.vmid, what="back up guest 108")
+        result = run.task(
+            "dump",
+            start,
+            pve=pve,
+            node="clovis",
+            type="vzdump",
+            vmid=run.vmid,
+            what="back up guest 108",
+        )
         if result is None:
             return Wait("dumping")
         run.memory = replace(run.memory, result=str(result))
@@ -158,7 +191,15 @@ def test_the_intent_is_written_before_the_task_is_started(site: World) -> None:
             seen.append(stored.book.task("dump").intended)
             return "UPID:1"
 
-        run.task("dump", start, pve=run.service.pve, node="clovis", type="vzdump", vmid=108, what="back up")
+        run.task(
+            "dump",
+            start,
+            pve=run.service.pve,
+            node="clovis",
+            type="vzdump",
+            vmid=108,
+            what="back up",
+        )
         return None
 
     engine = Engine(site, kinds("backup", dump=dump))
@@ -174,7 +215,9 @@ def test_a_resumed_step_adopts_the_task_that_was_started_before_the_crash(site: 
     id = opened(engine, "backup")
     engine.executor.advance(id)
     intended = Bookkeeping(tasks={"dump": TaskRecord(intended=moment(site.clock))})
-    site.catalog.operations.record(id, engine.executor.driver(), step="dump", kept=Kept({}, intended))
+    site.catalog.operations.record(
+        id, engine.executor.driver(), step="dump", kept=Kept({}, intended)
+    )
     ended = engine.drive([id])[0]
     assert started == []
     assert ended.book.upid("dump") == "UPID:1"
@@ -185,7 +228,15 @@ def test_a_call_that_started_no_task_fails_the_step_with_the_next_action(site: W
     with_tasks(site, Tasks())
 
     def dump(run: Run) -> Wait | None:
-        run.task("dump", lambda: None, pve=run.service.pve, node="clovis", type="vzdump", vmid=108, what="back up guest 108")
+        run.task(
+            "dump",
+            lambda: None,
+            pve=run.service.pve,
+            node="clovis",
+            type="vzdump",
+            vmid=108,
+            what="back up guest 108",
+        )
         return None
 
     engine = Engine(site, kinds("backup", dump=dump))
@@ -210,7 +261,9 @@ def test_law_9_an_occurrence_opens_once(site: World) -> None:
     assert engine.open("backup", 108, Notes(), occurrence="nightly@2026-03-09T21:00#108") is None
 
 
-def test_an_operation_whose_driver_is_gone_is_cleaned_up_before_the_next_begins(site: World) -> None:
+def test_an_operation_whose_driver_is_gone_is_cleaned_up_before_the_next_begins(
+    site: World,
+) -> None:
     dead = Engine(site, kinds("restore-test", boot=lambda run: Wait("booting")))
     dead.executor.owner = "elsewhere:1:x"
     id = opened(dead)
@@ -256,7 +309,11 @@ def test_a_passed_deadline_leads_to_the_cleanup(site: World) -> None:
     operation = engine.open("restore-test", 108, Notes(), timeout_s=60)
     assert operation is not None
     ended = engine.drive([operation.id])[0]
-    assert ended.book.error and ended.book.error.message == "restore-test of guest 108: it passed its deadline at step boot"
+    assert (
+        ended.book.error
+        and ended.book.error.message
+        == "restore-test of guest 108: it passed its deadline at step boot"
+    )
     assert read(ended).walked[-2:] == ("tear-down", "judge")
 
 
@@ -277,12 +334,15 @@ def test_whoever_watches_hears_of_every_step(site: World) -> None:
     heard: list[StepEvent] = []
     engine = Engine(site, kinds("backup"), [heard.append])
     engine.drive([opened(engine, "backup")])
-    assert [(event.kind, event.step) for event in heard[:2]] == [("step", "locate"), ("done", "locate")]
+    assert [(event.kind, event.step) for event in heard[:2]] == [
+        ("step", "locate"),
+        ("done", "locate"),
+    ]
     assert heard[-1].kind == "end"
     assert heard[-1].operation.state is OperationState.DONE
 
 
-# --- somebody else --------------------------------------------------------------------------------------------------------
+# --- somebody else --------------------------------------------------------------------------------
 
 
 def workers(site: World, kind: str, **special: Handler) -> Engine:
@@ -369,7 +429,9 @@ def test_an_outage_is_sat_through_and_the_step_is_done_when_pve_is_back(site: Wo
     id = opened(engine, "backup")
     ended = engine.drive([id])[0]
     assert ended.state is OperationState.DONE and ended.book.error is None and ended.book.tries == 0
-    assert [row.event for row in site.catalog.operations.transitions(id) if row.step == "dump"].count("retry") == 5
+    assert [
+        row.event for row in site.catalog.operations.transitions(id) if row.step == "dump"
+    ].count("retry") == 5
     assert 2 <= times[-1] - times[0] < 120
 
 
@@ -383,7 +445,9 @@ def test_a_person_is_not_made_to_wait_for_a_cluster_that_is_not_there_at_all(sit
     assert ended.book.error and ended.book.error.exit_code == 3
 
 
-def test_an_intent_whose_answer_was_lost_is_given_time_to_show_up_before_it_is_repeated(site: World) -> None:
+def test_an_intent_whose_answer_was_lost_is_given_time_to_show_up_before_it_is_repeated(
+    site: World,
+) -> None:
     tasks = Tasks()
     with_tasks(site, tasks)
     started: list[float] = []
@@ -395,7 +459,15 @@ def test_an_intent_whose_answer_was_lost_is_given_time_to_show_up_before_it_is_r
                 raise PveUnreachable("timed out; whether it was carried out is not known")
             return "UPID:2"
 
-        result = run.task("dump", start, pve=run.service.pve, node="clovis", type="vzdump", vmid=108, what="back up")
+        result = run.task(
+            "dump",
+            start,
+            pve=run.service.pve,
+            node="clovis",
+            type="vzdump",
+            vmid=108,
+            what="back up",
+        )
         return Wait("dumping") if result is None else None
 
     engine = Engine(site, kinds("backup", dump=dump))
@@ -414,7 +486,15 @@ def test_a_call_that_pve_refused_for_sure_is_no_intent_any_more(site: World) -> 
                 raise PveError("cluster not ready - no quorum?", status=500)
             return "UPID:2"
 
-        result = run.task("dump", start, pve=run.service.pve, node="clovis", type="vzdump", vmid=108, what="back up")
+        result = run.task(
+            "dump",
+            start,
+            pve=run.service.pve,
+            node="clovis",
+            type="vzdump",
+            vmid=108,
+            what="back up",
+        )
         return Wait("dumping") if result is None else None
 
     engine = Engine(site, kinds("backup", dump=dump))
@@ -461,11 +541,16 @@ def test_a_cancellation_is_noticed_by_whoever_drives(site: World) -> None:
 
     engine = Engine(site, kinds("restore-test", boot=boot))
     ended = engine.drive([opened(engine)])[0]
-    assert (ended.state, ended.error) == (OperationState.CANCELLED, "cancelled by the administrator")
+    assert (ended.state, ended.error) == (
+        OperationState.CANCELLED,
+        "cancelled by the administrator",
+    )
     assert read(ended).walked[-2:] == ("tear-down", "judge") and "check" not in read(ended).walked
 
 
-def test_a_step_that_works_for_minutes_notices_a_cancellation_and_keeps_its_lease(site: World) -> None:
+def test_a_step_that_works_for_minutes_notices_a_cancellation_and_keeps_its_lease(
+    site: World,
+) -> None:
     def verify(run: Run) -> None:
         for _ in range(60):
             site.clock.sleep(31)
@@ -493,7 +578,9 @@ def test_an_operation_that_nobody_drives_is_cancelled_here_with_its_cleanup(site
         engine.cancel(id, "once more")
 
 
-def test_a_fault_of_ours_is_kept_without_its_text_and_tried_again_but_not_for_ever(site: World) -> None:
+def test_a_fault_of_ours_is_kept_without_its_text_and_tried_again_but_not_for_ever(
+    site: World,
+) -> None:
     def dump(run: Run) -> None:
         raise KeyError("pbs-token-s3cr3t")
 
@@ -512,9 +599,13 @@ def test_a_fault_of_ours_is_kept_without_its_text_and_tried_again_but_not_for_ev
     assert "KeyError" in history and "s3cr3t" not in history
 
 
-def test_what_a_dead_process_left_in_a_lock_is_finished_by_whoever_waits_behind_it(site: World) -> None:
+def test_what_a_dead_process_left_in_a_lock_is_finished_by_whoever_waits_behind_it(
+    site: World,
+) -> None:
     def dump(run: Run) -> Wait | None:
-        return run.turn("vzdump clovis", "another is being dumped") or (Wait("dumping") if run.vmid == 101 and dying else None)
+        return run.turn("vzdump clovis", "another is being dumped") or (
+            Wait("dumping") if run.vmid == 101 and dying else None
+        )
 
     dying = True
     dead = Engine(site, kinds("backup", dump=dump))

@@ -15,7 +15,14 @@ from backupsvc.engine.step_log import log_step
 from policies.model import Operation, OperationState
 
 OPERATION = Operation(
-    "01JS0000000000000000000001", "restore-test", 108, OperationState.OPEN, "boot", {"scratch": {"node": "lge-pve02"}}, 0, 0
+    "01JS0000000000000000000001",
+    "restore-test",
+    108,
+    OperationState.OPEN,
+    "boot",
+    {"scratch": {"node": "lge-pve02"}},
+    0,
+    0,
 )
 
 
@@ -38,6 +45,15 @@ def test_a_step_is_a_line_for_whoever_looks_closely_and_none_for_others() -> Non
         told = [json.loads(line) for line in stream.getvalue().splitlines()]
         assert len(told) == lines
         if told:
-            same = {"operation": OPERATION.id, "kind": "restore-test", "vmid": 108, "node": "lge-pve02", "step": "boot"}
+            same = {
+                "operation": OPERATION.id,
+                "kind": "restore-test",
+                "vmid": 108,
+                "node": "lge-pve02",
+                "step": "boot",
+            }
             assert told[0].items() >= {"event": "step", **same}.items() and "seconds" not in told[0]
-            assert told[1].items() >= {"event": "done", "text": "the agent answers", "seconds": 12.346, **same}.items()
+            assert (
+                told[1].items()
+                >= {"event": "done", "text": "the agent answers", "seconds": 12.346, **same}.items()
+            )

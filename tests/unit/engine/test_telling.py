@@ -1,4 +1,6 @@
-"""What came of an operation is told at least once, whoever dies when, and by its id a second time is known."""
+"""What came of an operation is told at least once, whoever dies when, and by its id a second time
+is known.
+"""
 
 from __future__ import annotations
 
@@ -43,12 +45,16 @@ def now(here: World) -> int:
     return int(here.clock.now())
 
 
-def test_what_came_of_an_operation_is_told_once_when_it_ends(here: World, heard: list[Event]) -> None:
+def test_what_came_of_an_operation_is_told_once_when_it_ends(
+    here: World, heard: list[Event]
+) -> None:
     engine = Engine(here, kinds("backup", dump=fail("job errors")))
     id = engine.drive([opened(engine, "backup")])[0].id
     here.clock.sleep(10 * HEAD_START)
     telling.tell_due(here.catalog, engine.kinds, now(here))
-    assert [(type(event), event.operation, event.state) for event in heard] == [(Outcome, id, OperationState.FAILED)]
+    assert [(type(event), event.operation, event.state) for event in heard] == [
+        (Outcome, id, OperationState.FAILED)
+    ]
 
 
 def test_a_driver_that_dies_between_the_end_and_the_telling_leaves_it_to_a_tick(
@@ -69,12 +75,16 @@ def test_a_driver_that_dies_between_the_end_and_the_telling_leaves_it_to_a_tick(
     assert [event.operation for event in heard] == [id]
 
 
-def test_a_tick_that_dies_while_it_tells_is_followed_by_another_that_tells_it_again(here: World, heard: list[Event]) -> None:
+def test_a_tick_that_dies_while_it_tells_is_followed_by_another_that_tells_it_again(
+    here: World, heard: list[Event]
+) -> None:
     engine = Engine(here, kinds("backup"))
     id = opened(engine, "backup")
     said, heard[:] = list(heard), []
     here.catalog.operations.claim(id, engine.executor.driver())
-    here.catalog.operations.finish(id, engine.executor.driver(), OperationState.DONE, kept=NOTHING, error=None, note=None)
+    here.catalog.operations.finish(
+        id, engine.executor.driver(), OperationState.DONE, kept=NOTHING, error=None, note=None
+    )
     here.clock.sleep(HEAD_START)
 
     def dies(event: Event) -> None:
@@ -85,7 +95,9 @@ def test_a_tick_that_dies_while_it_tells_is_followed_by_another_that_tells_it_ag
     telling.tell_due(here.catalog, engine.kinds, now(here))
     here.clock.sleep(HEAD_START)
     telling.tell_due(here.catalog, engine.kinds, now(here))
-    assert said == [] and [event.operation for event in heard] == [id, id], "twice, and known by its id"
+    assert said == [] and [event.operation for event in heard] == [id, id], (
+        "twice, and known by its id"
+    )
 
 
 def test_a_catalog_that_fails_after_the_telling_ends_no_operation_badly(
@@ -111,7 +123,9 @@ def test_where_nobody_listens_it_is_left_to_a_process_with_a_log(here: World) ->
     assert [event.operation for event in said] == [id]
 
 
-def test_of_several_that_look_at_once_each_takes_others_and_what_is_too_old_is_dropped(here: World) -> None:
+def test_of_several_that_look_at_once_each_takes_others_and_what_is_too_old_is_dropped(
+    here: World,
+) -> None:
     engine = Engine(here, kinds("backup"))
     ids = {engine.drive([opened(engine, "backup", vmid)])[0].id for vmid in (101, 102, 103)}
     later = now(here) + HEAD_START
@@ -129,10 +143,21 @@ def test_a_night_is_one_event_after_all_of_its_pieces(tmp_path: Path, heard: lis
         found.farm.leave(102, at("2026-03-08 21:00"))
         found.live(at("2026-03-10 02:00"))
         nights = [event for event in heard if isinstance(event, JobRunOutcome)]
-        assert len(heard) == len({event.operation for event in heard}) == len(found.world.catalog.operations.find())
+        assert (
+            len(heard)
+            == len({event.operation for event in heard})
+            == len(found.world.catalog.operations.find())
+        )
         assert heard[-1] is nights[0] and len(nights) == 1
         said = nights[0]
-        assert (said.expected, said.ok, said.failed, said.missing, said.tests, said.proven) == (3, 2, 1, 0, 3, 3)
+        assert (said.expected, said.ok, said.failed, said.missing, said.tests, said.proven) == (
+            3,
+            2,
+            1,
+            0,
+            3,
+            3,
+        )
         assert (said.verdict, said.failed_guests) == (JobRunVerdict.DEGRADED, (102,))
         last = last_job_runs(found.world.catalog, ["nightly", "weekly"], {})
         assert list(last.values()) == nights
@@ -152,4 +177,6 @@ def test_a_night_that_was_missed_is_told_and_is_the_last_one_only_while_no_later
         assert [night.at for night in last.values()] == [at("2026-03-10 21:00")]
         found.live(at("2026-03-12 05:00"))
         last = last_job_runs(found.world.catalog, ["nightly"], last)
-        assert [(night.at, night.verdict) for night in last.values()] == [(at("2026-03-11 21:00"), JobRunVerdict.GOOD)]
+        assert [(night.at, night.verdict) for night in last.values()] == [
+            (at("2026-03-11 21:00"), JobRunVerdict.GOOD)
+        ]

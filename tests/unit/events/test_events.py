@@ -28,7 +28,9 @@ def test_all_who_listen_hear_once_and_nobody_after_they_left() -> None:
     assert heard == [OUTCOME] and not events.anybody()
 
 
-def test_a_listener_that_fails_keeps_nobody_else_from_hearing(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_listener_that_fails_keeps_nobody_else_from_hearing(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     heard: list[Event] = []
 
     def broken(event: Event) -> None:
@@ -47,7 +49,9 @@ def test_every_module_of_the_package_is_a_channel_and_the_log_is_always_one() ->
     assert log.tell in list(events.channels(load_settings()))
 
 
-def test_a_channel_that_lies_there_hears_if_the_settings_ask_for_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_channel_that_lies_there_hears_if_the_settings_ask_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     text = "def channel(settings):\n    return print if settings.simulated else None\n"
     (tmp_path / "by_print.py").write_text(text, encoding="utf-8")
     monkeypatch.setattr(events, "__path__", [*events.__path__, str(tmp_path)])

@@ -1,7 +1,8 @@
-"""Who acts on operations in the model test: workers and people's commands that crash, sleep, or meet a cluster that misbehaves.
+"""Who acts on operations in the model test: workers and people's commands that crash, sleep, or
+meet a cluster that misbehaves.
 
-Every actor passes a *point* before and after each write to the catalog and each call to the cluster. What happens at the nth
-point of a turn is its fate, drawn by Hypothesis.
+Every actor passes a *point* before and after each write to the catalog and each call to the
+cluster. What happens at the nth point of a turn is its fate, drawn by Hypothesis.
 """
 
 from __future__ import annotations
@@ -33,12 +34,14 @@ class Dead(BaseException):
 
 @dataclass(frozen=True)
 class Fate:
-    """What happens at the ``at``-th point of a turn (from 1): ``crash``, ``interrupt``, ``sleep``, or a call that goes wrong.
+    """What happens at the ``at``-th point of a turn (from 1): ``crash``, ``interrupt``, ``sleep``,
+    or a call that goes wrong.
 
-    Of all calls, counted from 1: ``silent`` does not act, ``refused`` is PVE's own error. Of those that change something:
-    ``lost`` acts and loses the answer, ``late`` does so after some seconds, ``before`` and ``after`` kill the caller there.
-    ``seconds`` are those of the sleep, or of the delay; who was killed for more than none is known to be gone. ``meanwhile`` is
-    who acts during a sleep.
+    Of all calls, counted from 1: ``silent`` does not act, ``refused`` is PVE's own error. Of those
+    that change something: ``lost`` acts and loses the answer, ``late`` does so after some seconds,
+    ``before`` and ``after`` kill the caller there. ``seconds`` are those of the sleep, or of the
+    delay; who was killed for more than none is known to be gone. ``meanwhile`` is who acts during a
+    sleep.
     """
 
     kind: str
@@ -53,11 +56,12 @@ CHANGES = frozenset({"lost", "late", "before", "after"})
 
 @dataclass
 class Turn:
-    """A turn under way: how many points it has passed, whether its actor is dead, and whether a fence was just passed.
+    """A turn under way: how many points it has passed, whether its actor is dead, and whether a
+    fence was just passed.
 
-    Between the record of an intent and the call that it announces there is no fence, and cannot be one: PVE knows no leases. A
-    process that is suspended just there for longer than its lease may act a second time. The model knows this window and does not
-    put long sleeps into it.
+    Between the record of an intent and the call that it announces there is no fence, and cannot be
+    one: PVE knows no leases. A process that is suspended just there for longer than its lease may
+    act a second time. The model knows this window and does not put long sleeps into it.
     """
 
     actor: Actor
@@ -71,7 +75,9 @@ class Turn:
 
 
 class WatchedOperations(OperationRepository):
-    """The real ones; ``stage`` hears of every write, and every fenced write is checked against the row's own lease."""
+    """The real ones; ``stage`` hears of every write, and every fenced write is checked against the
+    row's own lease.
+    """
 
     stage: Stage
 
@@ -118,7 +124,9 @@ def watch(engine: Engine, stage: Stage) -> None:
 
 @dataclass
 class Actor:
-    """A process: its engine, its own connection to the cluster, and whether it is at work (or dead) at the moment."""
+    """A process: its engine, its own connection to the cluster, and whether it is at work (or dead)
+    at the moment.
+    """
 
     name: str
     site: World
@@ -128,7 +136,13 @@ class Actor:
 class Stage:
     """Where the actors act, one inside the other: while one sleeps, others take their turns."""
 
-    def __init__(self, catalog: WatchedCatalog, cluster: VirtualCluster, policy: Policy, lost_reply_grace_s: float) -> None:
+    def __init__(
+        self,
+        catalog: WatchedCatalog,
+        cluster: VirtualCluster,
+        policy: Policy,
+        lost_reply_grace_s: float,
+    ) -> None:
         self.catalog, self.cluster, self.policy, self.clock, self.lost_reply_grace_s = (
             catalog,
             cluster,
@@ -143,7 +157,9 @@ class Stage:
         catalog.operations.stage = self
         self._write = catalog._database.write
         catalog._database.write = self._watched_write  # type: ignore[method-assign]
-        cluster.operation = lambda: self.turns[-1].operations[-1] if self.turns and self.turns[-1].operations else ""
+        cluster.operation = lambda: (
+            self.turns[-1].operations[-1] if self.turns and self.turns[-1].operations else ""
+        )
 
     def has_log(self) -> bool:
         """Whether who is on stage tells of outcomes: workers do, and commands have no log."""
@@ -155,11 +171,22 @@ class Stage:
 
     def actor(self, name: str, *, foreground: bool = False) -> Actor:
         """A new process."""
-        settings = Settings.model_construct(ssh=SshSettings(), probe=ProbeSettings(), simulated=True)
+        settings = Settings.model_construct(
+            ssh=SshSettings(), probe=ProbeSettings(), simulated=True
+        )
         pve = connect(self.cluster, self.policy.scratch, self._around)
-        site = World(self.catalog, self.clock, pve=pve, restore_pve=pve, policy=self.policy, settings=settings)
+        site = World(
+            self.catalog,
+            self.clock,
+            pve=pve,
+            restore_pve=pve,
+            policy=self.policy,
+            settings=settings,
+        )
         plain = build_engine(site)
-        site.engine = Engine(site, plain.kinds, foreground=foreground, lost_reply_grace_s=self.lost_reply_grace_s)
+        site.engine = Engine(
+            site, plain.kinds, foreground=foreground, lost_reply_grace_s=self.lost_reply_grace_s
+        )
         watch(site.engine, self)
         site.engine.executor.owner = f"{name}:{next(self._numbers)}"
         return Actor(name, site)
@@ -175,7 +202,8 @@ class Stage:
         finally:
             turn = self.turns.pop()
             actor.busy = turn.dead
-            actor.site.engine.executor.hints.clear()  # whoever they are for is found by a tick, or by chance
+            # whoever they are for is found by a tick, or by chance
+            actor.site.engine.executor.hints.clear()
 
     @contextmanager
     def at(self, operation: str) -> Iterator[None]:
@@ -187,7 +215,9 @@ class Stage:
             self.turns[-1].operations.pop()
 
     def acting(self) -> None:
-        """An intent is being recorded: from here to the call that it announces there is no fence."""
+        """An intent is being recorded: from here to the call that it announces there is no
+        fence.
+        """
         if self.turns:
             self.turns[-1].acting = True
 
@@ -197,7 +227,9 @@ class Stage:
         self._point()
         found = self.catalog.operations.get(id)
         yield
-        assert found is not None and found.lease_owner == driver.owner, f"{driver.owner} wrote to {id} of {found}"
+        assert found is not None and found.lease_owner == driver.owner, (
+            f"{driver.owner} wrote to {id} of {found}"
+        )
 
     @contextmanager
     def _watched_write(self) -> Iterator[Any]:
@@ -212,7 +244,8 @@ class Stage:
         turn.calls, turn.changes = turn.calls + 1, turn.changes + changes
         fate = turn.fate
         hit = fate and (
-            (fate.kind in CALLS and fate.at == turn.calls) or (fate.kind in CHANGES and fate.at == turn.changes and changes)
+            (fate.kind in CALLS and fate.at == turn.calls)
+            or (fate.kind in CHANGES and fate.at == turn.changes and changes)
         )
         try:
             return self._wrong(turn, fate, act) if fate and hit else act()

@@ -1,4 +1,6 @@
-"""A cluster by script for the operations' tests: what it answers is set by the test, what it is asked is kept."""
+"""A cluster by script for the operations' tests: what it answers is set by the test, what it is
+asked is kept.
+"""
 
 from __future__ import annotations
 
@@ -24,9 +26,16 @@ CONFIG = "\n".join(
 
 
 def archive(vmid: int, second: int, **changes: Any) -> Archive:
-    """Given a guest and a second of 2026-03-09 21:00 Paris, return an archive of it as a listing shows it."""
+    """Given a guest and a second of 2026-03-09 21:00 Paris, return an archive of it as a listing
+    shows it.
+    """
     volid = f"local:backup/vzdump-qemu-{vmid}-2026_03_09-21_00_{second:02d}.vma.zst"
-    values: dict[str, Any] = {"type": GuestType.QEMU, "ctime": 1_773_086_400 + second, "size": 1000, "format": "vma.zst"}
+    values: dict[str, Any] = {
+        "type": GuestType.QEMU,
+        "ctime": 1_773_086_400 + second,
+        "size": 1000,
+        "format": "vma.zst",
+    }
     return Archive(volid, "clovis", "local", vmid, **(values | changes))
 
 
@@ -49,14 +58,20 @@ def _next(answers: list[Any]) -> Any:
 
 
 # what a restore may ask for
-EVERYTHING = frozenset({"VM.Allocate", "VM.Audit", "VM.PowerMgmt", "Datastore.AllocateSpace", "SDN.Use", "Mapping.Use"})
+EVERYTHING = frozenset(
+    {"VM.Allocate", "VM.Audit", "VM.PowerMgmt", "Datastore.AllocateSpace", "SDN.Use", "Mapping.Use"}
+)
 
 
 @dataclass
 class Cluster:
-    """What stands in for ``Pve``. ``listings`` are handed out one a call, the last one again and again."""
+    """What stands in for ``Pve``. ``listings`` are handed out one a call, the last one again and
+    again.
+    """
 
-    guests_there: list[Guest] = field(default_factory=lambda: [Guest(108, "Debian-Server", "clovis")])
+    guests_there: list[Guest] = field(
+        default_factory=lambda: [Guest(108, "Debian-Server", "clovis")]
+    )
     listings: list[list[Archive]] = field(default_factory=lambda: [[]])
     result: TaskResult = field(default_factory=lambda: ended("OK"))
     config: str = CONFIG
@@ -78,11 +93,17 @@ class Cluster:
             permissions_at=lambda path: EVERYTHING,
         )
         self.tasks = SimpleNamespace(
-            poll=lambda upid: self.result, find=lambda node, **wanted: [], surely_runs=lambda upid: False
+            poll=lambda upid: self.result,
+            find=lambda node, **wanted: [],
+            surely_runs=lambda upid: False,
         )
         self.vzdump = SimpleNamespace(start=self._start)
-        self.agent = SimpleNamespace(state=lambda node, vmid: _next(self.states), frozen=self._frozen, thaw=self._thaw)
-        self.guests = SimpleNamespace(config=lambda node, vmid: {"name": "Debian-Server", "memory": "2048"})
+        self.agent = SimpleNamespace(
+            state=lambda node, vmid: _next(self.states), frozen=self._frozen, thaw=self._thaw
+        )
+        self.guests = SimpleNamespace(
+            config=lambda node, vmid: {"name": "Debian-Server", "memory": "2048"}
+        )
         self.storage = SimpleNamespace(
             seen=lambda: SeenStorages((Storage("local", "clovis", "dir", frozenset({"backup"})),)),
             archives=self._archives,
@@ -93,10 +114,14 @@ class Cluster:
 
     def _archives(self, node: str, storage: str, vmid: int | None = None) -> list[Archive]:
         listing = self.listings.pop(0) if len(self.listings) > 1 else self.listings[0]
-        return [item for item in listing if vmid in (None, item.vmid) and item.volid not in self._gone]
+        return [
+            item for item in listing if vmid in (None, item.vmid) and item.volid not in self._gone
+        ]
 
     def _frozen(self, node: str, vmid: int) -> bool:
-        """What the agent says, one answer a call, the last one again and again; an error is raised."""
+        """What the agent says, one answer a call, the last one again and again; an error is
+        raised.
+        """
         return bool(_next(self.frozen))
 
     def _thaw(self, node: str, vmid: int) -> None:

@@ -1,7 +1,9 @@
-"""A cluster that lives on virtual time, and the workers that live on it: nights of hours pass in a moment.
+"""A cluster that lives on virtual time, and the workers that live on it: nights of hours pass in a
+moment.
 
-What is simulated: PVE (dumps take their time and leave an archive) and the restore test's steps (they only take their time and
-the node's turn). What is real: the catalog, the engine, the night, the backup's steps, the tick.
+What is simulated: PVE (dumps take their time and leave an archive) and the restore test's steps
+(they only take their time and the node's turn). What is real: the catalog, the engine, the night,
+the backup's steps, the tick.
 """
 
 from __future__ import annotations
@@ -68,19 +70,30 @@ def local(epoch: float) -> str:
     return datetime.fromtimestamp(epoch, PARIS).strftime("%m-%d %H:%M")
 
 
-def policy(*jobs: Job, window: str | None = None, tiers: dict[int, str] | None = None, node: str | None = None) -> Policy:
+def policy(
+    *jobs: Job,
+    window: str | None = None,
+    tiers: dict[int, str] | None = None,
+    node: str | None = None,
+) -> Policy:
     """Given jobs, return a policy in Paris time."""
     scratch = Scratch(9000, 9009, window=windows.parse(window) if window else None, node=node)
-    guests = MappingProxyType({vmid: GuestPolicy(vmid, "", tier) for vmid, tier in (tiers or {}).items()})
+    guests = MappingProxyType(
+        {vmid: GuestPolicy(vmid, "", tier) for vmid, tier in (tiers or {}).items()}
+    )
     return Policy("s", "Europe/Paris", "en", jobs, TIERS, guests, scratch, "iron")
 
 
 @dataclass
 class Farm:
-    """A cluster by script. ``where`` is the node of each guest; a dump takes ``dump_seconds`` and fails for ``sick`` guests."""
+    """A cluster by script. ``where`` is the node of each guest; a dump takes ``dump_seconds`` and
+    fails for ``sick`` guests.
+    """
 
     clock: SteppingClock
-    where: dict[int, str] = field(default_factory=lambda: {101: "clovis", 102: "clovis", 103: "lge-pve02"})
+    where: dict[int, str] = field(
+        default_factory=lambda: {101: "clovis", 102: "clovis", 103: "lge-pve02"}
+    )
     dump_seconds: int = 300
     sick: set[int] = field(default_factory=set)
     offline: set[str] = field(default_factory=set)
@@ -92,9 +105,14 @@ class Farm:
     token_id: str = "svc@pve!b1"
 
     def __post_init__(self) -> None:
-        self.cluster = SimpleNamespace(guests=self._guests, nodes=self._nodes, jobs=lambda max_age=0.0: self.pve_jobs)
+        self.cluster = SimpleNamespace(
+            guests=self._guests, nodes=self._nodes, jobs=lambda max_age=0.0: self.pve_jobs
+        )
         self.tasks = SimpleNamespace(
-            poll=self._poll, find=self._find, surely_runs=lambda upid: False, dumps_of_others=lambda: self.others
+            poll=self._poll,
+            find=self._find,
+            surely_runs=lambda upid: False,
+            dumps_of_others=lambda: self.others,
         )
         self.vzdump = SimpleNamespace(start=self._start)
         self.agent = SimpleNamespace(state=lambda node, vmid: RUNNING, frozen=self._frozen)
@@ -105,8 +123,19 @@ class Farm:
         )
 
     def leave(self, vmid: int, ctime: int, notes: str = "") -> Archive:
-        """Given a guest and a time, put an archive of it there, as a dump that ended then leaves it."""
-        made = Archive(f"local:backup/{vmid}-{ctime}", self.where[vmid], "local", vmid, GuestType.QEMU, ctime, 1000, notes=notes)
+        """Given a guest and a time, put an archive of it there, as a dump that ended then leaves
+        it.
+        """
+        made = Archive(
+            f"local:backup/{vmid}-{ctime}",
+            self.where[vmid],
+            "local",
+            vmid,
+            GuestType.QEMU,
+            ctime,
+            1000,
+            notes=notes,
+        )
         self.archives.append(made)
         return made
 
@@ -123,8 +152,12 @@ class Farm:
         now = int(self.clock.now())
         assert node not in self.offline
         for upid, begun in self.begun.items():
-            assert f":{node}:" not in upid or begun + self.dump_seconds <= now, "two dumps at a time on one node"
-        upid = f"UPID:{node}:{len(self.begun):08X}:00097285:{now:08X}:vzdump:{vmid}:{self.token_id}:"
+            assert f":{node}:" not in upid or begun + self.dump_seconds <= now, (
+                "two dumps at a time on one node"
+            )
+        upid = (
+            f"UPID:{node}:{len(self.begun):08X}:00097285:{now:08X}:vzdump:{vmid}:{self.token_id}:"
+        )
         self.begun[upid] = now
         self.dumps.append((now, node, vmid))
         if vmid not in self.sick:
@@ -133,8 +166,14 @@ class Farm:
 
     def _frozen(self, node: str, vmid: int) -> bool:
         """Never asked while a dump of the guest runs."""
-        running = [upid for upid, begun in self.begun.items() if self.clock.now() < begun + self.dump_seconds]
-        assert not [upid for upid in running if _vmid(upid) == vmid], f"guest {vmid} is asked while it is dumped"
+        running = [
+            upid
+            for upid, begun in self.begun.items()
+            if self.clock.now() < begun + self.dump_seconds
+        ]
+        assert not [upid for upid in running if _vmid(upid) == vmid], (
+            f"guest {vmid} is asked while it is dumped"
+        )
         return False
 
     def _poll(self, upid: str) -> Any:
@@ -160,18 +199,24 @@ def _vmid(upid: str) -> int:
 
 @dataclass
 class Site:
-    """A site with its workers: ``tests`` is when each restore test began, and of whom; ``test_seconds`` how long each takes."""
+    """A site with its workers: ``tests`` is when each restore test began, and of whom;
+    ``test_seconds`` how long each takes.
+    """
 
     world: World
     farm: Farm
     test_seconds: dict[int, int] = field(default_factory=dict)
     tests: list[tuple[int, int]] = field(default_factory=list)
     verdicts: dict[int, Verdict] = field(default_factory=dict)
-    causes: dict[int, list[str | None]] = field(default_factory=dict)  # of each test of a guest, one after the other
+    # of each test of a guest, one after the other
+    causes: dict[int, list[str | None]] = field(default_factory=dict)
     waiting: deque[str] = field(default_factory=deque)
-    began: dict[str, int] = field(default_factory=dict)  # when each restore test did, by its operation
+    # when each restore test did, by its operation
+    began: dict[str, int] = field(default_factory=dict)
 
-    def live(self, until: int, *, beat: bool = True, each: Callable[[], None] = lambda: None) -> None:
+    def live(
+        self, until: int, *, beat: bool = True, each: Callable[[], None] = lambda: None
+    ) -> None:
         """Let time pass until then: with a beat and a worker, or with neither."""
         clock, engine = self.world.clock, self.world.engine
         while clock.now() < until:
@@ -182,7 +227,9 @@ class Site:
             clock.sleep(min(self._pause(clock.now()), until - clock.now()))
 
     def _pause(self, now: float) -> float:
-        """Ticks that would find nothing are left out: to the next thing that is due, or ten minutes (every schedule's grain)."""
+        """Ticks that would find nothing are left out: to the next thing that is due, or ten minutes
+        (every schedule's grain).
+        """
         due = [item.due for item in self.world.catalog.operations.find(state=OperationState.OPEN)]
         quiet = min([*due, (now // IDLE + 1) * IDLE]) - now
         return max(TICK, quiet // TICK * TICK) if now % TICK == 0 else TICK - now % TICK
@@ -201,7 +248,10 @@ class Site:
 
     def nights(self) -> list[tuple[str, str]]:
         """Every night's local time and its state, in the order of their times."""
-        found = [(recall(item).at, str(item.state)) for item in self.world.catalog.operations.find(kind="night")]
+        found = [
+            (recall(item).at, str(item.state))
+            for item in self.world.catalog.operations.find(kind="night")
+        ]
         return [(local(at), state) for at, state in sorted(found, key=lambda one: one[0])]
 
     def test_handlers(self) -> dict[str, Callable[[Run[RestoreTestMemory]], Wait | None]]:
@@ -216,19 +266,30 @@ class Site:
             return Wait("restoring", most=5.0) if run.now() < over else None
 
         def judge(run: Run[RestoreTestMemory]) -> Wait | None:
-            verdict = Verdict.INCONCLUSIVE if run.book.error else self.verdicts.get(run.vmid, Verdict.PROVEN)
+            verdict = (
+                Verdict.INCONCLUSIVE
+                if run.book.error
+                else self.verdicts.get(run.vmid, Verdict.PROVEN)
+            )
             cause = causes.pop(0) if (causes := self.causes.get(run.vmid)) else None
             verdict = Verdict.INCONCLUSIVE if cause else verdict
             seconds = run.book.seconds
-            newest = max((item for item in self.farm.archives if item.vmid == run.vmid), key=lambda item: item.ctime)
-            took = next((item for item in self.farm.archives if item.volid == run.memory.volid), newest)
+            newest = max(
+                (item for item in self.farm.archives if item.vmid == run.vmid),
+                key=lambda item: item.ctime,
+            )
+            took = next(
+                (item for item in self.farm.archives if item.volid == run.memory.volid), newest
+            )
             run.service.catalog.proofs.record(
                 Proof(
                     run.id, run.vmid, took.volid, took.node, took.ctime, verdict, Rung.HEALTHY, run.now(), run.now(),
                     stages=tuple(Stage(name, value) for name, value in seconds.items()),
                 )
             )  # fmt: skip
-            run.memory = replace(run.memory, proof=Judged(verdict, cause=Cause(cause) if cause else None))
+            run.memory = replace(
+                run.memory, proof=Judged(verdict, cause=Cause(cause) if cause else None)
+            )
             return None
 
         def leave(run: Run[RestoreTestMemory]) -> Wait | None:
@@ -236,8 +297,15 @@ class Site:
             return None
 
         steps = ("choose", "begin", "read", "isolate", "start", "boot", "check", "settle")
-        nothing: dict[str, Callable[[Run[RestoreTestMemory]], Wait | None]] = {step: lambda run: None for step in steps}
-        return nothing | {"reserve": reserve, "restore": restore, "tear-down": leave, "judge": judge}
+        nothing: dict[str, Callable[[Run[RestoreTestMemory]], Wait | None]] = {
+            step: lambda run: None for step in steps
+        }
+        return nothing | {
+            "reserve": reserve,
+            "restore": restore,
+            "tear-down": leave,
+            "judge": judge,
+        }
 
 
 @contextmanager
@@ -249,8 +317,12 @@ def site(directory: Path, wanted: Policy, start: int) -> Iterator[Site]:
     made.policy, made.pve, made.settings = wanted, farm, Settings(state_dir=directory)
     found = Site(made, farm)
     plan = KINDS["prune"].workflow
-    prune: dict[str, Callable[[Run[PruneMemory]], Wait | None]] = {step: lambda run: None for step in plan.steps + plan.cleanup}
-    made.engine = Engine(made, kinds_with({"restore-test": found.test_handlers(), "prune": prune}), foreground=False)
+    prune: dict[str, Callable[[Run[PruneMemory]], Wait | None]] = {
+        step: lambda run: None for step in plan.steps + plan.cleanup
+    }
+    made.engine = Engine(
+        made, kinds_with({"restore-test": found.test_handlers(), "prune": prune}), foreground=False
+    )
     try:
         yield found
     finally:

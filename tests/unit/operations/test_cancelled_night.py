@@ -1,4 +1,6 @@
-"""A night that is cancelled takes what it opened with it, whoever cancels it and wherever it stood."""
+"""A night that is cancelled takes what it opened with it, whoever cancels it and wherever it
+stood.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +36,9 @@ def test_workers_end_what_a_cancelled_night_opened_and_open_no_more(tmp_path: Pa
         found.live(at("2026-03-09 21:03"))
         dumped = len(found.farm.dumps)
         assert [one.state for one in pieces(found)] == [OperationState.OPEN] * 3
-        found.world.catalog.operations.request_cancel(the_night(found).id, WHY, int(found.world.clock.now()))
+        found.world.catalog.operations.request_cancel(
+            the_night(found).id, WHY, int(found.world.clock.now())
+        )
         found.live(at("2026-03-09 21:20"))
         assert the_night(found).state is OperationState.CANCELLED
         assert {one.state for one in pieces(found)} == {OperationState.CANCELLED}
@@ -42,16 +46,22 @@ def test_workers_end_what_a_cancelled_night_opened_and_open_no_more(tmp_path: Pa
         assert len(found.farm.dumps) == dumped
 
 
-def test_a_person_who_cancels_a_night_that_nobody_drives_ends_its_pieces_too(tmp_path: Path) -> None:
+def test_a_person_who_cancels_a_night_that_nobody_drives_ends_its_pieces_too(
+    tmp_path: Path,
+) -> None:
     with site(tmp_path, policy(NIGHTLY), at("2026-03-09 20:59")) as found:
         found.farm.tasks.stop = lambda upid: found.farm.begun.update({upid: 0})
         found.live(at("2026-03-09 21:03"))
         person = Engine(found.world, found.world.engine.kinds, foreground=True)
         person.cancel(the_night(found).id, WHY)
-        assert {one.state for one in found.world.catalog.operations.find()} == {OperationState.CANCELLED}
+        assert {one.state for one in found.world.catalog.operations.find()} == {
+            OperationState.CANCELLED
+        }
 
 
-def test_a_piece_that_its_night_had_not_yet_noted_when_its_driver_died_is_cancelled_too(tmp_path: Path) -> None:
+def test_a_piece_that_its_night_had_not_yet_noted_when_its_driver_died_is_cancelled_too(
+    tmp_path: Path,
+) -> None:
     with site(tmp_path, policy(NIGHTLY), at("2026-03-09 20:59")) as found:
         found.live(at("2026-03-09 21:00") + 1)
         night, now = the_night(found), int(found.world.clock.now())
@@ -75,8 +85,12 @@ def test_law_9_a_night_that_is_cancelled_or_taken_over_between_deciding_and_open
     with site(tmp_path, policy(NIGHTLY), at("2026-03-09 20:59")) as found:
         catalog, opening, opened = found.world.catalog, open_backup, list[int]()
 
-        def interleaved(service: Any, job: Job, item: Any, *rest: Any, **given: Any) -> Operation | None:
-            """After the first guest, before the second: the night's driver has decided by what it knew before."""
+        def interleaved(
+            service: Any, job: Job, item: Any, *rest: Any, **given: Any
+        ) -> Operation | None:
+            """After the first guest, before the second: the night's driver has decided by what it
+            knew before.
+            """
             if len(opened) == 1:
                 happen()
             opened.append(item.vmid)

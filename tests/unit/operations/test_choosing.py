@@ -1,4 +1,6 @@
-"""An archive that restores an empty machine is never chosen by itself, and never restored under a production VMID."""
+"""An archive that restores an empty machine is never chosen by itself, and never restored under a
+production VMID.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +37,9 @@ def site(tmp_path: Path, sqlite_url: str) -> Iterator[World]:
     made = world(sqlite_url)
     nothing: Any = MappingProxyType({})
     jobs = (Job("nightly", "21:00", "local"),)
-    made.policy = Policy("s", "Europe/Paris", "en", jobs, nothing, nothing, Scratch(9000, 9009), "standard")
+    made.policy = Policy(
+        "s", "Europe/Paris", "en", jobs, nothing, nothing, Scratch(9000, 9009), "standard"
+    )
     made.settings = Settings(state_dir=tmp_path)
     yield made
     made.catalog.close()
@@ -54,11 +58,15 @@ def plan(site: World, volid: str | None = None) -> RestoreMemory:
     return plan_restore(site, 108, at=None, volid=volid, node=None, storage=None)
 
 
-def test_an_archive_without_a_disk_is_passed_over_for_the_next_older_one_and_that_is_said(site: World) -> None:
+def test_an_archive_without_a_disk_is_passed_over_for_the_next_older_one_and_that_is_said(
+    site: World,
+) -> None:
     listing(site, GOOD, EMPTY, BARE)
     said: list[str] = []
     assert choosing.choose(site, 108, say=said.append).volid == GOOD.volid
-    assert said == [f"{volid} holds no disk, so it was passed over" for volid in (BARE.volid, EMPTY.volid)]
+    assert said == [
+        f"{volid} holds no disk, so it was passed over" for volid in (BARE.volid, EMPTY.volid)
+    ]
 
 
 def test_what_the_catalog_knows_is_not_asked_again(site: World) -> None:
@@ -77,7 +85,9 @@ def test_a_guest_of_whom_no_archive_holds_a_disk_has_none_to_choose(site: World)
     assert EMPTY.volid in none.value.hint
 
 
-def test_an_archive_whose_config_cannot_be_read_is_chosen_as_before_so_that_its_test_fails(site: World) -> None:
+def test_an_archive_whose_config_cannot_be_read_is_chosen_as_before_so_that_its_test_fails(
+    site: World,
+) -> None:
     cluster = listing(site, GOOD, EMPTY)
 
     def unreadable(node: str, volid: str) -> str:
@@ -87,7 +97,9 @@ def test_an_archive_whose_config_cannot_be_read_is_chosen_as_before_so_that_its_
     assert choosing.choose(site, 108).volid == EMPTY.volid
 
 
-def test_a_restore_takes_the_newest_archive_that_holds_a_disk_and_says_what_it_passed_over(site: World) -> None:
+def test_a_restore_takes_the_newest_archive_that_holds_a_disk_and_says_what_it_passed_over(
+    site: World,
+) -> None:
     listing(site, GOOD, EMPTY)
     planned = plan(site)
     assert planned.archive.volid == GOOD.volid
@@ -95,7 +107,9 @@ def test_a_restore_takes_the_newest_archive_that_holds_a_disk_and_says_what_it_p
 
 
 @pytest.mark.parametrize("named", [EMPTY.volid, BARE.volid])
-def test_a_restore_of_an_archive_without_a_disk_is_refused_also_by_name(site: World, named: str) -> None:
+def test_a_restore_of_an_archive_without_a_disk_is_refused_also_by_name(
+    site: World, named: str
+) -> None:
     listing(site, GOOD, EMPTY, BARE)
     with pytest.raises(Refused, match="0 disks") as refused:
         plan(site, named)
@@ -104,7 +118,9 @@ def test_a_restore_of_an_archive_without_a_disk_is_refused_also_by_name(site: Wo
 
 
 @pytest.mark.parametrize("named", [EMPTY.volid, BARE.volid])
-def test_a_test_of_an_archive_without_a_disk_that_was_named_has_failed_and_restores_nothing(site: World, named: str) -> None:
+def test_a_test_of_an_archive_without_a_disk_that_was_named_has_failed_and_restores_nothing(
+    site: World, named: str
+) -> None:
     listing(site, GOOD, EMPTY, BARE).cluster.version = lambda: SimpleNamespace(simulated=False)
     opened = open_test(site, 108, volid=named)
     found = proving.outcome(site.engine.drive_one(opened))
@@ -119,30 +135,43 @@ def test_a_test_keeps_in_its_history_what_it_passed_over(site: World) -> None:
     assert opened is not None
     site.engine.executor.advance(opened.id)
     history = [str(line.detail) for line in site.catalog.operations.transitions(opened.id)]
-    assert any(f"{GOOD.volid}; {EMPTY.volid} holds no disk, so it was passed over" in line for line in history)
+    assert any(
+        f"{GOOD.volid}; {EMPTY.volid} holds no disk, so it was passed over" in line
+        for line in history
+    )
 
 
-def test_law_1_the_rest_of_a_failed_restore_is_named_with_the_command_and_left_alone(site: World) -> None:
+def test_law_1_the_rest_of_a_failed_restore_is_named_with_the_command_and_left_alone(
+    site: World,
+) -> None:
     cluster = listing(site, GOOD)
     cluster.guests_there = [Guest(108, "VM 108", "clovis")]
     site.catalog.archives.observe([GOOD], scope=[], at=1)
     cluster.guests = SimpleNamespace(config=lambda node, vmid: {"memory": "128", "digest": "d"})
     cluster.stubs = lambda: SimpleNamespace(why_not=lambda node, vmid, upid: "no restore left it")  # type: ignore[attr-defined]
-    with pytest.raises(LawRefused, match="only the rest of a restore, without any disk, and is left alone") as refused:
+    with pytest.raises(
+        LawRefused, match="only the rest of a restore, without any disk, and is left alone"
+    ) as refused:
         plan(site)
     assert "qm destroy 108" in refused.value.hint
     assert GOOD.volid in refused.value.message
 
 
-def test_law_1_a_guest_without_a_name_that_has_a_disk_is_a_guest_like_any_other(site: World) -> None:
+def test_law_1_a_guest_without_a_name_that_has_a_disk_is_a_guest_like_any_other(
+    site: World,
+) -> None:
     cluster = listing(site, GOOD)
     cluster.guests_there = [Guest(108, "VM 108", "clovis", status="stopped")]
-    cluster.guests = SimpleNamespace(config=lambda node, vmid: {"memory": "128", "scsi0": "local:x"})
+    cluster.guests = SimpleNamespace(
+        config=lambda node, vmid: {"memory": "128", "scsi0": "local:x"}
+    )
     with pytest.raises(LawRefused, match="an existing guest is never overwritten"):
         plan(site)
 
 
-def test_a_date_before_the_oldest_archive_is_answered_with_that_archive_and_no_word_of_rights(site: World) -> None:
+def test_a_date_before_the_oldest_archive_is_answered_with_that_archive_and_no_word_of_rights(
+    site: World,
+) -> None:
     listing(site, GOOD, EMPTY)
     with pytest.raises(PveNotFound, match="no archive until 2020-01-01 of guest 108") as none:
         choosing.choose(site, 108, at="2020-01-01")
@@ -161,7 +190,8 @@ def test_rights_are_named_where_nothing_is_listed(site: World) -> None:
 
 
 TWO_DISKS = (
-    "name: web\nscsi0: local-lvm:vm-108-disk-0,size=8G\nscsi1: local-lvm:vm-108-disk-1,backup=0,size=64G\n"
+    "name: web\nscsi0: local-lvm:vm-108-disk-0,size=8G\nscsi1: "
+    "local-lvm:vm-108-disk-1,backup=0,size=64G\n"
     "sata0: local-lvm:vm-108-disk-2,size=1G\n#qmdump#map:scsi0:drive-scsi0:local-lvm:raw:\n"
 )
 
@@ -176,7 +206,10 @@ def test_a_restore_names_the_disks_that_the_archive_does_not_hold_and_why(site: 
     operation = open_restore(site, 108, replace(planned, start=False))
     assert operation is not None
     result = restore_outcome(operation)
-    assert (result["missing_disks"], result["left_out"]) == (list(planned.missing_disks), list(planned.left_out))
+    assert (result["missing_disks"], result["left_out"]) == (
+        list(planned.missing_disks),
+        list(planned.left_out),
+    )
     assert [line for line in _lines(108, planned) if "WARNING: disk scsi1" in line]
 
 

@@ -1,4 +1,6 @@
-"""Whatever is done to the wall clock, no wait of the engine is without an end: each is measured by a clock that nobody sets."""
+"""Whatever is done to the wall clock, no wait of the engine is without an end: each is measured by
+a clock that nobody sets.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,9 @@ YEAR = 366 * 86_400
 
 
 class RestlessClock(SteppingClock):
-    """It is set at each look: a year ahead, a year back, and so on; ``asked`` ends a test that would go on for ever."""
+    """It is set at each look: a year ahead, a year back, and so on; ``asked`` ends a test that
+    would go on for ever.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -63,7 +67,9 @@ def test_a_claim_ends_though_the_clock_is_set_at_each_look(site: World) -> None:
     assert outcome.operation.state is not OperationState.OPEN
 
 
-def test_abandoning_ends_while_nobody_answers_and_the_clock_goes_back_and_forth(site: World) -> None:
+def test_abandoning_ends_while_nobody_answers_and_the_clock_goes_back_and_forth(
+    site: World,
+) -> None:
     engine = Engine(site, kinds("restore-test", tear_down=silent))
     id = opened(engine)
     restless(site).restless = True
@@ -114,7 +120,9 @@ def test_a_deadline_comes_though_the_clock_is_set_back(site: World) -> None:
     assert 600 <= site.clock.monotonic() - began < 700
 
 
-def test_an_answer_that_was_lost_is_given_its_seconds_by_a_clock_that_nobody_sets(site: World) -> None:
+def test_an_answer_that_was_lost_is_given_its_seconds_by_a_clock_that_nobody_sets(
+    site: World,
+) -> None:
     engine = Engine(site, kinds("restore-test"), lost_reply_grace_s=10.0)
     claimed = site.catalog.operations.claim(opened(engine), engine.executor.driver())
     assert claimed
@@ -129,15 +137,19 @@ def test_an_answer_that_was_lost_is_given_its_seconds_by_a_clock_that_nobody_set
     assert run.unsettled("start"), "its answer may still come"
 
 
-# --- leases that end in a future -----------------------------------------------------------------------------------------
+# --- leases that end in a future ------------------------------------------------------------------
 
 
 def held_for_a_year(site: World, engine: Engine) -> str:
-    """An operation whose driver, of another machine, took its lease when the clock stood a year ahead, and is no more."""
+    """An operation whose driver, of another machine, took its lease when the clock stood a year
+    ahead, and is no more.
+    """
     worker = Engine(site, engine.kinds, foreground=False)
     id = opened(worker)
     site.clock.step(YEAR)
-    assert site.catalog.operations.claim(id, Driver("elsewhere:1:x", LEASE_SECONDS, int(site.clock.now())))
+    assert site.catalog.operations.claim(
+        id, Driver("elsewhere:1:x", LEASE_SECONDS, int(site.clock.now()))
+    )
     site.clock.step(-YEAR)
     return id
 
@@ -159,10 +171,16 @@ def test_a_lease_that_is_renewed_is_followed_and_left_alone(site: World) -> None
     def renewing(seconds: float) -> None:
         sleep(seconds)
         if seconds and site.clock.monotonic() < ended_at:
-            site.catalog.operations.renew_all(Driver(driver, LEASE_SECONDS, int(site.clock.now()) + YEAR))
+            site.catalog.operations.renew_all(
+                Driver(driver, LEASE_SECONDS, int(site.clock.now()) + YEAR)
+            )
         elif not ended:
             held = Driver(driver, LEASE_SECONDS, int(site.clock.now()))
-            ended.append(site.catalog.operations.finish(id, held, OperationState.DONE, kept=NOTHING, error=None, note=None))
+            ended.append(
+                site.catalog.operations.finish(
+                    id, held, OperationState.DONE, kept=NOTHING, error=None, note=None
+                )
+            )
 
     ended_at = site.clock.monotonic() + 3 * LEASE_SECONDS
     site.clock.sleep = renewing  # type: ignore[method-assign]
@@ -179,7 +197,9 @@ def test_who_abandons_does_not_wait_for_whoever_has_it_by_now(site: World) -> No
 
 
 @pytest.mark.parametrize("at", ["before the turn", "within the turn"])
-def test_abandoning_ends_on_a_catalog_that_was_wiped_while_the_clock_jumps(site: World, at: str) -> None:
+def test_abandoning_ends_on_a_catalog_that_was_wiped_while_the_clock_jumps(
+    site: World, at: str
+) -> None:
     def wipe(run: Run) -> Any:
         emptied(site.catalog)
         return Wait("it goes", most=1.0)
@@ -198,13 +218,17 @@ def test_abandoning_ends_on_a_catalog_that_was_wiped_while_the_clock_jumps(site:
 
 
 def test_a_tick_brings_back_what_was_parked_while_the_clock_stood_ahead(site: World) -> None:
-    worker = Engine(site, kinds("restore-test", boot=lambda run: Wait("it boots", most=30.0)), foreground=False)
+    worker = Engine(
+        site, kinds("restore-test", boot=lambda run: Wait("it boots", most=30.0)), foreground=False
+    )
     id = opened(worker)
     site.clock.step(YEAR)
     while worker.executor.advance(id).pause is None:
         pass
     leased = opened(worker, subject=109)
-    assert site.catalog.operations.claim(leased, Driver("elsewhere:1:x", LEASE_SECONDS, int(site.clock.now())))
+    assert site.catalog.operations.claim(
+        leased, Driver("elsewhere:1:x", LEASE_SECONDS, int(site.clock.now()))
+    )
     site.clock.step(-YEAR)
     now = int(site.clock.now())
     assert site.catalog.operations.due(now, 9) == []

@@ -1,4 +1,6 @@
-"""``restore-test --dry-run`` and the test plan alike: what was shown is what is sent (number 20)."""
+"""``restore-test --dry-run`` and the test plan alike: what was shown is what is sent (number
+20).
+"""
 
 from __future__ import annotations
 
@@ -49,8 +51,12 @@ def site(tmp_path: Path, sqlite_url: str) -> Any:
     made.catalog.close()
 
 
-def cluster_of(site: World, monkeypatch: pytest.MonkeyPatch, **config: str) -> tuple[VirtualCluster, str, list[dict[str, Any]]]:
-    """A cluster with an archive of 101, whose config has these lines besides; the restore calls that it gets."""
+def cluster_of(
+    site: World, monkeypatch: pytest.MonkeyPatch, **config: str
+) -> tuple[VirtualCluster, str, list[dict[str, Any]]]:
+    """A cluster with an archive of 101, whose config has these lines besides; the restore calls
+    that it gets.
+    """
     cluster = VirtualCluster(site.clock, ("n1", "n2"), {101: Guest("n1", config_of(101))})
     volid = cluster.add_archive("n1", 101, int(START) - 3600)
     monkeypatch.setattr(virtual, "config_of", lambda vmid: config_of(vmid) | config)
@@ -76,8 +82,16 @@ def planned(site: World) -> dict[str, Any]:
 CASES = [
     ("", "", {}),
     (", bridge: vmbr9", ", network: isolated", {}),
-    (", bridge: vmbr9, memory: 128", ", network: isolated", {"onboot": "1", "tags": "prod", "rng0": "source=/dev/urandom"}),
-    (", memory: 4096, node: n1", "", {"ide2": "local:iso/debian.iso,media=cdrom", "protection": "1", "startup": "order=1"}),
+    (
+        ", bridge: vmbr9, memory: 128",
+        ", network: isolated",
+        {"onboot": "1", "tags": "prod", "rng0": "source=/dev/urandom"},
+    ),
+    (
+        ", memory: 4096, node: n1",
+        "",
+        {"ide2": "local:iso/debian.iso,media=cdrom", "protection": "1", "startup": "order=1"},
+    ),
 ]
 
 
@@ -100,7 +114,9 @@ def test_what_the_dry_run_shows_is_what_the_run_sends(
         place["storage"],
         volid,
     )
-    marked = {key: value.replace(copying.PREVIEW, ended.id) for key, value in shown["overrides"].items()}
+    marked = {
+        key: value.replace(copying.PREVIEW, ended.id) for key, value in shown["overrides"].items()
+    }
     assert call["overrides"] == marked
     nic = guest_config.parse_nic(call["overrides"]["net0"])
     assert nic.bridge == (shown["bridge"] or "vmbr0")
@@ -108,7 +124,9 @@ def test_what_the_dry_run_shows_is_what_the_run_sends(
     assert set(shown["changes"]) | set(shown["stripped"]) == set(recall(ended).isolation.stripped)
 
 
-def test_a_dry_run_takes_no_vmid_and_passes_over_those_that_are_leased(site: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_dry_run_takes_no_vmid_and_passes_over_those_that_are_leased(
+    site: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     cluster_of(site, monkeypatch)
     assert planned(site)["scratch"]["vmid"] == planned(site)["scratch"]["vmid"] == 9000
     assert site.catalog.leases.holders() == {}
@@ -119,14 +137,22 @@ def test_a_dry_run_takes_no_vmid_and_passes_over_those_that_are_leased(site: Wor
 @pytest.mark.parametrize(
     ("config", "says", "kind"),
     [
-        ({"cicustom": "user=local:snippets/user.yml"}, "cicustom: the cloud-init drive is made from snippet files", LawRefused),
+        (
+            {"cicustom": "user=local:snippets/user.yml"},
+            "cicustom: the cloud-init drive is made from snippet files",
+            LawRefused,
+        ),
         ({"args": "-S"}, "args: raw QEMU arguments", LawRefused),
         ({"net1": "bridge=vmbr0"}, "names no model", LawRefused),
         ({"scsi1": "local:101/vm-101-disk-1.raw,size=900T"}, "no place for a copy", NoRoom),
     ],
 )
 def test_law_2_what_the_run_refuses_the_dry_run_refuses_with_the_same_words(
-    site: World, monkeypatch: pytest.MonkeyPatch, config: dict[str, str], says: str, kind: type[BackupsvcError]
+    site: World,
+    monkeypatch: pytest.MonkeyPatch,
+    config: dict[str, str],
+    says: str,
+    kind: type[BackupsvcError],
 ) -> None:
     cluster, _, sent = cluster_of(site, monkeypatch, **config)
     shown = planned(site)
@@ -135,7 +161,9 @@ def test_law_2_what_the_run_refuses_the_dry_run_refuses_with_the_same_words(
     site.engine = engine
     error = engine.drive_one(open_test(site, 101)).book.error
     assert error and (error.step, error.kind) == ("reserve", kind.kind)
-    assert {"message": error.message, "hint": error.hint, "exit_code": error.exit_code} == shown["refused"]
+    assert {"message": error.message, "hint": error.hint, "exit_code": error.exit_code} == shown[
+        "refused"
+    ]
     assert sent == [] and cluster.calls["POST restore"] == 0
 
 
@@ -146,7 +174,10 @@ def test_the_dry_run_is_told_in_words_and_ends_with_the_code_of_the_run(
     cluster_of(site, monkeypatch, onboot="1")
     assert command._preview(site, [101], None, None, False) == 0
     out = capsys.readouterr().out
-    assert "into VMID 9000 on n1, storage local, with 256 MiB, network isolated, bridge vmbr9" in " ".join(out.split())
+    assert (
+        "into VMID 9000 on n1, storage local, with 256 MiB, network isolated, bridge vmbr9"
+        in " ".join(out.split())
+    )
     assert "net0: bridge vmbr0 became vmbr9" in out and "live on for 5 s" in out
     cluster_of(site, monkeypatch, args="-S")
     assert command._preview(site, [101], None, None, False) == 4

@@ -1,8 +1,10 @@
-"""The engine against a model: random interleavings of workers and commands, with crashes, sleepers, lost answers and duplicates.
+"""The engine against a model: random interleavings of workers and commands, with crashes, sleepers,
+lost answers and duplicates.
 
-The catalog (SQLite, in memory), the engine, every operation's handlers and the adapters over the HTTP client are the real ones;
-the cluster and the clock are virtual. Whatever happens, the laws hold after each step; and when the trouble is over, one fresh
-worker brings everything to its end and nothing is left behind (laws 1 and 9).
+The catalog (SQLite, in memory), the engine, every operation's handlers and the adapters over the
+HTTP client are the real ones; the cluster and the clock are virtual. Whatever happens, the laws
+hold after each step; and when the trouble is over, one fresh worker brings everything to its end
+and nothing is left behind (laws 1 and 9).
 """
 
 from __future__ import annotations
@@ -14,7 +16,13 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    rule,
+    run_state_machine_as_test,
+)
 from sqlalchemy import select
 
 from backupsvc import events
@@ -77,12 +85,19 @@ fates = st.one_of(
         st.lists(numbers, max_size=12).map(tuple),
     ),
     st.builds(Fate, st.sampled_from(sorted(CALLS)), st.integers(1, 8)),
-    st.builds(Fate, st.sampled_from(sorted(CHANGES)), st.integers(1, 2), st.sampled_from([0.0, 0.5, 5.0, 8.0])),
+    st.builds(
+        Fate,
+        st.sampled_from(sorted(CHANGES)),
+        st.integers(1, 2),
+        st.sampled_from([0.0, 0.5, 5.0, 8.0]),
+    ),
 )
 
 
 class EngineModel(RuleBasedStateMachine):
-    """What the model knows besides the catalog: who was asked for, what has ended, and what the cluster was made to do."""
+    """What the model knows besides the catalog: who was asked for, what has ended, and what the
+    cluster was made to do.
+    """
 
     catalog: WatchedCatalog
     lost_reply_grace_s = LOST_REPLY_GRACE_S
@@ -91,13 +106,21 @@ class EngineModel(RuleBasedStateMachine):
     def begin(self, wanted: list[tuple[str, int]]) -> None:
         self.clock = SteppingClock(START)
         guests = {vmid: Guest(node, config_of(vmid)) for vmid, node in GUESTS.items()}
-        lasts = {"vzdump": 45.0, "qmrestore": 30.0, "qmstart": 2.0, "qmstop": 2.0, "qmdestroy": 3.0, "imgdel": 1.0}
+        lasts = {
+            "vzdump": 45.0,
+            "qmrestore": 30.0,
+            "qmstart": 2.0,
+            "qmstop": 2.0,
+            "qmdestroy": 3.0,
+            "imgdel": 1.0,
+        }
         self.cluster = VirtualCluster(self.clock, ("n1", "n2"), guests, lasts)
         self.cluster.on_start, self.cluster.on_destroy = self._task_started, self._destroyed
         for age, vmid in enumerate((*GUESTS, *LOST), 1):
             self.cluster.add_archive(GUESTS.get(vmid, "n1"), vmid, int(START) - 86_400 * age)
         self.stage = Stage(self.catalog, self.cluster, POLICY, self.lost_reply_grace_s)
-        # The archives are older than this catalog: somebody accepts them, so that there is something to prune.
+        # The archives are older than this catalog: somebody accepts them, so that there is
+        # something to prune.
         person = self.stage.actor("person")
         self.stage.take_turn(person, None, lambda: accepting.sync(person.site, accept=True))
         self.stage.meanwhile = self._others_act
@@ -112,11 +135,22 @@ class EngineModel(RuleBasedStateMachine):
         events.anybody = self.stage.has_log
         events._listeners[:] = [self._heard]
         for number, (kind, which) in enumerate(wanted):
-            self._act(self._worker(number), None, lambda actor, kind=kind, which=which: self._open(actor, kind, which, None))
+            self._act(
+                self._worker(number),
+                None,
+                lambda actor, kind=kind, which=which: self._open(actor, kind, which, None),
+            )
 
-    # --- what may happen --------------------------------------------------------------------------------------------------
+    # --- what may happen --------------------------------------------------------------------------
 
-    @rule(worker=numbers, kind=st.sampled_from(KINDS), which=numbers, keyed=st.booleans(), twice=st.booleans(), fate=fates)
+    @rule(
+        worker=numbers,
+        kind=st.sampled_from(KINDS),
+        which=numbers,
+        keyed=st.booleans(),
+        twice=st.booleans(),
+        fate=fates,
+    )
     def somebody_opens_an_operation(
         self, worker: int, kind: str, which: int, keyed: bool, twice: bool, fate: Fate | None
     ) -> None:
@@ -129,34 +163,61 @@ class EngineModel(RuleBasedStateMachine):
             assert len([one for one in self._all() if one.occurrence == key]) <= 1
 
     @rule(worker=numbers, which=numbers, whole=st.booleans(), fate=fates)
-    def a_hint_reaches_a_worker(self, worker: int, which: int, whole: bool, fate: Fate | None) -> None:
-        """Hints are lost, doubled and late: any worker may be sent to any operation, at any time."""
+    def a_hint_reaches_a_worker(
+        self, worker: int, which: int, whole: bool, fate: Fate | None
+    ) -> None:
+        """Hints are lost, doubled and late: any worker may be sent to any operation, at any
+        time.
+        """
         if ids := self._open_ids():
-            self._act(self._worker(worker), fate, lambda actor: self._work(actor, ids[which % len(ids)], whole))
+            self._act(
+                self._worker(worker),
+                fate,
+                lambda actor: self._work(actor, ids[which % len(ids)], whole),
+            )
 
-    @rule(turns=st.lists(st.tuples(numbers, fates), min_size=3, max_size=16), seconds=st.sampled_from([2.0, 15.0, 40.0]))
-    def workers_go_about_their_work(self, turns: list[tuple[int, Fate | None]], seconds: float) -> None:
-        """A tick, and for each of these turns a worker at one of the operations that it found due; then time passes."""
+    @rule(
+        turns=st.lists(st.tuples(numbers, fates), min_size=3, max_size=16),
+        seconds=st.sampled_from([2.0, 15.0, 40.0]),
+    )
+    def workers_go_about_their_work(
+        self, turns: list[tuple[int, Fate | None]], seconds: float
+    ) -> None:
+        """A tick, and for each of these turns a worker at one of the operations that it found due;
+        then time passes.
+        """
         for number, (worker, fate) in enumerate(turns):
             due = self._act(self._worker(number), fate if worker == 7 else None, self._tick) or []
             for place, id in enumerate(due):
                 chosen = fate if place == worker % len(due) and worker < 7 else None
-                self._act(self._worker(worker + place), chosen, lambda actor, id=id: self._work(actor, id, True))
+                self._act(
+                    self._worker(worker + place),
+                    chosen,
+                    lambda actor, id=id: self._work(actor, id, True),
+                )
             self.clock.sleep(seconds)
 
     @rule(kind=st.sampled_from(KINDS), which=numbers, fate=fates, interrupted=st.integers(0, 60))
-    def a_person_runs_a_command(self, kind: str, which: int, fate: Fate | None, interrupted: int) -> None:
+    def a_person_runs_a_command(
+        self, kind: str, which: int, fate: Fate | None, interrupted: int
+    ) -> None:
         """In the foreground, to its end; it may be killed or interrupted in between."""
         person = self.stage.actor("person", foreground=True)
         self._act(
-            person, Fate("interrupt", interrupted) if interrupted > 40 else fate, lambda actor: self._command(actor, kind, which)
+            person,
+            Fate("interrupt", interrupted) if interrupted > 40 else fate,
+            lambda actor: self._command(actor, kind, which),
         )
 
     @rule(which=numbers, fate=fates, sure=st.integers(0, 3))
     def a_person_cancels_an_operation(self, which: int, fate: Fate | None, sure: int) -> None:
         if (ids := self._open_ids()) and sure == 3:
             person = self.stage.actor("person", foreground=True)
-            self._act(person, fate, lambda actor: actor.site.engine.cancel(ids[which % len(ids)], "no longer wanted"))
+            self._act(
+                person,
+                fate,
+                lambda actor: actor.site.engine.cancel(ids[which % len(ids)], "no longer wanted"),
+            )
 
     @rule(seconds=st.sampled_from([1.0, 5.0, 12.0, 50.0, 130.0, 605.0, 4000.0]))
     def time_passes(self, seconds: float) -> None:
@@ -176,11 +237,17 @@ class EngineModel(RuleBasedStateMachine):
 
     @rule(which=numbers, sure=st.integers(0, 3))
     def a_restore_of_somebody_else_fails_under_a_lost_vmid(self, which: int, sure: int) -> None:
-        """What it leaves looks like what our own restores leave, and may stand where one of those stood."""
+        """What it leaves looks like what our own restores leave, and may stand where one of those
+        stood.
+        """
         self.cluster.catch_up()
         vmid = LOST[which % len(LOST)]
         there = self.cluster.guests.get(vmid)
-        if sure == 3 and not (there and not ownership.is_stub(there.config)) and not self._works_at(vmid):
+        if (
+            sure == 3
+            and not (there and not ownership.is_stub(there.config))
+            and not self._works_at(vmid)
+        ):
             self.others[vmid] = self.cluster.restore_of_somebody("n1", vmid)
 
     @rule(which=numbers, sure=st.integers(0, 3))
@@ -188,18 +255,26 @@ class EngineModel(RuleBasedStateMachine):
         if sure == 3 and not self._works_at(LOST[which % len(LOST)]):
             self.cluster.stray.add(LOST[which % len(LOST)])
 
-    # --- how it happens ---------------------------------------------------------------------------------------------------
+    # --- how it happens ---------------------------------------------------------------------------
 
     def _works_at(self, vmid: int) -> bool:
         """Whether a task works at a VMID, or may begin any moment: its call is on the way."""
-        at = [one for one in self._all() if one.state is OperationState.OPEN and one.subject == vmid]
-        return bool(at) or any(task.vmid == vmid for task in self.cluster.running.values()) or bool(self.cluster._late)
+        at = [
+            one for one in self._all() if one.state is OperationState.OPEN and one.subject == vmid
+        ]
+        return (
+            bool(at)
+            or any(task.vmid == vmid for task in self.cluster.running.values())
+            or bool(self.cluster._late)
+        )
 
     def _worker(self, number: int) -> int:
         return number % WORKERS
 
     def _act(self, who: int | Actor, fate: Fate | None, act: Any) -> Any:
-        """Let an actor act, unless it is asleep; the place of one that died is taken by a new process."""
+        """Let an actor act, unless it is asleep; the place of one that died is taken by a new
+        process.
+        """
         actor = self.workers[who] if isinstance(who, int) else who
         if actor.busy:
             return None
@@ -222,10 +297,14 @@ class EngineModel(RuleBasedStateMachine):
         if kind == "prune":
             return open_prune(actor.site, occurrence=key)
         lost = LOST[which % len(LOST)]
-        node, volid = next(place for place, row in self.cluster.archives.items() if row["vmid"] == lost)
+        node, volid = next(
+            place for place, row in self.cluster.archives.items() if row["vmid"] == lost
+        )
         archive = Archive(volid, node, "local", lost, GuestType.QEMU, 1, 1)
         planned = RestoreMemory(archive, node, "local", disks=("#qmdump#map:scsi0",))
-        found: Operation | None = actor.site.engine.open("restore", lost, planned, occurrence=key, timeout_s=7200)
+        found: Operation | None = actor.site.engine.open(
+            "restore", lost, planned, occurrence=key, timeout_s=7200
+        )
         return found
 
     def _work(self, actor: Actor, id: str, whole: bool) -> None:
@@ -243,7 +322,9 @@ class EngineModel(RuleBasedStateMachine):
         actor.site.engine.drive_one(self._open(actor, kind, which, None))
 
     def _others_act(self, number: int) -> None:
-        """While somebody sleeps, another worker takes a turn at all that is due, and some time passes."""
+        """While somebody sleeps, another worker takes a turn at all that is due, and some time
+        passes.
+        """
         for id in self._act(self._worker(number), None, self._tick) or []:
             self._act(self._worker(number), None, lambda actor, id=id: self._work(actor, id, True))
         self.clock.sleep(15.0)
@@ -252,51 +333,83 @@ class EngineModel(RuleBasedStateMachine):
         return self.catalog.operations.find()
 
     def _open_ids(self) -> list[str]:
-        return sorted(operation.id for operation in self.catalog.operations.find(state=OperationState.OPEN))
+        return sorted(
+            operation.id for operation in self.catalog.operations.find(state=OperationState.OPEN)
+        )
 
-    # --- what must hold ---------------------------------------------------------------------------------------------------
+    # --- what must hold ---------------------------------------------------------------------------
 
     def _task_started(self, task: Task) -> None:
-        """Once: no operation dumps, or restores, a second time; and no node works at two dumps of ours at a time."""
-        same = [one for one in self.cluster.tasks.values() if (one.operation, one.type) == (task.operation, task.type)]
+        """Once: no operation dumps, or restores, a second time; and no node works at two dumps of
+        ours at a time.
+        """
+        same = [
+            one
+            for one in self.cluster.tasks.values()
+            if (one.operation, one.type) == (task.operation, task.type)
+        ]
         if task.type in ("vzdump", "qmrestore"):
             assert same == [task], f"{task.type} was started {len(same)} times for {task.operation}"
         beside = [
-            one for one in self.cluster.running.values() if (one.node, one.type) == (task.node, "vzdump") and one is not task
+            one
+            for one in self.cluster.running.values()
+            if (one.node, one.type) == (task.node, "vzdump") and one is not task
         ]
         if task.type == "vzdump":
-            assert not [one for one in beside if not self._left_behind(one.operation)], f"two dumps on {task.node}: {beside}"
+            assert not [one for one in beside if not self._left_behind(one.operation)], (
+                f"two dumps on {task.node}: {beside}"
+            )
 
     def _destroyed(self, operation: str, vmid: int, config: dict[str, str]) -> None:
-        """Law 1: a copy is destroyed by its own operation, or by the reap that was opened for it, and nothing else ever is.
+        """Law 1: a copy is destroyed by its own operation, or by the reap that was opened for it,
+        and nothing else ever is.
 
-        But for exception (a): the empty rest that our own failed restore left under the guest's own VMID, and nothing beside it.
+        But for exception (a): the empty rest that our own failed restore left under the guest's own
+        VMID, and nothing beside it.
         """
         by = self.catalog.operations.get(operation)
         if by is not None and by.kind == "restore":
-            assert vmid == by.subject and ownership.is_stub(config), f"restore {by.id} destroyed {vmid}: {config}"
-            assert self._is_rest_of_ours(vmid), f"restore {by.id} destroyed what is not the rest of a restore of ours"
-            assert vmid not in self.cluster.stray, f"restore {by.id} destroyed VM {vmid}, of which there is a disk"
+            assert vmid == by.subject and ownership.is_stub(config), (
+                f"restore {by.id} destroyed {vmid}: {config}"
+            )
+            assert self._is_rest_of_ours(vmid), (
+                f"restore {by.id} destroyed what is not the rest of a restore of ours"
+            )
+            assert vmid not in self.cluster.stray, (
+                f"restore {by.id} destroyed VM {vmid}, of which there is a disk"
+            )
             return
         assert by is not None and vmid in POLICY.scratch
         owner = _copy_of(by)
-        assert f"operation-{owner}" in config.get("description", ""), f"{by.kind} {by.id} destroyed {config}"
+        assert f"operation-{owner}" in config.get("description", ""), (
+            f"{by.kind} {by.id} destroyed {config}"
+        )
 
     def _is_rest_of_ours(self, vmid: int) -> bool:
-        """Whether a restore of ours made that guest, which has failed, and which the catalog names."""
+        """Whether a restore of ours made that guest, which has failed, and which the catalog
+        names.
+        """
         made = self.cluster.tasks[self.cluster.guests[vmid].made_by]
         restores = [one for one in self._all() if one.kind == "restore" and one.subject == vmid]
-        over = [one for one in restores if one.state in (OperationState.FAILED, OperationState.CANCELLED)]
+        over = [
+            one
+            for one in restores
+            if one.state in (OperationState.FAILED, OperationState.CANCELLED)
+        ]
         named = [line.upid for one in over for line in self.catalog.operations.transitions(one.id)]
         return made.type == "qmrestore" and made.ended not in (None, "OK") and made.upid in named
 
     def _heard(self, event: Event) -> None:
-        """An outcome is told: it must be one, and be noted as untold, and nobody may have told it a moment ago."""
+        """An outcome is told: it must be one, and be noted as untold, and nobody may have told it a
+        moment ago.
+        """
         id, now = event.operation, self.clock.now()
         operation = self.catalog.operations.get(id)
         assert operation and operation.state is not OperationState.OPEN, f"{id} has not ended"
         assert id in self._noted(), f"{id} is told though it was struck off, or was never noted"
-        assert id not in self.told or now - self.told[id] >= HEAD_START, f"{id} was told {now - self.told[id]} s ago"
+        assert id not in self.told or now - self.told[id] >= HEAD_START, (
+            f"{id} was told {now - self.told[id]} s ago"
+        )
         self.told[id] = now
 
     def _noted(self) -> set[str]:
@@ -310,7 +423,11 @@ class EngineModel(RuleBasedStateMachine):
 
     @invariant()
     def a_guest_has_at_most_one_open_operation(self) -> None:
-        busy = [(one.kind if one.subject is None else "", one.subject) for one in self._all() if one.state is OperationState.OPEN]
+        busy = [
+            (one.kind if one.subject is None else "", one.subject)
+            for one in self._all()
+            if one.state is OperationState.OPEN
+        ]
         assert len(busy) == len(set(busy))
 
     @invariant()
@@ -341,19 +458,27 @@ class EngineModel(RuleBasedStateMachine):
     @invariant()
     def what_has_ended_has_cleaned_up_or_says_that_it_could_not(self) -> None:
         self.cluster.catch_up()
-        ended = {one.id for one in self._all() if one.state is not OperationState.OPEN and not _left_behind(one)}
+        ended = {
+            one.id
+            for one in self._all()
+            if one.state is not OperationState.OPEN and not _left_behind(one)
+        }
         assert not ended & set(self.catalog.locks.holders().values())
         assert not ended & set(self.catalog.leases.holders().values())
         assert not ended & {task.operation for task in self.cluster.running.values()}
         for vmid in (9000, 9001):
             if guest := self.cluster.guests.get(vmid):
-                assert not any(f"operation-{id}" in guest.config.get("description", "") for id in ended)
+                assert not any(
+                    f"operation-{id}" in guest.config.get("description", "") for id in ended
+                )
 
     @invariant()
     def what_has_ended_was_told_or_is_noted_and_nothing_else_is(self) -> None:
         ended = {one.id for one in self._all() if one.state is not OperationState.OPEN}
         noted = self._noted()
-        assert noted <= ended and ended <= noted | set(self.told), f"nobody will ever tell {ended - noted - set(self.told)}"
+        assert noted <= ended and ended <= noted | set(self.told), (
+            f"nobody will ever tell {ended - noted - set(self.told)}"
+        )
 
     @invariant()
     def what_somebody_else_left_is_still_there(self) -> None:
@@ -362,14 +487,18 @@ class EngineModel(RuleBasedStateMachine):
     @invariant()
     def a_backup_that_is_done_made_exactly_one_archive(self) -> None:
         for one in self._all():
-            notes = [row["notes"] for row in self.cluster.archives.values() if one.id in row["notes"]]
+            notes = [
+                row["notes"] for row in self.cluster.archives.values() if one.id in row["notes"]
+            ]
             assert len(notes) <= 1
             if one.kind == "backup" and one.state is OperationState.DONE:
                 archive = backup_memory.recall(one).archive
                 assert archive and one.id in archive.notes
 
     def teardown(self) -> None:
-        """When the trouble is over, a fresh worker brings everything to its end, and nothing is left behind."""
+        """When the trouble is over, a fresh worker brings everything to its end, and nothing is
+        left behind.
+        """
         if not hasattr(self, "stage"):
             return
         try:
@@ -396,13 +525,21 @@ class EngineModel(RuleBasedStateMachine):
             for id in due:
                 self._act(fresh, None, lambda actor, id=id: self._work(actor, id, True))
             self.cluster.catch_up()
-            if not self._open_ids() and not self.catalog.leases.holders() and not self.cluster.running and not self._noted():
+            if (
+                not self._open_ids()
+                and not self.catalog.leases.holders()
+                and not self.cluster.running
+                and not self._noted()
+            ):
                 return
             self.clock.sleep(self._pause())
 
     def _pause(self) -> float:
         """Until something is due: a tick's time, or longer if all wait for longer."""
-        times = [max(one.due, one.lease_until or 0) for one in self.catalog.operations.find(state=OperationState.OPEN)]
+        times = [
+            max(one.due, one.lease_until or 0)
+            for one in self.catalog.operations.find(state=OperationState.OPEN)
+        ]
         return max(1.0, min(times) - self.clock.now()) if times else 600.0
 
 
@@ -433,8 +570,12 @@ def catalog() -> Iterator[WatchedCatalog]:
         yield opened
 
 
-@pytest.mark.parametrize("examples", [4, pytest.param(200, marks=[pytest.mark.slow, pytest.mark.timeout(1200)])])
-def test_law_9_nothing_is_lost_doubled_or_left_behind_in_any_order(catalog: WatchedCatalog, examples: int) -> None:
+@pytest.mark.parametrize(
+    "examples", [4, pytest.param(200, marks=[pytest.mark.slow, pytest.mark.timeout(1200)])]
+)
+def test_law_9_nothing_is_lost_doubled_or_left_behind_in_any_order(
+    catalog: WatchedCatalog, examples: int
+) -> None:
     EngineModel.catalog = catalog
     given = settings(
         max_examples=examples,
@@ -451,7 +592,9 @@ def test_law_9_a_start_that_a_killed_restore_had_begun_is_awaited(catalog: Watch
     EngineModel.catalog = catalog
     history = EngineModel()
     history.begin(wanted=[("backup", 0), ("backup", 0)])
-    history.a_person_runs_a_command(fate=Fate("after", 2, 5.0), interrupted=0, kind="restore", which=0)
+    history.a_person_runs_a_command(
+        fate=Fate("after", 2, 5.0), interrupted=0, kind="restore", which=0
+    )
     history.a_person_runs_a_command(fate=None, interrupted=0, kind="restore", which=0)
     history.what_has_ended_has_cleaned_up_or_says_that_it_could_not()
     history.teardown()

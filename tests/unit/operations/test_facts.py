@@ -1,4 +1,6 @@
-"""What each kind knows of an operation for its outcome, and nights of what an older version wrote down."""
+"""What each kind knows of an operation for its outcome, and nights of what an older version wrote
+down.
+"""
 
 from __future__ import annotations
 
@@ -31,30 +33,64 @@ DUMP = {
     "failure": None, "freeze": "failed", "thaw_failed": "got timeout", "exitstatus": "OK", "cause": "", "upid": "UPID:1",
     "begun": ["x.vma.zst"], "consistency_reason": "its agent could not freeze the file systems",
 }  # fmt: skip
-THAW = {"state": "frozen", "why": "its agent says so", "at": AT, "tried": True, "thaws": 2, "thaw_failed": "got timeout"}
+THAW = {
+    "state": "frozen",
+    "why": "its agent says so",
+    "at": AT,
+    "tried": True,
+    "thaws": 2,
+    "thaw_failed": "got timeout",
+}
 TASKS = Bookkeeping(tasks={"dump": TaskRecord(upid="UPID:d"), "restore": TaskRecord(upid="UPID:r")})
 
 
 def of(kind: str, book: Bookkeeping = TASKS, **memory: Any) -> Operation:
     """An ended operation with what version 0 remembered of it."""
-    return Operation(f"01{kind}", kind, 108, OperationState.DONE, "settle", {"version": 0} | memory, AT, AT, AT + 9, book=book)
+    return Operation(
+        f"01{kind}",
+        kind,
+        108,
+        OperationState.DONE,
+        "settle",
+        {"version": 0} | memory,
+        AT,
+        AT,
+        AT + 9,
+        book=book,
+    )
 
 
-# --- facts --------------------------------------------------------------------------------------------------------------
+# --- facts ----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     ("facts", "operation", "known"),
     [
         (backup.facts, of("backup", job="nightly", node="clovis"), Facts("clovis", "UPID:d")),
-        (backup.facts, of("backup", job="nightly", node=None, archive=ARCHIVE), Facts("clovis", "UPID:d")),
-        (backup.facts, of("backup", job="nightly", node="lge-pve02", archive=ARCHIVE), Facts("lge-pve02", "UPID:d")),
+        (
+            backup.facts,
+            of("backup", job="nightly", node=None, archive=ARCHIVE),
+            Facts("clovis", "UPID:d"),
+        ),
+        (
+            backup.facts,
+            of("backup", job="nightly", node="lge-pve02", archive=ARCHIVE),
+            Facts("lge-pve02", "UPID:d"),
+        ),
         (backup.facts, of("backup", Bookkeeping(), job="nightly"), Facts()),
         (backup.facts, of("backup", Bookkeeping(), job="nightly", thaw=THAW), Facts(frozen=True)),
-        (backup.facts, of("backup", Bookkeeping(), job="nightly", thaw=THAW | {"state": "thawed"}), Facts()),
+        (
+            backup.facts,
+            of("backup", Bookkeeping(), job="nightly", thaw=THAW | {"state": "thawed"}),
+            Facts(),
+        ),
         (prune.facts, of("prune"), Facts()),
         (prune.facts, of("prune", not_listed=["node b is offline"]), Facts(partial=True)),
-        (restore.facts, of("restore", node="a", archive=ARCHIVE | {"node": "b"}), Facts("a", "UPID:r")),
+        (
+            restore.facts,
+            of("restore", node="a", archive=ARCHIVE | {"node": "b"}),
+            Facts("a", "UPID:r"),
+        ),
         (restore_test.facts, of("restore-test", Bookkeeping()), Facts()),
         (restore_test.facts, of("restore-test", archive=ARCHIVE), Facts("clovis", "UPID:r")),
         (
@@ -75,7 +111,7 @@ def test_what_a_kind_knows_of_an_operation_also_of_one_that_an_older_version_wro
     assert facts(operation) == known
 
 
-# --- a backup of an older version ------------------------------------------------------------------------------------------
+# --- a backup of an older version -----------------------------------------------------------------
 
 
 def test_a_backup_that_an_older_version_wrote_down_is_read_as_it_was() -> None:
@@ -87,9 +123,18 @@ def test_a_backup_that_an_older_version_wrote_down_is_read_as_it_was() -> None:
         dump=DUMP, lacking=["scsi2 is not in the archive"], archive=ARCHIVE, verified=True, thaw=THAW, unheard_of=1,
     )  # fmt: skip
     found = backup.recall(written)
-    assert (found.job, found.node, found.name, found.at, found.type) == ("nightly", "clovis", "Debian-Server", AT, GuestType.QEMU)
+    assert (found.job, found.node, found.name, found.at, found.type) == (
+        "nightly",
+        "clovis",
+        "Debian-Server",
+        AT,
+        GuestType.QEMU,
+    )
     assert (found.keep_all, found.before, found.verified) == (True, ("local:backup/a",), True)
-    assert found.foreign is not None and (found.foreign.origin, found.foreign.certain) == ("PVE job b", True)
+    assert found.foreign is not None and (found.foreign.origin, found.foreign.certain) == (
+        "PVE job b",
+        True,
+    )
     assert found.adopted == backup.Adopted("local:backup/x", "local", "PVE job b")
     assert found.thaw == Thaw(State.FROZEN, "its agent says so", AT, True, 2, "got timeout")
     assert found.archive == Archive(
@@ -97,29 +142,49 @@ def test_a_backup_that_an_older_version_wrote_down_is_read_as_it_was() -> None:
         rung=Rung.INTACT, proven_at=AT, sha256="aa", operation="01X",
     )  # fmt: skip
     dump = found.dump
-    assert dump is not None and (dump.exitstatus, dump.upid, dump.begun) == ("OK", "UPID:1", ("x.vma.zst",))
+    assert dump is not None and (dump.exitstatus, dump.upid, dump.begun) == (
+        "OK",
+        "UPID:1",
+        ("x.vma.zst",),
+    )
     assert dump.consistency_reason == "its agent could not freeze the file systems"
     report = dump.report
-    assert (report.consistency, report.freeze, report.excluded) == (Consistency.CRASH, Freeze.FAILED, ("scsi1",))
+    assert (report.consistency, report.freeze, report.excluded) == (
+        Consistency.CRASH,
+        Freeze.FAILED,
+        ("scsi1",),
+    )
     assert report.thaw_failed == "got timeout"
     assert found.warnings == ("slow", "scsi2 is not in the archive"), "each is said once"
 
 
-def test_a_backup_of_an_older_version_that_is_in_the_middle_of_asking_its_agent_goes_on_from_there() -> None:
-    dump = {key: DUMP[key] for key in ("seen", "consistency", "excluded", "warnings", "failure", "exitstatus", "upid")}
-    found = backup.recall(of("backup", job="nightly", thawing={"thaws": 1, "frozen_since": 2.5}, dump=dump))
+def test_a_backup_of_an_older_version_that_is_in_the_middle_of_asking_its_agent_goes_on_from_there() -> (
+    None
+):
+    dump = {
+        key: DUMP[key]
+        for key in ("seen", "consistency", "excluded", "warnings", "failure", "exitstatus", "upid")
+    }
+    found = backup.recall(
+        of("backup", job="nightly", thawing={"thaws": 1, "frozen_since": 2.5}, dump=dump)
+    )
     assert found.thawing == backup.Thawing(1, 2.5) and found.thaw is None
-    assert found.dump is not None and (found.dump.report.freeze, found.dump.begun) == (Freeze.NONE, ())
+    assert found.dump is not None and (found.dump.report.freeze, found.dump.begun) == (
+        Freeze.NONE,
+        (),
+    )
 
 
 def test_what_a_backup_remembers_is_written_and_read_again() -> None:
-    found = backup.recall(of("backup", job="nightly", at=AT, node="clovis", dump=DUMP, archive=ARCHIVE, thaw=THAW))
+    found = backup.recall(
+        of("backup", job="nightly", at=AT, node="clovis", dump=DUMP, archive=ARCHIVE, thaw=THAW)
+    )
     written = backup.FORM.write(found)
     assert written["version"] == 1 and backup.FORM.read(written) == found
     assert backup.FORM.write(backup.BackupMemory("nightly")) == {"version": 1, "job": "nightly"}
 
 
-# --- a night of an older version -------------------------------------------------------------------------------------------
+# --- a night of an older version ------------------------------------------------------------------
 
 
 def test_a_night_that_an_older_version_wrote_down_is_read_as_it_was() -> None:
@@ -129,7 +194,10 @@ def test_a_night_that_an_older_version_wrote_down_is_read_as_it_was() -> None:
         of("night", job="nightly", at=AT, vmids=[102, 101], children={"backup#101": "01A"}, tests=tests, lanes=2,
            over_by={"prove#101": AT + 61.5}, retried=True, untestable=1, results={"backups": "backups: 1 of 2 done"})
     )  # fmt: skip
-    wanted = (job_run.Test("prove#101", 101, 1800.0), job_run.Test("sample#102", 102, 61.5, "local:backup/x"))
+    wanted = (
+        job_run.Test("prove#101", 101, 1800.0),
+        job_run.Test("sample#102", 102, 61.5, "local:backup/x"),
+    )
     assert found == job_run.NightMemory(
         "nightly", AT, (102, 101), {"backup#101": "01A"}, wanted, 2, {"prove#101": AT + 61.5}, True, False, 1,
         {"backups": "backups: 1 of 2 done"},
@@ -161,5 +229,8 @@ def test_a_night_was_due_when_it_says_so_and_else_when_it_was_opened(sqlite_url:
 
 def test_a_night_says_what_came_of_it_in_the_order_of_its_steps() -> None:
     said = {"tests": "restore tests: none", "backups": "backups: 1 of 1 done"}
-    assert job_run_summary(of("night", job="nightly", results=said)) == "backups: 1 of 1 done; restore tests: none"
+    assert (
+        job_run_summary(of("night", job="nightly", results=said))
+        == "backups: 1 of 1 done; restore tests: none"
+    )
     assert job_run_summary(of("night", job="nightly")) is None

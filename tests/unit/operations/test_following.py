@@ -1,4 +1,6 @@
-"""Whoever follows an operation by the catalog sees what its driver tells, and says what it waits for."""
+"""Whoever follows an operation by the catalog sees what its driver tells, and says what it waits
+for.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +43,10 @@ def site(sqlite_url: str) -> Iterator[World]:
 
 def worker(site: World, **special: Any) -> Callable[[], None]:
     plan = KINDS["backup"].workflow
-    handlers = {step: special.get(step.replace("-", "_"), lambda run: None) for step in plan.steps + plan.cleanup}
+    handlers = {
+        step: special.get(step.replace("-", "_"), lambda run: None)
+        for step in plan.steps + plan.cleanup
+    }
     engine = Engine(site, kinds_with({"backup": handlers}), foreground=False)
 
     def turn() -> None:
@@ -68,12 +73,20 @@ def test_a_follower_is_told_what_a_watcher_of_the_driver_is_told(site: World) ->
     assert [item.state for item in ended] == ["done"]
     steps = [(event.kind, event.step) for event in told if event.kind in ("step", "done", "end")]
     assert steps[:2] == [("step", "locate"), ("done", "locate")] and steps[-1][0] == "end"
-    assert [event.text for event in told if event.kind == "done" and event.step == "read-back"] == ["an archive"]
+    assert [event.text for event in told if event.kind == "done" and event.step == "read-back"] == [
+        "an archive"
+    ]
 
 
-def test_a_follower_says_that_nobody_has_begun_and_then_what_is_waited_for_once(site: World) -> None:
+def test_a_follower_says_that_nobody_has_begun_and_then_what_is_waited_for_once(
+    site: World,
+) -> None:
     calls = iter(range(100))
-    site.clock = WorkedClock(worker(site, dump=lambda run: Wait("vzdump is running", most=1.0) if next(calls) < 5 else None))
+    site.clock = WorkedClock(
+        worker(
+            site, dump=lambda run: Wait("vzdump is running", most=1.0) if next(calls) < 5 else None
+        )
+    )
     id = opened(site)
     standings = [look.standing for look in follow(site, [id])]
     assert standings[0] == "nobody has begun it yet"
@@ -97,7 +110,9 @@ def test_a_failed_step_is_told_as_one(site: World) -> None:
     site.clock = WorkedClock(worker(site, dump=dump))
     ended = watch(site, [opened(site)], told.append)
     assert ended[0].state == "failed"
-    assert [(event.step, event.text) for event in told if event.kind == "failed"] == [("dump", "no room")]
+    assert [(event.step, event.text) for event in told if event.kind == "failed"] == [
+        ("dump", "no room")
+    ]
 
 
 def test_when_nobody_comes_the_follower_says_so(site: World) -> None:

@@ -1,4 +1,6 @@
-"""Guards that stand behind one another: each is seen to hold by itself, so that none can be taken out unnoticed."""
+"""Guards that stand behind one another: each is seen to hold by itself, so that none can be taken
+out unnoticed.
+"""
 
 from __future__ import annotations
 
@@ -26,13 +28,18 @@ from tests.unit.operations.cluster import archive
 from tests.unit.operations.test_restore_test import ARCHIVE, LIVED_ON, PLACE, Steps, site  # noqa: F401
 from tests.unit.operations.worlds import World, operation_of
 
-HARMLESS = {"name": "restore-test-x", "onboot": "0", "scsi0": "local-lvm:vm-9000-disk-0,size=64M", "smbios1": "uuid=1"}
+HARMLESS = {
+    "name": "restore-test-x",
+    "onboot": "0",
+    "scsi0": "local-lvm:vm-9000-disk-0,size=64M",
+    "smbios1": "uuid=1",
+}
 DONE = {"restore": 1.0, "isolate": 1.0}
 PASSED = {"web": CheckResult("web", Outcome.PASSED, "200", 0.1, "http")}
 GOOD: dict[str, Any] = {"booted": True, "settled": LIVED_ON, "checks": PASSED}
 
 
-def with_copy(site: World, *, ha: bool = False, lacks: str = "", **config: str) -> Steps:  # noqa: F811
+def with_copy(site: World, *, ha: bool = False, lacks: str = "", **config: str) -> Steps:
     """A restore test whose copy has that config, on a bridge that leads nowhere."""
     steps = Steps(site, scratch=PLACE)
     held = HARMLESS | {"description": ownership.marker(steps.id)} | config
@@ -50,10 +57,10 @@ def with_copy(site: World, *, ha: bool = False, lacks: str = "", **config: str) 
     return steps
 
 
-# --- isolate ------------------------------------------------------------------------------------------------------------
+# --- isolate --------------------------------------------------------------------------------------
 
 
-def test_a_harmless_copy_passes_isolate(site: World) -> None:  # noqa: F811
+def test_a_harmless_copy_passes_isolate(site: World) -> None:
     evidence = with_copy(site)("isolate").memory.isolation.asserted
     assert evidence and all(line.startswith("holds: ") for line in evidence)
 
@@ -67,7 +74,9 @@ def test_a_harmless_copy_passes_isolate(site: World) -> None:  # noqa: F811
     ],
     ids=["a NIC on production", "a disk of production", "not our copy"],
 )
-def test_law_2_isolate_itself_refuses_a_copy_that_is_not_harmless(site: World, wrong: dict[str, Any]) -> None:  # noqa: F811
+def test_law_2_isolate_itself_refuses_a_copy_that_is_not_harmless(
+    site: World, wrong: dict[str, Any]
+) -> None:
     steps = with_copy(site, **wrong)
     with pytest.raises(LawRefused, match="must not start") as refused:
         steps("isolate")
@@ -76,14 +85,16 @@ def test_law_2_isolate_itself_refuses_a_copy_that_is_not_harmless(site: World, w
     assert any(line.startswith("DOES NOT HOLD: ") for line in recall(left).isolation.asserted)
 
 
-def test_law_2_isolate_itself_refuses_a_copy_that_ha_would_start(site: World) -> None:  # noqa: F811
+def test_law_2_isolate_itself_refuses_a_copy_that_ha_would_start(site: World) -> None:
     with pytest.raises(LawRefused, match="must not start"):
         with_copy(site, ha=True)("isolate")
 
 
 @pytest.mark.parametrize("key", ["args", "hookscript", "virtiofs0"])
-def test_law_2_isolate_itself_refuses_what_it_may_not_strip(site: World, key: str) -> None:  # noqa: F811
-    """Before it changes anything: what blocks is refused although other things could be stripped."""
+def test_law_2_isolate_itself_refuses_what_it_may_not_strip(site: World, key: str) -> None:
+    """Before it changes anything: what blocks is refused although other things could be
+    stripped.
+    """
     unstrippable: dict[str, Any] = {key: "local:snippets/x"}
     steps = with_copy(site, onboot="1", **unstrippable)
     with pytest.raises(LawRefused, match=f"must not start: {key}: ") as refused:
@@ -92,27 +103,28 @@ def test_law_2_isolate_itself_refuses_what_it_may_not_strip(site: World, key: st
     assert steps.stripped == []  # type: ignore[attr-defined]
 
 
-# --- what isolate saw is judged -----------------------------------------------------------------------------------------
+# --- what isolate saw is judged -------------------------------------------------------------------
 
 
-def test_law_5_a_disk_that_the_copy_lacks_is_recorded(site: World) -> None:  # noqa: F811
+def test_law_5_a_disk_that_the_copy_lacks_is_recorded(site: World) -> None:
     steps = with_copy(site, lacks="scsi0")
     assert steps("isolate").memory.missing_disks == ("scsi0",)
 
 
-def test_law_5_a_test_in_which_all_is_green_proves(site: World) -> None:  # noqa: F811
+def test_law_5_a_test_in_which_all_is_green_proves(site: World) -> None:
     assert judged_with(site).verdict == "proven"
 
 
-def test_law_5_a_missing_disk_outweighs_all_that_is_green(site: World) -> None:  # noqa: F811
+def test_law_5_a_missing_disk_outweighs_all_that_is_green(site: World) -> None:
     judged = judged_with(site, missing_disks=("scsi0",))
     assert (judged.verdict, judged.cause) == ("failed", "archive")
     assert "disk scsi0 is not in the archive" in judged.reasons
 
 
-def judged_with(site: World, error: StepError | None = None, **changes: Any) -> Judged:  # noqa: F811
+def judged_with(site: World, error: StepError | None = None, **changes: Any) -> Judged:
     """What the test comes to that saw only good things, but for these."""
-    site.catalog.archives.annotate(ARCHIVE.node, ARCHIVE.volid, operation="OP")  # made by this service: its own checksums count
+    # made by this service: its own checksums count
+    site.catalog.archives.annotate(ARCHIVE.node, ARCHIVE.volid, operation="OP")
     steps = Steps(site, **(GOOD | changes)).book(seconds=DONE, error=error)
     steps.enter("choose")
     judged = steps("judge").memory.proof
@@ -121,10 +133,17 @@ def judged_with(site: World, error: StepError | None = None, **changes: Any) -> 
 
 
 @pytest.mark.parametrize("step", ["isolate", "start"])
-def test_law_5_a_copy_that_was_not_let_start_has_not_booted_whatever_answered(site: World, step: str) -> None:  # noqa: F811
-    error, memory = StepError(step, "the copy must not start", "", ErrorKind.LAW_REFUSED, 4), RestoreTestMemory(**GOOD)
+def test_law_5_a_copy_that_was_not_let_start_has_not_booted_whatever_answered(
+    site: World, step: str
+) -> None:
+    error, memory = (
+        StepError(step, "the copy must not start", "", ErrorKind.LAW_REFUSED, 4),
+        RestoreTestMemory(**GOOD),
+    )
     assert proving.evidence(memory, Bookkeeping(seconds=DONE), ARCHIVE).isolation_ok
-    assert not proving.evidence(memory, Bookkeeping(seconds=DONE, error=error), ARCHIVE).isolation_ok
+    assert not proving.evidence(
+        memory, Bookkeeping(seconds=DONE, error=error), ARCHIVE
+    ).isolation_ok
     judged = judged_with(site, error)
     assert (judged.verdict, judged.rung) == ("inconclusive", "restored")
 
@@ -134,18 +153,26 @@ def test_law_5_a_test_that_never_came_to_isolate_has_not_booted_either() -> None
     assert not proving.evidence(memory, Bookkeeping(seconds={"restore": 1.0}), ARCHIVE).isolation_ok
 
 
-# --- backup, restore ----------------------------------------------------------------------------------------------------
+# --- backup, restore ------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("checksummed", "rung"), [(True, Rung.INTACT), (False, Rung.RECORDED)])
 def test_law_5_a_backup_that_carries_no_checksum_is_not_called_intact(
-    site: World,  # noqa: F811
+    site: World,
     monkeypatch: pytest.MonkeyPatch,
     checksummed: bool,
     rung: Rung,
 ) -> None:
-    found = {"intact": True, "checksummed": checksummed, "sha256": "ab" * 32, "size": ARCHIVE.size, "problems": []}
-    monkeypatch.setattr(backup, "verify_on_node", lambda service, node, volid, heartbeat: dict(found))
+    found = {
+        "intact": True,
+        "checksummed": checksummed,
+        "sha256": "ab" * 32,
+        "size": ARCHIVE.size,
+        "problems": [],
+    }
+    monkeypatch.setattr(
+        backup, "verify_on_node", lambda service, node, volid, heartbeat: dict(found)
+    )
     site.settings = SimpleNamespace(ssh=SimpleNamespace(nodes={"clovis": "clovis"}))
     engine = Engine(site, KINDS)
     operation = engine.open("backup", 108, BackupMemory("nightly", node="clovis", archive=ARCHIVE))
@@ -156,9 +183,13 @@ def test_law_5_a_backup_that_carries_no_checksum_is_not_called_intact(
 
 
 @pytest.mark.parametrize("listed", [True, False], ids=["listed", "hidden from this token"])
-def test_law_1_a_restore_looks_once_more_before_it_begins_whether_the_vmid_is_free(site: World, listed: bool) -> None:  # noqa: F811
+def test_law_1_a_restore_looks_once_more_before_it_begins_whether_the_vmid_is_free(
+    site: World, listed: bool
+) -> None:
     guests = [Guest(108, "Debian-Server", "clovis", status="stopped")] if listed else []
-    site.pve = SimpleNamespace(cluster=SimpleNamespace(guests=lambda: guests, nodes=list, vmid_free=lambda vmid: False))
+    site.pve = SimpleNamespace(
+        cluster=SimpleNamespace(guests=lambda: guests, nodes=list, vmid_free=lambda vmid: False)
+    )
     site.restore_pve = site.pve
     engine = Engine(site, KINDS)
     operation = engine.open("restore", 108, RestoreMemory(ARCHIVE, "clovis"))
@@ -169,11 +200,13 @@ def test_law_1_a_restore_looks_once_more_before_it_begins_whether_the_vmid_is_fr
     assert site.catalog.archive_pins.pinned() == set()
 
 
-# --- the lease ----------------------------------------------------------------------------------------------------------
+# --- the lease ------------------------------------------------------------------------------------
 
 
-def test_law_9_whoever_lost_the_lease_writes_nothing_and_holds_nothing(site: World) -> None:  # noqa: F811
-    """Each fenced write by itself: without its fence this fails, and does not wait for a lock that nobody leaves."""
+def test_law_9_whoever_lost_the_lease_writes_nothing_and_holds_nothing(site: World) -> None:
+    """Each fenced write by itself: without its fence this fails, and does not wait for a lock that
+    nobody leaves.
+    """
     catalog = site.catalog
     item = archive(108, 1)
     mine = Driver("the one that slept", 60, 100)
@@ -183,9 +216,16 @@ def test_law_9_whoever_lost_the_lease_writes_nothing_and_holds_nothing(site: Wor
     assert catalog.operations.claim(operation.id, other)
     fence = (operation.id, mine.owner)
     deeds: list[Any] = [
-        lambda: catalog.operations.record(operation.id, mine, kept=Kept({"mine": True}, Bookkeeping())),
+        lambda: catalog.operations.record(
+            operation.id, mine, kept=Kept({"mine": True}, Bookkeeping())
+        ),
         lambda: catalog.operations.finish(
-            operation.id, mine, OperationState.DONE, kept=Kept({}, Bookkeeping()), error=None, note=None
+            operation.id,
+            mine,
+            OperationState.DONE,
+            kept=Kept({}, Bookkeeping()),
+            error=None,
+            note=None,
         ),
         lambda: catalog.leases.take(9000, 1, fence),
         lambda: catalog.leases.release(9000, operation.id, fence),
@@ -198,6 +238,14 @@ def test_law_9_whoever_lost_the_lease_writes_nothing_and_holds_nothing(site: Wor
     for deed in deeds:
         with pytest.raises(LeaseLost):
             deed()
-    assert catalog.leases.holders() == {} and catalog.locks.holders() == {} and catalog.archive_pins.pinned() == set()
+    assert (
+        catalog.leases.holders() == {}
+        and catalog.locks.holders() == {}
+        and catalog.archive_pins.pinned() == set()
+    )
     left = catalog.operations.get(operation.id)
-    assert left and (left.state, left.lease_owner, "mine" in left.memory) == (OperationState.OPEN, other.owner, False)
+    assert left and (left.state, left.lease_owner, "mine" in left.memory) == (
+        OperationState.OPEN,
+        other.owner,
+        False,
+    )

@@ -1,4 +1,6 @@
-"""An archive is taken for its guest's only if nothing says otherwise: not its record, not the guest itself (laws 5 and 10)."""
+"""An archive is taken for its guest's only if nothing says otherwise: not its record, not the guest
+itself (laws 5 and 10).
+"""
 
 from __future__ import annotations
 
@@ -36,7 +38,9 @@ def site(tmp_path: Path, sqlite_url: str) -> Iterator[World]:
     made = world(sqlite_url)
     nothing: Any = MappingProxyType({})
     jobs = (Job("nightly", "21:00", "local", keep="keep-last=1"),)
-    made.policy = Policy("s", "Europe/Paris", "en", jobs, nothing, nothing, Scratch(9000, 9009), "standard")
+    made.policy = Policy(
+        "s", "Europe/Paris", "en", jobs, nothing, nothing, Scratch(9000, 9009), "standard"
+    )
     made.settings = Settings(state_dir=tmp_path)
     yield made
     made.catalog.close()
@@ -48,7 +52,9 @@ def enough() -> None:
 
 
 def stands(site: World, *archives: Archive, held: dict[str, str], guest: Any = None) -> Cluster:
-    """Put archives with their configs there. ``guest``: the config of the guest itself (an error to raise, None: it is lost)."""
+    """Put archives with their configs there. ``guest``: the config of the guest itself (an error to
+    raise, None: it is lost).
+    """
 
     def config(node: str, vmid: int) -> dict[str, str]:
         if isinstance(guest, Exception):
@@ -80,10 +86,12 @@ def plan(site: World, volid: str | None = None) -> RestoreMemory:
     return plan_restore(site, 108, at=None, volid=volid, node=None, storage=None)
 
 
-# --- restore tests ------------------------------------------------------------------------------------------------------
+# --- restore tests --------------------------------------------------------------------------------
 
 
-def test_law_10_an_archive_of_another_machine_than_the_guest_fails_before_anything_is_restored(site: World) -> None:
+def test_law_10_an_archive_of_another_machine_than_the_guest_fails_before_anything_is_restored(
+    site: World,
+) -> None:
     stands(site, FIRST, held={FIRST.volid: OLDER}, guest=CONFIG)
     found = proved(site)
     assert (found["verdict"], found["cause"], found["rung"], found["error"]["step"]) == (
@@ -99,10 +107,17 @@ def test_law_10_an_archive_of_another_machine_than_the_guest_fails_before_anythi
 
 @pytest.mark.parametrize(
     "guest",
-    [None, PvePermissionDenied("Permission check failed"), PveNotFound("no such guest"), "memory: 128\nlock: create\n"],
+    [
+        None,
+        PvePermissionDenied("Permission check failed"),
+        PveNotFound("no such guest"),
+        "memory: 128\nlock: create\n",
+    ],
     ids=["lost", "not to be read", "gone meanwhile", "only the rest of a restore"],
 )
-def test_law_10_where_the_guest_cannot_tell_its_recorded_archives_do(site: World, guest: Any) -> None:
+def test_law_10_where_the_guest_cannot_tell_its_recorded_archives_do(
+    site: World, guest: Any
+) -> None:
     remembered(site, FIRST, CONFIG, operation="OP")
     stands(site, FIRST, SECOND, held={FIRST.volid: CONFIG, SECOND.volid: OLDER}, guest=guest)
     assert "another machine" in proved(site, SECOND.volid)["reasons"][0]
@@ -112,7 +127,11 @@ def test_law_10_where_the_guest_cannot_tell_its_recorded_archives_do(site: World
 def test_a_guest_that_does_not_answer_is_not_one_of_which_nothing_is_known(site: World) -> None:
     stands(site, FIRST, held={FIRST.volid: CONFIG}, guest=PveUnreachable("no answer"))
     found = proved(site)
-    assert (found["verdict"], found["cause"], found["error"]["exit_code"]) == ("inconclusive", "platform", 3)
+    assert (found["verdict"], found["cause"], found["error"]["exit_code"]) == (
+        "inconclusive",
+        "platform",
+        3,
+    )
 
 
 def test_an_archive_of_which_nobody_can_say_whose_it_is_is_tested(site: World) -> None:
@@ -120,21 +139,31 @@ def test_an_archive_of_which_nobody_can_say_whose_it_is_is_tested(site: World) -
     assert proved(site)["error"]["step"] != "choose"
 
 
-@pytest.mark.parametrize("now", [replace(FIRST, size=1001), FIRST], ids=["another size", "another config"])
-def test_law_5_an_archive_that_was_changed_since_it_was_recorded_fails_and_stays_changed(site: World, now: Archive) -> None:
+@pytest.mark.parametrize(
+    "now", [replace(FIRST, size=1001), FIRST], ids=["another size", "another config"]
+)
+def test_law_5_an_archive_that_was_changed_since_it_was_recorded_fails_and_stays_changed(
+    site: World, now: Archive
+) -> None:
     remembered(site, FIRST, CONFIG, operation="OP")
     stands(site, now, held={FIRST.volid: OLDER}, guest=OLDER)
     for _ in range(2):
         found = proved(site)
-        assert (found["verdict"], found["cause"], found["rung"]) == ("failed", "archive", "recorded")
+        assert (found["verdict"], found["cause"], found["rung"]) == (
+            "failed",
+            "archive",
+            "recorded",
+        )
         assert "was changed since it was recorded" in found["reasons"][0]
     assert site.catalog.archives.facts(FIRST.node, FIRST.volid)["uuid"] == UUID
 
 
-# --- restores -----------------------------------------------------------------------------------------------------------
+# --- restores -------------------------------------------------------------------------------------
 
 
-def test_law_10_no_restore_takes_another_machines_archive_unless_it_is_named_and_then_it_is_said_aloud(site: World) -> None:
+def test_law_10_no_restore_takes_another_machines_archive_unless_it_is_named_and_then_it_is_said_aloud(
+    site: World,
+) -> None:
     remembered(site, FIRST, CONFIG, operation="OP")
     stands(site, FIRST, SECOND, held={FIRST.volid: CONFIG, SECOND.volid: OLDER})
     with pytest.raises(Refused, match="is of another machine than guest 108") as refused:
@@ -144,7 +173,9 @@ def test_law_10_no_restore_takes_another_machines_archive_unless_it_is_named_and
     assert planned.archive.volid == SECOND.volid and "another machine" in planned.warnings[0]
 
 
-def test_law_5_a_restore_passes_a_changed_archive_over_unless_it_is_named_and_then_it_is_said_aloud(site: World) -> None:
+def test_law_5_a_restore_passes_a_changed_archive_over_unless_it_is_named_and_then_it_is_said_aloud(
+    site: World,
+) -> None:
     for item in (FIRST, SECOND):
         remembered(site, item, CONFIG, operation="OP")
     stands(site, FIRST, replace(SECOND, size=7), held={FIRST.volid: CONFIG, SECOND.volid: CONFIG})
@@ -154,13 +185,17 @@ def test_law_5_a_restore_passes_a_changed_archive_over_unless_it_is_named_and_th
     assert "was changed" in plan(site, SECOND.volid).warnings[0]
 
 
-def test_law_5_an_archive_that_was_changed_between_plan_and_restore_is_not_restored(site: World) -> None:
+def test_law_5_an_archive_that_was_changed_between_plan_and_restore_is_not_restored(
+    site: World,
+) -> None:
     remembered(site, FIRST, CONFIG, operation="OP")
     stands(site, FIRST, held={FIRST.volid: CONFIG})
     opened = open_restore(site, 108, replace(plan(site), start=False))
     site.catalog.archives.observe([replace(FIRST, size=7)], scope=[], at=9)
     error = restore_outcome(site.engine.drive_one(opened))["error"]
-    assert (error["step"], error["exit_code"]) == ("choose", 4) and "was changed" in error["message"]
+    assert (error["step"], error["exit_code"]) == ("choose", 4) and "was changed" in error[
+        "message"
+    ]
 
 
 def test_a_restore_with_an_empty_catalog_goes_on(site: World) -> None:
@@ -168,14 +203,16 @@ def test_a_restore_with_an_empty_catalog_goes_on(site: World) -> None:
     assert plan(site).warnings == ()
 
 
-# --- retention ----------------------------------------------------------------------------------------------------------
+# --- retention ------------------------------------------------------------------------------------
 
 
 def test_law_10_the_archives_of_an_older_machine_neither_rotate_out_nor_count(site: World) -> None:
     items = [archive(108, second) for second in (1, 2, 3, 4)]
     for item, config in zip(items, (OLDER, OLDER, CONFIG, CONFIG), strict=True):
         remembered(site, item, config, operation="OP")
-    marked = prune_marks.decide_all(site.catalog.archives.find()[::-1], [Guest(108, "Debian-Server", "clovis")], site.policy)
+    marked = prune_marks.decide_all(
+        site.catalog.archives.find()[::-1], [Guest(108, "Debian-Server", "clovis")], site.policy
+    )
     assert [one.mark for one in marked] == [Mark.KEEP, Mark.KEEP, Mark.REMOVE, Mark.KEEP]
     assert "another machine than guest 108" in marked[0].reasons[0]
     assert marked[3].reasons[0].startswith("keep-last 1/1")
@@ -185,12 +222,14 @@ def test_law_3_a_changed_archive_is_not_counted_in_place_of_a_whole_one(site: Wo
     for item in (FIRST, SECOND, THIRD):
         remembered(site, item, CONFIG, operation="OP")
     site.catalog.archives.observe([replace(THIRD, size=999)], scope=[], at=5)
-    marked = prune_marks.decide_all(site.catalog.archives.find()[::-1], [Guest(108, "Debian-Server", "clovis")], site.policy)
+    marked = prune_marks.decide_all(
+        site.catalog.archives.find()[::-1], [Guest(108, "Debian-Server", "clovis")], site.policy
+    )
     assert [one.mark for one in marked] == [Mark.REMOVE, Mark.KEEP, Mark.KEEP]
     assert "was changed since it was recorded (size 1000 -> 999 bytes)" in marked[2].reasons[0]
 
 
-# --- shown --------------------------------------------------------------------------------------------------------------
+# --- shown ----------------------------------------------------------------------------------------
 
 
 def test_a_guests_lineage_and_what_is_recorded_of_an_archive_are_shown(site: World) -> None:
@@ -201,7 +240,12 @@ def test_a_guests_lineage_and_what_is_recorded_of_an_archive_are_shown(site: Wor
     assert found["lineage"] == {"uuid": UUID, "created": None, "source": identity.GUEST}
     assert [one["machine"] for one in found["archives"]] == ["unknown", "this", "another"]
     one = identity.show(site, SECOND.volid, offline=True)["archives"][0]
-    assert (one["uuid"], one["sha256"], one["disks"], one["config_read"]) == (UUID, "ab", ["scsi0"], True)
+    assert (one["uuid"], one["sha256"], one["disks"], one["config_read"]) == (
+        UUID,
+        "ab",
+        ["scsi0"],
+        True,
+    )
     assert one["changed"] == "size 1000 -> 5 bytes" and one["changed_at"] and one["first_seen"]
     for unknown in ("local:backup/none", "999"):
         with pytest.raises(PveNotFound):

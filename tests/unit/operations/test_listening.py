@@ -1,4 +1,6 @@
-"""A restore test believes an answer only if its address was silent before, is the copy's while it runs, and is silent after."""
+"""A restore test believes an answer only if its address was silent before, is the copy's while it
+runs, and is silent after.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,13 @@ from typing import Any
 import pytest
 
 from backupsvc.engine.executor import trouble_of
-from backupsvc.errors import LawRefused, NotTheCopy, PveAnswerUnreadable, RemoteUnreachable, SshRefused
+from backupsvc.errors import (
+    LawRefused,
+    NotTheCopy,
+    PveAnswerUnreadable,
+    RemoteUnreachable,
+    SshRefused,
+)
 from backupsvc.operations.restore_test import listening, proving
 from backupsvc.operations.restore_test.steps import MAX_UNSURE, tear_down
 from backupsvc.settings import Settings
@@ -19,7 +27,15 @@ from policies.model import CheckResult, CheckSpec, GuestPolicy, Job, Node, Outco
 from policies.silence import Heard
 from policies.silence import Verdict as Found
 from policies.workflow import Trouble
-from tests.unit.operations.test_restore_test import ARCHIVE, LIVED_ON, PLACE, SCRATCH, Steps, TestRun, described
+from tests.unit.operations.test_restore_test import (
+    ARCHIVE,
+    LIVED_ON,
+    PLACE,
+    SCRATCH,
+    Steps,
+    TestRun,
+    described,
+)
 from tests.unit.operations.worlds import World, world
 
 ADDRESS, MAC, OTHER = "10.0.0.8", "BC:24:11:00:00:08", "BC:24:11:00:00:99"
@@ -27,9 +43,13 @@ SEEN = {"restore": 20.0, "isolate": 0.1}
 
 
 class Probe:
-    """A probe by script: ``entries`` are its answers in turn about the neighbour, the last one for ever."""
+    """A probe by script: ``entries`` are its answers in turn about the neighbour, the last one for
+    ever.
+    """
 
-    def __init__(self, *entries: str | Exception | None, heard: Heard = Heard.NOTHING, forwarding: str = "0") -> None:
+    def __init__(
+        self, *entries: str | Exception | None, heard: Heard = Heard.NOTHING, forwarding: str = "0"
+    ) -> None:
         self.entries, self.heard, self.forwarding = list(entries), heard, forwarding
         self.route, self.asked = f"{ADDRESS} dev eth0 src 10.0.0.250", list[str]()
         self.refused: SshRefused | None = None
@@ -66,13 +86,25 @@ SILENT, COPY = entry("FAILED", None), entry("REACHABLE")
 @pytest.fixture
 def site(tmp_path: Path, sqlite_url: str) -> Iterator[World]:
     made = world(sqlite_url)
-    guest = GuestPolicy(108, "Debian-Server", "standard", "", "isolated", ADDRESS, (CheckSpec("ssh", "ssh", {"port": 22}),))
+    guest = GuestPolicy(
+        108,
+        "Debian-Server",
+        "standard",
+        "",
+        "isolated",
+        ADDRESS,
+        (CheckSpec("ssh", "ssh", {"port": 22}),),
+    )
     jobs = (Job("nightly", "21:00", "local"),)
     guests = MappingProxyType({108: guest})
-    made.policy = Policy("s", "Europe/Paris", "en", jobs, MappingProxyType({}), guests, SCRATCH, "standard")
+    made.policy = Policy(
+        "s", "Europe/Paris", "en", jobs, MappingProxyType({}), guests, SCRATCH, "standard"
+    )
     made.settings = Settings(state_dir=tmp_path)
     made.catalog.archives.observe([ARCHIVE], scope=[], at=int(made.clock.now()))
-    made.catalog.archives.raise_rung(ARCHIVE.node, ARCHIVE.volid, Rung.INTACT, int(made.clock.now()))
+    made.catalog.archives.raise_rung(
+        ARCHIVE.node, ARCHIVE.volid, Rung.INTACT, int(made.clock.now())
+    )
     yield made
     made.catalog.close()
 
@@ -80,7 +112,12 @@ def site(tmp_path: Path, sqlite_url: str) -> Iterator[World]:
 def a_run(site: World, probe: Probe | None, **known: Any) -> TestRun:
     """A restore test's run with a probe on its node, its restore and its tear-down entered."""
     site.probe = lambda node: probe
-    memory: dict[str, Any] = {"scratch": PLACE, "network": "isolated", "agent": False, "macs": (MAC,)}
+    memory: dict[str, Any] = {
+        "scratch": PLACE,
+        "network": "isolated",
+        "agent": False,
+        "macs": (MAC,),
+    }
     run = Steps(site, **(memory | known)).run()
     for step in ("choose", "reserve", "tear-down"):
         run.enter(step)
@@ -99,13 +136,17 @@ def judged(run: TestRun) -> tuple[str, str, str | None]:
 
 
 def found(run: TestRun, phase: str) -> Found | None:
-    """What was found at the copy's address ``before``, ``during`` or ``after``, None while nobody looked."""
+    """What was found at the copy's address ``before``, ``during`` or ``after``, None while nobody
+    looked.
+    """
     assert run.memory.silence
     look = getattr(run.memory.silence, phase)
     return look.verdict if look else None
 
 
-def whole_test(site: World, probe: Probe, outcome: Outcome = Outcome.PASSED, **known: Any) -> TestRun:
+def whole_test(
+    site: World, probe: Probe, outcome: Outcome = Outcome.PASSED, **known: Any
+) -> TestRun:
     """All of a test in which the check has that outcome, as far as it concerns the listening."""
     run = a_run(site, probe, **known)
     listening.before(run)
@@ -127,15 +168,18 @@ def test_law_5_silence_the_copys_mac_and_silence_again_prove(site: World) -> Non
     run = whole_test(site, Probe(SILENT, SILENT, SILENT, COPY, SILENT))
     assert judged(run) == ("proven", "healthy", None)
     assert run.memory.silence
-    assert {phase: holds for phase, (_, holds) in run.memory.silence.looks.items()} == dict.fromkeys(
-        ("before", "while", "after"), True
-    )
+    assert {
+        phase: holds for phase, (_, holds) in run.memory.silence.looks.items()
+    } == dict.fromkeys(("before", "while", "after"), True)
     assert "silence-before" in run.book.seconds
 
 
 @pytest.mark.parametrize(
     ("entries", "heard"),
-    [((entry("REACHABLE", OTHER), entry("REACHABLE", OTHER)), Heard.NOTHING), ((SILENT, entry("STALE", OTHER)), Heard.REFUSED)],
+    [
+        ((entry("REACHABLE", OTHER), entry("REACHABLE", OTHER)), Heard.NOTHING),
+        ((SILENT, entry("STALE", OTHER)), Heard.REFUSED),
+    ],
 )
 def test_law_5_no_copy_is_started_beside_somebody_who_answers_at_its_address(
     site: World, entries: tuple[str, ...], heard: Heard
@@ -147,7 +191,9 @@ def test_law_5_no_copy_is_started_beside_somebody_who_answers_at_its_address(
             site.clock.sleep(1)
 
 
-def test_law_5_somebody_who_comes_during_the_restore_is_seen_right_before_the_start(site: World) -> None:
+def test_law_5_somebody_who_comes_during_the_restore_is_seen_right_before_the_start(
+    site: World,
+) -> None:
     run = a_run(site, Probe(SILENT, SILENT, entry("STALE", OTHER)))
     listening.before(run)
     with pytest.raises(NotTheCopy, match=OTHER):
@@ -164,7 +210,11 @@ def test_law_5_an_entry_of_the_last_test_is_asked_anew_until_it_is_gone(site: Wo
 
 
 @pytest.mark.parametrize(
-    ("route", "why"), [("local 10.0.0.8 dev lo src 10.0.0.8", "probe's own"), ("10.0.0.8 via 10.1.0.1 dev eth0", "router")]
+    ("route", "why"),
+    [
+        ("local 10.0.0.8 dev lo src 10.0.0.8", "probe's own"),
+        ("10.0.0.8 via 10.1.0.1 dev eth0", "router"),
+    ],
 )
 def test_law_5_an_address_at_which_the_probe_or_a_router_would_answer_is_told_before_the_start(
     site: World, route: str, why: str
@@ -175,8 +225,12 @@ def test_law_5_an_address_at_which_the_probe_or_a_router_would_answer_is_told_be
         listening.before(a_run(site, probe))
 
 
-@pytest.mark.parametrize("checks", [(CheckSpec("ssh", "ssh", {"port": 22}),), (CheckSpec("agent", "agent"),)])
-def test_law_2_no_copy_starts_beside_a_probe_that_passes_packets_on(site: World, checks: tuple[CheckSpec, ...]) -> None:
+@pytest.mark.parametrize(
+    "checks", [(CheckSpec("ssh", "ssh", {"port": 22}),), (CheckSpec("agent", "agent"),)]
+)
+def test_law_2_no_copy_starts_beside_a_probe_that_passes_packets_on(
+    site: World, checks: tuple[CheckSpec, ...]
+) -> None:
     guest = replace(site.policy.guests[108], checks=checks)
     site.policy = replace(site.policy, guests=MappingProxyType({108: guest}))
     run = a_run(site, Probe(SILENT, forwarding="1"))
@@ -187,7 +241,9 @@ def test_law_2_no_copy_starts_beside_a_probe_that_passes_packets_on(site: World,
 UNREACHABLE = RemoteUnreachable("the probe of clovis cannot be reached", "is it up?")
 
 
-@pytest.mark.parametrize("answer", [None, UNREACHABLE], ids=["a login that may only forward", "down"])
+@pytest.mark.parametrize(
+    "answer", [None, UNREACHABLE], ids=["a login that may only forward", "down"]
+)
 @pytest.mark.parametrize("outcome", [Outcome.PASSED, Outcome.FAILED])
 def test_law_5_a_probe_that_cannot_tell_who_answers_neither_proves_nor_blames(
     site: World, answer: Exception | None, outcome: Outcome
@@ -222,11 +278,16 @@ def test_law_5_an_old_entry_of_the_copy_is_cleared_and_asked_anew(site: World) -
 
 
 @pytest.mark.parametrize("outcome", [Outcome.PASSED, Outcome.FAILED])
-def test_law_5_somebody_who_still_answers_when_the_copy_is_off_takes_all_answers_away(site: World, outcome: Outcome) -> None:
+def test_law_5_somebody_who_still_answers_when_the_copy_is_off_takes_all_answers_away(
+    site: World, outcome: Outcome
+) -> None:
     run = whole_test(site, Probe(SILENT, SILENT, SILENT, COPY), outcome)
     assert judged(run) == ("inconclusive", "restored", "network")
     assert found(run, "after") is Found.ANSWERED
-    assert any("after the copy had been stopped" in doubt for doubt in proving.evidence(run.memory, run.book, ARCHIVE).answers)
+    assert any(
+        "after the copy had been stopped" in doubt
+        for doubt in proving.evidence(run.memory, run.book, ARCHIVE).answers
+    )
 
 
 def test_no_tear_down_hangs_on_the_probe(site: World) -> None:
@@ -242,9 +303,13 @@ def test_no_tear_down_hangs_on_the_probe(site: World) -> None:
 REFUSED = SshRefused("the probe of clovis shows another host key", "compare them")
 
 
-def test_law_5_a_probe_that_becomes_another_machine_in_mid_test_fails_no_archive(site: World) -> None:
+def test_law_5_a_probe_that_becomes_another_machine_in_mid_test_fails_no_archive(
+    site: World,
+) -> None:
     run = whole_test(site, probe := Probe(SILENT, SILENT, SILENT, COPY, SILENT), Outcome.FAILED)
-    assert judged(run)[0] == "failed", "so it would be if the probe were still the one that is known"
+    assert judged(run)[0] == "failed", (
+        "so it would be if the probe were still the one that is known"
+    )
     listening.trusted(run, asking=True)
     probe.refused = REFUSED
     answered = run.memory.checks
@@ -259,7 +324,9 @@ def test_law_5_a_probe_that_becomes_another_machine_in_mid_test_fails_no_archive
 
 
 @pytest.mark.parametrize("step", ["restore", "boot", "check"])
-def test_law_5_an_answer_of_pve_that_cannot_be_read_fails_no_archive(site: World, step: str) -> None:
+def test_law_5_an_answer_of_pve_that_cannot_be_read_fails_no_archive(
+    site: World, step: str
+) -> None:
     run = whole_test(site, Probe(SILENT, SILENT, SILENT, COPY, SILENT))
     error = PveAnswerUnreadable("pve answered GET x with something that cannot be read")
     run.book = replace(run.book, error=described(step, error))
@@ -275,9 +342,13 @@ def test_a_probe_with_another_host_key_is_refused_before_anything_is_restored(
 
 
 @pytest.mark.parametrize(
-    "known", [{"simulated": True}, {"network": "link-down"}], ids=["a modelled guest", "a copy without a network"]
+    "known",
+    [{"simulated": True}, {"network": "link-down"}],
+    ids=["a modelled guest", "a copy without a network"],
 )
-def test_nobody_listens_where_nothing_is_asked_over_the_network(site: World, known: dict[str, Any]) -> None:
+def test_nobody_listens_where_nothing_is_asked_over_the_network(
+    site: World, known: dict[str, Any]
+) -> None:
     probe = Probe(UNREACHABLE)
     run = a_run(site, probe, **known)
     listening.before(run)
@@ -299,11 +370,15 @@ def agent_of(mac: str | Exception) -> Any:
             raise mac
         return [{"name": "eth0", "hardware-address": mac}]
 
-    return SimpleNamespace(agent=SimpleNamespace(interfaces=interfaces, hostname=lambda node, vmid: "glpi"))
+    return SimpleNamespace(
+        agent=SimpleNamespace(interfaces=interfaces, hostname=lambda node, vmid: "glpi")
+    )
 
 
 @pytest.mark.parametrize(("mac", "outcome"), [(MAC.lower(), "passed"), (OTHER, "inconclusive")])
-def test_law_5_an_agent_that_tells_of_other_nics_is_not_the_copys(site: World, mac: str, outcome: str) -> None:
+def test_law_5_an_agent_that_tells_of_other_nics_is_not_the_copys(
+    site: World, mac: str, outcome: str
+) -> None:
     site.pve = agent_of(mac)
     run = a_run(site, None)
     told = listening.bind(run, {"agent": result(kind="agent")})["agent"]
@@ -316,27 +391,47 @@ def test_law_5_an_agent_that_tells_of_other_nics_is_not_the_copys(site: World, m
 def test_an_agent_that_does_not_tell_who_it_is_is_said_to(site: World) -> None:
     from backupsvc.errors import PveError
 
-    site.pve = agent_of(PveError("refused", text="Command network-get-interfaces has been disabled"))
+    site.pve = agent_of(
+        PveError("refused", text="Command network-get-interfaces has been disabled")
+    )
     run = a_run(site, None)
     told = listening.bind(run, {"agent": result(kind="agent")})["agent"]
     assert told.outcome is Outcome.PASSED
-    assert "it does not tell whose it is (Command network-get-interfaces has been disabled)" in told.detail
+    assert (
+        "it does not tell whose it is (Command network-get-interfaces has been disabled)"
+        in told.detail
+    )
 
 
-def nodes(site: World, run: TestRun, *, vmids: dict[str, int | None], guests: Callable[[], list[Any]] = list) -> Any:
+def nodes(
+    site: World,
+    run: TestRun,
+    *,
+    vmids: dict[str, int | None],
+    guests: Callable[[], list[Any]] = list,
+) -> Any:
     names = [Node("clovis", True), Node("lge-pve02", True)]
-    site.pve = SimpleNamespace(cluster=SimpleNamespace(nodes=lambda max_age=0.0: names, guests=guests))
+    site.pve = SimpleNamespace(
+        cluster=SimpleNamespace(nodes=lambda max_age=0.0: names, guests=guests)
+    )
     site.probe = lambda node: Probe(SILENT) if node in vmids else None
     site.probe_vmid = vmids.get
-    return listening.nodes_with_probe(run.service, site.policy.guests[108], simulated=run.memory.simulated)
+    return listening.nodes_with_probe(
+        run.service, site.policy.guests[108], simulated=run.memory.simulated
+    )
 
 
 def test_a_test_over_the_network_needs_a_node_whose_probe_is_there(site: World) -> None:
     run = a_run(site, None)
     assert nodes(site, run, vmids={"clovis": None}) == ["clovis"]
     assert nodes(site, run, vmids={}) == []
-    moved = [SimpleNamespace(vmid=901, node="lge-pve02"), SimpleNamespace(vmid=902, node="lge-pve02")]
-    assert nodes(site, run, vmids={"clovis": 901, "lge-pve02": 902}, guests=lambda: moved) == ["lge-pve02"]
+    moved = [
+        SimpleNamespace(vmid=901, node="lge-pve02"),
+        SimpleNamespace(vmid=902, node="lge-pve02"),
+    ]
+    assert nodes(site, run, vmids={"clovis": 901, "lge-pve02": 902}, guests=lambda: moved) == [
+        "lge-pve02"
+    ]
     guest = replace(site.policy.guests[108], checks=(CheckSpec("agent", "agent"),))
     assert listening.nodes_with_probe(run.service, guest, simulated=run.memory.simulated) is None
 
@@ -355,7 +450,9 @@ def test_law_5_a_node_takes_no_other_copy_until_the_address_is_silent_again(site
     assert (site.catalog.locks.holders(), found(run, "after")) == ({}, Found.SILENT)
 
 
-def test_law_2_a_probe_that_began_to_pass_packets_on_leaves_a_doubt_and_hinders_no_tear_down(site: World) -> None:
+def test_law_2_a_probe_that_began_to_pass_packets_on_leaves_a_doubt_and_hinders_no_tear_down(
+    site: World,
+) -> None:
     run = a_run(site, Probe(SILENT))
     listening.last(run)
     run.lasted("start", 1.0)
@@ -365,15 +462,21 @@ def test_law_2_a_probe_that_began_to_pass_packets_on_leaves_a_doubt_and_hinders_
     assert found(run, "after") is Found.UNKNOWN
 
 
-@pytest.mark.parametrize(("later", "verdict"), [(COPY, "proven"), (entry("REACHABLE", OTHER), "inconclusive")])
-def test_law_5_whose_the_address_is_after_the_last_check_stands_for_all_of_them(site: World, later: str, verdict: str) -> None:
+@pytest.mark.parametrize(
+    ("later", "verdict"), [(COPY, "proven"), (entry("REACHABLE", OTHER), "inconclusive")]
+)
+def test_law_5_whose_the_address_is_after_the_last_check_stands_for_all_of_them(
+    site: World, later: str, verdict: str
+) -> None:
     run = whole_test(site, Probe(SILENT, SILENT, SILENT, COPY, SILENT))
     run.service.probe = lambda node: Probe(later)  # type: ignore[method-assign, assignment, return-value]
     listening.still(run)
     assert judged(run)[0] == verdict
 
 
-def test_a_knock_that_went_out_with_the_restore_is_asked_for_later_and_costs_no_second_one(site: World) -> None:
+def test_a_knock_that_went_out_with_the_restore_is_asked_for_later_and_costs_no_second_one(
+    site: World,
+) -> None:
     probe = Probe(SILENT)
     run = a_run(site, probe)
     listening.knock(run)
@@ -404,7 +507,7 @@ def test_law_5_whoever_accepts_a_knock_that_went_out_with_the_restore_is_heard(s
         listening.last(run)
 
 
-# --- while the copy is removed ------------------------------------------------------------------------------------------
+# --- while the copy is removed --------------------------------------------------------------------
 
 
 def removing(site: World, probe: Probe) -> TestRun:
@@ -417,7 +520,9 @@ def removing(site: World, probe: Probe) -> TestRun:
     return run
 
 
-def test_the_address_is_knocked_at_once_while_the_copy_is_removed_and_asked_about_when_it_is_gone(site: World) -> None:
+def test_the_address_is_knocked_at_once_while_the_copy_is_removed_and_asked_about_when_it_is_gone(
+    site: World,
+) -> None:
     probe = Probe(SILENT)
     run = removing(site, probe)
     assert listening.knock_after(run) and not listening.knock_after(run)
@@ -436,7 +541,9 @@ def test_law_5_whoever_accepts_the_knock_during_the_removal_is_heard(site: World
     assert found(run, "after") is Found.ANSWERED
 
 
-def test_a_probe_that_cannot_be_knocked_at_hinders_no_removal_and_leaves_its_doubt_at_the_end(site: World) -> None:
+def test_a_probe_that_cannot_be_knocked_at_hinders_no_removal_and_leaves_its_doubt_at_the_end(
+    site: World,
+) -> None:
     run = removing(site, Probe(UNREACHABLE))
     assert listening.knock_after(run)
     assert listening.after(run) is None

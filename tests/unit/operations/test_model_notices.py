@@ -1,7 +1,8 @@
-"""What the model test is worth: each guard of the engine is taken out, and the model must notice in the history that needs it.
+"""What the model test is worth: each guard of the engine is taken out, and the model must notice in
+the history that needs it.
 
-The same histories pass with the guard in place. They are what Hypothesis would have to come across: here nothing is left to
-chance.
+The same histories pass with the guard in place. They are what Hypothesis would have to come across:
+here nothing is left to chance.
 """
 
 from __future__ import annotations
@@ -29,7 +30,8 @@ from tests.unit.operations.worlds import emptied
 
 Guard = Callable[[pytest.MonkeyPatch], None]
 History = Callable[[EngineModel], None]
-LEASES = 51  # the point of a restore test's first turn at which it is about to lease its scratch VMID
+# the point of a restore test's first turn at which it is about to lease its scratch VMID
+LEASES = 51
 
 
 @pytest.fixture
@@ -60,16 +62,22 @@ def check(model: EngineModel) -> None:
 
 def a_late_answer(model: EngineModel) -> None:
     model.begin(wanted=[("backup", 0)])
-    model.workers_go_about_their_work(turns=[(0, Fate("late", 1, 8.0)), *[(0, None)] * 8], seconds=2.0)
+    model.workers_go_about_their_work(
+        turns=[(0, Fate("late", 1, 8.0)), *[(0, None)] * 8], seconds=2.0
+    )
 
 
 def two_backups_on_a_node(model: EngineModel) -> None:
-    """Nobody comes for the first while its dump goes on, so that it no longer counts among those who wait."""
+    """Nobody comes for the first while its dump goes on, so that it no longer counts among those
+    who wait.
+    """
     model.begin(wanted=[("backup", 0), ("backup", 1)])
     model.cluster.seconds = {**model.cluster.seconds, "vzdump": 600.0}
     model.workers_go_about_their_work(turns=[(0, None)] * 3, seconds=2.0)
     model.time_passes(130.0)
-    waiting = [one.step == "locate" for one in map(model.catalog.operations.get, model._open_ids()) if one]
+    waiting = [
+        one.step == "locate" for one in map(model.catalog.operations.get, model._open_ids()) if one
+    ]
     model.a_hint_reaches_a_worker(worker=0, which=waiting.index(True), whole=True, fate=None)
 
 
@@ -81,7 +89,9 @@ def cancelled_and_begun_anew_in_the_same_second(model: EngineModel) -> None:
     model.begin(wanted=[("backup", 0)])
     model.workers_go_about_their_work(turns=[(0, None)], seconds=0.0)
     model.a_person_cancels_an_operation(which=0, fate=None, sure=3)
-    model.somebody_opens_an_operation(worker=1, kind="backup", which=0, keyed=False, twice=False, fate=None)
+    model.somebody_opens_an_operation(
+        worker=1, kind="backup", which=0, keyed=False, twice=False, fate=None
+    )
     model.a_hint_reaches_a_worker(worker=1, which=0, whole=True, fate=Fate("before", 1))
     model.time_passes(605.0)
     model.workers_go_about_their_work(turns=[(0, None)] * 2, seconds=2.0)
@@ -89,13 +99,19 @@ def cancelled_and_begun_anew_in_the_same_second(model: EngineModel) -> None:
 
 def overtaken_before_a_write(model: EngineModel) -> None:
     model.begin(wanted=[("backup", 0)])
-    model.a_hint_reaches_a_worker(worker=0, which=0, whole=True, fate=Fate("sleep", 3, 610.0, (1, 1)))
+    model.a_hint_reaches_a_worker(
+        worker=0, which=0, whole=True, fate=Fate("sleep", 3, 610.0, (1, 1))
+    )
 
 
 def overtaken_before_a_vmid_is_leased(model: EngineModel) -> None:
-    """When the sleeper wakes up, the restore test has ended; what it then took would be nobody's."""
+    """When the sleeper wakes up, the restore test has ended; what it then took would be
+    nobody's.
+    """
     model.begin(wanted=[("restore-test", 2)])
-    model.a_hint_reaches_a_worker(worker=0, which=0, whole=True, fate=Fate("sleep", LEASES, 610.0, (1,) * 12))
+    model.a_hint_reaches_a_worker(
+        worker=0, which=0, whole=True, fate=Fate("sleep", LEASES, 610.0, (1,) * 12)
+    )
 
 
 def an_interrupted_prune(model: EngineModel) -> None:
@@ -174,7 +190,11 @@ def without_fence_of_what_it_holds(patch: pytest.MonkeyPatch) -> None:
 
 
 def without_lock(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(locks, "insert", lambda table: update(LOCK).where(LOCK.c.name == "none") if table is LOCK else None)
+    patch.setattr(
+        locks,
+        "insert",
+        lambda table: update(LOCK).where(LOCK.c.name == "none") if table is LOCK else None,
+    )
 
 
 def without_others(patch: pytest.MonkeyPatch) -> None:
@@ -222,16 +242,31 @@ CASES: dict[str, tuple[Guard, History]] = {
         without_fence_of_what_it_holds,
         overtaken_before_a_vmid_is_leased,
     ),
-    "time for a lost answer to show up": (lambda patch: patch.setattr(EngineModel, "lost_reply_grace_s", 0.0), a_late_answer),
+    "time for a lost answer to show up": (
+        lambda patch: patch.setattr(EngineModel, "lost_reply_grace_s", 0.0),
+        a_late_answer,
+    ),
     "one operation a guest": (
         lambda patch: patch.setitem(KINDS, "backup", planned("backup", exclusive=False)),
         the_same_guest_twice,
     ),
     "one operation a lock": (without_lock, two_backups_on_a_node),
-    "tasks of others are not adopted": (without_others, cancelled_and_begun_anew_in_the_same_second),
-    "an outcome is noted with the end": (lambda patch: patch.setattr(operations, "note_untold", lambda *_: None), a_command_ends),
-    "an outcome is struck off after it was told": (struck_off_first, a_tick_that_tells("crash", 0.0)),
-    "an outcome that one tells is left to that one": (taken_by_all, a_tick_that_tells("sleep", 5.0, 1)),
+    "tasks of others are not adopted": (
+        without_others,
+        cancelled_and_begun_anew_in_the_same_second,
+    ),
+    "an outcome is noted with the end": (
+        lambda patch: patch.setattr(operations, "note_untold", lambda *_: None),
+        a_command_ends,
+    ),
+    "an outcome is struck off after it was told": (
+        struck_off_first,
+        a_tick_that_tells("crash", 0.0),
+    ),
+    "an outcome that one tells is left to that one": (
+        taken_by_all,
+        a_tick_that_tells("sleep", 5.0, 1),
+    ),
     "an outcome that was told is struck off": (
         lambda patch: patch.setattr(UntoldRepository, "mark_told", lambda self, operation: None),
         a_command_ends,
@@ -246,7 +281,9 @@ CASES: dict[str, tuple[Guard, History]] = {
     ),
     "nothing that has a disk": (
         lambda patch: patch.setattr(RestoreStubs, "_volumes", lambda self, node, vmid: []),
-        a_restore_fails_and_then(lambda model: model.a_disk_appears_under_a_lost_vmid(which=0, sure=3)),
+        a_restore_fails_and_then(
+            lambda model: model.a_disk_appears_under_a_lost_vmid(which=0, sure=3)
+        ),
     ),
     "what became of a removal": (
         lambda patch: patch.setitem(KINDS, "prune", planned("prune", cleanup=())),
@@ -267,14 +304,18 @@ def test_the_model_notices_that_a_guard_is_missing(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("kind", "points"), [("backup", 75), ("restore-test", 100), ("prune", 30), ("restore", 60)])
+@pytest.mark.parametrize(
+    ("kind", "points"), [("backup", 75), ("restore-test", 100), ("prune", 30), ("restore", 60)]
+)
 def test_law_9_a_worker_may_sleep_through_its_lease_at_any_point(
     kind: str, points: int, model: Callable[[], EngineModel]
 ) -> None:
     def overtaken(at: int) -> History:
         def history(model: EngineModel) -> None:
             model.begin(wanted=[(kind, 0)])
-            model.a_hint_reaches_a_worker(worker=0, which=0, whole=True, fate=Fate("sleep", at, 610.0, (1,) * 12))
+            model.a_hint_reaches_a_worker(
+                worker=0, which=0, whole=True, fate=Fate("sleep", at, 610.0, (1,) * 12)
+            )
 
         return history
 

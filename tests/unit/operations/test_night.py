@@ -1,4 +1,6 @@
-"""Whole nights on virtual time, the workers' way: every tick, every turn, the real catalog, engine and night."""
+"""Whole nights on virtual time, the workers' way: every tick, every turn, the real catalog, engine
+and night.
+"""
 
 from __future__ import annotations
 
@@ -30,14 +32,16 @@ PVE_JOB = PveJob("backup-1", True, "21:00", "local", all=True)
 
 
 def summary(found: Site) -> str | None:
-    return job_run_summary(found.world.catalog.operations.find(kind="night", state=OperationState.DONE)[0])
+    return job_run_summary(
+        found.world.catalog.operations.find(kind="night", state=OperationState.DONE)[0]
+    )
 
 
 def backed_up(found: Site) -> list[int]:
     return [vmid for _, _, vmid in found.farm.dumps]
 
 
-# --- the clock ----------------------------------------------------------------------------------------------------------
+# --- the clock ------------------------------------------------------------------------------------
 
 
 def test_a_night_backs_up_prunes_and_proves_once_each(tmp_path: Path) -> None:
@@ -64,7 +68,11 @@ def test_three_days_down_make_one_catch_up_and_two_missed(tmp_path: Path) -> Non
         found.live(at("2026-03-09 20:30"))
         found.live(at("2026-03-11 23:30"), beat=False)
         found.live(at("2026-03-12 05:00"))
-        assert found.nights() == [("03-09 21:00", "missed"), ("03-10 21:00", "missed"), ("03-11 21:00", "done")]
+        assert found.nights() == [
+            ("03-09 21:00", "missed"),
+            ("03-10 21:00", "missed"),
+            ("03-11 21:00", "done"),
+        ]
         assert Counter(backed_up(found)) == {101: 1, 102: 1, 103: 1}
         missed = found.world.catalog.operations.find(kind="night", state=OperationState.MISSED)
         assert "no scheduler ran within 240 minutes of 2026-03-10T20:00:00Z" in str(missed[0].error)
@@ -137,7 +145,9 @@ def test_a_clock_that_was_set_back_records_nothing_and_runs_nothing_twice(tmp_pa
         assert found.nights()[-1] == ("03-10 21:00", "missed")
 
 
-def test_after_a_clock_that_was_ahead_is_put_right_absence_is_told_by_the_right_time(tmp_path: Path) -> None:
+def test_after_a_clock_that_was_ahead_is_put_right_absence_is_told_by_the_right_time(
+    tmp_path: Path,
+) -> None:
     with site(tmp_path, policy(NIGHTLY), at("2026-03-20 12:00")) as found:
         found.live(at("2026-03-20 12:10"))
         found.world.clock.time = float(at("2026-03-09 20:30"))
@@ -155,7 +165,7 @@ def test_a_clock_that_jumped_ahead_writes_a_month_at_most(tmp_path: Path) -> Non
         assert len(found.nights()) == 31
 
 
-# --- order and nodes ----------------------------------------------------------------------------------------------------
+# --- order and nodes ------------------------------------------------------------------------------
 
 
 def test_the_strictest_tier_is_dumped_first_within_a_node(tmp_path: Path) -> None:
@@ -165,31 +175,49 @@ def test_the_strictest_tier_is_dumped_first_within_a_node(tmp_path: Path) -> Non
         assert [vmid for _, node, vmid in found.farm.dumps if node == "clovis"] == [104, 101, 102]
 
 
-def test_a_laxer_tier_that_is_looked_at_first_lets_the_stricter_one_go_ahead(tmp_path: Path) -> None:
+def test_a_laxer_tier_that_is_looked_at_first_lets_the_stricter_one_go_ahead(
+    tmp_path: Path,
+) -> None:
     with site(tmp_path, policy(NIGHTLY, tiers={102: "gold"}), at("2026-03-09 21:00")) as found:
         engine = found.world.engine
         guests = {guest.vmid: guest for guest in found.farm.cluster.guests()}
-        lax, strict = (open_backup(found.world, NIGHTLY, Expected(vmid, guests[vmid])) for vmid in (101, 102))
+        lax, strict = (
+            open_backup(found.world, NIGHTLY, Expected(vmid, guests[vmid])) for vmid in (101, 102)
+        )
         assert lax and strict
         worker_loop.work(engine.executor, lax.id, long=True)
         worker_loop.work(engine.executor, strict.id, long=True)
         assert backed_up(found) == [102]
 
 
-def test_a_node_that_is_offline_holds_up_no_other_and_its_guests_fail_when_the_window_is_over(tmp_path: Path) -> None:
+def test_a_node_that_is_offline_holds_up_no_other_and_its_guests_fail_when_the_window_is_over(
+    tmp_path: Path,
+) -> None:
     with site(tmp_path, policy(NIGHTLY), at("2026-03-09 20:59")) as found:
         found.farm.leave(103, at("2026-03-08 21:00"))
         found.farm.offline = {"lge-pve02"}
         found.live(at("2026-03-09 21:30"))
         assert backed_up(found) == [101, 102]
-        assert [item.subject for item in found.world.catalog.operations.find(kind="backup", state=OperationState.OPEN)] == [103]
+        assert [
+            item.subject
+            for item in found.world.catalog.operations.find(
+                kind="backup", state=OperationState.OPEN
+            )
+        ] == [103]
         found.live(at("2026-03-10 03:00"))
         failed = found.world.catalog.operations.find(kind="backup", state=OperationState.FAILED)[0]
-        assert "node lge-pve02 was offline until the window was over, so guest 103 was not backed up" in str(failed.error)
-        assert summary(found) is not None and "backups: 2 of 3 done, not those of 103" in str(summary(found))
+        assert (
+            "node lge-pve02 was offline until the window was over, so guest 103 was not backed up"
+            in str(failed.error)
+        )
+        assert summary(found) is not None and "backups: 2 of 3 done, not those of 103" in str(
+            summary(found)
+        )
 
 
-def test_a_guest_whose_node_comes_back_or_that_moves_is_backed_up_all_the_same(tmp_path: Path) -> None:
+def test_a_guest_whose_node_comes_back_or_that_moves_is_backed_up_all_the_same(
+    tmp_path: Path,
+) -> None:
     with site(tmp_path, policy(NIGHTLY), at("2026-03-09 20:59")) as found:
         found.farm.offline = {"lge-pve02"}
         found.live(at("2026-03-09 22:00"))
@@ -205,29 +233,42 @@ def test_a_guest_that_fails_does_not_fail_the_night_and_is_named(tmp_path: Path)
         found.farm.leave(102, at("2026-03-08 21:00"))
         found.live(at("2026-03-10 02:00"))
         assert found.nights() == [("03-09 21:00", "done")]
-        assert summary(found) == ("backups: 2 of 3 done, not those of 102; retention: done; restore tests: 1 failed, 2 proven")
+        assert summary(found) == (
+            "backups: 2 of 3 done, not those of 102; retention: done; restore tests: 1 failed, 2 "
+            "proven"
+        )
 
 
-# --- restore tests ------------------------------------------------------------------------------------------------------
+# --- restore tests --------------------------------------------------------------------------------
 
 
 def test_tests_wait_for_their_window_and_go_one_after_the_other(tmp_path: Path) -> None:
-    with site(tmp_path, policy(NIGHTLY, window="01:00-06:00", tiers={103: "gold"}), at("2026-03-09 20:59")) as found:
+    with site(
+        tmp_path, policy(NIGHTLY, window="01:00-06:00", tiers={103: "gold"}), at("2026-03-09 20:59")
+    ) as found:
         found.live(at("2026-03-10 07:00"))
         assert [(local(when), vmid) for when, vmid in found.tests] == [
             ("03-10 01:00", 103), ("03-10 01:10", 101), ("03-10 01:20", 102),
         ]  # fmt: skip
 
 
-def test_a_test_that_would_not_fit_is_not_begun_and_a_slow_one_is_stopped_in_time(tmp_path: Path) -> None:
-    with site(tmp_path, policy(NIGHTLY, window="01:00-02:00", node="clovis"), at("2026-03-09 20:59")) as found:
+def test_a_test_that_would_not_fit_is_not_begun_and_a_slow_one_is_stopped_in_time(
+    tmp_path: Path,
+) -> None:
+    with site(
+        tmp_path, policy(NIGHTLY, window="01:00-02:00", node="clovis"), at("2026-03-09 20:59")
+    ) as found:
         found.test_seconds = {101: 2 * 3600}
         found.live(at("2026-03-10 04:00"))
         assert [vmid for _, vmid in found.tests] == [101]
         test = found.world.catalog.operations.find(kind="restore-test")[0]
-        assert test.finished is not None and at("2026-03-10 02:00") <= test.finished <= at("2026-03-10 02:02")
+        assert test.finished is not None and at("2026-03-10 02:00") <= test.finished <= at(
+            "2026-03-10 02:02"
+        )
         assert test.book.error is not None and "passed its deadline" in test.book.error.message
-        assert summary(found) is not None and "1 inconclusive, 2 did not fit into their window" in str(summary(found))
+        assert summary(
+            found
+        ) is not None and "1 inconclusive, 2 did not fit into their window" in str(summary(found))
 
 
 def test_the_measured_duration_decides_once_there_is_one(tmp_path: Path) -> None:
@@ -236,7 +277,8 @@ def test_the_measured_duration_decides_once_there_is_one(tmp_path: Path) -> None
         found.live(at("2026-03-10 04:00"))
         assert [vmid for _, vmid in found.tests] == [101]  # nothing is known yet: half an hour each
         found.live(at("2026-03-11 04:00"))
-        assert [vmid for _, vmid in found.tests][1:] == [102, 101]  # 103 would not fit after 102; ten minutes more do
+        # 103 would not fit after 102; ten minutes more do
+        assert [vmid for _, vmid in found.tests][1:] == [102, 101]
         found.live(at("2026-03-12 04:00"))
         assert [vmid for _, vmid in found.tests][3:] == [103, 101, 102]
 
@@ -254,7 +296,9 @@ def test_who_is_not_due_before_the_next_night_is_left_alone(tmp_path: Path) -> N
         assert Counter(vmid for _, vmid in found.tests) == {101: 2, 102: 1, 103: 1}
 
 
-def test_a_test_that_could_not_be_decided_is_tried_once_more_in_the_same_night_after_everybody_else(tmp_path: Path) -> None:
+def test_a_test_that_could_not_be_decided_is_tried_once_more_in_the_same_night_after_everybody_else(
+    tmp_path: Path,
+) -> None:
     with site(tmp_path, policy(NIGHTLY), at("2026-03-09 20:59")) as found:
         found.causes = {101: ["platform", "capacity", "platform"], 102: ["network"]}
         found.verdicts = {103: Verdict.FAILED}
@@ -267,13 +311,16 @@ def test_once_a_month_an_old_archive_is_drawn_when_everybody_is_proven(tmp_path:
     with site(tmp_path, policy(NIGHTLY), at("2026-03-09 20:59")) as found:
         old = found.farm.leave(101, at("2026-02-09 21:00"))
         found.live(at("2026-03-10 20:00"))
-        tested = [recall_test(item).volid for item in found.world.catalog.operations.find(kind="restore-test", subject=101)]
+        tested = [
+            recall_test(item).volid
+            for item in found.world.catalog.operations.find(kind="restore-test", subject=101)
+        ]
         assert tested == [old.volid, None]
         found.live(at("2026-03-12 20:00"))
         assert len(found.world.catalog.operations.find(kind="restore-test", subject=101)) == 2
 
 
-# --- one guest, one operation -------------------------------------------------------------------------------------------
+# --- one guest, one operation ---------------------------------------------------------------------
 
 
 def test_a_backup_waits_for_the_restore_test_of_its_guest(tmp_path: Path) -> None:
@@ -282,7 +329,9 @@ def test_a_backup_waits_for_the_restore_test_of_its_guest(tmp_path: Path) -> Non
         found.test_seconds = {101: 1200}
         open_test(found.world, 101)
         found.live(at("2026-03-09 22:00"))
-        assert [(local(when), vmid) for when, _, vmid in found.farm.dumps if vmid == 101] == [("03-09 21:15", 101)]
+        assert [(local(when), vmid) for when, _, vmid in found.farm.dumps if vmid == 101] == [
+            ("03-09 21:15", 101)
+        ]
         assert [local(when) for when, _, vmid in found.farm.dumps if vmid == 102] == ["03-09 21:00"]
 
 
@@ -297,7 +346,7 @@ def test_a_restore_test_waits_for_the_backup_of_its_guest(tmp_path: Path) -> Non
         assert sorted(vmid for _, vmid in found.tests) == [101, 102, 103]
 
 
-# --- what PVE backs up itself -------------------------------------------------------------------------------------------
+# --- what PVE backs up itself ---------------------------------------------------------------------
 
 
 def test_what_pves_own_job_backs_up_is_adopted_and_not_dumped_again(tmp_path: Path) -> None:
@@ -310,7 +359,11 @@ def test_what_pves_own_job_backs_up_is_adopted_and_not_dumped_again(tmp_path: Pa
         found.live(at("2026-03-10 02:00"))
         assert not found.farm.dumps
         outcome = backup_outcome(found.world.catalog.operations.find(kind="backup", subject=101)[0])
-        assert (outcome["status"], outcome["origin"], outcome["consistency"]) == ("ok", "PVE job backup-1", "unknown")
+        assert (outcome["status"], outcome["origin"], outcome["consistency"]) == (
+            "ok",
+            "PVE job backup-1",
+            "unknown",
+        )
         assert "3 of 3 done" in str(summary(found))
 
 
@@ -325,7 +378,10 @@ def test_when_pves_job_left_nothing_the_dump_is_ours_after_the_window(tmp_path: 
 
 def test_a_job_of_pves_that_is_disabled_or_hours_away_changes_nothing(tmp_path: Path) -> None:
     with site(tmp_path, policy(NIGHTLY), at("2026-03-09 20:59")) as found:
-        found.farm.pve_jobs = [PveJob("a", False, "21:00", "local", all=True), PveJob("b", True, "03:00", "local", all=True)]
+        found.farm.pve_jobs = [
+            PveJob("a", False, "21:00", "local", all=True),
+            PveJob("b", True, "03:00", "local", all=True),
+        ]
         found.live(at("2026-03-09 22:00"))
         assert sorted(backed_up(found)) == [101, 102, 103]
 
@@ -370,4 +426,7 @@ def test_what_is_proven_no_further_than_booted_is_told_apart() -> None:
     assert verdict_of(test(Verdict.PROVEN, Rung.HEALTHY)) == "proven"
     assert verdict_of(test(Verdict.PROVEN, Rung.BOOTED)) == "proven at rung booted"
     assert verdict_of(test(Verdict.INCONCLUSIVE, Rung.BOOTED)) == "inconclusive"
-    assert verdict_of(replace(test(Verdict.PROVEN, Rung.HEALTHY), state=OperationState.FAILED)) == "failed"
+    assert (
+        verdict_of(replace(test(Verdict.PROVEN, Rung.HEALTHY), state=OperationState.FAILED))
+        == "failed"
+    )

@@ -1,4 +1,6 @@
-"""What a night asks of PVE, counted on the virtual cluster: per guest, per node and per worker, never per poll."""
+"""What a night asks of PVE, counted on the virtual cluster: per guest, per node and per worker,
+never per poll.
+"""
 
 from __future__ import annotations
 
@@ -29,4 +31,7 @@ def test_a_night_costs_a_few_calls_a_guest_and_no_time_beside_the_dumps(tmp_path
     shared = workers * (found.makespan + 120)
     assert calls["GET cluster_tasks"] <= shared / RECENT_AGE
     assert calls["GET resources"] <= shared / GUESTS_AGE + 8
-    assert sum(calls.values()) <= 14 * guests + workers * (found.makespan + 120) / RECENT_AGE + 15 * nodes
+    assert (
+        sum(calls.values())
+        <= 14 * guests + workers * (found.makespan + 120) / RECENT_AGE + 15 * nodes
+    )

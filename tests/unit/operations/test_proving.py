@@ -25,4 +25,6 @@ def test_a_node_is_not_avoided_for_what_lay_elsewhere_or_is_over() -> None:
     assert node_to_avoid([replace(UNDECIDED, cause=None)]) is None
     assert node_to_avoid([replace(UNDECIDED, cause="time")]) is None
     assert node_to_avoid([replace(UNDECIDED, verdict=Verdict.FAILED, cause="service")]) is None
-    assert node_to_avoid([replace(UNDECIDED, verdict=Verdict.PROVEN, cause=None), UNDECIDED]) is None
+    assert (
+        node_to_avoid([replace(UNDECIDED, verdict=Verdict.PROVEN, cause=None), UNDECIDED]) is None
+    )

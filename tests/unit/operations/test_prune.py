@@ -58,13 +58,27 @@ def site(catalog_url: str) -> Iterator[World]:
 def with_policy(made: World) -> World:
     nothing: Any = MappingProxyType({})
     rules = PruneRules(max_share=0.9)
-    made.policy = Policy("s", "Europe/Paris", "en", (JOB,), nothing, nothing, Scratch(9000, 9009), "standard", prune=rules)
+    made.policy = Policy(
+        "s",
+        "Europe/Paris",
+        "en",
+        (JOB,),
+        nothing,
+        nothing,
+        Scratch(9000, 9009),
+        "standard",
+        prune=rules,
+    )
     return made
 
 
 def with_cluster(site: World, cluster: Cluster) -> World:
-    """The service on that cluster, what it holds of guest 108 accepted, as by `catalog sync --accept`."""
-    site.catalog.inspections.accept([Acceptance(108, int(site.clock.now()), "ada", "the tests begin", ())])
+    """The service on that cluster, what it holds of guest 108 accepted, as by `catalog sync
+    --accept`.
+    """
+    site.catalog.inspections.accept(
+        [Acceptance(108, int(site.clock.now()), "ada", "the tests begin", ())]
+    )
     return with_lost_catalog(site, cluster)
 
 
@@ -101,7 +115,9 @@ def test_what_retention_does_not_keep_is_removed_and_then_not_missed(site: World
 def test_law_3_an_archive_that_is_known_and_not_listed_stops_the_run(site: World) -> None:
     site.catalog.archives.observe(THREE, scope=[], at=1)
     with_cluster(site, Cluster(listings=[THREE[1:]]))
-    with pytest.raises(LawRefused, match="1 archives that the catalog knows are no longer listed") as refused:
+    with pytest.raises(
+        LawRefused, match="1 archives that the catalog knows are no longer listed"
+    ) as refused:
         marks(site)
     assert refused.value.law == 3
     with pytest.raises(LawRefused):
@@ -146,7 +162,9 @@ def test_a_removal_whose_answer_was_lost_is_given_time_and_not_asked_for_twice(s
     def delete(node: str, volid: str) -> None:
         cluster.deleted.append(volid)
         if len(cluster.deleted) == 1:
-            raise PveUnreachable("the connection broke off; whether it was carried out is not known")
+            raise PveUnreachable(
+                "the connection broke off; whether it was carried out is not known"
+            )
 
     cluster.storage.delete = delete
     with_cluster(site, cluster)
@@ -154,8 +172,13 @@ def test_a_removal_whose_answer_was_lost_is_given_time_and_not_asked_for_twice(s
     assert done["removed"] == [THREE[0].volid, THREE[1].volid] == cluster.deleted
 
 
-def test_law_4_a_removal_that_failed_because_the_archive_had_gone_already_is_done(site: World) -> None:
-    cluster = Cluster(listings=[THREE, THREE, THREE[1:], THREE[1:], THREE[2:]], result=ended("unable to remove: no such file"))
+def test_law_4_a_removal_that_failed_because_the_archive_had_gone_already_is_done(
+    site: World,
+) -> None:
+    cluster = Cluster(
+        listings=[THREE, THREE, THREE[1:], THREE[1:], THREE[2:]],
+        result=ended("unable to remove: no such file"),
+    )
     cluster.storage.delete = lambda node, volid: "UPID:x"
     with_cluster(site, cluster)
     done = prune_outcome(site.engine.drive_one(open_prune(site)))
@@ -170,14 +193,16 @@ def test_a_removal_that_failed_while_the_archive_is_still_there_has_failed(site:
     assert "got timeout" in done["error"]["message"] and done["removed"] == []
 
 
-# --- between the decision and each removal the world goes on ------------------------------------------------------------
+# --- between the decision and each removal the world goes on --------------------------------------
 
 
 def pruned(site: World) -> dict[str, Any]:
     return prune_outcome(site.engine.drive_one(open_prune(site)))
 
 
-def test_law_3_newer_archives_that_vanished_since_the_decision_stop_the_removal_of_older_ones(site: World) -> None:
+def test_law_3_newer_archives_that_vanished_since_the_decision_stop_the_removal_of_older_ones(
+    site: World,
+) -> None:
     cluster = Cluster(listings=[THREE, THREE[:1]])
     with_cluster(site, cluster)
     done = pruned(site)
@@ -185,12 +210,18 @@ def test_law_3_newer_archives_that_vanished_since_the_decision_stop_the_removal_
     assert done["error"]["exit_code"] == 4 and "no longer listed" in done["error"]["message"]
 
 
-def test_law_3_what_became_the_newest_proven_archive_since_the_decision_is_kept(site: World) -> None:
+def test_law_3_what_became_the_newest_proven_archive_since_the_decision_is_kept(
+    site: World,
+) -> None:
     cluster = with_cluster(site, Cluster(listings=[THREE])).pve
     operation = open_prune(site)
     assert operation and site.engine.executor.advance(operation.id).operation.step == "remove"
     with site.catalog._database.write() as connection:
-        connection.execute(update(ARCHIVE).where(ARCHIVE.c.volid == THREE[0].volid).values(proven_at=1, rung="healthy"))
+        connection.execute(
+            update(ARCHIVE)
+            .where(ARCHIVE.c.volid == THREE[0].volid)
+            .values(proven_at=1, rung="healthy")
+        )
     done = prune_outcome(site.engine.drive_one(operation))
     assert cluster.deleted == done["removed"] == [THREE[1].volid]
 
@@ -207,7 +238,9 @@ def test_law_3_an_archive_that_a_test_has_chosen_since_the_decision_is_kept(site
 def test_law_3_the_last_look_at_who_needs_an_archive_is_taken_in_the_transaction_that_bars_it(
     site: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The test chooses it after prune has decided anew: only the transaction before the deletion can still see that."""
+    """The test chooses it after prune has decided anew: only the transaction before the deletion
+    can still see that.
+    """
     cluster = with_cluster(site, Cluster(listings=[THREE])).pve
     operation = open_prune(site)
     assert operation and site.engine.executor.advance(operation.id).operation.step == "remove"
@@ -235,7 +268,9 @@ def test_law_3_an_archive_that_is_being_removed_is_chosen_by_nobody(site: World)
     assert site.catalog.archive_pins.pinned() == set()
 
 
-def test_law_3_a_node_that_cannot_be_asked_at_the_removal_is_not_taken_for_an_empty_one(site: World) -> None:
+def test_law_3_a_node_that_cannot_be_asked_at_the_removal_is_not_taken_for_an_empty_one(
+    site: World,
+) -> None:
     there = {"clovis": THREE[:2], "lge-pve02": [replace(THREE[2], node="lge-pve02")]}
     cluster = with_cluster(site, Cluster()).pve
     asked: list[str] = []
@@ -247,7 +282,9 @@ def test_law_3_a_node_that_cannot_be_asked_at_the_removal_is_not_taken_for_an_em
         return there[node]
 
     cluster.cluster.nodes = lambda max_age=0.0: [Node("clovis", True), Node("lge-pve02", True)]
-    cluster.storage.seen = lambda: SeenStorages(tuple(Storage("local", node, "dir", frozenset({"backup"})) for node in there))
+    cluster.storage.seen = lambda: SeenStorages(
+        tuple(Storage("local", node, "dir", frozenset({"backup"})) for node in there)
+    )
     cluster.storage.archives = archives
     site.policy = replace(site.policy, jobs=(replace(JOB, keep="keep-last=1"),))
     assert "does not answer" in pruned(site)["error"]["message"]
@@ -257,15 +294,23 @@ def test_law_3_a_node_that_cannot_be_asked_at_the_removal_is_not_taken_for_an_em
 @settings(deadline=None, max_examples=60)
 @given(data=st.data())
 @pytest.mark.slow
-def test_law_3_holds_whatever_happens_between_the_decision_and_each_removal(data: st.DataObject) -> None:
-    """A storage that changes at every call: archives vanish, come, are protected; proofs are recorded and withdrawn."""
+def test_law_3_holds_whatever_happens_between_the_decision_and_each_removal(
+    data: st.DataObject,
+) -> None:
+    """A storage that changes at every call: archives vanish, come, are protected; proofs are
+    recorded and withdrawn.
+    """
     site = with_policy(world("sqlite://"))
     with contextlib.closing(site.catalog) as catalog:
         storage = {item.volid: item for item in (archive(108, second) for second in range(1, 7))}
         cluster = Cluster()
 
         def happens() -> None:
-            deed = data.draw(st.sampled_from(["nothing", "nothing", "vanish", "come", "protect", "prove", "fail"]))
+            deed = data.draw(
+                st.sampled_from(
+                    ["nothing", "nothing", "vanish", "come", "protect", "prove", "fail"]
+                )
+            )
             chosen = data.draw(st.sampled_from(sorted(storage))) if storage else None
             if deed == "come":
                 new = archive(108, 10 + len(storage) + len(cluster.deleted))
@@ -278,7 +323,9 @@ def test_law_3_holds_whatever_happens_between_the_decision_and_each_removal(data
                 value = {"prove": int(site.clock.now()), "fail": None}.get(deed, 0)
                 if value != 0:
                     with catalog._database.write() as connection:
-                        connection.execute(update(ARCHIVE).where(ARCHIVE.c.volid == chosen).values(proven_at=value))
+                        connection.execute(
+                            update(ARCHIVE).where(ARCHIVE.c.volid == chosen).values(proven_at=value)
+                        )
 
         def archives(node: str, name: str, vmid: int | None = None) -> list[Any]:
             happens()
@@ -289,7 +336,9 @@ def test_law_3_holds_whatever_happens_between_the_decision_and_each_removal(data
             proven = [item for item in storage.values() if known[item.volid].proven_at]
             assert volid in storage and not storage[volid].protected
             assert set(storage) > {volid}, "the last archive"
-            assert not proven or max(proven, key=lambda item: item.ctime).volid != volid, "the newest proven archive"
+            assert not proven or max(proven, key=lambda item: item.ctime).volid != volid, (
+                "the newest proven archive"
+            )
             del storage[volid]
             cluster.deleted.append(volid)
 
@@ -298,7 +347,7 @@ def test_law_3_holds_whatever_happens_between_the_decision_and_each_removal(data
         pruned(site)
 
 
-# --- archives without any disk ------------------------------------------------------------------------------------------
+# --- archives without any disk --------------------------------------------------------------------
 
 WHOLE = "scsi0: local-lvm:vm-108-disk-0,size=64M\n#qmdump#map:scsi0:drive-scsi0:local-lvm:raw:\n"
 STUB = "memory: 128\n"
@@ -312,7 +361,9 @@ def learnt(site: World, *configs: str | None) -> None:
             site.catalog.archives.annotate(item.node, item.volid, config=config)
 
 
-def test_law_3_a_dump_without_any_disk_is_never_counted_in_place_of_a_whole_archive(site: World) -> None:
+def test_law_3_a_dump_without_any_disk_is_never_counted_in_place_of_a_whole_archive(
+    site: World,
+) -> None:
     learnt(site, WHOLE, WHOLE, STUB)
     with_cluster(site, Cluster(listings=[THREE]))
     found = {item.archive.volid: item for item in preview(site)}
@@ -321,14 +372,18 @@ def test_law_3_a_dump_without_any_disk_is_never_counted_in_place_of_a_whole_arch
     assert "holds no disk" in found[THREE[2].volid].reasons[0]
 
 
-def test_law_3_an_archive_that_nobody_has_looked_into_and_that_is_too_small_for_a_disk_is_looked_into(site: World) -> None:
+def test_law_3_an_archive_that_nobody_has_looked_into_and_that_is_too_small_for_a_disk_is_looked_into(
+    site: World,
+) -> None:
     cluster = with_cluster(site, Cluster(listings=[THREE])).pve
     held = {THREE[0].volid: WHOLE, THREE[1].volid: WHOLE, THREE[2].volid: STUB}
     cluster.storage.extract_config = lambda node, volid: held[volid]
     assert list(marks(site).values()) == [Mark.REMOVE, Mark.KEEP, Mark.KEEP]
 
 
-def test_an_archive_too_small_for_a_disk_whose_config_cannot_be_read_is_judged_as_before(site: World) -> None:
+def test_an_archive_too_small_for_a_disk_whose_config_cannot_be_read_is_judged_as_before(
+    site: World,
+) -> None:
     cluster = with_cluster(site, Cluster(listings=[THREE])).pve
 
     def unreadable(node: str, volid: str) -> str:
@@ -350,7 +405,7 @@ def test_law_3_an_empty_file_is_not_counted_either(site: World) -> None:
     assert list(marks(site).values()) == [Mark.REMOVE, Mark.KEEP, Mark.KEEP]
 
 
-# --- what the catalog does not know -------------------------------------------------------------------------------------
+# --- what the catalog does not know ---------------------------------------------------------------
 
 DAY = 86400
 TWO_GUESTS = [Guest(108, "Debian-Server", "clovis"), Guest(109, "other", "clovis")]
@@ -360,16 +415,30 @@ OF_109 = [archive(109, second) for second in (1, 2, 3)]
 def proven(site: World, item: Archive, ended: int, verdict: Verdict = Verdict.PROVEN) -> None:
     """Record that a restore test of an archive ended at a time."""
     assert item.vmid is not None
-    proof = Proof(f"OP{ended}", item.vmid, item.volid, item.node, item.ctime, verdict, Rung.HEALTHY, ended - 60, ended)
+    proof = Proof(
+        f"OP{ended}",
+        item.vmid,
+        item.volid,
+        item.node,
+        item.ctime,
+        verdict,
+        Rung.HEALTHY,
+        ended - 60,
+        ended,
+    )
     assert site.catalog.proofs.record(proof)
 
 
-def test_law_3_a_lost_catalog_prunes_nothing_of_a_guest_that_it_knows_nothing_of(site: World) -> None:
+def test_law_3_a_lost_catalog_prunes_nothing_of_a_guest_that_it_knows_nothing_of(
+    site: World,
+) -> None:
     cluster = with_lost_catalog(site, Cluster(listings=[THREE])).pve
     done = pruned(site)
     assert cluster.deleted == done["removed"] == []
     assert done["error"]["exit_code"] == 4
-    assert "nothing of guest 108 may be removed: catalog-young: 3 archives" in done["error"]["message"]
+    assert (
+        "nothing of guest 108 may be removed: catalog-young: 3 archives" in done["error"]["message"]
+    )
     assert {item["mark"] for item in done["archives"]} == {"keep"}
     assert all(item["reasons"][-1].startswith("catalog-young: ") for item in done["archives"])
     assert foreseen(decision(site))["error"] == done["error"]
@@ -380,7 +449,9 @@ def test_law_3_a_young_guest_that_would_lose_nothing_refuses_nothing(site: World
     assert pruned(site)["error"] is None
 
 
-def test_law_3_only_a_proof_since_the_catalog_first_looked_makes_the_guest_known(site: World) -> None:
+def test_law_3_only_a_proof_since_the_catalog_first_looked_makes_the_guest_known(
+    site: World,
+) -> None:
     cluster = with_lost_catalog(site, Cluster(listings=[THREE])).pve
     now = int(site.clock.now())
     proven(site, THREE[2], now - 1)
@@ -391,18 +462,27 @@ def test_law_3_only_a_proof_since_the_catalog_first_looked_makes_the_guest_known
     assert pruned(site)["removed"] == [THREE[0].volid, THREE[1].volid]
 
 
-def test_law_3_the_guests_that_are_known_are_pruned_beside_a_young_one_and_the_run_names_that_one(site: World) -> None:
+def test_law_3_the_guests_that_are_known_are_pruned_beside_a_young_one_and_the_run_names_that_one(
+    site: World,
+) -> None:
     cluster = with_cluster(site, Cluster(listings=[[*THREE, *OF_109]], guests_there=TWO_GUESTS)).pve
     done = pruned(site)
     assert cluster.deleted == done["removed"] == [THREE[0].volid, THREE[1].volid]
-    assert done["error"]["exit_code"] == 4 and "nothing of guest 109 may be removed" in done["error"]["message"]
+    assert (
+        done["error"]["exit_code"] == 4
+        and "nothing of guest 109 may be removed" in done["error"]["message"]
+    )
     assert "108" not in done["error"]["message"]
 
 
 def test_law_3_what_is_accepted_is_written_down_with_who_when_and_what(site: World) -> None:
-    cluster = with_lost_catalog(site, Cluster(listings=[[*THREE, *OF_109]], guests_there=TWO_GUESTS)).pve
+    cluster = with_lost_catalog(
+        site, Cluster(listings=[[*THREE, *OF_109]], guests_there=TWO_GUESTS)
+    ).pve
     foreseen = accepting.sync(site, accept=True, vmid=108, dry_run=True)
-    assert [one.vmid for one in foreseen.accepted] == [108] and site.catalog.inspections.acceptances() == []
+    assert [one.vmid for one in foreseen.accepted] == [
+        108
+    ] and site.catalog.inspections.acceptances() == []
     found = accepting.sync(site, accept=True, vmid=108)
     (one,) = site.catalog.inspections.acceptances()
     assert (one,) == found.accepted and set(found.stopped) == {109}
@@ -414,15 +494,21 @@ def test_law_3_what_is_accepted_is_written_down_with_who_when_and_what(site: Wor
     assert accepting.sync(site, accept=True).accepted == ()
 
 
-def test_law_3_an_acceptance_does_not_cover_a_storage_that_is_seen_for_the_first_time_later(site: World) -> None:
+def test_law_3_an_acceptance_does_not_cover_a_storage_that_is_seen_for_the_first_time_later(
+    site: World,
+) -> None:
     cluster = with_cluster(site, Cluster(listings=[THREE[2:]])).pve
     assert pruned(site)["error"] is None
     site.clock.sleep(DAY)
-    elsewhere = [replace(item, storage="usb", volid=item.volid.replace("local:", "usb:")) for item in THREE]
+    elsewhere = [
+        replace(item, storage="usb", volid=item.volid.replace("local:", "usb:")) for item in THREE
+    ]
     cluster.storage.seen = lambda: SeenStorages(
         tuple(Storage(name, "clovis", "dir", frozenset({"backup"})) for name in ("local", "usb"))
     )
-    cluster.storage.archives = lambda node, storage, vmid=None: elsewhere if storage == "usb" else THREE[2:]
+    cluster.storage.archives = lambda node, storage, vmid=None: (
+        elsewhere if storage == "usb" else THREE[2:]
+    )
     assert pruned(site)["error"]["exit_code"] == 4 and cluster.deleted == []
 
 
@@ -435,24 +521,36 @@ def test_law_3_archives_that_come_after_the_first_look_are_known_and_pruned(site
     assert cluster.deleted == [THREE[0].volid, THREE[1].volid]
 
 
-def test_law_3_an_archive_named_by_a_clock_a_year_back_stops_the_prune_of_its_guest_alone(site: World) -> None:
+def test_law_3_an_archive_named_by_a_clock_a_year_back_stops_the_prune_of_its_guest_alone(
+    site: World,
+) -> None:
     cluster = with_lost_catalog(site, Cluster(listings=[[]], guests_there=TWO_GUESTS)).pve
     preview(site)
     site.clock.sleep(60)
-    tonight = replace(THREE[2], volid=THREE[2].volid.replace("2026", "2025"), ctime=THREE[2].ctime - 365 * DAY)
+    tonight = replace(
+        THREE[2], volid=THREE[2].volid.replace("2026", "2025"), ctime=THREE[2].ctime - 365 * DAY
+    )
     cluster.listings = [[*THREE[:2], tonight, *OF_109]]
     done = pruned(site)
     assert cluster.deleted == done["removed"] == [OF_109[0].volid, OF_109[1].volid]
     assert done["error"]["exit_code"] == 4
-    assert f"nothing of guest 108 may be removed: misdated: {tonight.volid} on clovis" in done["error"]["message"]
+    assert (
+        f"nothing of guest 108 may be removed: misdated: {tonight.volid} on clovis"
+        in done["error"]["message"]
+    )
     site.clock.sleep(60)
-    assert pruned(site)["error"]["exit_code"] == 4  # it does not become right by being looked at again
+    # it does not become right by being looked at again
+    assert pruned(site)["error"]["exit_code"] == 4
     accepting.sync(site, accept=True)
-    assert pruned(site)["removed"] == [tonight.volid, THREE[0].volid] or pruned(site)["error"] is None
+    assert (
+        pruned(site)["removed"] == [tonight.volid, THREE[0].volid] or pruned(site)["error"] is None
+    )
     assert tonight.volid in cluster.deleted and THREE[1].volid not in cluster.deleted
 
 
-def test_law_3_a_misdated_archive_that_comes_between_decision_and_removal_stops_the_removal(site: World) -> None:
+def test_law_3_a_misdated_archive_that_comes_between_decision_and_removal_stops_the_removal(
+    site: World,
+) -> None:
     cluster = with_lost_catalog(site, Cluster(listings=[[]])).pve
     preview(site)
     site.clock.sleep(60)
@@ -468,9 +566,16 @@ def test_law_3_an_archive_whose_size_collapsed_does_not_rotate_a_whole_one_out()
     small = archive(108, 4, size=1 << 20)
     policy = with_policy(World(None)).policy  # type: ignore[arg-type]
     guests = [Guest(108, "Debian-Server", "clovis")]
-    marked = {one.archive.volid: one for one in prune_marks.decide_all([*whole, small], guests, policy)}
-    assert marked[small.volid].mark is Mark.KEEP and "counts for no keep rule" in marked[small.volid].reasons[0]
+    marked = {
+        one.archive.volid: one for one in prune_marks.decide_all([*whole, small], guests, policy)
+    }
+    assert (
+        marked[small.volid].mark is Mark.KEEP
+        and "counts for no keep rule" in marked[small.volid].reasons[0]
+    )
     assert marked[whole[-1].volid].mark is Mark.KEEP and marked[whole[0].volid].mark is Mark.REMOVE
     proven = replace(small, proven_at=1, rung=Rung.HEALTHY)
-    marked = {one.archive.volid: one for one in prune_marks.decide_all([*whole, proven], guests, policy)}
+    marked = {
+        one.archive.volid: one for one in prune_marks.decide_all([*whole, proven], guests, policy)
+    }
     assert marked[whole[-1].volid].mark is Mark.REMOVE and marked[small.volid].mark is Mark.KEEP

@@ -1,4 +1,6 @@
-"""Prune, attacked: one archive by two names, another file by the same name, listings that say less than there is (law 3)."""
+"""Prune, attacked: one archive by two names, another file by the same name, listings that say less
+than there is (law 3).
+"""
 
 from __future__ import annotations
 
@@ -45,7 +47,9 @@ def two_nodes(site: World, there: dict[str, list[Archive]], *, shared: bool) -> 
     cluster = Cluster()
     cluster.cluster.nodes = lambda max_age=0.0: [Node(A, True), Node(B, True)]
     cluster.storage.seen = lambda: SeenStorages(
-        tuple(Storage("local", node, "dir", frozenset({"backup"}), shared=shared) for node in (A, B))
+        tuple(
+            Storage("local", node, "dir", frozenset({"backup"}), shared=shared) for node in (A, B)
+        )
     )
 
     def archives(node: str, storage: str, vmid: int | None = None) -> list[Archive]:
@@ -61,7 +65,12 @@ def prove(site: World, *items: Archive) -> None:
         for item in items:
             place = "" if item.shared else item.node
             here = (ARCHIVE.c.volid == item.volid, ARCHIVE.c.place == place)
-            assert connection.execute(update(ARCHIVE).where(*here).values(proven_at=1, rung="healthy")).rowcount == 1
+            assert (
+                connection.execute(
+                    update(ARCHIVE).where(*here).values(proven_at=1, rung="healthy")
+                ).rowcount
+                == 1
+            )
 
 
 def decided(site: World) -> str:
@@ -77,10 +86,12 @@ def rest_of(site: World, id: str) -> dict[str, Any]:
     return prune_outcome(site.engine.drive_one(operation))
 
 
-# --- one archive by two names -------------------------------------------------------------------------------------------
+# --- one archive by two names ---------------------------------------------------------------------
 
 
-def test_a_backup_through_another_node_of_a_shared_storage_hides_nothing_from_the_prune_after_it(site: World) -> None:
+def test_a_backup_through_another_node_of_a_shared_storage_hides_nothing_from_the_prune_after_it(
+    site: World,
+) -> None:
     there = {node: on(node, *THREE, shared=True) for node in (A, B)}
     cluster = two_nodes(site, there, shared=True)
     site.catalog.archives.observe(
@@ -99,18 +110,24 @@ def test_a_backup_through_another_node_since_the_decision_hides_nothing_either(s
 
 
 def test_law_3_an_archive_of_a_shared_storage_is_not_counted_once_a_node(site: World) -> None:
-    """Its rows name different nodes, so both are asked: the newest proven one must not be its own stand-in."""
+    """Its rows name different nodes, so both are asked: the newest proven one must not be its own
+    stand-in.
+    """
     there = {node: on(node, *THREE, shared=True) for node in (A, B)}
     cluster = two_nodes(site, there, shared=True)
     id = decided(site)
     prove(site, there[A][0])
     with site.catalog._database.write() as connection:
-        connection.execute(update(ARCHIVE).where(ARCHIVE.c.volid == THREE[2].volid).values(node="a-node-before"))
+        connection.execute(
+            update(ARCHIVE).where(ARCHIVE.c.volid == THREE[2].volid).values(node="a-node-before")
+        )
     there["a-node-before"] = on("a-node-before", *THREE, shared=True)
     assert rest_of(site, id)["removed"] == cluster.deleted == [THREE[1].volid]
 
 
-def test_a_sync_names_nothing_of_a_shared_storage_as_new_or_gone_because_another_node_listed_it(site: World) -> None:
+def test_a_sync_names_nothing_of_a_shared_storage_as_new_or_gone_because_another_node_listed_it(
+    site: World,
+) -> None:
     there = {node: on(node, *THREE, shared=True) for node in (A, B)}
     two_nodes(site, there, shared=True)
     site.catalog.archives.observe(there[B], scope=[], at=int(site.clock.now()))
@@ -119,7 +136,9 @@ def test_a_sync_names_nothing_of_a_shared_storage_as_new_or_gone_because_another
 
 
 def test_law_3_the_proven_file_is_not_removed_under_its_other_name(site: World) -> None:
-    """A directory of a file server, mounted by both nodes and not called shared in PVE: one file, listed as two archives."""
+    """A directory of a file server, mounted by both nodes and not called shared in PVE: one file,
+    listed as two archives.
+    """
     there = {node: on(node, *THREE) for node in (A, B)}
     cluster = two_nodes(site, there, shared=False)
     preview(site)
@@ -147,7 +166,7 @@ def test_law_3_a_storage_that_was_made_shared_is_one_of_which_nothing_is_known(s
     assert cluster.deleted == []
 
 
-# --- another file by the same name --------------------------------------------------------------------------------------
+# --- another file by the same name ----------------------------------------------------------------
 
 
 def test_law_3_a_file_that_took_the_name_of_a_decided_one_is_kept(site: World) -> None:
@@ -158,23 +177,31 @@ def test_law_3_a_file_that_took_the_name_of_a_decided_one_is_kept(site: World) -
 
 
 def test_law_3_the_archives_of_a_container_are_kept_when_its_vmid_went_to_a_vm(site: World) -> None:
-    old = [replace(item, volid=item.volid.replace("qemu", "lxc"), type=GuestType.LXC) for item in THREE]
+    old = [
+        replace(item, volid=item.volid.replace("qemu", "lxc"), type=GuestType.LXC) for item in THREE
+    ]
     with_cluster(site, Cluster(listings=[[*old, *THREE]]))
     found = marks(site)
     assert {found[item.volid] for item in old} == {Mark.KEEP}
     assert [found[item.volid] for item in THREE] == [Mark.REMOVE, Mark.REMOVE, Mark.KEEP]
 
 
-def test_law_3_the_rest_of_a_failed_restore_does_not_make_a_lost_guest_one_that_exists(site: World) -> None:
-    cluster = with_cluster(site, Cluster(listings=[THREE], guests_there=[Guest(108, "VM 108", A)])).pve
+def test_law_3_the_rest_of_a_failed_restore_does_not_make_a_lost_guest_one_that_exists(
+    site: World,
+) -> None:
+    cluster = with_cluster(
+        site, Cluster(listings=[THREE], guests_there=[Guest(108, "VM 108", A)])
+    ).pve
     cluster.guests.config = lambda node, vmid: {"memory": "128"}
     assert set(marks(site).values()) == {Mark.KEEP}
 
 
-# --- listings that say less than there is -------------------------------------------------------------------------------
+# --- listings that say less than there is ---------------------------------------------------------
 
 
-def test_law_3_an_archive_is_not_called_removed_because_the_storage_lists_nothing_at_all(site: World) -> None:
+def test_law_3_an_archive_is_not_called_removed_because_the_storage_lists_nothing_at_all(
+    site: World,
+) -> None:
     cluster = with_cluster(site, Cluster(listings=[THREE])).pve
 
     def delete(node: str, volid: str) -> None:
@@ -187,24 +214,36 @@ def test_law_3_an_archive_is_not_called_removed_because_the_storage_lists_nothin
     assert len(site.catalog.archives.find(vmid=108)) == 3
 
 
-def test_law_3_a_storage_that_was_empty_at_the_first_look_holds_nothing_known_when_it_is_mounted(site: World) -> None:
-    """What was accepted, or proven elsewhere, before anybody saw these archives says nothing of them."""
-    usb = [replace(item, storage="usb", volid=item.volid.replace("local:", "usb:")) for item in THREE]
+def test_law_3_a_storage_that_was_empty_at_the_first_look_holds_nothing_known_when_it_is_mounted(
+    site: World,
+) -> None:
+    """What was accepted, or proven elsewhere, before anybody saw these archives says nothing of
+    them.
+    """
+    usb = [
+        replace(item, storage="usb", volid=item.volid.replace("local:", "usb:")) for item in THREE
+    ]
     here: dict[str, list[Archive]] = {"local": [], "usb": []}
     cluster = Cluster()
-    cluster.storage.seen = lambda: SeenStorages(tuple(Storage(name, A, "dir", frozenset({"backup"})) for name in here))
+    cluster.storage.seen = lambda: SeenStorages(
+        tuple(Storage(name, A, "dir", frozenset({"backup"})) for name in here)
+    )
     cluster.storage.archives = lambda node, storage, vmid=None: here[storage]
     with_cluster(site, cluster)
     site.clock.sleep(HOURS)
     preview(site)
     site.clock.sleep(60)
-    site.catalog.inspections.accept([Acceptance(108, int(site.clock.now()), "ada", "all that there is", ())])
+    site.catalog.inspections.accept(
+        [Acceptance(108, int(site.clock.now()), "ada", "all that there is", ())]
+    )
     site.clock.sleep(HOURS)
     here["usb"] = usb
     assert pruned(site)["error"]["exit_code"] == 4 and cluster.deleted == []
 
 
-def test_law_3_a_tiny_archive_whose_config_cannot_be_read_counts_for_no_whole_one(site: World) -> None:
+def test_law_3_a_tiny_archive_whose_config_cannot_be_read_counts_for_no_whole_one(
+    site: World,
+) -> None:
     """Its config was never read: it may be the dump of an empty machine."""
     listed = [*(replace(item, size=1 << 30) for item in THREE[:2]), THREE[2]]
     cluster = with_cluster(site, Cluster(listings=[listed])).pve
@@ -216,7 +255,9 @@ def test_law_3_a_tiny_archive_whose_config_cannot_be_read_counts_for_no_whole_on
     assert list(marks(site).values()) == [Mark.REMOVE, Mark.KEEP, Mark.KEEP]
 
 
-def test_law_3_a_listing_that_was_begun_before_a_removal_does_not_bring_the_archive_back(site: World) -> None:
+def test_law_3_a_listing_that_was_begun_before_a_removal_does_not_bring_the_archive_back(
+    site: World,
+) -> None:
     """Else the next prune misses it, and stops, night after night."""
     cluster = with_cluster(site, Cluster(listings=[THREE])).pve
     preview(site)
@@ -233,14 +274,17 @@ def test_law_3_a_listing_that_was_begun_before_a_removal_does_not_bring_the_arch
     site.clock.sleep(1)
     cluster.storage.archives = lambda node, storage, vmid=None: THREE
     listing.observe(site, 108)
-    assert THREE[0].volid in {item.volid for item in site.catalog.archives.find()}  # one that begins later is believed
+    # one that begins later is believed
+    assert THREE[0].volid in {item.volid for item in site.catalog.archives.find()}
 
 
-# --- what happens between the last look and the deletion ----------------------------------------------------------------
+# --- what happens between the last look and the deletion ------------------------------------------
 
 
 def test_law_3_a_process_that_slept_after_its_last_look_looks_again(site: World) -> None:
-    """A laptop that was closed, a machine that was suspended: what the storages listed hours ago is no reason to remove."""
+    """A laptop that was closed, a machine that was suspended: what the storages listed hours ago is
+    no reason to remove.
+    """
     cluster: Cluster = with_cluster(site, Cluster(listings=[THREE])).pve
     id = decided(site)
     asked: list[int] = []
@@ -257,7 +301,9 @@ def test_law_3_a_process_that_slept_after_its_last_look_looks_again(site: World)
     assert cluster.deleted == []
 
 
-def test_an_archive_that_was_protected_after_the_last_look_stays_and_the_others_go(site: World) -> None:
+def test_an_archive_that_was_protected_after_the_last_look_stays_and_the_others_go(
+    site: World,
+) -> None:
     cluster: Cluster = with_cluster(site, Cluster(listings=[THREE])).pve
 
     def delete(node: str, volid: str) -> str | None:
@@ -274,7 +320,9 @@ def test_an_archive_that_was_protected_after_the_last_look_stays_and_the_others_
 
 
 def test_law_3_an_archive_that_is_gone_is_chosen_by_nobody(site: World) -> None:
-    """Listed, removed by a prune that has ended since, then chosen: the operation learns it here and not from PVE."""
+    """Listed, removed by a prune that has ended since, then chosen: the operation learns it here
+    and not from PVE.
+    """
     with_cluster(site, Cluster(listings=[THREE]))
     preview(site)
     site.catalog.archives.mark_gone(A, THREE[0].volid, int(site.clock.now()))
@@ -286,9 +334,15 @@ def test_law_3_an_archive_that_is_gone_is_chosen_by_nobody(site: World) -> None:
 
 
 @pytest.mark.parametrize("ours", [True, False])
-def test_law_3_our_own_backup_of_a_wrong_clock_is_misdated_though_its_storage_was_never_listed_whole(ours: bool) -> None:
+def test_law_3_our_own_backup_of_a_wrong_clock_is_misdated_though_its_storage_was_never_listed_whole(
+    ours: bool,
+) -> None:
     now = THREE[0].ctime
     began = now if ours else None
     item = replace(THREE[0], ctime=now - 365 * 86400)
-    known = Knowledge({(A, "local"): now - 9}, {(A, item.volid): Sighting(now + 9, None, began)}, proven={108: now + 99})
+    known = Knowledge(
+        {(A, "local"): now - 9},
+        {(A, item.volid): Sighting(now + 9, None, began)},
+        proven={108: now + 99},
+    )
     assert bool(prune_guard.stopped([item], known)) is ours

@@ -1,4 +1,6 @@
-"""Law 3 against a world that changes at every call: whatever happens between the decision and each removal, the law holds."""
+"""Law 3 against a world that changes at every call: whatever happens between the decision and each
+removal, the law holds.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +35,9 @@ A, B = "clovis", "lge-pve02"
 PLACES = {(A, "local"): False, (B, "local"): False, ("", "nas"): True}
 Place = tuple[str, str]
 Key = tuple[str, str]
-STORIES = (  # what may happen in one run: of few kinds, so that not every prune is stopped by the first thing that goes wrong
+# what may happen in one run: of few kinds, so that not every prune is stopped by the first thing
+# that goes wrong
+STORIES = (
     ("prove",),
     ("prove", "fail"),
     ("prove", "vanish"),
@@ -52,9 +56,11 @@ DELETIONS = ("done", "done", "done", "task", "lost", "lost undone", "refused", "
 
 
 class Storages:
-    """Two nodes with a storage each and a shared one. Something of a story happens at each listing, drawn by Hypothesis.
+    """Two nodes with a storage each and a shared one. Something of a story happens at each listing,
+    drawn by Hypothesis.
 
-    Every deletion that is asked for is judged by what the storages listed last: that is all that anybody could know.
+    Every deletion that is asked for is judged by what the storages listed last: that is all that
+    anybody could know.
     """
 
     def __init__(self, site: World, data: st.DataObject, story: tuple[str, ...]) -> None:
@@ -86,19 +92,25 @@ class Storages:
         return cluster
 
     def come(self, place: Place) -> None:
-        """A new archive, newer than all before it. Some nodes dump in the same second, to names that are the same."""
+        """A new archive, newer than all before it. Some nodes dump in the same second, to names
+        that are the same.
+        """
         self._second += self._data.draw(st.sampled_from([1, 1, 1, 0])) if self._second else 1
         new = archive(108, self._second % 60, size=1000 + self._second)
         node, storage = place
         volid = new.volid.replace("local:", f"{storage}:")
-        self.files[place][volid] = replace(new, node=node or A, storage=storage, volid=volid, shared=PLACES[place])
+        self.files[place][volid] = replace(
+            new, node=node or A, storage=storage, volid=volid, shared=PLACES[place]
+        )
 
     def archives(self, node: str, storage: str, vmid: int | None = None) -> list[Archive]:
         """What a node lists, after something has happened."""
         place = ("" if storage == "nas" else node, storage)
         if place == self.blind:
             raise PveUnreachable(f"{storage} hangs")
-        deed = self._data.draw(st.sampled_from(["nothing", *self.story])) if self.begun else "nothing"
+        deed = (
+            self._data.draw(st.sampled_from(["nothing", *self.story])) if self.begun else "nothing"
+        )
         self._happens(deed)
         if deed == "listing fails":
             raise PveUnreachable(f"{node} does not answer")
@@ -120,8 +132,14 @@ class Storages:
             self.files[place].pop(volid, None)
             self.deleted.append((node, volid))
         if how.startswith("lost"):
-            raise PveUnreachable("the connection broke off; whether it was carried out is not known")
-        self.cluster.result = replace(self.cluster.result, ok=how != "task fails", exitstatus="OK" if how == "task" else "failed")
+            raise PveUnreachable(
+                "the connection broke off; whether it was carried out is not known"
+            )
+        self.cluster.result = replace(
+            self.cluster.result,
+            ok=how != "task fails",
+            exitstatus="OK" if how == "task" else "failed",
+        )
         return None if how == "done" else "UPID:x"
 
     def _judge(self, place: Place, volid: str) -> None:
@@ -131,7 +149,9 @@ class Storages:
             for item in self.catalog.archives.find(vmid=108)
             if ("" if item.shared else item.node, item.storage) != self.blind
         }
-        there = {(at, name): item for (at, _), listing in seen.items() for name, item in listing.items()}
+        there = {
+            (at, name): item for (at, _), listing in seen.items() for name, item in listing.items()
+        }
         mine = (place[0], volid)
         assert mine in there, "it is not listed"
         if "sync" not in self.story:  # which may make known what comes while prune lists
@@ -141,9 +161,13 @@ class Storages:
         proven = [key for key in there if key in known and known[key].proven_at is not None]
         newest = max((there[key].ctime for key in proven), default=None)
         if mine in proven and there[mine].ctime == newest:
-            assert [key for key in proven if there[key].ctime == newest] != [mine], "the newest proven archive"
+            assert [key for key in proven if there[key].ctime == newest] != [mine], (
+                "the newest proven archive"
+            )
         assert mine not in self.pins.values(), "an archive that a test has chosen"
-        (decided,) = (one for one in self.marks() if (one.node, one.volid) == (there[mine].node, volid))
+        (decided,) = (
+            one for one in self.marks() if (one.node, one.volid) == (there[mine].node, volid)
+        )
         assert decided.size == there[mine].size, "another file than was decided on"
 
     def marks(self) -> list[Archive]:
@@ -167,7 +191,12 @@ class Storages:
             self.pins.pop(test, None)
             if self.catalog.operations.claim(test, driver):
                 self.catalog.operations.finish(
-                    test, driver, OperationState.DONE, kept=Kept({}, Bookkeeping()), error=None, note=None
+                    test,
+                    driver,
+                    OperationState.DONE,
+                    kept=Kept({}, Bookkeeping()),
+                    error=None,
+                    note=None,
                 )
         elif deed == "sync":
             with contextlib.suppress(BackupsvcError):
@@ -197,7 +226,12 @@ class Storages:
         test = self.site.engine.open("restore-test", 500 + len(self.tests), RestoreTestMemory())
         if test:
             with contextlib.suppress(BackupsvcError):
-                if held.pin(self.catalog, item.node, item.volid, test.id, int(self.site.clock.now())) is None:
+                if (
+                    held.pin(
+                        self.catalog, item.node, item.volid, test.id, int(self.site.clock.now())
+                    )
+                    is None
+                ):
                     self.pins[test.id] = ("" if item.shared else item.node, item.volid)
             self.tests.append(test.id)
 
@@ -239,8 +273,10 @@ def fresh(empty_catalog: Path, tmp_path: Path) -> Callable[[], World]:
 def test_law_3_holds_whatever_happens_between_the_decision_and_each_removal(
     fresh: Callable[[], World], story: tuple[str, ...], data: st.DataObject
 ) -> None:
-    """Two nodes, and a shared storage. Archives vanish, come, change, are protected, proven, tested; listings fail or shrink;
-    clocks jump; answers of deletions are lost; somebody accepts what is gone."""
+    """Two nodes, and a shared storage. Archives vanish, come, change, are protected, proven,
+    tested; listings fail or shrink; clocks jump; answers of deletions are lost; somebody accepts
+    what is gone.
+    """
     site = with_policy(fresh())
     with contextlib.closing(site.catalog):
         storages = Storages(site, data, story)
@@ -249,6 +285,9 @@ def test_law_3_holds_whatever_happens_between_the_decision_and_each_removal(
             preview(site)  # all was seen once, before something could no longer be listed
             storages.blind = data.draw(st.sampled_from([None, *PLACES]))
         operation = open_prune(site)
-        assert isinstance(operation, Operation) and site.engine.executor.advance(operation.id).operation.step == "remove"
+        assert (
+            isinstance(operation, Operation)
+            and site.engine.executor.advance(operation.id).operation.step == "remove"
+        )
         storages.begun = True
         site.engine.drive_one(operation)

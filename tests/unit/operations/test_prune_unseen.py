@@ -1,4 +1,6 @@
-"""Prune while something cannot be listed: it goes on with what was read; what is unseen is not gone, and nothing goes for it."""
+"""Prune while something cannot be listed: it goes on with what was read; what is unseen is not
+gone, and nothing goes for it.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +37,9 @@ def dead(cluster: Cluster) -> None:
     """The second node is off: its storages are not shown, and whoever asks it anything is wrong."""
     listing = cluster.storage.archives
     cluster.cluster.nodes = lambda max_age=0.0: [Node(A, True), Node(B, False)]
-    cluster.storage.seen = lambda: SeenStorages((Storage("local", A, "dir", frozenset({"backup"})),))
+    cluster.storage.seen = lambda: SeenStorages(
+        (Storage("local", A, "dir", frozenset({"backup"})),)
+    )
 
     def only(node: str, storage: str, vmid: int | None = None) -> list[Archive]:
         assert node == A, "a dead node was asked"
@@ -49,7 +53,9 @@ def mute(cluster: Cluster) -> None:
     """The second node is called online, and does not say which storages it has."""
     dead(cluster)
     cluster.cluster.nodes = lambda max_age=0.0: [Node(A, True), Node(B, True)]
-    cluster.storage.seen = lambda: SeenStorages((Storage("local", A, "dir", frozenset({"backup"})),), {B: TIMEOUT})
+    cluster.storage.seen = lambda: SeenStorages(
+        (Storage("local", A, "dir", frozenset({"backup"})),), {B: TIMEOUT}
+    )
 
 
 def hanging(cluster: Cluster) -> None:
@@ -66,11 +72,18 @@ def hanging(cluster: Cluster) -> None:
 
 
 def inactive(cluster: Cluster) -> None:
-    """The second node shows its storage as not active: asked all the same, it would list an empty folder."""
-    local = {node: Storage("local", node, "dir", frozenset({"backup"}), active=node == A) for node in (A, B)}
+    """The second node shows its storage as not active: asked all the same, it would list an empty
+    folder.
+    """
+    local = {
+        node: Storage("local", node, "dir", frozenset({"backup"}), active=node == A)
+        for node in (A, B)
+    }
     cluster.storage.seen = lambda: SeenStorages(tuple(local.values()))
     listing = cluster.storage.archives
-    cluster.storage.archives = lambda node, storage, vmid=None: listing(node, storage, vmid) if node == A else []
+    cluster.storage.archives = lambda node, storage, vmid=None: (
+        listing(node, storage, vmid) if node == A else []
+    )
 
 
 WAYS = {
@@ -92,7 +105,9 @@ def after(site: World, way: str, there: dict[str, list[Archive]], *proven: Archi
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_law_3_what_was_listed_is_pruned_and_what_was_not_is_named_and_neither_gone_nor_touched(site: World, way: str) -> None:
+def test_law_3_what_was_listed_is_pruned_and_what_was_not_is_named_and_neither_gone_nor_touched(
+    site: World, way: str
+) -> None:
     cluster = after(site, way, {A: on(A, *THREE), B: ELSEWHERE})
     done = pruned(site)
     assert done["error"] is None
@@ -100,18 +115,27 @@ def test_law_3_what_was_listed_is_pruned_and_what_was_not_is_named_and_neither_g
     (unknown,) = done["unknown"]
     assert unknown["vmid"] == 108
     assert unknown["said"] == (
-        "guest 108: 2 known archives are out of reach, and not gone (2 on storage local of lge-pve02, where "
+        "guest 108: 2 known archives are out of reach, and not gone (2 on storage local of "
+        "lge-pve02, where "
         f"{WAYS[way][1]}): no other goes because of them"
     )
     assert done["not_listed"] == [
-        f"2 known archive(s) on storage local of lge-pve02 are out of reach, and not gone: {WAYS[way][1]}"
+        "2 known archive(s) on storage local of lge-pve02 are out of reach, and not gone: "
+        f"{WAYS[way][1]}"
     ]
-    assert {(one["node"], one["volid"]) for one in done["archives"]} == {(A, one.volid) for one in THREE}
-    assert {one.volid for one in site.catalog.archives.find(vmid=108)} == {THREE[2].volid, *(one.volid for one in ELSEWHERE)}
+    assert {(one["node"], one["volid"]) for one in done["archives"]} == {
+        (A, one.volid) for one in THREE
+    }
+    assert {one.volid for one in site.catalog.archives.find(vmid=108)} == {
+        THREE[2].volid,
+        *(one.volid for one in ELSEWHERE),
+    }
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_a_prune_that_could_not_list_all_exits_3_also_when_it_is_only_foreseen(site: World, way: str) -> None:
+def test_a_prune_that_could_not_list_all_exits_3_also_when_it_is_only_foreseen(
+    site: World, way: str
+) -> None:
     after(site, way, {A: on(A, *THREE), B: ELSEWHERE})
     expected = foreseen(decision(site))
     assert prune_exit_code(expected) == 3 and [one["vmid"] for one in expected["unknown"]] == [108]
@@ -120,13 +144,17 @@ def test_a_prune_that_could_not_list_all_exits_3_also_when_it_is_only_foreseen(s
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_law_3_the_last_archive_within_reach_stays_though_newer_ones_are_known_elsewhere(site: World, way: str) -> None:
+def test_law_3_the_last_archive_within_reach_stays_though_newer_ones_are_known_elsewhere(
+    site: World, way: str
+) -> None:
     cluster = after(site, way, {A: on(A, THREE[0]), B: ELSEWHERE})
     assert pruned(site)["removed"] == cluster.deleted == []
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_law_3_the_newest_proven_archive_within_reach_stays_though_a_newer_proof_lies_out_of_reach(site: World, way: str) -> None:
+def test_law_3_the_newest_proven_archive_within_reach_stays_though_a_newer_proof_lies_out_of_reach(
+    site: World, way: str
+) -> None:
     there = {A: on(A, *THREE), B: ELSEWHERE}
     cluster = after(site, way, there, there[A][0], ELSEWHERE[1])
     done = pruned(site)
@@ -153,19 +181,27 @@ def test_law_10_an_older_machines_archives_do_not_rotate_out_when_those_of_the_g
     WAYS[way][0](cluster)
     done = pruned(site)
     assert done["removed"] == cluster.deleted == []
-    assert all("another machine than guest 108" in one["reasons"][0] for one in done["archives"][:2])
+    assert all(
+        "another machine than guest 108" in one["reasons"][0] for one in done["archives"][:2]
+    )
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_law_3_an_archive_that_collapsed_counts_for_no_whole_one_when_its_history_is_out_of_reach(site: World, way: str) -> None:
-    whole = [replace(one, size=1 << 30) for one in on(B, *(archive(108, second) for second in (1, 2, 3)))]
+def test_law_3_an_archive_that_collapsed_counts_for_no_whole_one_when_its_history_is_out_of_reach(
+    site: World, way: str
+) -> None:
+    whole = [
+        replace(one, size=1 << 30) for one in on(B, *(archive(108, second) for second in (1, 2, 3)))
+    ]
     here = on(A, archive(108, 4, size=1 << 30), archive(108, 5, size=9 << 20))
     cluster = after(site, way, {A: here, B: whole})
     assert pruned(site)["removed"] == cluster.deleted == []
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_law_3_what_may_be_the_file_or_the_copy_that_is_out_of_reach_stays(site: World, way: str) -> None:
+def test_law_3_what_may_be_the_file_or_the_copy_that_is_out_of_reach_stays(
+    site: World, way: str
+) -> None:
     """A folder that two nodes mount lists each of its files once a node."""
     cluster = after(site, way, {A: on(A, *THREE), B: on(B, THREE[0])})
     done = pruned(site)
@@ -174,7 +210,9 @@ def test_law_3_what_may_be_the_file_or_the_copy_that_is_out_of_reach_stays(site:
     assert (kept["mark"], "out of reach" in kept["reasons"][-1]) == (str(Mark.KEEP), True)
 
 
-def test_law_3_a_guest_that_a_misdated_archive_stops_is_stopped_also_when_that_one_is_out_of_reach(site: World) -> None:
+def test_law_3_a_guest_that_a_misdated_archive_stops_is_stopped_also_when_that_one_is_out_of_reach(
+    site: World,
+) -> None:
     there = {A: on(A, *THREE), B: list[Archive]()}
     cluster = two_nodes(site, there, shared=False)
     preview(site)
@@ -183,7 +221,11 @@ def test_law_3_a_guest_that_a_misdated_archive_stops_is_stopped_also_when_that_o
     assert "misdated" in pruned(site)["error"]["message"]
     dead(cluster)
     done = pruned(site)
-    assert cluster.deleted == [] and done["error"]["exit_code"] == 4 and "misdated" in done["error"]["message"]
+    assert (
+        cluster.deleted == []
+        and done["error"]["exit_code"] == 4
+        and "misdated" in done["error"]["message"]
+    )
 
 
 def test_law_3_a_place_that_is_lost_after_the_decision_ends_the_run(site: World) -> None:
@@ -196,13 +238,18 @@ def test_law_3_a_place_that_is_lost_after_the_decision_ends_the_run(site: World)
     assert cluster.deleted == [] and TIMEOUT in done["error"]["message"]
 
 
-def test_law_3_a_listing_that_shrank_stops_the_run_also_while_another_place_is_out_of_reach(site: World) -> None:
+def test_law_3_a_listing_that_shrank_stops_the_run_also_while_another_place_is_out_of_reach(
+    site: World,
+) -> None:
     there = {A: on(A, *THREE), B: ELSEWHERE}
     cluster = after(site, "dead", there)
     there[A] = there[A][1:]
     done = pruned(site)
     assert cluster.deleted == [] and "no longer listed" in done["error"]["message"]
-    assert THREE[0].volid in done["error"]["message"] and ELSEWHERE[0].volid not in done["error"]["message"]
+    assert (
+        THREE[0].volid in done["error"]["message"]
+        and ELSEWHERE[0].volid not in done["error"]["message"]
+    )
 
 
 @pytest.mark.parametrize("name", ["", "VM 108", "Debian-Server"])
@@ -210,11 +257,15 @@ def test_law_3_a_listing_that_shrank_stops_the_run_also_while_another_place_is_o
 def test_law_3_archives_of_a_guest_that_nobody_can_ask_what_it_is_stay_and_the_others_are_pruned(
     site: World, way: str, name: str
 ) -> None:
-    """A node that has been dead for minutes has no names of its guests, as what a failed restore leaves has none."""
+    """A node that has been dead for minutes has no names of its guests, as what a failed restore
+    leaves has none.
+    """
     of_109 = on(A, *(archive(109, second) for second in (1, 2)))
     there = {A: [*on(A, *THREE), *of_109], B: list[Archive]()}
     cluster = two_nodes(site, there, shared=False)
-    site.catalog.inspections.accept([Acceptance(109, int(site.clock.now()), "ada", "the tests begin", ())])
+    site.catalog.inspections.accept(
+        [Acceptance(109, int(site.clock.now()), "ada", "the tests begin", ())]
+    )
     preview(site)
     cluster.guests_there = [Guest(108, name, B), Guest(109, "other", A)]
     WAYS[way][0](cluster)
@@ -227,7 +278,11 @@ def test_law_3_archives_of_a_guest_that_nobody_can_ask_what_it_is_stay_and_the_o
     done = pruned(site)
     named = name == "Debian-Server"
     assert done["error"] is None
-    assert done["removed"] == cluster.deleted == [*(one.volid for one in THREE[:2] if named), of_109[0].volid]
+    assert (
+        done["removed"]
+        == cluster.deleted
+        == [*(one.volid for one in THREE[:2] if named), of_109[0].volid]
+    )
     told = {one["reasons"][0] for one in done["archives"] if one["vmid"] == 108}
     assert named or {one.partition(" (")[0] for one in told} == {
         "whether VMID 108 on lge-pve02 is a guest, or what a failed restore left, is not known"

@@ -33,9 +33,13 @@ HALF_BARE = zst(PLAIN[:50_000]) + zst(ALTERED[50_000:], checksum=False)
 def site(tmp_path: Path) -> Iterator[World]:
     made = world(f"sqlite:///{tmp_path}/catalog.db")
     nothing: Any = MappingProxyType({})
-    made.policy = Policy("s", "Europe/Paris", "en", (), nothing, nothing, Scratch(9000, 9009), "standard")
+    made.policy = Policy(
+        "s", "Europe/Paris", "en", (), nothing, nothing, Scratch(9000, 9009), "standard"
+    )
     made.settings = Settings(state_dir=tmp_path, ssh=SshSettings(nodes={"clovis": "clovis:22"}))
-    made.pve = SimpleNamespace(storage=SimpleNamespace(volume_path=lambda node, volid: f"/dump/{volid.rpartition('/')[2]}"))
+    made.pve = SimpleNamespace(
+        storage=SimpleNamespace(volume_path=lambda node, volid: f"/dump/{volid.rpartition('/')[2]}")
+    )
     yield made
     made.catalog.close()
 
@@ -43,7 +47,14 @@ def site(tmp_path: Path) -> Iterator[World]:
 class Reader:
     """An archive whose file holds some bytes, and the step that reads it."""
 
-    def __init__(self, site: World, content: bytes, patch: pytest.MonkeyPatch, suffix: str = ".zst", **known: Any) -> None:
+    def __init__(
+        self,
+        site: World,
+        content: bytes,
+        patch: pytest.MonkeyPatch,
+        suffix: str = ".zst",
+        **known: Any,
+    ) -> None:
         self.site, self.opened = site, 0
         first = archive(108, 1)
         self.item = replace(first, volid=first.volid.replace(".zst", suffix), size=len(content))
@@ -106,7 +117,8 @@ def test_law_5_an_archive_whose_every_frame_has_a_checksum_is_proven_and_its_has
     assert "bytes were read in this test" in found.reasons[1]
     assert reader.known().sha256 == hashlib.sha256(GOOD).hexdigest()
     read = reader().memory.read
-    assert read and read.compared is False and reader.opened == 1  # it is not read twice in one test
+    # it is not read twice in one test
+    assert read and read.compared is False and reader.opened == 1
 
 
 @pytest.mark.parametrize("suffix", ["", ".zst"])
@@ -114,7 +126,14 @@ def test_law_5_a_hash_that_was_recorded_at_the_backup_and_is_the_same_now_proves
     site: World, monkeypatch: pytest.MonkeyPatch, suffix: str
 ) -> None:
     content = PLAIN if not suffix else BARE
-    reader = Reader(site, content, monkeypatch, suffix, operation="OP", sha256=hashlib.sha256(content).hexdigest())
+    reader = Reader(
+        site,
+        content,
+        monkeypatch,
+        suffix,
+        operation="OP",
+        sha256=hashlib.sha256(content).hexdigest(),
+    )
     found = reader.judged(reader())
     assert found.verdict is Verdict.PROVEN and "as recorded" in found.reasons[1]
 
@@ -130,22 +149,34 @@ def test_law_5_other_bytes_than_those_recorded_fail_and_are_never_recorded_in_th
     assert (reader.known().sha256, reader.known().rung) == ("0" * 64, Rung.RECORDED)
 
 
-def test_law_5_corrupt_bytes_fail_before_anything_is_restored(site: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_law_5_corrupt_bytes_fail_before_anything_is_restored(
+    site: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     middle = len(GOOD) // 2
-    reader = Reader(site, GOOD[:middle] + bytes([GOOD[middle] ^ 1]) + GOOD[middle + 1 :], monkeypatch)
+    reader = Reader(
+        site, GOOD[:middle] + bytes([GOOD[middle] ^ 1]) + GOOD[middle + 1 :], monkeypatch
+    )
     found = failed(reader)
     assert (found.verdict, found.cause, found.rung) == (Verdict.FAILED, "archive", Rung.RECORDED)
     assert "is corrupt" in found.reasons[0] and "the archive is not intact" in found.reasons
 
 
-def test_law_5_bytes_that_rotted_since_they_were_recorded_are_told_as_both(site: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    reader = Reader(site, GOOD[:-1], monkeypatch, operation="OP", sha256=hashlib.sha256(GOOD).hexdigest())
+def test_law_5_bytes_that_rotted_since_they_were_recorded_are_told_as_both(
+    site: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reader = Reader(
+        site, GOOD[:-1], monkeypatch, operation="OP", sha256=hashlib.sha256(GOOD).hexdigest()
+    )
     found = failed(reader)
     assert (found.verdict, found.cause) == (Verdict.FAILED, "archive")
-    assert "was changed since it was recorded" in found.reasons[0] and "is corrupt" in found.reasons[1]
+    assert (
+        "was changed since it was recorded" in found.reasons[0] and "is corrupt" in found.reasons[1]
+    )
 
 
-def test_a_file_that_ssh_cannot_open_says_nothing_against_the_archive(site: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_that_ssh_cannot_open_says_nothing_against_the_archive(
+    site: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     reader = Reader(site, GOOD, monkeypatch)
 
     def denied(ssh: Any, node: str, path: str) -> Any:
@@ -156,7 +187,7 @@ def test_a_file_that_ssh_cannot_open_says_nothing_against_the_archive(site: Worl
     assert (found.verdict, found.cause) == (Verdict.INCONCLUSIVE, "platform")
 
 
-# --- without SSH --------------------------------------------------------------------------------------------------------
+# --- without SSH ----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -171,7 +202,13 @@ def test_a_file_that_ssh_cannot_open_says_nothing_against_the_archive(site: Worl
     ids=["ours", "ours, gzip", "anybody's", "read before", "ours, not compressed"],
 )
 def test_law_5_without_ssh_only_what_this_service_made_or_read_can_be_proven(
-    site: World, monkeypatch: pytest.MonkeyPatch, suffix: str, known: dict[str, Any], rung: Rung, expected: Verdict, said: str
+    site: World,
+    monkeypatch: pytest.MonkeyPatch,
+    suffix: str,
+    known: dict[str, Any],
+    rung: Rung,
+    expected: Verdict,
+    said: str,
 ) -> None:
     site.settings = Settings(state_dir=Path())
     reader = Reader(site, GOOD, monkeypatch, suffix, **known)
@@ -196,4 +233,7 @@ def test_an_archive_is_read_where_it_lies_or_from_any_node_that_shares_its_stora
     assert reading.where(item, {"clovis": "x", "a": "y"}) == "clovis"
     assert reading.where(item, {"a": "y"}) is None
     assert reading.where(replace(item, shared=True), {"b": "x", "a": "y"}) == "a"
-    assert reading.where(replace(item, volid=item.volid.replace(".zst", ".lzo")), {"clovis": "x"}) is None
+    assert (
+        reading.where(replace(item, volid=item.volid.replace(".zst", ".lzo")), {"clovis": "x"})
+        is None
+    )

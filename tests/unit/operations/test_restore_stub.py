@@ -1,4 +1,6 @@
-"""The rest of our own failed restore goes before the next try, and nothing else under a production VMID does (law 1, a)."""
+"""The rest of our own failed restore goes before the next try, and nothing else under a production
+VMID does (law 1, a).
+"""
 
 from __future__ import annotations
 
@@ -27,9 +29,14 @@ UPID = "UPID:clovis:1:1:1:qmrestore:108:svc@pve!b1:"
 CLEAR = "UPID:clovis:2:2:2:qmdestroy:108:svc@pve!b1:"
 
 
-def stub(site: World, why: str | None) -> list[tuple[str, int, str]]:  # noqa: F811
-    """Let a stub stand under VMID 108; ``why`` is what law 1 has against its removal. Return what is destroyed."""
-    there, destroyed = [Guest(108, "VM 108", "clovis", status="stopped")], list[tuple[str, int, str]]()
+def stub(site: World, why: str | None) -> list[tuple[str, int, str]]:
+    """Let a stub stand under VMID 108; ``why`` is what law 1 has against its removal. Return what
+    is destroyed.
+    """
+    there, destroyed = (
+        [Guest(108, "VM 108", "clovis", status="stopped")],
+        list[tuple[str, int, str]](),
+    )
 
     def destroy(node: str, vmid: int, upid: str) -> str:
         destroyed.append((node, vmid, upid))
@@ -44,27 +51,37 @@ def stub(site: World, why: str | None) -> list[tuple[str, int, str]]:  # noqa: F
 
     site.restore_pve = SimpleNamespace(
         cluster=SimpleNamespace(
-            guests=lambda: list(there), vmid_free=lambda vmid: not there, nodes=lambda max_age=0.0: [Node("clovis", True)]
+            guests=lambda: list(there),
+            vmid_free=lambda vmid: not there,
+            nodes=lambda max_age=0.0: [Node("clovis", True)],
         ),
         guests=SimpleNamespace(config=lambda node, vmid: {"memory": "128"}),
-        storage=SimpleNamespace(extract_config=lambda node, volid: CONFIG, seen=lambda: SeenStorages(())),
-        tasks=SimpleNamespace(poll=lambda upid: ended("OK"), find=lambda node, **wanted: [], surely_runs=lambda upid: False),
+        storage=SimpleNamespace(
+            extract_config=lambda node, volid: CONFIG, seen=lambda: SeenStorages(())
+        ),
+        tasks=SimpleNamespace(
+            poll=lambda upid: ended("OK"),
+            find=lambda node, **wanted: [],
+            surely_runs=lambda upid: False,
+        ),
         stubs=lambda: SimpleNamespace(why_not=why_not, destroy=destroy),
     )
     return destroyed
 
 
-def failed_before(site: World, state: OperationState = OperationState.FAILED) -> None:  # noqa: F811
+def failed_before(site: World, state: OperationState = OperationState.FAILED) -> None:
     """Remember a restore of ours that ended so."""
     engine = Engine(site, KINDS)
     operation = engine.open("restore", 108, RestoreMemory(ARCHIVE, "clovis"))
     assert operation
     begun = replace(operation.book, tasks={"restore": TaskRecord(upid=UPID)})
     kept, note = Kept(operation.memory, begun), Note("settle", "finished")
-    site.catalog.operations.finish(operation.id, engine.executor.driver(), state, kept=kept, error="x", note=note)
+    site.catalog.operations.finish(
+        operation.id, engine.executor.driver(), state, kept=kept, error="x", note=note
+    )
 
 
-def chosen(site: World) -> Any:  # noqa: F811
+def chosen(site: World) -> Any:
     """Call the first step of a restore until it is done."""
     engine = Engine(site, KINDS)
     operation = engine.open("restore", 108, RestoreMemory(ARCHIVE, "clovis"))
@@ -81,15 +98,19 @@ def chosen(site: World) -> Any:  # noqa: F811
     raise AssertionError("it waits for ever")
 
 
-def test_law_1_the_rest_of_our_failed_restore_is_removed_before_the_next_try(site: World) -> None:  # noqa: F811
+def test_law_1_the_rest_of_our_failed_restore_is_removed_before_the_next_try(site: World) -> None:
     destroyed = stub(site, None)
     failed_before(site)
     chosen(site)
     assert destroyed == [("clovis", 108, UPID)]
 
 
-@pytest.mark.parametrize("why", ["there are volumes of VMID 108: local-lvm:vm-108-disk-0", "it runs"])
-def test_law_1_a_rest_that_may_be_more_is_named_with_its_command_and_left_alone(site: World, why: str) -> None:  # noqa: F811
+@pytest.mark.parametrize(
+    "why", ["there are volumes of VMID 108: local-lvm:vm-108-disk-0", "it runs"]
+)
+def test_law_1_a_rest_that_may_be_more_is_named_with_its_command_and_left_alone(
+    site: World, why: str
+) -> None:
     destroyed = stub(site, why)
     failed_before(site)
     with pytest.raises(LawRefused, match=why) as refused:
@@ -99,7 +120,7 @@ def test_law_1_a_rest_that_may_be_more_is_named_with_its_command_and_left_alone(
 
 @pytest.mark.parametrize("state", [None, OperationState.DONE])
 def test_law_1_a_stub_that_no_failed_restore_of_ours_left_is_nobodys_to_remove(
-    site: World,  # noqa: F811
+    site: World,
     state: OperationState | None,
 ) -> None:
     destroyed = stub(site, None)

@@ -12,7 +12,15 @@ import pytest
 
 from backupsvc.engine.context import Run
 from backupsvc.engine.foreground import Engine
-from backupsvc.errors import AgentHeld, BackupsvcError, LawRefused, OperationFailed, PveError, PveUnreachable, TaskFailed
+from backupsvc.errors import (
+    AgentHeld,
+    BackupsvcError,
+    LawRefused,
+    OperationFailed,
+    PveError,
+    PveUnreachable,
+    TaskFailed,
+)
 from backupsvc.operations import build_engine
 from backupsvc.operations.kinds import KINDS
 from backupsvc.operations.memories import ScratchPlace
@@ -58,7 +66,9 @@ PLACE = ScratchPlace(9000, "clovis", "local-lvm")
 @pytest.fixture
 def site(tmp_path: Path, sqlite_url: str) -> Iterator[World]:
     made = world(sqlite_url)
-    guests = MappingProxyType({108: GuestPolicy(108, "Debian-Server", "standard", checks=(CheckSpec("agent", "agent"),))})
+    guests = MappingProxyType(
+        {108: GuestPolicy(108, "Debian-Server", "standard", checks=(CheckSpec("agent", "agent"),))}
+    )
     jobs = (Job("nightly", "21:00", "local"),)
     tiers = MappingProxyType({"standard": replace(DEFAULT_TIER, proof_rung=Rung.BOOTED)})
     made.policy = Policy("s", "Europe/Paris", "en", jobs, tiers, guests, SCRATCH, "standard")
@@ -87,10 +97,14 @@ TestRun: TypeAlias = Run[StepServices, RestoreTestMemory]
 
 
 class Steps:
-    """An operation whose steps are called one by one, as the engine calls them: its memory lasts from one to the next."""
+    """An operation whose steps are called one by one, as the engine calls them: its memory lasts
+    from one to the next.
+    """
 
     def __init__(self, site: World, **known: Any) -> None:
-        """Begin with an archive that was chosen, and with what else is known (the fields of its memory)."""
+        """Begin with an archive that was chosen, and with what else is known (the fields of its
+        memory).
+        """
         self.engine, self.site = Engine(site, KINDS), site
         memory = RestoreTestMemory(archive=ARCHIVE, config=CONFIG, network="none")
         operation = self.engine.open("restore-test", 108, replace(memory, **known))
@@ -141,7 +155,9 @@ def once(error: Exception, then: Any) -> Any:
     return call
 
 
-def test_law_2_what_was_stripped_is_evidence_also_when_the_answer_to_the_strip_was_lost(site: World) -> None:
+def test_law_2_what_was_stripped_is_evidence_also_when_the_answer_to_the_strip_was_lost(
+    site: World,
+) -> None:
     config = {"description": "", "onboot": "1", "digest": "d"}
 
     def strip(node: str, vmid: int, operation: str, keys: tuple[str, ...]) -> None:
@@ -151,7 +167,9 @@ def test_law_2_what_was_stripped_is_evidence_also_when_the_answer_to_the_strip_w
 
     site.pve = SimpleNamespace(
         guests=SimpleNamespace(config=lambda node, vmid: dict(config)),
-        scratch=lambda scratch, holder: SimpleNamespace(apply_strip=strip, require_bridge=lambda node, network: ()),
+        scratch=lambda scratch, holder: SimpleNamespace(
+            apply_strip=strip, require_bridge=lambda node, network: ()
+        ),
         cluster=SimpleNamespace(ha_resources=dict),
     )
     steps = Steps(site, scratch=PLACE)
@@ -164,7 +182,9 @@ def test_law_2_what_was_stripped_is_evidence_also_when_the_answer_to_the_strip_w
 def test_a_check_that_could_not_be_put_once_is_put_again(site: World) -> None:
     ping = once(PveError("got timeout", status=500), True)
     agent = SimpleNamespace(ping=ping, osinfo=lambda: {"name": "Debian"})
-    site.pve = SimpleNamespace(agent=SimpleNamespace(port=lambda node, vmid: agent, held=lambda node, vmid: False))
+    site.pve = SimpleNamespace(
+        agent=SimpleNamespace(port=lambda node, vmid: agent, held=lambda node, vmid: False)
+    )
     steps = Steps(site, scratch=PLACE, agent=True)
     steps("check")
     assert steps.answer is not None
@@ -184,7 +204,9 @@ ONE_BRIDGE = {"/sdn/zones/localnetwork/vmbr9": frozenset({"SDN.Use"})}
 
 def with_room(site: World, permissions: Any = lambda: ONE_BRIDGE) -> None:
     """Let PVE have room for a copy."""
-    free = Storage("local-lvm", "clovis", "lvmthin", frozenset({"images"}), available=1 << 40, total=1 << 40)
+    free = Storage(
+        "local-lvm", "clovis", "lvmthin", frozenset({"images"}), available=1 << 40, total=1 << 40
+    )
     local = Storage("local", "clovis", "dir", frozenset({"backup"}))
     site.pve = SimpleNamespace(
         cluster=SimpleNamespace(
@@ -217,19 +239,33 @@ def test_a_reservation_that_pve_interrupted_is_made_again_as_a_whole(site: World
     assert site.catalog.leases.holders() == {9000: steps.id}
 
 
-def test_a_test_that_was_cancelled_before_it_chose_an_archive_is_cancelled_and_has_not_failed(site: World) -> None:
+def test_a_test_that_was_cancelled_before_it_chose_an_archive_is_cancelled_and_has_not_failed(
+    site: World,
+) -> None:
     site.engine = build_engine(site, foreground=False)
     operation = open_test(site, 108)
     assert operation
     ended = site.engine.cancel(operation.id, "cancelled by the administrator")
-    assert (ended.state, ended.error) == (OperationState.CANCELLED, "cancelled by the administrator")
+    assert (ended.state, ended.error) == (
+        OperationState.CANCELLED,
+        "cancelled by the administrator",
+    )
 
 
-@pytest.mark.parametrize(("step", "verdict"), [(-3600, "inconclusive"), (3600, "inconclusive"), (29, "proven"), (0, "proven")])
-def test_a_clock_that_is_set_during_a_test_makes_no_stage_longer_or_shorter(site: World, step: float, verdict: str) -> None:
+@pytest.mark.parametrize(
+    ("step", "verdict"),
+    [(-3600, "inconclusive"), (3600, "inconclusive"), (29, "proven"), (0, "proven")],
+)
+def test_a_clock_that_is_set_during_a_test_makes_no_stage_longer_or_shorter(
+    site: World, step: float, verdict: str
+) -> None:
     agent = SimpleNamespace(ping=lambda: True, osinfo=lambda: {"name": "Debian"})
-    site.pve = SimpleNamespace(agent=SimpleNamespace(port=lambda node, vmid: agent, held=lambda node, vmid: False))
-    site.catalog.archives.raise_rung(ARCHIVE.node, ARCHIVE.volid, Rung.INTACT, int(site.clock.now()))
+    site.pve = SimpleNamespace(
+        agent=SimpleNamespace(port=lambda node, vmid: agent, held=lambda node, vmid: False)
+    )
+    site.catalog.archives.raise_rung(
+        ARCHIVE.node, ARCHIVE.volid, Rung.INTACT, int(site.clock.now())
+    )
     done = {"restore": 20.0, "isolate": 0.1}
     steps = Steps(site, scratch=PLACE, agent=True, booted=True, settled=LIVED_ON).book(seconds=done)
     steps.enter("choose", "begin")
@@ -242,12 +278,16 @@ def test_a_clock_that_is_set_during_a_test_makes_no_stage_longer_or_shorter(site
 
 
 @pytest.mark.parametrize(
-    ("lasted", "rto"), [(30, 50.0), (-3540, 620.0), (5, 55.0)], ids=["read beside it", "node's clock set back", "a little"]
+    ("lasted", "rto"),
+    [(30, 50.0), (-3540, 620.0), (5, 55.0)],
+    ids=["read beside it", "node's clock set back", "a little"],
 )
 def test_the_time_that_a_restore_takes_does_not_count_how_long_its_archive_was_read_beside_it(
     site: World, lasted: int, rto: float
 ) -> None:
-    took = SimpleNamespace(lasted=lambda upid: lasted, poll=lambda upid: TaskResult(upid, True, "OK", 0, ()))
+    took = SimpleNamespace(
+        lasted=lambda upid: lasted, poll=lambda upid: TaskResult(upid, True, "OK", 0, ())
+    )
     agent = SimpleNamespace(ping=lambda: True, osinfo=lambda: {"name": "Debian"})
     agents = SimpleNamespace(port=lambda node, vmid: agent, held=lambda node, vmid: False)
     site.pve = SimpleNamespace(tasks=took, agent=agents)
@@ -262,27 +302,42 @@ def test_the_time_that_a_restore_takes_does_not_count_how_long_its_archive_was_r
 
 
 @pytest.mark.parametrize("wanted", [Rung.HEALTHY, Rung.BOOTED])
-def test_an_agents_ping_alone_proves_no_more_than_the_tier_of_its_guest_wants(site: World, wanted: Rung) -> None:
+def test_an_agents_ping_alone_proves_no_more_than_the_tier_of_its_guest_wants(
+    site: World, wanted: Rung
+) -> None:
     site.policy = replace(site.policy, tiers={"standard": replace(DEFAULT_TIER, proof_rung=wanted)})
     agent = SimpleNamespace(ping=lambda: True, osinfo=lambda: {"name": "Debian"})
-    site.pve = SimpleNamespace(agent=SimpleNamespace(port=lambda node, vmid: agent, held=lambda node, vmid: False))
-    site.catalog.archives.raise_rung(ARCHIVE.node, ARCHIVE.volid, Rung.INTACT, int(site.clock.now()))
+    site.pve = SimpleNamespace(
+        agent=SimpleNamespace(port=lambda node, vmid: agent, held=lambda node, vmid: False)
+    )
+    site.catalog.archives.raise_rung(
+        ARCHIVE.node, ARCHIVE.volid, Rung.INTACT, int(site.clock.now())
+    )
     steps = Steps(site, scratch=PLACE, agent=True, booted=True, settled=LIVED_ON)
     steps.book(seconds={"restore": 20.0, "isolate": 0.1})
     steps.enter("choose", "begin")
     steps("check")
     memory = steps("judge").memory
     told, proven = memory.proof, wanted is Rung.BOOTED
-    assert told and (told.verdict, told.rung, told.cause) == ("proven" if proven else "inconclusive", "booted", None)
+    assert told and (told.verdict, told.rung, told.cause) == (
+        "proven" if proven else "inconclusive",
+        "booted",
+        None,
+    )
     assert told.reasons[0].startswith("no-service-check: ") is not proven
     now = site.catalog.archives.get(ARCHIVE.node, ARCHIVE.volid)
     assert now and (now.rung, now.proven_at is not None) == (Rung.BOOTED, proven)
-    done = Operation(steps.id, "restore-test", 108, OperationState.DONE, "judge", FORM.write(memory), 1, 2, 3)
+    done = Operation(
+        steps.id, "restore-test", 108, OperationState.DONE, "judge", FORM.write(memory), 1, 2, 3
+    )
     assert exit_code(site.catalog, done) == (0 if proven else 1)
 
 
 FULL = ("progress 40%", "vma: restore failed - blk_pwrite to  failed (-28)")
-FLIPPED = ("x.vma.zst : Decoding error (36) : Restored data doesn't match checksum", "vma: restore failed - short vma extent")
+FLIPPED = (
+    "x.vma.zst : Decoding error (36) : Restored data doesn't match checksum",
+    "vma: restore failed - short vma extent",
+)
 
 
 @pytest.mark.parametrize(
@@ -298,11 +353,15 @@ def test_law_3_only_what_lies_in_the_archive_costs_it_its_proof(
     site: World, log: tuple[str, ...], verdict: str, cause: str, rung: Rung, still_proven: bool
 ) -> None:
     """All three end with the same exit status."""
-    before = Proof("earlier", 108, ARCHIVE.volid, "clovis", ARCHIVE.ctime, Verdict.PROVEN, Rung.HEALTHY, 1, 2)
+    before = Proof(
+        "earlier", 108, ARCHIVE.volid, "clovis", ARCHIVE.ctime, Verdict.PROVEN, Rung.HEALTHY, 1, 2
+    )
     site.catalog.proofs.record(before)
     result = ended("command 'zstd -q -d -c x | vma extract' failed: exit code 133", *log)
     site.pve = SimpleNamespace(
-        tasks=SimpleNamespace(poll=lambda upid: result, find=lambda node, **wanted: [], surely_runs=lambda upid: False),
+        tasks=SimpleNamespace(
+            poll=lambda upid: result, find=lambda node, **wanted: [], surely_runs=lambda upid: False
+        ),
         restore=SimpleNamespace(start=lambda *args, **named: "UPID:x"),
         cluster=SimpleNamespace(ha_resources=set),
     )
@@ -315,16 +374,29 @@ def test_law_3_only_what_lies_in_the_archive_costs_it_its_proof(
     assert proof and proof.cause == cause
     now = site.catalog.archives.get(ARCHIVE.node, ARCHIVE.volid)
     assert now and (now.rung, now.proven_at is not None) == (rung, still_proven)
-    assert site.catalog.proofs.find(vmid=108)[0].verdict == verdict and site.catalog.proofs.find(vmid=108)[0].cause == cause
+    assert (
+        site.catalog.proofs.find(vmid=108)[0].verdict == verdict
+        and site.catalog.proofs.find(vmid=108)[0].cause == cause
+    )
 
 
-def test_a_copy_that_never_showed_a_sign_of_life_was_restored_and_is_blamed_on_its_boot(site: World) -> None:
-    site.catalog.archives.raise_rung(ARCHIVE.node, ARCHIVE.volid, Rung.INTACT, int(site.clock.now()))
+def test_a_copy_that_never_showed_a_sign_of_life_was_restored_and_is_blamed_on_its_boot(
+    site: World,
+) -> None:
+    site.catalog.archives.raise_rung(
+        ARCHIVE.node, ARCHIVE.volid, Rung.INTACT, int(site.clock.now())
+    )
     error = StepError("boot", "no sign of life", kind=ErrorKind.OPERATION_FAILED)
-    steps = Steps(site, scratch=PLACE, booted=False).book(seconds={"restore": 2.0, "isolate": 0.1}, error=error)
+    steps = Steps(site, scratch=PLACE, booted=False).book(
+        seconds={"restore": 2.0, "isolate": 0.1}, error=error
+    )
     steps.enter("choose")
     proof = steps("judge").memory.proof
-    assert proof and (proof.verdict, proof.rung, proof.cause) == (Verdict.FAILED, Rung.RESTORED, Cause.BOOT)
+    assert proof and (proof.verdict, proof.rung, proof.cause) == (
+        Verdict.FAILED,
+        Rung.RESTORED,
+        Cause.BOOT,
+    )
 
 
 def refusing(node: str, network: str) -> None:
@@ -339,7 +411,9 @@ def test_law_2_no_vmid_is_taken_on_a_node_whose_bridge_is_not_isolated(site: Wor
     assert site.catalog.leases.holders() == {}
 
 
-def test_law_2_a_copy_is_not_prepared_on_a_bridge_that_got_a_port_while_it_was_restored(site: World) -> None:
+def test_law_2_a_copy_is_not_prepared_on_a_bridge_that_got_a_port_while_it_was_restored(
+    site: World,
+) -> None:
     touched: list[str] = []
     site.pve = SimpleNamespace(
         guests=SimpleNamespace(config=lambda node, vmid: touched.append("config")),
@@ -362,12 +436,19 @@ def test_law_2_a_copy_is_not_prepared_on_a_bridge_that_got_a_port_while_it_was_r
 def test_law_5_only_a_copy_that_was_asked_and_stayed_silent_has_not_booted(
     site: World, monkeypatch: pytest.MonkeyPatch, looks: list[Outcome], booted: bool | None
 ) -> None:
-    """What could not be asked is unknown, and no sign of death: it must not cost the archive its proof."""
-    guest = GuestPolicy(108, "Debian-Server", "standard", "", "isolated", "10.0.0.8", (CheckSpec("ssh", "ssh 22"),))
+    """What could not be asked is unknown, and no sign of death: it must not cost the archive its
+    proof.
+    """
+    guest = GuestPolicy(
+        108, "Debian-Server", "standard", "", "isolated", "10.0.0.8", (CheckSpec("ssh", "ssh 22"),)
+    )
     site.policy = replace(site.policy, guests=MappingProxyType({108: guest}))
     site.probe = lambda node: SimpleNamespace(connect=None, refused=None)
     left = list(looks)
-    monkeypatch.setattr("backupsvc.checks.run", lambda spec, target: CheckResult("ssh 22", left.pop(0), "", kind="ssh"))
+    monkeypatch.setattr(
+        "backupsvc.checks.run",
+        lambda spec, target: CheckResult("ssh 22", left.pop(0), "", kind="ssh"),
+    )
     site.pve = running()
     steps = Steps(site, scratch=PLACE, network="isolated", agent=False)
     steps.enter("boot")
@@ -381,11 +462,13 @@ def test_law_5_only_a_copy_that_was_asked_and_stayed_silent_has_not_booted(
         assert steps("boot").memory.booted is None and steps.answer is None
 
 
-# --- somebody dumps the copy ------------------------------------------------------------------------------------------------
+# --- somebody dumps the copy ----------------------------------------------------------------------
 
 
 def held_agent(*held: bool) -> SimpleNamespace:
-    """A copy's agent that is not asked while the copy is dumped: at each look in turn, the last one again and again."""
+    """A copy's agent that is not asked while the copy is dumped: at each look in turn, the last one
+    again and again.
+    """
     looks, agent = list(held), SimpleNamespace(ping=lambda: True, osinfo=lambda: {"name": "Debian"})
 
     def ping(node: str, vmid: int) -> bool:
@@ -394,11 +477,15 @@ def held_agent(*held: bool) -> SimpleNamespace:
         return True
 
     return SimpleNamespace(
-        port=lambda node, vmid: agent, ping=ping, held=lambda node, vmid: looks.pop(0) if len(looks) > 1 else looks[0]
+        port=lambda node, vmid: agent,
+        ping=ping,
+        held=lambda node, vmid: looks.pop(0) if len(looks) > 1 else looks[0],
     )
 
 
-def test_a_copys_agent_is_not_asked_while_somebody_dumps_the_copy_and_its_check_waits(site: World) -> None:
+def test_a_copys_agent_is_not_asked_while_somebody_dumps_the_copy_and_its_check_waits(
+    site: World,
+) -> None:
     site.pve = SimpleNamespace(agent=held_agent(True, True, True, True, False))
     steps = Steps(site, scratch=PLACE, agent=True)
     for _ in range(restore_test.MAX_UNSURE + 1):
@@ -413,4 +500,6 @@ def test_a_copy_that_is_dumped_all_the_time_is_neither_alive_nor_dead(site: Worl
     steps("boot")
     assert steps.answer is not None
     site.clock.sleep(601)
-    assert steps("boot").memory.booted is None and steps.answer is None, "that nobody was asked is no sign of death"
+    assert steps("boot").memory.booted is None and steps.answer is None, (
+        "that nobody was asked is no sign of death"
+    )

@@ -1,4 +1,6 @@
-"""What ended badly may be done again, as a new operation with what was asked; what must not be is refused with the way out."""
+"""What ended badly may be done again, as a new operation with what was asked; what must not be is
+refused with the way out.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +38,11 @@ MEMORIES = {"backup": JOB, "restore-test": RestoreTestMemory()}
 
 
 def ended(
-    site: World, kind: str, state: OperationState = OperationState.FAILED, subject: int | None = 108, memory: Any = JOB
+    site: World,
+    kind: str,
+    state: OperationState = OperationState.FAILED,
+    subject: int | None = 108,
+    memory: Any = JOB,
 ) -> Any:
     operation = site.engine.open(kind, subject, memory, timeout_s=600, rank=3)
     assert operation is not None
@@ -44,7 +50,9 @@ def ended(
     claimed = site.catalog.operations.claim(operation.id, driver)
     assert claimed is not None
     learnt = Kept(dict(claimed.memory) | {"name": "found out later"}, claimed.book)
-    return site.catalog.operations.finish(operation.id, driver, state, kept=learnt, error="no", note=None)
+    return site.catalog.operations.finish(
+        operation.id, driver, state, kept=learnt, error="no", note=None
+    )
 
 
 def test_a_retry_opens_a_new_operation_with_what_was_asked_and_its_deadline(site: World) -> None:
@@ -64,7 +72,9 @@ def test_a_retry_of_a_retry_names_the_one_before_it(site: World) -> None:
     driver = site.engine.executor.driver()
     site.catalog.operations.claim(again.id, driver)
     kept = Kept(again.memory, again.book)
-    second = site.catalog.operations.finish(again.id, driver, OperationState.CANCELLED, kept=kept, error="no", note=None)
+    second = site.catalog.operations.finish(
+        again.id, driver, OperationState.CANCELLED, kept=kept, error="no", note=None
+    )
     planned = retrying.plan(site, second)
     assert (planned.of, planned.memory) == (again.id, JOB)
 
@@ -76,7 +86,9 @@ def test_an_open_operation_is_not_retried(site: World) -> None:
     assert "operations cancel" in refused.value.hint
 
 
-@pytest.mark.parametrize(("kind", "way_out"), [("backup", "backup run --vmid 108"), ("restore-test", "restore-test 108")])
+@pytest.mark.parametrize(
+    ("kind", "way_out"), [("backup", "backup run --vmid 108"), ("restore-test", "restore-test 108")]
+)
 def test_a_done_operation_is_not_retried_and_the_command_that_does_it_once_more_is_named(
     site: World, kind: str, way_out: str
 ) -> None:
@@ -101,7 +113,9 @@ def test_law_9_a_missed_night_points_to_its_job(site: World) -> None:
     assert "backupsvc backup run nightly" in refused.value.hint
 
 
-def test_law_1_a_restore_is_retried_only_through_the_laws(site: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_law_1_a_restore_is_retried_only_through_the_laws(
+    site: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     archive = Archive("local:backup/x", "clovis", "local", 108, GuestType.QEMU, 1, 1)
     failed = ended(site, "restore", memory=RestoreMemory(archive, "clovis"))
     asked: list[Any] = []
@@ -113,7 +127,18 @@ def test_law_1_a_restore_is_retried_only_through_the_laws(site: World, monkeypat
     monkeypatch.setattr("backupsvc.operations.restore.kind.plan_restore", plan)
     with pytest.raises(LawRefused):
         retrying.plan(site, failed)
-    assert asked == [(108, {"at": None, "volid": "local:backup/x", "node": "clovis", "storage": None, "start": True})]
+    assert asked == [
+        (
+            108,
+            {
+                "at": None,
+                "volid": "local:backup/x",
+                "node": "clovis",
+                "storage": None,
+                "start": True,
+            },
+        )
+    ]
 
 
 def test_an_operation_that_forgot_what_it_was_asked_is_not_guessed_at(site: World) -> None:
@@ -144,7 +169,11 @@ def test_whoever_drives_an_operation_is_asked_to_end_it(site: World) -> None:
     driven = site.catalog.operations.claim(operation.id, other.executor.driver())
     assert driven is not None
     asked = cancelling.carry_out(site, cancelling.plan(site, driven, enqueue=False), "enough")
-    assert (asked.by, asked.operation.state, asked.operation.cancel) == (By.DRIVER, "open", "enough")
+    assert (asked.by, asked.operation.state, asked.operation.cancel) == (
+        By.DRIVER,
+        "open",
+        "enough",
+    )
     assert asked.driver and asked.driver.count(":") == 1
 
 
@@ -155,7 +184,9 @@ def test_what_has_ended_is_not_cancelled(site: World) -> None:
 
 def test_one_guest_that_is_busy_keeps_no_other_from_its_operation(site: World) -> None:
     site.engine.open("backup", 108, JOB)
-    openers: dict[int | None, Opener] = {vmid: partial(site.engine.open, "backup", vmid, JOB) for vmid in (107, 108, 109)}
+    openers: dict[int | None, Opener] = {
+        vmid: partial(site.engine.open, "backup", vmid, JOB) for vmid in (107, 108, 109)
+    }
     opened = opening.open_all(openers)
     assert [operation.subject for operation in opened.operations] == [107, 109]
     assert list(opened.refused) == [108]

@@ -1,4 +1,6 @@
-"""The step ``settle``: how a copy is watched, what is asked of whom, and what a watch that broke off is worth."""
+"""The step ``settle``: how a copy is watched, what is asked of whom, and what a watch that broke
+off is worth.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,9 @@ WEB, SSH = CheckSpec("http", "web"), CheckSpec("ssh", "ssh")
 
 
 class Inline:
-    """A pool whose questions are answered at once, so that a watch needs no time but the clock's own."""
+    """A pool whose questions are answered at once, so that a watch needs no time but the clock's
+    own.
+    """
 
     def submit(self, fn: Callable[[], Any], /) -> Future[Any]:
         done: Future[Any] = Future()
@@ -37,7 +41,9 @@ class Inline:
 
 @dataclass
 class Scene:
-    """A copy by script: ``happens`` changes it when its time has come (seconds since the watch began)."""
+    """A copy by script: ``happens`` changes it when its time has come (seconds since the watch
+    began).
+    """
 
     clock: SteppingClock = field(default_factory=SteppingClock)
     happens: dict[float, Callable[[Scene], None]] = field(default_factory=dict)
@@ -74,7 +80,9 @@ class Scene:
 
     def watched(self, wanted: float = 10.0, checks: tuple[CheckSpec, ...] = (WEB, SSH)) -> Watch:
         boot = lambda: Boot(self.boot_id)  # noqa: E731 - a line of the scene
-        return Watcher(self.clock, Inline(), wanted, checks, self.ask, self.look, boot).watch(self.heartbeat)
+        return Watcher(self.clock, Inline(), wanted, checks, self.ask, self.look, boot).watch(
+            self.heartbeat
+        )
 
 
 def test_every_check_and_pve_are_asked_until_the_time_is_up_and_once_more() -> None:
@@ -117,7 +125,7 @@ def test_a_watcher_that_was_held_up_says_so_and_proves_nothing() -> None:
     assert (found.outcome, found.cause, found.again) == (Outcome.INCONCLUSIVE, Cause.OURS, True)
 
 
-# --- what is asked of PVE -----------------------------------------------------------------------------------------------
+# --- what is asked of PVE -------------------------------------------------------------------------
 
 
 def raising(error: Exception) -> Any:
@@ -130,7 +138,10 @@ def raising(error: Exception) -> Any:
 @pytest.mark.parametrize(
     ("status", "seen"),
     [
-        (lambda node, vmid: GuestStatus("running", "running", True, None, 31, pid=9), Look(0.0, "running", "running", 9, 31)),
+        (
+            lambda node, vmid: GuestStatus("running", "running", True, None, 31, pid=9),
+            Look(0.0, "running", "running", 9, 31),
+        ),
         (raising(PveNotFound("there is no 9000.conf")), Look(0.0, gone=True)),
         (raising(PveUnreachable("no route to host")), Look(0.0, unseen="no route to host")),
         (raising(PveError("got timeout", status=500)), Look(0.0, unseen="got timeout")),
@@ -146,23 +157,35 @@ def test_gone_and_silent_are_two_things(status: Any, seen: Look) -> None:
     [
         (lambda node, vmid, path: "0a1b-2c\n", Boot("0a1b-2c")),
         (lambda node, vmid, path: "\n", Boot(unseen="its boot id is empty")),
-        (raising(PvePermissionDenied("no")), Boot(unseen="the token lacks VM.GuestAgent.FileRead there")),
-        (raising(PveError("QEMU guest agent is not running", status=500)), Boot(unseen="QEMU guest agent is not running")),
+        (
+            raising(PvePermissionDenied("no")),
+            Boot(unseen="the token lacks VM.GuestAgent.FileRead there"),
+        ),
+        (
+            raising(PveError("QEMU guest agent is not running", status=500)),
+            Boot(unseen="QEMU guest agent is not running"),
+        ),
     ],
 )
 def test_why_a_boot_id_is_not_known_is_kept(read: Any, seen: Boot) -> None:
     pve: Any = SimpleNamespace(agent=SimpleNamespace(read_file=read))
     assert settling.boot(pve, "clovis", 9000, agent=True) == seen
-    assert settling.boot(pve, "clovis", 9000, agent=False) == Boot(unseen="the copy has no guest agent")
+    assert settling.boot(pve, "clovis", 9000, agent=False) == Boot(
+        unseen="the copy has no guest agent"
+    )
 
 
-# --- the step -----------------------------------------------------------------------------------------------------------
+# --- the step -------------------------------------------------------------------------------------
 
 PASSED_CHECK = {"web": CheckResult("web", Outcome.PASSED, "", 0.1, "http")}
 
 
-def watching(site: World, settle: int, *watches: Outcome, monkeypatch: pytest.MonkeyPatch, again: bool = True) -> list[int]:  # noqa: F811
-    """Let the site's copies settle for so long, and its watches come out like this, one after the other."""
+def watching(
+    site: World, settle: int, *watches: Outcome, monkeypatch: pytest.MonkeyPatch, again: bool = True
+) -> list[int]:
+    """Let the site's copies settle for so long, and its watches come out like this, one after the
+    other.
+    """
     site.policy = replace(site.policy, scratch=replace(site.policy.scratch, settle=settle))
     site.pve = SimpleNamespace(agent=SimpleNamespace(port=lambda node, vmid: None))
     left, begun = list(watches), []
@@ -171,7 +194,9 @@ def watching(site: World, settle: int, *watches: Outcome, monkeypatch: pytest.Mo
         begun.append(1)
         outcome = left.pop(0)
         cause = None if outcome is Outcome.PASSED else Cause.OURS
-        return Settled(outcome, (f"watch {len(begun)}",), cause, again and outcome is Outcome.INCONCLUSIVE)
+        return Settled(
+            outcome, (f"watch {len(begun)}",), cause, again and outcome is Outcome.INCONCLUSIVE
+        )
 
     monkeypatch.setattr(settle_policy, "decide", decided)
     monkeypatch.setattr(settling.Watcher, "watch", lambda self, heartbeat: None)
@@ -179,7 +204,7 @@ def watching(site: World, settle: int, *watches: Outcome, monkeypatch: pytest.Mo
 
 
 def test_law_5_a_watch_with_a_gap_of_our_own_is_begun_anew_and_not_for_ever(
-    site: World,  # noqa: F811
+    site: World,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     begun = watching(site, 30, Outcome.INCONCLUSIVE, Outcome.PASSED, monkeypatch=monkeypatch)
@@ -188,15 +213,21 @@ def test_law_5_a_watch_with_a_gap_of_our_own_is_begun_anew_and_not_for_ever(
 
 
 def test_law_5_a_watch_that_has_a_gap_each_time_is_given_up_and_proves_nothing(
-    site: World,  # noqa: F811
+    site: World,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     begun = watching(site, 30, *[Outcome.INCONCLUSIVE] * 9, monkeypatch=monkeypatch)
     found = Steps(site, scratch=PLACE, agent=False, checks=PASSED_CHECK)("settle").memory.settled
-    assert found and (found.outcome, found.cause, len(begun)) == (Outcome.INCONCLUSIVE, Cause.OURS, settling.MAX_ANEW)
+    assert found and (found.outcome, found.cause, len(begun)) == (
+        Outcome.INCONCLUSIVE,
+        Cause.OURS,
+        settling.MAX_ANEW,
+    )
 
 
-def test_law_5_a_failed_watch_is_never_begun_anew(site: World, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
+def test_law_5_a_failed_watch_is_never_begun_anew(
+    site: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     begun = watching(site, 30, Outcome.FAILED, Outcome.PASSED, monkeypatch=monkeypatch)
     found = Steps(site, scratch=PLACE, agent=False, checks=PASSED_CHECK)("settle").memory.settled
     assert found and (found.outcome, len(begun)) == (Outcome.FAILED, 1)
@@ -207,13 +238,15 @@ class Killed(BaseException):
 
 
 def test_law_5_whoever_resumes_a_watch_that_was_killed_begins_it_anew(
-    site: World,  # noqa: F811
+    site: World,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     scene, told = Scene(clock=site.clock), list[str]()
     site.policy = replace(site.policy, scratch=replace(site.policy.scratch, settle=10))
     site.pve = SimpleNamespace(agent=SimpleNamespace(port=lambda node, vmid: None))
-    monkeypatch.setattr(settling, "ThreadPoolExecutor", lambda *given, **named: contextlib.nullcontext(Inline()))
+    monkeypatch.setattr(
+        settling, "ThreadPoolExecutor", lambda *given, **named: contextlib.nullcontext(Inline())
+    )
     monkeypatch.setattr(settling, "_eyes", lambda run: (scene.look, lambda: Boot("b1")))
     monkeypatch.setattr("backupsvc.checks.run", lambda spec, target: scene.ask(spec))
     steps = Steps(site, scratch=PLACE, agent=False, checks=PASSED_CHECK)
@@ -233,30 +266,38 @@ def kill(scene: Scene) -> None:
 
 
 def test_law_5_a_watch_is_not_begun_anew_when_the_deadline_would_pass(
-    site: World,  # noqa: F811
+    site: World,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     begun = watching(site, 30, *[Outcome.INCONCLUSIVE] * 9, monkeypatch=monkeypatch)
     soon = int(site.clock.now()) + 20
-    found = Steps(site, scratch=PLACE, agent=False, checks=PASSED_CHECK).book(deadline=soon)("settle").memory.settled
-    assert found and (found.outcome, found.cause, len(begun)) == (Outcome.INCONCLUSIVE, Cause.OURS, 1)
+    found = (
+        Steps(site, scratch=PLACE, agent=False, checks=PASSED_CHECK)
+        .book(deadline=soon)("settle")
+        .memory.settled
+    )
+    assert found and (found.outcome, found.cause, len(begun)) == (
+        Outcome.INCONCLUSIVE,
+        Cause.OURS,
+        1,
+    )
 
 
-def test_a_settle_of_nothing_asks_nobody_and_is_said(site: World) -> None:  # noqa: F811
+def test_a_settle_of_nothing_asks_nobody_and_is_said(site: World) -> None:
     site.policy = replace(site.policy, scratch=replace(site.policy.scratch, settle=0))
     site.pve = SimpleNamespace(agent=SimpleNamespace(port=lambda node, vmid: None))
     found = Steps(site, scratch=PLACE, agent=True, checks=PASSED_CHECK)("settle").memory.settled
     assert found and found.outcome is Outcome.PASSED and "settle: 0s" in found.said[0]
 
 
-def test_a_guests_own_settle_goes_before_the_sites(site: World) -> None:  # noqa: F811
+def test_a_guests_own_settle_goes_before_the_sites(site: World) -> None:
     guest = replace(site.policy.guests[108], settle=0)
     site.policy = replace(site.policy, guests=MappingProxyType({108: guest}))
     assert site.policy.scratch.settle == 30
     assert settling.seconds(site.policy.scratch, guest) == 0
 
 
-def test_a_copy_that_failed_a_check_is_not_watched(site: World) -> None:  # noqa: F811
+def test_a_copy_that_failed_a_check_is_not_watched(site: World) -> None:
     site.pve = SimpleNamespace(agent=SimpleNamespace(port=lambda node, vmid: None))
     failed = {"web": replace(PASSED_CHECK["web"], outcome=Outcome.FAILED)}
     found = Steps(site, scratch=PLACE, agent=True, checks=failed)("settle").memory.settled
@@ -268,26 +309,39 @@ def test_a_copy_that_failed_a_check_is_not_watched(site: World) -> None:  # noqa
     [
         (Settled(Outcome.PASSED, ("it lived on",)), "proven", None, 4.0),
         (Settled(Outcome.FAILED, ("it went off",), Cause.SERVICE), "failed", "service", None),
-        (Settled(Outcome.INCONCLUSIVE, ("no answer",), Cause.PLATFORM), "inconclusive", "platform", None),
+        (
+            Settled(Outcome.INCONCLUSIVE, ("no answer",), Cause.PLATFORM),
+            "inconclusive",
+            "platform",
+            None,
+        ),
         (None, "inconclusive", "ours", None),
     ],
     ids=["lived on", "died", "the node died", "nobody watched"],
 )
 def test_law_5_only_a_copy_that_was_seen_to_live_on_proves_and_only_then_its_time_counts(
-    site: World,  # noqa: F811
+    site: World,
     settled: Settled | None,
     verdict: str,
     cause: str | None,
     rto: float | None,
 ) -> None:
-    site.catalog.archives.raise_rung(ARCHIVE.node, ARCHIVE.volid, Rung.INTACT, int(site.clock.now()))
+    site.catalog.archives.raise_rung(
+        ARCHIVE.node, ARCHIVE.volid, Rung.INTACT, int(site.clock.now())
+    )
     done = {"restore": 2.0, "isolate": 0.1}
     watched = {"settled": settled, "settle_seconds": 30}
-    steps = Steps(site, scratch=PLACE, booted=True, checks=PASSED_CHECK, rto=4.0, **watched).book(seconds=done)
+    steps = Steps(site, scratch=PLACE, booted=True, checks=PASSED_CHECK, rto=4.0, **watched).book(
+        seconds=done
+    )
     steps.enter("choose")
     proof = steps("judge").memory.proof
     assert proof and (proof.verdict, proof.cause, proof.rto) == (verdict, cause, rto)
     said = settled.said[0] if settled else "not watched after its checks"
     assert any(said in reason for reason in proof.reasons)
-    told = {"seconds": 30, "outcome": settled.outcome, "said": [*settled.said], "cause": settled.cause} if settled else None
+    told = (
+        {"seconds": 30, "outcome": settled.outcome, "said": [*settled.said], "cause": settled.cause}
+        if settled
+        else None
+    )
     assert proving.outcome(operation_of(site, steps.id))["settle"] == told

@@ -37,19 +37,32 @@ def site(sqlite_url: str) -> Iterator[World]:
 ASKED = BackupMemory("nightly")
 
 
-def opened(site: World, subject: int | None = 108, kind: str = "backup", memory: Any = ASKED) -> Operation:
+def opened(
+    site: World, subject: int | None = 108, kind: str = "backup", memory: Any = ASKED
+) -> Operation:
     operation: Operation | None = site.engine.open(kind, subject, memory)
     assert operation is not None
     return operation
 
 
-def finish(site: World, operation: Operation, state: OperationState, memory: Any = ASKED, error: str | None = None) -> None:
+def finish(
+    site: World,
+    operation: Operation,
+    state: OperationState,
+    memory: Any = ASKED,
+    error: str | None = None,
+) -> None:
     kept = Kept(KINDS[operation.kind].form.write(memory), operation.book)
-    site.catalog.operations.finish(operation.id, site.engine.executor.driver(), state, kept=kept, error=error, note=None)
+    site.catalog.operations.finish(
+        operation.id, site.engine.executor.driver(), state, kept=kept, error=error, note=None
+    )
 
 
 def ended(
-    kind: str, state: OperationState = OperationState.DONE, memory: Any = ASKED, error: StepError | None = None
+    kind: str,
+    state: OperationState = OperationState.DONE,
+    memory: Any = ASKED,
+    error: StepError | None = None,
 ) -> Operation:
     kept, message = KINDS[kind].form.write(memory), error.message if error else None
     return Operation(
@@ -94,8 +107,12 @@ def test_who_drives_an_operation_is_said_without_the_drivers_secret_part() -> No
 
 
 def test_a_driver_that_is_gone_is_said_to_be_gone() -> None:
-    assert "its driver vm:12 is gone" in standing(False, lease_owner="vm:12:abcd", lease_until=NOW + 9)
-    assert standing(lease_owner="vm:12:abcd", lease_until=NOW - 9).startswith("its driver vm:12 was lost; due since")
+    assert "its driver vm:12 is gone" in standing(
+        False, lease_owner="vm:12:abcd", lease_until=NOW + 9
+    )
+    assert standing(lease_owner="vm:12:abcd", lease_until=NOW - 9).startswith(
+        "its driver vm:12 was lost; due since"
+    )
 
 
 def test_an_operation_that_nobody_drives_is_due_at_a_time() -> None:
@@ -109,16 +126,26 @@ def test_an_operation_that_is_being_cancelled_says_so() -> None:
 
 
 def test_a_restore_test_that_is_done_and_not_proven_exits_1(site: World) -> None:
-    assert showing.exit_code(site.catalog, ended("restore-test", memory=judged(Verdict.PROVEN))) == 0
-    assert showing.exit_code(site.catalog, ended("restore-test", memory=judged(Verdict.INCONCLUSIVE))) == 1
+    assert (
+        showing.exit_code(site.catalog, ended("restore-test", memory=judged(Verdict.PROVEN))) == 0
+    )
+    assert (
+        showing.exit_code(site.catalog, ended("restore-test", memory=judged(Verdict.INCONCLUSIVE)))
+        == 1
+    )
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_one_whose_memory_a_newer_version_wrote_is_shown_and_told_all_the_same(site: World, kind: str) -> None:
-    written = Operation("01X", kind, 108, OperationState.DONE, "end", {"version": 99}, NOW, NOW, NOW + 9)
+def test_one_whose_memory_a_newer_version_wrote_is_shown_and_told_all_the_same(
+    site: World, kind: str
+) -> None:
+    written = Operation(
+        "01X", kind, 108, OperationState.DONE, "end", {"version": 99}, NOW, NOW, NOW + 9
+    )
     found = showing.summary(site, written)
     assert (found["kind"], found["summary"], found["verdict"]) == (kind, None, None)
-    assert found["result"] == ("done" if kind == "reap" else showing.UNREADABLE)  # of a reap there is no more to say
+    # of a reap there is no more to say
+    assert found["result"] == ("done" if kind == "reap" else showing.UNREADABLE)
     assert showing.name_of(written) == "" and showing.remembered(written) == {}
     assert KINDS[kind].told(site.catalog, written).operation == "01X"
 
@@ -141,7 +168,10 @@ def test_a_night_is_as_good_as_what_it_opened(site: World) -> None:
 def night_of(site: World, name: str, kind: str, state: OperationState, memory: Any) -> Operation:
     """A night that backed one guest up, and of which one operation ended so."""
     children = {}
-    for piece, (its, end, found) in {"backup#108": ("backup", OperationState.DONE, ASKED), name: (kind, state, memory)}.items():
+    for piece, (its, end, found) in {
+        "backup#108": ("backup", OperationState.DONE, ASKED),
+        name: (kind, state, memory),
+    }.items():
         child = opened(site, None if its == "prune" else 108, its, found)
         finish(site, child, end, found)
         children[piece] = child.id
@@ -174,17 +204,34 @@ def test_law_5_a_night_exits_as_its_log_line_judges_it(
     assert job_run_outcome(site.catalog, night).good == (code == 0)
 
 
-def test_law_4_a_night_whose_guest_was_expected_and_has_no_backup_at_all_is_not_good(site: World) -> None:
-    assert showing.exit_code(site.catalog, ended("night", memory=NightMemory("nightly", NOW, (108,)))) == 1
+def test_law_4_a_night_whose_guest_was_expected_and_has_no_backup_at_all_is_not_good(
+    site: World,
+) -> None:
+    assert (
+        showing.exit_code(site.catalog, ended("night", memory=NightMemory("nightly", NOW, (108,))))
+        == 1
+    )
 
 
 def test_what_came_of_it_is_said_in_a_few_words() -> None:
-    assert showing.result(ended("restore-test", memory=judged(Verdict.PROVEN))) == "proven, rung healthy"
-    assert showing.result(ended("prune", memory=PruneMemory(removed=(("a", "b"),)))) == "1 archives removed"
-    assert showing.result(ended("backup", memory=replace(ASKED, archive=archive(108, 1)))) == archive(108, 1).volid
+    assert (
+        showing.result(ended("restore-test", memory=judged(Verdict.PROVEN)))
+        == "proven, rung healthy"
+    )
+    assert (
+        showing.result(ended("prune", memory=PruneMemory(removed=(("a", "b"),))))
+        == "1 archives removed"
+    )
+    assert (
+        showing.result(ended("backup", memory=replace(ASKED, archive=archive(108, 1))))
+        == archive(108, 1).volid
+    )
     assert showing.result(ended("backup")) == "done"
     assert showing.result(ended("backup", memory=FROZEN)) == "done; guest-left-frozen"
-    assert showing.result(ended("backup", OperationState.FAILED, error=StepError("dump", "no room"))) == "no room"
+    assert (
+        showing.result(ended("backup", OperationState.FAILED, error=StepError("dump", "no room")))
+        == "no room"
+    )
 
 
 def test_what_an_operation_waits_for_is_known_to_whoever_looks_from_elsewhere(site: World) -> None:

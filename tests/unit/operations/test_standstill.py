@@ -1,4 +1,6 @@
-"""The step ``boot`` of a copy that will never boot: it ends at once, and blames the archive only for what the archive did."""
+"""The step ``boot`` of a copy that will never boot: it ends at once, and blames the archive only
+for what the archive did.
+"""
 
 from __future__ import annotations
 
@@ -28,11 +30,15 @@ Tell = Callable[[], GuestStatus]
 
 
 def status(state: str = "running", times: int = 1, each: int = 512) -> GuestStatus:
-    return GuestStatus("running", state, True, None, 60, pid=7, reads={"scsi0": Reads(times, times * each)})
+    return GuestStatus(
+        "running", state, True, None, 60, pid=7, reads={"scsi0": Reads(times, times * each)}
+    )
 
 
 def booting(site: World, tell: Tell) -> Steps:
-    """A copy that has a minute to boot, whose agent is asked and stays silent, and of which PVE tells this."""
+    """A copy that has a minute to boot, whose agent is asked and stays silent, and of which PVE
+    tells this.
+    """
     guest = replace(site.policy.guests[108], boot_timeout=MINUTE)
     site.policy = replace(site.policy, guests=MappingProxyType({108: guest}))
     site.pve = SimpleNamespace(
@@ -54,40 +60,56 @@ def waited(site: World, steps: Steps, seconds: int) -> TestRun:
 
 def judged(steps: Steps, error: OperationFailed) -> verdict.Judgement:
     """The verdict that follows when the step ends so."""
-    steps.book(error=described("boot", error), seconds={"restore": 1.0, "isolate": 1.0, "start": 1.0})
+    steps.book(
+        error=described("boot", error), seconds={"restore": 1.0, "isolate": 1.0, "start": 1.0}
+    )
     run = steps.run()
-    return verdict.decide(proving.evidence(run.memory, run.book, chosen(steps.site, run.memory.chosen)))
+    return verdict.decide(
+        proving.evidence(run.memory, run.book, chosen(steps.site, run.memory.chosen))
+    )
 
 
 def test_a_copy_without_a_bootable_disk_has_failed_long_before_its_time_is_up(site: World) -> None:
     tries = itertools.count(1)
     steps = booting(site, lambda: status(times=next(tries)))
-    with pytest.raises(OperationFailed, match="no sign of life: nothing boots from scsi0") as caught:
+    with pytest.raises(
+        OperationFailed, match="no sign of life: nothing boots from scsi0"
+    ) as caught:
         waited(site, steps, MINUTE)
     found = judged(steps, caught.value)
     assert (found.verdict, found.cause) == (Verdict.FAILED, Cause.BOOT)
 
 
-def test_a_copy_that_reads_on_is_waited_for_until_its_time_is_up_and_what_was_seen_is_said(site: World) -> None:
+def test_a_copy_that_reads_on_is_waited_for_until_its_time_is_up_and_what_was_seen_is_said(
+    site: World,
+) -> None:
     reads = itertools.count(200)
     steps = booting(site, lambda: status(times=next(reads), each=4096))
     waited(site, steps, MINUTE)
     site.clock.sleep(5)
-    with pytest.raises(OperationFailed, match=r"within 60 s: it has read \d+ bytes from its disks in \d+ reads"):
+    with pytest.raises(
+        OperationFailed, match=r"within 60 s: it has read \d+ bytes from its disks in \d+ reads"
+    ):
         steps("boot")
 
 
 @pytest.mark.parametrize("state", ["io-error", "internal-error"])
-def test_law_5_a_machine_halted_from_outside_ends_the_test_and_costs_the_archive_nothing(site: World, state: str) -> None:
+def test_law_5_a_machine_halted_from_outside_ends_the_test_and_costs_the_archive_nothing(
+    site: World, state: str
+) -> None:
     steps = booting(site, lambda: status(state))
-    with pytest.raises(OperationFailed, match=f"does not run: its processor stands still, QEMU's state .* {state}") as caught:
+    with pytest.raises(
+        OperationFailed, match=f"does not run: its processor stands still, QEMU's state .* {state}"
+    ) as caught:
         waited(site, steps, 30)
     assert "not to blame" in caught.value.hint
     found = judged(steps, caught.value)
     assert (found.verdict, found.cause) == (Verdict.INCONCLUSIVE, Cause.PLATFORM)
 
 
-def test_law_5_a_copy_that_somebody_paused_is_waited_for_and_its_silence_is_no_sign_of_death(site: World) -> None:
+def test_law_5_a_copy_that_somebody_paused_is_waited_for_and_its_silence_is_no_sign_of_death(
+    site: World,
+) -> None:
     steps = booting(site, lambda: status("paused"))
     waited(site, steps, MINUTE)
     site.clock.sleep(5)

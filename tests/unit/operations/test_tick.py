@@ -34,7 +34,9 @@ def test_a_node_that_becomes_free_is_told_before_the_next_steps_are_done(site: W
     def read_back(run: Run) -> None:
         done.append((run.vmid, "read-back"))
 
-    engine = Engine(site, kinds("backup", locate=locate, dump=dump, read_back=read_back), foreground=False)
+    engine = Engine(
+        site, kinds("backup", locate=locate, dump=dump, read_back=read_back), foreground=False
+    )
     first, second = opened(engine, "backup", 101), opened(engine, "backup", 102)
     engine.executor.hints.clear()
     engine.executor.advance(first)

@@ -34,7 +34,9 @@ PLACE = ScratchPlace(9000, HERE, "local")
 
 
 class Site:
-    """A catalog, a virtual cluster of two nodes, and one restore test whose copy is to be taken down."""
+    """A catalog, a virtual cluster of two nodes, and one restore test whose copy is to be taken
+    down.
+    """
 
     def __init__(self, sqlite_url: str, directory: Path) -> None:
         self.world: World = world(sqlite_url)
@@ -43,14 +45,19 @@ class Site:
         self.quorate = 1
         self.left: dict[str, list[str]] = {}
         self.world.pve = connect(self.cluster, SCRATCH, self._around)
-        self.world.policy = Policy("s", "UTC", "en", (), MappingProxyType({}), MappingProxyType({}), SCRATCH, "standard")
+        self.world.policy = Policy(
+            "s", "UTC", "en", (), MappingProxyType({}), MappingProxyType({}), SCRATCH, "standard"
+        )
         self.world.settings = Settings(state_dir=directory)
         self.engine = Engine(self.world, KINDS, foreground=False)
         self.world.engine = self.engine
 
     def _around(self, method: str, path: str, act: Any) -> Any:
         if path == "nodes":
-            return [{**row, "status": "offline" if row["node"] in self.offline else "online"} for row in act()]
+            return [
+                {**row, "status": "offline" if row["node"] in self.offline else "online"}
+                for row in act()
+            ]
         if path == "cluster/status":
             return [{**row, "quorate": self.quorate} for row in act()]
         answer = act()
@@ -62,12 +69,25 @@ class Site:
                 volids[:] = [volid for volid in volids if not path.endswith(volid)]
         return answer
 
-    def copy(self, operation: str, node: str = HERE, service: str = "", *, running: bool = True, restored: bool = True) -> None:
-        """Put a copy there; ``restored``: by a task of ours, as PVE remembers, and not as somebody's clone of another one."""
+    def copy(
+        self,
+        operation: str,
+        node: str = HERE,
+        service: str = "",
+        *,
+        running: bool = True,
+        restored: bool = True,
+    ) -> None:
+        """Put a copy there; ``restored``: by a task of ours, as PVE remembers, and not as
+        somebody's clone of another one.
+        """
         if restored:
             self.world.clock.sleep(2.0)
             self.did("qmrestore", node)
-        config = {"description": ownership.mark(operation, service), "scsi0": "local:9000/vm-9000-disk-0.raw"}
+        config = {
+            "description": ownership.mark(operation, service),
+            "scsi0": "local:9000/vm-9000-disk-0.raw",
+        }
         self.cluster.guests[9000] = Guest(node, config, running=running)
 
     def did(self, type: str, node: str = HERE, exitstatus: str = "OK") -> None:
@@ -79,7 +99,9 @@ class Site:
         """Open a restore test that has restored its copy; return its id."""
         restored = {"restore": TaskRecord(upid="UPID:a:1:1:1:qmrestore:9000:x:", told=True)}
         operation = self.engine.open("restore-test", 108, RestoreTestMemory(PLACE))
-        assert operation and self.world.catalog.operations.claim(operation.id, self.engine.executor.driver())
+        assert operation and self.world.catalog.operations.claim(
+            operation.id, self.engine.executor.driver()
+        )
         kept = Kept(operation.memory, replace(operation.book, tasks=restored))
         self.world.catalog.operations.record(operation.id, self.engine.executor.driver(), kept=kept)
         assert held.lease(self.world.catalog, 9000, operation.id, 1)
@@ -90,7 +112,9 @@ class Site:
         for _ in range(calls):
             operation = self.world.catalog.operations.claim(id, self.engine.executor.driver())
             assert operation
-            run: Run[StepServices, CopyMemory] = Run(self.engine.executor, self.world, operation, KINDS[operation.kind].form)
+            run: Run[StepServices, CopyMemory] = Run(
+                self.engine.executor, self.world, operation, KINDS[operation.kind].form
+            )
             run.enter("tear-down")
             try:
                 wait = KINDS[operation.kind].handlers["tear-down"](run)
@@ -126,7 +150,10 @@ def test_law_1_a_copy_that_was_moved_is_destroyed_where_it_is(site: Site) -> Non
     site.copy(id, THERE)
     run = site.down(id)
     assert site.cluster.guests == {} and site.leased == {}
-    assert run.memory.moved and (run.memory.moved.from_node, run.memory.moved.to_node) == (HERE, THERE)
+    assert run.memory.moved and (run.memory.moved.from_node, run.memory.moved.to_node) == (
+        HERE,
+        THERE,
+    )
 
 
 def test_law_1_somebody_elses_guest_under_the_vmid_elsewhere_is_not_touched(site: Site) -> None:
@@ -137,7 +164,9 @@ def test_law_1_somebody_elses_guest_under_the_vmid_elsewhere_is_not_touched(site
     assert site.cluster.guests[9000].running and site.leased == {9000: id}
 
 
-@pytest.mark.parametrize("stop", ["OK", "Configuration file 'nodes/a/qemu-server/9000.conf' does not exist"])
+@pytest.mark.parametrize(
+    "stop", ["OK", "Configuration file 'nodes/a/qemu-server/9000.conf' does not exist"]
+)
 def test_law_1_a_copy_that_moves_while_it_is_taken_down_is_followed(site: Site, stop: str) -> None:
     id = site.test()
     site.copy(id)
@@ -198,7 +227,9 @@ def test_law_1_a_disk_that_does_not_go_is_named_and_the_vmid_is_kept(site: Site)
     assert site.left == {THERE: ["other:vm-9000-disk-7"]} and site.leased == {9000: id}
 
 
-def test_law_1_where_pve_refused_the_restore_nothing_is_ours_and_the_vmid_is_given_back(site: Site) -> None:
+def test_law_1_where_pve_refused_the_restore_nothing_is_ours_and_the_vmid_is_given_back(
+    site: Site,
+) -> None:
     operation = site.engine.open("restore-test", 108, RestoreTestMemory(PLACE))
     assert operation and held.lease(site.world.catalog, 9000, operation.id, 1)
     site.cluster.guests[9000] = Guest(HERE, {"name": "somebody-elses"})
@@ -206,13 +237,15 @@ def test_law_1_where_pve_refused_the_restore_nothing_is_ours_and_the_vmid_is_giv
     assert site.cluster.guests[9000].running and site.leased == {}
 
 
-# --- copies that the catalog has forgotten --------------------------------------------------------------------------------
+# --- copies that the catalog has forgotten --------------------------------------------------------
 
 
 def reap(site: Site) -> OperationState:
     """Let workers take turns at what the tick opened."""
     (operation,) = forgotten.attend(site.world)
-    while (found := site.world.catalog.operations.get(operation.id)) and found.state is OperationState.OPEN:
+    while (
+        found := site.world.catalog.operations.get(operation.id)
+    ) and found.state is OperationState.OPEN:
         pause = site.engine.executor.advance(operation.id).pause
         site.world.clock.sleep(pause or 0.1)
     assert found
@@ -226,7 +259,9 @@ def test_law_1_a_forgotten_copy_that_bears_this_services_identity_is_removed(sit
 
 
 @pytest.mark.parametrize("service", ["", "f" * 32], ids=["unsigned", "of another service"])
-def test_law_1_any_other_forgotten_copy_is_only_told(site: Site, service: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_law_1_any_other_forgotten_copy_is_only_told(
+    site: Site, service: str, caplog: pytest.LogCaptureFixture
+) -> None:
     site.copy("01GONE", HERE, service)
     with caplog.at_level("WARNING"):
         forgotten._told.clear()
@@ -236,7 +271,9 @@ def test_law_1_any_other_forgotten_copy_is_only_told(site: Site, service: str, c
     assert "orphan-copy" in caplog.text and "qm destroy 9000" in caplog.text
 
 
-@pytest.mark.parametrize("before", [(), ("qmrestore", "qmdestroy")], ids=["nothing", "a copy that was removed"])
+@pytest.mark.parametrize(
+    "before", [(), ("qmrestore", "qmdestroy")], ids=["nothing", "a copy that was removed"]
+)
 def test_law_1_a_clone_of_a_copy_bears_its_description_and_is_not_ours(
     site: Site, before: tuple[str, ...], caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -286,7 +323,9 @@ def test_a_cluster_that_does_not_answer_does_not_stop_the_tick(site: Site) -> No
     assert forgotten.attend(site.world) == []
 
 
-def test_law_1_a_reap_of_one_copy_does_not_put_off_that_of_the_next_under_its_vmid(site: Site) -> None:
+def test_law_1_a_reap_of_one_copy_does_not_put_off_that_of_the_next_under_its_vmid(
+    site: Site,
+) -> None:
     site.copy("01GONE", HERE, site.world.catalog.identity.get())
     assert reap(site) is OperationState.DONE
     site.copy("01NEXT", HERE, site.world.catalog.identity.get())

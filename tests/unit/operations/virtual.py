@@ -1,7 +1,8 @@
-"""A cluster that lives on a virtual clock: it answers the real adapters of ``backupsvc.pve`` at the place of their HTTP client.
+"""A cluster that lives on a virtual clock: it answers the real adapters of ``backupsvc.pve`` at the
+place of their HTTP client.
 
-Its tasks last some virtual seconds, its guests are only values, and every call is counted. It is simulated: it proves nothing
-about PVE, only about who asks it what, and when.
+Its tasks last some virtual seconds, its guests are only values, and every call is counted. It is
+simulated: it proves nothing about PVE, only about who asks it what, and when.
 """
 
 from __future__ import annotations
@@ -31,7 +32,9 @@ _MARKER = re.compile(r"operation-(\w+)")
 
 @dataclass
 class Task:
-    """A task of a node. ``ended`` is its exit status, None while it runs; ``finish`` what it does when it comes to its end."""
+    """A task of a node. ``ended`` is its exit status, None while it runs; ``finish`` what it does
+    when it comes to its end.
+    """
 
     upid: str
     node: str
@@ -58,10 +61,12 @@ class Guest:
 
 @dataclass
 class VirtualCluster:
-    """Guests, archives and tasks. ``seconds`` says how long a type of task lasts; ``fails`` what exit status the next ones get.
+    """Guests, archives and tasks. ``seconds`` says how long a type of task lasts; ``fails`` what
+    exit status the next ones get.
 
-    ``around`` is called with every call and what carries it out: it may let time pass, lose the answer, or not do it at all.
-    ``operation`` says on whose behalf the present call is made, where the call itself does not tell.
+    ``around`` is called with every call and what carries it out: it may let time pass, lose the
+    answer, or not do it at all. ``operation`` says on whose behalf the present call is made, where
+    the call itself does not tell.
     """
 
     clock: SteppingClock
@@ -73,7 +78,8 @@ class VirtualCluster:
     tasks: dict[str, Task] = field(default_factory=dict)
     running: dict[str, Task] = field(default_factory=dict)
     calls: Counter[str] = field(default_factory=Counter)
-    stray: set[int] = field(default_factory=set)  # VMIDs of which a disk lies on every node that belongs to nobody's config
+    # VMIDs of which a disk lies on every node that belongs to nobody's config
+    stray: set[int] = field(default_factory=set)
     on_start: Callable[[Task], None] = lambda task: None
     on_destroy: Callable[[str, int, dict[str, str]], None] = lambda operation, vmid, config: None
     operation: Callable[[], str] = lambda: ""
@@ -93,7 +99,9 @@ class VirtualCluster:
             self._end(task, task.exitstatus)
 
     def _carry_out(self, caller: str, act: Callable[[], Any]) -> None:
-        """Do what was asked some time ago, on behalf of who asked then: others may be at work now, or nobody."""
+        """Do what was asked some time ago, on behalf of who asked then: others may be at work now,
+        or nobody.
+        """
         present, self.operation = self.operation, lambda: caller
         try:
             with contextlib.suppress(BackupsvcError):  # nobody waits for its answer any more
@@ -110,23 +118,37 @@ class VirtualCluster:
                 return handler(self, *found.groups(), asked=asked)
         raise AssertionError(f"the virtual cluster does not know {method} {path}")
 
-    # --- the cluster ------------------------------------------------------------------------------------------------------
+    # --- the cluster ------------------------------------------------------------------------------
 
     def _version(self, *, asked: Mapping[str, Any]) -> Any:
         return {"release": "9.2", "version": "9.2.11", "simulated": 1}
 
     def _resources(self, *, asked: Mapping[str, Any]) -> Any:
         return [
-            {"type": "qemu", "vmid": vmid, "name": guest.config.get("name", ""), "node": guest.node, "status": "running"}
+            {
+                "type": "qemu",
+                "vmid": vmid,
+                "name": guest.config.get("name", ""),
+                "node": guest.node,
+                "status": "running",
+            }
             for vmid, guest in self.guests.items()
         ]
 
     def _node_list(self, *, asked: Mapping[str, Any]) -> Any:
-        return [{"node": node, "status": "online", "maxmem": 1 << 40, "mem": 0, "maxcpu": 8} for node in self.nodes]
+        return [
+            {"node": node, "status": "online", "maxmem": 1 << 40, "mem": 0, "maxcpu": 8}
+            for node in self.nodes
+        ]
 
     def _nextid(self, *, asked: Mapping[str, Any]) -> Any:
         if asked["vmid"] in self.guests:
-            raise _refusal("nextid", 400, "Parameter verification failed.", {"vmid": f"VM {asked['vmid']} already exists"})
+            raise _refusal(
+                "nextid",
+                400,
+                "Parameter verification failed.",
+                {"vmid": f"VM {asked['vmid']} already exists"},
+            )
         return str(asked["vmid"])
 
     def _cluster_status(self, *, asked: Mapping[str, Any]) -> Any:
@@ -134,25 +156,49 @@ class VirtualCluster:
         return [{"type": "cluster", "name": "virtual", "quorate": 1}, *members]
 
     def _pending(self, node: str, vmid: str, *, asked: Mapping[str, Any]) -> Any:
-        return [{"key": key, "value": value} for key, value in self._guest(node, vmid).config.items()]
+        return [
+            {"key": key, "value": value} for key, value in self._guest(node, vmid).config.items()
+        ]
 
     def _nothing(self, *, asked: Mapping[str, Any]) -> Any:
         return []
 
     def _permissions(self, *, asked: Mapping[str, Any]) -> Any:
-        return {"/": {"Sys.Audit": 1}, "/vms": {"VM.Audit": 1}, "/sdn/zones/localnetwork/vmbr9": {"SDN.Use": 1}}
+        return {
+            "/": {"Sys.Audit": 1},
+            "/vms": {"VM.Audit": 1},
+            "/sdn/zones/localnetwork/vmbr9": {"SDN.Use": 1},
+        }
 
     def _network(self, node: str, *, asked: Mapping[str, Any]) -> Any:
-        return [{"iface": "vmbr9", "type": "bridge", "active": 1, "method": "manual", "method6": "manual", "bridge_ports": ""}]
+        return [
+            {
+                "iface": "vmbr9",
+                "type": "bridge",
+                "active": 1,
+                "method": "manual",
+                "method6": "manual",
+                "bridge_ports": "",
+            }
+        ]
 
-    # --- storages ---------------------------------------------------------------------------------------------------------
+    # --- storages ---------------------------------------------------------------------------------
 
     def _storages(self, *, asked: Mapping[str, Any]) -> Any:
         return [{"storage": "local", "prune-backups": "keep-all=1"}]
 
     def _storages_of(self, node: str, *, asked: Mapping[str, Any]) -> Any:
         sizes = {"total": 1 << 44, "used": 0, "avail": 1 << 44}
-        return [{"storage": "local", "type": "dir", "content": "backup,images", "active": 1, "enabled": 1} | sizes]
+        return [
+            {
+                "storage": "local",
+                "type": "dir",
+                "content": "backup,images",
+                "active": 1,
+                "enabled": 1,
+            }
+            | sizes
+        ]
 
     def _storage_status(self, node: str, *, asked: Mapping[str, Any]) -> Any:
         return {"shared": 0}
@@ -163,7 +209,11 @@ class VirtualCluster:
             guest = self.guests.get(vmid) if vmid else None
             there = (guest and "scsi0" in guest.config) or vmid in self.stray
             return [{"volid": f"local:{vmid}/vm-{vmid}-disk-0.raw"}] if there else []
-        return [row for (where, _), row in self.archives.items() if where == node and vmid in (None, row["vmid"])]
+        return [
+            row
+            for (where, _), row in self.archives.items()
+            if where == node and vmid in (None, row["vmid"])
+        ]
 
     def _delete_archive(self, node: str, volid: str, *, asked: Mapping[str, Any]) -> Any:
         def gone(exitstatus: str) -> None:
@@ -181,13 +231,29 @@ class VirtualCluster:
             raise _refusal("extractconfig", 500, f"volume '{asked['volume']}' does not exist")
         return config_text(found["vmid"])
 
-    # --- tasks ------------------------------------------------------------------------------------------------------------
+    # --- tasks ------------------------------------------------------------------------------------
 
-    def _start(self, node: str, type: str, vmid: int, finish: Callable[[str], None], operation: str | None = None) -> str:
+    def _start(
+        self,
+        node: str,
+        type: str,
+        vmid: int,
+        finish: Callable[[str], None],
+        operation: str | None = None,
+    ) -> str:
         now = self.clock.now()
         upid = f"UPID:{node}:{len(self.tasks) + 1:08X}:00097285:{int(now):08X}:{type}:{vmid or ''}:{TOKEN_ID}:"
         exits = self.fails.get(type)
-        task = Task(upid, node, type, vmid, now, now + self.seconds.get(type, 1.0), operation or self.operation(), finish)
+        task = Task(
+            upid,
+            node,
+            type,
+            vmid,
+            now,
+            now + self.seconds.get(type, 1.0),
+            operation or self.operation(),
+            finish,
+        )
         task.exitstatus = exits.pop() if exits else "OK"
         self.tasks[upid] = self.running[upid] = task
         self.on_start(task)
@@ -217,7 +283,9 @@ class VirtualCluster:
 
     def _task_status(self, node: str, upid: str, *, asked: Mapping[str, Any]) -> Any:
         task = self._task(upid)
-        return {"status": "stopped", "exitstatus": task.ended} if task.ended else {"status": "running"}
+        return (
+            {"status": "stopped", "exitstatus": task.ended} if task.ended else {"status": "running"}
+        )
 
     def _task_log(self, node: str, upid: str, *, asked: Mapping[str, Any]) -> Any:
         task = self._task(upid)
@@ -243,7 +311,7 @@ class VirtualCluster:
     def _time(self, node: str, *, asked: Mapping[str, Any]) -> Any:
         return {"time": int(self.clock.now())}
 
-    # --- backup -----------------------------------------------------------------------------------------------------------
+    # --- backup -----------------------------------------------------------------------------------
 
     def _vzdump(self, node: str, *, asked: Mapping[str, Any]) -> Any:
         vmid, notes = int(asked["vmid"]), str(asked["notes-template"])
@@ -261,16 +329,28 @@ class VirtualCluster:
     def add_archive(self, node: str, vmid: int, ctime: int, notes: str = "") -> str:
         """Put an archive of a guest into a node's storage, and return its volid."""
         volid = f"local:backup/vzdump-qemu-{vmid}-{stamp(ctime)}.vma.zst"
-        row = {"volid": volid, "vmid": vmid, "subtype": "qemu", "ctime": ctime, "size": 1000, "format": "vma.zst", "notes": notes}
+        row = {
+            "volid": volid,
+            "vmid": vmid,
+            "subtype": "qemu",
+            "ctime": ctime,
+            "size": 1000,
+            "format": "vma.zst",
+            "notes": notes,
+        }
         self.archives[node, volid] = row
         return volid
 
-    # --- guests -----------------------------------------------------------------------------------------------------------
+    # --- guests -----------------------------------------------------------------------------------
 
     def _restore(self, node: str, *, asked: Mapping[str, Any]) -> Any:
         vmid = int(asked["vmid"])
         if vmid in self.guests:
-            raise _refusal("restore", 500, f"unable to restore VM {vmid} - VM {vmid} already exists on node '{node}'")
+            raise _refusal(
+                "restore",
+                500,
+                f"unable to restore VM {vmid} - VM {vmid} already exists on node '{node}'",
+            )
         found = self.archives.get((node, asked["archive"]))
         if found is None:
             raise _refusal("restore", 500, f"volume '{asked['archive']}' does not exist")
@@ -279,17 +359,38 @@ class VirtualCluster:
 
         def finish(exitstatus: str) -> None:
             if exitstatus == "OK" and self.guests.get(vmid) is guest:
-                kept = {key: str(value) for key, value in asked.items() if key not in ("vmid", "archive", "storage")}
-                guest.config = config_of(found["vmid"]) | {"scsi0": f"local:{vmid}/vm-{vmid}-disk-0.raw"} | kept
+                kept = {
+                    key: str(value)
+                    for key, value in asked.items()
+                    if key not in ("vmid", "archive", "storage")
+                }
+                guest.config = (
+                    config_of(found["vmid"])
+                    | {"scsi0": f"local:{vmid}/vm-{vmid}-disk-0.raw"}
+                    | kept
+                )
 
         guest.made_by = self._start(node, "qmrestore", vmid, finish, marked[1] if marked else None)
         return guest.made_by
 
     def restore_of_somebody(self, node: str, vmid: int) -> Guest:
-        """Let a person's own restore fail under a VMID at which nothing works, in place of what is there; return its rest."""
+        """Let a person's own restore fail under a VMID at which nothing works, in place of what is
+        there; return its rest.
+        """
         upid = f"UPID:{node}:{len(self.tasks) + 1:08X}:00097285:{int(self.clock.now()):08X}:qmrestore:{vmid}:root@pam:"
         now = self.clock.now()
-        task = Task(upid, node, "qmrestore", vmid, now, now, "", lambda exitstatus: None, ended=_INTERRUPTED, user="root@pam")
+        task = Task(
+            upid,
+            node,
+            "qmrestore",
+            vmid,
+            now,
+            now,
+            "",
+            lambda exitstatus: None,
+            ended=_INTERRUPTED,
+            user="root@pam",
+        )
         self.tasks[upid] = task
         self.guests[vmid] = Guest(node, dict(STUB), running=False, made_by=upid)
         return self.guests[vmid]
@@ -304,12 +405,17 @@ class VirtualCluster:
         config = self._guest(node, vmid).config
         for name in [name for name in str(asked.get("delete", "")).split(",") if name]:
             config.pop(name, None)
-        config.update({name: str(value) for name, value in asked.items() if name not in ("delete", "digest")})
+        config.update(
+            {name: str(value) for name, value in asked.items() if name not in ("delete", "digest")}
+        )
 
     def _status(self, node: str, vmid: str, *, asked: Mapping[str, Any]) -> Any:
         status = "running" if self._guest(node, vmid).running else "stopped"
-        dumped = any((task.type, task.vmid) == ("vzdump", int(vmid)) for task in self.running.values())
-        agent = {} if "description" in self._guest(node, vmid).config else {"agent": 1}  # copies are not asked
+        dumped = any(
+            (task.type, task.vmid) == ("vzdump", int(vmid)) for task in self.running.values()
+        )
+        # copies are not asked
+        agent = {} if "description" in self._guest(node, vmid).config else {"agent": 1}
         return (
             {"vmid": int(vmid), "status": status, "qmpstatus": status, "ha": {"managed": 0}}
             | agent
@@ -319,7 +425,11 @@ class VirtualCluster:
     def _fsfreeze_status(self, node: str, vmid: str, *, asked: Mapping[str, Any]) -> Any:
         """Never while a dump of the guest runs: that is what whoever asks has to see to."""
         self._guest(node, vmid)
-        dumps = [task for task in self.running.values() if (task.type, task.vmid) == ("vzdump", int(vmid))]
+        dumps = [
+            task
+            for task in self.running.values()
+            if (task.type, task.vmid) == ("vzdump", int(vmid))
+        ]
         assert not dumps, f"the agent of guest {vmid} is asked while {dumps} runs"
         return {"result": "thawed"}
 
@@ -347,7 +457,11 @@ class VirtualCluster:
     def _guest(self, node: str, vmid: str) -> Guest:
         guest = self.guests.get(int(vmid))
         if guest is None or guest.node != node:
-            raise _refusal("guest", 500, f"Configuration file 'nodes/{node}/qemu-server/{vmid}.conf' does not exist")
+            raise _refusal(
+                "guest",
+                500,
+                f"Configuration file 'nodes/{node}/qemu-server/{vmid}.conf' does not exist",
+            )
         return guest
 
 
@@ -363,7 +477,12 @@ def config_of(vmid: int) -> dict[str, str]:
 
 def config_text(vmid: int) -> str:
     """That config as an archive holds it."""
-    return "\n".join([*(f"{key}: {value}" for key, value in config_of(vmid).items()), "#qmdump#map:scsi0:drive-scsi0:local:raw:"])
+    return "\n".join(
+        [
+            *(f"{key}: {value}" for key, value in config_of(vmid).items()),
+            "#qmdump#map:scsi0:drive-scsi0:local:raw:",
+        ]
+    )
 
 
 def stamp(ctime: int) -> str:
@@ -377,13 +496,17 @@ Around = Callable[[str, str, Callable[[], Any]], Any]
 
 
 class VirtualClient:
-    """Stands where ``backupsvc.pve.client.Client`` stands. ``around`` may wrap every call; a read is tried once only."""
+    """Stands where ``backupsvc.pve.client.Client`` stands. ``around`` may wrap every call; a read
+    is tried once only.
+    """
 
     def __init__(self, cluster: VirtualCluster, around: Around | None = None) -> None:
         self.token_id, self.where, self.breakers = TOKEN_ID, WHERE, Breakers(cluster.clock)
         self._cluster, self._around = cluster, around or (lambda method, path, act: act())
 
-    def get(self, path: str, params: Mapping[str, Any] | None = None, *, retry: bool = True) -> Answer:
+    def get(
+        self, path: str, params: Mapping[str, Any] | None = None, *, retry: bool = True
+    ) -> Answer:
         return self._call("GET", path, params)
 
     def post(self, path: str, params: Mapping[str, Any] | None = None) -> Answer:
@@ -407,7 +530,9 @@ def connect(cluster: VirtualCluster, scratch: Scratch, around: Around | None = N
     return Pve(client, cluster.clock, scratch)
 
 
-def _refusal(call: str, status: int, text: str, errors: Mapping[str, str] | None = None) -> BackupsvcError:
+def _refusal(
+    call: str, status: int, text: str, errors: Mapping[str, str] | None = None
+) -> BackupsvcError:
     return error_for(BadAnswer(status, text, "", errors or {}), Caller(WHERE, TOKEN_ID, call))
 
 

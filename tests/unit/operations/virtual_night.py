@@ -1,8 +1,10 @@
-"""A night of many guests on the virtual clock, driven the workers' way: a tick every 30 s, a turn for every hint.
+"""A night of many guests on the virtual clock, driven the workers' way: a tick every 30 s, a turn
+for every hint.
 
-Workers are modelled as an event loop: a heap of (time, message), and the worker that is free first takes the next. A worker's
-calls cost virtual time, during which only that worker stands still; the clock is set to each turn's own time, so that two turns
-may overlap by the length of a call. No Celery, no network: messages are never lost here, and computing costs no virtual time.
+Workers are modelled as an event loop: a heap of (time, message), and the worker that is free first
+takes the next. A worker's calls cost virtual time, during which only that worker stands still; the
+clock is set to each turn's own time, so that two turns may overlap by the length of a call. No
+Celery, no network: messages are never lost here, and computing costs no virtual time.
 """
 
 from __future__ import annotations
@@ -46,7 +48,9 @@ guests:
 
 @dataclass
 class Figures:
-    """What a night came to. Seconds of ``makespan`` and ``bound`` are virtual, those of ``ticks`` and ``wall`` real."""
+    """What a night came to. Seconds of ``makespan`` and ``bound`` are virtual, those of ``ticks``
+    and ``wall`` real.
+    """
 
     guests: int
     makespan: float
@@ -70,11 +74,16 @@ class Figures:
     def lines(self) -> list[str]:
         """The figures as a person reads them."""
         worst, usual = max(self.ticks), statistics.median(self.ticks)
-        rows = [f"    {calls / self.guests:6.2f} a guest  {call}" for call, calls in self.calls.most_common()]
+        rows = [
+            f"    {calls / self.guests:6.2f} a guest  {call}"
+            for call, calls in self.calls.most_common()
+        ]
         return [
             f"{self.guests} guests, states {dict(self.states)}",
-            f"makespan {self.makespan:.0f} s, lower bound {self.bound:.0f} s, ratio {self.ratio:.3f}",
-            f"tick: median {usual * 1000:.0f} ms, max {worst:.3f} s, with most open {self.busiest_tick:.3f} s",
+            f"makespan {self.makespan:.0f} s, lower bound {self.bound:.0f} s, ratio "
+            f"{self.ratio:.3f}",
+            f"tick: median {usual * 1000:.0f} ms, max {worst:.3f} s, with most open "
+            f"{self.busiest_tick:.3f} s",
             f"catalog writes {self.writes / self.guests:.1f} a guest; wall {self.wall:.1f} s",
             f"API calls {self.calls_per_guest:.2f} a guest:",
             *rows,
@@ -83,7 +92,9 @@ class Figures:
 
 @dataclass
 class Worker:
-    """One worker process: a service with caches of its own, and the time at which it is free again."""
+    """One worker process: a service with caches of its own, and the time at which it is free
+    again.
+    """
 
     site: World
     free: float = 0.0
@@ -101,13 +112,23 @@ class Night:
 
     def __post_init__(self) -> None:
         places = [node for node, count in self.homes.items() for _ in range(count)]
-        # Guests are numbered across the nodes, so that the order of VMIDs is not the order of nodes.
+        # Guests are numbered across the nodes, so that the order of VMIDs is not the order of
+        # nodes.
         places = [place for offset in range(7) for place in places[offset::7]]
-        guests = {10_001 + number: Guest(node, config_of(10_001 + number)) for number, node in enumerate(places)}
-        self.cluster = VirtualCluster(self.clock, tuple(self.homes), guests, {"vzdump": DUMP_SECONDS})
-        tiers = "\n".join(f"  {vmid}: {{tier: {('gold', 'silver', 'bronze')[vmid % 3]}}}" for vmid in guests)
+        guests = {
+            10_001 + number: Guest(node, config_of(10_001 + number))
+            for number, node in enumerate(places)
+        }
+        self.cluster = VirtualCluster(
+            self.clock, tuple(self.homes), guests, {"vzdump": DUMP_SECONDS}
+        )
+        tiers = "\n".join(
+            f"  {vmid}: {{tier: {('gold', 'silver', 'bronze')[vmid % 3]}}}" for vmid in guests
+        )
         self.policy = load_policy(_POLICY + tiers, "virtual.yaml")
-        settings = Settings.model_construct(ssh=SshSettings(), probe=ProbeSettings(), state_dir=Path(), simulated=True)
+        settings = Settings.model_construct(
+            ssh=SshSettings(), probe=ProbeSettings(), state_dir=Path(), simulated=True
+        )
         self.crew = []
         for _ in range(self.workers):
             pve = connect(self.cluster, self.policy.scratch, self._around)
@@ -171,7 +192,9 @@ class Night:
         assert self.opened is not None
         ended = self.catalog.operations.find(kind="backup")
         ranks = {operation.id: operation.rank for operation in ended}
-        queues = [[ranks[task.operation] for task in dumps if task.node == node] for node in self.homes]
+        queues = [
+            [ranks[task.operation] for task in dumps if task.node == node] for node in self.homes
+        ]
         return Figures(
             guests=sum(self.homes.values()),
             makespan=max(task.ends for task in dumps) - self.opened,
@@ -181,7 +204,10 @@ class Night:
             ticks=self.ticks,
             busiest_tick=self.busiest[1],
             wall=wall,
-            states=Counter(f"{operation.kind} {operation.state}" for operation in self.catalog.operations.find()),
+            states=Counter(
+                f"{operation.kind} {operation.state}"
+                for operation in self.catalog.operations.find()
+            ),
             order_kept=all(queue[1:] == sorted(queue[1:]) for queue in queues),
         )
 

@@ -1,4 +1,6 @@
-"""Small worlds for the engine's tests: a real catalog, a clock that moves when it is waited for, PVE tasks by script."""
+"""Small worlds for the engine's tests: a real catalog, a clock that moves when it is waited for,
+PVE tasks by script.
+"""
 
 from __future__ import annotations
 
@@ -71,7 +73,9 @@ class Tasks:
 
 @dataclass
 class World(Service):
-    """A service into which a test puts the parts; what it does not put in is not there, and is opened by nothing."""
+    """A service into which a test puts the parts; what it does not put in is not there, and is
+    opened by nothing.
+    """
 
     catalog: Catalog = field()
     clock: SteppingClock = field(default_factory=SteppingClock)
@@ -110,7 +114,9 @@ def world(catalog_url: str) -> World:
 
 
 def emptied(catalog: Catalog) -> Catalog:
-    """Given a catalog, return it without anything that it knew: sooner done than to make the tables of another one."""
+    """Given a catalog, return it without anything that it knew: sooner done than to make the tables
+    of another one.
+    """
     with catalog._database.write() as connection:
         for table in reversed(METADATA.sorted_tables):
             if table is not IDENTITY:
@@ -123,10 +129,14 @@ Handler = Callable[[Any], Any]
 
 def kinds_with(handlers: Mapping[str, Mapping[str, Handler]]) -> dict[str, OperationKind[Any, Any]]:
     """Every kind of operation, some of them with other handlers."""
-    return dict(KINDS) | {name: replace(KINDS[name], handlers=own) for name, own in handlers.items()}
+    return dict(KINDS) | {
+        name: replace(KINDS[name], handlers=own) for name, own in handlers.items()
+    }
 
 
 def open_job(service: Service, job: Job, only: Collection[int] = ()) -> list[Operation]:
-    """Given a job, open one backup operation for each guest that it expects, and return them in VMID order."""
+    """Given a job, open one backup operation for each guest that it expects, and return them in
+    VMID order.
+    """
     found = expected(job, service.policy, service.pve.cluster.guests(), only)
     return [operation for item in found if (operation := open_backup(service, job, item))]

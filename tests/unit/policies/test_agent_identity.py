@@ -17,7 +17,14 @@ def nic(mac: str, name: str = "eth0") -> dict[str, object]:
     ("interfaces", "doubtful"),
     [
         ([nic("bc:24:11:00:00:05")], False),
-        ([nic("00:00:00:00:00:00", "lo"), nic("bc:24:11:00:00:05"), nic("02:42:ac:11:00:02", "docker0")], False),
+        (
+            [
+                nic("00:00:00:00:00:00", "lo"),
+                nic("bc:24:11:00:00:05"),
+                nic("02:42:ac:11:00:02", "docker0"),
+            ],
+            False,
+        ),
         ([nic("bc:24:11:00:00:04")], True),
         ([nic("02:42:ac:11:00:02", "docker0"), nic("bc:24:11:00:00:04")], True),
         ([nic("00:00:00:00:00:00", "lo")], False),
@@ -46,7 +53,9 @@ def test_the_macs_of_a_config_are_those_of_its_nics() -> None:
 
 
 def test_a_line_that_is_no_nic_hides_none_that_comes_after_it() -> None:
-    assert agent_identity.macs({"net0": "what, ever=", "net1": "virtio=bc:24:11:00:01:05"}) == ("BC:24:11:00:01:05",)
+    assert agent_identity.macs({"net0": "what, ever=", "net1": "virtio=bc:24:11:00:01:05"}) == (
+        "BC:24:11:00:01:05",
+    )
 
 
 def test_the_loopback_tells_nothing_whatever_it_calls_its_address() -> None:
@@ -54,6 +63,11 @@ def test_the_loopback_tells_nothing_whatever_it_calls_its_address() -> None:
 
 
 def test_law_5_a_tunnel_without_a_mac_of_its_own_makes_no_answer_another_machines() -> None:
-    """Linux gives tunnels such as sit0 an address of zeros, which no NIC has and every guest may show."""
-    assert agent_identity.told([nic("00:00:00:00:00:00", "sit0"), {"name": "wg0"}, nic("", "tun0")]) == ()
+    """Linux gives tunnels such as sit0 an address of zeros, which no NIC has and every guest may
+    show.
+    """
+    assert (
+        agent_identity.told([nic("00:00:00:00:00:00", "sit0"), {"name": "wg0"}, nic("", "tun0")])
+        == ()
+    )
     assert agent_identity.doubt([nic("00:00:00:00:00:00", "sit0")], OWN) is None

@@ -23,7 +23,9 @@ GIB = 1 << 30
         (5 << 50, "5120.0 TiB"),
     ],
 )
-def test_an_amount_is_told_in_the_largest_unit_that_leaves_one_or_more(octets: int, told: str) -> None:
+def test_an_amount_is_told_in_the_largest_unit_that_leaves_one_or_more(
+    octets: int, told: str
+) -> None:
     assert size(octets) == told
 
 
@@ -32,7 +34,9 @@ def test_free_and_needed_are_told_apart() -> None:
     assert apart(GIB, GIB + 20_000_000) == ("1.00 GiB", "1.02 GiB")
     assert apart(GIB, GIB + 1) == ("1073741824 bytes", "1073741825 bytes")
     assert apart(GIB, GIB + 1_000_000) == ("1.000 GiB", "1.001 GiB")
-    assert apart(GIB, GIB + 100_000) == ("1073741824 bytes", "1073841824 bytes"), "three digits behind the point at most"
+    assert apart(GIB, GIB + 100_000) == ("1073741824 bytes", "1073841824 bytes"), (
+        "three digits behind the point at most"
+    )
     assert apart(GIB, GIB) == ("1.0 GiB", "1.0 GiB")
 
 

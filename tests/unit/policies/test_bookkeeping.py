@@ -1,4 +1,6 @@
-"""What the engine keeps of an operation, and the time between two moments, whatever was done to the wall clock."""
+"""What the engine keeps of an operation, and the time between two moments, whatever was done to the
+wall clock.
+"""
 
 from __future__ import annotations
 
@@ -14,14 +16,19 @@ EARLIER = Moment(1000.0, 50.0, "boot")
     ("later", "passed", "jumped"),
     [
         (Moment(1010.0, 60.0, "boot"), 10.0, 0.0),
-        (Moment(4610.0, 60.0, "boot"), 10.0, 3600.0),  # the wall clock was set an hour ahead meanwhile
+        # the wall clock was set an hour ahead meanwhile
+        (Moment(4610.0, 60.0, "boot"), 10.0, 3600.0),
         (Moment(400.0, 60.0, "boot"), 10.0, -610.0),
-        (Moment(1010.0, 5.0, "another boot"), 10.0, 0.0),  # of another machine, or after a restart, only the wall clock tells
+        # of another machine, or after a restart, only the wall clock tells
+        (Moment(1010.0, 5.0, "another boot"), 10.0, 0.0),
         (Moment(400.0, 5.0, "another boot"), 0.0, 0.0),
-        (Moment(1010.0, 40.0, "boot"), 10.0, 0.0),  # a name of a boot that came twice: its ticks cannot have gone back
+        # a name of a boot that came twice: its ticks cannot have gone back
+        (Moment(1010.0, 40.0, "boot"), 10.0, 0.0),
     ],
 )
-def test_time_is_told_by_the_clock_that_nobody_sets_where_that_is_the_same(later: Moment, passed: float, jumped: float) -> None:
+def test_time_is_told_by_the_clock_that_nobody_sets_where_that_is_the_same(
+    later: Moment, passed: float, jumped: float
+) -> None:
     assert (EARLIER.until(later), EARLIER.jump_until(later)) == (passed, jumped)
 
 
@@ -44,7 +51,9 @@ def test_of_what_has_just_been_opened_nothing_is_known() -> None:
         error=None,
         cleanup_error=None,
     )
-    assert TaskRecord() == TaskRecord(intended=None, upid=None, asked=None, told=False, stopped=False)
+    assert TaskRecord() == TaskRecord(
+        intended=None, upid=None, asked=None, told=False, stopped=False
+    )
 
 
 def test_a_task_of_which_nothing_is_known_is_a_record_of_nothing() -> None:
@@ -56,6 +65,8 @@ def test_a_task_of_which_nothing_is_known_is_a_record_of_nothing() -> None:
 def test_it_is_the_first_failed_step_that_is_asked_for_and_the_cleanups_error_that_counts() -> None:
     failed, left = StepError("dump", "no room"), StepError("settle", "nobody answers")
     assert not Bookkeeping().failed_at("dump") and Bookkeeping().worst is None
-    assert Bookkeeping(error=failed).failed_at("locate", "dump") and not Bookkeeping(error=failed).failed_at("verify")
+    assert Bookkeeping(error=failed).failed_at("locate", "dump") and not Bookkeeping(
+        error=failed
+    ).failed_at("verify")
     assert Bookkeeping(error=failed).worst == failed
     assert Bookkeeping(error=failed, cleanup_error=left).worst == left

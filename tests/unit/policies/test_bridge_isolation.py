@@ -69,7 +69,10 @@ def test_law_2_a_bridge_with_another_interface_on_it_is_not_isolated(other: Inte
 
 @pytest.mark.parametrize("name", ["vmbr90", "vmbr90.10", "xvmbr9"])
 def test_an_interface_whose_name_only_looks_alike_is_nothing_to_the_bridge(name: str) -> None:
-    assert openings(network(ISOLATED, Interface(name, "vlan", True, below=(name,))), "vmbr9", SEEING) == ()
+    assert (
+        openings(network(ISOLATED, Interface(name, "vlan", True, below=(name,))), "vmbr9", SEEING)
+        == ()
+    )
 
 
 def test_law_2_a_bridge_that_its_node_does_not_have_is_not_isolated() -> None:
@@ -81,8 +84,12 @@ def test_law_2_an_answer_with_pending_changes_is_not_believed() -> None:
     assert "pending changes" in sentence
 
 
-@pytest.mark.parametrize("held", [{}, {"/": frozenset({"SDN.Use"})}, {"/nodes": frozenset({"Sys.Audit"})}])
-def test_law_2_an_answer_that_may_be_filtered_is_not_believed(held: dict[str, frozenset[str]]) -> None:
+@pytest.mark.parametrize(
+    "held", [{}, {"/": frozenset({"SDN.Use"})}, {"/nodes": frozenset({"Sys.Audit"})}]
+)
+def test_law_2_an_answer_that_may_be_filtered_is_not_believed(
+    held: dict[str, frozenset[str]],
+) -> None:
     (sentence,) = openings(network(ISOLATED), "vmbr9", held)
     assert "Sys.Audit on /" in sentence
 
@@ -99,7 +106,11 @@ _INTERFACES = st.builds(
 )
 
 
-@given(st.lists(_INTERFACES, max_size=5, unique_by=lambda item: item.name), st.booleans(), st.booleans())
+@given(
+    st.lists(_INTERFACES, max_size=5, unique_by=lambda item: item.name),
+    st.booleans(),
+    st.booleans(),
+)
 def test_law_2_whatever_a_node_answers_only_a_bridge_that_nothing_joins_is_isolated(
     interfaces: list[Interface], pending: bool, seeing: bool
 ) -> None:

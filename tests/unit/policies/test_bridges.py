@@ -1,4 +1,6 @@
-"""A token that may use one bridge only can still restore a copy, link down, when the policy names no isolated bridge."""
+"""A token that may use one bridge only can still restore a copy, link down, when the policy names
+no isolated bridge.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +9,10 @@ from policies.model import Scratch
 
 SCRATCH = Scratch(9000, 9009)
 CONFIG = {"net0": "virtio=BC:24:11:04:03:6D,bridge=vmbr0,firewall=1"}
-ONLY_VMBR1 = {"/vms": frozenset({"VM.Backup"}), "/sdn/zones/localnetwork/vmbr1": frozenset({"SDN.Use"})}
+ONLY_VMBR1 = {
+    "/vms": frozenset({"VM.Backup"}),
+    "/sdn/zones/localnetwork/vmbr1": frozenset({"SDN.Use"}),
+}
 
 
 def test_the_bridge_that_the_policy_names_is_taken() -> None:
@@ -32,12 +37,16 @@ def test_a_guest_without_a_nic_needs_no_bridge() -> None:
 
 def test_only_nics_want_a_bridge() -> None:
     config = CONFIG | {"name": "web", "ide2": "none,media=cdrom", "netmask": "255.255.255.0"}
-    both = {f"/sdn/zones/localnetwork/{bridge}": frozenset({"SDN.Use"}) for bridge in ("vmbr0", "vmbr1")}
+    both = {
+        f"/sdn/zones/localnetwork/{bridge}": frozenset({"SDN.Use"}) for bridge in ("vmbr0", "vmbr1")
+    }
     assert usable(config, SCRATCH, both).bridge is None
 
 
 def test_law_2_only_a_bridge_of_the_nodes_own_that_the_token_may_use_is_taken() -> None:
-    """A network of another SDN zone may span nodes, and a right to look at a bridge is none to use it."""
+    """A network of another SDN zone may span nodes, and a right to look at a bridge is none to use
+    it.
+    """
     held = {
         "/pool/scratch": frozenset({"SDN.Use"}),
         "/sdn/zones/campus/vnet1": frozenset({"SDN.Use"}),
@@ -48,7 +57,10 @@ def test_law_2_only_a_bridge_of_the_nodes_own_that_the_token_may_use_is_taken() 
 
 
 def test_a_right_on_one_vlan_of_a_bridge_names_the_bridge() -> None:
-    assert usable(CONFIG, SCRATCH, {"/sdn/zones/localnetwork/vmbr1/5": frozenset({"SDN.Use"})}).bridge == "vmbr1"
+    assert (
+        usable(CONFIG, SCRATCH, {"/sdn/zones/localnetwork/vmbr1/5": frozenset({"SDN.Use"})}).bridge
+        == "vmbr1"
+    )
 
 
 def test_law_2_a_token_without_any_bridge_is_told_before_anything_is_restored() -> None:

@@ -1,4 +1,6 @@
-"""The table of PVE's texts, row by row: each is recognised, blamed and called damaged as written, and names where it was read."""
+"""The table of PVE's texts, row by row: each is recognised, blamed and called damaged as written,
+and names where it was read.
+"""
 
 from __future__ import annotations
 
@@ -61,11 +63,20 @@ def test_what_no_text_explains_is_the_platforms_and_damages_nothing() -> None:
 
 
 def test_after_every_byte_was_written_only_the_texts_about_the_archive_count_for_nothing() -> None:
-    log = [AFTER_THE_DATA, "archive does not contain data for drive 'scsi0'", "mount error: No such device"]
+    log = [
+        AFTER_THE_DATA,
+        "archive does not contain data for drive 'scsi0'",
+        "mount error: No such device",
+    ]
     assert blame("exit code 133", log) == Blame(Cause.STORAGE, "mount error: No such device")
 
 
 def test_the_words_for_a_cause_are_those_that_scripts_read() -> None:
     words = "archive storage config boot service network time capacity platform ours"
     assert [str(cause) for cause in Cause] == words.split()
-    assert [cause for cause in Cause if cause.against_the_archive] == [Cause.ARCHIVE, Cause.CONFIG, Cause.BOOT, Cause.SERVICE]
+    assert [cause for cause in Cause if cause.against_the_archive] == [
+        Cause.ARCHIVE,
+        Cause.CONFIG,
+        Cause.BOOT,
+        Cause.SERVICE,
+    ]

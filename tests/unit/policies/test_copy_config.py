@@ -24,14 +24,20 @@ MAPPED = {**HARDWARE, "/mapping/pci/gpu": frozenset({"Mapping.Use"})}
 
 
 def overrides(config: dict[str, str]) -> dict[str, str]:
-    return isolation.overrides(config, scratch=SCRATCH, network="isolated", operation="01JZ", memory=None)
+    return isolation.overrides(
+        config, scratch=SCRATCH, network="isolated", operation="01JZ", memory=None
+    )
 
 
-def refused(config: dict[str, str], permissions: dict[str, frozenset[str]] = PLAIN, pool: str | None = None) -> list[str]:
-    return [sentence.partition(":")[0] for sentence in copy_config.blockers(config, permissions, pool)]
+def refused(
+    config: dict[str, str], permissions: dict[str, frozenset[str]] = PLAIN, pool: str | None = None
+) -> list[str]:
+    return [
+        sentence.partition(":")[0] for sentence in copy_config.blockers(config, permissions, pool)
+    ]
 
 
-# --- what is refused before the restore -----------------------------------------------------------------------------------
+# --- what is refused before the restore -----------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -53,7 +59,9 @@ def refused(config: dict[str, str], permissions: dict[str, frozenset[str]] = PLA
         ("virtio3", "local-lvm:vm-100-cloudinit"),
     ],
 )
-def test_law_2_what_nobody_could_make_harmless_is_refused_before_the_restore(key: str, value: str) -> None:
+def test_law_2_what_nobody_could_make_harmless_is_refused_before_the_restore(
+    key: str, value: str
+) -> None:
     assert refused({key: value}, MAPPED) == [key]
 
 
@@ -93,7 +101,12 @@ def test_law_2_a_mapped_pci_device_is_restored_only_by_a_token_that_may_use_and_
 
 
 def test_a_spice_device_and_a_socket_of_the_guests_own_are_not_replaced() -> None:
-    config = {"usb0": "SPICE,usb3=1", "usb1": "host=spice", "serial0": "socket", "rng0": "/dev/urandom"}
+    config = {
+        "usb0": "SPICE,usb3=1",
+        "usb1": "host=spice",
+        "serial0": "socket",
+        "rng0": "/dev/urandom",
+    }
     assert copy_config.replacements(config) == {}
     assert isolation.strip(config, overrides(config)).delete == ()
 
@@ -111,7 +124,11 @@ def test_a_lock_is_dropped_by_the_restore_and_refuses_none() -> None:
 def test_a_template_a_frozen_guest_and_one_that_ends_at_reboot_become_testable(word: str) -> None:
     config = {"template": word, "freeze": word, "reboot": "0"}
     assert refused(config) == []
-    assert {key: overrides(config)[key] for key in config} == {"template": "0", "freeze": "0", "reboot": "1"}
+    assert {key: overrides(config)[key] for key in config} == {
+        "template": "0",
+        "freeze": "0",
+        "reboot": "1",
+    }
 
 
 def test_law_2_tags_are_replaced_and_only_where_there_are_some() -> None:
@@ -119,9 +136,14 @@ def test_law_2_tags_are_replaced_and_only_where_there_are_some() -> None:
     assert "tags" not in overrides({})
 
 
-# --- cloud-init and firmware ----------------------------------------------------------------------------------------------
+# --- cloud-init and firmware ----------------------------------------------------------------------
 
-CLOUD = {"ide2": "local-lvm:vm-100-cloudinit,media=cdrom", "name": "Web.example.org", "ciuser": "x", "ipconfig0": "ip=dhcp"}
+CLOUD = {
+    "ide2": "local-lvm:vm-100-cloudinit,media=cdrom",
+    "name": "Web.example.org",
+    "ciuser": "x",
+    "ipconfig0": "ip=dhcp",
+}
 
 
 def test_a_guest_with_a_cloud_init_drive_keeps_its_name_so_that_it_is_no_new_instance() -> None:
@@ -129,30 +151,47 @@ def test_a_guest_with_a_cloud_init_drive_keeps_its_name_so_that_it_is_no_new_ins
     assert refused(CLOUD) == []
     unnamed = {"ide2": CLOUD["ide2"]}
     assert overrides(unnamed)["name"] == "VM100"
-    assert overrides({**CLOUD, "ide2": "local:iso/cloudinit.iso,media=cdrom"})["name"] == "restore-test-Web-example-org"
+    assert (
+        overrides({**CLOUD, "ide2": "local:iso/cloudinit.iso,media=cdrom"})["name"]
+        == "restore-test-Web-example-org"
+    )
 
 
-@pytest.mark.parametrize("volume", ["local-lvm:vm-100-cloudinit", "local:100/vm-100-cloudinit.qcow2", "zfs:vm-100-cloudinit"])
+@pytest.mark.parametrize(
+    "volume",
+    ["local-lvm:vm-100-cloudinit", "local:100/vm-100-cloudinit.qcow2", "zfs:vm-100-cloudinit"],
+)
 def test_a_cloud_init_drive_is_known_by_the_name_that_pve_gives_its_volume(volume: str) -> None:
     assert copy_config.cloud_init({"sata1": f"media=cdrom,volume={volume}"}) == ("sata1", 100)
 
 
 @pytest.mark.parametrize(
-    "volume", ["local:iso/vm-100-cloudinit.iso", "local:iso/cloudinit.iso", "none", "local-lvm:vm-100-disk-0"]
+    "volume",
+    [
+        "local:iso/vm-100-cloudinit.iso",
+        "local:iso/cloudinit.iso",
+        "none",
+        "local-lvm:vm-100-disk-0",
+    ],
 )
 def test_an_iso_with_cloudinit_in_its_name_is_none(volume: str) -> None:
     assert copy_config.cloud_init({"ide2": f"{volume},media=cdrom"}) is None
     assert not copy_config.freed_when_deleted(volume)
 
 
-def test_law_2_firmware_variables_that_the_archive_lacks_would_leave_productions_volume_in_the_copy() -> None:
-    config = {"efidisk0": "local-lvm:vm-100-disk-1,size=4M", "#qmdump#map:scsi0": "drive-scsi0:local-lvm:raw"}
+def test_law_2_firmware_variables_that_the_archive_lacks_would_leave_productions_volume_in_the_copy() -> (
+    None
+):
+    config = {
+        "efidisk0": "local-lvm:vm-100-disk-1,size=4M",
+        "#qmdump#map:scsi0": "drive-scsi0:local-lvm:raw",
+    }
     assert refused(config) == ["efidisk0"]
     assert refused(config | {"#qmdump#map:efidisk0": "drive-efidisk0:local-lvm:raw"}) == []
     assert refused(config | {"efidisk0": "local-lvm:vm-100-disk-1,backup=0,size=4M"}) == []
 
 
-# --- what passes ----------------------------------------------------------------------------------------------------------
+# --- what passes ----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("guest", GUESTS, ids=lambda guest: str(guest.vmid))
@@ -163,15 +202,40 @@ def test_every_guest_of_the_lab_may_be_copied(guest: object) -> None:
 
 
 def test_the_config_that_a_real_server_extracted_may_be_copied() -> None:
-    exchanges = json.loads((ROOT / "tests" / "golden" / "recorded_real" / "03_vzdump_ok.json").read_text())
-    answers = [(exchange.get("response", {}).get("json") or {}).get("data") for exchange in exchanges]
-    assert refused(pve_config.parse_config(next(data for data in answers if isinstance(data, str) and "#qmdump#" in data))) == []
+    exchanges = json.loads(
+        (ROOT / "tests" / "golden" / "recorded_real" / "03_vzdump_ok.json").read_text()
+    )
+    answers = [
+        (exchange.get("response", {}).get("json") or {}).get("data") for exchange in exchanges
+    ]
+    assert (
+        refused(
+            pve_config.parse_config(
+                next(data for data in answers if isinstance(data, str) and "#qmdump#" in data)
+            )
+        )
+        == []
+    )
 
 
 def test_every_key_that_pves_schema_knows_is_judged_and_none_is_unknown_here() -> None:
     api = json.loads((ROOT / "pvelab" / "src" / "pvelab" / "schema" / "schema.json").read_text())
-    (create,) = [keys for keys in _parameters(api) if {"archive", "scsi[n]", "hookscript"} <= set(keys)]
-    request = {"node", "vmid", "archive", "storage", "force", "unique", "pool", "bwlimit", "start", "live-restore", "ha-managed"}
+    (create,) = [
+        keys for keys in _parameters(api) if {"archive", "scsi[n]", "hookscript"} <= set(keys)
+    ]
+    request = {
+        "node",
+        "vmid",
+        "archive",
+        "storage",
+        "force",
+        "unique",
+        "pool",
+        "bwlimit",
+        "start",
+        "live-restore",
+        "ha-managed",
+    }
     request |= {"import-working-storage"}
     for key in set(create) - request:
         why = copy_config.harm(key.replace("[n]", "0"), "1")
@@ -188,22 +252,69 @@ def _parameters(node: object) -> list[dict[str, object]]:
     return ([node] if "archive" in node and "hookscript" in node else []) + deeper
 
 
-# --- privileges -----------------------------------------------------------------------------------------------------------
+# --- privileges -----------------------------------------------------------------------------------
 
 
 def test_what_every_restore_may_send_needs_no_privilege_beyond_those_that_doctor_prints() -> None:
-    """The groups of PVE's check_vm_modify_config_perm; what needs another one is refused before (see above)."""
+    """The groups of PVE's check_vm_modify_config_perm; what needs another one is refused before
+    (see above).
+    """
     groups = {"VM.Config.Network": {"net0"}, "VM.PowerMgmt": {"freeze"}}
-    groups["VM.Config.Options"] = {"onboot", "name", "description", "protection", "template", "tags", "reboot"}
-    held = {need.privilege for need in role.everyday(Policy("s", "Europe/Paris", "en", (), {}, {}, SCRATCH, "standard"))}
+    groups["VM.Config.Options"] = {
+        "onboot",
+        "name",
+        "description",
+        "protection",
+        "template",
+        "tags",
+        "reboot",
+    }
+    held = {
+        need.privilege
+        for need in role.everyday(
+            Policy("s", "Europe/Paris", "en", (), {}, {}, SCRATCH, "standard")
+        )
+    }
     assert set(groups) <= held
-    full = {"net0": "virtio,bridge=vmbr0", "protection": "1", "template": "1", "tags": "a", "reboot": "0", "freeze": "1"}
+    full = {
+        "net0": "virtio,bridge=vmbr0",
+        "protection": "1",
+        "template": "1",
+        "tags": "a",
+        "reboot": "0",
+        "freeze": "1",
+    }
     assert set(overrides(full)) <= set().union(*groups.values())
 
 
-VALUE = st.sampled_from(["", "0", "1", "host=1-2", "spice", "socket", "/dev/ttyS0", "source=/dev/hwrng", "name=x,size=1", "a=b"])
+VALUE = st.sampled_from(
+    [
+        "",
+        "0",
+        "1",
+        "host=1-2",
+        "spice",
+        "socket",
+        "/dev/ttyS0",
+        "source=/dev/hwrng",
+        "name=x,size=1",
+        "a=b",
+    ]
+)
 KEY = st.sampled_from(
-    ["usb0", "serial0", "rng0", "freeze", "template", "hostpci0", "args", "ivshmem", "teleport", "tags", "agent"]
+    [
+        "usb0",
+        "serial0",
+        "rng0",
+        "freeze",
+        "template",
+        "hostpci0",
+        "args",
+        "ivshmem",
+        "teleport",
+        "tags",
+        "agent",
+    ]
 )
 
 

@@ -1,4 +1,6 @@
-"""The table of what may stand in a copy, key by key where a slip would show nowhere else (law 2)."""
+"""The table of what may stand in a copy, key by key where a slip would show nowhere else (law
+2).
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,14 @@ HARDWARE = frozenset({"VM.Config.HWType"})
     ],
 )
 def test_law_2_a_device_of_the_node_is_asserted_as_one(key: str, value: str) -> None:
-    found = isolation.assertions({key: value}, scratch=SCRATCH, vmid=9000, operation="01", network="isolated", ha_managed=False)
+    found = isolation.assertions(
+        {key: value},
+        scratch=SCRATCH,
+        vmid=9000,
+        operation="01",
+        network="isolated",
+        ha_managed=False,
+    )
     by_name = {one.name: one for one in found}
     assert not by_name["passthrough"].holds and key in by_name["passthrough"].detail
     assert by_name["options"].holds  # named once
@@ -69,13 +78,20 @@ def test_law_2_a_device_that_cannot_be_understood_is_no_mapped_one() -> None:
 
 
 def test_law_2_a_raw_device_is_refused_also_to_a_token_that_may_use_every_mapping() -> None:
-    permissions = {"/vms": HARDWARE, "/mapping": frozenset({"Mapping.Use"}), "/mapping/pci": frozenset({"Mapping.Use"})}
+    permissions = {
+        "/vms": HARDWARE,
+        "/mapping": frozenset({"Mapping.Use"}),
+        "/mapping/pci": frozenset({"Mapping.Use"}),
+    }
     assert copy_config.blockers({"hostpci0": "0000:01:00.0"}, permissions, None)
     assert copy_config.blockers({"hostpci0": "mapping=gpu"}, permissions, None) == ()
 
 
 def test_law_2_only_a_drive_can_be_a_cloud_init_drive() -> None:
-    assert copy_config.cloud_init({"cicustom": "local:vm-108-cloudinit", "scsi0": "media=cdrom"}) is None
+    assert (
+        copy_config.cloud_init({"cicustom": "local:vm-108-cloudinit", "scsi0": "media=cdrom"})
+        is None
+    )
     assert copy_config.cloud_init({"ide2": "local:vm-108-cloudinit,media=cdrom"}) == ("ide2", 108)
 
 
@@ -97,8 +113,13 @@ def test_law_2_a_copy_is_neither_protected_nor_tagged_as_production() -> None:
     assert sent == {"protection": "0", "tags": "backupsvc-scratch"}
 
 
-def test_law_2_an_efi_disk_that_was_not_dumped_beside_others_that_were_would_be_productions() -> None:
+def test_law_2_an_efi_disk_that_was_not_dumped_beside_others_that_were_would_be_productions() -> (
+    None
+):
     efi = {"efidisk0": "l:vm-108-disk-1"}
-    assert copy_config.blockers(efi | {"memory": "512"}, {}, None) == ()  # nothing says what was dumped
+    # nothing says what was dumped
+    assert copy_config.blockers(efi | {"memory": "512"}, {}, None) == ()
     assert copy_config.blockers(efi | {"#qmdump#map:scsi0": "drive-scsi0:l:raw"}, {}, None) != ()
-    assert copy_config.blockers(efi | {"#qmdump#map:efidisk0": "drive-efidisk0:l:raw"}, {}, None) == ()
+    assert (
+        copy_config.blockers(efi | {"#qmdump#map:efidisk0": "drive-efidisk0:l:raw"}, {}, None) == ()
+    )

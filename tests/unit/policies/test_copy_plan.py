@@ -1,4 +1,6 @@
-"""What a restore test would make of an archive, or why it would make nothing: decided before anything is asked of PVE."""
+"""What a restore test would make of an archive, or why it would make nothing: decided before
+anything is asked of PVE.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,13 @@ from policies.placement import NoPlace
 
 GIB = 1 << 30
 ARCHIVE = Archive(
-    "local:backup/vzdump-qemu-108-2026_03_09-21_00_02.vma.zst", "clovis", "local", 108, GuestType.QEMU, 1773086402, GIB
+    "local:backup/vzdump-qemu-108-2026_03_09-21_00_02.vma.zst",
+    "clovis",
+    "local",
+    108,
+    GuestType.QEMU,
+    1773086402,
+    GIB,
 )
 CONFIG = {
     "name": "Debian-Server",
@@ -26,11 +34,24 @@ CONFIG = {
 }
 SCRATCH = Scratch(9000, 9009, bridge="vmbr9")
 GUEST = GuestPolicy(108, "Debian-Server", "standard", network="isolated")
-RIGHTS = {"/": frozenset({"VM.Config.Options", "VM.Config.HWType", "VM.Config.Network", "VM.Config.Disk", "SDN.Use"})}
+RIGHTS = {
+    "/": frozenset(
+        {"VM.Config.Options", "VM.Config.HWType", "VM.Config.Network", "VM.Config.Disk", "SDN.Use"}
+    )
+}
 FACTS = Facts(
     guests=[Guest(108, "Debian-Server", "clovis")],
     nodes=[Node("clovis", True, 16 * GIB, 4 * GIB)],
-    storages=[Storage("local-lvm", "clovis", "lvmthin", frozenset({"images"}), total=100 * GIB, available=50 * GIB)],
+    storages=[
+        Storage(
+            "local-lvm",
+            "clovis",
+            "lvmthin",
+            frozenset({"images"}),
+            total=100 * GIB,
+            available=50 * GIB,
+        )
+    ],
     permissions=RIGHTS,
 )
 
@@ -44,7 +65,16 @@ def plan(
     taken: tuple[int, ...] = (),
 ) -> CopyPlan | Harmful | NoBridge | NoPlace:
     given = CONFIG if config is None else config
-    return copy_plan.plan(ARCHIVE, given, guest=guest, scratch=scratch, facts=facts, taken=taken, operation="01J", service="us")
+    return copy_plan.plan(
+        ARCHIVE,
+        given,
+        guest=guest,
+        scratch=scratch,
+        facts=facts,
+        taken=taken,
+        operation="01J",
+        service="us",
+    )
 
 
 def made(config: dict[str, str] | None = None, **changes: Any) -> CopyPlan:
@@ -70,7 +100,10 @@ def test_law_2_a_copy_is_planned_onto_the_isolated_bridge_and_loses_what_could_d
     assert found.overrides["net0"] == "virtio=BC:24:11:00:00:08,bridge=vmbr9"
     assert "backupsvc-scratch-copy-of-operation-01J" in found.overrides["description"]
     assert "backupsvc-scratch-copy-of-service-us" in found.overrides["description"]
-    assert "net0: bridge vmbr0 became vmbr9" in found.changes and "net0: tag=10 dropped" in found.changes
+    assert (
+        "net0: bridge vmbr0 became vmbr9" in found.changes
+        and "net0: tag=10 dropped" in found.changes
+    )
     assert found.stripped == ("ide2: medium local:iso/debian.iso,media=cdrom removed",)
     assert found.missing == ("scsi1",)
     assert any("clovis" in reason for reason in found.reasons)
@@ -78,9 +111,17 @@ def test_law_2_a_copy_is_planned_onto_the_isolated_bridge_and_loses_what_could_d
 
 @pytest.mark.parametrize(
     ("guest", "site", "memory"),
-    [(None, None, 4096), (1024, None, 1024), (None, 2048, 2048), (1024, 2048, 1024), (8192, None, 4096)],
+    [
+        (None, None, 4096),
+        (1024, None, 1024),
+        (None, 2048, 2048),
+        (1024, 2048, 1024),
+        (8192, None, 4096),
+    ],
 )
-def test_the_smallest_cap_is_a_copys_memory_and_none_raises_it(guest: int | None, site: int | None, memory: int) -> None:
+def test_the_smallest_cap_is_a_copys_memory_and_none_raises_it(
+    guest: int | None, site: int | None, memory: int
+) -> None:
     found = made(guest=replace(GUEST, memory=guest), scratch=replace(SCRATCH, memory=site))
     assert found.memory == memory
     assert ("memory" in found.overrides) == (memory < 4096)
@@ -112,8 +153,12 @@ def test_what_is_taken_and_where_it_may_not_go_is_kept_to() -> None:
     assert "last test" not in " ".join(made(guest=CAPPED, facts=two).reasons)
 
 
-@pytest.mark.parametrize("config", [{"teleport7": "1"}, {"args": "-device x"}, {"net0": "what, ever="}])
-def test_law_2_what_nobody_can_make_harmless_is_no_plan_and_says_which_key(config: dict[str, str]) -> None:
+@pytest.mark.parametrize(
+    "config", [{"teleport7": "1"}, {"args": "-device x"}, {"net0": "what, ever="}]
+)
+def test_law_2_what_nobody_can_make_harmless_is_no_plan_and_says_which_key(
+    config: dict[str, str],
+) -> None:
     found = plan(CONFIG | config, guest=CAPPED)
     assert isinstance(found, Harmful)
     assert next(iter(config)) in refused(found) or "NIC" in refused(found)
@@ -123,20 +168,32 @@ def test_law_2_without_an_isolated_bridge_a_copy_that_must_be_asked_is_no_plan()
     found = plan(guest=CAPPED, scratch=replace(SCRATCH, bridge=None))
     assert isinstance(found, Harmful) and "needs scratch.bridge" in refused(found)
     down = made(guest=replace(CAPPED, network="link-down"), scratch=replace(SCRATCH, bridge=None))
-    assert (down.bridge, down.overrides["net0"]) == (None, "virtio=BC:24:11:00:00:08,bridge=vmbr0,link_down=1")
+    assert (down.bridge, down.overrides["net0"]) == (
+        None,
+        "virtio=BC:24:11:00:00:08,bridge=vmbr0,link_down=1",
+    )
 
 
 def test_a_copy_whose_links_are_down_hangs_on_a_bridge_that_the_token_may_use() -> None:
-    rights = {**RIGHTS, "/": RIGHTS["/"] - {"SDN.Use"}, "/sdn/zones/localnetwork/vmbr5": frozenset({"SDN.Use"})}
+    rights = {
+        **RIGHTS,
+        "/": RIGHTS["/"] - {"SDN.Use"},
+        "/sdn/zones/localnetwork/vmbr5": frozenset({"SDN.Use"}),
+    }
     found = made(
         guest=replace(CAPPED, network="link-down"),
         scratch=replace(SCRATCH, bridge=None),
         facts=replace(FACTS, permissions=rights),
     )
-    assert (found.bridge, found.overrides["net0"]) == ("vmbr5", "virtio=BC:24:11:00:00:08,bridge=vmbr5,link_down=1")
+    assert (found.bridge, found.overrides["net0"]) == (
+        "vmbr5",
+        "virtio=BC:24:11:00:00:08,bridge=vmbr5,link_down=1",
+    )
 
 
-def test_law_2_where_the_token_may_use_no_bridge_no_copy_is_planned_and_the_archives_own_are_named() -> None:
+def test_law_2_where_the_token_may_use_no_bridge_no_copy_is_planned_and_the_archives_own_are_named() -> (
+    None
+):
     rights = {"/": RIGHTS["/"] - {"SDN.Use"}}
     found = copy_plan.plan(
         ARCHIVE,

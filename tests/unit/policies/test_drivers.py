@@ -1,4 +1,6 @@
-"""A driver is gone only if that is known: same machine, same boot, same namespaces, and no such process."""
+"""A driver is gone only if that is known: same machine, same boot, same namespaces, and no such
+process.
+"""
 
 from __future__ import annotations
 
@@ -7,10 +9,27 @@ from typing import Any
 
 import pytest
 
-from policies.drivers import FOREGROUND, INITIAL_PID_NAMESPACE, WORKER, DriverId, Place, Process, has_ended, parse, place
+from policies.drivers import (
+    FOREGROUND,
+    INITIAL_PID_NAMESPACE,
+    WORKER,
+    DriverId,
+    Place,
+    Process,
+    has_ended,
+    parse,
+    place,
+)
 
 HERE = DriverId(
-    "pve-backup", 812, "ab12cd34", FOREGROUND, "1736582", "boot-1", f"{INITIAL_PID_NAMESPACE}+4026531834", "machine-1"
+    "pve-backup",
+    812,
+    "ab12cd34",
+    FOREGROUND,
+    "1736582",
+    "boot-1",
+    f"{INITIAL_PID_NAMESPACE}+4026531834",
+    "machine-1",
 )
 CONTAINER = "4026532999+4026531834"
 
@@ -20,7 +39,9 @@ def test_a_name_is_read_back_as_it_was_written() -> None:
     assert str(HERE).split(":")[:2] == ["pve-backup", "812"], "what a person is shown"
 
 
-@pytest.mark.parametrize("owner", ["", "elsewhere", "elsewhere:1:x", "vm:x:ab12:worker:1:b:n:m", "a:1:2:3:4:5:6"])
+@pytest.mark.parametrize(
+    "owner", ["", "elsewhere", "elsewhere:1:x", "vm:x:ab12:worker:1:b:n:m", "a:1:2:3:4:5:6"]
+)
 def test_a_name_that_says_too_little_is_nobodys(owner: str) -> None:
     assert parse(owner) is None
 
@@ -35,7 +56,8 @@ def test_a_process_of_the_same_boot_and_namespaces_is_here() -> None:
         {"host": "pve-other"},
         {"machine": "machine-2"},
         {"namespaces": CONTAINER},
-        {"namespaces": f"{INITIAL_PID_NAMESPACE}+4026532111"},  # another time namespace counts other clock ticks
+        # another time namespace counts other clock ticks
+        {"namespaces": f"{INITIAL_PID_NAMESPACE}+4026532111"},
         {"namespaces": ""},
         {"boot": ""},
         {"start": ""},
@@ -47,7 +69,9 @@ def test_whatever_does_not_agree_or_is_not_known_is_unknown(other: dict[str, Any
     assert place(replace(HERE, **other), HERE) is Place.UNKNOWN
 
 
-def test_a_container_with_a_machine_id_of_its_image_never_tells_that_its_host_started_anew() -> None:
+def test_a_container_with_a_machine_id_of_its_image_never_tells_that_its_host_started_anew() -> (
+    None
+):
     here = replace(HERE, namespaces=CONTAINER)
     assert place(replace(here, boot="boot-0"), here) is Place.UNKNOWN
 
@@ -71,7 +95,9 @@ def test_a_driver_of_an_earlier_boot_of_this_machine_is_known_as_such() -> None:
         (Process("1736583"), True),  # another process bears its id by now
     ],
 )
-def test_a_driver_has_ended_when_nothing_bears_its_id_or_something_else_does(found: Process | None, ended: bool) -> None:
+def test_a_driver_has_ended_when_nothing_bears_its_id_or_something_else_does(
+    found: Process | None, ended: bool
+) -> None:
     assert has_ended(HERE, found) is ended
 
 

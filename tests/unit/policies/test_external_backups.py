@@ -23,17 +23,23 @@ JOB = ClusterJob("backup-1", True, None, "local", None, (), "21:00")
 
 
 def archive(ctime: int, notes: str = "", size: int = 100) -> Archive:
-    return Archive(f"local:{ctime}", "clovis", "local", 108, GuestType.QEMU, ctime, size, notes=notes)
+    return Archive(
+        f"local:{ctime}", "clovis", "local", 108, GuestType.QEMU, ctime, size, notes=notes
+    )
 
 
-def beside(job: ClusterJob = JOB, vmid: int = 108, node: str = "clovis", at: int = AT) -> Beside | None:
+def beside(
+    job: ClusterJob = JOB, vmid: int = 108, node: str = "clovis", at: int = AT
+) -> Beside | None:
     return external_backups.scheduled(vmid, node, at, [job], "Europe/Paris")
 
 
 def decided(
     which: Beside | None, *archives: Archive, now: int = AT, runs: bool = False, drift: int = 30
 ) -> Own | StandBack | Adopt:
-    return external_backups.decide(which, archives, at=AT, now=now, window=WINDOW, drift=drift, runs=runs)
+    return external_backups.decide(
+        which, archives, at=AT, now=now, window=WINDOW, drift=drift, runs=runs
+    )
 
 
 @pytest.mark.parametrize(
@@ -58,7 +64,9 @@ def decided(
         ({"schedule": ""}, False),
     ],
 )
-def test_a_pve_job_is_beside_ours_if_it_backs_the_guest_up_within_half_an_hour(changes: dict[str, Any], expected: bool) -> None:
+def test_a_pve_job_is_beside_ours_if_it_backs_the_guest_up_within_half_an_hour(
+    changes: dict[str, Any], expected: bool
+) -> None:
     assert (beside(replace(JOB, **changes)) is not None) is expected
 
 
@@ -85,21 +93,36 @@ def test_pves_archive_is_adopted_even_when_ours_is_late() -> None:
 
 
 def test_an_archive_of_the_night_before_an_empty_one_and_one_of_ours_are_not_adopted() -> None:
-    old, empty, ours = archive(AT - 3600), archive(AT + 5, size=0), archive(AT + 6, notes="x on clovis, backupsvc 01J")
+    old, empty, ours = (
+        archive(AT - 3600),
+        archive(AT + 5, size=0),
+        archive(AT + 6, notes="x on clovis, backupsvc 01J"),
+    )
     assert isinstance(decided(beside(), old, empty, ours), StandBack)
 
 
-def test_an_archive_that_the_catalog_knows_as_ours_is_not_adopted_though_its_notes_were_overwritten() -> None:
-    assert isinstance(decided(beside(), replace(archive(AT + 6, "before the upgrade"), operation="01J")), StandBack)
+def test_an_archive_that_the_catalog_knows_as_ours_is_not_adopted_though_its_notes_were_overwritten() -> (
+    None
+):
+    assert isinstance(
+        decided(beside(), replace(archive(AT + 6, "before the upgrade"), operation="01J")),
+        StandBack,
+    )
 
 
 def test_what_was_made_at_the_very_moment_counts_and_the_newest_is_taken() -> None:
-    assert decided(beside(), archive(AT - 30), drift=30) == Adopt(archive(AT - 30), "PVE job backup-1")
+    assert decided(beside(), archive(AT - 30), drift=30) == Adopt(
+        archive(AT - 30), "PVE job backup-1"
+    )
     assert isinstance(decided(beside(), archive(AT - 31), drift=30), StandBack)
-    assert decided(beside(), archive(AT + 60, size=1), archive(AT + 5)) == Adopt(archive(AT + 60, size=1), "PVE job backup-1")
+    assert decided(beside(), archive(AT + 60, size=1), archive(AT + 5)) == Adopt(
+        archive(AT + 60, size=1), "PVE job backup-1"
+    )
 
 
-def test_a_task_is_no_reason_to_adopt_what_was_there_before_it_began_and_a_schedule_is_from_our_own_time_on() -> None:
+def test_a_task_is_no_reason_to_adopt_what_was_there_before_it_began_and_a_schedule_is_from_our_own_time_on() -> (
+    None
+):
     late, early = Beside("PVE task UPID:x", AT + 600), archive(AT + 60)
     assert isinstance(decided(late, early, runs=True), StandBack)
     assert isinstance(decided(replace(late, certain=True), early), Adopt)
@@ -136,13 +159,20 @@ def test_a_task_that_runs_is_waited_for_and_its_archive_adopted() -> None:
         (Dumping("UPID:x", "clovis", 109, AT), False),
     ],
 )
-def test_a_task_concerns_a_guest_by_its_number_or_by_its_node(task: Dumping, expected: bool) -> None:
+def test_a_task_concerns_a_guest_by_its_number_or_by_its_node(
+    task: Dumping, expected: bool
+) -> None:
     assert (external_backups.running(108, "clovis", [task]) is not None) is expected
 
 
 MOMENTS = st.integers(AT - 3 * 86400, AT + 3 * 86400)
 ARCHIVES = st.lists(
-    st.builds(archive, MOMENTS, st.sampled_from(["", "nightly", "g on clovis, backupsvc 01J"]), st.integers(0, 2))
+    st.builds(
+        archive,
+        MOMENTS,
+        st.sampled_from(["", "nightly", "g on clovis, backupsvc 01J"]),
+        st.integers(0, 2),
+    )
 )
 BESIDE = st.none() | st.builds(Beside, st.just("x"), MOMENTS, st.just("local"), st.booleans())
 
@@ -155,7 +185,9 @@ def test_past_the_window_nobody_waits_and_only_a_fresh_whole_foreign_archive_is_
     if now >= AT + WINDOW:
         assert not isinstance(found, StandBack)
     if isinstance(found, Adopt):
-        assert which is not None and found.archive.size > 0 and "backupsvc" not in found.archive.notes
+        assert (
+            which is not None and found.archive.size > 0 and "backupsvc" not in found.archive.notes
+        )
         assert found.archive.ctime >= min(AT, which.begins) - 30
     if isinstance(found, StandBack):
         assert which is not None and (which.certain or runs)

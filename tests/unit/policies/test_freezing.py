@@ -46,7 +46,12 @@ def test_a_running_guest_with_an_agent_that_nobody_has_locked_is_asked() -> None
 
 
 @pytest.mark.parametrize(
-    "guest", [replace(RUNS, running=False), replace(RUNS, agent=False), replace(RUNS, running=False, lock="backup")]
+    "guest",
+    [
+        replace(RUNS, running=False),
+        replace(RUNS, agent=False),
+        replace(RUNS, running=False, lock="backup"),
+    ],
 )
 def test_where_there_is_nobody_to_ask_nothing_is_made_of_it(guest: Guest) -> None:
     assert state(before_asking(guest, NOW)) is State.OFF
@@ -60,9 +65,19 @@ def test_a_locked_guest_is_not_asked_however_long_that_lasts_and_is_unknown_then
     assert state(before_asking(locked, replace(NOW, since=HELD_FOR))) is State.UNKNOWN
 
 
-answers = st.builds(Answer, st.sampled_from([None, True, False]), st.sampled_from([None, *Trouble]), st.text(max_size=9))
+answers = st.builds(
+    Answer,
+    st.sampled_from([None, True, False]),
+    st.sampled_from([None, *Trouble]),
+    st.text(max_size=9),
+)
 standings = st.builds(
-    ThawProgress, st.floats(0, 100), st.booleans(), st.none() | st.floats(0, 100), st.booleans(), st.integers(0, MAX_THAWS + 1)
+    ThawProgress,
+    st.floats(0, 100),
+    st.booleans(),
+    st.none() | st.floats(0, 100),
+    st.booleans(),
+    st.integers(0, MAX_THAWS + 1),
 )
 
 
@@ -77,9 +92,16 @@ def test_only_an_agent_that_says_so_makes_a_guest_thawed_and_only_one_that_says_
 
 
 @given(answers, standings)
-def test_nobody_is_thawed_whom_the_policy_does_not_name_nor_without_end(answer: Answer, at: ThawProgress) -> None:
+def test_nobody_is_thawed_whom_the_policy_does_not_name_nor_without_end(
+    answer: Answer, at: ThawProgress
+) -> None:
     if isinstance(after_asking(answer, at), ThawNow):
-        assert at.may_thaw and answer.frozen and at.thaws < MAX_THAWS and (at.frozen_for or 0) >= SURE_AFTER
+        assert (
+            at.may_thaw
+            and answer.frozen
+            and at.thaws < MAX_THAWS
+            and (at.frozen_for or 0) >= SURE_AFTER
+        )
 
 
 @given(answers, standings)
@@ -97,7 +119,9 @@ def test_a_freeze_of_a_moment_is_not_yet_a_guest_left_frozen() -> None:
 
 def test_a_frozen_guest_is_thawed_twice_at_most_and_then_called_frozen() -> None:
     at = replace(NOW, frozen_for=SURE_AFTER, may_thaw=True)
-    assert [after_asking(Answer(True), replace(at, thaws=sent)) for sent in range(MAX_THAWS)] == [ThawNow()] * MAX_THAWS
+    assert [after_asking(Answer(True), replace(at, thaws=sent)) for sent in range(MAX_THAWS)] == [
+        ThawNow()
+    ] * MAX_THAWS
     given_up = after_asking(Answer(True), replace(at, thaws=MAX_THAWS))
     assert state(given_up) is State.FROZEN and "after 2 attempts" in str(given_up)
 
@@ -114,20 +138,27 @@ def test_who_thawed_a_guest_is_said() -> None:
         (Trouble.PASSING, True, True),
         (Trouble.PASSING, False, True),
         (Trouble.SILENT, True, True),
-        (Trouble.SILENT, False, False),  # the dump did not freeze it: a dead agent costs one question a night
+        # the dump did not freeze it: a dead agent costs one question a night
+        (Trouble.SILENT, False, False),
         (Trouble.DENIED, True, False),
     ],
 )
-def test_who_cannot_be_asked_is_unknown_after_a_while_or_at_once(trouble: Trouble, tried: bool, waits: bool) -> None:
+def test_who_cannot_be_asked_is_unknown_after_a_while_or_at_once(
+    trouble: Trouble, tried: bool, waits: bool
+) -> None:
     answer, at = Answer(None, trouble, "why"), replace(NOW, tried=tried)
     assert isinstance(after_asking(answer, at), Later) is waits
     assert after_asking(answer, replace(at, since=SILENT_FOR)) == Settled(State.UNKNOWN, "why")
 
 
 def test_no_words_of_an_agent_say_that_there_is_nobody_to_ask() -> None:
-    """They may be the guest's own; whether it has an agent is in its config, which is read before each question."""
+    """They may be the guest's own; whether it has an agent is in its config, which is read before
+    each question.
+    """
     for trouble in Trouble:
-        found = after_asking(Answer(None, trouble, "No QEMU guest agent configured"), replace(NOW, since=SILENT_FOR))
+        found = after_asking(
+            Answer(None, trouble, "No QEMU guest agent configured"), replace(NOW, since=SILENT_FOR)
+        )
         assert isinstance(found, Settled) and found.state is State.UNKNOWN
 
 
@@ -150,7 +181,7 @@ def test_at_the_second_at_which_it_has_waited_long_enough_it_waits_no_more() -> 
     assert not isinstance(after_asking(Answer(True), replace(NOW, frozen_for=SURE_AFTER)), Later)
 
 
-# --- what is remembered -----------------------------------------------------------------------------------------------------
+# --- what is remembered ---------------------------------------------------------------------------
 
 
 def seen(state: State, at: int = 100, **more: Any) -> Thaw:
@@ -182,7 +213,9 @@ def test_a_guest_that_was_thawed_by_us_is_said_to_have_been_left_frozen_and_is_n
     assert left(seen(State.THAWED, thaws=1)) is None
 
 
-@pytest.mark.parametrize("thaw", [None, seen(State.THAWED), seen(State.OFF), seen(State.THAWED, thaw_failed="x")])
+@pytest.mark.parametrize(
+    "thaw", [None, seen(State.THAWED), seen(State.OFF), seen(State.THAWED, thaw_failed="x")]
+)
 def test_of_a_guest_that_is_well_nothing_is_said(thaw: Thaw | None) -> None:
     assert (sentences(104, thaw), left(thaw), latest([thaw])) == ((), None, None)
 
@@ -194,7 +227,8 @@ def test_of_a_guest_that_is_well_nothing_is_said(thaw: Thaw | None) -> None:
         ([seen(State.FROZEN, 1), seen(State.THAWED, 2)], False),
         ([seen(State.THAWED, 2), seen(State.FROZEN, 1)], False),
         ([seen(State.FROZEN, 1), seen(State.OFF, 2)], False),
-        ([seen(State.FROZEN, 1), seen(State.UNKNOWN, 2)], True),  # who could not be asked is not thawed
+        # who could not be asked is not thawed
+        ([seen(State.FROZEN, 1), seen(State.UNKNOWN, 2)], True),
         ([seen(State.THAWED, 1), seen(State.FROZEN, 2)], True),
         ([], False),
     ],
@@ -203,7 +237,7 @@ def test_the_newest_look_that_says_anything_decides(looks: list[Thaw], frozen: b
     assert (latest(looks) is not None) is frozen
 
 
-# --- the policy ---------------------------------------------------------------------------------------------------------------
+# --- the policy -----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -216,14 +250,18 @@ def test_the_newest_look_that_says_anything_decides(looks: list[Thaw], frozen: b
         ("thaw: false", "thaw: true", True),
     ],
 )
-def test_a_guest_is_thawed_only_if_the_policy_says_so_and_its_own_word_goes_first(job: str, guest: str, thaws: bool) -> None:
-    policy = load_policy(f"site: s\njobs: {{nightly: {{{job}}}}}\nguests: {{104: {{{guest}}}}}\n", "test")
+def test_a_guest_is_thawed_only_if_the_policy_says_so_and_its_own_word_goes_first(
+    job: str, guest: str, thaws: bool
+) -> None:
+    policy = load_policy(
+        f"site: s\njobs: {{nightly: {{{job}}}}}\nguests: {{104: {{{guest}}}}}\n", "test"
+    )
     assert freezing.may_thaw(policy, 104, policy.jobs[0]) is thaws
     assert freezing.may_thaw(policy, 105, policy.jobs[0]) is (job == "thaw: true")
     assert freezing.may_thaw(policy, 105, None) is False
 
 
-# --- why an archive is only crash-consistent -----------------------------------------------------------------------------------
+# --- why an archive is only crash-consistent ------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -242,7 +280,9 @@ def test_a_guest_is_thawed_only_if_the_policy_says_so_and_its_own_word_goes_firs
         ("none", "1", "nothing froze"),
     ],
 )
-def test_a_crash_consistent_archive_says_why_it_is_no_better(freeze: str, agent: str, why: str) -> None:
+def test_a_crash_consistent_archive_says_why_it_is_no_better(
+    freeze: str, agent: str, why: str
+) -> None:
     config = {"agent": agent} if agent else {}
     assert why in why_not_frozen("crash-consistent", freeze, config)
     assert why_not_frozen("frozen", freeze, config) == ""
@@ -251,22 +291,36 @@ def test_a_crash_consistent_archive_says_why_it_is_no_better(freeze: str, agent:
 def test_what_is_said_of_a_guests_file_systems_word_for_word() -> None:
     by_hand = "Thaw them on its node: qm guest cmd 104 fsfreeze-thaw"
     assert sentences(104, seen(State.FROZEN)) == (
-        f"guest-left-frozen: the dump left its file systems frozen (so it is): what writes to them hangs. {by_hand}",
+        "guest-left-frozen: the dump left its file systems frozen (so it is): what writes to "
+        f"them hangs. {by_hand}",
     )
     assert sentences(104, seen(State.UNKNOWN, thaw_failed="got timeout", tried=False)) == (
-        f"guest-left-frozen: PVE's thaw failed, and whether it stands frozen is not known: so it is. {by_hand}",
+        "guest-left-frozen: PVE's thaw failed, and whether it stands frozen is not known: so it "
+        f"is. {by_hand}",
     )
-    assert sentences(104, seen(State.UNKNOWN)) == ("whether its file systems are thawed is not known: so it is",)
-    assert sentences(104, seen(State.THAWED, thaws=1)) == ("the dump left its file systems frozen: so it is",)
-    assert sentences(104, Thaw(State.UNKNOWN, tried=True)) == ("whether its file systems are thawed is not known: ",)
+    assert sentences(104, seen(State.UNKNOWN)) == (
+        "whether its file systems are thawed is not known: so it is",
+    )
+    assert sentences(104, seen(State.THAWED, thaws=1)) == (
+        "the dump left its file systems frozen: so it is",
+    )
+    assert sentences(104, Thaw(State.UNKNOWN, tried=True)) == (
+        "whether its file systems are thawed is not known: ",
+    )
     assert sentences(104, seen(State.OFF, thaws=1, tried=True, thaw_failed="x")) == ()
 
 
 def test_a_guest_left_frozen_is_kept_with_the_words_of_whoever_said_so() -> None:
-    assert left(seen(State.FROZEN, 7, thaw_failed="got timeout")) == freezing.LeftFrozen(7, True, "so it is")
-    assert left(seen(State.UNKNOWN, 7, thaw_failed="got timeout")) == freezing.LeftFrozen(7, False, "got timeout")
+    assert left(seen(State.FROZEN, 7, thaw_failed="got timeout")) == freezing.LeftFrozen(
+        7, True, "so it is"
+    )
+    assert left(seen(State.UNKNOWN, 7, thaw_failed="got timeout")) == freezing.LeftFrozen(
+        7, False, "got timeout"
+    )
     assert latest([seen(State.FROZEN, 1), None]) == freezing.LeftFrozen(1, True, "so it is")
-    assert latest([seen(State.THAWED, 1), seen(State.UNKNOWN, 2, thaw_failed="x")]) == freezing.LeftFrozen(2, False, "x")
+    assert latest(
+        [seen(State.THAWED, 1), seen(State.UNKNOWN, 2, thaw_failed="x")]
+    ) == freezing.LeftFrozen(2, False, "x")
 
 
 @pytest.mark.parametrize(
@@ -279,8 +333,13 @@ def test_a_guest_left_frozen_is_kept_with_the_words_of_whoever_said_so() -> None
         ("thaw: true", "thaw: false", True),
     ],
 )
-def test_the_right_to_thaw_is_asked_for_where_any_guest_may_be_thawed(job: str, guest: str, asks: bool) -> None:
-    text = f"site: s\njobs: {{nightly: {{{job}}}, weekly: {{}}}}\nguests: {{104: {{{guest}}}, 105: {{}}}}\n"
+def test_the_right_to_thaw_is_asked_for_where_any_guest_may_be_thawed(
+    job: str, guest: str, asks: bool
+) -> None:
+    text = (
+        f"site: s\njobs: {{nightly: {{{job}}}, weekly: {{}}}}\nguests: {{104: {{{guest}}}, 105: "
+        f"{{}}}}\n"
+    )
     assert freezing.asks_for_thaw(load_policy(text, "test")) is asks
 
 

@@ -1,4 +1,6 @@
-"""The calendar of nights says of each guest and night what it left, and of a VMID that was used again whose night it was."""
+"""The calendar of nights says of each guest and night what it left, and of a VMID that was used
+again whose night it was.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,9 @@ def due(day: int, vmid: int = 108) -> Due:
 
 
 def archive(when: str, uuid: str | None = None, vmid: int | None = 108) -> Archive:
-    return Archive(f"local:backup/{when}", "clovis", "local", vmid, GuestType.QEMU, at(when), 1, uuid=uuid)
+    return Archive(
+        f"local:backup/{when}", "clovis", "local", vmid, GuestType.QEMU, at(when), 1, uuid=uuid
+    )
 
 
 def states(found: object) -> list[str]:
@@ -60,7 +64,10 @@ def test_an_archive_of_a_node_whose_clock_is_behind_counts_within_the_drift() ->
 
 def test_an_archive_that_nobody_was_to_make_is_shown_on_its_own_day() -> None:
     (found,) = calendar(DAYS[:2], PARIS, [], [], [archive("2026-03-09T12:00")])
-    assert states(found) == ["not-due", "archived"] and found.nights[1].volid == "local:backup/2026-03-09T12:00"
+    assert (
+        states(found) == ["not-due", "archived"]
+        and found.nights[1].volid == "local:backup/2026-03-09T12:00"
+    )
 
 
 def test_a_failed_backup_beside_an_archive_is_one_to_look_at() -> None:
@@ -78,17 +85,24 @@ def test_a_backup_that_has_not_ended_is_not_missed_yet() -> None:
 
 def test_law_5_an_archive_that_was_changed_or_holds_no_disk_is_one_to_look_at() -> None:
     for doubtful in ({"changed": "size 9 -> 7 bytes"}, {"holds_disk": False}):
-        (found,) = calendar(DAYS[:1], PARIS, [due(8)], [], [replace(archive("2026-03-08T21:01"), **doubtful)])
+        (found,) = calendar(
+            DAYS[:1], PARIS, [due(8)], [], [replace(archive("2026-03-08T21:01"), **doubtful)]
+        )
         assert states(found) == ["warned"]
 
 
 def test_law_4_an_archive_with_nothing_in_it_is_none() -> None:
-    (found,) = calendar(DAYS[:1], PARIS, [due(8)], [], [replace(archive("2026-03-08T21:01"), size=0)])
+    (found,) = calendar(
+        DAYS[:1], PARIS, [due(8)], [], [replace(archive("2026-03-08T21:01"), size=0)]
+    )
     assert states(found) == ["missed"]
 
 
 def test_the_last_backup_of_a_night_decides() -> None:
-    first, again = Backup(108, at("2026-03-08T21:01"), False), Backup(108, at("2026-03-08T22:00"), True)
+    first, again = (
+        Backup(108, at("2026-03-08T21:01"), False),
+        Backup(108, at("2026-03-08T22:00"), True),
+    )
     (found,) = calendar(DAYS[:1], PARIS, [due(8)], [first, again], [])
     assert states(found) == ["archived"] and found.nights[0].volid is None
 
@@ -96,8 +110,14 @@ def test_the_last_backup_of_a_night_decides() -> None:
 def test_a_vmid_that_was_used_again_is_two_machines_and_each_night_is_one_ones() -> None:
     old, new = archive("2026-03-08T21:01", "OLD"), archive("2026-03-10T21:01", "NEW")
     one, other = calendar(DAYS, PARIS, [due(day) for day in (8, 9, 10, 11, 12)], [], [new, old])
-    assert (one.lineage, states(one)) == ("OLD", ["archived", "missed", "not-due", "not-due", "not-due"])
-    assert (other.lineage, states(other)) == ("NEW", ["not-due", "not-due", "archived", "missed", "missed"])
+    assert (one.lineage, states(one)) == (
+        "OLD",
+        ["archived", "missed", "not-due", "not-due", "not-due"],
+    )
+    assert (other.lineage, states(other)) == (
+        "NEW",
+        ["not-due", "not-due", "archived", "missed", "missed"],
+    )
 
 
 def test_nights_before_the_first_archive_are_those_of_the_first_machine() -> None:
@@ -115,7 +135,9 @@ def test_an_archive_that_nobody_has_read_goes_with_the_machine_beside_it() -> No
 
 
 def test_what_is_of_no_guest_is_left_out_and_guests_come_by_vmid() -> None:
-    found = calendar(DAYS[:1], PARIS, [due(8, 110), due(8, 9)], [], [archive("2026-03-08T21:01", vmid=None)])
+    found = calendar(
+        DAYS[:1], PARIS, [due(8, 110), due(8, 9)], [], [archive("2026-03-08T21:01", vmid=None)]
+    )
     assert [one.vmid for one in found] == [9, 110]
 
 
@@ -124,16 +146,30 @@ def test_the_nights_in_which_the_clock_changes_are_nights_like_others(night: str
     day = date.fromisoformat(night)
     begun = at(f"{night}T02:30")
     due = Due(108, begun, begun + 86400)
-    (found,) = calendar([day], PARIS, [due], [], [replace(archive("2026-03-08T21:01"), ctime=begun + 60)])
+    (found,) = calendar(
+        [day], PARIS, [due], [], [replace(archive("2026-03-08T21:01"), ctime=begun + 60)]
+    )
     assert states(found) == ["archived"]
 
 
-@given(st.lists(st.tuples(st.integers(0, 4), st.sampled_from([None, "A", "B"])), max_size=8), st.sets(st.integers(0, 4)))
-def test_every_night_that_was_due_is_told_of_one_machine_only(made: list[tuple[int, str | None]], dues: set[int]) -> None:
-    archives = [archive(f"2026-03-{8 + day:02}T21:0{number}", uuid) for number, (day, uuid) in enumerate(made)]
+@given(
+    st.lists(st.tuples(st.integers(0, 4), st.sampled_from([None, "A", "B"])), max_size=8),
+    st.sets(st.integers(0, 4)),
+)
+def test_every_night_that_was_due_is_told_of_one_machine_only(
+    made: list[tuple[int, str | None]], dues: set[int]
+) -> None:
+    archives = [
+        archive(f"2026-03-{8 + day:02}T21:0{number}", uuid)
+        for number, (day, uuid) in enumerate(made)
+    ]
     found = calendar(DAYS, PARIS, [due(8 + day) for day in dues], [], archives)
     for number in range(5):
-        told = [one.nights[number] for one in found if one.nights[number].state is not NightState.NOT_DUE]
+        told = [
+            one.nights[number]
+            for one in found
+            if one.nights[number].state is not NightState.NOT_DUE
+        ]
         here = {uuid for day, uuid in made if day == number}
         assert (number in dues) <= bool(told) and len(told) <= max(1, len(here))
         assert bool(here) <= any(night.state is NightState.ARCHIVED for night in told)

@@ -20,5 +20,7 @@ for name in sys.argv[1:]:
 def test_no_module_needs_another_to_be_imported_first() -> None:
     names = [module.name for module in pkgutil.walk_packages(policies.__path__, "policies.")]
     assert len(names) > 60
-    done = subprocess.run([sys.executable, "-c", EACH, *names], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", EACH, *names], capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr

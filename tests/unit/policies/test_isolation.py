@@ -55,28 +55,48 @@ def archived() -> dict[str, str]:
     return guest_config.parse_config(PFSENSE)
 
 
-def sent(network: str = "isolated", scratch: Scratch = SCRATCH, memory: int | None = None) -> dict[str, str]:
-    return isolation.overrides(archived(), scratch=scratch, network=network, operation=OPERATION, memory=memory)
+def sent(
+    network: str = "isolated", scratch: Scratch = SCRATCH, memory: int | None = None
+) -> dict[str, str]:
+    return isolation.overrides(
+        archived(), scratch=scratch, network=network, operation=OPERATION, memory=memory
+    )
 
 
 def restored(vmid: int = 9001, network: str = "isolated") -> dict[str, str]:
-    """What PVE makes of the archive: new volumes, no excluded disk, our overrides on top, and then stripped."""
-    config = {key: value.replace("vm-100-", f"vm-{vmid}-") for key, value in archived().items() if not key.startswith("#")}
-    config = {key: value for key, value in (config | sent(network)).items() if "backup=0" not in value}
+    """What PVE makes of the archive: new volumes, no excluded disk, our overrides on top, and then
+    stripped.
+    """
+    config = {
+        key: value.replace("vm-100-", f"vm-{vmid}-")
+        for key, value in archived().items()
+        if not key.startswith("#")
+    }
+    config = {
+        key: value for key, value in (config | sent(network)).items() if "backup=0" not in value
+    }
     for key in isolation.strip(config, sent(network)).delete:
         del config[key]
-    return {key: value for key, value in config.items() if not key.startswith("hostpci")}  # refused before it is restored
+    # refused before it is restored
+    return {key: value for key, value in config.items() if not key.startswith("hostpci")}
 
 
 def broken(
-    config: dict[str, str], *, vmid: int = 9001, network: str = "isolated", ha: bool = False, scratch: Scratch = SCRATCH
+    config: dict[str, str],
+    *,
+    vmid: int = 9001,
+    network: str = "isolated",
+    ha: bool = False,
+    scratch: Scratch = SCRATCH,
 ) -> set[str]:
-    asserted = isolation.assertions(config, scratch=scratch, vmid=vmid, operation=OPERATION, network=network, ha_managed=ha)
+    asserted = isolation.assertions(
+        config, scratch=scratch, vmid=vmid, operation=OPERATION, network=network, ha_managed=ha
+    )
     assert all(item.detail for item in asserted)
     return {item.name for item in asserted if not item.holds}
 
 
-# --- reading ------------------------------------------------------------------------------------------------------------
+# --- reading --------------------------------------------------------------------------------------
 
 
 def test_reading_stops_at_the_first_snapshot() -> None:
@@ -84,23 +104,36 @@ def test_reading_stops_at_the_first_snapshot() -> None:
 
 
 def test_leading_comments_are_the_description_decoded() -> None:
-    assert archived()["description"] == "Firewall between the VLANs\nsee the wiki: https://wiki/pfsense 100%\n"
+    assert (
+        archived()["description"]
+        == "Firewall between the VLANs\nsee the wiki: https://wiki/pfsense 100%\n"
+    )
 
 
 def test_vzdumps_map_and_commented_disks_are_kept_apart_from_options_and_description() -> None:
     config = guest_config.parse_config(
-        "#scsi1: local-lvm:vm-9001-disk-1,backup=0\n#qmdump#map:scsi0:drive-scsi0:local:raw:\nmemory: 1\n"
+        "#scsi1: "
+        "local-lvm:vm-9001-disk-1,backup=0\n#qmdump#map:scsi0:drive-scsi0:local:raw:\nmemory: 1\n"
     )
-    assert config == {"#scsi1": "local-lvm:vm-9001-disk-1,backup=0", "#qmdump#map:scsi0": "drive-scsi0:local:raw", "memory": "1"}
+    assert config == {
+        "#scsi1": "local-lvm:vm-9001-disk-1,backup=0",
+        "#qmdump#map:scsi0": "drive-scsi0:local:raw",
+        "memory": "1",
+    }
 
 
 def test_the_config_that_a_real_server_extracted_is_read_whole() -> None:
     exchanges = json.loads((GOLDEN / "recorded_real" / "03_vzdump_ok.json").read_text())
-    answers = [(exchange.get("response", {}).get("json") or {}).get("data") for exchange in exchanges]
+    answers = [
+        (exchange.get("response", {}).get("json") or {}).get("data") for exchange in exchanges
+    ]
     text = next(data for data in answers if isinstance(data, str) and "#qmdump#" in data)
     config = guest_config.parse_config(text)
     assert config["net0"] == "virtio=BC:24:11:04:03:6D,bridge=vmbr0,firewall=1"
-    assert {key for key in config if key.startswith("#qmdump#")} == {"#qmdump#map:scsi0", "#qmdump#map:scsi1"}
+    assert {key for key in config if key.startswith("#qmdump#")} == {
+        "#qmdump#map:scsi0",
+        "#qmdump#map:scsi1",
+    }
     assert guest_config.disks_total(config) == (1 << 30) + 200 * (1 << 20)
     assert guest_config.missing_disks(config, config) == ()
 
@@ -110,18 +143,27 @@ def test_any_text_can_be_read_as_a_config(text: str) -> None:
     assert all(isinstance(value, str) for value in guest_config.parse_config(text).values())
 
 
-@pytest.mark.parametrize("value", ["", "bridge=vmbr0", "virtio=A,bridge=a,bridge=b", "virtio,firewall", "virtio=A,what"])
+@pytest.mark.parametrize(
+    "value", ["", "bridge=vmbr0", "virtio=A,bridge=a,bridge=b", "virtio,firewall", "virtio=A,what"]
+)
 def test_a_nic_that_cannot_be_understood_is_an_error_and_never_a_guess(value: str) -> None:
     with pytest.raises(PolicyError):
         guest_config.parse_nic(value)
 
 
 def test_a_nic_in_the_long_form_is_understood() -> None:
-    nic = guest_config.parse_nic("model=e1000,macaddr=BC:24:11:00:00:01,bridge=vmbr0,newer-option=7")
-    assert (nic.model, nic.mac, nic.bridge, nic.others) == ("e1000", "BC:24:11:00:00:01", "vmbr0", {"newer-option": "7"})
+    nic = guest_config.parse_nic(
+        "model=e1000,macaddr=BC:24:11:00:00:01,bridge=vmbr0,newer-option=7"
+    )
+    assert (nic.model, nic.mac, nic.bridge, nic.others) == (
+        "e1000",
+        "BC:24:11:00:00:01",
+        "vmbr0",
+        {"newer-option": "7"},
+    )
 
 
-# --- overrides ----------------------------------------------------------------------------------------------------------
+# --- overrides ------------------------------------------------------------------------------------
 
 
 def test_law_2_every_nic_goes_to_the_isolated_bridge_with_its_mac_and_nothing_else() -> None:
@@ -133,9 +175,13 @@ def test_law_2_every_nic_goes_to_the_isolated_bridge_with_its_mac_and_nothing_el
     }
 
 
-def test_law_2_link_down_keeps_the_isolated_bridge_when_there_is_one_and_else_the_guests_own() -> None:
+def test_law_2_link_down_keeps_the_isolated_bridge_when_there_is_one_and_else_the_guests_own() -> (
+    None
+):
     assert sent("link-down")["net1"] == "virtio=BC:24:11:00:01:00,bridge=vmbr9,link_down=1"
-    assert sent("link-down", NO_BRIDGE)["net1"] == "virtio=BC:24:11:00:01:00,bridge=vmbr0,link_down=1"
+    assert (
+        sent("link-down", NO_BRIDGE)["net1"] == "virtio=BC:24:11:00:01:00,bridge=vmbr0,link_down=1"
+    )
 
 
 def test_law_2_isolated_without_an_isolated_bridge_is_refused() -> None:
@@ -143,10 +189,14 @@ def test_law_2_isolated_without_an_isolated_bridge_is_refused() -> None:
         sent("isolated", NO_BRIDGE)
 
 
-def test_law_2_a_nic_without_a_bridge_needs_the_isolated_one_because_qemu_would_route_it_through_the_node() -> None:
+def test_law_2_a_nic_without_a_bridge_needs_the_isolated_one_because_qemu_would_route_it_through_the_node() -> (
+    None
+):
     config = {"net0": "virtio=BC:24:11:00:00:00"}
     with pytest.raises(PolicyError, match="net0"):
-        isolation.overrides(config, scratch=NO_BRIDGE, network="link-down", operation=OPERATION, memory=None)
+        isolation.overrides(
+            config, scratch=NO_BRIDGE, network="link-down", operation=OPERATION, memory=None
+        )
 
 
 def test_an_unknown_network_word_is_refused_with_the_words_allowed() -> None:
@@ -155,10 +205,18 @@ def test_an_unknown_network_word_is_refused_with_the_words_allowed() -> None:
 
 
 def test_law_2_overrides_name_no_drive_and_no_nic_that_the_archive_lacks() -> None:
-    replaced = {"serial1": "socket", "usb0": "spice", "usb2": "spice", "tags": "backupsvc-scratch", "protection": "0"}
+    replaced = {
+        "serial1": "socket",
+        "usb0": "spice",
+        "usb2": "spice",
+        "tags": "backupsvc-scratch",
+        "protection": "0",
+    }
     assert set(sent()) == {"net0", "net1", "net2", "onboot", "name", "description", *replaced}
     assert {key: sent()[key] for key in replaced} == replaced
-    bare = isolation.overrides({}, scratch=SCRATCH, network="isolated", operation=OPERATION, memory=None)
+    bare = isolation.overrides(
+        {}, scratch=SCRATCH, network="isolated", operation=OPERATION, memory=None
+    )
     assert set(bare) == {"onboot", "name", "description"}
 
 
@@ -172,13 +230,23 @@ def test_the_copy_carries_this_operations_marker() -> None:
 
 @pytest.mark.parametrize("name", ["PfSense", "a" * 80, "host.domain.tld", "été_1", "-", ""])
 def test_the_copys_name_is_a_dns_label(name: str) -> None:
-    made = isolation.overrides({"name": name}, scratch=SCRATCH, network="isolated", operation=OPERATION, memory=None)["name"]
+    made = isolation.overrides(
+        {"name": name}, scratch=SCRATCH, network="isolated", operation=OPERATION, memory=None
+    )["name"]
     assert made.startswith("restore-test")
-    assert len(made) <= 63 and made.isascii() and made.replace("-", "").isalnum() and not made.endswith("-")
+    assert (
+        len(made) <= 63
+        and made.isascii()
+        and made.replace("-", "").isalnum()
+        and not made.endswith("-")
+    )
 
 
 def test_memory_is_capped_and_the_balloon_with_it() -> None:
-    assert {key: sent(memory=512)[key] for key in ("memory", "balloon")} == {"memory": "512", "balloon": "512"}
+    assert {key: sent(memory=512)[key] for key in ("memory", "balloon")} == {
+        "memory": "512",
+        "balloon": "512",
+    }
     assert "balloon" not in sent(memory=1536) and sent(memory=1536)["memory"] == "1536"
     assert "memory" not in sent(memory=4096)
 
@@ -186,15 +254,18 @@ def test_memory_is_capped_and_the_balloon_with_it() -> None:
 def test_what_the_overrides_change_is_told_sentence_by_sentence() -> None:
     told = isolation.changes(archived(), sent(memory=1024))
     assert "net0: bridge vmbr0 became vmbr9" in told
-    assert {"net0: tag=10 dropped", "net0: firewall=1 dropped", "net1: queues=2 dropped", "net2: trunks=30;31 dropped"} <= set(
-        told
-    )
+    assert {
+        "net0: tag=10 dropped",
+        "net0: firewall=1 dropped",
+        "net1: queues=2 dropped",
+        "net2: trunks=30;31 dropped",
+    } <= set(told)
     assert "net2: link brought up, on the isolated bridge" in told
     assert "onboot: 1 became 0" in told and "memory: 2048 became 1024" in told
     assert not any("description" in sentence for sentence in told)
 
 
-# --- strip --------------------------------------------------------------------------------------------------------------
+# --- strip ----------------------------------------------------------------------------------------
 
 
 def test_law_2_replaced_devices_and_media_are_deleted_and_harmless_things_are_left() -> None:
@@ -231,7 +302,9 @@ def test_law_2_what_a_token_may_delete_is_stripped_and_asserted(key: str, value:
         "local-lvm:cloudinit",
     ],
 )
-def test_law_2_a_cloud_init_volume_of_production_is_never_deleted_because_pve_would_free_it(volume: str) -> None:
+def test_law_2_a_cloud_init_volume_of_production_is_never_deleted_because_pve_would_free_it(
+    volume: str,
+) -> None:
     found = isolation.strip({"ide2": f"{volume},media=cdrom", "ide0": f"media=cdrom,file={volume}"})
     assert found.delete == ()
     assert broken(restored() | {"ide2": f"{volume},media=cdrom"}) == {"disks"}
@@ -301,7 +374,7 @@ def test_law_2_what_a_token_may_not_remove_blocks_the_start(key: str, value: str
     assert broken(restored() | {key: value})
 
 
-# --- assertions ---------------------------------------------------------------------------------------------------------
+# --- assertions -----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("network", ["isolated", "link-down"])
@@ -357,31 +430,54 @@ def test_disks_of_a_directory_storage_belong_to_the_copy_too() -> None:
 
 
 NIC_PART = st.sampled_from(
-    ["virtio=BC:24:11:00:00:01", "bridge=vmbr0", "bridge=vmbr9", "link_down=1", "link_down=0", "tag=3", "model=e1000", "x"]
+    [
+        "virtio=BC:24:11:00:00:01",
+        "bridge=vmbr0",
+        "bridge=vmbr9",
+        "link_down=1",
+        "link_down=0",
+        "tag=3",
+        "model=e1000",
+        "x",
+    ]
 )
 
 
 @given(st.lists(NIC_PART, max_size=5), st.sampled_from(["isolated", "link-down"]))
-def test_law_2_no_nic_line_whatever_its_form_gets_past_the_assertion(parts: list[str], network: str) -> None:
+def test_law_2_no_nic_line_whatever_its_form_gets_past_the_assertion(
+    parts: list[str], network: str
+) -> None:
     line = ",".join(parts)
     if "nics" in broken(restored(network=network) | {"net9": line}, network=network):
         return
-    assert ("bridge=vmbr9" in parts and "bridge=vmbr0" not in parts) if network == "isolated" else "link_down=1" in parts
+    assert (
+        ("bridge=vmbr9" in parts and "bridge=vmbr0" not in parts)
+        if network == "isolated"
+        else "link_down=1" in parts
+    )
 
 
 @given(
     st.dictionaries(
-        st.sampled_from([f"net{number}" for number in range(32)]), st.sampled_from(["vmbr0", "vmbr1", "vmbr9"]), max_size=8
+        st.sampled_from([f"net{number}" for number in range(32)]),
+        st.sampled_from(["vmbr0", "vmbr1", "vmbr9"]),
+        max_size=8,
     ),
     st.sampled_from(["isolated", "link-down"]),
 )
-def test_law_2_overriding_any_archive_makes_all_its_nics_pass(bridges: dict[str, str], network: str) -> None:
-    config = {key: f"virtio=BC:24:11:00:00:01,bridge={bridge},tag=5" for key, bridge in bridges.items()}
-    made = isolation.overrides(config, scratch=SCRATCH, network=network, operation=OPERATION, memory=None)
+def test_law_2_overriding_any_archive_makes_all_its_nics_pass(
+    bridges: dict[str, str], network: str
+) -> None:
+    config = {
+        key: f"virtio=BC:24:11:00:00:01,bridge={bridge},tag=5" for key, bridge in bridges.items()
+    }
+    made = isolation.overrides(
+        config, scratch=SCRATCH, network=network, operation=OPERATION, memory=None
+    )
     assert broken({**config, **made}, network=network) == set()
 
 
-# --- disks --------------------------------------------------------------------------------------------------------------
+# --- disks ----------------------------------------------------------------------------------------
 
 
 def test_law_5_a_disk_that_was_excluded_from_the_backup_is_missing() -> None:
@@ -389,8 +485,15 @@ def test_law_5_a_disk_that_was_excluded_from_the_backup_is_missing() -> None:
 
 
 def test_law_5_a_disk_that_vzdump_did_not_list_or_the_restore_lost_is_missing() -> None:
-    config = {"scsi0": "local:vm-1-disk-0", "virtio1": "local:vm-1-disk-1", "ide2": "none,media=cdrom", "unused0": "local:x"}
-    assert guest_config.missing_disks(config | {"#qmdump#map:scsi0": "drive-scsi0:local:raw"}, config) == ("virtio1",)
+    config = {
+        "scsi0": "local:vm-1-disk-0",
+        "virtio1": "local:vm-1-disk-1",
+        "ide2": "none,media=cdrom",
+        "unused0": "local:x",
+    }
+    assert guest_config.missing_disks(
+        config | {"#qmdump#map:scsi0": "drive-scsi0:local:raw"}, config
+    ) == ("virtio1",)
     assert guest_config.missing_disks(config, {"virtio1": "local:vm-9001-disk-1"}) == ("scsi0",)
 
 

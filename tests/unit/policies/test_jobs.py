@@ -10,13 +10,19 @@ from policies.jobs import expected, job_for, rank
 from policies.model import Guest, Job, Policy, Scratch
 from policies.site import load_policy
 
-GUESTS = [Guest(108, "Debian-Server", "clovis"), Guest(101, "Windows-Client", "clovis"), Guest(9000, "restore-test-x", "clovis")]
+GUESTS = [
+    Guest(108, "Debian-Server", "clovis"),
+    Guest(101, "Windows-Client", "clovis"),
+    Guest(9000, "restore-test-x", "clovis"),
+]
 
 
 def policy(*jobs: Job) -> Policy:
     """Given jobs, return a policy with a scratch range."""
     nothing: MappingProxyType[Any, Any] = MappingProxyType({})
-    return Policy("site", "Europe/Paris", "fr", jobs, nothing, nothing, Scratch(9000, 9099), "standard")
+    return Policy(
+        "site", "Europe/Paris", "fr", jobs, nothing, nothing, Scratch(9000, 9099), "standard"
+    )
 
 
 def test_a_job_of_all_guests_leaves_out_the_scratch_copies() -> None:
@@ -46,7 +52,10 @@ def test_the_first_job_that_covers_a_guest_gives_its_retention() -> None:
 
 
 def test_a_job_gives_no_retention_to_a_guest_that_it_leaves_out() -> None:
-    first, second = Job("a", "21:00", "local", exclude=(101,)), Job("b", "22:00", "local", guests=(101,))
+    first, second = (
+        Job("a", "21:00", "local", exclude=(101,)),
+        Job("b", "22:00", "local", guests=(101,)),
+    )
     assert job_for(policy(first, second), 101) is second
     assert job_for(policy(first), 101) is None
 
@@ -63,7 +72,9 @@ guests: {101: {tier: soon-proven}, 102: {tier: slowly-proven}, 103: {tier: also-
 """
 
 
-def test_the_guest_of_the_strictest_tier_goes_first_by_its_rpo_then_by_the_age_of_its_proof() -> None:
+def test_the_guest_of_the_strictest_tier_goes_first_by_its_rpo_then_by_the_age_of_its_proof() -> (
+    None
+):
     rules = load_policy(TIERS, "home.yaml")
     assert [rank(rules, vmid) for vmid in (103, 101, 102, 999)] == [0, 1, 2, 3]
 

@@ -1,4 +1,6 @@
-"""Which archive a dump made: PVE's task log decides, notes only where that is lost, and never what was there before."""
+"""Which archive a dump made: PVE's task log decides, notes only where that is lost, and never what
+was there before.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,9 @@ def name(second: int) -> str:
     return f"vzdump-qemu-108-{second}.vma.zst"
 
 
-def found(*listed: Archive, before: tuple[Archive, ...] = (), begun: tuple[str, ...] = ()) -> Archive | None:
+def found(
+    *listed: Archive, before: tuple[Archive, ...] = (), begun: tuple[str, ...] = ()
+) -> Archive | None:
     volids = {one.volid for one in before}
     return made(listed, before=volids, begun=begun, since=BEGAN, operation=ID)
 
@@ -68,14 +72,25 @@ def test_without_a_log_and_notes_it_is_the_first_that_names_no_other_operation()
 
 
 @given(
-    st.lists(st.builds(archive, st.integers(-5, 5), st.sampled_from(["", OURS, "backupsvc 01OTHER"]), st.integers(0, 2))),
+    st.lists(
+        st.builds(
+            archive,
+            st.integers(-5, 5),
+            st.sampled_from(["", OURS, "backupsvc 01OTHER"]),
+            st.integers(0, 2),
+        )
+    ),
     st.sets(st.integers(-5, 5)),
     st.sets(st.integers(-5, 5)),
 )
 def test_law_4_what_was_made_has_a_size_was_not_there_before_and_is_the_one_named(
     listed: list[Archive], before: set[int], begun: set[int]
 ) -> None:
-    one = found(*listed, before=tuple(archive(second) for second in before), begun=tuple(name(second) for second in begun))
+    one = found(
+        *listed,
+        before=tuple(archive(second) for second in before),
+        begun=tuple(name(second) for second in begun),
+    )
     if one is not None:
         assert one.size > 0 and one.ctime - BEGAN not in before
         assert one.ctime - BEGAN in begun if begun else one.ctime >= BEGAN

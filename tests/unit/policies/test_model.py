@@ -1,4 +1,6 @@
-"""The shared words: what the catalog keeps and answers bear, and what a value says of itself where nobody said anything."""
+"""The shared words: what the catalog keeps and answers bear, and what a value says of itself where
+nobody said anything.
+"""
 
 from __future__ import annotations
 
@@ -66,46 +68,97 @@ def test_an_error_of_a_policy_begins_with_the_place_as_far_as_it_is_known(
 
 def test_law_1_the_scratch_range_holds_its_two_ends_and_nothing_but_numbers_between_them() -> None:
     scratch = Scratch(9000, 9009)
-    assert [vmid for vmid in (8999, 9000, 9005, 9009, 9010) if vmid in scratch] == [9000, 9005, 9009]
+    assert [vmid for vmid in (8999, 9000, 9005, 9009, 9010) if vmid in scratch] == [
+        9000,
+        9005,
+        9009,
+    ]
     assert "9005" not in scratch and None not in scratch
 
 
 def test_a_guest_of_which_pve_says_little_neither_runs_nor_is_a_template() -> None:
     guest = Guest(108, "x", "a")
-    assert (guest.status, guest.template, guest.max_memory, guest.max_disk) == ("unknown", False, 0, 0)
+    assert (guest.status, guest.template, guest.max_memory, guest.max_disk) == (
+        "unknown",
+        False,
+        0,
+        0,
+    )
 
 
 def test_what_nobody_says_of_a_node_or_a_storage_is_no_room_and_no_retention() -> None:
     node, storage = Node("a", True), Storage("local", "a", "dir", frozenset())
     assert (node.max_memory, node.memory, node.max_cpu, node.unknown) == (0, 0, 0, False)
-    assert (storage.shared, storage.active, storage.enabled, storage.prune) == (False, True, True, "")
+    assert (storage.shared, storage.active, storage.enabled, storage.prune) == (
+        False,
+        True,
+        True,
+        "",
+    )
     assert (storage.total, storage.used, storage.available) == (0, 0, 0)
 
 
 def test_an_archive_of_which_only_the_listing_tells_is_recorded_and_nothing_more() -> None:
     archive = Archive("local:backup/x", "a", "local", 108, None, 1, 1)
-    assert (archive.rung, archive.proven_at, archive.protected, archive.shared) == (Rung.RECORDED, None, False, False)
+    assert (archive.rung, archive.proven_at, archive.protected, archive.shared) == (
+        Rung.RECORDED,
+        None,
+        False,
+        False,
+    )
     assert (archive.format, archive.notes, archive.name, archive.changed) == ("", "", "", "")
 
 
 def test_what_a_policy_leaves_out_means_what_the_page_says() -> None:
     hour = 3600
-    job, guest, scratch, tier = Job("n", "21:00", "local"), GuestPolicy(108, "x", "gold"), Scratch(9000, 9009), Tier("t", 1, 1, 1)
+    job, guest, scratch, tier = (
+        Job("n", "21:00", "local"),
+        GuestPolicy(108, "x", "gold"),
+        Scratch(9000, 9009),
+        Tier("t", 1, 1, 1),
+    )
     assert (job.mode, job.compress, job.keep, job.thaw) == ("snapshot", "zstd", "keep-all=1", False)
-    assert (job.window, job.timeout, scratch.restore_timeout, scratch.settle) == (4 * hour, 12 * hour, 4 * hour, 30)
-    assert (guest.role, guest.network, guest.boot_timeout, guest.check_timeout) == ("", "link-down", 600, 300)
-    assert (tier.copies, tier.depth, tier.proof_rung, CheckSpec("ssh", "ssh 22").timeout) == (1, 0, Rung.HEALTHY, 10)
+    assert (job.window, job.timeout, scratch.restore_timeout, scratch.settle) == (
+        4 * hour,
+        12 * hour,
+        4 * hour,
+        30,
+    )
+    assert (guest.role, guest.network, guest.boot_timeout, guest.check_timeout) == (
+        "",
+        "link-down",
+        600,
+        300,
+    )
+    assert (tier.copies, tier.depth, tier.proof_rung, CheckSpec("ssh", "ssh 22").timeout) == (
+        1,
+        0,
+        Rung.HEALTHY,
+        10,
+    )
     policy = Policy("x", "UTC", "en", (), {}, {}, scratch, "t")
-    assert (policy.prune, policy.max_clock_drift, policy.source, policy.digest) == (PruneRules(0.5), 30, "", "")
+    assert (policy.prune, policy.max_clock_drift, policy.source, policy.digest) == (
+        PruneRules(0.5),
+        30,
+        "",
+        "",
+    )
 
 
 def test_a_new_operation_was_never_lost_and_is_due_at_once() -> None:
     operation = Operation("01", "backup", 108, OperationState.OPEN, "dump", {}, 1, 1)
     assert (operation.attempts, operation.due, operation.rank) == (0, 0, 0)
-    assert CheckResult("ssh 22", Outcome.PASSED, "x").kind == Finding("x", Severity.INFO, "s", "d", "a").under == ""
+    assert (
+        CheckResult("ssh 22", Outcome.PASSED, "x").kind
+        == Finding("x", Severity.INFO, "s", "d", "a").under
+        == ""
+    )
 
 
 def test_only_where_pve_itself_failed_may_what_is_not_known_of_the_storages_pass() -> None:
     silent = {"c": "595 No route to host", "b": "500 got timeout", "a": "500 unable to read"}
-    assert SeenStorages((), silent, frozenset({"b", "a"})).passing == "500 unable to read; 500 got timeout"
+    assert (
+        SeenStorages((), silent, frozenset({"b", "a"})).passing
+        == "500 unable to read; 500 got timeout"
+    )
     assert SeenStorages((), silent).passing == SeenStorages(()).passing == ""

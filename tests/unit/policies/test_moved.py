@@ -17,7 +17,9 @@ from policies.verdict import Judgement
 GONE = Look(9000, "clovis", quorate=True, free=True)
 
 
-def test_law_1_a_copy_is_gone_when_a_quorate_cluster_calls_its_vmid_free_and_nothing_of_it_is_left() -> None:
+def test_law_1_a_copy_is_gone_when_a_quorate_cluster_calls_its_vmid_free_and_nothing_of_it_is_left() -> (
+    None
+):
     assert fate(GONE).fate is Fate.GONE
     assert fate(replace(GONE, quorate=None)).fate is Fate.GONE  # a node without a cluster
 
@@ -32,7 +34,9 @@ def test_law_1_a_copy_is_gone_when_a_quorate_cluster_calls_its_vmid_free_and_not
         ({"left": ("local-lvm:vm-9000-disk-0",)}, Fate.LEFT, "local-lvm:vm-9000-disk-0"),
     ],
 )
-def test_law_1_whatever_is_unknown_or_left_is_not_gone(changes: dict[str, Any], wanted: Fate, said: str) -> None:
+def test_law_1_whatever_is_unknown_or_left_is_not_gone(
+    changes: dict[str, Any], wanted: Fate, said: str
+) -> None:
     decision = fate(replace(GONE, **changes))
     assert decision.fate is wanted and said in decision.why
 
@@ -49,13 +53,18 @@ def test_law_1_whatever_is_unknown_or_left_is_not_gone(changes: dict[str, Any], 
     )
 )
 def test_law_1_nothing_but_all_three_answers_together_is_gone(look: Look) -> None:
-    assert (fate(look).fate is Fate.GONE) == (look.quorate is not False and look.free and not look.left)
+    assert (fate(look).fate is Fate.GONE) == (
+        look.quorate is not False and look.free and not look.left
+    )
 
 
 def test_law_1_only_volumes_that_the_copy_named_or_that_were_not_there_before_are_ours() -> None:
     volids = ("scratch:vm-9000-disk-0", "other:vm-9000-disk-0", "moved:vm-9000-disk-1")
     ours, others = ours_to_remove(volids, named={"moved:vm-9000-disk-1"}, looked_empty={"scratch"})
-    assert (ours, others) == (("scratch:vm-9000-disk-0", "moved:vm-9000-disk-1"), ("other:vm-9000-disk-0",))
+    assert (ours, others) == (
+        ("scratch:vm-9000-disk-0", "moved:vm-9000-disk-1"),
+        ("other:vm-9000-disk-0",),
+    )
 
 
 @pytest.mark.parametrize(
@@ -85,7 +94,10 @@ def test_law_5_a_copy_that_moved_proves_nothing_and_costs_the_archive_nothing(
 
 def test_law_2_vmids_that_ha_would_start_are_known_by_its_configuration() -> None:
     scratch = Scratch(9000, 9002)
-    assert in_ha({"vm:9001", "ct:9002", "vm:108", "vm:90000", "vm:8999", "vm:9003"}, scratch) == {9001, 9002}
+    assert in_ha({"vm:9001", "ct:9002", "vm:108", "vm:90000", "vm:8999", "vm:9003"}, scratch) == {
+        9001,
+        9002,
+    }
     assert in_ha(set(), scratch) == frozenset()
 
 

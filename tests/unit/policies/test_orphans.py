@@ -24,27 +24,48 @@ def test_a_copy_whose_operation_is_open_or_that_is_being_cleaned_up_is_no_orphan
 
 
 def test_law_1_only_a_copy_that_bears_this_services_identity_is_ours() -> None:
-    found = orphans([copy(), copy(9001, service=THEM), copy(9002, service=None)], open_operations=(), cleaned=(), service=US)
+    found = orphans(
+        [copy(), copy(9001, service=THEM), copy(9002, service=None)],
+        open_operations=(),
+        cleaned=(),
+        service=US,
+    )
     assert [orphan.ours for orphan in found] == [True, False, False]
     assert not any(orphan.unconfirmed for orphan in found), "nobody has asked PVE yet"
-    assert not any(orphan.ours for orphan in orphans([copy(service="")], open_operations=(), cleaned=(), service=""))
+    assert not any(
+        orphan.ours
+        for orphan in orphans([copy(service="")], open_operations=(), cleaned=(), service="")
+    )
 
 
 def test_what_a_copy_bears_is_read_line_by_line_whoever_wrote_beside_it() -> None:
     config = {"description": f"{ownership.mark('01J', US)}\nCopy made by a restore test.\n"}
     assert (ownership.operation_of(config), ownership.service_of(config)) == ("01J", US)
     assert ownership.marked(config, "01J")
-    assert ownership.operation_of({"description": "see backupsvc-scratch-copy-of-operation-01J"}) is None
+    assert (
+        ownership.operation_of({"description": "see backupsvc-scratch-copy-of-operation-01J"})
+        is None
+    )
     assert ownership.service_of({"description": ownership.marker("01J")}) is None
 
 
-@given(st.booleans(), st.sampled_from([US, THEM, ""]), st.sampled_from(["reap", "other", None]), st.sampled_from([9000, 108]))
+@given(
+    st.booleans(),
+    st.sampled_from([US, THEM, ""]),
+    st.sampled_from(["reap", "other", None]),
+    st.sampled_from([9000, 108]),
+)
 def test_law_1_an_heir_needs_range_marker_identity_and_its_own_lease(
     marked: bool, service: str, holder: str | None, vmid: int
 ) -> None:
     config = {"description": ownership.mark("01J" if marked else "01K", service)}
     refused = ownership.refusal(
-        vmid, config, scratch=SCRATCH, operation="01J", lease_holder=holder, heir=ownership.Heir("reap", US)
+        vmid,
+        config,
+        scratch=SCRATCH,
+        operation="01J",
+        lease_holder=holder,
+        heir=ownership.Heir("reap", US),
     )
     assert (refused is None) == (marked and service == US and holder == "reap" and vmid in SCRATCH)
 
@@ -52,7 +73,9 @@ def test_law_1_an_heir_needs_range_marker_identity_and_its_own_lease(
 def test_law_1_a_service_without_an_identity_inherits_nothing() -> None:
     config = {"description": ownership.marker("01J")}
     heir = ownership.Heir("reap", "")
-    assert ownership.refusal(9000, config, scratch=SCRATCH, operation="01J", lease_holder="reap", heir=heir)
+    assert ownership.refusal(
+        9000, config, scratch=SCRATCH, operation="01J", lease_holder="reap", heir=heir
+    )
 
 
 TOKEN = "svc@pve!b1"
@@ -78,7 +101,9 @@ RESTORED = Task("qmrestore", 100, TOKEN)
         ([Task("qmrestore", 100, "root@pam")], False),
     ],
 )
-def test_law_1_a_guest_is_of_our_restore_if_that_was_the_last_task_to_make_or_remove_one(others: list[Task], ours: bool) -> None:
+def test_law_1_a_guest_is_of_our_restore_if_that_was_the_last_task_to_make_or_remove_one(
+    others: list[Task], ours: bool
+) -> None:
     assert restored_by(TOKEN, [RESTORED, *others]) is ours
     assert restored_by(TOKEN, [*others, RESTORED]) is ours
 
@@ -100,7 +125,9 @@ def test_law_1_where_pve_remembers_nothing_or_a_failure_nothing_is_ours() -> Non
         (Task("qmdestroy", 99, TOKEN, node="clovis", ticks=8), True),
     ],
 )
-def test_law_1_of_two_tasks_in_one_second_the_ticks_of_their_node_say_which_was_last(other: Task, ours: bool) -> None:
+def test_law_1_of_two_tasks_in_one_second_the_ticks_of_their_node_say_which_was_last(
+    other: Task, ours: bool
+) -> None:
     restored = Task("qmrestore", 100, TOKEN, node="clovis", ticks=7)
     assert restored_by(TOKEN, [restored, other]) is ours
     assert restored_by(TOKEN, [other, restored]) is ours

@@ -16,10 +16,14 @@ DONE, FAILED, OPEN = OperationState.DONE, OperationState.FAILED, OperationState.
 AT = 1_773_086_400
 
 
-def operation(kind: str, vmid: int | None = 108, state: OperationState = DONE, book: Bookkeeping | None = None) -> Operation:
+def operation(
+    kind: str, vmid: int | None = 108, state: OperationState = DONE, book: Bookkeeping | None = None
+) -> Operation:
     finished = None if state is OPEN else AT + 95
     kept = book or Bookkeeping()
-    return Operation(f"01{kind}{vmid}", kind, vmid, state, "settle", {}, AT, AT + 95, finished, book=kept)
+    return Operation(
+        f"01{kind}{vmid}", kind, vmid, state, "settle", {}, AT, AT + 95, finished, book=kept
+    )
 
 
 Piece = tuple[Operation, Facts]
@@ -36,13 +40,19 @@ def night(
     vmids = tuple(one.subject for name, (one, _) in pieces.items() if name.startswith("backup#"))
     usual: dict[str, Any] = {"job": "nightly", "at": AT, "vmids": vmids}
     facts = NightFacts(**(usual | known), names={one.id: name for name, (one, _) in pieces.items()})
-    return outcomes.of_job_run(replace(operation("night", None, state), error=error), facts, pieces.values())
+    return outcomes.of_job_run(
+        replace(operation("night", None, state), error=error), facts, pieces.values()
+    )
 
 
-GOOD = {"backup#101": piece("backup", 101), "backup#102": piece("backup", 102), "prune": piece("prune", None)}
+GOOD = {
+    "backup#101": piece("backup", 101),
+    "backup#102": piece("backup", 102),
+    "prune": piece("prune", None),
+}
 
 
-# --- one operation ------------------------------------------------------------------------------------------------------
+# --- one operation --------------------------------------------------------------------------------
 
 
 def test_an_outcome_names_what_a_reader_of_the_log_looks_for() -> None:
@@ -61,7 +71,12 @@ def test_an_outcome_names_what_a_reader_of_the_log_looks_for() -> None:
 
 def test_an_outcome_has_the_node_the_task_and_the_verdict_that_its_kind_knows() -> None:
     found = outcomes.of(*piece("restore-test", node="lge-pve02", upid="UPID:x", verdict="proven"))
-    assert (found.node, found.upid, found.verdict, found.level) == ("lge-pve02", "UPID:x", "proven", Level.INFO)
+    assert (found.node, found.upid, found.verdict, found.level) == (
+        "lge-pve02",
+        "UPID:x",
+        "proven",
+        Level.INFO,
+    )
     bare = outcomes.of(*piece("restore-test"))
     assert (bare.node, bare.upid, bare.verdict) == (None, None, None)
 
@@ -80,7 +95,9 @@ def test_an_outcome_has_the_node_the_task_and_the_verdict_that_its_kind_knows() 
         (piece("prune", None, FAILED), Level.ERROR),
     ],
 )
-def test_what_did_not_come_about_is_an_error_and_what_must_be_looked_at_a_warning(found: Piece, level: Level) -> None:
+def test_what_did_not_come_about_is_an_error_and_what_must_be_looked_at_a_warning(
+    found: Piece, level: Level
+) -> None:
     assert outcomes.of(*found).level is level
 
 
@@ -106,7 +123,9 @@ def test_an_operation_ended_when_it_says_so_and_its_own_error_comes_first() -> N
 
 def test_a_clock_that_was_set_back_makes_nothing_last_less_than_no_time() -> None:
     assert outcomes.of(replace(operation("backup"), finished=AT - 60), Facts()).seconds == 0
-    back = outcomes.of_job_run(replace(operation("night", None), finished=AT - 60), NightFacts("nightly", AT), ())
+    back = outcomes.of_job_run(
+        replace(operation("night", None), finished=AT - 60), NightFacts("nightly", AT), ()
+    )
     assert back.seconds == 0
 
 
@@ -117,17 +136,27 @@ def test_a_guest_left_frozen_is_in_the_line_and_one_that_was_not_is_not() -> Non
     assert plain.level is Level.INFO and "frozen" not in outcomes.said(plain)
 
 
-# --- a night ------------------------------------------------------------------------------------------------------------
+# --- a night --------------------------------------------------------------------------------------
 
 
 def test_a_night_in_which_all_came_about_is_good() -> None:
     found = night(GOOD | {"prove#101": piece("restore-test", 101, verdict="proven")})
     assert (found.verdict, found.good, found.level) == (JobRunVerdict.GOOD, True, Level.INFO)
-    assert (found.expected, found.ok, found.failed, found.missing, found.tests, found.proven) == (2, 2, 0, 0, 1, 1)
+    assert (found.expected, found.ok, found.failed, found.missing, found.tests, found.proven) == (
+        2,
+        2,
+        0,
+        0,
+        1,
+        1,
+    )
 
 
 def test_law_5_a_night_of_modelled_guests_is_simulated_and_never_good() -> None:
-    assert night(GOOD | {"prove#101": piece("restore-test", 101, verdict="simulated")}).verdict is JobRunVerdict.SIMULATED
+    assert (
+        night(GOOD | {"prove#101": piece("restore-test", 101, verdict="simulated")}).verdict
+        is JobRunVerdict.SIMULATED
+    )
 
 
 @pytest.mark.parametrize(
@@ -135,16 +164,31 @@ def test_law_5_a_night_of_modelled_guests_is_simulated_and_never_good() -> None:
     [
         ({"backup#102": piece("backup", 102, FAILED)}, "1 of 2 guests have no good backup (102)"),
         ({"backup#102": piece("backup", 102, OPEN)}, "1 of 2 guests have no good backup (102)"),
-        ({"backup#102": piece("backup", 102, frozen=True)}, "1 of 2 guests have no good backup (102)"),
+        (
+            {"backup#102": piece("backup", 102, frozen=True)},
+            "1 of 2 guests have no good backup (102)",
+        ),
         ({"prune": piece("prune", None, FAILED)}, "retention: failed"),
         ({"prune": piece("prune", None, partial=True)}, "retention: partial"),
-        ({"prove#101": piece("restore-test", 101, verdict="inconclusive")}, "1 of 1 restore tests proved nothing"),
-        ({"prove#101": piece("restore-test", 101, FAILED, verdict="proven")}, "1 of 1 restore tests proved nothing"),
+        (
+            {"prove#101": piece("restore-test", 101, verdict="inconclusive")},
+            "1 of 1 restore tests proved nothing",
+        ),
+        (
+            {"prove#101": piece("restore-test", 101, FAILED, verdict="proven")},
+            "1 of 1 restore tests proved nothing",
+        ),
     ],
 )
-def test_a_night_in_which_something_did_not_is_degraded_and_says_what(changed: dict[str, Piece], words: str) -> None:
+def test_a_night_in_which_something_did_not_is_degraded_and_says_what(
+    changed: dict[str, Piece], words: str
+) -> None:
     found = night(GOOD | changed)
-    assert (found.verdict, found.good, found.level) == (JobRunVerdict.DEGRADED, False, Level.WARNING)
+    assert (found.verdict, found.good, found.level) == (
+        JobRunVerdict.DEGRADED,
+        False,
+        Level.WARNING,
+    )
     assert found.reason == f"the last night of job nightly: {words}"
 
 
@@ -161,7 +205,12 @@ def test_a_night_without_one_good_backup_has_failed_though_its_operation_is_done
 
 
 @pytest.mark.parametrize(
-    ("state", "words"), [(FAILED, "failed"), (OperationState.CANCELLED, "was cancelled"), (OperationState.MISSED, "was missed")]
+    ("state", "words"),
+    [
+        (FAILED, "failed"),
+        (OperationState.CANCELLED, "was cancelled"),
+        (OperationState.MISSED, "was missed"),
+    ],
 )
 def test_a_night_that_did_not_come_to_its_end_has_failed(state: OperationState, words: str) -> None:
     found = night({}, state, error="nobody answers", vmids=None)
@@ -171,7 +220,9 @@ def test_a_night_that_did_not_come_to_its_end_has_failed(state: OperationState, 
 
 def test_many_guests_are_counted_and_only_the_first_are_named() -> None:
     found = night({f"backup#{vmid}": piece("backup", vmid, FAILED) for vmid in range(100, 111)})
-    assert found.reason.endswith("11 of 11 guests have no good backup (100, 101, 102, 103, 104, ...)")
+    assert found.reason.endswith(
+        "11 of 11 guests have no good backup (100, 101, 102, 103, 104, ...)"
+    )
 
 
 def test_five_guests_are_named_and_nothing_says_that_there_are_more() -> None:
@@ -180,29 +231,55 @@ def test_five_guests_are_named_and_nothing_says_that_there_are_more() -> None:
 
 
 def test_a_nights_line_names_the_guests_without_a_good_backup() -> None:
-    found = night(GOOD | {"backup#102": piece("backup", 102, FAILED), "backup#103": piece("backup", 103, FAILED)})
+    found = night(
+        GOOD
+        | {"backup#102": piece("backup", 102, FAILED), "backup#103": piece("backup", 103, FAILED)}
+    )
     told = outcomes.said(found)
-    assert (told["failed_guests"], told["job"], told["verdict"], told["seconds"]) == ("102,103", "nightly", "degraded", 95)
+    assert (told["failed_guests"], told["job"], told["verdict"], told["seconds"]) == (
+        "102,103",
+        "nightly",
+        "degraded",
+        95,
+    )
     assert "failed_guests" not in outcomes.said(night(GOOD))
 
 
 def test_every_test_of_a_night_counts_also_one_that_was_tried_again_or_drawn_by_lot() -> None:
     called = {101: "prove", 102: "again", 103: "sample"}
-    tests = {f"{name}#{vmid}": piece("restore-test", vmid, verdict="proven") for vmid, name in called.items()}
+    tests = {
+        f"{name}#{vmid}": piece("restore-test", vmid, verdict="proven")
+        for vmid, name in called.items()
+    }
     assert (night(GOOD | tests).tests, night(GOOD | tests).proven) == (3, 3)
 
 
 def test_a_backup_that_failed_and_one_that_did_not_end_are_two_that_are_not_good() -> None:
-    found = night(GOOD | {"backup#103": piece("backup", 103, FAILED), "backup#104": piece("backup", 104, OPEN)})
-    assert (found.ok, found.failed, found.missing, found.verdict) == (2, 1, 1, JobRunVerdict.DEGRADED)
+    found = night(
+        GOOD
+        | {"backup#103": piece("backup", 103, FAILED), "backup#104": piece("backup", 104, OPEN)}
+    )
+    assert (found.ok, found.failed, found.missing, found.verdict) == (
+        2,
+        1,
+        1,
+        JobRunVerdict.DEGRADED,
+    )
 
 
-def test_a_night_was_due_when_it_says_so_and_ended_when_it_was_last_heard_of_if_nothing_else_is_known() -> None:
+def test_a_night_was_due_when_it_says_so_and_ended_when_it_was_last_heard_of_if_nothing_else_is_known() -> (
+    None
+):
     assert night(GOOD, at=AT - 60).at == AT - 60
     known = NightFacts("nightly", AT)
-    bare = outcomes.of_job_run(replace(operation("night", None), updated=AT + 500, finished=None), known, ())
+    bare = outcomes.of_job_run(
+        replace(operation("night", None), updated=AT + 500, finished=None), known, ()
+    )
     assert (bare.at, bare.job, bare.ended, bare.seconds) == (AT, "nightly", AT + 500, 500)
-    assert outcomes.of_job_run(replace(operation("night", None), updated=AT + 500), known, ()).ended == AT + 95
+    assert (
+        outcomes.of_job_run(replace(operation("night", None), updated=AT + 500), known, ()).ended
+        == AT + 95
+    )
 
 
 def test_a_night_that_backed_nobody_up_is_not_good() -> None:
@@ -211,7 +288,11 @@ def test_a_night_that_backed_nobody_up_is_not_good() -> None:
     assert "no guest was to be backed up" in found.reason
 
 
-def test_a_test_that_could_not_be_decided_and_was_made_good_the_same_night_does_not_degrade_it() -> None:
+def test_a_test_that_could_not_be_decided_and_was_made_good_the_same_night_does_not_degrade_it() -> (
+    None
+):
     again = replace(operation("restore-test", 101), id="01again101"), Facts(verdict="proven")
-    found = night(GOOD | {"prove#101": piece("restore-test", 101, verdict="inconclusive"), "again#101": again})
+    found = night(
+        GOOD | {"prove#101": piece("restore-test", 101, verdict="inconclusive"), "again#101": again}
+    )
     assert found.good, found.reason

@@ -21,8 +21,16 @@ def config(operation: str = OURS) -> dict[str, str]:
     return {"description": f"{ownership.marker(operation)}\n", "memory": "512"}
 
 
-def refusal(vmid: int = 9001, found: dict[str, str] | None = None, holder: str | None = OURS) -> str | None:
-    return ownership.refusal(vmid, config() if found is None else found, scratch=SCRATCH, operation=OURS, lease_holder=holder)
+def refusal(
+    vmid: int = 9001, found: dict[str, str] | None = None, holder: str | None = OURS
+) -> str | None:
+    return ownership.refusal(
+        vmid,
+        config() if found is None else found,
+        scratch=SCRATCH,
+        operation=OURS,
+        lease_holder=holder,
+    )
 
 
 def test_law_1_a_guest_with_our_marker_and_our_lease_in_the_range_is_ours() -> None:
@@ -30,7 +38,9 @@ def test_law_1_a_guest_with_our_marker_and_our_lease_in_the_range_is_ours() -> N
 
 
 @pytest.mark.parametrize("vmid", [8999, 9100, 108, 0, -1])
-def test_law_1_a_vmid_outside_the_scratch_range_is_refused_whatever_else_says_it_is_ours(vmid: int) -> None:
+def test_law_1_a_vmid_outside_the_scratch_range_is_refused_whatever_else_says_it_is_ours(
+    vmid: int,
+) -> None:
     assert f"VMID {vmid} is outside the scratch range 9000-9099" in str(refusal(vmid))
 
 
@@ -82,7 +92,13 @@ def test_the_marker_survives_the_description_of_a_config_file_and_of_the_api() -
 
 
 @pytest.mark.parametrize(
-    "left", [{}, {"digest": "da39"}, {"digest": "d80c", "memory": "128"}, {"memory": "128", "lock": "create", "digest": "d80c"}]
+    "left",
+    [
+        {},
+        {"digest": "da39"},
+        {"digest": "d80c", "memory": "128"},
+        {"memory": "128", "lock": "create", "digest": "d80c"},
+    ],
 )
 def test_what_a_failed_restore_leaves_is_a_stub(left: dict[str, str]) -> None:
     assert ownership.is_stub(left)

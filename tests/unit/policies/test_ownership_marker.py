@@ -1,4 +1,6 @@
-"""The marker by which a copy is known: it stands in configs that an earlier version wrote, so it does not change."""
+"""The marker by which a copy is known: it stands in configs that an earlier version wrote, so it
+does not change.
+"""
 
 from __future__ import annotations
 
@@ -15,5 +17,7 @@ def test_law_1_a_guest_without_a_description_bears_no_marker() -> None:
 
 
 def test_law_1_the_word_of_the_service_that_made_a_copy_is_what_it_always_was() -> None:
-    assert ownership.mark("01JZ", "abc").splitlines()[1:] == ["backupsvc-scratch-copy-of-service-abc"]
+    assert ownership.mark("01JZ", "abc").splitlines()[1:] == [
+        "backupsvc-scratch-copy-of-service-abc"
+    ]
     assert ownership.service_of({"description": "backupsvc-scratch-copy-of-service-abc"}) == "abc"

@@ -14,17 +14,33 @@ from policies.placement import NoPlace, Placement
 
 GIB = 1 << 30
 ARCHIVE = Archive(
-    "local:backup/vzdump-qemu-108-2026_03_09-21_00_02.vma.zst", "clovis", "local", 108, GuestType.QEMU, 1773086402, GIB
+    "local:backup/vzdump-qemu-108-2026_03_09-21_00_02.vma.zst",
+    "clovis",
+    "local",
+    108,
+    GuestType.QEMU,
+    1773086402,
+    GIB,
 )
-SHARED = replace(ARCHIVE, storage="nas", volid="nas:backup/vzdump-qemu-108-2026_03_09-21_00_02.vma.zst", shared=True)
+SHARED = replace(
+    ARCHIVE,
+    storage="nas",
+    volid="nas:backup/vzdump-qemu-108-2026_03_09-21_00_02.vma.zst",
+    shared=True,
+)
 NODES = [Node("clovis", True, 64 * GIB, 40 * GIB), Node("lge-pve02", True, 64 * GIB, 10 * GIB)]
 GUESTS = [Guest(108, "Debian-Server", "clovis"), Guest(9000, "left-behind", "lge-pve02")]
-CONFIG = {"scsi0": "local-lvm:vm-108-disk-0,size=16G", "net0": "virtio=BC:24:11:00:00:08,bridge=vmbr0"}
+CONFIG = {
+    "scsi0": "local-lvm:vm-108-disk-0,size=16G",
+    "net0": "virtio=BC:24:11:00:00:08,bridge=vmbr0",
+}
 SCRATCH = Scratch(9000, 9009, bridge="vmbr9")
 
 
 def storage(name: str, node: str, free: int = 100, content: str = "images", **more: Any) -> Storage:
-    return Storage(name, node, "dir", frozenset(content.split()), total=200 * GIB, available=free * GIB, **more)
+    return Storage(
+        name, node, "dir", frozenset(content.split()), total=200 * GIB, available=free * GIB, **more
+    )
 
 
 STORAGES = [
@@ -80,14 +96,22 @@ def test_a_shared_archive_falls_back_to_the_guests_node_and_says_why() -> None:
     assert "lge-pve02: the node is offline" in found.reasons
 
 
-def test_a_node_on_which_the_last_test_could_not_be_decided_comes_last_but_is_taken_if_it_is_the_only_one() -> None:
+def test_a_node_on_which_the_last_test_could_not_be_decided_comes_last_but_is_taken_if_it_is_the_only_one() -> (
+    None
+):
     assert placed(archive=SHARED, avoided="lge-pve02")[1] == "clovis"
     found = choose(avoided="clovis")
-    assert isinstance(found, Placement) and found.node == "clovis" and "could not be decided there" in found.reasons[0]
+    assert (
+        isinstance(found, Placement)
+        and found.node == "clovis"
+        and "could not be decided there" in found.reasons[0]
+    )
 
 
 def test_a_local_archive_of_a_dead_node_has_no_place_and_the_reason_names_it() -> None:
-    assert "cannot read storage local of clovis" in refused(nodes=[replace(NODES[0], online=False), NODES[1]])
+    assert "cannot read storage local of clovis" in refused(
+        nodes=[replace(NODES[0], online=False), NODES[1]]
+    )
 
 
 def test_law_1_the_vmid_is_the_lowest_of_the_range_that_is_no_guests_and_not_taken() -> None:
@@ -96,7 +120,9 @@ def test_law_1_the_vmid_is_the_lowest_of_the_range_that_is_no_guests_and_not_tak
 
 
 @given(st.sets(st.integers(9000, 9009)), st.sets(st.integers(9000, 9009)))
-def test_law_1_no_proposed_vmid_is_ever_in_use_or_out_of_range(guests: set[int], taken: set[int]) -> None:
+def test_law_1_no_proposed_vmid_is_ever_in_use_or_out_of_range(
+    guests: set[int], taken: set[int]
+) -> None:
     there = [Guest(vmid, "x", "clovis") for vmid in guests]
     found = choose(guests=there, taken=taken)
     if isinstance(found, NoPlace):
@@ -113,8 +139,13 @@ def test_a_node_without_memory_to_spare_is_passed_over_but_unknown_memory_is_no_
 def test_the_policys_storage_and_node_are_obeyed() -> None:
     assert placed(scratch=replace(SCRATCH, storage="roomy"))[2] == "roomy"
     nowhere = refused(scratch=replace(SCRATCH, storage="elsewhere"))
-    assert "no storage elsewhere is shown to this token: there is none, or the token lacks Datastore.Audit" in nowhere
-    assert "the policy wants copies on lge-pve02" in refused(scratch=replace(SCRATCH, node="lge-pve02"))
+    assert (
+        "no storage elsewhere is shown to this token: there is none, or the token lacks "
+        "Datastore.Audit" in nowhere
+    )
+    assert "the policy wants copies on lge-pve02" in refused(
+        scratch=replace(SCRATCH, node="lge-pve02")
+    )
 
 
 def test_a_full_storage_is_passed_over_for_the_next_and_both_are_accounted_for() -> None:
@@ -124,9 +155,17 @@ def test_a_full_storage_is_passed_over_for_the_next_and_both_are_accounted_for()
 
 
 def test_a_storage_that_holds_no_images_is_inactive_or_disabled_is_never_chosen() -> None:
-    dead = [storage("a", "clovis", content="backup"), storage("b", "clovis", active=False), storage("c", "clovis", enabled=False)]
+    dead = [
+        storage("a", "clovis", content="backup"),
+        storage("b", "clovis", active=False),
+        storage("c", "clovis", enabled=False),
+    ]
     text = refused(storages=dead)
-    assert "storage a holds no disk images" in text and "storage b is not active" in text and "storage c" not in text
+    assert (
+        "storage a holds no disk images" in text
+        and "storage b is not active" in text
+        and "storage c" not in text
+    )
 
 
 def test_a_copy_that_is_asked_over_the_network_goes_only_where_a_probe_is() -> None:
@@ -139,10 +178,14 @@ def test_a_copy_that_is_asked_over_the_network_goes_only_where_a_probe_is() -> N
 
 def test_free_and_needed_never_read_alike() -> None:
     tight = [replace(STORAGES[1], available=107_374_182)]
-    assert "has 102.4 MiB free, 112.6 MiB are needed" in refused(storages=tight, disks_total=107_374_182)
+    assert "has 102.4 MiB free, 112.6 MiB are needed" in refused(
+        storages=tight, disks_total=107_374_182
+    )
 
 
-def test_a_storage_of_other_nodes_a_disabled_one_and_one_that_is_not_shown_are_three_things() -> None:
+def test_a_storage_of_other_nodes_a_disabled_one_and_one_that_is_not_shown_are_three_things() -> (
+    None
+):
     named = replace(SCRATCH, storage="fast")
     assert "clovis: storage fast is not there, only on lge-pve02" in refused(
         scratch=named, storages=[storage("fast", "lge-pve02")]

@@ -69,28 +69,38 @@ def test_the_node_of_the_policy_is_taken_and_no_other() -> None:
     [(3, 1, True), (2, 1, False), (0, 5, True), (1, 0, True)],
     ids=["just enough", "too little", "no maximum is known", "no use is known"],
 )
-def test_memory_that_is_not_known_is_not_held_against_a_node(most: int, used: int, fits: bool) -> None:
+def test_memory_that_is_not_known_is_not_held_against_a_node(
+    most: int, used: int, fits: bool
+) -> None:
     found = place(nodes=[Node("b", True, most * GIB, used * GIB)])
     assert isinstance(found, Placement) is fits
 
 
 def test_a_node_that_uses_more_memory_than_it_has_has_none_to_spare() -> None:
     found = place(nodes=[Node("b", True, 4 * GIB, 5 * GIB)])
-    assert isinstance(found, NoPlace) and found.reasons == ("b: 2.0 GiB of memory are needed, 0 B are to spare",)
+    assert isinstance(found, NoPlace) and found.reasons == (
+        "b: 2.0 GiB of memory are needed, 0 B are to spare",
+    )
 
 
 def test_the_path_on_which_the_token_may_lack_a_right_is_named() -> None:
     hidden = "is shown to this token: there is none, or the token lacks Datastore.Audit on"
     node, archive = [Node("a", True)], LOCAL
-    assert place(nodes=node, archive=archive, storages=[]) == NoPlace((f"a: no storage {hidden} /storage",))
+    assert place(nodes=node, archive=archive, storages=[]) == NoPlace(
+        (f"a: no storage {hidden} /storage",)
+    )
     named = Scratch(9000, 9009, storage="fast")
     assert place(nodes=node, archive=archive, storages=[], scratch=named) == NoPlace(
         (f"a: no storage fast {hidden} /storage/fast",)
     )
 
 
-@pytest.mark.parametrize("lacking", [[nas("b", active=False)], [nas("a")], [nas("b", enabled=False)], []])
-def test_a_node_that_cannot_read_the_archives_storage_itself_is_passed_over(lacking: list[Storage]) -> None:
+@pytest.mark.parametrize(
+    "lacking", [[nas("b", active=False)], [nas("a")], [nas("b", enabled=False)], []]
+)
+def test_a_node_that_cannot_read_the_archives_storage_itself_is_passed_over(
+    lacking: list[Storage],
+) -> None:
     found = place(nodes=[Node("b", True)], storages=[*lacking, disks("thin", "b")])
     assert isinstance(found, NoPlace) and found.reasons == ("b: the node cannot read storage nas",)
 
@@ -109,7 +119,9 @@ def test_a_cluster_without_nodes_is_told_so() -> None:
         ({"scsi0": "gone:vm-108-disk-0", "scsi1": "thin:vm-108-disk-1"}, "thin"),
     ],
 )
-def test_the_storage_that_the_disks_came_from_is_taken_before_the_roomiest(config: dict[str, str], storage: str) -> None:
+def test_the_storage_that_the_disks_came_from_is_taken_before_the_roomiest(
+    config: dict[str, str], storage: str
+) -> None:
     storages = [nas("b"), disks("small", "b", 20), disks("thin", "b", 30), disks("roomy", "b", 90)]
     assert where(config=config, storages=storages) == ("b", storage)
 
@@ -119,7 +131,9 @@ def test_the_storage_that_the_disks_came_from_is_taken_before_the_roomiest(confi
     [(200, 11, True), (200, 10, False), (0, 0, True)],
     ids=["just enough with the headroom", "enough without it", "not known"],
 )
-def test_room_that_is_not_known_is_not_held_against_a_storage(total: int, free: int, fits: bool) -> None:
+def test_room_that_is_not_known_is_not_held_against_a_storage(
+    total: int, free: int, fits: bool
+) -> None:
     storages = [nas("b"), disks("thin", "b", free, total=total * GIB)]
     found = place(storages=storages)
     assert isinstance(found, Placement) is fits
@@ -128,18 +142,33 @@ def test_room_that_is_not_known_is_not_held_against_a_storage(total: int, free: 
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({}, ("b can read the archive, and is not the guest's node", "storage thin: 100.0 GiB free, 11.0 GiB needed")),
+        (
+            {},
+            (
+                "b can read the archive, and is not the guest's node",
+                "storage thin: 100.0 GiB free, 11.0 GiB needed",
+            ),
+        ),
         (
             {"archive": LOCAL, "storages": [disks("thin", "a", 0, total=0)]},
-            ("a alone can read the archive, and it is the guest's own node", "storage thin: of unknown room, 11.0 GiB needed"),
+            (
+                "a alone can read the archive, and it is the guest's own node",
+                "storage thin: of unknown room, 11.0 GiB needed",
+            ),
         ),
         (
             {"nodes": [Node("a", True)]},
-            ("a is the guest's own node: no other can take the copy", "storage thin: 100.0 GiB free, 11.0 GiB needed"),
+            (
+                "a is the guest's own node: no other can take the copy",
+                "storage thin: 100.0 GiB free, 11.0 GiB needed",
+            ),
         ),
         (
             {"archive": LOCAL, "guests": []},
-            ("a can read the archive, and is not the guest's node", "storage thin: 100.0 GiB free, 11.0 GiB needed"),
+            (
+                "a can read the archive, and is not the guest's node",
+                "storage thin: 100.0 GiB free, 11.0 GiB needed",
+            ),
         ),
     ],
 )

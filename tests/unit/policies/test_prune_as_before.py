@@ -1,4 +1,6 @@
-"""The prune plan says what it said before it was made fast, reasons included; and its work grows with the listing, not faster."""
+"""The prune plan says what it said before it was made fast, reasons included; and its work grows
+with the listing, not faster.
+"""
 
 from __future__ import annotations
 
@@ -44,11 +46,21 @@ def archives(draw: st.DrawFn) -> Archive:
     """One archive: mostly ordinary, with every peculiarity that a decision looks at."""
     odd = st.integers(0, 11).map(lambda number: number == 0)
     vmid = draw(st.sampled_from([108, 108, 108, 109, 110, 111, 112, 113, 7, None]))
-    when = START + timedelta(minutes=draw(st.sampled_from([1, 30, 60, 1440, 10080])) * draw(st.integers(0, 70)))
+    when = START + timedelta(
+        minutes=draw(st.sampled_from([1, 30, 60, 1440, 10080])) * draw(st.integers(0, 70))
+    )
     kind = "lxc" if vmid == 111 or draw(odd) else "qemu"
     file = f"vzdump-{kind}-{vmid}-{when:%Y_%m_%d-%H_%M_%S}.{draw(st.sampled_from(['vma.zst', 'vma.zst', 'tar.gz']))}"
     if draw(odd):
-        file = draw(st.sampled_from(["old.vma.zst", "vzdump-qemu-108-2026_13_01-00_00_00.vma", f"vzdump-qemu-1-{when:%Y}.tgz"]))
+        file = draw(
+            st.sampled_from(
+                [
+                    "old.vma.zst",
+                    "vzdump-qemu-108-2026_13_01-00_00_00.vma",
+                    f"vzdump-qemu-1-{when:%Y}.tgz",
+                ]
+            )
+        )
     storage = draw(st.sampled_from(["local", "local", "nas"]))
     return Archive(
         f"{storage}:backup/{file}",
@@ -86,10 +98,18 @@ def test_law_3_guards_as_before_and_finds_what_it_guarded_as_it_left_it(
     listing: list[Archive], data: st.DataObject, rules: PruneRules
 ) -> None:
     marks = data.draw(
-        st.lists(st.sampled_from([Mark.REMOVE, Mark.REMOVE, Mark.KEEP]), min_size=len(listing), max_size=len(listing))
+        st.lists(
+            st.sampled_from([Mark.REMOVE, Mark.REMOVE, Mark.KEEP]),
+            min_size=len(listing),
+            max_size=len(listing),
+        )
     )
     marked = [Marked(one, mark, ("why",)) for one, mark in zip(listing, marks, strict=True)]
-    in_use = data.draw(st.sets(st.sampled_from([one.volid for one in listing]), max_size=2)) if listing else set[str]()
+    in_use = (
+        data.draw(st.sets(st.sampled_from([one.volid for one in listing]), max_size=2))
+        if listing
+        else set[str]()
+    )
     facts: dict[str, Any] = {
         "in_use": in_use,
         "listed_before": data.draw(st.sampled_from([None, 0, len(listing) + 1])),
@@ -99,7 +119,8 @@ def test_law_3_guards_as_before_and_finds_what_it_guarded_as_it_left_it(
     found = retention.guard(marked, **facts)
     try:
         before = former.guard(marked, **facts)
-    except ValueError:  # it fell over the empty files of another machine, where there were no others
+    except ValueError:
+        # it fell over the empty files of another machine, where there were no others
         before = None
     assert before in (None, found)
     assert retention.guard(found.marked, **facts) == found
@@ -112,8 +133,12 @@ def test_the_same_guests_are_stopped_as_before(listing: list[Archive], data: st.
     perhaps = st.none() | times
     sightings = st.builds(Sighting, times, perhaps, perhaps, copied=st.booleans())
     knowledge = Knowledge(
-        looks=data.draw(st.dictionaries(st.sampled_from([("a", "local"), ("b", "local"), ("", "nas")]), times)),
-        sightings={whole.key(one): data.draw(sightings) for one in listing if data.draw(st.booleans())},
+        looks=data.draw(
+            st.dictionaries(st.sampled_from([("a", "local"), ("b", "local"), ("", "nas")]), times)
+        ),
+        sightings={
+            whole.key(one): data.draw(sightings) for one in listing if data.draw(st.booleans())
+        },
         proven=data.draw(st.dictionaries(st.sampled_from([108, 110]), times)),
         accepted=data.draw(st.dictionaries(st.sampled_from([108, 109]), times)),
     )
@@ -151,7 +176,7 @@ def test_any_name_says_what_it_said_before(file: str) -> None:
     assert volid.parse_name(file) == former.parse_name(file)
 
 
-# --- how the work grows -----------------------------------------------------------------------------------------------------
+# --- how the work grows ---------------------------------------------------------------------------
 
 
 class Counted(int):
@@ -172,7 +197,16 @@ class Counted(int):
 
 def one_guest(count: int) -> list[Archive]:
     return [
-        Archive(f"local:backup/{n}", "a", "local", 108, GuestType.QEMU, Counted(n * 86_400), Counted(1000 + n % 7), format="vma")
+        Archive(
+            f"local:backup/{n}",
+            "a",
+            "local",
+            108,
+            GuestType.QEMU,
+            Counted(n * 86_400),
+            Counted(1000 + n % 7),
+            format="vma",
+        )
         for n in range(count)
     ]
 
@@ -205,14 +239,24 @@ def test_a_reason_that_many_archives_share_is_kept_once() -> None:
         for night in range(300):
             when = START + timedelta(days=night)
             name = f"vzdump-qemu-108-{when:%Y_%m_%d-%H_%M_%S}.vma.zst"
-            yield Archive(f"local:backup/{name}", "a", "local", 108, GuestType.QEMU, int(when.timestamp()), 1000)
+            yield Archive(
+                f"local:backup/{name}",
+                "a",
+                "local",
+                108,
+                GuestType.QEMU,
+                int(when.timestamp()),
+                1000,
+            )
 
     found = prune_marks.decide_all(list(nightly()), THERE, POLICY)
     assert len({id(one.reasons) for one in found}) == len({one.reasons for one in found}) < 10
 
 
 def test_law_3_finds_nothing_to_hold_where_another_machine_left_only_an_empty_file() -> None:
-    ours = Archive("local:backup/1", "a", "local", 108, GuestType.QEMU, 10, 500, uuid="one", operation="op")
+    ours = Archive(
+        "local:backup/1", "a", "local", 108, GuestType.QEMU, 10, 500, uuid="one", operation="op"
+    )
     rest = Archive("local:backup/2", "a", "local", 108, GuestType.QEMU, 9, 0, uuid="two")
     marked = [Marked(ours, Mark.KEEP, ("why",)), Marked(rest, Mark.KEEP, ("why",))]
     found = retention.guard(marked, in_use=(), listed_before=None, now=100, rules=PruneRules())

@@ -1,4 +1,6 @@
-"""What retention makes of every archive before law 3: kept with a reason, put aside, or judged by its job's keep rules."""
+"""What retention makes of every archive before law 3: kept with a reason, put aside, or judged by
+its job's keep rules.
+"""
 
 from __future__ import annotations
 
@@ -20,13 +22,21 @@ jobs:
 """,
     "test",
 )
-THERE = [Guest(108, "one", "a"), Guest(109, "two", "b"), Guest(110, "three", "a"), Guest(1, "first", "a")]
+THERE = [
+    Guest(108, "one", "a"),
+    Guest(109, "two", "b"),
+    Guest(110, "three", "a"),
+    Guest(1, "first", "a"),
+]
 
 
 def archive(day: int, **changes: Any) -> Archive:
     vmid = changes.get("vmid", 108)
     volid = f"{changes.get('storage', 'local')}:backup/vzdump-qemu-{vmid}-2026_03_{day:02d}-21_00_00.vma.zst"
-    return replace(Archive(volid, "a", "local", 108, GuestType.QEMU, 1_772_400_000 + day * 86_400, 1000), **changes)
+    return replace(
+        Archive(volid, "a", "local", 108, GuestType.QEMU, 1_772_400_000 + day * 86_400, 1000),
+        **changes,
+    )
 
 
 def marks(*archives: Archive, unsure: dict[int, str] | None = None) -> list[tuple[Mark, str]]:
@@ -36,13 +46,19 @@ def marks(*archives: Archive, unsure: dict[int, str] | None = None) -> list[tupl
 
 
 def test_the_archives_of_a_guest_are_judged_by_the_rules_of_its_job() -> None:
-    assert [mark for mark, _ in marks(archive(3), archive(1), archive(2))] == [Mark.KEEP, Mark.REMOVE, Mark.REMOVE]
+    assert [mark for mark, _ in marks(archive(3), archive(1), archive(2))] == [
+        Mark.KEEP,
+        Mark.REMOVE,
+        Mark.REMOVE,
+    ]
 
 
 def test_each_storage_is_judged_alone_and_a_shared_one_once_whichever_node_lists_it() -> None:
     found = marks(archive(1), archive(2), archive(1, node="b"), archive(1, storage="usb"))
     assert [mark for mark, _ in found] == [Mark.REMOVE, Mark.KEEP, Mark.KEEP, Mark.KEEP]
-    shared = [archive(day, node=node, storage="nas", shared=True) for day, node in ((1, "a"), (2, "b"))]
+    shared = [
+        archive(day, node=node, storage="nas", shared=True) for day, node in ((1, "a"), (2, "b"))
+    ]
     assert [mark for mark, _ in marks(*shared)] == [Mark.REMOVE, Mark.KEEP]
 
 
@@ -54,11 +70,14 @@ def test_each_storage_is_judged_alone_and_a_shared_one_once_whichever_node_lists
         ({"vmid": 110}, "no job of the policy covers guest 110, so no retention applies"),
         (
             {"type": GuestType.LXC},
-            "108 is a VM by now: the archives of the container before it are kept until somebody decides",
+            "108 is a VM by now: the archives of the container before it are kept until somebody "
+            "decides",
         ),
     ],
 )
-def test_law_3_what_no_rule_speaks_of_is_kept_and_protected_stays_protected(changes: dict[str, Any], why: str) -> None:
+def test_law_3_what_no_rule_speaks_of_is_kept_and_protected_stays_protected(
+    changes: dict[str, Any], why: str
+) -> None:
     old, new = archive(1, **changes), archive(2, **changes)
     assert marks(old, new, replace(old, volid=f"{old.volid}x", protected=True)) == [
         (Mark.KEEP, why),
@@ -69,20 +88,36 @@ def test_law_3_what_no_rule_speaks_of_is_kept_and_protected_stays_protected(chan
 
 def test_law_3_archives_of_a_vm_are_kept_where_a_container_has_its_vmid_by_now() -> None:
     found = decide_all([archive(1), archive(2)], [Guest(108, "one", "a", GuestType.LXC)], POLICY)
-    why = "108 is a container by now: the archives of the VM before it are kept until somebody decides"
+    why = (
+        "108 is a container by now: the archives of the VM before it are kept until somebody "
+        "decides"
+    )
     assert [(one.mark, one.reasons) for one in found] == [(Mark.KEEP, (why,))] * 2
 
 
 def test_an_archive_of_a_kind_that_is_not_known_is_judged_as_its_guests() -> None:
-    assert [mark for mark, _ in marks(archive(1, type=None), archive(2, type=None))] == [Mark.REMOVE, Mark.KEEP]
+    assert [mark for mark, _ in marks(archive(1, type=None), archive(2, type=None))] == [
+        Mark.REMOVE,
+        Mark.KEEP,
+    ]
 
 
-def test_law_3_while_it_is_not_known_whether_a_guest_stands_there_its_archives_are_kept_and_no_others() -> None:
+def test_law_3_while_it_is_not_known_whether_a_guest_stands_there_its_archives_are_kept_and_no_others() -> (
+    None
+):
     others = [archive(1, vmid=109), archive(2, vmid=109)]
-    found = marks(archive(1), archive(2), *others, archive(1, vmid=None), unsure={108: "who knows", 0: "nobody's"})
+    found = marks(
+        archive(1),
+        archive(2),
+        *others,
+        archive(1, vmid=None),
+        unsure={108: "who knows", 0: "nobody's"},
+    )
     assert found[:2] == [(Mark.KEEP, "who knows")] * 2
     assert [mark for mark, _ in found[2:4]] == [Mark.REMOVE, Mark.KEEP]
-    assert marks(archive(1, vmid=None), unsure={1: "the first's"})[0][1].startswith("its name is not a vzdump name")
+    assert marks(archive(1, vmid=None), unsure={1: "the first's"})[0][1].startswith(
+        "its name is not a vzdump name"
+    )
 
 
 def test_what_must_not_stand_for_a_whole_archive_is_put_aside_and_counts_not() -> None:

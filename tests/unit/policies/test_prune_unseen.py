@@ -16,7 +16,10 @@ MARKS = st.sampled_from([Mark.KEEP, Mark.REMOVE, Mark.PROTECTED, Mark.RENAMED])
 
 def archive(second: int, node: str = "a", storage: str = "local", **changes: Any) -> Archive:
     volid = f"{storage}:backup/vzdump-qemu-108-2026_03_09-21_00_{second:02d}.vma.zst"
-    return replace(Archive(volid, node, storage, 108, GuestType.QEMU, 1_773_086_400 + second, 1000 + second), **changes)
+    return replace(
+        Archive(volid, node, storage, 108, GuestType.QEMU, 1_773_086_400 + second, 1000 + second),
+        **changes,
+    )
 
 
 @given(
@@ -29,7 +32,9 @@ def test_law_3_an_archive_goes_only_if_it_goes_with_and_without_what_is_unseen_a
     listed = [archive(second) for second in range(len(pairs))]
     plain = [Marked(one, mark, ("alone",)) for one, (mark, _) in zip(listed, pairs, strict=True)]
     aware = [Marked(one, mark, ("beside",)) for one, (_, mark) in zip(listed, pairs, strict=True)]
-    found = prune_guard.beside_unseen(plain, aware, [archive(second, "b", storage) for second, storage in hidden])
+    found = prune_guard.beside_unseen(
+        plain, aware, [archive(second, "b", storage) for second, storage in hidden]
+    )
     assert [one.archive for one in found] == listed
     twins = {second for second, _ in hidden}
     for number, (one, (alone, beside)) in enumerate(zip(found, pairs, strict=True)):
@@ -43,7 +48,10 @@ def test_a_file_of_the_same_name_and_another_size_is_no_twin() -> None:
     (held,) = prune_guard.beside_unseen([mine], [mine], [archive(1, "b", "usb")])
     twin = "usb:backup/vzdump-qemu-108-2026_03_09-21_00_01.vma.zst on b"
     assert held.mark is Mark.KEEP
-    assert held.reasons == ("old", f"law 3: {twin}, of equal name and size, may be its copy, and is out of reach")
+    assert held.reasons == (
+        "old",
+        f"law 3: {twin}, of equal name and size, may be its copy, and is out of reach",
+    )
 
 
 def test_each_guest_is_told_what_is_unseen_of_it_and_why() -> None:
@@ -56,8 +64,10 @@ def test_each_guest_is_told_what_is_unseen_of_it_and_why() -> None:
     why = {("b", "local"): "node b is offline", ("", "nas"): "596 Connection timed out"}
     on_b = "1 on storage local of b, where node b is offline"
     assert prune_guard.out_of_reach(unseen, why) == {
-        108: "guest 108: 2 known archives are out of reach, and not gone (1 on the shared storage nas, where 596 Connection "
+        108: "guest 108: 2 known archives are out of reach, and not gone (1 on the shared storage "
+        "nas, where 596 Connection "
         f"timed out; {on_b}), proven ones among them: no other goes because of them",
-        109: f"guest 109: 1 known archive is out of reach, and not gone ({on_b}): no other goes because of it",
+        109: f"guest 109: 1 known archive is out of reach, and not gone ({on_b}): no other goes "
+        "because of it",
     }
     assert prune_guard.out_of_reach([], {}) == {}

@@ -24,7 +24,9 @@ ARCHIVED = parse_config(
 ZONE = "/sdn/zones/localnetwork"
 
 
-def asked(config: dict[str, str], storage: str | None = None, start: bool = True, **more: list[str]) -> set[tuple[str, str]]:
+def asked(
+    config: dict[str, str], storage: str | None = None, start: bool = True, **more: list[str]
+) -> set[tuple[str, str]]:
     needs = restore_rights.needed(108, config, storage=storage, start=start, **more)
     return {(need.path, need.privilege) for need in needs}
 
@@ -48,11 +50,16 @@ def test_a_named_storage_takes_every_disk_and_who_does_not_start_needs_no_right_
 
 
 def test_a_bridge_that_the_node_does_not_have_may_be_of_any_zone_and_is_left_to_pve() -> None:
-    assert {path for path, _ in asked(ARCHIVED, bridges=["vmbr1"]) if path.startswith("/sdn")} == {f"{ZONE}/vmbr1/20"}
+    assert {path for path, _ in asked(ARCHIVED, bridges=["vmbr1"]) if path.startswith("/sdn")} == {
+        f"{ZONE}/vmbr1/20"
+    }
 
 
 def test_a_disk_without_a_storage_goes_to_local_and_a_trunk_asks_for_each_vlan() -> None:
-    config = {"#qmdump#map:scsi0": "drive-scsi0::raw", "net0": "virtio=BC:24:11:00:00:08,bridge=vmbr0,trunks=10;20"}
+    config = {
+        "#qmdump#map:scsi0": "drive-scsi0::raw",
+        "net0": "virtio=BC:24:11:00:00:08,bridge=vmbr0,trunks=10;20",
+    }
     assert restore_rights.disk_storages(config) == ["local"]
     assert [network for _, network in restore_rights.networks(config)] == ["vmbr0/10", "vmbr0/20"]
 
@@ -85,7 +92,12 @@ def test_a_nic_that_cannot_be_read_is_left_to_pve() -> None:
 
 
 def test_what_cannot_be_read_hides_nothing_that_comes_after_it() -> None:
-    config = {"net0": "???", "net1": "virtio=BC:24:11:00:00:09,bridge=vmbr1", "hostpci0": "a=1,a=2", "usb0": "host=046d:c52b"}
+    config = {
+        "net0": "???",
+        "net1": "virtio=BC:24:11:00:00:09,bridge=vmbr1",
+        "hostpci0": "a=1,a=2",
+        "usb0": "host=046d:c52b",
+    }
     assert list(restore_rights.networks(config)) == [("net1", "vmbr1")]
     assert restore_rights.real_devices(config) == ["usb0"]
 
@@ -96,10 +108,18 @@ def test_vzdumps_list_of_disks_is_read_also_where_it_breaks_off() -> None:
 
 
 def test_only_volumes_lie_on_a_storage() -> None:
-    config = {"hookscript": "snippets:snippets/x.pl", "scsi0": "/dev/sdb", "scsi1": "none", "unused0": "slow:vm-108-disk-1"}
+    config = {
+        "hookscript": "snippets:snippets/x.pl",
+        "scsi0": "/dev/sdb",
+        "scsi1": "none",
+        "unused0": "slow:vm-108-disk-1",
+    }
     assert restore_rights.disk_storages(config) == ["slow"]
 
 
 def test_a_nic_on_no_bridge_asks_for_no_network_and_hides_none_behind_it() -> None:
-    config = {"net0": "virtio=BC:24:11:00:00:08,tag=10", "net1": "virtio=BC:24:11:00:00:09,bridge=vmbr1"}
+    config = {
+        "net0": "virtio=BC:24:11:00:00:08,tag=10",
+        "net1": "virtio=BC:24:11:00:00:09,bridge=vmbr1",
+    }
     assert {path for path, _ in asked(config) if path.startswith("/sdn")} == {f"{ZONE}/vmbr1"}

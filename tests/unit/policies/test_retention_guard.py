@@ -15,7 +15,14 @@ NOW = 1_800_000_000
 DAY = 86400
 
 
-def marked(mark: Mark = Mark.REMOVE, *, age: float = 1, vmid: int = 108, proven: bool = False, storage: str = "local") -> Marked:
+def marked(
+    mark: Mark = Mark.REMOVE,
+    *,
+    age: float = 1,
+    vmid: int = 108,
+    proven: bool = False,
+    storage: str = "local",
+) -> Marked:
     ctime = NOW - int(age * DAY)
     archive = Archive(
         f"{storage}:backup/vzdump-qemu-{vmid}-{ctime}.vma.zst",
@@ -31,9 +38,16 @@ def marked(mark: Mark = Mark.REMOVE, *, age: float = 1, vmid: int = 108, proven:
 
 
 def guarded(
-    decided: Sequence[Marked], *, in_use: Sequence[str] = (), listed_before: int | None = None, now: int = NOW, share: float = 1.0
+    decided: Sequence[Marked],
+    *,
+    in_use: Sequence[str] = (),
+    listed_before: int | None = None,
+    now: int = NOW,
+    share: float = 1.0,
 ) -> Guarded:
-    return guard(decided, in_use=in_use, listed_before=listed_before, now=now, rules=PruneRules(share))
+    return guard(
+        decided, in_use=in_use, listed_before=listed_before, now=now, rules=PruneRules(share)
+    )
 
 
 def words(result: Guarded) -> list[str]:
@@ -51,18 +65,27 @@ def test_law_3_an_archive_that_stays_elsewhere_is_enough() -> None:
 
 
 def test_law_3_the_newest_proven_archive_stays_although_newer_unproven_ones_do() -> None:
-    result = guarded([marked(Mark.KEEP, age=1), marked(age=9, proven=True), marked(age=20, proven=True)])
+    result = guarded(
+        [marked(Mark.KEEP, age=1), marked(age=9, proven=True), marked(age=20, proven=True)]
+    )
     assert words(result) == ["keep", "keep", "remove"]
     assert result.marked[1].reasons[-1] == "law 3: newest proven archive of guest 108"
 
 
 def test_law_3_a_kept_newer_proof_frees_the_older_one() -> None:
-    assert words(guarded([marked(Mark.KEEP, age=1, proven=True), marked(age=9, proven=True)])) == ["keep", "remove"]
+    assert words(guarded([marked(Mark.KEEP, age=1, proven=True), marked(age=9, proven=True)])) == [
+        "keep",
+        "remove",
+    ]
 
 
 def test_law_3_the_proof_of_one_guest_says_nothing_of_another() -> None:
     result = guarded(
-        [marked(Mark.KEEP, vmid=108, proven=True), marked(Mark.KEEP, vmid=109), marked(vmid=109, age=9, proven=True)]
+        [
+            marked(Mark.KEEP, vmid=108, proven=True),
+            marked(Mark.KEEP, vmid=109),
+            marked(vmid=109, age=9, proven=True),
+        ]
     )
     assert words(result) == ["keep", "keep", "keep"]
 
@@ -81,7 +104,10 @@ def test_law_3_protected_and_renamed_archives_are_left_as_they_are() -> None:
 
 def test_law_3_a_listing_that_shrank_stops_the_run() -> None:
     result = guarded([marked(age=9), marked(Mark.KEEP)], listed_before=3)
-    assert result.refusal == "law 3: 2 archives are listed where 3 were before, and we did not remove the others"
+    assert (
+        result.refusal
+        == "law 3: 2 archives are listed where 3 were before, and we did not remove the others"
+    )
 
 
 def test_law_3_a_listing_that_grew_does_not_stop_it() -> None:
@@ -100,7 +126,10 @@ def test_law_3_an_hour_of_drift_between_nodes_does_not_stop_it() -> None:
 def test_law_3_more_than_the_set_share_stops_the_run() -> None:
     decided = [marked(Mark.KEEP), *[marked(age=age) for age in (2, 3, 4)]]
     assert guarded(decided, share=0.75).refusal is None
-    assert guarded(decided, share=0.5).refusal == "law 3: 3 of 4 archives would go, more than 50% of them in one run"
+    assert (
+        guarded(decided, share=0.5).refusal
+        == "law 3: 3 of 4 archives would go, more than 50% of them in one run"
+    )
 
 
 def test_law_3_what_the_law_keeps_does_not_count_as_going() -> None:
@@ -134,7 +163,9 @@ def test_law_3_holds_over_any_decision(decided: list[Marked]) -> None:
         proven = [one for one in group if one.archive.proven_at is not None]
         if proven:
             assert max(proven, key=lambda one: one.archive.ctime).mark is not Mark.REMOVE
-    assert not [one for one in result.marked if one.archive.volid in in_use and one.mark is Mark.REMOVE]
+    assert not [
+        one for one in result.marked if one.archive.volid in in_use and one.mark is Mark.REMOVE
+    ]
 
 
 def without_disk(one: Marked) -> Marked:
@@ -148,5 +179,11 @@ def test_law_3_the_last_whole_archive_stays_although_one_without_a_disk_does() -
 
 
 def test_law_3_a_proof_of_an_archive_without_a_disk_does_not_free_the_proven_one() -> None:
-    result = guarded([without_disk(marked(Mark.KEEP, age=1, proven=True)), marked(Mark.KEEP, age=2), marked(age=9, proven=True)])
+    result = guarded(
+        [
+            without_disk(marked(Mark.KEEP, age=1, proven=True)),
+            marked(Mark.KEEP, age=2),
+            marked(age=9, proven=True),
+        ]
+    )
     assert words(result) == ["keep", "keep", "keep"]

@@ -1,4 +1,6 @@
-"""The least rights, computed from the policy: what stands where, and what a policy adds or moves."""
+"""The least rights, computed from the policy: what stands where, and what a policy adds or
+moves.
+"""
 
 from __future__ import annotations
 
@@ -10,11 +12,20 @@ from policies.site import load_policy
 
 BASE = "site: s\ntimezone: Europe/Paris\n"
 ZONE = "/sdn/zones/localnetwork"
-COPIES = {"VM.Allocate", "VM.PowerMgmt", "VM.Config.Network", "VM.Config.Options", "VM.Config.CDROM", "VM.GuestAgent.Audit"}
+COPIES = {
+    "VM.Allocate",
+    "VM.PowerMgmt",
+    "VM.Config.Network",
+    "VM.Config.Options",
+    "VM.Config.CDROM",
+    "VM.GuestAgent.Audit",
+}
 
 
 def policy(scratch: str = "bridge: vmbr9, storage: thin", job: str = "storage: archives") -> Policy:
-    return load_policy(f"{BASE}scratch: {{vmids: 9000-9009, {scratch}}}\njobs: {{nightly: {{{job}}}}}\n", "test")
+    return load_policy(
+        f"{BASE}scratch: {{vmids: 9000-9009, {scratch}}}\njobs: {{nightly: {{{job}}}}}\n", "test"
+    )
 
 
 def grants(needs: tuple[role.Need, ...]) -> dict[str, set[str]]:
@@ -39,7 +50,10 @@ def test_with_a_pool_nothing_that_changes_a_guest_stands_on_all_guests() -> None
 
 def test_caps_limits_and_a_storages_own_retention_each_ask_for_their_privilege() -> None:
     found = grants(
-        role.everyday(policy("storage: thin, memory: 512", "storage: nas, bandwidth: 100"), pruning=["nas", "elsewhere"])
+        role.everyday(
+            policy("storage: thin, memory: 512", "storage: nas, bandwidth: 100"),
+            pruning=["nas", "elsewhere"],
+        )
     )
     assert "VM.Config.Memory" in found["/vms"]
     assert found["/"] == {"Sys.Audit", "Sys.Modify"}
@@ -47,7 +61,9 @@ def test_caps_limits_and_a_storages_own_retention_each_ask_for_their_privilege()
     assert "/storage/elsewhere" not in found
 
 
-def test_without_a_job_or_a_scratch_storage_the_right_stands_on_every_storage_and_a_note_says_so() -> None:
+def test_without_a_job_or_a_scratch_storage_the_right_stands_on_every_storage_and_a_note_says_so() -> (
+    None
+):
     bare = load_policy(BASE, "test")
     assert grants(role.everyday(bare))["/storage"] == {"Datastore.AllocateSpace"}
     said = " ".join(role.notes(bare))
@@ -60,9 +76,13 @@ def test_a_guests_own_cap_asks_for_it_too() -> None:
     assert "VM.Config.Memory" in grants(role.everyday(capped))["/vms"]
 
 
-def test_law_2_without_an_isolated_bridge_copies_get_one_of_their_own_with_the_command_that_makes_it() -> None:
+def test_law_2_without_an_isolated_bridge_copies_get_one_of_their_own_with_the_command_that_makes_it() -> (
+    None
+):
     without = policy("storage: thin")
-    assert [path for path in grants(role.everyday(without)) if path.startswith("/sdn")] == [f"{ZONE}/vmbr9"]
+    assert [path for path in grants(role.everyday(without)) if path.startswith("/sdn")] == [
+        f"{ZONE}/vmbr9"
+    ]
     assert grants(role.everyday(without, bridge="vmbr77"))[f"{ZONE}/vmbr77"] == {"SDN.Use"}
     (said,) = [note for note in role.notes(without) if "pvesh create" in note]
     assert "--iface vmbr9 --type bridge" in said and "--bridge" in said
@@ -72,7 +92,9 @@ def test_law_2_without_an_isolated_bridge_copies_get_one_of_their_own_with_the_c
 
 
 def test_law_2_only_the_second_token_may_use_a_production_bridge() -> None:
-    user, service, restore = role.holders(role.everyday(policy()), role.restoring(policy(), bridges=["vmbr0"]))
+    user, service, restore = role.holders(
+        role.everyday(policy()), role.restoring(policy(), bridges=["vmbr0"])
+    )
     assert f"{ZONE}/vmbr0" not in service.grants
     assert f"{ZONE}/vmbr9" not in restore.grants
     assert {f"{ZONE}/vmbr0", f"{ZONE}/vmbr9"} <= set(user.grants)
@@ -98,9 +120,14 @@ def test_reading_the_boot_id_is_optional_and_not_asked_for_where_no_copy_settles
     (need,) = role.optional(policy("bridge: vmbr9, storage: thin, pool: copies"))
     assert (need.path, need.privilege) == ("/pool/copies", "VM.GuestAgent.FileRead")
     assert need not in role.everyday(policy())
-    assert [need.privilege for need in role.on_release(role.optional(policy()), 8)] == ["VM.Monitor"]
+    assert [need.privilege for need in role.on_release(role.optional(policy()), 8)] == [
+        "VM.Monitor"
+    ]
     assert role.optional(policy("bridge: vmbr9, settle: 0s")) == ()
-    assert role.missing(role.optional(policy()), {"/vms": frozenset({"VM.GuestAgent.Unrestricted"})}) == ()
+    assert (
+        role.missing(role.optional(policy()), {"/vms": frozenset({"VM.GuestAgent.Unrestricted"})})
+        == ()
+    )
 
 
 def test_what_is_missing_is_found_path_by_path_and_inherited_rights_count() -> None:
@@ -110,7 +137,9 @@ def test_what_is_missing_is_found_path_by_path_and_inherited_rights_count() -> N
     held["/storage"] = held.pop("/storage/thin")
     assert role.missing(needs, held) == ()
     held["/vms"] -= {"VM.Backup"}
-    assert [(need.path, need.privilege) for need in role.missing(needs, held)] == [("/vms", "VM.Backup")]
+    assert [(need.path, need.privilege) for need in role.missing(needs, held)] == [
+        ("/vms", "VM.Backup")
+    ]
 
 
 def test_what_is_held_on_all_guests_need_not_be_held_on_the_pool() -> None:
@@ -118,13 +147,18 @@ def test_what_is_held_on_all_guests_need_not_be_held_on_the_pool() -> None:
     pooled = role.everyday(policy("bridge: vmbr9, storage: thin, pool: copies"))
     assert role.missing(pooled, wide) == ()
     assert {
-        need.path for need in role.missing(pooled, wide | {"/vms": frozenset({"VM.Audit", "VM.Backup", "VM.GuestAgent.Audit"})})
+        need.path
+        for need in role.missing(
+            pooled, wide | {"/vms": frozenset({"VM.Audit", "VM.Backup", "VM.GuestAgent.Audit"})}
+        )
     } == {"/pool/copies"}
 
 
 def test_the_commands_make_each_set_of_privileges_one_role_and_give_it_to_user_and_token() -> None:
     lines = list(role.commands(role.holders(role.everyday(policy()))))
-    assert len([line for line in lines if "role add" in line and "|| pveum role modify" in line]) == 4
+    assert (
+        len([line for line in lines if "role add" in line and "|| pveum role modify" in line]) == 4
+    )
     assert "pveum user add backupsvc@pve" in lines
     assert "pveum user token add backupsvc@pve service --privsep 1" in lines
     given = [line for line in lines if line.startswith("pveum acl modify /storage/thin ")]
@@ -139,12 +173,19 @@ def test_the_commands_make_each_set_of_privileges_one_role_and_give_it_to_user_a
         ("storage: nas, thaw: true", "guests: {104: {thaw: false}}"),
     ],
 )
-def test_only_a_policy_that_wants_guests_thawed_asks_for_the_right_to_do_so(job: str, guests: str) -> None:
+def test_only_a_policy_that_wants_guests_thawed_asks_for_the_right_to_do_so(
+    job: str, guests: str
+) -> None:
     right = "VM.GuestAgent.FileSystemMgmt"
     asked = load_policy(f"{BASE}jobs: {{nightly: {{{job}}}}}\n{guests}\n", "test")
     assert right in grants(role.everyday(asked))["/vms"]
     assert right not in grants(role.everyday(policy()))["/vms"]
-    assert right not in grants(role.everyday(load_policy(f"{BASE}jobs: {{nightly: {{thaw: false}}}}\n", "test")))["/vms"]
+    assert (
+        right
+        not in grants(
+            role.everyday(load_policy(f"{BASE}jobs: {{nightly: {{thaw: false}}}}\n", "test"))
+        )["/vms"]
+    )
 
 
 def test_who_makes_no_backups_needs_no_right_to_ask_after_them() -> None:
@@ -161,11 +202,19 @@ def test_a_roles_name_says_what_it_holds_whatever_else_is_printed_with_it() -> N
             role.everyday(policy(job="storage: archives, bandwidth: 100"), pruning=["archives"]),
         )
     )
-    named = {line.split()[3]: line.split('"')[1] for line in plain | other if line.startswith("pveum role add")}
+    named = {
+        line.split()[3]: line.split('"')[1]
+        for line in plain | other
+        if line.startswith("pveum role add")
+    }
     both = [line for line in plain | other if line.startswith("pveum role add")]
     assert len(named) == len(set(both)), "one name stands for two sets of privileges"
     assert named[role.role_name(["SDN.Use"])] == "SDN.Use"
-    assert role.role_name(["b.B", "a.A"]) == role.role_name(["a.A", "b.B"]) != role.role_name(["a.A", "b.C"])
+    assert (
+        role.role_name(["b.B", "a.A"])
+        == role.role_name(["a.A", "b.B"])
+        != role.role_name(["a.A", "b.C"])
+    )
     assert all(name.replace("-", "").replace(".", "").isalnum() for name in named)
 
 
@@ -183,7 +232,9 @@ def test_law_2_the_second_token_may_bring_a_guest_back_and_nothing_else() -> Non
         f"{ZONE}/vmbr0": {"SDN.Use"},
         f"{ZONE}/vmbr1": {"SDN.Use"},
     }
-    assert grants(role.restoring(load_policy(BASE, "test"), bridges=[]))["/storage"] == {"Datastore.AllocateSpace"}
+    assert grants(role.restoring(load_policy(BASE, "test"), bridges=[]))["/storage"] == {
+        "Datastore.AllocateSpace"
+    }
 
 
 def test_one_user_holds_both_tokens() -> None:
@@ -193,25 +244,39 @@ def test_one_user_holds_both_tokens() -> None:
     assert [holder.name for holder in role.holders(service)] == names[:2]
 
 
-def test_every_right_on_an_agent_is_the_monitors_on_pve_8_the_oldest_release_that_is_supported() -> None:
+def test_every_right_on_an_agent_is_the_monitors_on_pve_8_the_oldest_release_that_is_supported() -> (
+    None
+):
     assert role.SUPPORTED == (8, 9)
-    named = [role.Need("/vms", f"VM.GuestAgent.{what}", "") for what in ("Audit", "FileRead", "FileSystemMgmt")]
+    named = [
+        role.Need("/vms", f"VM.GuestAgent.{what}", "")
+        for what in ("Audit", "FileRead", "FileSystemMgmt")
+    ]
     assert {need.privilege for need in role.on_release(named, 8)} == {"VM.Monitor"}
     assert role.on_release(named, 9) == tuple(named)
 
 
-def test_law_2_the_isolated_bridge_of_the_policy_is_the_one_that_the_token_may_use_whatever_else_is_named() -> None:
+def test_law_2_the_isolated_bridge_of_the_policy_is_the_one_that_the_token_may_use_whatever_else_is_named() -> (
+    None
+):
     found = grants(role.everyday(policy(), bridge="vmbr77"))
     assert [path for path in found if path.startswith("/sdn")] == [f"{ZONE}/vmbr9"]
 
 
 def test_one_job_with_a_limited_bandwidth_is_enough_to_ask_for_the_right() -> None:
     jobs = "jobs: {nightly: {storage: nas}, weekly: {storage: nas, bandwidth: 100}}"
-    assert grants(role.everyday(load_policy(f"{BASE}{jobs}\n", "test")))["/"] == {"Sys.Audit", "Sys.Modify"}
+    assert grants(role.everyday(load_policy(f"{BASE}{jobs}\n", "test")))["/"] == {
+        "Sys.Audit",
+        "Sys.Modify",
+    }
 
 
-@pytest.mark.parametrize(("guest", "asks"), [("settle: 5m", True), ("settle: 0s", False), ("role: web", False)])
-def test_a_guest_that_settles_asks_for_its_boot_id_where_the_others_do_not(guest: str, asks: bool) -> None:
+@pytest.mark.parametrize(
+    ("guest", "asks"), [("settle: 5m", True), ("settle: 0s", False), ("role: web", False)]
+)
+def test_a_guest_that_settles_asks_for_its_boot_id_where_the_others_do_not(
+    guest: str, asks: bool
+) -> None:
     found = load_policy(f"{BASE}scratch: {{settle: 0s}}\nguests: {{108: {{{guest}}}}}\n", "test")
     assert bool(role.optional(found)) is asks
 
@@ -227,7 +292,9 @@ def test_a_copys_agent_is_asked_too_where_copies_are_in_no_pool_and_both_reasons
 def test_the_note_of_a_bridge_that_was_named_proposes_no_other() -> None:
     (proposed,) = [note for note in role.notes(policy("storage: thin")) if "pvesh create" in note]
     assert proposed.endswith("choose another with --bridge")
-    (named,) = [note for note in role.notes(policy("storage: thin"), "vmbr77") if "pvesh create" in note]
+    (named,) = [
+        note for note in role.notes(policy("storage: thin"), "vmbr77") if "pvesh create" in note
+    ]
     assert named.endswith("pvesh set /nodes/NODE/network")
 
 

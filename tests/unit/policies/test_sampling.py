@@ -9,7 +9,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from policies import sampling
-from policies.model import Archive, GuestPolicy, GuestType, Policy, Proof, Rung, Scratch, Stage, Tier, Verdict
+from policies.model import (
+    Archive,
+    GuestPolicy,
+    GuestType,
+    Policy,
+    Proof,
+    Rung,
+    Scratch,
+    Stage,
+    Tier,
+    Verdict,
+)
 
 DAY = 86400
 NOW = 1_773_100_000
@@ -18,9 +29,14 @@ POLICY = Policy(
     timezone="Europe/Paris",
     language="fr",
     jobs=(),
-    tiers=MappingProxyType({"gold": Tier("gold", DAY, 3600, 7 * DAY), "iron": Tier("iron", DAY, 3600, 30 * DAY)}),
+    tiers=MappingProxyType(
+        {"gold": Tier("gold", DAY, 3600, 7 * DAY), "iron": Tier("iron", DAY, 3600, 30 * DAY)}
+    ),
     guests=MappingProxyType(
-        {vmid: GuestPolicy(vmid, f"g{vmid}", tier) for vmid, tier in [(100, "iron"), (101, "gold"), (102, "iron")]}
+        {
+            vmid: GuestPolicy(vmid, f"g{vmid}", tier)
+            for vmid, tier in [(100, "iron"), (101, "gold"), (102, "iron")]
+        }
     ),
     scratch=Scratch(9000, 9099),
     default_tier="iron",
@@ -29,7 +45,16 @@ POLICY = Policy(
 
 def archive(days: float, proven: bool = False, size: int = 100) -> Archive:
     ctime = int(NOW - days * DAY)
-    return Archive(f"local:{ctime}", "clovis", "local", 108, GuestType.QEMU, ctime, size, proven_at=NOW if proven else None)
+    return Archive(
+        f"local:{ctime}",
+        "clovis",
+        "local",
+        108,
+        GuestType.QEMU,
+        ctime,
+        size,
+        proven_at=NOW if proven else None,
+    )
 
 
 def proof(of: Archive, days_ago: float) -> Proof:
@@ -37,7 +62,9 @@ def proof(of: Archive, days_ago: float) -> Proof:
     return Proof("op", 108, of.volid, "clovis", of.ctime, Verdict.FAILED, Rung.RECORDED, at, at)
 
 
-def chosen(archives: list[Archive], proofs: list[Proof] | None = None, seed: str = "s") -> Archive | None:
+def chosen(
+    archives: list[Archive], proofs: list[Proof] | None = None, seed: str = "s"
+) -> Archive | None:
     found = sampling.next_archive(archives, proofs or [], now=NOW, seed=seed)
     assert found.reasons
     return found.archive
@@ -48,9 +75,13 @@ def test_the_newest_archive_comes_first() -> None:
 
 
 def test_an_archive_from_the_future_or_of_no_size_is_passed_over_and_named() -> None:
-    found = sampling.next_archive([archive(-1), archive(0.5, size=0), archive(2)], [], now=NOW, seed="s")
+    found = sampling.next_archive(
+        [archive(-1), archive(0.5, size=0), archive(2)], [], now=NOW, seed="s"
+    )
     assert found.archive == archive(2)
-    assert any("from the future" in reason for reason in found.reasons) and any("is empty" in reason for reason in found.reasons)
+    assert any("from the future" in reason for reason in found.reasons) and any(
+        "is empty" in reason for reason in found.reasons
+    )
 
 
 def test_a_clock_a_few_seconds_ahead_is_not_the_future() -> None:
@@ -70,7 +101,9 @@ def test_once_the_newest_is_proven_an_old_one_is_drawn_by_lot() -> None:
     old = [archive(days) for days in (8, 15, 22)]
     drawn = {chosen([archive(1, proven=True), *old], seed=str(seed)) for seed in range(30)}
     assert drawn == set(old)
-    assert chosen([archive(1, proven=True), *old], seed="a") == chosen([*reversed(old), archive(1, proven=True)], seed="a")
+    assert chosen([archive(1, proven=True), *old], seed="a") == chosen(
+        [*reversed(old), archive(1, proven=True)], seed="a"
+    )
 
 
 def test_old_archives_that_were_never_proven_are_drawn_before_others() -> None:
@@ -82,11 +115,14 @@ def test_one_old_archive_a_month_is_enough_even_if_its_test_failed() -> None:
     archives = [archive(1, proven=True), archive(15)]
     assert chosen(archives, [proof(archive(45), 20)]) == archives[0]
     assert chosen(archives, [proof(archive(45), 31)]) == archives[1]
-    assert chosen(archives, [proof(archive(5), 4)]) == archives[1]  # that one was young when it was tested
+    # that one was young when it was tested
+    assert chosen(archives, [proof(archive(5), 4)]) == archives[1]
 
 
 @given(st.lists(st.floats(-5, 400), max_size=20), st.text(max_size=5))
-def test_whatever_is_listed_the_choice_is_one_of_it_and_usable(days: list[float], seed: str) -> None:
+def test_whatever_is_listed_the_choice_is_one_of_it_and_usable(
+    days: list[float], seed: str
+) -> None:
     archives = [archive(day, proven=day < 3) for day in days]
     found = chosen(archives, seed=seed)
     assert (
@@ -100,7 +136,11 @@ def test_the_guest_that_was_never_proven_is_first_and_then_the_earliest_deadline
     turns = sampling.due(POLICY, {100: NOW - 29 * DAY, 101: NOW - 8 * DAY, 102: None}, NOW)
     assert [turn.vmid for turn in turns] == [102, 101, 100]
     assert [turn.overdue for turn in turns] == [True, True, False]
-    assert [turn.reason for turn in turns] == ["never proven", "overdue for 1.0 days", "due in 1.0 days"]
+    assert [turn.reason for turn in turns] == [
+        "never proven",
+        "overdue for 1.0 days",
+        "due in 1.0 days",
+    ]
 
 
 def test_of_guests_never_proven_the_stricter_tier_comes_first() -> None:
@@ -131,11 +171,21 @@ def test_a_clock_is_allowed_its_drift_and_no_second_more() -> None:
 
 
 def test_why_an_archive_was_taken_or_passed_over_is_said() -> None:
-    assert sampling.next_archive([archive(1)], [], now=NOW, seed="s").reasons == ("the newest archive, not proven yet",)
+    assert sampling.next_archive([archive(1)], [], now=NOW, seed="s").reasons == (
+        "the newest archive, not proven yet",
+    )
     proven = sampling.next_archive([archive(1, proven=True)], [], now=NOW, seed="s")
     assert proven.reasons == ("the newest archive, proven before",)
-    drawn = sampling.next_archive([archive(1, proven=True), archive(9), archive(10), archive(2, size=0)], [], now=NOW, seed="s")
-    assert drawn.reasons == ("the newest archive is proven; drawn by lot from 2 old ones", f"{archive(2).volid} is empty")
+    drawn = sampling.next_archive(
+        [archive(1, proven=True), archive(9), archive(10), archive(2, size=0)],
+        [],
+        now=NOW,
+        seed="s",
+    )
+    assert drawn.reasons == (
+        "the newest archive is proven; drawn by lot from 2 old ones",
+        f"{archive(2).volid} is empty",
+    )
     assert chosen([archive(3, size=1)]) == archive(3, size=1)
 
 
@@ -152,18 +202,29 @@ def test_a_test_lasted_as_long_as_its_stages_without_the_waiting_for_its_turn() 
 
 def test_a_guest_is_due_when_its_rpo_ends_if_that_comes_before_its_proof_is_too_old() -> None:
     began = {100: NOW - DAY // 2, 101: NOW - 9 * DAY}
-    turns = {turn.vmid: turn for turn in sampling.due(POLICY, {100: NOW, 101: NOW, 102: NOW - 30 * DAY}, NOW, began)}
+    turns = {
+        turn.vmid: turn
+        for turn in sampling.due(POLICY, {100: NOW, 101: NOW, 102: NOW - 30 * DAY}, NOW, began)
+    }
     assert turns[100].deadline == NOW + DAY // 2 and turns[100].reason == "due in 0.5 days"
     assert (turns[101].deadline, turns[101].overdue) == (NOW - 8 * DAY, True)
-    assert (turns[102].deadline, turns[102].overdue, turns[102].reason) == (NOW, False, "due in 0.0 days")
+    assert (turns[102].deadline, turns[102].overdue, turns[102].reason) == (
+        NOW,
+        False,
+        "due in 0.0 days",
+    )
 
 
 def test_once_every_old_archive_is_proven_one_of_them_is_drawn_again() -> None:
     old = [archive(days, proven=True) for days in (8, 15)]
-    assert {chosen([archive(1, proven=True), *old], seed=str(seed)) for seed in range(30)} == set(old)
+    assert {chosen([archive(1, proven=True), *old], seed=str(seed)) for seed in range(30)} == set(
+        old
+    )
 
 
 def test_an_archive_that_was_a_week_old_to_the_second_when_it_was_tested_was_an_old_one() -> None:
     newest, old = archive(1, proven=True), archive(60)
     tested = proof(old, 10)
-    assert chosen([newest, old], [replace(tested, archive_ctime=tested.started - 7 * DAY)]) == newest
+    assert (
+        chosen([newest, old], [replace(tested, archive_ctime=tested.started - 7 * DAY)]) == newest
+    )

@@ -40,7 +40,11 @@ def test_a_guest_is_proven_at_its_tiers_rung() -> None:
         Rung.HEALTHY,
         Rung.HEALTHY,
     ]
-    assert [wanted_rung(policy("desk"), vmid) for vmid in (102, 105, 999)] == [Rung.HEALTHY, Rung.BOOTED, Rung.BOOTED]
+    assert [wanted_rung(policy("desk"), vmid) for vmid in (102, 105, 999)] == [
+        Rung.HEALTHY,
+        Rung.BOOTED,
+        Rung.BOOTED,
+    ]
 
 
 def test_every_guest_that_the_policy_names_and_that_no_test_can_prove_is_told() -> None:
@@ -48,17 +52,28 @@ def test_every_guest_that_the_policy_names_and_that_no_test_can_prove_is_told() 
     assert [item.vmid for item in demoted(policy("desk"))] == [102, 104]
 
 
-def test_the_guests_that_a_policy_does_not_name_are_demoted_where_a_job_takes_all_and_their_tier_wants_health() -> None:
+def test_the_guests_that_a_policy_does_not_name_are_demoted_where_a_job_takes_all_and_their_tier_wants_health() -> (
+    None
+):
     assert default_demoted(policy(guests="all"))
     assert not default_demoted(policy()) and not default_demoted(policy("desk", "all"))
     two = "jobs: {weekly: {guests: [101]}, nightly: {guests: %s}}"
-    assert default_demoted(load_policy(TEXT.replace("jobs: {nightly: {guests: %s}}", two) % ("gold", "all"), "home.yaml"))
+    assert default_demoted(
+        load_policy(
+            TEXT.replace("jobs: {nightly: {guests: %s}}", two) % ("gold", "all"), "home.yaml"
+        )
+    )
 
 
 def test_what_a_guest_lacks_is_told_with_its_checks_and_what_would_fit() -> None:
     item = unasked(policy(), 102, "dc1")
     assert item is not None
-    assert (item.name, item.tier, item.checks, item.suggested) == ("dc1", "gold", ("DNS",), ("ldap",))
+    assert (item.name, item.tier, item.checks, item.suggested) == (
+        "dc1",
+        "gold",
+        ("DNS",),
+        ("ldap",),
+    )
     assert unasked(policy(), 103) is None and unasked(policy(), 101) is None
     nameless = unasked(policy(), 200)
     assert nameless is not None and nameless.name == ""
@@ -81,8 +96,13 @@ def test_what_a_guest_lacks_is_told_with_its_checks_and_what_would_fit() -> None
         ((), ("debian",), ("ssh",)),
     ],
 )
-def test_ports_suggest_a_check_before_words_do(ports: tuple[int, ...], words: tuple[str, ...], expected: tuple[str, ...]) -> None:
-    assert suggestions([CheckSpec("tcp", f"tcp {port}", {"port": port}) for port in ports], words) == expected
+def test_ports_suggest_a_check_before_words_do(
+    ports: tuple[int, ...], words: tuple[str, ...], expected: tuple[str, ...]
+) -> None:
+    assert (
+        suggestions([CheckSpec("tcp", f"tcp {port}", {"port": port}) for port in ports], words)
+        == expected
+    )
 
 
 def test_where_nothing_is_known_of_a_guest_any_of_three_checks_is_suggested() -> None:
@@ -107,7 +127,9 @@ def test_a_well_known_port_suggests_the_check_of_what_answers_there(port: int, c
     assert load_policy(f"site: x\nguests: {{105: {{checks: [{written}]}}}}", "x").guests[105].checks
 
 
-@pytest.mark.parametrize("check", ["ssh", "http", "http: {tls: true}", "ldap", "ldap: {tls: true}", "http: 8080"])
+@pytest.mark.parametrize(
+    "check", ["ssh", "http", "http: {tls: true}", "ldap", "ldap: {tls: true}", "http: 8080"]
+)
 def test_a_suggestion_is_written_as_a_policy_takes_it(check: str) -> None:
     written = check if ":" not in check else f"{{{check}}}"
     assert load_policy(f"site: x\nguests: {{105: {{checks: [{written}]}}}}", "x").guests[105].checks

@@ -1,4 +1,6 @@
-"""The judgement of a running service: a canary that was consumed counts, a process that lives does not."""
+"""The judgement of a running service: a canary that was consumed counts, a process that lives does
+not.
+"""
 
 from __future__ import annotations
 
@@ -18,13 +20,26 @@ def child(name: str, up: bool = True, since: float = START, queue: str | None = 
     return ChildFact(name, up, since, 1 if up else None, 0, None if up else "signal SIGKILL", queue)
 
 
-CHILDREN = (child("redis"), child("worker-steps", queue="steps"), child("worker-polls", queue="polls"), child("beat"))
+CHILDREN = (
+    child("redis"),
+    child("worker-steps", queue="steps"),
+    child("worker-polls", queue="polls"),
+    child("beat"),
+)
 
 
 def vitals(steps: float | None = None, polls: float | None = None, **more: Any) -> Vitals:
     """A service whose queues consumed so many seconds after its start."""
-    heartbeats = {name: START + at for name, at in (("steps", steps), ("polls", polls)) if at is not None}
-    usual: dict[str, Any] = {"started": START, "tick": TICK, "queues": QUEUES, "heartbeats": heartbeats, "children": CHILDREN}
+    heartbeats = {
+        name: START + at for name, at in (("steps", steps), ("polls", polls)) if at is not None
+    }
+    usual: dict[str, Any] = {
+        "started": START,
+        "tick": TICK,
+        "queues": QUEUES,
+        "heartbeats": heartbeats,
+        "children": CHILDREN,
+    }
     return Vitals(**usual | more)
 
 
@@ -37,7 +52,10 @@ def test_queues_that_consume_are_ok() -> None:
 def test_a_queue_silent_for_more_than_three_ticks_is_failing_although_every_process_lives() -> None:
     assert judge(vitals(100, 180), START + 190).status == "ok"
     late = judge(vitals(100, 180), START + 191)
-    assert (late.status, late.reasons) == ("failing", ("queue steps has consumed nothing for 91 s",))
+    assert (late.status, late.reasons) == (
+        "failing",
+        ("queue steps has consumed nothing for 91 s",),
+    )
     assert not late.good
 
 
@@ -65,18 +83,27 @@ def test_a_child_that_is_down_is_failing_and_says_how_it_ended() -> None:
 
 
 def test_a_catalog_that_does_not_answer_is_failing() -> None:
-    assert judge(vitals(100, 100, catalog_error="the catalog does not answer"), START + 101).status == "failing"
+    assert (
+        judge(vitals(100, 100, catalog_error="the catalog does not answer"), START + 101).status
+        == "failing"
+    )
 
 
 def test_queues_that_consume_while_every_tick_fails_open_no_night_so_that_is_failing() -> None:
     ticked = {"steps": START + 590, "polls": START + 590, "tick": START + 200}
-    assert judge(vitals(heartbeats=ticked, scheduler="tick"), START + 590).status == "ok", "it may wait for a PVE that is silent"
+    assert judge(vitals(heartbeats=ticked, scheduler="tick"), START + 590).status == "ok", (
+        "it may wait for a PVE that is silent"
+    )
     found = judge(vitals(heartbeats=ticked, scheduler="tick"), START + 591)
     assert (found.status, found.good) == ("failing", False)
-    assert found.reasons == ("no night was looked for for 391 s: every tick fails, and the log of the workers says why",)
+    assert found.reasons == (
+        "no night was looked for for 391 s: every tick fails, and the log of the workers says why",
+    )
     never = dict.fromkeys(QUEUES, START + 390)
     assert judge(vitals(heartbeats=never, scheduler="tick"), START + 391).status == "failing"
-    assert judge(vitals(heartbeats=never), START + 391).status == "ok", "a container's queue is judged alone"
+    assert judge(vitals(heartbeats=never), START + 391).status == "ok", (
+        "a container's queue is judged alone"
+    )
 
 
 def test_ticks_that_stand_still_with_their_queue_are_told_of_once() -> None:
@@ -106,7 +133,11 @@ def test_silence_of_just_as_long_as_a_task_may_take_is_no_hang() -> None:
 def test_a_child_that_runs_for_just_as_long_as_a_task_may_take_is_not_hung_yet() -> None:
     later = tuple(child(one.name, since=START + 1, queue=one.queue) for one in CHILDREN)
     assert hung(vitals(0, 0, children=later), 600, START + 691) == []
-    assert hung(vitals(0, 0, children=later), 600, START + 692) == ["worker-steps", "worker-polls", "beat"]
+    assert hung(vitals(0, 0, children=later), 600, START + 692) == [
+        "worker-steps",
+        "worker-polls",
+        "beat",
+    ]
 
 
 def test_a_child_that_is_down_is_not_ended() -> None:
@@ -115,20 +146,32 @@ def test_a_child_that_is_down_is_not_ended() -> None:
 
 
 @pytest.mark.parametrize(
-    "more", [{"catalog_error": "down"}, {"children": tuple(child(c.name, since=START + 600, queue=c.queue) for c in CHILDREN)}]
+    "more",
+    [
+        {"catalog_error": "down"},
+        {"children": tuple(child(c.name, since=START + 600, queue=c.queue) for c in CHILDREN)},
+    ],
 )
-def test_nobody_is_ended_when_the_catalog_cannot_tell_or_when_just_restarted(more: dict[str, object]) -> None:
+def test_nobody_is_ended_when_the_catalog_cannot_tell_or_when_just_restarted(
+    more: dict[str, object],
+) -> None:
     assert hung(vitals(0, 0, **more), 600, START + 691) == []
 
 
 NIGHT = of_job_run(
-    Operation("01N", "night", None, OperationState.FAILED, "back-up", {}, 1, 2, 3, error="x"), NightFacts("nightly", 1), ()
+    Operation("01N", "night", None, OperationState.FAILED, "back-up", {}, 1, 2, 3, error="x"),
+    NightFacts("nightly", 1),
+    (),
 )
 
 
 def test_a_bad_night_makes_a_service_degraded_whose_work_is_consumed_all_the_same() -> None:
     health = judge(vitals(100, 100, job_runs=(NIGHT,)), START + 101)
-    assert (health.status, health.reasons, health.good) == ("degraded", ("the last night of job nightly failed: x",), True)
+    assert (health.status, health.reasons, health.good) == (
+        "degraded",
+        ("the last night of job nightly failed: x",),
+        True,
+    )
 
 
 def test_work_that_is_not_consumed_outweighs_a_bad_night() -> None:
@@ -139,7 +182,13 @@ def test_work_that_is_not_consumed_outweighs_a_bad_night() -> None:
 def test_a_good_night_is_no_reason_and_hides_no_bad_one() -> None:
     known = NightFacts("weekly", 1, (108,), {"01B": "backup#108"})
     backup = Operation("01B", "backup", 108, OperationState.DONE, "verify", {}, 1, 2, 3)
-    good = of_job_run(Operation("01M", "night", None, OperationState.DONE, "prove", {}, 1, 2, 3), known, [(backup, Facts())])
+    good = of_job_run(
+        Operation("01M", "night", None, OperationState.DONE, "prove", {}, 1, 2, 3),
+        known,
+        [(backup, Facts())],
+    )
     assert good.good
     assert judge(vitals(100, 100, job_runs=(good,)), START + 101).status == "ok"
-    assert judge(vitals(100, 100, job_runs=(good, NIGHT)), START + 101).reasons == ("the last night of job nightly failed: x",)
+    assert judge(vitals(100, 100, job_runs=(good, NIGHT)), START + 101).reasons == (
+        "the last night of job nightly failed: x",
+    )

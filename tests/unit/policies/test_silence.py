@@ -1,4 +1,6 @@
-"""Law 5: an answer over the network counts only if it is the copy's, by what the probe's neighbour table says."""
+"""Law 5: an answer over the network counts only if it is the copy's, by what the probe's neighbour
+table says.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,10 @@ ROUTES = (
     "eth0\t000AA8C0\t00000000\t0001\t0\t0\t0\t00FFFFFF\t0\t0\t0\n"
     "eth1\t00000000\t0202000A\t0003\t0\t0\t0\t00000000\t0\t0\t0\n"
 )
-FIB = "           |-- 192.168.10.0\n              /24 link UNICAST\n           |-- 192.168.10.250\n              /32 host LOCAL\n"
+FIB = (
+    "           |-- 192.168.10.0\n              /24 link UNICAST\n           |-- 192.168.10.250\n "
+    "             /32 host LOCAL\n"
+)
 
 
 def by_ip(neigh: str = "", route: str = ON_LINK, forwarding: str = STILL) -> str:
@@ -43,13 +48,43 @@ def table(state: State, mac: str | None = None, confirmed: int | None = None) ->
         ("", State.ABSENT, None, None),
         ("192.168.10.8 dev eth0  used 0/0/0 probes 6 FAILED", State.FAILED, None, 0),
         ("192.168.10.8 dev eth0  INCOMPLETE", State.INCOMPLETE, None, None),
-        ("192.168.10.8 dev eth0 lladdr bc:24:11:00:00:08 used 4/2/1 probes 1 REACHABLE", State.REACHABLE, MAC, 2),
-        ("192.168.10.8 dev eth0 lladdr bc:24:11:00:00:08 ref 1 used 9/61/9 probes 1 STALE", State.STALE, MAC, 61),
+        (
+            "192.168.10.8 dev eth0 lladdr bc:24:11:00:00:08 used 4/2/1 probes 1 REACHABLE",
+            State.REACHABLE,
+            MAC,
+            2,
+        ),
+        (
+            "192.168.10.8 dev eth0 lladdr bc:24:11:00:00:08 ref 1 used 9/61/9 probes 1 STALE",
+            State.STALE,
+            MAC,
+            61,
+        ),
         ("192.168.10.8 dev eth0 lladdr bc:24:11:00:00:08 DELAY", State.DELAY, MAC, None),
-        ("192.168.10.8 dev eth0 lladdr bc:24:11:00:00:08 used 9/61/9 probes 3 PROBE", State.PROBE, MAC, 61),
-        ("192.168.10.8 dev eth0 lladdr bc:24:11:00:00:08 used 9/x/9 probes 1 STALE", State.STALE, MAC, None),
-        ("192.168.10.8 dev eth0 lladdr bc:24:11:00:00:08 used 9/61 probes 1 STALE", State.STALE, MAC, None),
-        ("192.168.10.9 dev eth0 FAILED\n\n192.168.10.8 dev eth0 INCOMPLETE", State.INCOMPLETE, None, None),
+        (
+            "192.168.10.8 dev eth0 lladdr bc:24:11:00:00:08 used 9/61/9 probes 3 PROBE",
+            State.PROBE,
+            MAC,
+            61,
+        ),
+        (
+            "192.168.10.8 dev eth0 lladdr bc:24:11:00:00:08 used 9/x/9 probes 1 STALE",
+            State.STALE,
+            MAC,
+            None,
+        ),
+        (
+            "192.168.10.8 dev eth0 lladdr bc:24:11:00:00:08 used 9/61 probes 1 STALE",
+            State.STALE,
+            MAC,
+            None,
+        ),
+        (
+            "192.168.10.9 dev eth0 FAILED\n\n192.168.10.8 dev eth0 INCOMPLETE",
+            State.INCOMPLETE,
+            None,
+            None,
+        ),
         ("192.168.10.8 dev eth0 lladdr bc:24:11:00:00:08 PERMANENT", State.PERMANENT, MAC, None),
         ("192.168.10.8 dev eth0 lladdr bc:24:11:00:00:08 NOARP", State.PERMANENT, MAC, None),
         ("192.168.10.8 dev eth0 STALE used 9/61/9", State.STALE, None, 61),
@@ -67,22 +102,58 @@ def test_a_neighbour_is_read_as_busybox_and_iproute2_print_it(
     ("arp", "state", "mac"),
     [
         ("", State.ABSENT, None),
-        ("192.168.10.8     0x1         0x0         00:00:00:00:00:00     *        eth0", State.UNANSWERED, None),
-        ("192.168.10.8     0x1         0x2         bc:24:11:00:00:08     *        eth0", State.KNOWN, MAC),
-        ("192.168.10.8     0x1         0x6         bc:24:11:00:00:08     *        eth0", State.PERMANENT, MAC),
-        ("192.168.10.8     0x1         0x0         bc:24:11:00:00:08     *        eth0", State.UNANSWERED, None),
-        ("192.168.10.8     0x1         0x2         00:00:00:00:00:00     *        eth0", State.UNANSWERED, None),
-        ("192.168.10.8     0x1         0x1         bc:24:11:00:00:08     *        eth0", State.UNANSWERED, None),
-        ("192.168.10.8     0x1         zz          bc:24:11:00:00:08     *        eth0", State.ABSENT, None),
-        ("192.168.10.9     0x1         0x2         bc:24:11:00:00:09     *        eth0\n192.168.10.8 cut", State.ABSENT, None),
+        (
+            "192.168.10.8     0x1         0x0         00:00:00:00:00:00     *        eth0",
+            State.UNANSWERED,
+            None,
+        ),
+        (
+            "192.168.10.8     0x1         0x2         bc:24:11:00:00:08     *        eth0",
+            State.KNOWN,
+            MAC,
+        ),
+        (
+            "192.168.10.8     0x1         0x6         bc:24:11:00:00:08     *        eth0",
+            State.PERMANENT,
+            MAC,
+        ),
+        (
+            "192.168.10.8     0x1         0x0         bc:24:11:00:00:08     *        eth0",
+            State.UNANSWERED,
+            None,
+        ),
+        (
+            "192.168.10.8     0x1         0x2         00:00:00:00:00:00     *        eth0",
+            State.UNANSWERED,
+            None,
+        ),
+        (
+            "192.168.10.8     0x1         0x1         bc:24:11:00:00:08     *        eth0",
+            State.UNANSWERED,
+            None,
+        ),
+        (
+            "192.168.10.8     0x1         zz          bc:24:11:00:00:08     *        eth0",
+            State.ABSENT,
+            None,
+        ),
+        (
+            "192.168.10.9     0x1         0x2         bc:24:11:00:00:09     *        "
+            "eth0\n192.168.10.8 cut",
+            State.ABSENT,
+            None,
+        ),
     ],
 )
-def test_without_ip_the_table_of_proc_says_what_it_can(arp: str, state: State, mac: str | None) -> None:
+def test_without_ip_the_table_of_proc_says_what_it_can(
+    arp: str, state: State, mac: str | None
+) -> None:
     assert silence.read(by_files(arp), ADDRESS) == Table(state, mac, None, Way.ON_LINK)
 
 
 @pytest.mark.parametrize(
-    ("address", "way"), [("192.168.10.250", Way.OWN), ("192.168.10.8", Way.ON_LINK), ("10.9.9.9", Way.ROUTED)]
+    ("address", "way"),
+    [("192.168.10.250", Way.OWN), ("192.168.10.8", Way.ON_LINK), ("10.9.9.9", Way.ROUTED)],
 )
 def test_without_ip_the_way_is_read_from_proc(address: str, way: Way) -> None:
     found = silence.read(by_files(""), address)
@@ -91,7 +162,9 @@ def test_without_ip_the_way_is_read_from_proc(address: str, way: Way) -> None:
 
 
 def test_without_ip_an_address_in_the_trie_is_the_probes_own_only_if_it_is_called_local() -> None:
-    found = silence.read(by_files("").replace(FIB, f"|-- {ADDRESS}\n   /32 link UNICAST\n"), ADDRESS)
+    found = silence.read(
+        by_files("").replace(FIB, f"|-- {ADDRESS}\n   /32 link UNICAST\n"), ADDRESS
+    )
     assert found is not None and found.way is Way.ON_LINK
 
 
@@ -115,7 +188,9 @@ def test_an_ipv6_address_is_in_no_table_of_proc() -> None:
         ("", Way.NONE, "no network of the probe"),
     ],
 )
-def test_a_copy_can_be_asked_only_at_an_address_on_the_probes_own_network(route: str, way: Way, why: str | None) -> None:
+def test_a_copy_can_be_asked_only_at_an_address_on_the_probes_own_network(
+    route: str, way: Way, why: str | None
+) -> None:
     found = silence.read(by_ip(route=route), ADDRESS)
     assert found is not None
     assert found.way is way
@@ -129,7 +204,14 @@ def test_no_guest_has_a_loopback_multicast_or_unspecified_address(address: str) 
 
 
 @pytest.mark.parametrize(
-    "text", ["", "This account is not available.", "@neigh\n@route\n", by_ip().replace("@end\n", ""), "@forwarding\n@end\n"]
+    "text",
+    [
+        "",
+        "This account is not available.",
+        "@neigh\n@route\n",
+        by_ip().replace("@end\n", ""),
+        "@forwarding\n@end\n",
+    ],
 )
 def test_half_an_answer_is_none(text: str) -> None:
     assert silence.read(text, ADDRESS) is None
@@ -139,12 +221,20 @@ def test_half_an_answer_is_none(text: str) -> None:
     ("forwarding", "through"),
     [
         (STILL, None),
-        ("/proc/sys/net/ipv4/conf/default/forwarding:1\n/proc/sys/net/ipv4/conf/lo/forwarding:1", None),
+        (
+            "/proc/sys/net/ipv4/conf/default/forwarding:1\n/proc/sys/net/ipv4/conf/lo/forwarding:1",
+            None,
+        ),
         ("/proc/sys/net/ipv4/conf/all/forwarding:1", "all (IPv4)"),
-        ("/proc/sys/net/ipv4/conf/eth0/forwarding:1\n/proc/sys/net/ipv6/conf/eth1/forwarding:2", "eth0 (IPv4), eth1 (IPv6)"),
+        (
+            "/proc/sys/net/ipv4/conf/eth0/forwarding:1\n/proc/sys/net/ipv6/conf/eth1/forwarding:2",
+            "eth0 (IPv4), eth1 (IPv6)",
+        ),
     ],
 )
-def test_law_2_a_probe_that_passes_packets_on_is_found_out(forwarding: str, through: str | None) -> None:
+def test_law_2_a_probe_that_passes_packets_on_is_found_out(
+    forwarding: str, through: str | None
+) -> None:
     found = silence.read(by_ip(forwarding=forwarding), ADDRESS)
     assert found is not None
     assert silence.forwards(found) == through
@@ -171,7 +261,9 @@ def test_law_2_a_probe_that_passes_packets_on_is_found_out(forwarding: str, thro
         (table(State.PERMANENT, OTHER), Heard.NOTHING, False, Verdict.ANSWERED),
     ],
 )
-def test_law_5_silent_is_an_address_that_gives_no_sign_at_all(seen: Table, heard: Heard, cleared: bool, verdict: Verdict) -> None:
+def test_law_5_silent_is_an_address_that_gives_no_sign_at_all(
+    seen: Table, heard: Heard, cleared: bool, verdict: Verdict
+) -> None:
     found = silence.listen(seen, ADDRESS, {22: Heard.NOTHING, 80: heard}, cleared=cleared, out=1.2)
     assert found.verdict is verdict
     assert (found.mac == OTHER) == (seen.mac is not None)
@@ -186,10 +278,15 @@ def test_law_5_silent_is_an_address_that_gives_no_sign_at_all(seen: Table, heard
         (60.1, True, Verdict.ANSWERED),
     ],
 )
-def test_law_5_an_old_entry_is_asked_anew_and_then_taken_for_an_answer(waited: float, lingering: bool, verdict: Verdict) -> None:
+def test_law_5_an_old_entry_is_asked_anew_and_then_taken_for_an_answer(
+    waited: float, lingering: bool, verdict: Verdict
+) -> None:
     found = silence.Finding(Verdict.UNSETTLED, "old", OTHER)
     assert silence.settled(found, waited, lingering=lingering).verdict is verdict
-    assert silence.settled(silence.Finding(Verdict.SILENT, "x"), waited, lingering=lingering).verdict is Verdict.SILENT
+    assert (
+        silence.settled(silence.Finding(Verdict.SILENT, "x"), waited, lingering=lingering).verdict
+        is Verdict.SILENT
+    )
 
 
 @pytest.mark.parametrize(
@@ -206,7 +303,9 @@ def test_law_5_an_old_entry_is_asked_anew_and_then_taken_for_an_answer(waited: f
         (table(State.ABSENT), Verdict.SILENT),
     ],
 )
-def test_law_5_an_answer_is_the_copys_when_its_mac_is_reachable(seen: Table, verdict: Verdict) -> None:
+def test_law_5_an_answer_is_the_copys_when_its_mac_is_reachable(
+    seen: Table, verdict: Verdict
+) -> None:
     assert silence.copys(seen, ADDRESS, [MAC.lower()]).verdict is verdict
 
 
@@ -214,7 +313,13 @@ def kept(verdict: Verdict, words: str = "w") -> Finding:
     return Finding(verdict, words)
 
 
-GOOD = Silence(ADDRESS, (22,), before=kept(Verdict.SILENT), during=kept(Verdict.ANSWERED), after=kept(Verdict.SILENT))
+GOOD = Silence(
+    ADDRESS,
+    (22,),
+    before=kept(Verdict.SILENT),
+    during=kept(Verdict.ANSWERED),
+    after=kept(Verdict.SILENT),
+)
 
 
 def test_law_5_all_three_looks_leave_no_doubt() -> None:
@@ -232,7 +337,9 @@ def test_law_5_all_three_looks_leave_no_doubt() -> None:
 
 @pytest.mark.parametrize("phase", ["before", "during", "after"])
 @given(verdict=st.sampled_from([*Verdict, None]))
-def test_law_5_each_look_that_is_missing_or_bad_casts_doubt(phase: str, verdict: Verdict | None) -> None:
+def test_law_5_each_look_that_is_missing_or_bad_casts_doubt(
+    phase: str, verdict: Verdict | None
+) -> None:
     looks: dict[str, Any] = {phase: kept(verdict) if verdict else None}
     memory = replace(GOOD, **looks)
     good = verdict is (Verdict.ANSWERED if phase == "during" else Verdict.SILENT)
@@ -248,12 +355,23 @@ def test_law_5_a_copy_that_never_answered_need_not_be_told_from_others() -> None
 
 
 def test_law_5_what_is_in_doubt_counts_neither_for_nor_against_the_archive() -> None:
-    results = tuple(CheckResult(kind, outcome, "d", kind=kind) for kind in ("http", "agent") for outcome in Outcome)
+    results = tuple(
+        CheckResult(kind, outcome, "d", kind=kind)
+        for kind in ("http", "agent")
+        for outcome in Outcome
+    )
     found = silence.discounted(results, ["somebody else answers"])
     assert {one.outcome for one in found if one.kind == "http"} == {Outcome.INCONCLUSIVE}
     assert [one.outcome for one in found if one.kind == "agent"] == list(Outcome)
-    details = {one.outcome: two.detail for one, two in zip(results, found, strict=True) if one.kind == "http"}
-    assert details[Outcome.INCONCLUSIVE] == "d" and details[Outcome.PASSED] == "its answer does not count (d)"
+    details = {
+        one.outcome: two.detail
+        for one, two in zip(results, found, strict=True)
+        if one.kind == "http"
+    }
+    assert (
+        details[Outcome.INCONCLUSIVE] == "d"
+        and details[Outcome.PASSED] == "its answer does not count (d)"
+    )
     assert silence.discounted(results, ()) == results
 
 
@@ -272,12 +390,18 @@ def test_a_verdict_is_kept_in_an_operations_memory_by_these_words() -> None:
 @pytest.mark.parametrize(
     ("looks", "answered", "ended_early", "said"),
     [
-        ({"before": None}, True, False, f"it is not known that {ADDRESS} was silent before the copy started: nobody listened"),
+        (
+            {"before": None},
+            True,
+            False,
+            f"it is not known that {ADDRESS} was silent before the copy started: nobody listened",
+        ),
         (
             {"before": kept(Verdict.ANSWERED, "port 22 accepts connections")},
             True,
             False,
-            f"it is not known that {ADDRESS} was silent before the copy started: port 22 accepts connections",
+            f"it is not known that {ADDRESS} was silent before the copy started: port 22 accepts "
+            "connections",
         ),
         (
             {"during": kept(Verdict.UNKNOWN, "somebody else")},
@@ -285,13 +409,24 @@ def test_a_verdict_is_kept_in_an_operations_memory_by_these_words() -> None:
             False,
             f"it is not known that the answers at {ADDRESS} were the copy's: somebody else",
         ),
-        ({"during": None}, True, False, f"it is not known that the answers at {ADDRESS} were the copy's: nobody looked"),
-        ({"during": None}, True, True, f"it is not known that the answers at {ADDRESS} were the copy's: nobody looked"),
+        (
+            {"during": None},
+            True,
+            False,
+            f"it is not known that the answers at {ADDRESS} were the copy's: nobody looked",
+        ),
+        (
+            {"during": None},
+            True,
+            True,
+            f"it is not known that the answers at {ADDRESS} were the copy's: nobody looked",
+        ),
         (
             {"after": None},
             True,
             False,
-            f"it is not known that {ADDRESS} was silent after the copy had been stopped: nobody listened",
+            f"it is not known that {ADDRESS} was silent after the copy had been stopped: nobody "
+            "listened",
         ),
         (
             {"after": kept(Verdict.ANSWERED)},
@@ -304,7 +439,9 @@ def test_a_verdict_is_kept_in_an_operations_memory_by_these_words() -> None:
 def test_law_5_a_doubt_says_what_is_not_known_and_why(
     looks: dict[str, Any], answered: bool, ended_early: bool, said: str
 ) -> None:
-    assert silence.doubts(replace(GOOD, **looks), answered=answered, ended_early=ended_early) == (said,)
+    assert silence.doubts(replace(GOOD, **looks), answered=answered, ended_early=ended_early) == (
+        said,
+    )
 
 
 @pytest.mark.parametrize(
@@ -331,18 +468,29 @@ def test_law_5_a_doubt_says_what_is_not_known_and_why(
             f"the probe remembers somebody at {ADDRESS} (neighbour STALE, last confirmed 40 s ago)",
         ),
         (
-            silence.listen(table(State.STALE, OTHER), ADDRESS, {443: Heard.REFUSED, 80: Heard.REFUSED}, cleared=False, out=9),
+            silence.listen(
+                table(State.STALE, OTHER),
+                ADDRESS,
+                {443: Heard.REFUSED, 80: Heard.REFUSED},
+                cleared=False,
+                out=9,
+            ),
             f"port 80 refuses connections (MAC {OTHER})",
         ),
         (
-            silence.listen(table(State.FAILED), ADDRESS, {443: Heard.OPEN, 80: Heard.OPEN}, cleared=True, out=0),
+            silence.listen(
+                table(State.FAILED), ADDRESS, {443: Heard.OPEN, 80: Heard.OPEN}, cleared=True, out=0
+            ),
             "port 80 accepts connections",
         ),
         (
             silence.listen(table(State.REACHABLE, OTHER, 4), ADDRESS, {}, cleared=False, out=5),
             f"it answers who it is (MAC {OTHER})",
         ),
-        (silence.copys(table(State.ABSENT), ADDRESS, []), f"nobody is at {ADDRESS} (no neighbour entry)"),
+        (
+            silence.copys(table(State.ABSENT), ADDRESS, []),
+            f"nobody is at {ADDRESS} (no neighbour entry)",
+        ),
         (
             silence.copys(table(State.REACHABLE, OTHER), ADDRESS, []),
             f"somebody else answers at {ADDRESS} (MAC {OTHER}); the copy's MAC is none",
@@ -363,14 +511,24 @@ def test_a_finding_says_what_was_seen_of_whom(found: silence.Finding, words: str
 
 def test_law_5_a_sign_from_before_the_attempt_is_no_news() -> None:
     """A neighbour's age is told in whole seconds: it may be almost one more."""
-    assert silence.listen(table(State.STALE, OTHER, 4), ADDRESS, {}, cleared=False, out=5.0).verdict is Verdict.ANSWERED
-    assert silence.listen(table(State.STALE, OTHER, 5), ADDRESS, {}, cleared=False, out=5.9).verdict is Verdict.UNSETTLED
+    assert (
+        silence.listen(table(State.STALE, OTHER, 4), ADDRESS, {}, cleared=False, out=5.0).verdict
+        is Verdict.ANSWERED
+    )
+    assert (
+        silence.listen(table(State.STALE, OTHER, 5), ADDRESS, {}, cleared=False, out=5.9).verdict
+        is Verdict.UNSETTLED
+    )
 
 
 @pytest.mark.parametrize(
     ("routes", "way"),
     [
-        ("eth1 00000000 0202000A 0003 0 0 0 00000000\neth0 000AA8C0 00000000 0001 0 0 0 00FFFFFF", Way.ON_LINK),
+        (
+            "eth1 00000000 0202000A 0003 0 0 0 00000000\neth0 000AA8C0 00000000 0001 0 0 0 "
+            "00FFFFFF",
+            Way.ON_LINK,
+        ),
         ("eth0 000AA8C0 0202000A 0001 0 0 0 00FFFFFF", Way.ROUTED),
         ("eth0 000BA8C0 00000000 0001 0 0 0 00FFFFFF", Way.NONE),
         ("eth0 000AA8C0 00000000 0001 0 0 0", Way.NONE),
@@ -403,7 +561,22 @@ SECTIONS = ("neigh", "route", "arp", "routes", "fib", "forwarding", "end")
 WORDS = st.sampled_from(
     [
         *(f"\n@{name}\n" for name in SECTIONS),
-        *(ADDRESS, MAC, "dev", "lladdr", "used", "1/2/3", "1/x/3", "STALE", "0x2", "zz", "via", "local", "FFFFFFFF", "\n"),
+        *(
+            ADDRESS,
+            MAC,
+            "dev",
+            "lladdr",
+            "used",
+            "1/2/3",
+            "1/x/3",
+            "STALE",
+            "0x2",
+            "zz",
+            "via",
+            "local",
+            "FFFFFFFF",
+            "\n",
+        ),
         "/proc/sys/net/ipv4/conf/a/forwarding:1",
     ]
 )
@@ -419,4 +592,6 @@ def test_law_5_a_neighbour_without_a_state_is_no_sign_of_life_and_hides_none_beh
     stateless = "192.168.10.8 dev eth0 lladdr bc:24:11:00:00:08 used 0/0/0 probes 0"
     assert silence.read(by_ip(stateless), ADDRESS) == table(State.ABSENT)
     answering = "192.168.10.8 dev eth1 lladdr bc:24:11:00:00:05 REACHABLE"
-    assert silence.read(by_ip(f"{stateless}\n{answering}"), ADDRESS) == table(State.REACHABLE, OTHER)
+    assert silence.read(by_ip(f"{stateless}\n{answering}"), ADDRESS) == table(
+        State.REACHABLE, OTHER
+    )

@@ -1,4 +1,6 @@
-"""When a copy that nobody in it answers for is known not to boot, and what must not be taken for that."""
+"""When a copy that nobody in it answers for is known not to boot, and what must not be taken for
+that.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,11 @@ from policies.stillness import (
     seen,
 )
 
-CONFIG = {"boot": "order=scsi0;net0", "scsi0": "local-lvm:vm-9000-disk-0,size=32G", "scsi1": "local-lvm:vm-9000-disk-1,size=8G"}
+CONFIG = {
+    "boot": "order=scsi0;net0",
+    "scsi0": "local-lvm:vm-9000-disk-0,size=32G",
+    "scsi1": "local-lvm:vm-9000-disk-1,size=8G",
+}
 NOTHING = Reads(0, 0)
 
 
@@ -34,14 +40,29 @@ def after(*looks: Look, config: Mapping[str, str] = CONFIG) -> Conclusion:
 
 
 def rounds(
-    count: int = ROUNDS + 1, *, each: int = SECTOR, beside: Reads = NOTHING, disk: str = "scsi0", **config: str
+    count: int = ROUNDS + 1,
+    *,
+    each: int = SECTOR,
+    beside: Reads = NOTHING,
+    disk: str = "scsi0",
+    **config: str,
 ) -> Conclusion:
-    """What follows from so many looks, between any two of which one read of so many bytes was made."""
-    told = [{"scsi0": NOTHING, "scsi1": beside} | {disk: Reads(n, n * each)} for n in range(1, count + 1)]
-    return after(*(Look(5.0 * n, "running", reads, 7) for n, reads in enumerate(told)), config=CONFIG | config)
+    """What follows from so many looks, between any two of which one read of so many bytes was
+    made.
+    """
+    told = [
+        {"scsi0": NOTHING, "scsi1": beside} | {disk: Reads(n, n * each)}
+        for n in range(1, count + 1)
+    ]
+    return after(
+        *(Look(5.0 * n, "running", reads, 7) for n, reads in enumerate(told)),
+        config=CONFIG | config,
+    )
 
 
-def twice(reads: Mapping[str, Reads] | None, seconds: float = 61.0, state: str = "running") -> Conclusion:
+def twice(
+    reads: Mapping[str, Reads] | None, seconds: float = 61.0, state: str = "running"
+) -> Conclusion:
     """What follows from two looks that saw the same."""
     return after(Look(5.0, state, reads, 7), Look(5.0 + seconds, state, reads, 7))
 
@@ -52,29 +73,43 @@ EMPTY = {"scsi0": Reads(1, SECTOR), "scsi1": NOTHING}
 def test_a_disk_whose_first_sector_is_read_again_and_again_has_nothing_to_boot() -> None:
     found = rounds()
     assert (found.reading, found.final) == (Reading.UNBOOTABLE, True)
-    assert "nothing boots from scsi0" in found.said and "2560 bytes from its disks in 5 reads" in found.said
+    assert (
+        "nothing boots from scsi0" in found.said
+        and "2560 bytes from its disks in 5 reads" in found.said
+    )
 
 
 @pytest.mark.parametrize(
     ("name", "found"),
     [
         ("it has not begun anew often enough", rounds(ROUNDS)),
-        ("one read, and none since: its storage may hang, or a loader waits for a key", twice(EMPTY, 3600.0)),
-        ("no read has ended: its storage may hang", twice({"scsi0": NOTHING, "scsi1": NOTHING}, 3600.0)),
+        (
+            "one read, and none since: its storage may hang, or a loader waits for a key",
+            twice(EMPTY, 3600.0),
+        ),
+        (
+            "no read has ended: its storage may hang",
+            twice({"scsi0": NOTHING, "scsi1": NOTHING}, 3600.0),
+        ),
         ("only another disk was read", rounds(disk="scsi1")),
         ("more than a sector was read at once: a loader", rounds(each=4096)),
         ("another disk was read otherwise", rounds(beside=Reads(1, 4096))),
         ("too much was read, if one sector at a time", rounds(MAX_FIRMWARE_BYTES // SECTOR + 1)),
         ("PVE tells no counts", twice(None)),
         ("it boots from the network first", rounds(boot="order=net0;scsi0")),
-        ("it boots from a CD-ROM first", rounds(boot="order=ide2;scsi0", ide2="local:iso/x.iso,media=cdrom")),
+        (
+            "it boots from a CD-ROM first",
+            rounds(boot="order=ide2;scsi0", ide2="local:iso/x.iso,media=cdrom"),
+        ),
         ("UEFI looks at disks before it decides", rounds(bios="ovmf")),
         ("its boot order is an old one", rounds(boot="cdn")),
         ("its boot order is malformed", rounds(boot="order=scsi0,order=scsi1")),
         ("its boot disk is not in its config", rounds(boot="order=sata0")),
         (
             "each look saw another process, which counts anew",
-            after(*(Look(5.0 * n, "running", {"scsi0": Reads(n, n * SECTOR)}, n) for n in range(1, 9))),
+            after(
+                *(Look(5.0 * n, "running", {"scsi0": Reads(n, n * SECTOR)}, n) for n in range(1, 9))
+            ),
         ),
         (
             "nothing more was read at any of many looks",
@@ -82,13 +117,20 @@ def test_a_disk_whose_first_sector_is_read_again_and_again_has_nothing_to_boot()
         ),
         (
             "nobody tells how often its boot disk was read",
-            after(*(Look(5.0 * n, "running", {"scsi1": Reads(n, n * SECTOR)}, 7) for n in range(20))),
+            after(
+                *(Look(5.0 * n, "running", {"scsi1": Reads(n, n * SECTOR)}, 7) for n in range(20))
+            ),
         ),
-        ("its boot disk is a CD-ROM", rounds(boot="order=scsi0", scsi0="local:iso/x.iso,media=cdrom")),
+        (
+            "its boot disk is a CD-ROM",
+            rounds(boot="order=scsi0", scsi0="local:iso/x.iso,media=cdrom"),
+        ),
         ("it is being moved", twice(EMPTY, state="inmigrate")),
     ],
 )
-def test_nothing_is_concluded_while_anything_else_can_explain_the_silence(name: str, found: Conclusion) -> None:
+def test_nothing_is_concluded_while_anything_else_can_explain_the_silence(
+    name: str, found: Conclusion
+) -> None:
     assert found.reading is not Reading.UNBOOTABLE and not found.final, name
 
 
@@ -103,14 +145,20 @@ def test_nothing_is_concluded_while_anything_else_can_explain_the_silence(name: 
         ("paused", 3600.0, False),  # somebody may resume it
     ],
 )
-def test_a_halted_processor_ends_the_waiting_only_where_it_never_goes_on(state: str, seconds: float, final: bool) -> None:
+def test_a_halted_processor_ends_the_waiting_only_where_it_never_goes_on(
+    state: str, seconds: float, final: bool
+) -> None:
     found = twice(EMPTY, seconds, state)
     assert (found.reading, found.final) == (Reading.HALTED, final)
     assert state in found.said
 
 
 def test_a_processor_that_went_on_in_between_begins_to_stand_still_anew() -> None:
-    looks = [Look(5, "io-error", EMPTY, 7), Look(10, "running", EMPTY, 7), Look(20, "io-error", EMPTY, 7)]
+    looks = [
+        Look(5, "io-error", EMPTY, 7),
+        Look(10, "running", EMPTY, 7),
+        Look(20, "io-error", EMPTY, 7),
+    ]
     assert not after(*looks).final
 
 
@@ -139,7 +187,9 @@ def test_what_is_seen_is_said_where_nothing_follows_from_it() -> None:
         ({"boot": "order=efidisk0", "efidisk0": "x:y"}, None),
     ],
 )
-def test_the_disk_that_firmware_tries_first_is_told_by_the_boot_order_alone(config: Mapping[str, str], disk: str | None) -> None:
+def test_the_disk_that_firmware_tries_first_is_told_by_the_boot_order_alone(
+    config: Mapping[str, str], disk: str | None
+) -> None:
     assert boots_from(config) == disk
 
 
@@ -148,7 +198,9 @@ def test_firmware_has_read_no_more_than_64_kib_one_sector_at_a_time() -> None:
     assert rounds(129).reading is Reading.OPEN
 
 
-def test_a_boot_disk_that_was_read_once_before_the_next_was_tried_has_nothing_to_boot_either() -> None:
+def test_a_boot_disk_that_was_read_once_before_the_next_was_tried_has_nothing_to_boot_either() -> (
+    None
+):
     told = [{"scsi0": Reads(1, SECTOR), "scsi1": Reads(n, n * SECTOR)} for n in range(ROUNDS + 1)]
     found = after(*(Look(5.0 * n, "running", reads, 7) for n, reads in enumerate(told)))
     assert found.reading is Reading.UNBOOTABLE and "nothing boots from scsi0" in found.said

@@ -1,4 +1,6 @@
-"""Which proofs still stand: only those of an archive that is there, unchanged, and that no later test found bad (law 5)."""
+"""Which proofs still stand: only those of an archive that is there, unchanged, and that no later
+test found bad (law 5).
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,9 @@ FAILED = replace(PROOF, verdict=Verdict.FAILED, rung=Rung.RECORDED)
         (Verdict.SIMULATED, Rung.HEALTHY, False),
     ],
 )
-def test_law_5_only_a_proven_verdict_at_healthy_or_above_is_good(verdict: Verdict, rung: Rung, is_good: bool) -> None:
+def test_law_5_only_a_proven_verdict_at_healthy_or_above_is_good(
+    verdict: Verdict, rung: Rung, is_good: bool
+) -> None:
     proof = replace(PROOF, verdict=verdict, rung=rung)
     assert good(proof) is is_good
     assert valid_proofs([proof], [ARCHIVE]) == ((proof,) if is_good else ())
@@ -43,7 +47,9 @@ def test_law_5_a_proof_does_not_stand_for_another_archive(changes: dict[str, Any
 
 @pytest.mark.parametrize(("ended", "stands"), [(4999, True), (5000, False), (5001, False)])
 def test_law_5_a_failure_that_is_not_older_withdraws_the_proof(ended: int, stands: bool) -> None:
-    assert valid_proofs([PROOF, replace(FAILED, ended=ended)], [ARCHIVE]) == ((PROOF,) if stands else ())
+    assert valid_proofs([PROOF, replace(FAILED, ended=ended)], [ARCHIVE]) == (
+        (PROOF,) if stands else ()
+    )
 
 
 def test_law_5_the_latest_of_several_failures_counts() -> None:

@@ -21,7 +21,9 @@ ALIVE = CheckResult("agent", Outcome.PASSED, "it answers", kind="agent")
 OPEN = CheckResult("tcp 22", Outcome.PASSED, "it accepts", kind="tcp")
 FAILED = CheckResult("web", Outcome.FAILED, "500 Internal Server Error")
 UNASKED = CheckResult("agent", Outcome.INCONCLUSIVE, "no agent is configured", kind="agent")
-GREEN = Evidence(compressed_checksum=True, restored=True, isolation_ok=True, booted=True, checks=(PASSED,))
+GREEN = Evidence(
+    compressed_checksum=True, restored=True, isolation_ok=True, booted=True, checks=(PASSED,)
+)
 
 
 DIED = Settled(Outcome.FAILED, ("the copy went off",), Cause.SERVICE)
@@ -33,7 +35,9 @@ def judged(**changes: Any) -> Judgement:
 
 
 def test_law_5_all_green_is_proven_and_healthy() -> None:
-    assert decide(GREEN) == Judgement(Verdict.PROVEN, Rung.HEALTHY, ("restored, booted, 1 of 1 checks passed",))
+    assert decide(GREEN) == Judgement(
+        Verdict.PROVEN, Rung.HEALTHY, ("restored, booted, 1 of 1 checks passed",)
+    )
 
 
 @pytest.mark.parametrize(
@@ -41,21 +45,56 @@ def test_law_5_all_green_is_proven_and_healthy() -> None:
     [
         ({"simulated": True}, Verdict.SIMULATED, Rung.RECORDED, "proves nothing"),
         ({"verified_intact": False}, Verdict.FAILED, Rung.RECORDED, "not intact"),
-        ({"restored": False, "restore_error": "exit code 133"}, Verdict.FAILED, Rung.RECORDED, "exit code 133"),
-        ({"restored": False, "restore_error": "no space", "verified_intact": True}, Verdict.FAILED, Rung.INTACT, "no space"),
+        (
+            {"restored": False, "restore_error": "exit code 133"},
+            Verdict.FAILED,
+            Rung.RECORDED,
+            "exit code 133",
+        ),
+        (
+            {"restored": False, "restore_error": "no space", "verified_intact": True},
+            Verdict.FAILED,
+            Rung.INTACT,
+            "no space",
+        ),
         (
             {"restored": False, "isolation_ok": False, "booted": None, "checks": ()},
             Verdict.INCONCLUSIVE,
             Rung.RECORDED,
             "not restored",
         ),
-        ({"missing_disks": ("scsi1",)}, Verdict.FAILED, Rung.RESTORED, "disk scsi1 is not in the archive"),
-        ({"isolation_ok": False, "booted": None, "checks": ()}, Verdict.INCONCLUSIVE, Rung.RESTORED, "not started"),
+        (
+            {"missing_disks": ("scsi1",)},
+            Verdict.FAILED,
+            Rung.RESTORED,
+            "disk scsi1 is not in the archive",
+        ),
+        (
+            {"isolation_ok": False, "booted": None, "checks": ()},
+            Verdict.INCONCLUSIVE,
+            Rung.RESTORED,
+            "not started",
+        ),
         ({"booted": False, "checks": ()}, Verdict.FAILED, Rung.RESTORED, "no sign of life"),
         ({"booted": None, "checks": ()}, Verdict.INCONCLUSIVE, Rung.RESTORED, "nothing could tell"),
-        ({"booted": None, "checks": (UNASKED,)}, Verdict.INCONCLUSIVE, Rung.RESTORED, "check agent could not be asked: no agent"),
-        ({"checks": ()}, Verdict.INCONCLUSIVE, Rung.BOOTED, "no health check was asked, so it is booted at most"),
-        ({"checks": (ALIVE,)}, Verdict.INCONCLUSIVE, Rung.BOOTED, "no-service-check: only signs of life were asked for (agent)"),
+        (
+            {"booted": None, "checks": (UNASKED,)},
+            Verdict.INCONCLUSIVE,
+            Rung.RESTORED,
+            "check agent could not be asked: no agent",
+        ),
+        (
+            {"checks": ()},
+            Verdict.INCONCLUSIVE,
+            Rung.BOOTED,
+            "no health check was asked, so it is booted at most",
+        ),
+        (
+            {"checks": (ALIVE,)},
+            Verdict.INCONCLUSIVE,
+            Rung.BOOTED,
+            "no-service-check: only signs of life were asked for (agent)",
+        ),
         ({"checks": (ALIVE, OPEN)}, Verdict.INCONCLUSIVE, Rung.BOOTED, "(agent, tcp 22)"),
         ({"checks": (ALIVE, PASSED)}, Verdict.PROVEN, Rung.HEALTHY, "2 of 2"),
         ({"checks": (ALIVE, FAILED)}, Verdict.FAILED, Rung.BOOTED, "check web failed: 500"),
@@ -66,9 +105,19 @@ def test_law_5_all_green_is_proven_and_healthy() -> None:
         ({"compressed_checksum": False}, Verdict.INCONCLUSIVE, Rung.RECORDED, "flipped bits"),
         ({"settled": DIED}, Verdict.FAILED, Rung.BOOTED, "the copy went off"),
         ({"settled": SILENT}, Verdict.INCONCLUSIVE, Rung.BOOTED, "PVE could not tell"),
-        ({"settled": NOT_WATCHED}, Verdict.INCONCLUSIVE, Rung.BOOTED, "not watched after its checks"),
+        (
+            {"settled": NOT_WATCHED},
+            Verdict.INCONCLUSIVE,
+            Rung.BOOTED,
+            "not watched after its checks",
+        ),
         ({"settled": NOT_DUE}, Verdict.INCONCLUSIVE, Rung.BOOTED, "not watched after its checks"),
-        ({"settled": NOT_WATCHED, "checks": (FAILED,)}, Verdict.FAILED, Rung.BOOTED, "check web failed"),
+        (
+            {"settled": NOT_WATCHED, "checks": (FAILED,)},
+            Verdict.FAILED,
+            Rung.BOOTED,
+            "check web failed",
+        ),
         ({"warnings": ("cancelled",)}, Verdict.INCONCLUSIVE, Rung.BOOTED, "cancelled"),
     ],
 )
@@ -84,7 +133,10 @@ def test_who_is_to_blame_for_a_copy_that_did_not_live_on() -> None:
     assert judged(settled=DIED).cause is Cause.SERVICE
     assert judged(settled=SILENT).cause is Cause.PLATFORM
     assert judged(settled=NOT_WATCHED).cause is Cause.OURS
-    assert judged(settled=NOT_WATCHED, cause=Cause.PLATFORM, warnings=("cancelled",)).cause is Cause.PLATFORM
+    assert (
+        judged(settled=NOT_WATCHED, cause=Cause.PLATFORM, warnings=("cancelled",)).cause
+        is Cause.PLATFORM
+    )
     assert judged(settled=NOT_DUE, checks=(replace(UNASKED, kind="http"),)).cause is Cause.NETWORK
 
 
@@ -95,7 +147,9 @@ def test_law_5_no_archive_is_blamed_for_a_failure_while_somebody_else_may_have_a
 
 
 def test_what_a_copy_showed_while_it_lived_on_stands_in_the_verdict() -> None:
-    assert judged(settled=Settled(Outcome.PASSED, ("it lived on for 30 s", "not seen: its boot"))).reasons[1:] == (
+    assert judged(
+        settled=Settled(Outcome.PASSED, ("it lived on for 30 s", "not seen: its boot"))
+    ).reasons[1:] == (
         "it lived on for 30 s",
         "not seen: its boot",
     )
@@ -112,10 +166,16 @@ def test_law_5_a_passed_check_is_a_sign_of_life_where_nothing_else_could_look() 
 def test_for_lack_of_a_check_of_the_service_nobody_is_to_blame() -> None:
     for checks in ((), (ALIVE,), (OPEN, ALIVE)):
         found = judged(checks=checks)
-        assert found.cause is None and found.reasons[0].startswith(NO_SERVICE_CHECK) and len(found.reasons) == 1
+        assert (
+            found.cause is None
+            and found.reasons[0].startswith(NO_SERVICE_CHECK)
+            and len(found.reasons) == 1
+        )
 
 
-def test_a_question_that_did_not_get_through_is_the_networks_fault_and_a_missing_agent_is_nobodys() -> None:
+def test_a_question_that_did_not_get_through_is_the_networks_fault_and_a_missing_agent_is_nobodys() -> (
+    None
+):
     unreached = replace(UNASKED, name="ssh 22", kind="ssh")
     assert judged(checks=(PASSED, unreached)).cause is Cause.NETWORK
     assert judged(checks=(PASSED, UNASKED)).cause is None
@@ -126,10 +186,14 @@ def test_a_tier_that_wants_no_more_is_proven_by_a_sign_of_life_and_the_rung_says
         found = judged(checks=checks, wanted_rung=Rung.BOOTED)
         assert (found.verdict, found.rung, found.cause) == (Verdict.PROVEN, Rung.BOOTED, None)
         assert "its service was not asked" in found.reasons[0]
-    assert judged(wanted_rung=Rung.BOOTED) == decide(GREEN), "a check of the service that passed shows more, wanted or not"
+    assert judged(wanted_rung=Rung.BOOTED) == decide(GREEN), (
+        "a check of the service that passed shows more, wanted or not"
+    )
 
 
-def test_a_tier_that_wants_no_more_than_booted_is_not_proven_by_less_nor_despite_a_bad_answer() -> None:
+def test_a_tier_that_wants_no_more_than_booted_is_not_proven_by_less_nor_despite_a_bad_answer() -> (
+    None
+):
     low = {"wanted_rung": Rung.BOOTED}
     assert judged(checks=(ALIVE, FAILED), **low).verdict is Verdict.FAILED
     assert judged(checks=(ALIVE, UNASKED), **low).verdict is Verdict.INCONCLUSIVE
@@ -173,7 +237,10 @@ def test_law_5_nothing_but_all_green_evidence_proves(evidence: Evidence) -> None
         and evidence.restore_error is None
         and evidence.isolation_ok
         and (evidence.booted or (evidence.booted is None and bool(evidence.checks)))
-        and (evidence.wanted_rung is Rung.BOOTED or any(level_of(check.kind) is Level.SERVICE for check in evidence.checks))
+        and (
+            evidence.wanted_rung is Rung.BOOTED
+            or any(level_of(check.kind) is Level.SERVICE for check in evidence.checks)
+        )
         and all(check.outcome is Outcome.PASSED for check in evidence.checks)
         and evidence.settled is LIVED_ON
         and not evidence.missing_disks
@@ -183,7 +250,9 @@ def test_law_5_nothing_but_all_green_evidence_proves(evidence: Evidence) -> None
 
 
 @given(EVIDENCE)
-def test_law_5_proven_and_the_rung_healthy_come_only_together_and_every_verdict_has_a_reason(evidence: Evidence) -> None:
+def test_law_5_proven_and_the_rung_healthy_come_only_together_and_every_verdict_has_a_reason(
+    evidence: Evidence,
+) -> None:
     found = decide(evidence)
     if found.rung is Rung.HEALTHY or evidence.wanted_rung is Rung.HEALTHY:
         assert (found.verdict is Verdict.PROVEN) == (found.rung is Rung.HEALTHY)
@@ -213,6 +282,10 @@ def test_law_5_better_evidence_never_lowers_the_rung(evidence: Evidence, field: 
 
 def test_law_5_an_answer_that_may_be_anothers_proves_nothing_and_costs_nothing() -> None:
     found = judged(answers=("it is not known that 10.0.0.8 was silent before",))
-    assert (found.verdict, found.rung, found.cause) == (Verdict.INCONCLUSIVE, Rung.BOOTED, Cause.NETWORK)
+    assert (found.verdict, found.rung, found.cause) == (
+        Verdict.INCONCLUSIVE,
+        Rung.BOOTED,
+        Cause.NETWORK,
+    )
     assert found.reasons == ("it is not known that 10.0.0.8 was silent before",)
     assert judged(answers=("doubt",), missing_disks=("scsi1",)).cause is Cause.ARCHIVE

@@ -1,4 +1,6 @@
-"""What a restore test says, word for word, and whom it blames: each sentence only where it is true."""
+"""What a restore test says, word for word, and whom it blames: each sentence only where it is
+true.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,9 @@ from policies.verdict import NO_SERVICE_CHECK, Evidence, Judgement, decide, with
 PASSED = CheckResult("web", Outcome.PASSED, "200 OK", kind="http")
 FAILED = CheckResult("web", Outcome.FAILED, "500")
 UNASKED = CheckResult("agent", Outcome.INCONCLUSIVE, "no agent")
-GREEN = Evidence(compressed_checksum=True, restored=True, isolation_ok=True, booted=True, checks=(PASSED,))
+GREEN = Evidence(
+    compressed_checksum=True, restored=True, isolation_ok=True, booted=True, checks=(PASSED,)
+)
 SILENT = Settled(Outcome.INCONCLUSIVE, ("PVE could not tell",), Cause.PLATFORM)
 DIED = Settled(Outcome.FAILED, ("the copy went off",), Cause.SERVICE)
 LIVED_ON = Settled(Outcome.PASSED, ("it lived on for 30 s",))
@@ -23,8 +27,14 @@ UNREAD = "the archive has no checksum and was not verified, so it may hold flipp
 NOT_RESTORED, NOT_STARTED = "the archive was not restored", "the copy was not started"
 UNASKED_SAID = "check agent could not be asked: no agent"
 NO_CHECK = "no health check was asked, so it is booted at most"
-NO_SERVICE = f"{NO_SERVICE_CHECK}: {NO_CHECK}: healthy needs a check of the service, such as http, ssh or ldap"
-DEAD, UNKNOWN = "the copy showed no sign of life in its time", "nothing could tell whether the copy boots"
+NO_SERVICE = (
+    f"{NO_SERVICE_CHECK}: {NO_CHECK}: healthy needs a check of the service, such as http, ssh or "
+    "ldap"
+)
+DEAD, UNKNOWN = (
+    "the copy showed no sign of life in its time",
+    "nothing could tell whether the copy boots",
+)
 
 
 @pytest.mark.parametrize(
@@ -44,31 +54,71 @@ DEAD, UNKNOWN = "the copy showed no sign of life in its time", "nothing could te
         ({"isolation_ok": False}, (NOT_STARTED,), None),
         ({"isolation_ok": False, "booted": None, "checks": ()}, (NOT_STARTED,), None),
         ({"restored": False, "booted": None, "checks": ()}, (NOT_RESTORED,), None),
-        ({"restored": False, "isolation_ok": False, "booted": None, "checks": ()}, (NOT_RESTORED,), None),
-        ({"restored": False, "booted": None, "checks": (), "cause": Cause.CAPACITY}, (NOT_RESTORED,), Cause.CAPACITY),
+        (
+            {"restored": False, "isolation_ok": False, "booted": None, "checks": ()},
+            (NOT_RESTORED,),
+            None,
+        ),
+        (
+            {"restored": False, "booted": None, "checks": (), "cause": Cause.CAPACITY},
+            (NOT_RESTORED,),
+            Cause.CAPACITY,
+        ),
         ({"missing_disks": ("scsi1",)}, ("disk scsi1 is not in the archive",), Cause.ARCHIVE),
-        ({"missing_disks": ("scsi1",), "verified_intact": True}, ("disk scsi1 is not in the archive",), Cause.ARCHIVE),
+        (
+            {"missing_disks": ("scsi1",), "verified_intact": True},
+            ("disk scsi1 is not in the archive",),
+            Cause.ARCHIVE,
+        ),
         ({"verified_intact": False}, ("the archive is not intact",), Cause.ARCHIVE),
-        ({"verified_intact": False, "checks": (FAILED,)}, ("the archive is not intact", "check web failed: 500"), Cause.ARCHIVE),
+        (
+            {"verified_intact": False, "checks": (FAILED,)},
+            ("the archive is not intact", "check web failed: 500"),
+            Cause.ARCHIVE,
+        ),
         ({"verified_intact": True, "checks": (FAILED,)}, ("check web failed: 500",), Cause.SERVICE),
         ({"compressed_checksum": False}, (UNREAD,), None),
         ({"compressed_checksum": False, "restored": False, "checks": ()}, (NOT_RESTORED,), None),
-        ({"compressed_checksum": False, "verified_intact": True, "checks": ()}, (NO_SERVICE,), None),
-        ({"compressed_checksum": False, "verified_intact": True, "warnings": ("cancelled",)}, ("cancelled",), None),
+        (
+            {"compressed_checksum": False, "verified_intact": True, "checks": ()},
+            (NO_SERVICE,),
+            None,
+        ),
+        (
+            {"compressed_checksum": False, "verified_intact": True, "warnings": ("cancelled",)},
+            ("cancelled",),
+            None,
+        ),
         ({"booted": None, "checks": (PASSED, UNASKED)}, (UNASKED_SAID,), Cause.NETWORK),
         ({"settled": SILENT, "isolation_ok": False, "checks": ()}, (NOT_STARTED,), Cause.PLATFORM),
         ({"settled": SILENT, "checks": (PASSED, UNASKED)}, (UNASKED_SAID,), Cause.NETWORK),
         ({"settled": DIED}, DIED.said, Cause.SERVICE),
         ({"settled": LIVED_ON, "answers": ("doubt",)}, ("doubt",), Cause.NETWORK),
         ({"wrong": ("it was changed",)}, ("it was changed",), Cause.ARCHIVE),
-        ({"warnings": ("it was cancelled",), "cause": Cause.OURS}, ("it was cancelled",), Cause.OURS),
         (
-            {"restored": False, "restore_error": "exit code 133", "booted": None, "checks": (), "cause": Cause.ARCHIVE},
+            {"warnings": ("it was cancelled",), "cause": Cause.OURS},
+            ("it was cancelled",),
+            Cause.OURS,
+        ),
+        (
+            {
+                "restored": False,
+                "restore_error": "exit code 133",
+                "booted": None,
+                "checks": (),
+                "cause": Cause.ARCHIVE,
+            },
             ("the restore failed: exit code 133",),
             Cause.ARCHIVE,
         ),
         (
-            {"restored": False, "restore_error": "no such key", "booted": None, "checks": (), "cause": Cause.CONFIG},
+            {
+                "restored": False,
+                "restore_error": "no such key",
+                "booted": None,
+                "checks": (),
+                "cause": Cause.CONFIG,
+            },
             ("the restore failed: no such key",),
             Cause.CONFIG,
         ),
@@ -100,8 +150,11 @@ def test_law_5_evidence_that_nobody_gave_proves_nothing() -> None:
     found = decide(Evidence())
     assert (found.verdict, found.rung) == (Verdict.INCONCLUSIVE, Rung.RECORDED)
     assert found.reasons == (NOT_RESTORED,)
-    assert decide(Evidence(restored=True, booted=True, checks=(PASSED,))).rung is Rung.RECORDED  # no checksum is known
-    unstarted = decide(Evidence(restored=True, compressed_checksum=True, booted=True, checks=(PASSED,)))
+    # no checksum is known
+    assert decide(Evidence(restored=True, booted=True, checks=(PASSED,))).rung is Rung.RECORDED
+    unstarted = decide(
+        Evidence(restored=True, compressed_checksum=True, booted=True, checks=(PASSED,))
+    )
     assert unstarted.rung is Rung.RESTORED  # that it may start is not known
 
 
@@ -111,15 +164,27 @@ SHORT = decide(replace(GREEN, checks=()))
 
 @pytest.mark.parametrize(
     ("before", "jump", "proven"),
-    [(PROVEN, 30.0, True), (PROVEN, -30.0, True), (PROVEN, 30.5, False), (PROVEN, -3600.0, False), (SHORT, 3600.0, False)],
+    [
+        (PROVEN, 30.0, True),
+        (PROVEN, -30.0, True),
+        (PROVEN, 30.5, False),
+        (PROVEN, -3600.0, False),
+        (SHORT, 3600.0, False),
+    ],
 )
-def test_law_5_nothing_is_proven_while_the_clock_was_set(before: Judgement, jump: float, proven: bool) -> None:
+def test_law_5_nothing_is_proven_while_the_clock_was_set(
+    before: Judgement, jump: float, proven: bool
+) -> None:
     after = within_one_time(before, jump, 30)
     assert (after.verdict is Verdict.PROVEN) is proven
     if proven or before is SHORT:
         assert after == before
     else:
-        assert (after.verdict, after.rung, after.cause) == (Verdict.INCONCLUSIVE, Rung.HEALTHY, Cause.TIME)
+        assert (after.verdict, after.rung, after.cause) == (
+            Verdict.INCONCLUSIVE,
+            Rung.HEALTHY,
+            Cause.TIME,
+        )
         assert f"set by {jump:+.0f} s" in after.reasons[0] and after.reasons[1:] == before.reasons
 
 

@@ -13,7 +13,17 @@ from policies.model import Archive, GuestType
 
 def archive(second: int, *, holds: bool | None = None, vmid: int = 105, size: int = 161) -> Archive:
     volid = f"local:{vmid}-{second}"
-    return Archive(volid, "clovis", "local", vmid, GuestType.QEMU, second, size, format="vma.zst", holds_disk=holds)
+    return Archive(
+        volid,
+        "clovis",
+        "local",
+        vmid,
+        GuestType.QEMU,
+        second,
+        size,
+        format="vma.zst",
+        holds_disk=holds,
+    )
 
 
 def test_only_vzdumps_own_list_says_that_a_disk_was_dumped() -> None:
@@ -45,9 +55,18 @@ def test_an_empty_file_is_hollow_beside_any_other() -> None:
     assert whole.hollow([archive(1), archive(2, size=0)]) == {whole.key(archive(2, size=0))}
 
 
-@given(st.lists(st.tuples(st.sampled_from([True, False, None]), st.integers(0, 2), st.integers(105, 106)), max_size=8))
-def test_law_3_a_guest_that_has_an_archive_always_has_one_that_is_not_hollow(rows: list[tuple[bool | None, int, int]]) -> None:
-    made = [archive(n, holds=holds, vmid=vmid, size=size) for n, (holds, size, vmid) in enumerate(rows)]
+@given(
+    st.lists(
+        st.tuples(st.sampled_from([True, False, None]), st.integers(0, 2), st.integers(105, 106)),
+        max_size=8,
+    )
+)
+def test_law_3_a_guest_that_has_an_archive_always_has_one_that_is_not_hollow(
+    rows: list[tuple[bool | None, int, int]],
+) -> None:
+    made = [
+        archive(n, holds=holds, vmid=vmid, size=size) for n, (holds, size, vmid) in enumerate(rows)
+    ]
     hollow = whole.hollow(made)
     for vmid in {item.vmid for item in made}:
         assert any(whole.key(item) not in hollow for item in made if item.vmid == vmid)
@@ -61,8 +80,13 @@ disks = st.sets(st.sampled_from(["ide0", "scsi0", "scsi1", "sata2", "virtio3", "
 def test_law_5_a_config_and_a_header_agree_only_if_both_name_the_same_disks(
     named: set[str], dumped: set[str], header: set[str]
 ) -> None:
-    text = "".join([f"{disk}: a:b\n" for disk in named] + [f"#qmdump#map:{disk}:drive-{disk}:a:raw:\n" for disk in dumped])
-    assert (whole.contradictions(text, {f"drive-{disk}" for disk in header}) == ()) is (named <= dumped == header)
+    text = "".join(
+        [f"{disk}: a:b\n" for disk in named]
+        + [f"#qmdump#map:{disk}:drive-{disk}:a:raw:\n" for disk in dumped]
+    )
+    assert (whole.contradictions(text, {f"drive-{disk}" for disk in header}) == ()) is (
+        named <= dumped == header
+    )
 
 
 def sized(*sizes: int, proven: int | None = None) -> list[Archive]:
@@ -70,26 +94,43 @@ def sized(*sizes: int, proven: int | None = None) -> list[Archive]:
     return [replace(item, proven_at=1) if item.ctime == proven else item for item in made]
 
 
-def test_law_3_an_archive_that_collapsed_does_not_stand_for_a_whole_one_unless_it_was_proven() -> None:
+def test_law_3_an_archive_that_collapsed_does_not_stand_for_a_whole_one_unless_it_was_proven() -> (
+    None
+):
     made = sized(1000, 1000, 1000, 400)
     assert whole.collapsed(made) == {whole.key(made[-1])}
     assert whole.collapsed(sized(1000, 1000, 1000, 400, proven=4)) == frozenset()
     assert whole.collapsed(sized(1000, 1000, 1000, 501)) == frozenset()
 
 
-def test_a_guest_that_really_became_smaller_is_believed_in_the_end_and_a_young_one_has_no_usual_size() -> None:
+def test_a_guest_that_really_became_smaller_is_believed_in_the_end_and_a_young_one_has_no_usual_size() -> (
+    None
+):
     made = sized(1000, 1000, 1000, 400, 400, 400, 400, 400)
-    assert whole.key(made[3]) in whole.collapsed(made) and whole.key(made[-1]) not in whole.collapsed(made)
+    assert whole.key(made[3]) in whole.collapsed(made) and whole.key(
+        made[-1]
+    ) not in whole.collapsed(made)
     assert whole.collapsed(sized(1000, 10)) == frozenset()
 
 
 def test_another_guests_archives_and_hollow_ones_say_nothing_of_what_is_usual() -> None:
     assert whole.collapsed([*sized(1000, 1000), archive(3, vmid=106, size=10)]) == frozenset()
-    assert whole.collapsed([archive(1, holds=False, size=9999), archive(2, holds=False, size=9999), archive(3, size=10)]) == set()
+    assert (
+        whole.collapsed(
+            [
+                archive(1, holds=False, size=9999),
+                archive(2, holds=False, size=9999),
+                archive(3, size=10),
+            ]
+        )
+        == set()
+    )
 
 
 @given(st.lists(st.integers(0, 1000), max_size=12))
-def test_law_3_a_guest_that_has_an_archive_always_has_one_that_did_not_collapse(sizes: list[int]) -> None:
+def test_law_3_a_guest_that_has_an_archive_always_has_one_that_did_not_collapse(
+    sizes: list[int],
+) -> None:
     made = sized(*sizes)
     assert not any(sizes) or len(whole.collapsed(made)) < sum(size > 0 for size in sizes)
 

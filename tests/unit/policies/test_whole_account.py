@@ -15,10 +15,22 @@ SCSI0 = "scsi0: local-lvm:vm-108-disk-0,size=1G\n"
     ("text", "devices", "said"),
     [
         (SCSI0 + MAP.format("scsi0"), {"drive-scsi0"}, []),
-        (SCSI0, {"drive-scsi0"}, ["the config names the disk scsi0, which", "which disk the device drive-scsi0 is"]),
-        (SCSI0 + MAP.format("scsi0"), set(), ["disk scsi0 was dumped as drive-scsi0, which the header lacks"]),
+        (
+            SCSI0,
+            {"drive-scsi0"},
+            ["the config names the disk scsi0, which", "which disk the device drive-scsi0 is"],
+        ),
+        (
+            SCSI0 + MAP.format("scsi0"),
+            set(),
+            ["disk scsi0 was dumped as drive-scsi0, which the header lacks"],
+        ),
         (MAP.format("scsi0"), {"drive-scsi0", "drive-x"}, ["which disk the device drive-x is"]),
-        ("net0: virtio=x,bridge=vmbr0\nscsihw: virtio\n" + MAP.format("scsi0"), {"drive-scsi0"}, []),
+        (
+            "net0: virtio=x,bridge=vmbr0\nscsihw: virtio\n" + MAP.format("scsi0"),
+            {"drive-scsi0"},
+            [],
+        ),
         ("efidisk0: l:e\n", set(), []),
         ("bios: seabios\nefidisk0: l:e\n", set(), []),
         ("bios: ovmf\nefidisk0: l:e\n", set(), ["the config names the disk efidisk0"]),
@@ -30,7 +42,9 @@ SCSI0 = "scsi0: local-lvm:vm-108-disk-0,size=1G\n"
         ),
     ],
 )
-def test_law_5_where_config_and_header_disagree_is_told_disk_by_disk(text: str, devices: set[str], said: list[str]) -> None:
+def test_law_5_where_config_and_header_disagree_is_told_disk_by_disk(
+    text: str, devices: set[str], said: list[str]
+) -> None:
     found = whole.contradictions(text, devices)
     assert len(found) == len(said)
     assert all(part in sentence for part, sentence in zip(said, found, strict=True)), found

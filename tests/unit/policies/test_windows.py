@@ -31,7 +31,16 @@ def shown(epoch: int) -> str:
 def policy(window: str | None, *schedules: str) -> Policy:
     jobs = tuple(Job(f"j{number}", schedule, "local") for number, schedule in enumerate(schedules))
     scratch = Scratch(9000, 9099, window=windows.parse(window) if window else None)
-    return Policy("s", "Europe/Paris", "en", jobs, MappingProxyType({}), MappingProxyType({}), scratch, "standard")
+    return Policy(
+        "s",
+        "Europe/Paris",
+        "en",
+        jobs,
+        MappingProxyType({}),
+        MappingProxyType({}),
+        scratch,
+        "standard",
+    )
 
 
 def span(window: str, now: int) -> Slot:
@@ -60,7 +69,17 @@ def test_a_window_is_read(text: str, opens: int, closes: int, days: tuple[int, .
 
 
 @pytest.mark.parametrize(
-    "text", ["", "01:00", "1-6", "01:00-25:00", "24:00-06:00", "01:60-02:00", "01:00-01:00", "xyz 01:00-02:00"]
+    "text",
+    [
+        "",
+        "01:00",
+        "1-6",
+        "01:00-25:00",
+        "24:00-06:00",
+        "01:60-02:00",
+        "01:00-01:00",
+        "xyz 01:00-02:00",
+    ],
 )
 def test_what_is_no_window_is_refused_and_told_what_is_allowed(text: str) -> None:
     with pytest.raises(PolicyError, match="allowed: HH:MM-HH:MM"):
@@ -70,7 +89,10 @@ def test_what_is_no_window_is_refused_and_told_what_is_allowed(text: str) -> Non
 def test_a_window_that_passes_midnight_belongs_to_the_day_on_which_it_opens() -> None:
     friday = "fri 22:00-05:00"  # 2026-03-13 is a Friday
     found = span(friday, at("2026-03-14 04:59"))
-    assert (shown(found.opens), shown(found.closes or 0)) == ("2026-03-13 22:00 CET", "2026-03-14 05:00 CET")
+    assert (shown(found.opens), shown(found.closes or 0)) == (
+        "2026-03-13 22:00 CET",
+        "2026-03-14 05:00 CET",
+    )
     assert found.is_open(at("2026-03-14 04:59"))
     assert not span(friday, at("2026-03-14 05:00")).is_open(at("2026-03-14 05:00"))
     assert not span(friday, at("2026-03-14 23:00")).is_open(at("2026-03-14 23:00"))
@@ -125,7 +147,9 @@ def test_without_a_window_only_backups_close() -> None:
 
 
 def test_a_closed_window_names_the_next_opening() -> None:
-    assert slot("01:00-06:00", at("2026-03-10 21:10"), "21:00") == Slot(at("2026-03-11 01:00"), at("2026-03-11 06:00"))
+    assert slot("01:00-06:00", at("2026-03-10 21:10"), "21:00") == Slot(
+        at("2026-03-11 01:00"), at("2026-03-11 06:00")
+    )
 
 
 def test_backups_that_leave_no_room_leave_no_slot() -> None:
@@ -146,7 +170,9 @@ def test_a_slot_is_open_from_its_first_second_to_the_one_before_its_last() -> No
 
 def test_a_test_is_over_five_minutes_before_a_backup_and_none_begins_in_these() -> None:
     assert slot("01:00-06:00", at("2026-03-10 03:54"), "04:00").closes == at("2026-03-10 03:55")
-    assert slot("01:00-06:00", at("2026-03-10 03:55"), "04:00") == Slot(at("2026-03-10 04:00"), at("2026-03-10 06:00"))
+    assert slot("01:00-06:00", at("2026-03-10 03:55"), "04:00") == Slot(
+        at("2026-03-10 04:00"), at("2026-03-10 06:00")
+    )
 
 
 @pytest.mark.parametrize(
@@ -158,13 +184,22 @@ def test_a_test_is_over_five_minutes_before_a_backup_and_none_begins_in_these() 
         ("sun..mon 10:00-11:00", 600, 660, (0, 6)),
     ],
 )
-def test_the_edges_of_a_day_and_of_a_week_are_read(text: str, opens: int, closes: int, days: tuple[int, ...]) -> None:
+def test_the_edges_of_a_day_and_of_a_week_are_read(
+    text: str, opens: int, closes: int, days: tuple[int, ...]
+) -> None:
     found = windows.parse(text)
     assert (found.opens, found.closes, found.days) == (opens, closes, days)
 
 
 @pytest.mark.parametrize(
-    "text", ["mon.. 01:00-02:00", "mon..xyz 01:00-02:00", "xyz..mon 01:00-02:00", "01:00-24:01", "00:60-02:00"]
+    "text",
+    [
+        "mon.. 01:00-02:00",
+        "mon..xyz 01:00-02:00",
+        "xyz..mon 01:00-02:00",
+        "01:00-24:01",
+        "00:60-02:00",
+    ],
 )
 def test_half_a_range_of_days_and_a_minute_too_many_are_refused(text: str) -> None:
     with pytest.raises(PolicyError, match="allowed: HH:MM-HH:MM"):
@@ -192,7 +227,9 @@ MINUTES = st.integers(0, 1439)
 
 
 @given(NIGHTS, MINUTES, MINUTES, st.sets(st.integers(0, 6), min_size=1))
-def test_a_span_is_never_over_never_empty_and_shows_its_own_ends(now: int, opens: int, closes: int, days: set[int]) -> None:
+def test_a_span_is_never_over_never_empty_and_shows_its_own_ends(
+    now: int, opens: int, closes: int, days: set[int]
+) -> None:
     if opens == closes:
         return
     window = Window(opens, closes, tuple(sorted(days)), "")

@@ -35,7 +35,12 @@ def clock() -> FakeClock:
 
 def settings_for(fake: FakePve, **changes: Any) -> PveSettings:
     """Settings that reach the fake: its CA, the usual token, a short timeout."""
-    known: dict[str, Any] = {"host": fake.host, "token": SecretStr(TOKEN), "ca_file": Path(fake.certificate.ca), "timeout": 5}
+    known: dict[str, Any] = {
+        "host": fake.host,
+        "token": SecretStr(TOKEN),
+        "ca_file": Path(fake.certificate.ca),
+        "timeout": 5,
+    }
     return PveSettings(**(known | changes))
 
 

@@ -1,4 +1,6 @@
-"""A Proxmox VE API on loopback, over real TLS: it replays what a real server answered, or what a test scripts."""
+"""A Proxmox VE API on loopback, over real TLS: it replays what a real server answered, or what a
+test scripts.
+"""
 
 from __future__ import annotations
 
@@ -73,7 +75,9 @@ class Reply:
         if self.raw is not None:
             return self.raw
         extra = {"message": self.message} if self.message is not None else {}
-        return json.dumps({"data": self.data, **extra, **({"errors": self.errors} if self.errors else {})})
+        return json.dumps(
+            {"data": self.data, **extra, **({"errors": self.errors} if self.errors else {})}
+        )
 
 
 def refuse(status: int, text: str) -> Reply:
@@ -93,19 +97,28 @@ class FakePve:
     requests: list[Request] = field(default_factory=list)
 
     def on(self, method: str, path: str, *replies: Any) -> None:
-        """Given replies (a Reply, a function of the request, or plain data), answer one after another; the last stays."""
-        made = [reply if isinstance(reply, Reply) or callable(reply) else Reply(reply) for reply in replies]
+        """Given replies (a Reply, a function of the request, or plain data), answer one after
+        another; the last stays.
+        """
+        made = [
+            reply if isinstance(reply, Reply) or callable(reply) else Reply(reply)
+            for reply in replies
+        ]
         self.routes[method, path] = made
 
     def replay(self, scene: str, *numbers: int) -> None:
-        """Given a recorded scene and numbers in it, answer the same requests with the recorded answers, in that order."""
+        """Given a recorded scene and numbers in it, answer the same requests with the recorded
+        answers, in that order.
+        """
         (file,) = RECORDED.glob(f"{scene}_*.json")
         exchanges = {exchange["n"]: exchange for exchange in json.loads(file.read_text())}
         for number in numbers:
             asked, said = exchanges[number]["request"], exchanges[number]["response"]
             raw = json.dumps(said["json"]) if "json" in said else said.get("text", "")
             key = (asked["method"], unquote(asked["path"].removeprefix("/api2/json")))
-            self.routes.setdefault(key, []).append(Reply(status=said["status"], reason=said["reason"], raw=raw))
+            self.routes.setdefault(key, []).append(
+                Reply(status=said["status"], reason=said["reason"], raw=raw)
+            )
 
     def answer(self, request: Request) -> Reply:
         self.requests.append(request)
@@ -118,11 +131,17 @@ class FakePve:
 
     def sent(self, method: str, path: str) -> list[dict[str, Any]]:
         """The parameters of every request of that kind."""
-        return [request.params for request in self.requests if (request.method, request.path) == (method, path)]
+        return [
+            request.params
+            for request in self.requests
+            if (request.method, request.path) == (method, path)
+        ]
 
     def changes(self) -> list[tuple[str, str]]:
         """Every request that was not a reading."""
-        return [(request.method, request.path) for request in self.requests if request.method != "GET"]
+        return [
+            (request.method, request.path) for request in self.requests if request.method != "GET"
+        ]
 
     def start(self) -> None:
         fake = self
@@ -135,9 +154,13 @@ class FakePve:
                 body = self.rfile.read(length).decode()
                 path, _, query = self.path.removeprefix("/api2/json").partition("?")
                 params: dict[str, Any] = {}
-                for name, value in parse_qsl(body, keep_blank_values=True) + parse_qsl(query, keep_blank_values=True):
+                for name, value in parse_qsl(body, keep_blank_values=True) + parse_qsl(
+                    query, keep_blank_values=True
+                ):
                     params[name] = [*_listed(params[name]), value] if name in params else value
-                request = Request(self.command, unquote(path), params, dict(self.headers), self.path, body)
+                request = Request(
+                    self.command, unquote(path), params, dict(self.headers), self.path, body
+                )
                 reply = fake.answer(request)
                 if reply.delay:
                     threading.Event().wait(reply.delay)
@@ -164,7 +187,9 @@ class FakePve:
         self.http.handle_error = lambda *_: None  # type: ignore[method-assign]  # a client that refuses the certificate goes away
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(self.certificate.chain)
-        self.http.socket = context.wrap_socket(self.http.socket, server_side=True, do_handshake_on_connect=False)
+        self.http.socket = context.wrap_socket(
+            self.http.socket, server_side=True, do_handshake_on_connect=False
+        )
         self.thread = threading.Thread(target=self.http.serve_forever, args=(0.02,), daemon=True)
         self.thread.start()
 
@@ -184,23 +209,36 @@ def _listed(value: Any) -> list[Any]:
 
 @dataclass(frozen=True)
 class Certificate:
-    """A leaf signed by a CA of its own: ``chain`` holds certificate and key, ``ca`` the CA alone."""
+    """A leaf signed by a CA of its own: ``chain`` holds certificate and key, ``ca`` the CA
+    alone.
+    """
 
     chain: Path
     ca: Path
     fingerprint: str
 
 
-def make_certificate(directory: Path, *, names: tuple[str, ...] = ("localhost",), address: str = "127.0.0.1") -> Certificate:
-    """Given a directory, write a CA and a server certificate as PVE makes them (a CA of the cluster, a leaf of the node)."""
+def make_certificate(
+    directory: Path, *, names: tuple[str, ...] = ("localhost",), address: str = "127.0.0.1"
+) -> Certificate:
+    """Given a directory, write a CA and a server certificate as PVE makes them (a CA of the
+    cluster, a leaf of the node).
+    """
     ca_key, key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
     issuer = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Cluster Manager CA")])
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "pve.test")])
     ca = _sign(issuer, issuer, ca_key, ca_key, x509.BasicConstraints(ca=True, path_length=None))
-    alternative = [*(x509.DNSName(name) for name in names), x509.IPAddress(ipaddress.ip_address(address))]
-    leaf = _sign(subject, issuer, key, ca_key, x509.BasicConstraints(ca=False, path_length=None), alternative)
+    alternative = [
+        *(x509.DNSName(name) for name in names),
+        x509.IPAddress(ipaddress.ip_address(address)),
+    ]
+    leaf = _sign(
+        subject, issuer, key, ca_key, x509.BasicConstraints(ca=False, path_length=None), alternative
+    )
     pem = serialization.Encoding.PEM
-    private = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    private = key.private_bytes(
+        pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
     directory.mkdir(parents=True, exist_ok=True)
     (directory / "chain.pem").write_bytes(private + leaf.public_bytes(pem))
     (directory / "ca.pem").write_bytes(ca.public_bytes(pem))
@@ -209,7 +247,14 @@ def make_certificate(directory: Path, *, names: tuple[str, ...] = ("localhost",)
     return Certificate(directory / "chain.pem", directory / "ca.pem", shown)
 
 
-def _sign(subject: Any, issuer: Any, key: Any, signer: Any, basic: Any, alternative: list[Any] | None = None) -> x509.Certificate:
+def _sign(
+    subject: Any,
+    issuer: Any,
+    key: Any,
+    signer: Any,
+    basic: Any,
+    alternative: list[Any] | None = None,
+) -> x509.Certificate:
     now = datetime.datetime.now(datetime.UTC)
     builder = (
         x509.CertificateBuilder()

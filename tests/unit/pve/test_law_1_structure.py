@@ -1,4 +1,6 @@
-"""Law 1 in the source itself: the calls that stop or destroy guests stand in one file, and the words that overrule in none."""
+"""Law 1 in the source itself: the calls that stop or destroy guests stand in one file, and the
+words that overrule in none.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,10 @@ def docstrings(tree: ast.AST) -> set[int]:
     """The constants that are documentation."""
     found = set()
     for node in ast.walk(tree):
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and node.body:
+        if (
+            isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
+            and node.body
+        ):
             first = node.body[0]
             if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant):
                 found.add(id(first.value))
@@ -39,7 +44,9 @@ def template(node: ast.expr) -> str | None:
     if isinstance(node, ast.Constant) and isinstance(node.value, str):
         return node.value
     if isinstance(node, ast.JoinedStr):
-        return "".join(str(part.value) if isinstance(part, ast.Constant) else "{}" for part in node.values)
+        return "".join(
+            str(part.value) if isinstance(part, ast.Constant) else "{}" for part in node.values
+        )
     return None
 
 
@@ -53,9 +60,16 @@ def texts(tree: ast.AST) -> Iterator[str]:
 
 
 def deletions(tree: ast.AST) -> Iterator[ast.expr]:
-    """The first argument of every call of something named ``delete`` with one, be it a client's or a helper's."""
+    """The first argument of every call of something named ``delete`` with one, be it a client's or
+    a helper's.
+    """
     for node in ast.walk(tree):
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "delete" and node.args:
+        if (
+            isinstance(node, ast.Call)
+            and isinstance(node.func, ast.Attribute)
+            and node.func.attr == "delete"
+            and node.args
+        ):
             yield node.args[0]
 
 
@@ -64,14 +78,25 @@ def trees() -> dict[str, ast.Module]:
     return {name_of(path): ast.parse(path.read_text(encoding="utf-8")) for path in FILES}
 
 
-def test_law_1_only_the_scratch_module_stops_or_destroys_a_guest(trees: dict[str, ast.Module]) -> None:
-    stopping = {name for name, tree in trees.items() if any(KILLING.search(text) for text in texts(tree))}
-    destroying = {name for name, tree in trees.items() for path in deletions(tree) if A_GUEST.search(template(path) or "")}
+def test_law_1_only_the_scratch_module_stops_or_destroys_a_guest(
+    trees: dict[str, ast.Module],
+) -> None:
+    stopping = {
+        name for name, tree in trees.items() if any(KILLING.search(text) for text in texts(tree))
+    }
+    destroying = {
+        name
+        for name, tree in trees.items()
+        for path in deletions(tree)
+        if A_GUEST.search(template(path) or "")
+    }
     assert stopping == {"pve/scratch.py"}
     assert destroying == {"pve/scratch.py"}
 
 
-def test_law_1_every_other_deletion_through_the_api_is_of_an_archive_or_a_task(trees: dict[str, ast.Module]) -> None:
+def test_law_1_every_other_deletion_through_the_api_is_of_an_archive_or_a_task(
+    trees: dict[str, ast.Module],
+) -> None:
     calls = {
         (name, ast.unparse(path))
         for name, tree in trees.items()
@@ -92,10 +117,14 @@ def test_law_1_only_the_pve_package_holds_a_client(trees: dict[str, ast.Module])
     assert importing and all(name.startswith("pve/") for name in importing)
 
 
-def test_law_1_the_words_that_overrule_pve_stand_only_where_they_are_refused(trees: dict[str, ast.Module]) -> None:
+def test_law_1_the_words_that_overrule_pve_stand_only_where_they_are_refused(
+    trees: dict[str, ast.Module],
+) -> None:
     found = set()
     for name, tree in trees.items():
-        keywords = {node.arg for node in ast.walk(tree) if isinstance(node, ast.keyword) and node.arg}
+        keywords = {
+            node.arg for node in ast.walk(tree) if isinstance(node, ast.keyword) and node.arg
+        }
         if OVERRULING & (set(texts(tree)) | keywords):
             found.add(name)
     assert found <= {"pve/client.py", "pve/restore.py"}
@@ -109,7 +138,8 @@ def test_law_2_no_restore_is_asked_to_start_what_it_restores(trees: dict[str, as
         for node in ast.walk(tree)
         if isinstance(node, ast.Dict)
         for key in node.keys
-        if isinstance(key, ast.Constant) and key.value in OVERRULING | {"unique", "ha-managed", "live-restore"}
+        if isinstance(key, ast.Constant)
+        and key.value in OVERRULING | {"unique", "ha-managed", "live-restore"}
     }
     assert keys == set()
     restore = trees["pve/restore.py"]

@@ -1,7 +1,9 @@
-"""Every answer that the adapter reads, as a real server gave it and with each part of it missing or of another type.
+"""Every answer that the adapter reads, as a real server gave it and with each part of it missing or
+of another type.
 
-Either the answer is still one that PVE gives (a number as text, a flag as 0 or 1), and means the same, or it is refused by one
-error, which names the call and the key; it never ends in anything else.
+Either the answer is still one that PVE gives (a number as text, a flag as 0 or 1), and means the
+same, or it is refused by one error, which names the call and the key; it never ends in anything
+else.
 """
 
 from __future__ import annotations
@@ -35,7 +37,8 @@ from .server import RECORDED, SECRET, TOKEN, FakeClock
 
 VOLID = "local:backup/vzdump-qemu-200-"
 GONE = object()  # what stood there is left out
-HUGE, NAN = "<huge>", "<nan>"  # replaced in the text: neither is JSON that a program would write by chance
+# replaced in the text: neither is JSON that a program would write by chance
+HUGE, NAN = "<huge>", "<nan>"
 WRONG: tuple[Any, ...] = (
     GONE, None, True, "\x1b[31mred", "", -1.5, HUGE, NAN, [], ["text"], [[1]], {}, {"a": {"b": None}},
 )  # fmt: skip
@@ -50,7 +53,9 @@ def recorded() -> dict[Key, Any]:
         for exchange in json.loads(file.read_text(encoding="utf-8")):
             asked, said = exchange.get("request"), exchange.get("response", {})
             if asked and said.get("status") == 200 and "data" in (said.get("json") or {}):
-                path = unquote(asked["path"].removeprefix("/api2/json").partition("?")[0]).strip("/")
+                path = unquote(asked["path"].removeprefix("/api2/json").partition("?")[0]).strip(
+                    "/"
+                )
                 if said["json"]["data"] not in (None, []) or (asked["method"], path) not in found:
                     found[asked["method"], path] = said["json"]
     return found
@@ -58,7 +63,9 @@ def recorded() -> dict[Key, Any]:
 
 @dataclass
 class Replayed(Client):
-    """The service's own client, with recorded answers instead of a network; ``changed`` are told differently."""
+    """The service's own client, with recorded answers instead of a network; ``changed`` are told
+    differently.
+    """
 
     changed: dict[Key, str] = field(default_factory=dict)
     asked: list[Key] = field(default_factory=list)
@@ -66,7 +73,14 @@ class Replayed(Client):
     def __post_init__(self) -> None:
         Client.__init__(self, PveSettings(host="pve:8006"), SecretStr(TOKEN), FakeClock())
 
-    def _once(self, host: Any, method: str, path: str, params: dict[str, Any], timeout: float | None = None) -> Any:
+    def _once(
+        self,
+        host: Any,
+        method: str,
+        path: str,
+        params: dict[str, Any],
+        timeout: float | None = None,
+    ) -> Any:
         key = (method, path.strip("/"))
         self.asked.append(key)
         response = requests.Response()
@@ -87,14 +101,24 @@ class Replayed(Client):
 UPID = "UPID:pve:00007B5F:00097285:6B03FD3F:vzdump:200:root@pam:"
 # what the recording lacks under these very names; the shapes are those of its like
 MADE: dict[Key, Any] = {
-    ("nodes/pve/tasks/*/status", "GET"): {"status": "stopped", "exitstatus": "OK", "upid": UPID, "pid": 1, "starttime": 1},
+    ("nodes/pve/tasks/*/status", "GET"): {
+        "status": "stopped",
+        "exitstatus": "OK",
+        "upid": UPID,
+        "pid": 1,
+        "starttime": 1,
+    },
     ("nodes/pve/tasks/*/log", "GET"): [{"n": 1, "t": "INFO: begins"}, {"n": 2, "t": "TASK OK"}],
     ("nodes/pve/tasks/*", "DELETE"): None,
     ("nodes/pve/qemu*/pending", "GET"): [
         {"key": "net0", "value": "virtio,bridge=vmbr1", "pending": "virtio"},
         {"key": "memory", "value": 64},
     ],
-    ("nodes/pve/storage/local/content/*", "GET"): {"path": "/var/lib/vz/dump/a.vma.zst", "size": 512, "format": "raw"},
+    ("nodes/pve/storage/local/content/*", "GET"): {
+        "path": "/var/lib/vz/dump/a.vma.zst",
+        "size": 512,
+        "format": "raw",
+    },
     ("nodes/pve/storage/local/content/*", "DELETE"): UPID,
     ("nodes/pve/qemu", "POST"): UPID,
     ("nodes/pve/vzdump", "POST"): UPID,
@@ -102,7 +126,12 @@ MADE: dict[Key, Any] = {
     ("nodes/pve/qemu/200/agent/ping", "POST"): {"result": {}},
     ("nodes/pve/qemu/200/agent/fsfreeze-status", "POST"): {"result": "thawed"},
     ("nodes/pve/qemu/200/agent/exec", "POST"): {"pid": 4711},
-    ("nodes/pve/qemu/200/agent/exec-status", "GET"): {"exited": 1, "exitcode": 0, "out-data": "a\n", "out-truncated": 0},
+    ("nodes/pve/qemu/200/agent/exec-status", "GET"): {
+        "exited": 1,
+        "exitcode": 0,
+        "out-data": "a\n",
+        "out-truncated": 0,
+    },
     ("cluster/ha/resources", "GET"): [{"sid": "vm:100", "state": "started"}],
     ("cluster/nextid", "GET"): "100",
 }
@@ -189,7 +218,9 @@ def written(value: Any) -> str:
 
 
 def put(question: str, key: Key, body: str) -> Any:
-    """Put a question to a server that answers one call so; return its answer, or the error that is allowed."""
+    """Put a question to a server that answers one call so; return its answer, or the error that is
+    allowed.
+    """
     try:
         return ask(question, {key: body})[0]
     except PveAnswerUnreadable as error:
@@ -200,26 +231,33 @@ def put(question: str, key: Key, body: str) -> Any:
     except PveNotFound as error:
         return error
     except PveError as error:
-        # the guest's own words, which PVE passes on as they are; and law 1, which asks for a storage that can be looked into
+        # the guest's own words, which PVE passes on as they are; and law 1, which asks for a
+        # storage that can be looked into
         assert "agent" in question or "no storage of pve that holds disks" in error.message, error
         return error
 
 
 @pytest.mark.parametrize("question", QUESTIONS)
-def test_an_answer_with_any_part_missing_or_of_another_type_is_read_rightly_or_refused_by_one_error(question: str) -> None:
+def test_an_answer_with_any_part_missing_or_of_another_type_is_read_rightly_or_refused_by_one_error(
+    question: str,
+) -> None:
     before, asked = ask(question)
     refused = 0
     for key in dict.fromkeys(asked):
         envelope = Replayed({}).said(key)
         for place in places(envelope):
             for value in WRONG:
-                refused += isinstance(put(question, key, replaced(envelope, place, value)), PveAnswerUnreadable)
+                refused += isinstance(
+                    put(question, key, replaced(envelope, place, value)), PveAnswerUnreadable
+                )
     assert refused > 3, "or the mutants do not reach it"
     assert ask(question)[0] == before
 
 
 @pytest.mark.parametrize("question", QUESTIONS)
-def test_numbers_that_come_as_text_and_flags_that_come_as_words_mean_the_same(question: str) -> None:
+def test_numbers_that_come_as_text_and_flags_that_come_as_words_mean_the_same(
+    question: str,
+) -> None:
     before, asked = ask(question)
     for key in dict.fromkeys(asked):
         envelope = Replayed({}).said(key)
@@ -228,19 +266,26 @@ def test_numbers_that_come_as_text_and_flags_that_come_as_words_mean_the_same(qu
             for step in place:
                 value = value[step]
             if isinstance(value, int) and not isinstance(value, bool) and "result" not in place:
-                assert put(question, key, replaced(envelope, place, str(value))) == before, (key, place)
+                assert put(question, key, replaced(envelope, place, str(value))) == before, (
+                    key,
+                    place,
+                )
 
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3)
+    ),
     max_leaves=6,
 )
 
 
 @settings(max_examples=300)
 @given(st.sampled_from(sorted(QUESTIONS)), st.data())
-def test_whatever_stands_anywhere_in_an_answer_there_is_no_other_error(question: str, data: st.DataObject) -> None:
+def test_whatever_stands_anywhere_in_an_answer_there_is_no_other_error(
+    question: str, data: st.DataObject
+) -> None:
     key = data.draw(st.sampled_from(ask(question)[1]))
     envelope = Replayed({}).said(key)
     place = data.draw(st.sampled_from(list(places(envelope))))
@@ -249,7 +294,19 @@ def test_whatever_stands_anywhere_in_an_answer_there_is_no_other_error(question:
 
 @pytest.mark.parametrize(
     "body",
-    ["", "null", "[]", '"data"', "{}", "[" * 100_000, '{"data":' * 50_000, "\xff", '{"data": 1', '[["data", 1]]', "<html>"],
+    [
+        "",
+        "null",
+        "[]",
+        '"data"',
+        "{}",
+        "[" * 100_000,
+        '{"data":' * 50_000,
+        "\xff",
+        '{"data": 1',
+        '[["data", 1]]',
+        "<html>",
+    ],
 )
 def test_a_body_that_is_no_envelope_of_pves_is_refused_by_the_same_error(body: str) -> None:
     assert isinstance(put("nodes", ("GET", "nodes"), body or " "), PveAnswerUnreadable)
@@ -260,29 +317,58 @@ def test_a_body_that_is_no_envelope_of_pves_is_refused_by_the_same_error(body: s
     [
         ("guests", "cluster/resources", "null", "it should be a list, and is null"),
         ("guests", "cluster/resources", '["a"]', '[0] should be an object, and is "a"'),
-        ("guests", "cluster/resources", '[{"type": "qemu", "node": "a"}]', "[0].vmid should be a number, and is missing"),
-        ("archives", "nodes/pve/storage/local/content", '[{"volid": "a", "ctime": "yesterday"}]', "[0].ctime should be a number"),
+        (
+            "guests",
+            "cluster/resources",
+            '[{"type": "qemu", "node": "a"}]',
+            "[0].vmid should be a number, and is missing",
+        ),
+        (
+            "archives",
+            "nodes/pve/storage/local/content",
+            '[{"volid": "a", "ctime": "yesterday"}]',
+            "[0].ctime should be a number",
+        ),
         (
             "archives",
             "nodes/pve/storage/local/content",
             '[{"volid": "a", "ctime": 1}]',
             "[0].size should be a number, and is mis",
         ),
-        ("permissions", "access/permissions", '{"/": ["VM.Audit"]}', "/ should be an object, and is a list of 1"),
-        ("config", "nodes/pve/qemu/200/config", '{"cipassword": [1]}', "cipassword should be a text, and is a list of 1"),
+        (
+            "permissions",
+            "access/permissions",
+            '{"/": ["VM.Audit"]}',
+            "/ should be an object, and is a list of 1",
+        ),
+        (
+            "config",
+            "nodes/pve/qemu/200/config",
+            '{"cipassword": [1]}',
+            "cipassword should be a text, and is a list of 1",
+        ),
     ],
 )
-def test_the_error_names_the_call_the_key_what_is_due_and_what_came(question: str, key: str, body: str, told: str) -> None:
+def test_the_error_names_the_call_the_key_what_is_due_and_what_came(
+    question: str, key: str, body: str, told: str
+) -> None:
     error = put(question, ("GET", key), f'{{"data": {body}}}')
     assert isinstance(error, PveAnswerUnreadable)
-    assert f"pve:8006 answered GET {key} with something that cannot be read: " in error.message and told in error.message
+    assert (
+        f"pve:8006 answered GET {key} with something that cannot be read: " in error.message
+        and told in error.message
+    )
 
 
 def test_law_7_what_may_be_a_secret_is_not_repeated() -> None:
-    answer = Answer("pve", "GET nodes/pve/qemu/1/config", {"cipassword": "hunter2", "name": "x" * 500})
+    answer = Answer(
+        "pve", "GET nodes/pve/qemu/1/config", {"cipassword": "hunter2", "name": "x" * 500}
+    )
     with pytest.raises(PveAnswerUnreadable) as caught:
         answer.row().integer("cipassword")
-    assert "hunter2" not in caught.value.message and "a text of 7 characters" in caught.value.message
+    assert (
+        "hunter2" not in caught.value.message and "a text of 7 characters" in caught.value.message
+    )
     with pytest.raises(PveAnswerUnreadable) as caught:
         answer.row().integer("name")
     assert len(caught.value.message) < 250
@@ -293,7 +379,11 @@ def test_an_operation_tries_an_answer_that_cannot_be_read_again_but_waits_for_no
 
 
 def test_the_largest_numbers_that_pve_means_are_read() -> None:
-    row = Answer("pve", "GET x", {"a": fields.LARGEST, "b": str(2**62), "c": -1, "d": "1.9", "e": 3.0, "f": ""}).row()
+    row = Answer(
+        "pve",
+        "GET x",
+        {"a": fields.LARGEST, "b": str(2**62), "c": -1, "d": "1.9", "e": 3.0, "f": ""},
+    ).row()
     assert [row.integer(key) for key in "abcdefg"] == [fields.LARGEST, 2**62, -1, 1, 3, 0, 0]
 
 

@@ -1,4 +1,6 @@
-"""Law 2 at each look: who else hangs on the bridge, by the guests' configs and by the node's own kernel."""
+"""Law 2 at each look: who else hangs on the bridge, by the guests' configs and by the node's own
+kernel.
+"""
 
 from __future__ import annotations
 
@@ -29,21 +31,29 @@ def copies(pve: Pve) -> ScratchGuests:
     return pve.scratch(RANGE, {9001: OPERATION}.get)
 
 
-def test_law_2_no_copy_starts_beside_a_guest_of_somebody_else(world: World, copies: ScratchGuests) -> None:
+def test_law_2_no_copy_starts_beside_a_guest_of_somebody_else(
+    world: World, copies: ScratchGuests
+) -> None:
     world.add(105, FIREWALL, running=True)
-    with pytest.raises(LawRefused, match=r"guest 105 \(pfsense\) on pve is on bridge vmbr9 too, by its net1") as caught:
+    with pytest.raises(
+        LawRefused, match=r"guest 105 \(pfsense\) on pve is on bridge vmbr9 too, by its net1"
+    ) as caught:
         copies.start("pve", 9001, OPERATION, network="isolated")
     assert caught.value.law == 2 and caught.value.exit_code == 4 and world.fake.changes() == []
 
 
-def test_law_2_a_guest_that_will_be_on_the_bridge_at_its_next_start_is_there_already(world: World, copies: ScratchGuests) -> None:
+def test_law_2_a_guest_that_will_be_on_the_bridge_at_its_next_start_is_there_already(
+    world: World, copies: ScratchGuests
+) -> None:
     world.add(105, {"name": "x", "net0": "virtio,bridge=vmbr0"}, running=True)
     world.later[105] = {"net0": "virtio,bridge=vmbr9"}
     with pytest.raises(LawRefused, match="guest 105"):
         copies.require_bridge("pve", "isolated")
 
 
-def test_law_2_before_the_start_every_config_is_read_anew(world: World, copies: ScratchGuests) -> None:
+def test_law_2_before_the_start_every_config_is_read_anew(
+    world: World, copies: ScratchGuests
+) -> None:
     world.add(105, {"name": "x", "net0": "virtio,bridge=vmbr0"})
     copies.require_bridge("pve", "isolated")
     world.configs[105]["net0"] = "virtio,bridge=vmbr9"
@@ -51,7 +61,9 @@ def test_law_2_before_the_start_every_config_is_read_anew(world: World, copies: 
         copies.start("pve", 9001, OPERATION, network="isolated")
 
 
-def test_law_2_a_guest_that_came_is_read_at_once_and_one_that_was_there_not_again(world: World, copies: ScratchGuests) -> None:
+def test_law_2_a_guest_that_came_is_read_at_once_and_one_that_was_there_not_again(
+    world: World, copies: ScratchGuests
+) -> None:
     world.add(105, {"name": "x", "net0": "virtio,bridge=vmbr0"})
     copies.require_bridge("pve", "isolated")
     copies.require_bridge("pve", "isolated")
@@ -73,18 +85,30 @@ def test_law_2_a_container_counts_by_what_it_is_and_by_what_it_will_be(
 ) -> None:
     rows = [{"type": "lxc", "vmid": 200, "node": "pve", "name": "router"}]
     fake.on("GET", "/cluster/resources", rows)
-    fake.on("GET", "/nodes/pve/lxc/200/config", lambda request: {"net0": f"name=e,bridge=vmbr{9 if request.params else 0}"})
+    fake.on(
+        "GET",
+        "/nodes/pve/lxc/200/config",
+        lambda request: {"net0": f"name=e,bridge=vmbr{9 if request.params else 0}"},
+    )
     with pytest.raises(LawRefused, match="guest 200"):
         copies.require_bridge("pve", "isolated")
 
 
-def test_a_guest_that_goes_in_between_is_nobody(world: World, fake: FakePve, copies: ScratchGuests) -> None:
+def test_a_guest_that_goes_in_between_is_nobody(
+    world: World, fake: FakePve, copies: ScratchGuests
+) -> None:
     fake.on("GET", "/cluster/resources", [{"type": "qemu", "vmid": 7, "node": "pve"}])
-    fake.on("GET", "/nodes/pve/qemu/7/pending", refuse(500, "Configuration file 'nodes/pve/qemu-server/7.conf' does not exist"))
+    fake.on(
+        "GET",
+        "/nodes/pve/qemu/7/pending",
+        refuse(500, "Configuration file 'nodes/pve/qemu-server/7.conf' does not exist"),
+    )
     assert copies.require_bridge("pve", "isolated") == ()
 
 
-def test_law_2_a_probe_may_be_there_if_the_settings_name_it(world: World, pve: Pve, copies: ScratchGuests) -> None:
+def test_law_2_a_probe_may_be_there_if_the_settings_name_it(
+    world: World, pve: Pve, copies: ScratchGuests
+) -> None:
     world.add(700, {"name": "probe", "net0": "virtio,bridge=vmbr9"}, running=True)
     with pytest.raises(LawRefused, match="guest 700"):
         copies.require_bridge("pve", "isolated")
@@ -92,20 +116,28 @@ def test_law_2_a_probe_may_be_there_if_the_settings_name_it(world: World, pve: P
     assert copies.require_bridge("pve", "isolated") == ()
 
 
-@pytest.mark.parametrize("kernel", [Kernel(("tap9001i0", "eno2")), Kernel(("tap105i0",)), Kernel((), missing=True)])
-def test_law_2_where_the_kernel_was_asked_its_word_decides(world: World, pve: Pve, copies: ScratchGuests, kernel: Kernel) -> None:
+@pytest.mark.parametrize(
+    "kernel", [Kernel(("tap9001i0", "eno2")), Kernel(("tap105i0",)), Kernel((), missing=True)]
+)
+def test_law_2_where_the_kernel_was_asked_its_word_decides(
+    world: World, pve: Pve, copies: ScratchGuests, kernel: Kernel
+) -> None:
     pve.kernel = lambda node, bridge: kernel
     with pytest.raises(LawRefused, match="kernel of pve"):
         copies.start("pve", 9001, OPERATION, network="isolated")
     assert world.fake.changes() == []
 
 
-def test_a_kernel_that_cannot_be_asked_leaves_pves_word_and_says_so(world: World, pve: Pve, copies: ScratchGuests) -> None:
+def test_a_kernel_that_cannot_be_asked_leaves_pves_word_and_says_so(
+    world: World, pve: Pve, copies: ScratchGuests
+) -> None:
     pve.kernel = lambda node, bridge: Kernel(None, "the kernel of pve could not be asked")
     assert copies.require_bridge("pve", "isolated") == ("the kernel of pve could not be asked",)
 
 
-def test_law_2_without_the_right_to_see_every_guest_nothing_starts(world: World, copies: ScratchGuests) -> None:
+def test_law_2_without_the_right_to_see_every_guest_nothing_starts(
+    world: World, copies: ScratchGuests
+) -> None:
     world.permissions = {"/": {"Sys.Audit": 1}}
     with pytest.raises(LawRefused, match=r"VM\.Audit on /vms"):
         copies.start("pve", 9001, OPERATION, network="isolated")

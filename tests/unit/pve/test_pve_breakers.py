@@ -1,4 +1,6 @@
-"""Who did not answer is not asked again at once: in a command that reads, and in a process that lives long; over real sockets."""
+"""Who did not answer is not asked again at once: in a command that reads, and in a process that
+lives long; over real sockets.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,9 @@ LATE = Reply("late", delay=1.5)
 
 @pytest.fixture
 def swallowing() -> Iterator[str]:
-    """host:port that swallows packets: its queue of connections is full, so the kernel answers no further one."""
+    """host:port that swallows packets: its queue of connections is full, so the kernel answers no
+    further one.
+    """
     with ExitStack() as stack:
         server = stack.enter_context(socket.socket())
         server.bind(("127.0.0.1", 0))
@@ -54,7 +58,9 @@ def among(fake: FakePve, clock: FakeClock) -> Callable[..., Client]:
 
     def make(*hosts: str, pauses: Pauses = ONE_COMMAND) -> Client:
         breakers = Breakers(clock, pauses, lambda: 0.0)
-        return Client(settings_for(fake, host=",".join(hosts), timeout=0.5), SecretStr(TOKEN), clock, breakers)
+        return Client(
+            settings_for(fake, host=",".join(hosts), timeout=0.5), SecretStr(TOKEN), clock, breakers
+        )
 
     return make
 
@@ -79,7 +85,9 @@ def test_a_node_that_is_dead_is_asked_once_in_a_command_and_told_of_in_the_same_
     assert list(client.breakers.silent_nodes()) == ["b"]
 
 
-def test_a_dead_node_hides_neither_the_others_nor_the_cluster(among: Callable[..., Client], fake: FakePve) -> None:
+def test_a_dead_node_hides_neither_the_others_nor_the_cluster(
+    among: Callable[..., Client], fake: FakePve
+) -> None:
     fake.on("GET", "/nodes/b/status", DEAD)
     fake.on("GET", "/nodes/a/status", {"uptime": 1})
     fake.on("GET", "/nodes", [])
@@ -90,13 +98,17 @@ def test_a_dead_node_hides_neither_the_others_nor_the_cluster(among: Callable[..
     assert client.get("nodes").data == []
 
 
-def test_nothing_is_sent_to_a_dead_node_and_that_is_said(among: Callable[..., Client], fake: FakePve) -> None:
+def test_nothing_is_sent_to_a_dead_node_and_that_is_said(
+    among: Callable[..., Client], fake: FakePve
+) -> None:
     fake.on("GET", "/nodes/b/status", DEAD)
     fake.on("POST", "/nodes/b/vzdump", "UPID")
     client = among(fake.host)
     with pytest.raises(PveUnreachable):
         client.get("nodes/b/status")
-    with pytest.raises(PveUnreachable, match=r"No route to host; nothing was sent \(POST nodes/b/vzdump\)"):
+    with pytest.raises(
+        PveUnreachable, match=r"No route to host; nothing was sent \(POST nodes/b/vzdump\)"
+    ):
         client.post("nodes/b/vzdump")
     assert fake.changes() == []
 
@@ -115,7 +127,9 @@ def test_a_node_that_only_restarts_its_proxy_is_tried_again_in_the_same_call(
     assert asked(fake, "/nodes/b/status") == 6
 
 
-def test_an_operation_sees_a_node_again_that_is_back(among: Callable[..., Client], fake: FakePve, clock: FakeClock) -> None:
+def test_an_operation_sees_a_node_again_that_is_back(
+    among: Callable[..., Client], fake: FakePve, clock: FakeClock
+) -> None:
     fake.on("GET", "/nodes/b/status", *[DEAD] * 4, {"uptime": 1})
     client = among(fake.host, pauses=LONG_LIVED)
     seen: list[Any] = []
@@ -144,7 +158,9 @@ def test_an_operation_that_a_command_begins_does_not_take_over_its_silence(
     assert client.get("nodes/b/status").data == {"uptime": 1}
 
 
-def test_whoever_must_know_may_ask_again_at_once(among: Callable[..., Client], fake: FakePve) -> None:
+def test_whoever_must_know_may_ask_again_at_once(
+    among: Callable[..., Client], fake: FakePve
+) -> None:
     fake.on("GET", "/nodes/b/status", DEAD, {"uptime": 1})
     client = among(fake.host)
     with pytest.raises(PveUnreachable):
@@ -210,7 +226,9 @@ def test_workers_do_not_all_wait_for_a_host_that_swallows_packets(
     assert client.breakers.refusal(swallowing, "version", 60) is not None, "and the others are told"
 
 
-def test_a_storage_that_hangs_is_told_from_its_node(among: Callable[..., Client], fake: FakePve) -> None:
+def test_a_storage_that_hangs_is_told_from_its_node(
+    among: Callable[..., Client], fake: FakePve
+) -> None:
     fake.on("GET", "/nodes/b/storage/nfs/content", LATE)
     fake.on("GET", "/nodes/b/version", {"release": "9.0"})
     fake.on("GET", "/nodes/b/storage/local/content", [])
@@ -218,7 +236,8 @@ def test_a_storage_that_hangs_is_told_from_its_node(among: Callable[..., Client]
     for path in ("storage/nfs/content", "storage/nfs/content", "storage/nfs/status"):
         with pytest.raises(PveUnreachable, match=r"did not answer within 0\.5 s"):
             client.get(f"nodes/b/{path}")
-    assert asked(fake, "/nodes/b/storage/nfs/content") == 3  # as long as each takes a moment; a wait of a minute is not repeated
+    # as long as each takes a moment; a wait of a minute is not repeated
+    assert asked(fake, "/nodes/b/storage/nfs/content") == 3
     assert client.get("nodes/b/storage/local/content").data == []
     assert client.breakers.silent_nodes() == {}
 
@@ -238,14 +257,20 @@ def test_a_node_that_answers_nothing_is_told_from_the_host_that_passes_the_call_
     assert client.get("version").data == {"release": "9.0"}
 
 
-def test_a_host_that_answers_nothing_at_all_is_not_asked_for_anything_else(among: Callable[..., Client], fake: FakePve) -> None:
+def test_a_host_that_answers_nothing_at_all_is_not_asked_for_anything_else(
+    among: Callable[..., Client], fake: FakePve
+) -> None:
     for path in ("/nodes/b/storage/nfs/content", "/nodes/b/version", "/version"):
         fake.on("GET", path, LATE)
     client = among(fake.host)
     for path in ("nodes/b/storage/nfs/content", "nodes/a/time", "version"):
         with pytest.raises(PveUnreachable, match="did not answer"):
             client.get(path)
-    assert [request.path for request in fake.requests] == ["/nodes/b/storage/nfs/content", "/nodes/b/version", "/version"]
+    assert [request.path for request in fake.requests] == [
+        "/nodes/b/storage/nfs/content",
+        "/nodes/b/version",
+        "/version",
+    ]
 
 
 def test_a_part_that_hangs_is_not_asked_through_another_host(
@@ -258,7 +283,9 @@ def test_a_part_that_hangs_is_not_asked_through_another_host(
     assert second.requests == []
 
 
-@pytest.mark.parametrize("reply", [refuse(500, "no"), refuse(403, "no"), Reply(drop=True), refuse(503, "restarting")])
+@pytest.mark.parametrize(
+    "reply", [refuse(500, "no"), refuse(403, "no"), Reply(drop=True), refuse(503, "restarting")]
+)
 def test_an_error_is_no_silence(among: Callable[..., Client], fake: FakePve, reply: Reply) -> None:
     fake.on("GET", "/nodes/b/status", *[reply] * 3, {"uptime": 1})
     client = among(fake.host)
@@ -271,7 +298,9 @@ def test_an_error_is_no_silence(among: Callable[..., Client], fake: FakePve, rep
     assert asked(fake, "/nodes/b/status") > 1 and client.breakers.silent_nodes() == {}
 
 
-def test_an_agents_text_that_pve_cannot_pass_on_is_no_silence(among: Callable[..., Client], fake: FakePve) -> None:
+def test_an_agents_text_that_pve_cannot_pass_on_is_no_silence(
+    among: Callable[..., Client], fake: FakePve
+) -> None:
     fake.on("POST", "/nodes/b/qemu/1/agent/exec", Reply(status=596, reason="Broken pipe", raw=""))
     client = among(fake.host)
     for _ in range(2):
@@ -283,7 +312,10 @@ def test_an_agents_text_that_pve_cannot_pass_on_is_no_silence(among: Callable[..
 def test_a_node_that_the_cluster_calls_offline_is_not_asked_and_one_of_which_it_knows_nothing_is(
     fake: FakePve, clock: FakeClock
 ) -> None:
-    rows = [{"node": name, "status": status} for name, status in {"a": "online", "b": "offline", "c": "unknown"}.items()]
+    rows = [
+        {"node": name, "status": status}
+        for name, status in {"a": "online", "b": "offline", "c": "unknown"}.items()
+    ]
     fake.on("GET", "/nodes", rows)
     for name in "abc":
         fake.on("GET", f"/nodes/{name}/network", [])
@@ -299,9 +331,16 @@ def test_a_node_that_the_cluster_calls_offline_is_not_asked_and_one_of_which_it_
 
 
 @pytest.mark.parametrize("quorate", [0, 1])
-def test_only_a_cluster_with_quorum_knows_who_is_offline(fake: FakePve, clock: FakeClock, quorate: int) -> None:
-    members = [{"type": "node", "name": name, "nodeid": id, "ip": "", "online": id % 2} for id, name in enumerate("ba")]
-    fake.on("GET", "/cluster/status", [{"type": "cluster", "name": "c", "quorate": quorate}, *members])
+def test_only_a_cluster_with_quorum_knows_who_is_offline(
+    fake: FakePve, clock: FakeClock, quorate: int
+) -> None:
+    members = [
+        {"type": "node", "name": name, "nodeid": id, "ip": "", "online": id % 2}
+        for id, name in enumerate("ba")
+    ]
+    fake.on(
+        "GET", "/cluster/status", [{"type": "cluster", "name": "c", "quorate": quorate}, *members]
+    )
     fake.on("GET", "/nodes/b/network", [])
     pve = connect(settings_for(fake), clock)
     pve.cluster.status()
@@ -312,7 +351,9 @@ def test_only_a_cluster_with_quorum_knows_who_is_offline(fake: FakePve, clock: F
         pve.cluster.bridges("b")
 
 
-def test_what_one_token_learned_of_silence_spares_the_other(fake: FakePve, clock: FakeClock) -> None:
+def test_what_one_token_learned_of_silence_spares_the_other(
+    fake: FakePve, clock: FakeClock
+) -> None:
     settings = settings_for(fake, restore_token=SecretStr("svc@pve!r1=other-secret"))
     breakers = Breakers(clock)
     fake.on("GET", "/nodes/b/network", DEAD)
@@ -325,7 +366,9 @@ def test_what_one_token_learned_of_silence_spares_the_other(fake: FakePve, clock
 def test_many_threads_that_meet_a_dead_node_are_all_told_and_the_next_are_spared(
     among: Callable[..., Client], fake: FakePve
 ) -> None:
-    fake.on("GET", "/nodes/b/status", Reply(status=595, reason="No route to host", raw="", delay=0.1))
+    fake.on(
+        "GET", "/nodes/b/status", Reply(status=595, reason="No route to host", raw="", delay=0.1)
+    )
     client, told = among(fake.host), list[Any]()
 
     def ask() -> None:

@@ -23,7 +23,13 @@ ARCHIVE = "local:backup/vzdump-qemu-108-2026_03_09-21_00_02.vma.zst"
 
 
 def backup(pve: Pve, **changes: Any) -> str | None:
-    asked: dict[str, Any] = {"storage": "local", "mode": "snapshot", "compress": "zstd", "notes": "op 1", "keep_all": True}
+    asked: dict[str, Any] = {
+        "storage": "local",
+        "mode": "snapshot",
+        "compress": "zstd",
+        "notes": "op 1",
+        "keep_all": True,
+    }
     return pve.vzdump.start("pve", 200, **(asked | changes))
 
 
@@ -62,20 +68,27 @@ def test_a_guest_that_is_not_on_that_node_is_no_backup(fake: FakePve, pve: Pve) 
 def test_an_answer_that_names_no_task_is_an_error(fake: FakePve, pve: Pve) -> None:
     fake.on("POST", "/nodes/pve/vzdump", "something else")
     with pytest.raises(
-        PveAnswerUnreadable, match=r'POST nodes/pve/vzdump .* should be the name of a task, and is "something else"'
+        PveAnswerUnreadable,
+        match=r'POST nodes/pve/vzdump .* should be the name of a task, and is "something else"',
     ):
         backup(pve)
 
 
 def test_the_right_that_keep_all_needs_is_told(fake: FakePve, pve: Pve) -> None:
-    fake.on("POST", "/nodes/pve/vzdump", refuse(403, "Permission check failed (/storage/local, Datastore.Allocate)"))
+    fake.on(
+        "POST",
+        "/nodes/pve/vzdump",
+        refuse(403, "Permission check failed (/storage/local, Datastore.Allocate)"),
+    )
     with pytest.raises(PvePermissionDenied) as caught:
         backup(pve)
     assert "Datastore.Allocate on /storage/local" in caught.value.hint
 
 
 def expand(template: str) -> str:
-    """What PVE makes of a template without variables: two escapes, everything else as it is (pve-facts 3.6)."""
+    """What PVE makes of a template without variables: two escapes, everything else as it is
+    (pve-facts 3.6).
+    """
     out, rest = "", template
     while rest:
         if rest.startswith("{{"):
@@ -92,7 +105,9 @@ def expand(template: str) -> str:
 def test_notes_arrive_as_they_were_meant(notes: str) -> None:
     template = notes_template(notes)
     assert "\n" not in template
-    assert expand(template).replace("{ ", "{").replace(" ", "") == notes.replace("{ ", "{").replace(" ", "")
+    assert expand(template).replace("{ ", "{").replace(" ", "") == notes.replace("{ ", "{").replace(
+        " ", ""
+    )
 
 
 @given(st.text(max_size=3000))
@@ -102,21 +117,56 @@ def test_a_template_is_never_longer_than_pve_takes_nor_cut_inside_an_escape(note
     expand(template)
 
 
-def test_a_restore_sends_the_archive_the_overrides_and_nothing_dangerous(fake: FakePve, pve: Pve) -> None:
+def test_a_restore_sends_the_archive_the_overrides_and_nothing_dangerous(
+    fake: FakePve, pve: Pve
+) -> None:
     upid = "UPID:pve:00003406:0008DED1:6B03FBC5:qmrestore:9001:svc@pve!b1:"
     fake.on("POST", "/nodes/pve/qemu", upid)
-    overrides = {"net0": "virtio=BC:24:11:00:00:08,bridge=vmbr9", "onboot": "0", "name": "restore-test-108"}
+    overrides = {
+        "net0": "virtio=BC:24:11:00:00:08,bridge=vmbr9",
+        "onboot": "0",
+        "name": "restore-test-108",
+    }
     assert (
-        pve.restore.start("pve", 9001, ARCHIVE, storage="local-lvm", overrides=overrides, pool="scratch", bandwidth=100) == upid
+        pve.restore.start(
+            "pve",
+            9001,
+            ARCHIVE,
+            storage="local-lvm",
+            overrides=overrides,
+            pool="scratch",
+            bandwidth=100,
+        )
+        == upid
     )
-    sent = {"vmid": "9001", "archive": ARCHIVE, "storage": "local-lvm", "pool": "scratch", "bwlimit": "100", **overrides}
+    sent = {
+        "vmid": "9001",
+        "archive": ARCHIVE,
+        "storage": "local-lvm",
+        "pool": "scratch",
+        "bwlimit": "100",
+        **overrides,
+    }
     assert fake.sent("POST", "/nodes/pve/qemu") == [sent]
 
 
 @pytest.mark.parametrize(
-    "name", ["force", "start", "unique", "ha-managed", "live-restore", "skiplock", "scsi0", "efidisk0", "vmid"]
+    "name",
+    [
+        "force",
+        "start",
+        "unique",
+        "ha-managed",
+        "live-restore",
+        "skiplock",
+        "scsi0",
+        "efidisk0",
+        "vmid",
+    ],
 )
-def test_law_2_a_restore_neither_overwrites_nor_starts_nor_swaps_a_disk(fake: FakePve, pve: Pve, name: str) -> None:
+def test_law_2_a_restore_neither_overwrites_nor_starts_nor_swaps_a_disk(
+    fake: FakePve, pve: Pve, name: str
+) -> None:
     with pytest.raises(LawRefused):
         pve.restore.start("pve", 9001, ARCHIVE, storage="local", overrides={name: "1"})
     assert fake.requests == []
@@ -143,7 +193,9 @@ def test_law_2_a_copy_is_never_started_as_a_production_guest(fake: FakePve, pve:
     assert caught.value.law == 2 and fake.changes() == []
 
 
-def test_law_2_a_vmid_of_the_scratch_range_is_never_started_as_a_production_guest(fake: FakePve, clock: FakeClock) -> None:
+def test_law_2_a_vmid_of_the_scratch_range_is_never_started_as_a_production_guest(
+    fake: FakePve, clock: FakeClock
+) -> None:
     known = connect(settings_for(fake), clock, scratch=Scratch(9000, 9099))
     with pytest.raises(LawRefused):
         known.guests.start("pve", 9001)
@@ -172,5 +224,13 @@ def test_a_status_tells_what_the_config_says_of_agent_and_ha(fake: FakePve, pve:
         None,
         830,
     )
-    assert (restoring.running, restoring.lock, restoring.agent, restoring.ha_managed) == (False, "create", False, False)
-    assert running.reads == {"scsi0": Reads(272, 16463872), "scsi1": Reads(1, 4096)} and restoring.reads is None
+    assert (restoring.running, restoring.lock, restoring.agent, restoring.ha_managed) == (
+        False,
+        "create",
+        False,
+        False,
+    )
+    assert (
+        running.reads == {"scsi0": Reads(272, 16463872), "scsi1": Reads(1, 4096)}
+        and restoring.reads is None
+    )

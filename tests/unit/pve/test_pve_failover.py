@@ -1,4 +1,6 @@
-"""Several hosts: the service goes on when the node that it asks is dead, and no change is ever sent to two of them."""
+"""Several hosts: the service goes on when the node that it asks is dead, and no change is ever sent
+to two of them.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +42,9 @@ def refusing() -> Iterator[str]:
 
 @pytest.fixture
 def unanswered() -> Iterator[str]:
-    """host:port of a node that hangs: connections are accepted by its kernel, and nothing is ever said."""
+    """host:port of a node that hangs: connections are accepted by its kernel, and nothing is ever
+    said.
+    """
     with socket.create_server(("127.0.0.1", 0)) as server:
         yield f"127.0.0.1:{server.getsockname()[1]}"
 
@@ -66,7 +70,10 @@ def test_whatever_is_asked_goes_to_the_next_node_when_the_first_refuses_the_conn
 
 
 @pytest.mark.parametrize("method", ["post", "put", "delete"])
-@pytest.mark.parametrize("reply", [SILENT, NO_ROUTE, refuse(503, "restarting"), Reply(drop=True), Reply("late", delay=4.0)])
+@pytest.mark.parametrize(
+    "reply",
+    [SILENT, NO_ROUTE, refuse(503, "restarting"), Reply(drop=True), Reply("late", delay=4.0)],
+)
 def test_a_change_that_was_sent_is_never_sent_to_another_node(
     among: Callable[..., Client], fake: FakePve, second: FakePve, method: str, reply: Reply
 ) -> None:
@@ -97,7 +104,10 @@ def test_a_change_that_was_sent_is_not_repeated_because_another_call_was_refused
     assert second.requests == []
 
 
-@pytest.mark.parametrize("reply", [SILENT, NO_ROUTE, refuse(503, "restarting"), Reply(drop=True), Reply("late", delay=4.0)])
+@pytest.mark.parametrize(
+    "reply",
+    [SILENT, NO_ROUTE, refuse(503, "restarting"), Reply(drop=True), Reply("late", delay=4.0)],
+)
 def test_a_read_goes_to_the_next_node_when_it_gets_no_answer(
     among: Callable[..., Client], fake: FakePve, second: FakePve, clock: FakeClock, reply: Reply
 ) -> None:
@@ -107,8 +117,11 @@ def test_a_read_goes_to_the_next_node_when_it_gets_no_answer(
     assert clock.slept == []
 
 
-def test_a_read_that_may_be_made_but_once_goes_nowhere_else(among: Callable[..., Client], fake: FakePve, second: FakePve) -> None:
-    fake.on("GET", "/nodes/b/qemu/1/agent/exec-status", Reply(drop=True))  # the agent hands out its output once
+def test_a_read_that_may_be_made_but_once_goes_nowhere_else(
+    among: Callable[..., Client], fake: FakePve, second: FakePve
+) -> None:
+    # the agent hands out its output once
+    fake.on("GET", "/nodes/b/qemu/1/agent/exec-status", Reply(drop=True))
     with pytest.raises(PveUnreachable):
         among(fake.host, second.host).get("nodes/b/qemu/1/agent/exec-status", retry=False)
     assert (len(fake.requests), second.requests) == (1, [])
@@ -124,7 +137,9 @@ def test_a_refusal_is_an_answer_and_goes_nowhere_else(
     assert second.requests == []
 
 
-def test_a_refusal_by_the_second_node_is_told_as_its_own(among: Callable[..., Client], refusing: str, second: FakePve) -> None:
+def test_a_refusal_by_the_second_node_is_told_as_its_own(
+    among: Callable[..., Client], refusing: str, second: FakePve
+) -> None:
     second.on("POST", "/nodes/b/qemu", refuse(403, "Permission check failed"))
     with pytest.raises(PvePermissionDenied) as caught:
         among(refusing, second.host).post("nodes/b/qemu")
@@ -141,15 +156,21 @@ def test_the_node_that_answered_last_is_asked_first_and_left_when_it_dies(
         server.on("GET", "/version", {"release": server.host})
     assert [client.get("version").data["release"] for _ in range(2)] == [second.host] * 2
     second.http.socket.close()
-    second.routes["GET", "/version"] = [Reply(drop=True)]  # what is open breaks off, what is new is refused
+    # what is open breaks off, what is new is refused
+    second.routes["GET", "/version"] = [Reply(drop=True)]
     assert [client.get("version").data["release"] for _ in range(2)] == [third.host] * 2
     third.stop()
 
 
-def test_each_thread_fails_over_by_itself(among: Callable[..., Client], refusing: str, second: FakePve) -> None:
+def test_each_thread_fails_over_by_itself(
+    among: Callable[..., Client], refusing: str, second: FakePve
+) -> None:
     client, found = among(refusing, second.host), list[Any]()
     second.on("POST", "/nodes/b/vzdump", "UPID")
-    threads = [threading.Thread(target=lambda: found.append(client.post("nodes/b/vzdump").data)) for _ in range(8)]
+    threads = [
+        threading.Thread(target=lambda: found.append(client.post("nodes/b/vzdump").data))
+        for _ in range(8)
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -170,8 +191,12 @@ def test_when_none_answers_the_error_names_all_that_were_asked(
     assert (len(fake.requests), clock.slept) == (3, [0.3, 1.0])
 
 
-def test_a_change_that_reached_nobody_is_told_so(among: Callable[..., Client], refusing: str) -> None:
-    with pytest.raises(PveUnreachable, match=r"refuses connections \(POST nodes/b/vzdump\); nothing was sent"):
+def test_a_change_that_reached_nobody_is_told_so(
+    among: Callable[..., Client], refusing: str
+) -> None:
+    with pytest.raises(
+        PveUnreachable, match=r"refuses connections \(POST nodes/b/vzdump\); nothing was sent"
+    ):
         among(refusing).post("nodes/b/vzdump")
 
 
@@ -201,20 +226,26 @@ def test_each_host_may_have_a_fingerprint_of_its_own(
         assert among(refusing, other.host, **pinned).get("version").data == {"release": "9.0"}
         with pytest.raises(PveCertificateRefused):
             among(other.host, refusing, **pinned).get("version")
-        assert among(refusing, other.host, ca_file=None, fingerprint=own.fingerprint).get("version").data == {"release": "9.0"}
+        assert among(refusing, other.host, ca_file=None, fingerprint=own.fingerprint).get(
+            "version"
+        ).data == {"release": "9.0"}
     finally:
         other.stop()
     with pytest.raises(UsageError, match="2 fingerprints for 3 in BACKUPSVC_PVE__HOST"):
         among("a", "b", "c", **pinned)
 
 
-@pytest.mark.parametrize("host", ["pve1:8006,", "pve1:8006,,pve2:8006", "pve1 pve2", "pve1:8006;pve2:8006"])
+@pytest.mark.parametrize(
+    "host", ["pve1:8006,", "pve1:8006,,pve2:8006", "pve1 pve2", "pve1:8006;pve2:8006"]
+)
 def test_a_malformed_list_of_hosts_is_wrong_usage(among: Callable[..., Client], host: str) -> None:
     with pytest.raises(UsageError, match="BACKUPSVC_PVE__HOST"):
         among(host)
 
 
-def test_every_host_that_is_of_no_use_is_found(fake: FakePve, second: FakePve, refusing: str, clock: FakeClock) -> None:
+def test_every_host_that_is_of_no_use_is_found(
+    fake: FakePve, second: FakePve, refusing: str, clock: FakeClock
+) -> None:
     fake.on("GET", "/version", {"release": "9.0"})
     second.on("GET", "/version", {"release": "9.0"})
     pve = connect(settings_for(fake, host=f"{fake.host}, {refusing}, {second.host}"), clock)

@@ -21,7 +21,9 @@ def asked(fake: FakePve, node: str) -> int:
     return sum(request.path.startswith(f"/nodes/{node}/") for request in fake.requests)
 
 
-def test_a_node_of_unknown_status_that_answers_is_online_and_one_that_does_not_is_not(fake: FakePve, pve: Pve) -> None:
+def test_a_node_of_unknown_status_that_answers_is_online_and_one_that_does_not_is_not(
+    fake: FakePve, pve: Pve
+) -> None:
     listed(fake, a="online", b="unknown", c="unknown", d="offline")
     fake.on("GET", "/nodes/b/version", {"version": "9.2.11"})
     fake.on("GET", "/nodes/c/version", DEAD)
@@ -29,7 +31,9 @@ def test_a_node_of_unknown_status_that_answers_is_online_and_one_that_does_not_i
     assert found == {"a": (True, False), "b": (True, True), "c": (False, True), "d": (False, False)}
 
 
-def test_each_is_asked_once_in_a_minute_and_those_whose_state_is_known_never(fake: FakePve, pve: Pve, clock: FakeClock) -> None:
+def test_each_is_asked_once_in_a_minute_and_those_whose_state_is_known_never(
+    fake: FakePve, pve: Pve, clock: FakeClock
+) -> None:
     listed(fake, a="online", b="unknown", c="unknown", d="offline")
     fake.on("GET", "/nodes/b/version", {"version": "9.2.11"})
     fake.on("GET", "/nodes/c/version", DEAD)
@@ -53,15 +57,23 @@ def test_a_refusal_is_an_answer(fake: FakePve, pve: Pve) -> None:
     assert [node.online for node in pve.cluster.nodes()] == [True]
 
 
-def test_the_storages_of_a_node_whose_pvestatd_is_silent_are_listed(fake: FakePve, pve: Pve) -> None:
+def test_the_storages_of_a_node_whose_pvestatd_is_silent_are_listed(
+    fake: FakePve, pve: Pve
+) -> None:
     listed(fake, b="unknown", d="offline")
     fake.on("GET", "/nodes/b/version", {"version": "9.2.11"})
     fake.on("GET", "/storage", [])
-    fake.on("GET", "/nodes/b/storage", [{"storage": "local", "type": "dir", "content": "backup", "active": 1, "enabled": 1}])
+    fake.on(
+        "GET",
+        "/nodes/b/storage",
+        [{"storage": "local", "type": "dir", "content": "backup", "active": 1, "enabled": 1}],
+    )
     assert [(one.node, one.name) for one in pve.storage.seen().storages] == [("b", "local")]
 
 
-def test_an_answer_about_the_nodes_serves_for_as_long_as_asked(fake: FakePve, pve: Pve, clock: FakeClock) -> None:
+def test_an_answer_about_the_nodes_serves_for_as_long_as_asked(
+    fake: FakePve, pve: Pve, clock: FakeClock
+) -> None:
     listed(fake, a="online")
     pve.cluster.nodes()
     pve.cluster.nodes(max_age=30)
@@ -77,7 +89,9 @@ def membership(fake: FakePve, quorate: int) -> None:
 
 
 @pytest.mark.parametrize("quorate", [0, 1])
-def test_whom_a_host_without_quorum_calls_offline_is_asked_itself(fake: FakePve, pve: Pve, quorate: int) -> None:
+def test_whom_a_host_without_quorum_calls_offline_is_asked_itself(
+    fake: FakePve, pve: Pve, quorate: int
+) -> None:
     listed(fake, a="online", b="offline", c="offline")
     membership(fake, quorate)
     fake.on("GET", "/nodes/b/version", {"version": "9.2.11"})
@@ -91,13 +105,17 @@ def test_whom_a_host_without_quorum_calls_offline_is_asked_itself(fake: FakePve,
         with pytest.raises(PveUnreachable, match="says that node b is offline"):
             pve.cluster.bridges("b")
         return
-    assert pve.cluster.bridges("b") == [], "it is the host that was cut off, and the rest of the cluster works"
+    assert pve.cluster.bridges("b") == [], (
+        "it is the host that was cut off, and the rest of the cluster works"
+    )
     with pytest.raises(PveUnreachable, match="says that node c is offline"):
         pve.cluster.bridges("c")
     assert asked(fake, "c") == 1
 
 
-def test_where_the_token_may_not_ask_for_quorum_the_hosts_word_counts(fake: FakePve, pve: Pve) -> None:
+def test_where_the_token_may_not_ask_for_quorum_the_hosts_word_counts(
+    fake: FakePve, pve: Pve
+) -> None:
     listed(fake, a="online", b="offline")
     fake.on("GET", "/cluster/status", refuse(403, "Permission check failed (/, Sys.Audit)"))
     assert [node.online for node in pve.cluster.nodes()] == [True, False]

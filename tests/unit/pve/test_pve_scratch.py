@@ -1,4 +1,6 @@
-"""Laws 1 and 2, at the moment of each effect, against a PVE that answers and counts what it was told to do."""
+"""Laws 1 and 2, at the moment of each effect, against a PVE that answers and counts what it was
+told to do.
+"""
 
 from __future__ import annotations
 
@@ -77,7 +79,9 @@ def test_law_1_a_guest_whose_vmid_is_not_leased_to_us_is_never_touched(
     assert caught.value.law == 1 and world.fake.changes() == []
 
 
-def test_law_1_a_guest_that_becomes_another_while_it_is_stopped_is_not_destroyed(world: World, copies: ScratchGuests) -> None:
+def test_law_1_a_guest_that_becomes_another_while_it_is_stopped_is_not_destroyed(
+    world: World, copies: ScratchGuests
+) -> None:
     world.add(9001, copy_of(9001), running=True)
     world.swap = {2: {"name": "somebody-elses", "scsi0": "local-lvm:vm-9001-disk-0"}}
     copies.stop("pve", 9001, OPERATION)
@@ -87,7 +91,9 @@ def test_law_1_a_guest_that_becomes_another_while_it_is_stopped_is_not_destroyed
     assert 9001 in world.configs
 
 
-def test_law_1_the_lease_is_asked_for_at_each_effect_and_not_remembered(world: World, pve: Pve) -> None:
+def test_law_1_the_lease_is_asked_for_at_each_effect_and_not_remembered(
+    world: World, pve: Pve
+) -> None:
     world.add(9001, copy_of(9001), running=True)
     holders = iter([OPERATION, "01JOTHER"])
     ours = pve.scratch(RANGE, lambda vmid: next(holders))
@@ -97,17 +103,26 @@ def test_law_1_the_lease_is_asked_for_at_each_effect_and_not_remembered(world: W
     assert 9001 in world.configs
 
 
-def test_our_copy_is_stopped_and_destroyed_with_all_its_disks(world: World, copies: ScratchGuests) -> None:
+def test_our_copy_is_stopped_and_destroyed_with_all_its_disks(
+    world: World, copies: ScratchGuests
+) -> None:
     world.add(9001, copy_of(9001), running=True)
     copies.stop("pve", 9001, OPERATION)
     upid = copies.destroy("pve", 9001, OPERATION)
     assert upid is not None and ":qmdestroy:9001:" in upid
-    assert world.fake.changes() == [("POST", "/nodes/pve/qemu/9001/status/stop"), ("DELETE", "/nodes/pve/qemu/9001")]
-    assert world.fake.sent("DELETE", "/nodes/pve/qemu/9001") == [{"purge": "1", "destroy-unreferenced-disks": "1"}]
+    assert world.fake.changes() == [
+        ("POST", "/nodes/pve/qemu/9001/status/stop"),
+        ("DELETE", "/nodes/pve/qemu/9001"),
+    ]
+    assert world.fake.sent("DELETE", "/nodes/pve/qemu/9001") == [
+        {"purge": "1", "destroy-unreferenced-disks": "1"}
+    ]
     assert world.configs == {}
 
 
-def test_a_copy_that_does_not_run_is_destroyed_without_a_stop(world: World, copies: ScratchGuests) -> None:
+def test_a_copy_that_does_not_run_is_destroyed_without_a_stop(
+    world: World, copies: ScratchGuests
+) -> None:
     world.add(9001, copy_of(9001))
     assert copies.stop("pve", 9001, OPERATION) is None
     assert copies.destroy("pve", 9001, OPERATION)
@@ -126,17 +141,25 @@ def test_a_copy_that_is_gone_is_done(world: World, copies: ScratchGuests) -> Non
     "reply",
     [
         refuse(500, "storage 'nas' does not exist"),
-        refuse(500, "hostname lookup 'pve' failed - failed to get address info for: pve: Name or service not known"),
+        refuse(
+            500,
+            "hostname lookup 'pve' failed - failed to get address info for: pve: Name or service "
+            "not known",
+        ),
         Reply(status=595, reason="No route to host", raw=""),
     ],
 )
-def test_only_pves_word_that_the_guest_is_gone_counts_as_gone(fake: FakePve, copies: ScratchGuests, reply: Reply) -> None:
+def test_only_pves_word_that_the_guest_is_gone_counts_as_gone(
+    fake: FakePve, copies: ScratchGuests, reply: Reply
+) -> None:
     fake.on("GET", "/nodes/pve/qemu/9001/config", reply)
     with pytest.raises((PveError, PveUnreachable)):
         copies.destroy("pve", 9001, OPERATION)
 
 
-def test_a_copy_that_runs_is_not_destroyed_by_pve_itself(world: World, copies: ScratchGuests) -> None:
+def test_a_copy_that_runs_is_not_destroyed_by_pve_itself(
+    world: World, copies: ScratchGuests
+) -> None:
     world.add(9001, copy_of(9001), running=True)
     with pytest.raises(PveError, match="is running - destroy failed"):
         copies.destroy("pve", 9001, OPERATION)
@@ -224,15 +247,21 @@ def test_law_2_no_copy_is_started_on_a_bridge_that_something_is_stacked_on(
     assert world.running == set()
 
 
-def test_law_2_a_network_with_pending_changes_is_not_believed(world: World, copies: ScratchGuests) -> None:
+def test_law_2_a_network_with_pending_changes_is_not_believed(
+    world: World, copies: ScratchGuests
+) -> None:
     world.add(9001, copy_of(9001))
-    world.pending = "--- /etc/network/interfaces\n+++ /etc/network/interfaces.new\n-\tbridge-ports eno1\n"
+    world.pending = (
+        "--- /etc/network/interfaces\n+++ /etc/network/interfaces.new\n-\tbridge-ports eno1\n"
+    )
     with pytest.raises(LawRefused, match="pending changes"):
         copies.start("pve", 9001, OPERATION, network="isolated")
     assert world.running == set()
 
 
-def test_law_2_what_a_token_without_sys_audit_sees_of_a_network_is_not_believed(world: World, copies: ScratchGuests) -> None:
+def test_law_2_what_a_token_without_sys_audit_sees_of_a_network_is_not_believed(
+    world: World, copies: ScratchGuests
+) -> None:
     world.add(9001, copy_of(9001))
     world.permissions = {"/vms": {"VM.Audit": 1}}
     with pytest.raises(LawRefused, match=r"Sys\.Audit"):
@@ -240,7 +269,9 @@ def test_law_2_what_a_token_without_sys_audit_sees_of_a_network_is_not_believed(
     assert world.running == set()
 
 
-def test_law_2_the_bridge_is_asked_at_each_start_and_not_remembered(world: World, copies: ScratchGuests) -> None:
+def test_law_2_the_bridge_is_asked_at_each_start_and_not_remembered(
+    world: World, copies: ScratchGuests
+) -> None:
     world.add(9001, copy_of(9001))
     copies.require_bridge("pve", "isolated")
     world.bridge["bridge_ports"] = "eno1"
@@ -249,7 +280,9 @@ def test_law_2_the_bridge_is_asked_at_each_start_and_not_remembered(world: World
     assert world.running == set()
 
 
-def test_copies_whose_links_are_down_need_no_isolated_bridge(world: World, copies: ScratchGuests) -> None:
+def test_copies_whose_links_are_down_need_no_isolated_bridge(
+    world: World, copies: ScratchGuests
+) -> None:
     world.add(9001, copy_of(9001, net0=f"{ISOLATED},link_down=1"))
     world.bridge |= {"bridge_ports": "eno1"}
     assert copies.start("pve", 9001, OPERATION, network="link-down")
@@ -274,7 +307,9 @@ def test_law_2_a_copy_that_ha_manages_is_not_started_however_pve_tells_it(
     assert world.running == set()
 
 
-def test_law_2_what_counts_is_the_config_at_that_moment(world: World, copies: ScratchGuests) -> None:
+def test_law_2_what_counts_is_the_config_at_that_moment(
+    world: World, copies: ScratchGuests
+) -> None:
     world.add(9001, copy_of(9001, onboot="1"))
     with pytest.raises(LawRefused):
         copies.start("pve", 9001, OPERATION, network="isolated")
@@ -282,11 +317,15 @@ def test_law_2_what_counts_is_the_config_at_that_moment(world: World, copies: Sc
     assert copies.start("pve", 9001, OPERATION, network="isolated")
 
 
-def test_stripping_deletes_the_keys_of_the_config_that_was_read(world: World, copies: ScratchGuests) -> None:
+def test_stripping_deletes_the_keys_of_the_config_that_was_read(
+    world: World, copies: ScratchGuests
+) -> None:
     world.add(9001, copy_of(9001, hostpci0="0000:01:00.0", ide2="local:iso/x.iso,media=cdrom"))
     digest = world.digest(9001)
     copies.apply_strip("pve", 9001, OPERATION, ["hostpci0", "ide2"])
-    assert world.fake.sent("PUT", "/nodes/pve/qemu/9001/config") == [{"delete": "hostpci0,ide2", "digest": digest}]
+    assert world.fake.sent("PUT", "/nodes/pve/qemu/9001/config") == [
+        {"delete": "hostpci0,ide2", "digest": digest}
+    ]
     assert not {"hostpci0", "ide2"} & world.configs[9001].keys()
 
 
@@ -354,7 +393,9 @@ def test_law_1_a_config_that_holds_anything_is_not_taken_for_a_stub(
     assert world.fake.changes() == []
 
 
-def test_law_1_a_stub_outside_the_range_or_leased_to_another_is_not_taken_over(world: World, pve: Pve) -> None:
+def test_law_1_a_stub_outside_the_range_or_leased_to_another_is_not_taken_over(
+    world: World, pve: Pve
+) -> None:
     world.add(9001, {"memory": "128"})
     world.add(108, {"memory": "128"})
     for vmid, holder in ((9001, "01JOTHER"), (9001, None), (108, OPERATION)):
@@ -364,7 +405,9 @@ def test_law_1_a_stub_outside_the_range_or_leased_to_another_is_not_taken_over(w
     assert world.fake.changes() == []
 
 
-def test_a_stub_that_changes_between_reading_and_marking_is_left_alone(world: World, copies: ScratchGuests) -> None:
+def test_a_stub_that_changes_between_reading_and_marking_is_left_alone(
+    world: World, copies: ScratchGuests
+) -> None:
     world.add(9001, {"memory": "128"})
     upid = world.task("qmrestore", 9001, exitstatus=BROKEN)
 

@@ -15,15 +15,29 @@ CONTENT = "/nodes/pve/storage/local/content"
 ARCHIVE = "local:backup/vzdump-qemu-200-2026_11_23-08_45_23.vma.zst"
 
 
-def test_storages_are_read_node_by_node_with_the_retention_of_the_cluster(fake: FakePve, pve: Pve) -> None:
+def test_storages_are_read_node_by_node_with_the_retention_of_the_cluster(
+    fake: FakePve, pve: Pve
+) -> None:
     fake.replay("02", 2, 16, 51)
     (storage,) = pve.storage.seen().storages
-    assert (storage.name, storage.node, storage.type, storage.prune) == ("local", "pve", "dir", "keep-all=1")
+    assert (storage.name, storage.node, storage.type, storage.prune) == (
+        "local",
+        "pve",
+        "dir",
+        "keep-all=1",
+    )
     assert "backup" in storage.content and "images" in storage.content
-    assert (storage.shared, storage.active, storage.enabled, storage.available) == (False, True, True, 71435735040)
+    assert (storage.shared, storage.active, storage.enabled, storage.available) == (
+        False,
+        True,
+        True,
+        71435735040,
+    )
 
 
-@pytest.mark.parametrize("reply", [Reply(status=595, reason="No route to host", raw=""), refuse(500, "got timeout")])
+@pytest.mark.parametrize(
+    "reply", [Reply(status=595, reason="No route to host", raw=""), refuse(500, "got timeout")]
+)
 def test_law_4_a_node_that_is_called_online_and_does_not_say_its_storages_is_named_and_hides_no_other(
     fake: FakePve, pve: Pve, reply: Reply
 ) -> None:
@@ -31,9 +45,17 @@ def test_law_4_a_node_that_is_called_online_and_does_not_say_its_storages_is_nam
     fake.on(
         "GET",
         "/nodes",
-        [{"node": "a", "status": "online"}, {"node": "b", "status": "offline"}, {"node": "c", "status": "online"}],
+        [
+            {"node": "a", "status": "online"},
+            {"node": "b", "status": "offline"},
+            {"node": "c", "status": "online"},
+        ],
     )
-    fake.on("GET", "/nodes/a/storage", [{"storage": "nas", "type": "nfs", "content": "backup", "shared": 1, "active": 1}])
+    fake.on(
+        "GET",
+        "/nodes/a/storage",
+        [{"storage": "nas", "type": "nfs", "content": "backup", "shared": 1, "active": 1}],
+    )
     fake.on("GET", "/nodes/c/storage", reply)
     seen = pve.storage.seen()
     (storage,) = seen.storages
@@ -41,31 +63,48 @@ def test_law_4_a_node_that_is_called_online_and_does_not_say_its_storages_is_nam
     assert set(seen.silent) == {"c"} and reply.reason in seen.silent["c"]
 
 
-def test_a_retention_that_may_not_be_read_is_unknown_and_no_failure(fake: FakePve, pve: Pve) -> None:
+def test_a_retention_that_may_not_be_read_is_unknown_and_no_failure(
+    fake: FakePve, pve: Pve
+) -> None:
     fake.replay("02", 2, 51)
     fake.on("GET", "/storage", refuse(403, "Permission check failed (/storage, Datastore.Audit)"))
     assert [storage.prune for storage in pve.storage.seen().storages] == [""]
 
 
-def test_archives_are_listed_oldest_first_with_what_pve_knows_of_them(fake: FakePve, pve: Pve) -> None:
+def test_archives_are_listed_oldest_first_with_what_pve_knows_of_them(
+    fake: FakePve, pve: Pve
+) -> None:
     fake.replay("02", 61, 64)
     archives = pve.storage.archives("pve", "local")
-    assert [archive.ctime for archive in archives] == sorted(archive.ctime for archive in archives) and len(archives) == 6
+    assert [archive.ctime for archive in archives] == sorted(
+        archive.ctime for archive in archives
+    ) and len(archives) == 6
     first, second, third = archives[:3]
-    assert (first.vmid, first.type, first.format, first.notes) == (100, GuestType.QEMU, "vma.zst", "vm-one on pve")
+    assert (first.vmid, first.type, first.format, first.notes) == (
+        100,
+        GuestType.QEMU,
+        "vma.zst",
+        "vm-one on pve",
+    )
     assert (second.protected, third.protected, second.size) == (True, False, 16257327)
-    assert {(archive.node, archive.storage, archive.shared) for archive in archives} == {("pve", "local", False)}
+    assert {(archive.node, archive.storage, archive.shared) for archive in archives} == {
+        ("pve", "local", False)
+    }
     assert fake.sent("GET", CONTENT) == [{"content": "backup"}]
 
 
 def test_archives_on_a_shared_storage_say_so(fake: FakePve, pve: Pve) -> None:
     fake.on("GET", "/nodes/a/storage/nas/status", {"shared": 1})
     fake.on(
-        "GET", "/nodes/a/storage/nas/content", [{"volid": "nas:backup/x.tar.zst", "subtype": "unknown", "size": 1, "ctime": 5}]
+        "GET",
+        "/nodes/a/storage/nas/content",
+        [{"volid": "nas:backup/x.tar.zst", "subtype": "unknown", "size": 1, "ctime": 5}],
     )
     (archive,) = pve.storage.archives("a", "nas", 108)
     assert archive.shared and archive.vmid is None and archive.type is None
-    assert fake.sent("GET", "/nodes/a/storage/nas/content") == [{"content": "backup", "vmid": "108"}]
+    assert fake.sent("GET", "/nodes/a/storage/nas/content") == [
+        {"content": "backup", "vmid": "108"}
+    ]
     pve.storage.archives("a", "nas")
     assert len(fake.sent("GET", "/nodes/a/storage/nas/status")) == 1
 
@@ -79,20 +118,29 @@ def test_a_storage_that_does_not_exist_is_not_an_empty_one(fake: FakePve, pve: P
 def test_the_archived_configuration_is_its_text(fake: FakePve, pve: Pve) -> None:
     fake.replay("03", 17)
     text = pve.storage.extract_config("pve", ARCHIVE)
-    assert "\nname: labguest\n" in text and text.endswith("#qmdump#map:scsi1:drive-scsi1:local:raw:\n")
+    assert "\nname: labguest\n" in text and text.endswith(
+        "#qmdump#map:scsi1:drive-scsi1:local:raw:\n"
+    )
     assert fake.sent("GET", "/nodes/pve/vzdump/extractconfig") == [{"volume": ARCHIVE}]
 
 
-def test_a_corrupt_archive_shows_when_its_configuration_is_asked_for(fake: FakePve, pve: Pve) -> None:
+def test_a_corrupt_archive_shows_when_its_configuration_is_asked_for(
+    fake: FakePve, pve: Pve
+) -> None:
     fake.replay("06", 41)
     with pytest.raises(PveError, match="premature end") as caught:
-        pve.storage.extract_config("pve", "local:backup/vzdump-qemu-777-2026_01_03-00_00_00.vma.zst")
+        pve.storage.extract_config(
+            "pve", "local:backup/vzdump-qemu-777-2026_01_03-00_00_00.vma.zst"
+        )
     assert not isinstance(caught.value, PveNotFound)
 
 
 def test_the_path_of_an_archive_is_its_file_on_the_node(fake: FakePve, pve: Pve) -> None:
     fake.replay("03", 16)
-    assert pve.storage.volume_path("pve", ARCHIVE) == "/var/lib/vz/dump/vzdump-qemu-200-2026_11_23-08_45_23.vma.zst"
+    assert (
+        pve.storage.volume_path("pve", ARCHIVE)
+        == "/var/lib/vz/dump/vzdump-qemu-200-2026_11_23-08_45_23.vma.zst"
+    )
 
 
 def test_notes_and_protection_are_changed_one_at_a_time(fake: FakePve, pve: Pve) -> None:
@@ -100,13 +148,22 @@ def test_notes_and_protection_are_changed_one_at_a_time(fake: FakePve, pve: Pve)
     pve.storage.set_notes("pve", ARCHIVE, "first\nsecond übung")
     pve.storage.set_protected("pve", ARCHIVE, True)
     pve.storage.set_protected("pve", ARCHIVE, False)
-    assert fake.sent("PUT", f"{CONTENT}/{ARCHIVE}") == [{"notes": "first\nsecond übung"}, {"protected": "1"}, {"protected": "0"}]
+    assert fake.sent("PUT", f"{CONTENT}/{ARCHIVE}") == [
+        {"notes": "first\nsecond übung"},
+        {"protected": "1"},
+        {"protected": "0"},
+    ]
 
 
 def test_a_deleted_archive_is_a_task_whose_failure_shows(fake: FakePve, pve: Pve) -> None:
     upid = "UPID:pve:000054FD:000975BD:6B03FD47:imgdel:888@local:svc@pve!b1:"
     fake.on("DELETE", f"{CONTENT}/{ARCHIVE}", upid, None)
-    finished(fake, upid, "cannot remove protected volume 'backup/x' on 'local'", ["TASK ERROR: cannot remove protected volume"])
+    finished(
+        fake,
+        upid,
+        "cannot remove protected volume 'backup/x' on 'local'",
+        ["TASK ERROR: cannot remove protected volume"],
+    )
     assert pve.storage.delete("pve", ARCHIVE) == upid
     with pytest.raises(TaskFailed, match="cannot remove protected volume"):
         pve.tasks.wait(upid, 5).raise_if_failed("deleting it")
@@ -114,8 +171,15 @@ def test_a_deleted_archive_is_a_task_whose_failure_shows(fake: FakePve, pve: Pve
 
 
 def test_volumes_of_a_vmid_are_their_ids(fake: FakePve, pve: Pve) -> None:
-    fake.on("GET", CONTENT, [{"volid": "local:9001/vm-9001-disk-1.raw"}, {"volid": "local:9001/vm-9001-disk-0.raw"}])
-    assert pve.storage.volumes("pve", "local", 9001) == ["local:9001/vm-9001-disk-0.raw", "local:9001/vm-9001-disk-1.raw"]
+    fake.on(
+        "GET",
+        CONTENT,
+        [{"volid": "local:9001/vm-9001-disk-1.raw"}, {"volid": "local:9001/vm-9001-disk-0.raw"}],
+    )
+    assert pve.storage.volumes("pve", "local", 9001) == [
+        "local:9001/vm-9001-disk-0.raw",
+        "local:9001/vm-9001-disk-1.raw",
+    ]
     assert fake.sent("GET", CONTENT) == [{"content": "images", "vmid": "9001"}]
 
 

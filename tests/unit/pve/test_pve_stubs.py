@@ -1,4 +1,6 @@
-"""Law 1, exception (a), against a PVE that answers: only what our own failed restore left, and only if nothing else is there."""
+"""Law 1, exception (a), against a PVE that answers: only what our own failed restore left, and only
+if nothing else is there.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,13 @@ def world(fake: FakePve) -> World:
     made = World(fake)
     made.add(105, STUB)
     fake.on("GET", "/nodes", [{"node": "pve", "status": "online"}])
-    row = {"storage": "local-lvm", "type": "lvmthin", "content": "images", "active": 1, "enabled": 1}
+    row = {
+        "storage": "local-lvm",
+        "type": "lvmthin",
+        "content": "images",
+        "active": 1,
+        "enabled": 1,
+    }
     fake.on("GET", "/nodes/pve/storage", [row])
     fake.on("GET", "/storage", [])
     fake.on("GET", "/nodes/pve/storage/local-lvm/content", [])
@@ -30,15 +38,22 @@ def failed(world: World, user: str | None = None) -> str:
     return world.task("qmrestore", 105, exitstatus=BROKEN, **({"user": user} if user else {}))
 
 
-def test_law_1_the_rest_of_our_own_failed_restore_is_destroyed_and_leaves_the_guests_jobs_alone(world: World, pve: Pve) -> None:
+def test_law_1_the_rest_of_our_own_failed_restore_is_destroyed_and_leaves_the_guests_jobs_alone(
+    world: World, pve: Pve
+) -> None:
     upid = failed(world)
     assert pve.stubs().why_not("pve", 105, upid) is None
     assert ":qmdestroy:105:" in pve.stubs().destroy("pve", 105, upid)
-    assert world.fake.sent("DELETE", "/nodes/pve/qemu/105") == [{}]  # purge would take it out of backup jobs and HA
+    # purge would take it out of backup jobs and HA
+    assert world.fake.sent("DELETE", "/nodes/pve/qemu/105") == [{}]
 
 
-@pytest.mark.parametrize("changes", [{"scsi0": "x"}, {"net0": "virtio"}, {"name": "prod"}, {"description": "mine"}])
-def test_law_1_a_guest_with_anything_of_its_own_is_left_alone(world: World, pve: Pve, changes: dict[str, str]) -> None:
+@pytest.mark.parametrize(
+    "changes", [{"scsi0": "x"}, {"net0": "virtio"}, {"name": "prod"}, {"description": "mine"}]
+)
+def test_law_1_a_guest_with_anything_of_its_own_is_left_alone(
+    world: World, pve: Pve, changes: dict[str, str]
+) -> None:
     upid = failed(world)
     world.configs[105] = STUB | changes
     with pytest.raises(LawRefused, match="left alone"):
@@ -46,18 +61,24 @@ def test_law_1_a_guest_with_anything_of_its_own_is_left_alone(world: World, pve:
     assert world.fake.changes() == []
 
 
-def test_law_1_a_restore_of_another_token_or_into_another_vmid_is_not_ours(world: World, pve: Pve) -> None:
+def test_law_1_a_restore_of_another_token_or_into_another_vmid_is_not_ours(
+    world: World, pve: Pve
+) -> None:
     for upid in (failed(world, "root@pam"), world.task("qmrestore", 106, exitstatus=BROKEN), None):
         assert "no restore of this service" in str(pve.stubs().why_not("pve", 105, upid))
 
 
 def test_law_1_a_restore_that_runs_or_went_well_left_no_rest(world: World, pve: Pve) -> None:
     for status in ("running", "OK"):
-        assert "has not failed" in str(pve.stubs().why_not("pve", 105, world.task("qmrestore", 105, exitstatus=status)))
+        assert "has not failed" in str(
+            pve.stubs().why_not("pve", 105, world.task("qmrestore", 105, exitstatus=status))
+        )
 
 
 @pytest.mark.parametrize("kind", ["qmrestore", "qmcreate"])
-def test_law_1_what_somebody_made_there_after_our_restore_is_theirs(world: World, pve: Pve, fake: FakePve, kind: str) -> None:
+def test_law_1_what_somebody_made_there_after_our_restore_is_theirs(
+    world: World, pve: Pve, fake: FakePve, kind: str
+) -> None:
     upid = failed(world)
     theirs = {"upid": world.task(kind, 105, "root@pam"), "starttime": 1, "user": "root@pam"}
     rows = lambda request: [theirs] if request.params.get("typefilter") == kind else []  # noqa: E731
@@ -65,15 +86,27 @@ def test_law_1_what_somebody_made_there_after_our_restore_is_theirs(world: World
     assert "no restore of this service" in str(pve.stubs().why_not("pve", 105, upid))
 
 
-def test_law_1_a_volume_on_any_storage_of_the_node_keeps_it(world: World, pve: Pve, fake: FakePve) -> None:
+def test_law_1_a_volume_on_any_storage_of_the_node_keeps_it(
+    world: World, pve: Pve, fake: FakePve
+) -> None:
     upid = failed(world)
-    fake.on("GET", "/nodes/pve/storage/local-lvm/content", [{"volid": "local-lvm:vm-105-disk-0", "vmid": 105}])
+    fake.on(
+        "GET",
+        "/nodes/pve/storage/local-lvm/content",
+        [{"volid": "local-lvm:vm-105-disk-0", "vmid": 105}],
+    )
     assert "local-lvm:vm-105-disk-0" in str(pve.stubs().why_not("pve", 105, upid))
 
 
-def test_law_1_a_storage_that_does_not_answer_is_not_empty(world: World, pve: Pve, fake: FakePve) -> None:
+def test_law_1_a_storage_that_does_not_answer_is_not_empty(
+    world: World, pve: Pve, fake: FakePve
+) -> None:
     upid = failed(world)
-    fake.on("GET", "/nodes/pve/storage/local-lvm/content", Reply(status=596, reason="Connection timed out", raw=""))
+    fake.on(
+        "GET",
+        "/nodes/pve/storage/local-lvm/content",
+        Reply(status=596, reason="Connection timed out", raw=""),
+    )
     with pytest.raises(PveUnreachable):
         pve.stubs().destroy("pve", 105, upid)
     assert world.fake.changes() == []

@@ -20,7 +20,9 @@ def answering(fake: FakePve) -> FakePve:
 
 
 @pytest.mark.parametrize("form", ["{0}", "{1}", "{2}"])
-def test_a_pinned_fingerprint_is_believed_with_or_without_colons(answering: FakePve, clock: FakeClock, form: str) -> None:
+def test_a_pinned_fingerprint_is_believed_with_or_without_colons(
+    answering: FakePve, clock: FakeClock, form: str
+) -> None:
     shown = answering.certificate.fingerprint
     pin = form.format(shown, shown.replace(":", ""), shown.lower())
     pve = connect(settings_for(answering, ca_file=None, fingerprint=pin), clock)
@@ -49,20 +51,26 @@ def test_the_clusters_own_ca_is_believed(answering: FakePve, clock: FakeClock) -
     assert connect(settings_for(answering), clock).cluster.version().version == "9.0.11"
 
 
-def test_another_ca_is_refused_and_both_ways_out_are_told(answering: FakePve, clock: FakeClock, tmp_path: Path) -> None:
+def test_another_ca_is_refused_and_both_ways_out_are_told(
+    answering: FakePve, clock: FakeClock, tmp_path: Path
+) -> None:
     other = make_certificate(tmp_path)
     pve = connect(settings_for(answering, ca_file=other.ca), clock)
     with pytest.raises(PveCertificateRefused) as caught:
         pve.cluster.version()
     assert answering.certificate.fingerprint in caught.value.message
-    assert "BACKUPSVC_PVE__CA_FILE" in caught.value.hint and "BACKUPSVC_PVE__FINGERPRINT" in caught.value.hint
+    assert (
+        "BACKUPSVC_PVE__CA_FILE" in caught.value.hint
+        and "BACKUPSVC_PVE__FINGERPRINT" in caught.value.hint
+    )
     assert answering.requests == []
 
 
 def test_without_any_setting_an_unknown_ca_is_refused(
     answering: FakePve, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(answering.certificate.ca))  # the environment must not decide whom we trust
+    # the environment must not decide whom we trust
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(answering.certificate.ca))
     monkeypatch.setenv("CURL_CA_BUNDLE", "")
     with pytest.raises(PveCertificateRefused):
         connect(settings_for(answering, ca_file=None), clock).cluster.version()
@@ -80,11 +88,15 @@ def test_a_certificate_for_another_name_is_refused(clock: FakeClock, tmp_path: P
 
 
 @pytest.mark.parametrize("pin", ["AB:CD", "zz" * 32, "AB" * 20])
-def test_a_fingerprint_that_is_no_sha256_is_wrong_usage(fake: FakePve, clock: FakeClock, pin: str) -> None:
+def test_a_fingerprint_that_is_no_sha256_is_wrong_usage(
+    fake: FakePve, clock: FakeClock, pin: str
+) -> None:
     with pytest.raises(UsageError, match="BACKUPSVC_PVE__FINGERPRINT"):
         connect(settings_for(fake, fingerprint=pin), clock)
 
 
-def test_a_ca_file_that_is_not_there_is_wrong_usage(fake: FakePve, clock: FakeClock, tmp_path: Path) -> None:
+def test_a_ca_file_that_is_not_there_is_wrong_usage(
+    fake: FakePve, clock: FakeClock, tmp_path: Path
+) -> None:
     with pytest.raises(UsageError, match="BACKUPSVC_PVE__CA_FILE"):
         connect(settings_for(fake, ca_file=tmp_path / "none.pem"), clock)

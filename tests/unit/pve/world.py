@@ -1,4 +1,6 @@
-"""A node whose guests change when they are told to: enough of PVE for whole sequences of scratch guests."""
+"""A node whose guests change when they are told to: enough of PVE for whole sequences of scratch
+guests.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,8 @@ def copy_of(vmid: int, operation: str = OPERATION, **changes: str) -> dict[str, 
     """The config of a restored copy that satisfies both laws; ``changes`` are applied to it."""
     config = {
         "name": "restore-test-108",
-        "description": f"{ownership.marker(operation)}\nCopy made by a restore test.\n",  # PVE ends it with a line feed
+        # PVE ends it with a line feed
+        "description": f"{ownership.marker(operation)}\nCopy made by a restore test.\n",
         "net0": ISOLATED,
         "scsi0": f"local-lvm:vm-{vmid}-disk-0,size=2G",
         "onboot": "0",
@@ -32,7 +35,9 @@ def copy_of(vmid: int, operation: str = OPERATION, **changes: str) -> dict[str, 
 
 @dataclass
 class World:
-    """Guests of node ``pve`` by VMID. ``on_read`` changes a config just before it is read for the nth time."""
+    """Guests of node ``pve`` by VMID. ``on_read`` changes a config just before it is read for the
+    nth time.
+    """
 
     fake: FakePve
     configs: dict[int, dict[str, str]] = field(default_factory=dict)
@@ -44,10 +49,19 @@ class World:
     reads: int = 0
     swap: dict[int, dict[str, str]] = field(default_factory=dict)
     later: dict[int, dict[str, str]] = field(default_factory=dict)
-    bridge: dict[str, Any] = field(default_factory=lambda: {"iface": "vmbr9", "type": "bridge", "active": 1, "bridge_ports": ""})
+    bridge: dict[str, Any] = field(
+        default_factory=lambda: {
+            "iface": "vmbr9",
+            "type": "bridge",
+            "active": 1,
+            "bridge_ports": "",
+        }
+    )
     network: list[dict[str, Any]] = field(default_factory=list)
     pending: str = ""
-    permissions: dict[str, Any] = field(default_factory=lambda: {"/": {"Sys.Audit": 1}, "/vms": {"VM.Audit": 1}})
+    permissions: dict[str, Any] = field(
+        default_factory=lambda: {"/": {"Sys.Audit": 1}, "/vms": {"VM.Audit": 1}}
+    )
     numbers: Any = field(default_factory=lambda: count(1))
 
     def add(self, vmid: int, config: dict[str, str], *, running: bool = False) -> None:
@@ -65,16 +79,30 @@ class World:
         self.fake.on("GET", "/cluster/resources", lambda request: self._resources())
         self.fake.on("GET", "/nodes/pve/network", lambda request: self._network())
         self.fake.on("GET", "/access/permissions", lambda request: self.permissions)
-        self.fake.on("GET", "/cluster/ha/resources", lambda request: [{"sid": f"vm:{number}"} for number in self.ha])
+        self.fake.on(
+            "GET",
+            "/cluster/ha/resources",
+            lambda request: [{"sid": f"vm:{number}"} for number in self.ha],
+        )
 
-    def task(self, kind: str, vmid: int, user: str = TOKEN_ID, exitstatus: str | None = None) -> str:
+    def task(
+        self, kind: str, vmid: int, user: str = TOKEN_ID, exitstatus: str | None = None
+    ) -> str:
         """A task that has ended at once (or runs, with exitstatus ``running``)."""
         upid = f"UPID:pve:{next(self.numbers):08X}:00097285:6B03FD3F:{kind}:{vmid}:{user}:"
         status = exitstatus or self.exits.get(kind, "OK")
         path = f"/nodes/pve/tasks/{upid}"
-        state = {"status": "running"} if status == "running" else {"status": "stopped", "exitstatus": status}
+        state = (
+            {"status": "running"}
+            if status == "running"
+            else {"status": "stopped", "exitstatus": status}
+        )
         self.fake.on("GET", f"{path}/status", state)
-        self.fake.on("GET", f"{path}/log", [{"n": 1, "t": f"TASK {'OK' if status == 'OK' else f'ERROR: {status}'}"}])
+        self.fake.on(
+            "GET",
+            f"{path}/log",
+            [{"n": 1, "t": f"TASK {'OK' if status == 'OK' else f'ERROR: {status}'}"}],
+        )
         self.fake.on("GET", "/nodes/pve/tasks", [])
         return upid
 
@@ -105,21 +133,35 @@ class World:
 
     def _resources(self) -> Any:
         known = self.configs.items()
-        return [{"type": "qemu", "vmid": vmid, "node": "pve", "name": config.get("name", "")} for vmid, config in known]
+        return [
+            {"type": "qemu", "vmid": vmid, "node": "pve", "name": config.get("name", "")}
+            for vmid, config in known
+        ]
 
     def _change(self, vmid: int, request: Request) -> Any:
         if request.params.get("digest") != self.digest(vmid):
             return refuse(500, "checksum mismatch (file change by other user?)")
         gone = [name for name in request.params.get("delete", "").split(",") if name]
-        new = {name: value for name, value in request.params.items() if name not in ("delete", "digest")}
-        self.configs[vmid] = {name: value for name, value in (self.configs[vmid] | new).items() if name not in gone}
+        new = {
+            name: value
+            for name, value in request.params.items()
+            if name not in ("delete", "digest")
+        }
+        self.configs[vmid] = {
+            name: value for name, value in (self.configs[vmid] | new).items() if name not in gone
+        }
         return None
 
     def _status(self, vmid: int) -> Any:
         if vmid not in self.configs:
             return self._missing(vmid)
         ha = {} if self.hide_ha else {"ha": {"managed": int(vmid in self.ha)}}
-        return {"vmid": vmid, "status": "running" if vmid in self.running else "stopped", "qmpstatus": "x", **ha}
+        return {
+            "vmid": vmid,
+            "status": "running" if vmid in self.running else "stopped",
+            "qmpstatus": "x",
+            **ha,
+        }
 
     def _start(self, vmid: int) -> str:
         self.running.add(vmid)

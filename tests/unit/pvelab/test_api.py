@@ -14,5 +14,9 @@ def home(handler: Handler) -> str:
 
 
 def test_the_modules_of_that_package_are_those_that_handle_calls() -> None:
-    modules = {found.name for found in pkgutil.walk_packages(pvelab.api.__path__, "pvelab.api.") if not found.ispkg}
+    modules = {
+        found.name
+        for found in pkgutil.walk_packages(pvelab.api.__path__, "pvelab.api.")
+        if not found.ispkg
+    }
     assert {home(handler) for handler in ROUTES.values()} == modules

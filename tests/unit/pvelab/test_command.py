@@ -16,7 +16,11 @@ from pvelab.directories import lab_dir
 
 def pvelab(*words: str, **env: str) -> subprocess.CompletedProcess[str]:
     """What the command answers in an environment that names nothing else."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("BACKUPSVC_", "PVELAB_"))}
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("BACKUPSVC_", "PVELAB_"))
+    }
     command = [sys.executable, "-m", "pvelab", *words]
     return subprocess.run(command, env=kept | env, capture_output=True, text=True, check=False)
 
@@ -29,7 +33,9 @@ def pvelab(*words: str, **env: str) -> subprocess.CompletedProcess[str]:
         ({"XDG_STATE_HOME": "", "HOME": "/h"}, "/h/.local/state/backupsvc/lab"),
     ],
 )
-def test_the_lab_lies_where_the_service_looks_for_it(chosen: dict[str, str], place: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_lab_lies_where_the_service_looks_for_it(
+    chosen: dict[str, str], place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for name in ("PVELAB_DIR", "BACKUPSVC_STATE_DIR"):
         monkeypatch.delenv(name, raising=False)
     for name, value in chosen.items():
@@ -42,10 +48,14 @@ def test_the_directory_of_a_lab_can_be_chosen_for_itself(tmp_path: Path) -> None
     assert (done.returncode, json.loads(done.stdout)["directory"]) == (1, str(tmp_path))
 
 
-def test_what_cannot_be_done_is_told_with_the_next_action_and_by_its_exit_code(tmp_path: Path) -> None:
+def test_what_cannot_be_done_is_told_with_the_next_action_and_by_its_exit_code(
+    tmp_path: Path,
+) -> None:
     done = pvelab("fault", "list", "--json", PVELAB_DIR=str(tmp_path))
     assert done.returncode == 3
-    assert json.loads(done.stdout) == {"error": {"message": "no lab runs here", "hint": "`pvelab up` starts one", "exit_code": 3}}
+    assert json.loads(done.stdout) == {
+        "error": {"message": "no lab runs here", "hint": "`pvelab up` starts one", "exit_code": 3}
+    }
     assert done.stderr == "pvelab: no lab runs here\n  -> `pvelab up` starts one\n"
 
 

@@ -1,4 +1,6 @@
-"""What pvelab offers to the tests of others: the README's own example, run by pytest as a stranger would run it."""
+"""What pvelab offers to the tests of others: the README's own example, run by pytest as a stranger
+would run it.
+"""
 
 from __future__ import annotations
 
@@ -37,9 +39,25 @@ def pvelab_options():
 
 
 def run(place: Path) -> str:
-    """Run a folder's tests; return the last line. Whatever is set for this service is not for them."""
-    env = {name: value for name, value in os.environ.items() if not name.startswith(("BACKUPSVC_", "PVELAB_", "PYTEST_"))}
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--rootdir", str(place), str(place)]
+    """Run a folder's tests; return the last line. Whatever is set for this service is not for
+    them.
+    """
+    env = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("BACKUPSVC_", "PVELAB_", "PYTEST_"))
+    }
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        "--rootdir",
+        str(place),
+        str(place),
+    ]
     done = subprocess.run(command, cwd=place, env=env, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout.splitlines()[-1]
@@ -53,7 +71,9 @@ def test_the_example_of_the_readme_runs(tmp_path: Path) -> None:
 
 
 def test_a_conftest_chooses_another_lab_and_nothing_is_left_of_it(tmp_path: Path) -> None:
-    (tmp_path / "conftest.py").write_text(f'pytest_plugins = ["pvelab.testing"]\n{OPTIONS}', encoding="utf-8")
+    (tmp_path / "conftest.py").write_text(
+        f'pytest_plugins = ["pvelab.testing"]\n{OPTIONS}', encoding="utf-8"
+    )
     (tmp_path / "test_other.py").write_text(OTHER_LAB, encoding="utf-8")
     assert run(tmp_path).startswith("1 passed")
     directory = Path((tmp_path / "directory").read_text(encoding="utf-8"))
@@ -65,14 +85,22 @@ def test_a_lab_of_ones_own_tells_how_to_reach_it_and_is_broken_only_within(tmp_p
     with running_lab(tmp_path / "lab") as cluster:
         assert (cluster.nodes, cluster.url) == (("clovis", "lge-pve02"), cluster.urls["clovis"])
         for node, url in cluster.urls.items():
-            answer = requests.get(f"{url}/cluster/status", headers=cluster.headers, verify=str(cluster.ca_file), timeout=60)
+            answer = requests.get(
+                f"{url}/cluster/status",
+                headers=cluster.headers,
+                verify=str(cluster.ca_file),
+                timeout=60,
+            )
             assert [row["name"] for row in answer.json()["data"] if row.get("local")] == [node]
         client = FaultClient(cluster.directory)
         with pytest.raises(ZeroDivisionError), cluster.fault("agent-silent", vmid=108):
             assert [fault.kind for fault in client.all()] == ["agent-silent"]
             raise ZeroDivisionError
         assert client.all() == []
-        with pytest.raises(UsageError, match="there is no node"), cluster.fault("node-death", node="pve9"):
+        with (
+            pytest.raises(UsageError, match="there is no node"),
+            cluster.fault("node-death", node="pve9"),
+        ):
             pass
         saved = json.loads((cluster.directory / "settings.json").read_text(encoding="utf-8"))
         assert cluster.service_token == saved["pve"]["token"] != cluster.token

@@ -32,7 +32,9 @@ KbdInteractiveAuthentication no
 
 @dataclass
 class Sshd:
-    """A running server. ``host_key`` is its public key as known_hosts writes it, ``key_file`` a private key that it accepts."""
+    """A running server. ``host_key`` is its public key as known_hosts writes it, ``key_file`` a
+    private key that it accepts.
+    """
 
     directory: Path
     port: int
@@ -63,7 +65,9 @@ class Sshd:
             (self.directory / name).unlink()
         self.host_key = keygen(self.directory / "host")
         with (self.directory / "log").open("ab") as log:
-            self.process = subprocess.Popen([SSHD, "-D", "-e", "-f", self.directory / "sshd_config"], stderr=log)
+            self.process = subprocess.Popen(
+                [SSHD, "-D", "-e", "-f", self.directory / "sshd_config"], stderr=log
+            )
         _await(self)
 
 
@@ -75,7 +79,9 @@ def free_port() -> int:
 
 def keygen(path: Path, kind: str = "ed25519", passphrase: str = "") -> str:
     """Given a path, make a key pair there; return the public half as ``type base64``."""
-    subprocess.run(["ssh-keygen", "-q", "-t", kind, "-N", passphrase, "-C", "", "-f", str(path)], check=True)
+    subprocess.run(
+        ["ssh-keygen", "-q", "-t", kind, "-N", passphrase, "-C", "", "-f", str(path)], check=True
+    )
     return " ".join(path.with_suffix(".pub").read_text().split()[:2])
 
 
@@ -83,7 +89,8 @@ def start_sshd(directory: Path, *, extra: str = "", sftp: bool = True) -> Sshd:
     """Given an empty directory, start a server in it and return it when it answers."""
     directory.mkdir(parents=True, exist_ok=True)
     if os.geteuid() == 0:
-        Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)  # where sshd, as root, separates its privileges
+        # where sshd, as root, separates its privileges
+        Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)
     port, host_key = free_port(), keygen(directory / "host")
     (directory / "authorized_keys").write_text(keygen(directory / "user") + "\n")
     (directory / "known_hosts").write_text(f"[127.0.0.1]:{port} {host_key}\n")
@@ -93,7 +100,15 @@ def start_sshd(directory: Path, *, extra: str = "", sftp: bool = True) -> Sshd:
     log = (directory / "log").open("wb")
     process = subprocess.Popen([SSHD, "-D", "-e", "-f", config], stderr=log)
     log.close()
-    server = Sshd(directory, port, process, host_key, directory / "user", directory / "known_hosts", getpass.getuser())
+    server = Sshd(
+        directory,
+        port,
+        process,
+        host_key,
+        directory / "user",
+        directory / "known_hosts",
+        getpass.getuser(),
+    )
     _await(server)
     return server
 

@@ -1,4 +1,6 @@
-"""Reading ahead: requests under way before the first answer is awaited, short answers, ends and errors."""
+"""Reading ahead: requests under way before the first answer is awaited, short answers, ends and
+errors.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,9 @@ from backupsvc.remote.ahead import REQUEST, UNDER_WAY, Ahead
 
 
 class Server:
-    """Stands where paramiko's SFTP client stands: keeps requests in order and answers one at each ``_read_response``."""
+    """Stands where paramiko's SFTP client stands: keeps requests in order and answers one at each
+    ``_read_response``.
+    """
 
     def __init__(self, data: bytes, most: int = 1 << 20) -> None:
         self.data, self.most, self.fails_at = data, most, -1
@@ -24,7 +28,9 @@ class Server:
         self.lengths: list[int] = []
         self.deepest = 0
 
-    def _async_request(self, reader: Any, kind: int, handle: bytes, offset: int, length: int) -> int:
+    def _async_request(
+        self, reader: Any, kind: int, handle: bytes, offset: int, length: int
+    ) -> int:
         self.numbers += 1
         self.asked.append((self.numbers, reader, int(offset), length))
         self.lengths.append(length)
@@ -63,7 +69,9 @@ def test_many_requests_are_under_way_before_the_first_answer() -> None:
 
 
 @given(st.binary(max_size=5000), st.integers(1, 7000), st.integers(1, 5000))
-def test_whatever_a_server_answers_at_once_the_file_arrives_whole(data: bytes, most: int, chunk: int) -> None:
+def test_whatever_a_server_answers_at_once_the_file_arrives_whole(
+    data: bytes, most: int, chunk: int
+) -> None:
     ahead = reader(Server(data, most))
     assert b"".join(iter(lambda: ahead.read(chunk), b"")) == data
 
@@ -74,7 +82,8 @@ def test_a_server_that_answers_less_is_asked_for_less() -> None:
     while ahead.read(REQUEST):
         pass
     assert server.lengths[-1] <= 32 * 1024
-    assert len(server.lengths) < 200 * 4 + UNDER_WAY * 5  # the rest of a short answer is asked for only at the beginning
+    # the rest of a short answer is asked for only at the beginning
+    assert len(server.lengths) < 200 * 4 + UNDER_WAY * 5
 
 
 def test_a_file_that_became_shorter_ends_where_it_ends() -> None:

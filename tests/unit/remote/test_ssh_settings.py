@@ -18,7 +18,12 @@ from .sshd import free_port, keygen, running_sshd
 
 
 def peer(address: str = "127.0.0.1", **changes: Any) -> Peer:
-    known: dict[str, Any] = {"what": "the probe", "user": "root", "key_file": None, "setting": "BACKUPSVC_PROBE__HOST"}
+    known: dict[str, Any] = {
+        "what": "the probe",
+        "user": "root",
+        "key_file": None,
+        "setting": "BACKUPSVC_PROBE__HOST",
+    }
     return Peer(address=address, **(known | changes))
 
 
@@ -66,13 +71,24 @@ def test_a_pinned_host_key_that_is_none_is_wrong_usage(tmp_path: Path, pinned: s
 
 
 @pytest.mark.parametrize(
-    "text", ["", "nonsense", "-----BEGIN OPENSSH PRIVATE KEY-----\nAAAA\n-----END OPENSSH PRIVATE KEY-----\n"]
+    "text",
+    [
+        "",
+        "nonsense",
+        "-----BEGIN OPENSSH PRIVATE KEY-----\nAAAA\n-----END OPENSSH PRIVATE KEY-----\n",
+    ],
 )
-def test_a_key_file_that_holds_no_key_is_wrong_usage_and_no_outage_that_one_waits_for(tmp_path: Path, text: str) -> None:
+def test_a_key_file_that_holds_no_key_is_wrong_usage_and_no_outage_that_one_waits_for(
+    tmp_path: Path, text: str
+) -> None:
     (tmp_path / "key").write_text(text)
     with running_sshd(tmp_path / "sshd") as server:
-        asked = peer(server.address, user=server.user, key_file=tmp_path / "key", pinned=server.host_key)
-        with pytest.raises(UsageError, match=r"the SSH key .* for the probe cannot be used") as caught:
+        asked = peer(
+            server.address, user=server.user, key_file=tmp_path / "key", pinned=server.host_key
+        )
+        with pytest.raises(
+            UsageError, match=r"the SSH key .* for the probe cannot be used"
+        ) as caught:
             open_client(asked)
     assert "ssh-keygen" in caught.value.hint
 
@@ -87,7 +103,8 @@ def test_a_probe_that_is_off_is_named_and_found_out_only_when_it_is_needed(tmp_p
     port = free_port()
     with Jump(ProbeSettings(host=f"127.0.0.1:{port}", key_file=tmp_path / "user")) as jump:
         with pytest.raises(
-            RemoteUnreachable, match=rf"the probe \(root@127\.0\.0\.1:{port}\) cannot be reached by SSH"
+            RemoteUnreachable,
+            match=rf"the probe \(root@127\.0\.0\.1:{port}\) cannot be reached by SSH",
         ) as caught:
             jump.connect("192.168.10.8", 80, 1)
         assert caught.value.exit_code == 3 and caught.value.hint

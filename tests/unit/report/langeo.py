@@ -1,4 +1,6 @@
-"""The reference site as facts: as the document sets it up, with all that is wrong, and as it stands once that is put right."""
+"""The reference site as facts: as the document sets it up, with all that is wrong, and as it stands
+once that is put right.
+"""
 
 from __future__ import annotations
 
@@ -70,7 +72,11 @@ def policy(**changes: Any) -> Policy:
     """The site's policy; ``changes`` replace fields."""
     guests = {
         vmid: GuestPolicy(
-            vmid, name, "critical" if vmid == 108 else "standard", role="service", checks=(CheckSpec("http", "http :80/"),)
+            vmid,
+            name,
+            "critical" if vmid == 108 else "standard",
+            role="service",
+            checks=(CheckSpec("http", "http :80/"),),
         )
         for vmid, name in NAMES.items()
     }
@@ -93,12 +99,20 @@ def policy(**changes: Any) -> Policy:
 
 
 def archive(
-    vmid: int, ctime: int, node: str = "clovis", *, size: int = GIB, storage: str = "local", shared: bool = False
+    vmid: int,
+    ctime: int,
+    node: str = "clovis",
+    *,
+    size: int = GIB,
+    storage: str = "local",
+    shared: bool = False,
 ) -> Archive:
     """An archive named as vzdump names it."""
     stamp = datetime.fromtimestamp(ctime, ZoneInfo(PARIS)).strftime("%Y_%m_%d-%H_%M_%S")
     volid = f"{storage}:backup/vzdump-qemu-{vmid}-{stamp}.vma.zst"
-    return Archive(volid, node, storage, vmid, GuestType.QEMU, ctime, size, format="vma.zst", shared=shared)
+    return Archive(
+        volid, node, storage, vmid, GuestType.QEMU, ctime, size, format="vma.zst", shared=shared
+    )
 
 
 def proof(
@@ -126,7 +140,14 @@ def proof(
         ended=finish,
         rto=rto if good else None,
         stages=(Stage("restore", 12.0),),
-        checks=(CheckResult("http :80/", Outcome.PASSED if good else Outcome.FAILED, "answered in 0.2 s", kind="http"),),
+        checks=(
+            CheckResult(
+                "http :80/",
+                Outcome.PASSED if good else Outcome.FAILED,
+                "answered in 0.2 s",
+                kind="http",
+            ),
+        ),
         stripped=("net0: tag 10 dropped",),
         asserted=("every NIC is on vmbr9",),
         reasons=(reason,),
@@ -137,7 +158,15 @@ def proof(
 
 def storage(name: str, node: str, content: str, **changes: Any) -> Storage:
     """A storage with room."""
-    whole = Storage(name, node, "dir", frozenset(content.split(",")), total=900 * GIB, used=90 * GIB, available=810 * GIB)
+    whole = Storage(
+        name,
+        node,
+        "dir",
+        frozenset(content.split(",")),
+        total=900 * GIB,
+        used=90 * GIB,
+        available=810 * GIB,
+    )
     return replace(whole, **changes)
 
 
@@ -147,7 +176,9 @@ def guest(vmid: int, node: str = "clovis", **changes: Any) -> Guest:
 
 
 def documented() -> SiteFacts:
-    """The site as the document sets it up: backed up every night, and never asked whether that is worth anything."""
+    """The site as the document sets it up: backed up every night, and never asked whether that is
+    worth anything.
+    """
     guests = tuple(
         GuestFacts(
             vmid,
@@ -170,8 +201,13 @@ def documented() -> SiteFacts:
             for name, content in (("local", "backup,iso"), ("local-lvm", "images,rootdir"))
         ),
         quorum=Quorum(clustered=True, votes=2, quorate=True),
-        clocks=Clocks({"clovis": 0, "lge-pve02": 3644}, ("lge-pve02: lge-pve02 (active, detected time drift!)",)),
-        jobs=(ClusterJob("backup-langeo", True, "clovis", "local", tuple(NAMES), schedule="21:00"),),
+        clocks=Clocks(
+            {"clovis": 0, "lge-pve02": 3644},
+            ("lge-pve02: lge-pve02 (active, detected time drift!)",),
+        ),
+        jobs=(
+            ClusterJob("backup-langeo", True, "clovis", "local", tuple(NAMES), schedule="21:00"),
+        ),
         permissions=permissions("/sdn/zones/localnetwork"),
         bridges=tuple(BridgeFacts("vmbr0", node, ("eno1",)) for node in ("clovis", "lge-pve02")),
         release="9.2.11",
@@ -185,7 +221,11 @@ def put_right() -> SiteFacts:
         replace(
             item,
             agent=True,
-            archives=tuple(archive(item.vmid, night, node) for night in NIGHTS for node in ("clovis", "lge-pve02")),
+            archives=tuple(
+                archive(item.vmid, night, node)
+                for night in NIGHTS
+                for node in ("clovis", "lge-pve02")
+            ),
             proofs=(proof(item.vmid, NIGHTS[-1]),),
         )
         for item in before.guests
@@ -197,26 +237,43 @@ def put_right() -> SiteFacts:
         clocks=Clocks({"clovis": 0, "lge-pve02": 1}),
         jobs=(),
         permissions=permissions("/sdn/zones/localnetwork/vmbr9"),
-        bridges=(*before.bridges, *(BridgeFacts("vmbr9", node) for node in ("clovis", "lge-pve02"))) if before.bridges else (),
+        bridges=(*before.bridges, *(BridgeFacts("vmbr9", node) for node in ("clovis", "lge-pve02")))
+        if before.bridges
+        else (),
     )
 
 
 def permissions(network: str) -> Mapping[str, frozenset[str]]:
     """A token's rights, with SDN.Use on one path."""
-    return {"/": frozenset({"Sys.Audit"}), "/vms": RIGHTS, "/storage": RIGHTS, network: frozenset({"SDN.Use"})}
+    return {
+        "/": frozenset({"Sys.Audit"}),
+        "/vms": RIGHTS,
+        "/storage": RIGHTS,
+        network: frozenset({"SDN.Use"}),
+    }
 
 
 def changed(facts: SiteFacts, vmid: int, **changes: Any) -> SiteFacts:
     """The facts with one guest's fields replaced."""
-    guests = tuple(as_recorded(replace(item, **changes)) if item.vmid == vmid else item for item in facts.guests)
+    guests = tuple(
+        as_recorded(replace(item, **changes)) if item.vmid == vmid else item
+        for item in facts.guests
+    )
     return replace(facts, guests=guests)
 
 
 def as_recorded(item: GuestFacts) -> GuestFacts:
-    """A guest whose archives are marked by its tests as the catalog marks them: a later failure withdraws a proof."""
+    """A guest whose archives are marked by its tests as the catalog marks them: a later failure
+    withdraws a proof.
+    """
     proven: dict[tuple[str, str, int], int | None] = {}
     for test in sorted(item.proofs, key=lambda test: test.ended):
         if test.verdict in (Verdict.PROVEN, Verdict.FAILED):
-            proven[test.node, test.volid, test.archive_ctime] = test.ended if test.verdict is Verdict.PROVEN else None
-    marked = (replace(one, proven_at=proven.get((one.node, one.volid, one.ctime), one.proven_at)) for one in item.archives)
+            proven[test.node, test.volid, test.archive_ctime] = (
+                test.ended if test.verdict is Verdict.PROVEN else None
+            )
+    marked = (
+        replace(one, proven_at=proven.get((one.node, one.volid, one.ctime), one.proven_at))
+        for one in item.archives
+    )
     return replace(item, archives=tuple(marked))

@@ -1,4 +1,6 @@
-"""How the report's work grows: what can be found once for a site, a job or a guest is found once."""
+"""How the report's work grows: what can be found once for a site, a job or a guest is found
+once.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,9 @@ from tests.unit.report.langeo import NAMES, NOW, documented, policy
 from tests.unit.report.worlds import FakePve, StoppedClock, World
 
 
-def test_what_a_guest_can_be_restored_from_is_found_once_whatever_asks_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_a_guest_can_be_restored_from_is_found_once_whatever_asks_for_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     asked: list[tuple[Archive, ...]] = []
     usable = compliance.usable
 

@@ -1,4 +1,6 @@
-"""The report as a value: its verdict, its month, and what it says of everything it does not know."""
+"""The report as a value: its verdict, its month, and what it says of everything it does not
+know.
+"""
 
 from __future__ import annotations
 
@@ -13,10 +15,25 @@ from backupsvc.report.document import Document, build, month_of, period_of, told
 from policies.compliance.facts import BackupOutcome, Gap, SiteFacts
 from policies.compliance.objectives import Status
 from policies.model import Exemption, Verdict
-from tests.unit.report.langeo import DAY, HOUR, NIGHTS, NOW, PARIS, archive, at, changed, documented, policy, proof, put_right
+from tests.unit.report.langeo import (
+    DAY,
+    HOUR,
+    NIGHTS,
+    NOW,
+    PARIS,
+    archive,
+    at,
+    changed,
+    documented,
+    policy,
+    proof,
+    put_right,
+)
 
 
-def document(facts: SiteFacts, month: str = "2026-03", now: int = NOW, **policy_changes: object) -> Document:
+def document(
+    facts: SiteFacts, month: str = "2026-03", now: int = NOW, **policy_changes: object
+) -> Document:
     return build(facts, policy(**policy_changes), month, now)
 
 
@@ -60,7 +77,9 @@ def test_the_month_is_the_sites_month_with_its_changes_of_clock() -> None:
     assert month_of(at("2026-04-01 00:30"), PARIS) == "2026-04"
 
 
-@pytest.mark.parametrize("month", ["2026-13", "2026-3", "march", "", "2026-04", "0000-01", "2026-03-01"])
+@pytest.mark.parametrize(
+    "month", ["2026-13", "2026-3", "march", "", "2026-04", "0000-01", "2026-03-01"]
+)
 def test_a_wrong_or_future_month_is_wrong_usage(month: str) -> None:
     with pytest.raises(UsageError):
         period_of(month, PARIS, NOW)
@@ -69,7 +88,11 @@ def test_a_wrong_or_future_month_is_wrong_usage(month: str) -> None:
 def test_the_months_tests_and_backups_are_counted_whatever_came_of_them() -> None:
     removed = archive(108, at("2026-03-02 21:00"))
     before = proof(108, at("2026-02-20 21:00"))
-    tests = (before, proof(108, NIGHTS[0], verdict=Verdict.FAILED), proof(108, NIGHTS[1], verdict=Verdict.INCONCLUSIVE))
+    tests = (
+        before,
+        proof(108, NIGHTS[0], verdict=Verdict.FAILED),
+        proof(108, NIGHTS[1], verdict=Verdict.INCONCLUSIVE),
+    )
     facts = changed(
         put_right(),
         108,
@@ -80,7 +103,10 @@ def test_the_months_tests_and_backups_are_counted_whatever_came_of_them() -> Non
     made = document(facts)
     line = next(line for line in made.guests if line.assessment.vmid == 108)
     assert (line.due, line.taken, line.failed, line.tests) == (9, 4, 1, 2)
-    assert [test.verdict for test in made.proofs if test.vmid == 108] == [Verdict.FAILED, Verdict.INCONCLUSIVE]
+    assert [test.verdict for test in made.proofs if test.vmid == 108] == [
+        Verdict.FAILED,
+        Verdict.INCONCLUSIVE,
+    ]
     february = document(facts, "2026-02")
     assert [test.ended for test in february.proofs] == [before.ended]
     assert next(line.due for line in february.guests) == 28
@@ -91,21 +117,31 @@ def test_limits_name_what_was_not_tested_and_a_past_month_says_when_it_was_judge
     assert any("restored alone" in limit for limit in made.limits)
     assert any("No network check was possible for: 100 PfSense" in limit for limit in made.limits)
     assert not any("not of the end of the month" in limit for limit in made.limits)
-    assert any("not of the end of the month" in limit for limit in document(put_right(), "2026-02").limits)
+    assert any(
+        "not of the end of the month" in limit for limit in document(put_right(), "2026-02").limits
+    )
     capped = replace(policy().scratch, memory=1024)
-    assert any("at most 1024 MiB" in limit for limit in document(put_right(), scratch=capped).limits)
+    assert any(
+        "at most 1024 MiB" in limit for limit in document(put_right(), scratch=capped).limits
+    )
 
 
 def test_gaps_stand_in_the_report_with_the_words_of_the_refusal() -> None:
-    made = document(replace(put_right(), gaps=(Gap("clock", "lge-pve02", "Permission check failed"),)))
-    assert [(gap.text, gap.reason) for gap in made.gaps] == [("clock of the node lge-pve02", "Permission check failed")]
+    made = document(
+        replace(put_right(), gaps=(Gap("clock", "lge-pve02", "Permission check failed"),))
+    )
+    assert [(gap.text, gap.reason) for gap in made.gaps] == [
+        ("clock of the node lge-pve02", "Permission check failed")
+    ]
 
 
 def test_the_same_report_can_be_told_in_the_other_language_and_no_third() -> None:
     english = document(documented())
     french = told_in(english, "fr")
     assert french.language == "fr" and french.status == english.status
-    assert [line.finding.id for line in french.findings] == [line.finding.id for line in english.findings]
+    assert [line.finding.id for line in french.findings] == [
+        line.finding.id for line in english.findings
+    ]
     assert "sauvegarde jamais restaurée" in next(
         line.finding.detail for line in french.findings if line.finding.id == "never-proven"
     )
@@ -128,7 +164,10 @@ def test_the_status_has_the_keys_that_programs_rely_on() -> None:
     value = json.status(document(documented()))
     assert {"site", "cluster", "at", "guests", "findings", "gaps"} <= value.keys()
     assert {"id", "severity", "subject", "vmid", "detail", "action"} <= value["findings"][0].keys()
-    wanted = "vmid name node tier status last_backup last_proven rpo_seconds rpo_objective_seconds rto_seconds"
+    wanted = (
+        "vmid name node tier status last_backup last_proven rpo_seconds rpo_objective_seconds "
+        "rto_seconds"
+    )
     wanted += " rto_objective_seconds proof_age_seconds archives copies reasons"
     assert set(wanted.split()) <= value["guests"][0].keys()
     assert value["at"] == "2026-03-10T08:00:00Z"
@@ -138,8 +177,15 @@ def test_the_status_gives_measures_only_for_what_is_proven() -> None:
     facts = changed(documented(), 108, proofs=(proof(108, NIGHTS[-1]),))
     guests = {item["vmid"]: item for item in json.status(document(facts))["guests"]}
     assert (guests[108]["rpo_seconds"], guests[108]["rto_seconds"]) == (NOW - NIGHTS[-1], 41.5)
-    assert (guests[104]["rpo_seconds"], guests[104]["rto_seconds"], guests[104]["last_proven"]) == (None, None, None)
-    assert guests[104]["status"] == Status.UNKNOWN and guests[104]["rpo_recorded_seconds"] == NOW - NIGHTS[-1]
+    assert (guests[104]["rpo_seconds"], guests[104]["rto_seconds"], guests[104]["last_proven"]) == (
+        None,
+        None,
+        None,
+    )
+    assert (
+        guests[104]["status"] == Status.UNKNOWN
+        and guests[104]["rpo_recorded_seconds"] == NOW - NIGHTS[-1]
+    )
 
 
 def test_both_languages_have_every_placeholder() -> None:

@@ -1,4 +1,6 @@
-"""The collector: one listing a storage, refusals become gaps, and the catalog's knowledge is joined to what is there."""
+"""The collector: one listing a storage, refusals become gaps, and the catalog's knowledge is joined
+to what is there.
+"""
 
 from __future__ import annotations
 
@@ -57,7 +59,10 @@ def test_the_reference_site_is_seen_as_it_is(catalog: Catalog) -> None:
     assert [item.vmid for item in facts.guests if item.agent is False] == [108]
     assert [item.vmid for item in facts.guests if item.ha_managed] == [108]
     assert facts.quorum is not None and (facts.quorum.clustered, facts.quorum.votes) == (True, 2)
-    assert facts.clocks.offsets == {"clovis": 0, "lge-pve02": 3644} and "time drift" in facts.clocks.drift_texts[0]
+    assert (
+        facts.clocks.offsets == {"clovis": 0, "lge-pve02": 3644}
+        and "time drift" in facts.clocks.drift_texts[0]
+    )
     wanted = {
         "archives-on-guest-node",
         "job-pinned-to-node",
@@ -71,7 +76,9 @@ def test_the_reference_site_is_seen_as_it_is(catalog: Catalog) -> None:
 
 def test_each_storage_is_listed_once_and_a_shared_one_from_one_node_only(catalog: Catalog) -> None:
     world = World()
-    world.storage_list += [storage("nfs", node, "backup", shared=True) for node in ("clovis", "lge-pve02")]
+    world.storage_list += [
+        storage("nfs", node, "backup", shared=True) for node in ("clovis", "lge-pve02")
+    ]
     world.archive_list.append(archive(108, NIGHTS[-1], storage="nfs", shared=True))
     facts = seen(world, catalog)
     asked = [str(call[0]) for call in world.calls if str(call[0]).startswith("archives")]
@@ -80,7 +87,9 @@ def test_each_storage_is_listed_once_and_a_shared_one_from_one_node_only(catalog
     assert sum(call[0] == "guests" for call in world.calls) == 1
 
 
-def test_every_refusal_is_a_gap_with_pves_own_words_and_nothing_is_taken_for_fine(catalog: Catalog) -> None:
+def test_every_refusal_is_a_gap_with_pves_own_words_and_nothing_is_taken_for_fine(
+    catalog: Catalog,
+) -> None:
     world = World()
     denied = PvePermissionDenied("Permission check failed (/, Sys.Audit)")
     names = (
@@ -99,7 +108,9 @@ def test_every_refusal_is_a_gap_with_pves_own_words_and_nothing_is_taken_for_fin
     kinds = {"quorum", "jobs", "clocks", "permissions", "bridges", "ha", "config", "listing"}
     assert {gap.kind for gap in facts.gaps} == kinds
     assert {gap.reason for gap in facts.gaps} == {denied.message}
-    assert (facts.quorum, facts.jobs, facts.permissions, facts.bridges, one(facts, 108).agent) == (None,) * 5
+    assert (facts.quorum, facts.jobs, facts.permissions, facts.bridges, one(facts, 108).agent) == (
+        None,
+    ) * 5
     assert len(one(facts, 108).archives) == 3
     assert facts.cluster == "langeo"
 
@@ -113,7 +124,9 @@ def test_an_offline_node_is_a_gap_and_is_not_asked(catalog: Catalog) -> None:
     assert not [call for call in world.calls if "lge-pve02" in str(call)]
 
 
-def test_the_guests_of_a_dead_node_are_not_asked_and_what_is_known_there_is_out_of_reach(catalog: Catalog) -> None:
+def test_the_guests_of_a_dead_node_are_not_asked_and_what_is_known_there_is_out_of_reach(
+    catalog: Catalog,
+) -> None:
     world = World()
     catalog.archives.observe(world.archive_list, scope=[], at=NOW)
     backed_up(catalog, State.FROZEN, NOW - 600)
@@ -121,24 +134,39 @@ def test_the_guests_of_a_dead_node_are_not_asked_and_what_is_known_there_is_out_
     world.storage_list = [item for item in world.storage_list if item.node != "clovis"]
     del world.offsets["clovis"]
     facts = seen(world, catalog)
-    assert not [call for call in world.calls if "clovis" in str(call) or str(call[0]).startswith("config")]
+    assert not [
+        call for call in world.calls if "clovis" in str(call) or str(call[0]).startswith("config")
+    ]
     assert facts.gaps == (Gap("node", "clovis", "the node is offline"),)
-    assert {len(item.unreachable) for item in facts.guests} == {len(NIGHTS)} and not any(item.archives for item in facts.guests)
+    assert {len(item.unreachable) for item in facts.guests} == {len(NIGHTS)} and not any(
+        item.archives for item in facts.guests
+    )
     assert one(facts, 104).left_frozen is not None, "who cannot be asked is not thawed"
     found = findings(facts, policy(), NOW)
-    assert found[0].id == "node-offline" and not [item for item in found if "backup run" in item.action]
+    assert found[0].id == "node-offline" and not [
+        item for item in found if "backup run" in item.action
+    ]
 
 
-def test_a_node_that_is_called_online_and_answers_nothing_is_one_gap_and_is_not_asked_again(catalog: Catalog) -> None:
+def test_a_node_that_is_called_online_and_answers_nothing_is_one_gap_and_is_not_asked_again(
+    catalog: Catalog,
+) -> None:
     world = World()
     world.mute = {"clovis"}
     silence = PveUnreachable("595 No route to host")
-    world.refuse = {"archives clovis local": silence, **{f"config {vmid}": silence for vmid in NAMES}}
+    world.refuse = {
+        "archives clovis local": silence,
+        **{f"config {vmid}": silence for vmid in NAMES},
+    }
     facts = seen(world, catalog)
     asked = [str(call[0]) for call in world.calls]
-    assert asked.count("answers clovis") == 1 and not [call for call in asked if call.startswith("config")]
+    assert asked.count("answers clovis") == 1 and not [
+        call for call in asked if call.startswith("config")
+    ]
     assert facts.silent == {"clovis": "595 No route to host"}
-    assert [gap for gap in facts.gaps if gap.subject == "clovis"] == [Gap("node", "clovis", "595 No route to host")]
+    assert [gap for gap in facts.gaps if gap.subject == "clovis"] == [
+        Gap("node", "clovis", "595 No route to host")
+    ]
     assert findings(facts, policy(), NOW)[0].id == "node-offline"
 
 
@@ -160,18 +188,26 @@ def test_a_node_of_unknown_status_that_answers_is_read_like_any_other(catalog: C
     facts = seen(world, catalog)
     assert facts.gaps == () and {len(item.archives) for item in facts.guests} == {len(NIGHTS)}
     assert [item.name for item in facts.guests] == list(NAMES.values())
-    assert [item.id for item in findings(facts, policy(), NOW) if item.id in ("node-offline", "status-unknown")] == [
-        "status-unknown"
-    ]
+    assert [
+        item.id
+        for item in findings(facts, policy(), NOW)
+        if item.id in ("node-offline", "status-unknown")
+    ] == ["status-unknown"]
 
 
-def test_a_node_that_lists_no_storage_and_answers_nothing_is_silent_and_not_asked_again(catalog: Catalog) -> None:
+def test_a_node_that_lists_no_storage_and_answers_nothing_is_silent_and_not_asked_again(
+    catalog: Catalog,
+) -> None:
     world = World()
     world.mute = {"clovis"}
     world.storage_list = [item for item in world.storage_list if item.node != "clovis"]
     facts = seen(world, catalog)
     assert facts.silent == {"clovis": "the node listed no storage"}
-    assert not [call for call in world.calls if str(call[0]).startswith("config") or call[0] == "bridges clovis"]
+    assert not [
+        call
+        for call in world.calls
+        if str(call[0]).startswith("config") or call[0] == "bridges clovis"
+    ]
 
 
 def test_a_node_that_lists_no_storage_is_a_gap(catalog: Catalog) -> None:
@@ -180,12 +216,17 @@ def test_a_node_that_lists_no_storage_is_a_gap(catalog: Catalog) -> None:
     assert seen(world, catalog).gaps == (Gap("listing", "lge-pve02", "the node listed no storage"),)
 
 
-def test_a_node_whose_clock_does_not_answer_and_a_storage_that_is_not_active_are_gaps(catalog: Catalog) -> None:
+def test_a_node_whose_clock_does_not_answer_and_a_storage_that_is_not_active_are_gaps(
+    catalog: Catalog,
+) -> None:
     world = World()
     del world.offsets["lge-pve02"]
     world.storage_list[0] = replace(world.storage_list[0], active=False)
     gaps = seen(world, catalog).gaps
-    assert {(gap.kind, gap.subject) for gap in gaps} == {("clock", "lge-pve02"), ("listing", "local (clovis)")}
+    assert {(gap.kind, gap.subject) for gap in gaps} == {
+        ("clock", "lge-pve02"),
+        ("listing", "local (clovis)"),
+    }
 
 
 def test_a_cluster_that_does_not_answer_at_all_is_an_error_and_no_report(catalog: Catalog) -> None:
@@ -203,13 +244,18 @@ def test_a_single_node_without_cluster_has_no_quorum_to_lose(catalog: Catalog) -
     assert facts.quorum is not None and not facts.quorum.clustered
 
 
-def test_the_catalogs_knowledge_is_joined_unless_another_file_bears_the_name(catalog: Catalog) -> None:
+def test_the_catalogs_knowledge_is_joined_unless_another_file_bears_the_name(
+    catalog: Catalog,
+) -> None:
     known = archive(108, NIGHTS[-1])
     catalog.archives.observe([known, archive(108, NIGHTS[0])], scope=[("clovis", "local")], at=NOW)
     catalog.proofs.record(proof(108, NIGHTS[-1]))
     world = World()
     held = {item.ctime: item for item in one(seen(world, catalog), 108).archives}
-    assert held[NIGHTS[-1]].rung is Rung.HEALTHY and held[NIGHTS[-1]].proven_at == proof(108, NIGHTS[-1]).ended
+    assert (
+        held[NIGHTS[-1]].rung is Rung.HEALTHY
+        and held[NIGHTS[-1]].proven_at == proof(108, NIGHTS[-1]).ended
+    )
     assert held[NIGHTS[0]].rung is Rung.RECORDED
     world.archive_list = [replace(known, ctime=known.ctime + 60)]
     assert one(seen(world, catalog), 108).archives[0].rung is Rung.RECORDED
@@ -222,17 +268,26 @@ def test_proofs_failed_backups_and_removed_archives_come_from_the_catalog(catalo
     catalog.proofs.record(proof(108, NIGHTS[-1]))
     for state, error in ((OperationState.FAILED, "job errors"), (OperationState.DONE, None)):
         driver = Driver("a", 600, NOW)
-        operation = catalog.operations.open(NewOperation("backup", 108, "dump", ASKED), NOW - 60, driver)
+        operation = catalog.operations.open(
+            NewOperation("backup", 108, "dump", ASKED), NOW - 60, driver
+        )
         assert operation is not None
-        catalog.operations.finish(operation.id, driver, state, kept=Kept(ASKED, operation.book), error=error, note=None)
+        catalog.operations.finish(
+            operation.id, driver, state, kept=Kept(ASKED, operation.book), error=error, note=None
+        )
     catalog.operations.open(NewOperation("backup", 108, "dump", ASKED), NOW)
     item = one(seen(World(), catalog), 108)
     assert [archive.volid for archive in item.removed] == [gone.volid]
-    assert [(backup.succeeded, backup.detail) for backup in item.backups] == [(True, ""), (False, "job errors")]
+    assert [(backup.succeeded, backup.detail) for backup in item.backups] == [
+        (True, ""),
+        (False, "job errors"),
+    ]
     assert len(item.proofs) == 1
 
 
-def test_archives_that_the_catalog_knows_and_the_storage_no_longer_lists_are_counted_as_lost(catalog: Catalog) -> None:
+def test_archives_that_the_catalog_knows_and_the_storage_no_longer_lists_are_counted_as_lost(
+    catalog: Catalog,
+) -> None:
     known = [archive(108, NIGHTS[0] - 86400 * days) for days in (1, 2)]
     catalog.archives.observe(known, scope=[], at=NOW)
     facts = seen(World(), catalog)
@@ -240,7 +295,9 @@ def test_archives_that_the_catalog_knows_and_the_storage_no_longer_lists_are_cou
     assert "listing-blind" in {item.id for item in findings(facts, policy(), NOW)}
 
 
-def test_law_4_a_guest_that_policy_or_job_names_is_there_even_when_the_cluster_does_not_list_it(catalog: Catalog) -> None:
+def test_law_4_a_guest_that_policy_or_job_names_is_there_even_when_the_cluster_does_not_list_it(
+    catalog: Catalog,
+) -> None:
     world = World()
     world.guest_list = [item for item in world.guest_list if item.vmid != 105]
     item = one(seen(world, catalog), 105)
@@ -256,7 +313,10 @@ def test_scratch_copies_are_no_guests_of_the_site(catalog: Catalog) -> None:
 
 def test_excluded_disks_are_read_from_the_config_and_cdroms_are_none(catalog: Catalog) -> None:
     world = World()
-    world.configs[104] |= {"scsi1": "local-lvm:vm-104-disk-1,backup=0,size=8G", "ide2": "none,media=cdrom"}
+    world.configs[104] |= {
+        "scsi1": "local-lvm:vm-104-disk-1,backup=0,size=8G",
+        "ide2": "none,media=cdrom",
+    }
     assert one(seen(world, catalog), 104).excluded == ("scsi1",)
 
 
@@ -294,24 +354,33 @@ def test_a_cluster_that_says_it_is_simulated_is_believed(catalog: Catalog) -> No
 
 def test_an_error_of_one_storage_leaves_the_others_listed(catalog: Catalog) -> None:
     world = World()
-    world.refuse = {"archives clovis local": PveError("storage 'local' is not available on node 'clovis'")}
+    world.refuse = {
+        "archives clovis local": PveError("storage 'local' is not available on node 'clovis'")
+    }
     world.archive_list.append(archive(108, NIGHTS[-1], "lge-pve02"))
     facts = seen(world, catalog)
     assert [item.node for item in one(facts, 108).archives] == ["lge-pve02"]
     assert [gap.kind for gap in facts.gaps] == ["listing"]
 
 
-def test_law_5_an_archive_of_another_size_than_recorded_is_told_as_changed_without_any_sync(catalog: Catalog) -> None:
+def test_law_5_an_archive_of_another_size_than_recorded_is_told_as_changed_without_any_sync(
+    catalog: Catalog,
+) -> None:
     world = World()
     catalog.archives.observe(world.archive_list, scope=[], at=NOW)
     newest = archive(108, NIGHTS[-1])
     catalog.proofs.record(proof(108, NIGHTS[-1]))
-    world.archive_list = [replace(item, size=7) if item == newest else item for item in world.archive_list]
+    world.archive_list = [
+        replace(item, size=7) if item == newest else item for item in world.archive_list
+    ]
     facts = seen(world, catalog)
     held = {item.ctime: item for item in one(facts, 108).archives}
     assert (held[NIGHTS[-1]].rung, held[NIGHTS[-1]].proven_at) == (Rung.RECORDED, None)
     [item] = [item for item in findings(facts, policy(), NOW) if item.id == "archive-changed"]
-    assert (item.vmid, item.severity) == (108, "critical") and f"size {newest.size} -> 7 bytes" in item.detail
+    assert (item.vmid, item.severity) == (
+        108,
+        "critical",
+    ) and f"size {newest.size} -> 7 bytes" in item.detail
 
 
 def test_law_5_a_change_that_the_catalog_knows_of_stays_told(catalog: Catalog) -> None:
@@ -319,23 +388,35 @@ def test_law_5_a_change_that_the_catalog_knows_of_stays_told(catalog: Catalog) -
     catalog.archives.observe(world.archive_list, scope=[], at=NOW)
     catalog.archives.annotate("clovis", archive(108, NIGHTS[-1]).volid, sha256="aa")
     catalog.archives.annotate("clovis", archive(108, NIGHTS[-1]).volid, sha256="bb", at=NOW)
-    assert [item.id for item in findings(seen(world, catalog), policy(), NOW)].count("archive-changed") == 1
+    assert [item.id for item in findings(seen(world, catalog), policy(), NOW)].count(
+        "archive-changed"
+    ) == 1
 
 
-# --- nights ---------------------------------------------------------------------------------------------------------------------
+# --- nights ---------------------------------------------------------------------------------------
 
 
 def test_a_nights_hour_is_its_own_word_and_else_when_it_was_opened(catalog: Catalog) -> None:
     for memory in (NightMemory("nightly", NOW - 60), NightMemory("weekly")):
-        catalog.operations.open(NewOperation("night", None, "back-up", job_run.FORM.write(memory)), NOW)
+        catalog.operations.open(
+            NewOperation("night", None, "back-up", job_run.FORM.write(memory)), NOW
+        )
     catalog.operations.record_missed(
-        NewOperation("night", None, "back-up", job_run.FORM.write(NightMemory("nightly", 5))), NOW, "late"
+        NewOperation("night", None, "back-up", job_run.FORM.write(NightMemory("nightly", 5))),
+        NOW,
+        "late",
     )
-    runs = [JobRun("nightly", NOW - 60, False), JobRun("weekly", NOW, False), JobRun("nightly", 5, True)]
-    assert sorted(seen(World(), catalog).job_runs, key=lambda one: -one.at) == sorted(runs, key=lambda one: -one.at)
+    runs = [
+        JobRun("nightly", NOW - 60, False),
+        JobRun("weekly", NOW, False),
+        JobRun("nightly", 5, True),
+    ]
+    assert sorted(seen(World(), catalog).job_runs, key=lambda one: -one.at) == sorted(
+        runs, key=lambda one: -one.at
+    )
 
 
-# --- left frozen ----------------------------------------------------------------------------------------------------------------
+# --- left frozen ----------------------------------------------------------------------------------
 
 
 def backed_up(catalog: Catalog, state: State, at: int) -> None:
@@ -345,7 +426,9 @@ def backed_up(catalog: Catalog, state: State, at: int) -> None:
     operation = catalog.operations.open(NewOperation("backup", 104, "dump", ASKED), at, driver)
     assert operation is not None
     kept = Kept(backup.FORM.write(found), operation.book)
-    catalog.operations.finish(operation.id, driver, OperationState.DONE, kept=kept, error=None, note=None)
+    catalog.operations.finish(
+        operation.id, driver, OperationState.DONE, kept=kept, error=None, note=None
+    )
 
 
 def agent_of(world: World, status: GuestStatus, answer: object) -> Any:
@@ -385,7 +468,9 @@ def test_a_guest_that_was_left_frozen_is_looked_at_again_and_stays_so_unless_it_
     assert one(facts, 105).left_frozen is None
 
 
-def test_a_later_backup_that_found_the_guest_thawed_ends_it_and_nobody_is_asked(catalog: Catalog) -> None:
+def test_a_later_backup_that_found_the_guest_thawed_ends_it_and_nobody_is_asked(
+    catalog: Catalog,
+) -> None:
     backed_up(catalog, State.FROZEN, NOW - 600)
     backed_up(catalog, State.THAWED, NOW - 300)
     assert one(seen(World(), catalog), 104).left_frozen is None
@@ -395,9 +480,13 @@ RESTORE = f"UPID:clovis:0000A1B2:00097285:69AF0000:qmrestore:9000:{TOKEN}:"
 
 
 @pytest.mark.parametrize("refused", [False, True])
-def test_law_1_a_copy_is_called_ours_only_on_the_word_of_pves_tasks(catalog: Catalog, refused: bool) -> None:
+def test_law_1_a_copy_is_called_ours_only_on_the_word_of_pves_tasks(
+    catalog: Catalog, refused: bool
+) -> None:
     world = World()
-    world.guest_list.append(replace(guest(108), vmid=9000, name="restore-test-108", status="running"))
+    world.guest_list.append(
+        replace(guest(108), vmid=9000, name="restore-test-108", status="running")
+    )
     world.configs[9000] = {"description": ownership.mark("01GONE", catalog.identity.get()) + "\n"}
     if refused:
         world.task_list.append(TaskRow(RESTORE, "OK", NOW, TOKEN))
@@ -408,14 +497,26 @@ def test_law_1_a_copy_is_called_ours_only_on_the_word_of_pves_tasks(catalog: Cat
 
 def test_a_copy_that_the_catalog_forgot_and_one_that_was_moved_are_seen(catalog: Catalog) -> None:
     world = World()
-    world.guest_list.append(replace(guest(108), vmid=9000, name="restore-test-108", status="running"))
+    world.guest_list.append(
+        replace(guest(108), vmid=9000, name="restore-test-108", status="running")
+    )
     world.configs[9000] = {"description": ownership.mark("01GONE", catalog.identity.get()) + "\n"}
     world.task_list.append(TaskRow(RESTORE, "OK", NOW, TOKEN))
-    catalog.operations.open(NewOperation("restore-test", 109, "choose", restore_test.FORM.write(RestoreTestMemory())), NOW)
+    catalog.operations.open(
+        NewOperation("restore-test", 109, "choose", restore_test.FORM.write(RestoreTestMemory())),
+        NOW,
+    )
     test = restore_test.FORM.write(RestoreTestMemory(moved=Moved("clovis", "lge-pve02", NOW)))
     catalog.operations.open(NewOperation("restore-test", 108, "choose", test), NOW)
     facts = seen(world, catalog)
     (orphan,) = facts.orphans
-    assert (orphan.copy.vmid, orphan.copy.node, orphan.copy.running, orphan.ours) == (9000, "clovis", True, True)
-    assert [(move.vmid, move.source, move.target) for move in facts.moves] == [(108, "clovis", "lge-pve02")]
+    assert (orphan.copy.vmid, orphan.copy.node, orphan.copy.running, orphan.ours) == (
+        9000,
+        "clovis",
+        True,
+        True,
+    )
+    assert [(move.vmid, move.source, move.target) for move in facts.moves] == [
+        (108, "clovis", "lge-pve02")
+    ]
     assert 9000 not in [item.vmid for item in facts.guests]

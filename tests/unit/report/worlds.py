@@ -1,4 +1,6 @@
-"""A cluster that answers by what it is given, beside a real catalog: the report's collector asks it as it asks PVE."""
+"""A cluster that answers by what it is given, beside a real catalog: the report's collector asks it
+as it asks PVE.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,9 @@ class StoppedClock:
 
 
 class World:
-    """The reference site behind the calls of ``backupsvc.pve``; ``refuse`` maps a call's name to the error it raises."""
+    """The reference site behind the calls of ``backupsvc.pve``; ``refuse`` maps a call's name to
+    the error it raises.
+    """
 
     def __init__(self) -> None:
         self.refuse: dict[str, Exception] = {}
@@ -42,18 +46,31 @@ class World:
             for node in ("clovis", "lge-pve02")
             for name, content in (("local", "backup,iso"), ("local-lvm", "images"))
         ]
-        self.archive_list: list[Archive] = [archive(vmid, night) for vmid in NAMES for night in NIGHTS]
+        self.archive_list: list[Archive] = [
+            archive(vmid, night) for vmid in NAMES for night in NIGHTS
+        ]
         self.configs: dict[int, dict[str, str]] = {
-            vmid: {"name": name, "scsi0": f"local-lvm:vm-{vmid}-disk-0,size=16G", "agent": "enabled=1,fstrim_cloned_disks=1"}
+            vmid: {
+                "name": name,
+                "scsi0": f"local-lvm:vm-{vmid}-disk-0,size=16G",
+                "agent": "enabled=1,fstrim_cloned_disks=1",
+            }
             for vmid, name in NAMES.items()
         }
         del self.configs[108]["agent"]
-        self.job_list = [PveJob("backup-langeo", True, "21:00", "local", node="clovis", guests=tuple(NAMES))]
+        self.job_list = [
+            PveJob("backup-langeo", True, "21:00", "local", node="clovis", guests=tuple(NAMES))
+        ]
         self.task_list: list[TaskRow] = []
         self.version_answer = Version("9.2", "9.2.11")
         self.offsets = {"clovis": 0.2, "lge-pve02": 3644.4}
         self.status_answer = ClusterStatus(
-            "langeo", True, (ClusterNode("clovis", 1, "192.168.3.221", True), ClusterNode("lge-pve02", 2, "192.168.3.225", True))
+            "langeo",
+            True,
+            (
+                ClusterNode("clovis", 1, "192.168.3.221", True),
+                ClusterNode("lge-pve02", 2, "192.168.3.225", True),
+            ),
         )
 
     def answer(self, name: str, value: Callable[[], T], *arguments: object) -> T:
@@ -89,10 +106,14 @@ class Cluster:
         return self.world.answer("clock_offsets", lambda: dict(self.world.offsets))
 
     def permissions(self) -> dict[str, frozenset[str]]:
-        return self.world.answer("permissions", lambda: dict(permissions("/sdn/zones/localnetwork/vmbr9")))
+        return self.world.answer(
+            "permissions", lambda: dict(permissions("/sdn/zones/localnetwork/vmbr9"))
+        )
 
     def bridges(self, node: str) -> list[Bridge]:
-        return self.world.answer(f"bridges {node}", lambda: [Bridge("vmbr0", node, ("eno1",)), Bridge("vmbr9", node)])
+        return self.world.answer(
+            f"bridges {node}", lambda: [Bridge("vmbr0", node, ("eno1",)), Bridge("vmbr9", node)]
+        )
 
     def ha(self) -> HaStatus:
         line = "lge-pve02 (active, Mon Mar  9 21:00:01 2026, detected time drift!)"
@@ -110,7 +131,11 @@ class Storages:
         return self.world.answer("storages", lambda: SeenStorages(tuple(self.world.storage_list)))
 
     def archives(self, node: str, storage: str, vmid: int | None = None) -> list[Archive]:
-        there = [item for item in self.world.archive_list if item.storage == storage and (item.shared or item.node == node)]
+        there = [
+            item
+            for item in self.world.archive_list
+            if item.storage == storage and (item.shared or item.node == node)
+        ]
         return self.world.answer(f"archives {node} {storage}", lambda: there)
 
 
@@ -129,7 +154,11 @@ class Tasks:
         self.world = world
 
     def of_guest(self, node: str, vmid: int) -> list[TaskRow]:
-        there = [row for row in self.world.task_list if f"UPID:{node}:" in row.upid and f":{vmid}:" in row.upid]
+        there = [
+            row
+            for row in self.world.task_list
+            if f"UPID:{node}:" in row.upid and f":{vmid}:" in row.upid
+        ]
         return self.world.answer(f"tasks {node}", lambda: there)
 
 

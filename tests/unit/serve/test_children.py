@@ -1,4 +1,6 @@
-"""A child that dies is missed, told of and started again; one that is ended takes its own children along."""
+"""A child that dies is missed, told of and started again; one that is ended takes its own children
+along.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +40,12 @@ said: list[str] = []
 def child(request: pytest.FixtureRequest) -> Iterator[Child]:
     """A child that runs the Python text it is parametrized with, or sleeps."""
     said.clear()
-    made = Child("sleeper", [sys.executable, "-c", getattr(request, "param", "import time; time.sleep(60)")], clock, said.append)
+    made = Child(
+        "sleeper",
+        [sys.executable, "-c", getattr(request, "param", "import time; time.sleep(60)")],
+        clock,
+        said.append,
+    )
     yield made
     made.kill()
     wait_until(made.gone)
@@ -84,7 +91,9 @@ def test_an_exit_status_is_told(child: Child) -> None:
     assert child.fact().last == "exit status 7" and "exit status 7" in said[0]
 
 
-FORKS = "import os, sys, time\npid = os.fork()\nif pid: open('{}', 'w').write(str(pid))\ntime.sleep(60)"
+FORKS = (
+    "import os, sys, time\npid = os.fork()\nif pid: open('{}', 'w').write(str(pid))\ntime.sleep(60)"
+)
 
 
 def test_what_a_dead_child_had_started_is_killed_with_it(tmp_path: Path) -> None:
@@ -130,7 +139,9 @@ def test_what_a_child_writes_is_passed_on_its_log_as_it_is_and_the_rest_as_lines
 ) -> None:
     child.tend()
     wait_until(lambda: child.tend() < 60 and said)
-    assert capsys.readouterr().err.splitlines() == ["time=2026-03-09T20:00:00Z level=info process=worker-steps event=ready"]
+    assert capsys.readouterr().err.splitlines() == [
+        "time=2026-03-09T20:00:00Z level=info process=worker-steps event=ready"
+    ]
     assert [(record.getMessage(), record.process_name) for record in caplog.records] == [  # type: ignore[attr-defined]
         ("Redis is now ready to exit", "sleeper"),
         ("Received SIGTERM", "sleeper"),

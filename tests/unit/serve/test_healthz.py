@@ -42,7 +42,9 @@ def test_the_status_is_200_when_good_and_503_when_not() -> None:
         assert healthz.ask(address)["status"] == "failing"
 
 
-def test_a_unix_socket_does_as_well_and_one_that_was_left_behind_is_no_obstacle(tmp_path: Path) -> None:
+def test_a_unix_socket_does_as_well_and_one_that_was_left_behind_is_no_obstacle(
+    tmp_path: Path,
+) -> None:
     path = str(tmp_path / "h")
     for _ in range(2):
         with healthz.answering(path, good) as address:
@@ -52,12 +54,17 @@ def test_a_unix_socket_does_as_well_and_one_that_was_left_behind_is_no_obstacle(
 
 def test_an_address_that_is_taken_is_told_with_the_way_out() -> None:
     with healthz.answering("127.0.0.1:0", good) as address:
-        with pytest.raises(UsageError, match="Address already in use") as caught, healthz.answering(address, good):
+        with (
+            pytest.raises(UsageError, match="Address already in use") as caught,
+            healthz.answering(address, good),
+        ):
             pass
         assert "--listen" in caught.value.hint
 
 
-@pytest.mark.parametrize("listen", ["8470", "localhost", "127.0.0.1:", ":8470", "127.0.0.1:99999", "127.0.0.1:x"])
+@pytest.mark.parametrize(
+    "listen", ["8470", "localhost", "127.0.0.1:", ":8470", "127.0.0.1:99999", "127.0.0.1:x"]
+)
 def test_what_is_no_address_is_wrong_usage(listen: str) -> None:
     with pytest.raises(UsageError, match="is no address"):
         healthz.ask(listen)

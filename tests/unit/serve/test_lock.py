@@ -31,9 +31,14 @@ def holder(tmp_path: Path) -> subprocess.Popen[bytes]:
     return process
 
 
-def test_a_second_one_is_refused_with_the_first_ones_process_id(tmp_path: Path, holder: subprocess.Popen[bytes]) -> None:
+def test_a_second_one_is_refused_with_the_first_ones_process_id(
+    tmp_path: Path, holder: subprocess.Popen[bytes]
+) -> None:
     try:
-        with pytest.raises(Refused, match=f"as process {holder.pid}") as caught, lock.only_one(tmp_path):
+        with (
+            pytest.raises(Refused, match=f"as process {holder.pid}") as caught,
+            lock.only_one(tmp_path),
+        ):
             pass
         assert f"kill {holder.pid}" in caught.value.hint and caught.value.exit_code == 4
         assert lock.running(tmp_path) == {"pid": holder.pid, "listen": "x:1"}
@@ -42,7 +47,9 @@ def test_a_second_one_is_refused_with_the_first_ones_process_id(tmp_path: Path, 
         holder.wait()
 
 
-def test_a_lock_whose_holder_was_killed_is_taken_over(tmp_path: Path, holder: subprocess.Popen[bytes]) -> None:
+def test_a_lock_whose_holder_was_killed_is_taken_over(
+    tmp_path: Path, holder: subprocess.Popen[bytes]
+) -> None:
     os.kill(holder.pid, signal.SIGKILL)
     holder.wait()
     assert str(holder.pid) in (tmp_path / lock.LOCK_FILE).read_text(), "it was left behind"
@@ -59,6 +66,9 @@ def test_two_state_directories_have_nothing_to_do_with_each_other(tmp_path: Path
 
 def test_a_state_directory_that_cannot_be_made_is_wrong_usage(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(UsageError, match="cannot be written"), lock.only_one(tmp_path / "file" / "x"):
+    with (
+        pytest.raises(UsageError, match="cannot be written"),
+        lock.only_one(tmp_path / "file" / "x"),
+    ):
         pass
     assert lock.running(tmp_path) is None

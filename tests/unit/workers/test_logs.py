@@ -17,7 +17,10 @@ from workers.logs import process_name, set_up
     ("words", "name"),
     [
         (["celery", "--app", "workers.app", "--quiet", "beat", "--loglevel", "info"], "beat"),
-        (["celery", "-A", "workers.app", "worker", "--queues", "steps", "--loglevel", "info"], "worker-steps"),
+        (
+            ["celery", "-A", "workers.app", "worker", "--queues", "steps", "--loglevel", "info"],
+            "worker-steps",
+        ),
         (["celery", "-A", "workers.app", "worker", "-Q", "polls"], "worker-polls"),
         (["celery", "-A", "workers.app", "worker"], "worker"),
         (["celery", "worker", "-Q"], "worker"),

@@ -1,4 +1,6 @@
-"""Queues and settings of the Celery application: looking never waits behind doing, and beat keeps no file."""
+"""Queues and settings of the Celery application: looking never waits behind doing, and beat keeps
+no file.
+"""
 
 from __future__ import annotations
 

@@ -18,7 +18,10 @@ LANGEO = Path(__file__).parents[3] / "policies" / "sites" / "langeo.yaml"
 def test_the_reference_site_gets_a_tick_and_an_entry_at_21_00() -> None:
     entries = beat_schedule(site_policy(Settings(policy=LANGEO)), 30.0)
     assert entries["tick"]["schedule"] == 30.0
-    assert (entries["job nightly"]["schedule"].hour, entries["job nightly"]["schedule"].minute) == ({21}, {0})
+    assert (entries["job nightly"]["schedule"].hour, entries["job nightly"]["schedule"].minute) == (
+        {21},
+        {0},
+    )
 
 
 def test_without_a_policy_there_are_only_the_tick_and_the_canaries() -> None:
@@ -29,7 +32,10 @@ def test_another_scheduler_could_write_the_entries_to_its_file() -> None:
     assert pickle.loads(pickle.dumps(beat_schedule(site_policy(Settings(policy=LANGEO)), 30.0)))
 
 
-@pytest.mark.parametrize(("schedule", "plain"), [("21:00", True), ("mon..fri 21:00", False), ("*:0/15", False), ("24:00", False)])
+@pytest.mark.parametrize(
+    ("schedule", "plain"),
+    [("21:00", True), ("mon..fri 21:00", False), ("*:0/15", False), ("24:00", False)],
+)
 def test_only_a_plain_time_of_day_becomes_a_crontab(schedule: str, plain: bool) -> None:
     assert (daily(schedule) is not None) is plain
 
@@ -52,4 +58,6 @@ def test_21_00_in_paris_is_due_at_21_00_in_paris(day: str, at_utc: str) -> None:
     due = datetime.fromisoformat(at_utc).replace(tzinfo=UTC)
     noon = datetime.fromisoformat(f"{day}T11:00:00").replace(tzinfo=UTC)
     entry.nowfun = lambda: noon.astimezone(app.timezone)
-    assert entry.remaining_estimate(noon).total_seconds() == pytest.approx((due - noon).total_seconds(), abs=1)
+    assert entry.remaining_estimate(noon).total_seconds() == pytest.approx(
+        (due - noon).total_seconds(), abs=1
+    )

@@ -1,4 +1,6 @@
-"""A Redis that stands still and a link that breaks, at the level of kombu: a worker goes on taking messages."""
+"""A Redis that stands still and a link that breaks, at the level of kombu: a worker goes on taking
+messages.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +38,9 @@ def redis(tmp_path: Path) -> Iterator[Redis]:
 def test_a_message_whose_acknowledgement_redis_did_not_take_no_longer_counts_against_the_prefetch_limit(
     redis: Redis, tmp_path: Path
 ) -> None:
-    with Connection(private_redis.url(tmp_path), transport_options={"socket_timeout": 0.5}) as connection:
+    with Connection(
+        private_redis.url(tmp_path), transport_options={"socket_timeout": 0.5}
+    ) as connection:
         queue = connection.SimpleQueue("steps")
         queue.put("a hint")
         queue.consumer.qos(prefetch_count=1)
@@ -49,7 +53,9 @@ def test_a_message_whose_acknowledgement_redis_did_not_take_no_longer_counts_aga
         redis.send_signal(signal.SIGCONT)
 
 
-def test_a_worker_that_has_not_acknowledged_a_message_survives_that_its_link_breaks(redis: Redis, tmp_path: Path) -> None:
+def test_a_worker_that_has_not_acknowledged_a_message_survives_that_its_link_breaks(
+    redis: Redis, tmp_path: Path
+) -> None:
     with link(private_redis.directory(tmp_path) / "redis.sock") as broken:
         connection = Connection(f"redis://127.0.0.1:{broken.port}/0")
         hints = connection.SimpleQueue("steps")
@@ -63,7 +69,9 @@ def test_a_worker_that_has_not_acknowledged_a_message_survives_that_its_link_bre
         connection.close()  # as Celery's consumer does both
 
 
-def test_what_was_not_acknowledged_goes_back_when_the_connection_is_closed_in_order(redis: Redis, tmp_path: Path) -> None:
+def test_what_was_not_acknowledged_goes_back_when_the_connection_is_closed_in_order(
+    redis: Redis, tmp_path: Path
+) -> None:
     with Connection(private_redis.url(tmp_path)) as connection:
         hints = connection.SimpleQueue("steps")
         hints.put("a hint")

@@ -1,4 +1,5 @@
-"""When operations are due, what only one of them may be about, the lanes they wait in, and requests to cancel.
+"""When operations are due, what only one of them may be about, the lanes they wait in, and requests
+to cancel.
 
 Revision ID: 0002
 Revises: 0001
@@ -17,14 +18,23 @@ _OPEN = sa.text("state = 'open'")
 
 def upgrade() -> None:
     """Add the columns, their indexes and the lanes. What is open is due at once."""
-    op.add_column("operation", sa.Column("due", sa.BigInteger(), nullable=False, server_default="0"))
+    op.add_column(
+        "operation", sa.Column("due", sa.BigInteger(), nullable=False, server_default="0")
+    )
     op.add_column("operation", sa.Column("alone", sa.String(), nullable=True))
     op.add_column("operation", sa.Column("lane", sa.String(), nullable=True))
     op.add_column("operation", sa.Column("rank", sa.Integer(), nullable=False, server_default="0"))
     op.add_column("operation", sa.Column("cancel", sa.Text(), nullable=True))
     op.create_index("ix_operation_state_due", "operation", ["state", "due"], unique=False)
     op.create_index("ix_operation_lane", "operation", ["lane"], unique=False)
-    op.create_index("uq_operation_alone", "operation", ["alone"], unique=True, sqlite_where=_OPEN, postgresql_where=_OPEN)
+    op.create_index(
+        "uq_operation_alone",
+        "operation",
+        ["alone"],
+        unique=True,
+        sqlite_where=_OPEN,
+        postgresql_where=_OPEN,
+    )
     op.create_index("ix_transition_upid", "transition", ["upid"], unique=False)
     op.create_table(
         "lane",

@@ -1,4 +1,5 @@
-"""Since when the catalog looks at each storage, what was not there before, and who accepted what it did not know.
+"""Since when the catalog looks at each storage, what was not there before, and who accepted what it
+did not know.
 
 Revision ID: 0005
 Revises: 0004
@@ -14,7 +15,9 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Create the tables. What an earlier version knew counts as known: else its site could prune nothing until it is accepted."""
+    """Create the tables. What an earlier version knew counts as known: else its site could prune
+    nothing until it is accepted.
+    """
     op.add_column("archive", sa.Column("not_before", sa.BigInteger(), nullable=True))
     op.create_table(
         "storage_look",
@@ -42,7 +45,11 @@ def upgrade() -> None:
     archive = sa.table("archive", sa.column("vmid"), sa.column("first_seen"))
     why = "known before revision 0005 of the catalog"
     known = sa.select(
-        archive.c.vmid, sa.func.max(archive.c.first_seen), sa.literal("backupsvc"), sa.literal(why), sa.literal([], sa.JSON())
+        archive.c.vmid,
+        sa.func.max(archive.c.first_seen),
+        sa.literal("backupsvc"),
+        sa.literal(why),
+        sa.literal([], sa.JSON()),
     )
     known = known.where(archive.c.vmid.is_not(None)).group_by(archive.c.vmid)
     op.execute(sa.insert(acceptance).from_select(["vmid", "at", "who", "why", "archives"], known))

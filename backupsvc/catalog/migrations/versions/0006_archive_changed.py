@@ -1,4 +1,5 @@
-"""When each archive's machine was created, and which archives were changed since they were recorded.
+"""When each archive's machine was created, and which archives were changed since they were
+recorded.
 
 Revision ID: 0006
 Revises: 0005
@@ -20,9 +21,13 @@ def upgrade() -> None:
     op.add_column("archive", sa.Column("born", sa.BigInteger(), nullable=True))
     op.add_column("archive", sa.Column("changed_at", sa.BigInteger(), nullable=True))
     op.add_column("archive", sa.Column("changed", sa.Text(), nullable=True))
-    archive = sa.table("archive", sa.column("id"), sa.column("config"), sa.column("uuid"), sa.column("born"))
+    archive = sa.table(
+        "archive", sa.column("id"), sa.column("config"), sa.column("uuid"), sa.column("born")
+    )
     connection = op.get_bind()
-    known = sa.select(archive.c.id, archive.c.config, archive.c.uuid).where(archive.c.config.is_not(None))
+    known = sa.select(archive.c.id, archive.c.config, archive.c.uuid).where(
+        archive.c.config.is_not(None)
+    )
     for id, config, uuid in connection.execute(known).all():
         found = lineage.read(config)
         values = {"born": found.born, "uuid": found.uuid or (uuid.lower() if uuid else None)}

@@ -1,4 +1,5 @@
-"""Who this service is: a random name in the catalog, by which it tells its own copies from those of another.
+"""Who this service is: a random name in the catalog, by which it tells its own copies from those of
+another.
 
 Revision ID: 0007
 Revises: 0006
@@ -16,7 +17,9 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Create the table with its one row. A catalog that was lost and made anew is another service."""
+    """Create the table with its one row. A catalog that was lost and made anew is another
+    service.
+    """
     identity = op.create_table(
         "identity",
         sa.Column("number", sa.Integer(), nullable=False),

@@ -1,4 +1,6 @@
-"""/access: tickets, permissions, roles, access control list, users and API tokens (libpve-access-control PVE/API2/*)."""
+"""/access: tickets, permissions, roles, access control list, users and API tokens
+(libpve-access-control PVE/API2/*).
+"""
 
 from __future__ import annotations
 
@@ -31,7 +33,20 @@ _CAPABILITIES = {
 @route("GET", "/access")
 def access_index(call: Call) -> Any:
     """List what is below."""
-    return [{"subdir": name} for name in ("users", "groups", "roles", "acl", "domains", "openid", "tfa", "ticket", "permissions")]
+    return [
+        {"subdir": name}
+        for name in (
+            "users",
+            "groups",
+            "roles",
+            "acl",
+            "domains",
+            "openid",
+            "tfa",
+            "ticket",
+            "permissions",
+        )
+    ]
 
 
 @route("GET", "/access/domains")
@@ -61,7 +76,11 @@ def ticket(call: Call) -> Any:
         "username": user,
         "ticket": authentication.make_ticket(access, user),
         "CSRFPreventionToken": authentication.make_csrf(access, user),
-        **({"clustername": call.lab.settings["cluster"]} if call.lab.settings.get("cluster") else {}),
+        **(
+            {"clustername": call.lab.settings["cluster"]}
+            if call.lab.settings.get("cluster")
+            else {}
+        ),
         "cap": {group: _capabilities(call, user, *rule) for group, rule in _CAPABILITIES.items()},
     }
 
@@ -73,7 +92,9 @@ def _capabilities(call: Call, user: str, path: str, prefixes: tuple[str, ...]) -
 
 @route("GET", "/access/permissions")
 def permissions(call: Call) -> Any:
-    """List the privileges of the caller (or of ``userid``) by path, with 1 for those that propagate."""
+    """List the privileges of the caller (or of ``userid``) by path, with 1 for those that
+    propagate.
+    """
     identity = call.identity
     if (wanted := call.params.get("userid")) and wanted != identity.name:
         call.check("/access", "Sys.Audit")
@@ -97,8 +118,13 @@ def _all_paths(from_acl: list[str]) -> list[str]:
 def roles(call: Call) -> Any:
     """List all roles."""
     own = {name: frozenset(privs) for name, privs in call.lab.access.roles.items()}
-    every = [(name, privs, 1) for name, privs in ROLES.items()] + [(name, privs, 0) for name, privs in own.items()]
-    return [{"roleid": name, "privs": ",".join(sorted(privs)), "special": special} for name, privs, special in sorted(every)]
+    every = [(name, privs, 1) for name, privs in ROLES.items()] + [
+        (name, privs, 0) for name, privs in own.items()
+    ]
+    return [
+        {"roleid": name, "privs": ",".join(sorted(privs)), "special": special}
+        for name, privs, special in sorted(every)
+    ]
 
 
 @route("GET", "/access/roles/{roleid}")
@@ -125,10 +151,16 @@ def update_role(call: Call) -> Any:
     """Replace a role's privileges, or add to them with ``append``."""
     name, access = call.params["roleid"], call.lab.access
     if name not in access.roles:
-        text = f"auto-generated role '{name}' cannot be modified" if name in ROLES else f"role '{name}' does not exist"
+        text = (
+            f"auto-generated role '{name}' cannot be modified"
+            if name in ROLES
+            else f"role '{name}' does not exist"
+        )
         raise LabError(500, text)
     privs = split_list(call.params.get("privs", ""))
-    access.roles[name] = sorted({*access.roles[name], *privs}) if call.params.get("append") else privs
+    access.roles[name] = (
+        sorted({*access.roles[name], *privs}) if call.params.get("append") else privs
+    )
     access.save()
 
 
@@ -137,7 +169,11 @@ def delete_role(call: Call) -> Any:
     """Delete a role with the entries that grant it."""
     name, access = call.params["roleid"], call.lab.access
     if name not in access.roles:
-        text = f"auto-generated role '{name}' cannot be deleted" if name in ROLES else f"role '{name}' does not exist"
+        text = (
+            f"auto-generated role '{name}' cannot be deleted"
+            if name in ROLES
+            else f"role '{name}' does not exist"
+        )
         raise LabError(500, text)
     del access.roles[name]
     access.acl[:] = [entry for entry in access.acl if entry["roleid"] != name]
@@ -146,9 +182,15 @@ def delete_role(call: Call) -> Any:
 
 @route("GET", "/access/acl")
 def acl(call: Call) -> Any:
-    """List the entries that the caller may see: all with Sys.Audit on /access, else those whose path may be modified."""
+    """List the entries that the caller may see: all with Sys.Audit on /access, else those whose
+    path may be modified.
+    """
     everything = call.allowed("/access", "Sys.Audit")
-    return [dict(e) for e in call.lab.access.acl if everything or call.allowed(e["path"], "Permissions.Modify")]
+    return [
+        dict(e)
+        for e in call.lab.access.acl
+        if everything or call.allowed(e["path"], "Permissions.Modify")
+    ]
 
 
 @route("PUT", "/access/acl")
@@ -161,8 +203,16 @@ def update_acl(call: Call) -> Any:
         if access.role(roleid) is None:
             raise LabError(500, f"ACL update failed: role '{roleid}' does not exist")
         for kind, ugid in _subjects(call):
-            entry = {"path": path, "type": kind, "ugid": ugid, "roleid": roleid, "propagate": call.params.get("propagate", 1)}
-            access.acl[:] = [e for e in access.acl if (e["path"], e["ugid"], e["roleid"]) != (path, ugid, roleid)]
+            entry = {
+                "path": path,
+                "type": kind,
+                "ugid": ugid,
+                "roleid": roleid,
+                "propagate": call.params.get("propagate", 1),
+            }
+            access.acl[:] = [
+                e for e in access.acl if (e["path"], e["ugid"], e["roleid"]) != (path, ugid, roleid)
+            ]
             if not call.params.get("delete"):
                 access.acl.append(entry)
     access.save()
@@ -191,7 +241,10 @@ def _subjects(call: Call) -> list[tuple[str, str]]:
 def users(call: Call) -> Any:
     """List all users to those who may see them, else only the caller."""
     everything = call.allowed("/access/groups", "User.Modify", "Sys.Audit", any=True)
-    rows = [_user_row(call, name, bool(call.params.get("full"))) for name in sorted(call.lab.access.users)]
+    rows = [
+        _user_row(call, name, bool(call.params.get("full")))
+        for name in sorted(call.lab.access.users)
+    ]
     wanted = call.params.get("enabled")
     seen = [row for row in rows if everything or row["userid"] == call.identity.user]
     return [row for row in seen if wanted is None or row.get("enable", 1) == wanted]
@@ -226,11 +279,17 @@ def create_user(call: Call) -> Any:
     for group in groups:
         if group not in access.groups:
             raise LabError(500, f"create user failed: group '{group}' does not exist")
-    access.users[name] = {"enable": call.params.get("enable", 1), "expire": call.params.get("expire", 0), **kept}
+    access.users[name] = {
+        "enable": call.params.get("enable", 1),
+        "expire": call.params.get("expire", 0),
+        **kept,
+    }
     for group in groups:
         access.groups[group]["users"].append(name)
     if "password" in call.params:
-        access.passwords[name] = authentication.password_digest(access, name, call.params["password"])
+        access.passwords[name] = authentication.password_digest(
+            access, name, call.params["password"]
+        )
     access.save()
 
 
@@ -276,7 +335,11 @@ def create_token(call: Call) -> Any:
     access.tokens[full] = {"expire": 0, **info, "secret": str(uuid.uuid4())}
     access.save()
     # Perl hands the flag back as it came: a string
-    return {"full-tokenid": full, "value": access.tokens[full]["secret"], "info": {**info, "privsep": str(info["privsep"])}}
+    return {
+        "full-tokenid": full,
+        "value": access.tokens[full]["secret"],
+        "info": {**info, "privsep": str(info["privsep"])},
+    }
 
 
 @route("DELETE", "/access/users/{userid}/token/{tokenid}")
@@ -302,13 +365,19 @@ def _need_token(call: Call) -> dict[str, Any]:
     _need_user(call)
     found = call.lab.access.tokens.get(f"{call.params['userid']}!{call.params['tokenid']}")
     if found is None:
-        raise LabError(500, f"no such token '{call.params['tokenid']}' for user '{call.params['userid']}'")
+        raise LabError(
+            500, f"no such token '{call.params['tokenid']}' for user '{call.params['userid']}'"
+        )
     return found
 
 
 def _tokens(call: Call, userid: str) -> list[dict[str, Any]]:
     prefix = f"{userid}!"
-    own = [(name, entry) for name, entry in sorted(call.lab.access.tokens.items()) if name.startswith(prefix)]
+    own = [
+        (name, entry)
+        for name, entry in sorted(call.lab.access.tokens.items())
+        if name.startswith(prefix)
+    ]
     return [{"tokenid": name.removeprefix(prefix), **_public(entry)} for name, entry in own]
 
 

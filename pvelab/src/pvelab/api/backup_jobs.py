@@ -1,4 +1,6 @@
-"""/cluster/backup and /cluster/backup-info: PVE's own vzdump jobs (pve-manager PVE/API2/Backup.pm; pve-facts 4.1)."""
+"""/cluster/backup and /cluster/backup-info: PVE's own vzdump jobs (pve-manager PVE/API2/Backup.pm;
+pve-facts 4.1).
+"""
 
 from __future__ import annotations
 
@@ -52,7 +54,9 @@ def create_job(call: Call) -> Any:
 
 @route("PUT", "/cluster/backup/{id}")
 def update_job(call: Call) -> Any:
-    """Change what is given and drop what is listed in ``delete``; choosing guests one way drops the other ways."""
+    """Change what is given and drop what is listed in ``delete``; choosing guests one way drops the
+    other ways.
+    """
     params = dict(call.params)
     name, deleted = params.pop("id"), split_list(params.pop("delete", ""))
     _check_root_only(call)
@@ -65,7 +69,9 @@ def update_job(call: Call) -> Any:
     for key in deleted:
         if key in ("schedule", "id") or not (key in entry or key in _known_options()):
             raise _nested(f"delete: unknown option '{key}'")
-    _check_selection({**params, "vmid": params.get("vmid", "x")} if not _selects(params) else params)
+    _check_selection(
+        {**params, "vmid": params.get("vmid", "x")} if not _selects(params) else params
+    )
     _check_template(params)
     dropped = _SELECTIONS if "vmid" in params else ("vmid",) if _selects(params) else ()
     kept = {key: value for key, value in entry.items() if key not in (*deleted, *dropped)}
@@ -86,7 +92,10 @@ def delete_job(call: Call) -> Any:
 def included_volumes(call: Call) -> Any:
     """Return the guests of a job and which of their volumes it saves."""
     _need(call)
-    entry, known = call.lab.jobs.entries[call.params["id"]], {vm.vmid: vm for vm in call.lab.guests.all(type=None)}
+    entry, known = (
+        call.lab.jobs.entries[call.params["id"]],
+        {vm.vmid: vm for vm in call.lab.guests.all(type=None)},
+    )
     children: list[dict[str, Any]] = []
     for vmid in _vmids(entry, list(known)):
         if vm := known.get(vmid):
@@ -105,9 +114,13 @@ def backup_info(call: Call) -> Any:
 
 @route("GET", "/cluster/backup-info/not-backed-up")
 def not_backed_up(call: Call) -> Any:
-    """List the guests that no job names: disabled jobs count as cover, and no archive is ever looked at."""
+    """List the guests that no job names: disabled jobs count as cover, and no archive is ever
+    looked at.
+    """
     known = {vm.vmid: vm for vm in call.lab.guests.all(type=None)}
-    covered = {vmid for entry in call.lab.jobs.entries.values() for vmid in _vmids(entry, list(known))}
+    covered = {
+        vmid for entry in call.lab.jobs.entries.values() for vmid in _vmids(entry, list(known))
+    }
     missing = [vm for vmid, vm in known.items() if vmid not in covered]
     return [{"vmid": vm.vmid, "name": _name(vm), "type": vm.type} for vm in missing]
 
@@ -117,7 +130,9 @@ def _name(vm: VmConfig) -> str:
 
 
 def _shown(call: Call, name: str) -> dict[str, Any]:
-    """Property strings come out as objects, their numbers as strings, except that fleecing's flag is a number."""
+    """Property strings come out as objects, their numbers as strings, except that fleecing's flag
+    is a number.
+    """
     row: dict[str, Any] = {"id": name, "type": "vzdump", **call.lab.jobs.entries[name]}
     for key in _PROPERTY_STRINGS:
         if isinstance(row.get(key), str):
@@ -142,14 +157,18 @@ def _need(call: Call) -> None:
 
 
 def _nested(detail: str) -> LabError:
-    """PVE wraps these parameter errors into a 500 whose detail stands only in the message (pve-facts 1.5)."""
+    """PVE wraps these parameter errors into a 500 whose detail stands only in the message
+    (pve-facts 1.5).
+    """
     return LabError(500, f"400 Parameter verification failed.\n{detail}\n")
 
 
 def _check_root_only(call: Call) -> None:
     for name in _ROOT_ONLY:
         if name in call.params and not call.is_root_ticket:
-            raise LabError(400, "Parameter verification failed.", {name: "Only root may set this option."})
+            raise LabError(
+                400, "Parameter verification failed.", {name: "Only root may set this option."}
+            )
 
 
 def _schedule(params: dict[str, Any], *, required: bool) -> None:
@@ -179,7 +198,10 @@ def _check_selection(params: dict[str, Any]) -> None:
 def _check_template(params: dict[str, Any]) -> None:
     for found in re.finditer(r"\{\{(.*?)\}\}", params.get("notes-template", "")):
         if found[1] not in ("cluster", "guestname", "node", "vmid"):
-            raise _nested(f"notes-template: found unknown: variable '{found[1]}' at char {found.start() + 4}\n")
+            raise _nested(
+                f"notes-template: found unknown: variable '{found[1]}' at char "
+                f"{found.start() + 4}\n"
+            )
 
 
 def _known_options() -> frozenset[str]:
@@ -198,7 +220,10 @@ def _vmids(entry: dict[str, Any], known: list[int]) -> list[int]:
 
 def _volumes(vm: VmConfig) -> list[dict[str, Any]]:
     if vm.type == "lxc":
-        found = [(m, {"id": f"{vm.vmid}:{m.key}", "name": m.volume, "reason": m.reason, "leaf": 1}) for m in mounts(vm.config)]
+        found = [
+            (m, {"id": f"{vm.vmid}:{m.key}", "name": m.volume, "reason": m.reason, "leaf": 1})
+            for m in mounts(vm.config)
+        ]
         return [{**row, "included": int(not mount.left_out)} for mount, row in found]
     rows = []
     for key, value in sorted(vm.config.items()):
@@ -208,5 +233,13 @@ def _volumes(vm: VmConfig) -> list[dict[str, Any]]:
                 included, reason = 0, "CD-ROM"
             else:
                 included, reason = (0, "backup=no") if "backup=0" in options else (1, "backup=yes")
-            rows.append({"id": f"{vm.vmid}:{key}", "name": name, "included": included, "reason": reason, "leaf": 1})
+            rows.append(
+                {
+                    "id": f"{vm.vmid}:{key}",
+                    "name": name,
+                    "included": included,
+                    "reason": reason,
+                    "leaf": 1,
+                }
+            )
     return rows

@@ -1,4 +1,6 @@
-"""/cluster and /version: resources, status, next free VMID, recent tasks, log, options (pve-manager PVE/API2/Cluster.pm)."""
+"""/cluster and /version: resources, status, next free VMID, recent tasks, log, options (pve-manager
+PVE/API2/Cluster.pm).
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,8 @@ from pvelab.api.tasks import finished_row, may_see
 from pvelab.kernel import Call, Lab, Upid, parameter_error, route
 
 _RECENT_TASKS_PER_NODE = 25
-# pvestatd reads the list of tasks every so many seconds: until then a task that just ended is as its worker noted it
+# pvestatd reads the list of tasks every so many seconds: until then a task that just ended is as
+# its worker noted it
 _STATS_INTERVAL = 10
 _NODE_FIGURES = ("cpu", "maxcpu", "mem", "maxmem", "disk", "maxdisk", "uptime")
 
@@ -20,12 +23,18 @@ _NODE_FIGURES = ("cpu", "maxcpu", "mem", "maxmem", "disk", "maxdisk", "uptime")
 @route("GET", "/")
 def root_index(call: Call) -> Any:
     """List what is below."""
-    return [{"subdir": name} for name in ("version", "cluster", "nodes", "storage", "access", "pools")]
+    return [
+        {"subdir": name} for name in ("version", "cluster", "nodes", "storage", "access", "pools")
+    ]
 
 
 def version_of(lab: Lab) -> dict[str, Any]:
     """Return PVE's version; a lab without real guests says so, everywhere."""
-    told: dict[str, Any] = {"version": lab.release.version, "release": lab.release.name, "repoid": lab.release.repoid}
+    told: dict[str, Any] = {
+        "version": lab.release.version,
+        "release": lab.release.name,
+        "repoid": lab.release.repoid,
+    }
     return told | ({"simulated": 1} if lab.hypervisor.name == "simulated" else {})
 
 
@@ -38,7 +47,19 @@ def version(call: Call) -> Any:
 @route("GET", "/cluster")
 def cluster_index(call: Call) -> Any:
     """List what is below."""
-    names = ("backup", "backup-info", "config", "ha", "jobs", "log", "nextid", "options", "resources", "status", "tasks")
+    names = (
+        "backup",
+        "backup-info",
+        "config",
+        "ha",
+        "jobs",
+        "log",
+        "nextid",
+        "options",
+        "resources",
+        "status",
+        "tasks",
+    )
     return [{"name": name} for name in names]
 
 
@@ -68,7 +89,10 @@ def resources(call: Call) -> Any:
         rows += _storage_rows(call)
     if wanted in (None, "sdn") and call.allowed("/sdn/zones/localnetwork", "SDN.Audit"):
         ids = [(name, f"sdn/{name}/localnetwork") for name in lab.nodes]
-        rows += [{"id": i, "type": "sdn", "sdn": "localnetwork", "node": name, "status": "ok"} for name, i in ids]
+        rows += [
+            {"id": i, "type": "sdn", "sdn": "localnetwork", "node": name, "status": "ok"}
+            for name, i in ids
+        ]
     return rows
 
 
@@ -86,13 +110,24 @@ def _node_row(call: Call, name: str) -> dict[str, Any]:
 
 def _storage_rows(call: Call) -> list[dict[str, Any]]:
     """One row per node, even for a shared storage."""
-    seen = [s for s in call.lab.storages.values() if call.allowed(f"/storage/{s.name}", "Datastore.Audit")]
-    return [figures.storage(call.lab, s, name) for s in seen for name in call.lab.nodes if s.nodes is None or name in s.nodes]
+    seen = [
+        s
+        for s in call.lab.storages.values()
+        if call.allowed(f"/storage/{s.name}", "Datastore.Audit")
+    ]
+    return [
+        figures.storage(call.lab, s, name)
+        for s in seen
+        for name in call.lab.nodes
+        if s.nodes is None or name in s.nodes
+    ]
 
 
 @route("GET", "/cluster/status")
 def status(call: Call) -> Any:
-    """Return the cluster with its quorum, then its nodes; a node alone is no cluster and has no such first row."""
+    """Return the cluster with its quorum, then its nodes; a node alone is no cluster and has no
+    such first row.
+    """
     lab = call.lab
     rows: list[dict[str, Any]] = []
     if len(lab.nodes) > 1:
@@ -108,9 +143,22 @@ def status(call: Call) -> Any:
             }
         )
     for node in lab.nodes.values():
-        base = {"type": "node", "id": f"node/{node.name}", "name": node.name, "ip": node.ip, "level": ""}
+        base = {
+            "type": "node",
+            "id": f"node/{node.name}",
+            "name": node.name,
+            "ip": node.ip,
+            "level": "",
+        }
         nodeid = node.id if len(lab.nodes) > 1 else 0
-        rows.append({**base, "nodeid": nodeid, "online": int(node.online), "local": int(node.name == call.local)})
+        rows.append(
+            {
+                **base,
+                "nodeid": nodeid,
+                "online": int(node.online),
+                "local": int(node.name == call.local),
+            }
+        )
     return rows
 
 
@@ -118,12 +166,17 @@ def status(call: Call) -> Any:
 def config_nodes(call: Call) -> Any:
     """List the members as corosync's configuration has them."""
     fields = [(node.name, str(node.id), node.ip) for node in call.lab.nodes.values()]
-    return [{"node": n, "name": n, "nodeid": i, "ring0_addr": ip, "quorum_votes": "1"} for n, i, ip in fields]
+    return [
+        {"node": n, "name": n, "nodeid": i, "ring0_addr": ip, "quorum_votes": "1"}
+        for n, i, ip in fields
+    ]
 
 
 @route("GET", "/cluster/nextid")
 def nextid(call: Call) -> Any:
-    """Return the first free VMID, or the one asked for when it is free; as a string (pve-facts 8.3)."""
+    """Return the first free VMID, or the one asked for when it is free; as a string (pve-facts
+    8.3).
+    """
     taken = {vm.vmid for vm in call.lab.guests.all(type=None)}
     if wanted := call.params.get("vmid"):
         if wanted in taken:
@@ -134,7 +187,9 @@ def nextid(call: Call) -> Any:
 
 @route("GET", "/cluster/tasks")
 def cluster_tasks(call: Call) -> Any:
-    """List what runs and the last finished tasks of every node; all of them only with Sys.Audit on /."""
+    """List what runs and the last finished tasks of every node; all of them only with Sys.Audit on
+    /.
+    """
     tasks, everything = call.lab.tasks, call.allowed("/", "Sys.Audit")
     rows = [(upid, upid.row()) for upid in tasks.running()]
     for node in call.lab.nodes:
@@ -150,30 +205,50 @@ def cluster_tasks(call: Call) -> Any:
 
 
 def _saved(lab: Lab, node: str, end: int, recent: Sequence[tuple[Upid, int, str]]) -> int | str:
-    """That a task is over, as a number where its worker just wrote it, as text once it was read back (07_tasks 31)."""
+    """That a task is over, as a number where its worker just wrote it, as text once it was read
+    back (07_tasks 31).
+    """
     fresh = end == max(row[1] for row in recent) and lab.now(node) - end < _STATS_INTERVAL
     return 1 if fresh else "1"
 
 
 @route("GET", "/cluster/log")
 def log(call: Call) -> Any:
-    """List the cluster's log, newest first: the tasks' starts and ends, the caller's own without Sys.Syslog on /."""
+    """List the cluster's log, newest first: the tasks' starts and ends, the caller's own without
+    Sys.Syslog on /.
+    """
     entries: list[dict[str, Any]] = []
     for upid, end, text in call.lab.tasks.finished():
         if call.allowed("/", "Sys.Syslog") or may_see(call, upid):
-            base = {"node": upid.node, "user": upid.user, "pri": 6, "tag": "pvedaemon", "pid": upid.pid}
+            base = {
+                "node": upid.node,
+                "user": upid.user,
+                "pri": 6,
+                "tag": "pvedaemon",
+                "pid": upid.pid,
+            }
             entries.append({**base, "time": end, "msg": f"end task {upid.text} {text}"})
             entries.append({**base, "time": upid.starttime, "msg": f"starting task {upid.text}"})
     count = len(entries)
-    numbered = [{**entry, "uid": str(count - n), "id": f"{count - n}:{entry['node']}"} for n, entry in enumerate(entries)]
+    numbered = [
+        {**entry, "uid": str(count - n), "id": f"{count - n}:{entry['node']}"}
+        for n, entry in enumerate(entries)
+    ]
     return numbered[: call.params.get("max", 50)]
 
 
 @route("GET", "/cluster/options")
 def options(call: Call) -> Any:
     """Return the datacenter's options."""
-    tags = {tag for vm in call.lab.guests.all() for tag in vm.config.get("tags", "").split(";") if tag}
-    return {"description": "", "mac_prefix": "BC:24:11", "keyboard": "fr", "allowed-tags": sorted(tags)}
+    tags = {
+        tag for vm in call.lab.guests.all() for tag in vm.config.get("tags", "").split(";") if tag
+    }
+    return {
+        "description": "",
+        "mac_prefix": "BC:24:11",
+        "keyboard": "fr",
+        "allowed-tags": sorted(tags),
+    }
 
 
 @route("GET", "/cluster/jobs/schedule-analyze")
@@ -187,6 +262,14 @@ def schedule_analyze(call: Call) -> Any:
     zone = ZoneInfo(call.lab.tz)
     found: list[dict[str, Any]] = []
     moment: int | None = call.params.get("starttime", call.lab.now())
-    while len(found) < call.params.get("iterations", 10) and (moment := event.next_after(moment or 0, zone)) is not None:
-        found.append({"timestamp": moment, "utc": datetime.fromtimestamp(moment, UTC).strftime("%a %b %e %H:%M:%S %Y")})
+    while (
+        len(found) < call.params.get("iterations", 10)
+        and (moment := event.next_after(moment or 0, zone)) is not None
+    ):
+        found.append(
+            {
+                "timestamp": moment,
+                "utc": datetime.fromtimestamp(moment, UTC).strftime("%a %b %e %H:%M:%S %Y"),
+            }
+        )
     return found

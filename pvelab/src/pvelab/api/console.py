@@ -1,8 +1,10 @@
-"""/nodes/{node}/qemu/{vmid}/vncproxy and vncwebsocket: a guest's screen (qemu-server PVE/API2/Qemu.pm, PVE::AccessControl).
+"""/nodes/{node}/qemu/{vmid}/vncproxy and vncwebsocket: a guest's screen (qemu-server
+PVE/API2/Qemu.pm, PVE::AccessControl).
 
-As on PVE, ``vncproxy`` starts a task that listens on a port from 5900 on for one client, gives QEMU's own VNC server the ticket
-as its password (VNC looks at the first eight characters only) for thirty seconds, and passes bytes on. ``vncwebsocket`` checks
-the ticket and says which port its websocket leads to; ``pvelab.console`` carries that. Neither was recorded on a real
+As on PVE, ``vncproxy`` starts a task that listens on a port from 5900 on for one client, gives
+QEMU's own VNC server the ticket as its password (VNC looks at the first eight characters only) for
+thirty seconds, and passes bytes on. ``vncwebsocket`` checks the ticket and says which port its
+websocket leads to; ``pvelab.console`` carries that. Neither was recorded on a real
 server: both follow PVE's code.
 """
 
@@ -35,7 +37,11 @@ def vncproxy(call: Call) -> Any:
     """Start a proxy to a guest's screen and return how to reach it."""
     lab, vmid, params = call.lab, call.lab.guests.need(call.node, call.vmid).vmid, call.params
     ticket = make_vnc_ticket(lab.access, call.auth, f"/vms/{vmid}")
-    answer = {"user": call.auth, "ticket": ticket, "cert": (lab.etc / "pve-root-ca.pem").read_text()}
+    answer = {
+        "user": call.auth,
+        "ticket": ticket,
+        "cert": (lab.etc / "pve-root-ca.pem").read_text(),
+    }
     if params.get("generate-password"):
         answer["password"] = "".join(chr(secrets.randbelow(0x5E) + ord("!")) for _ in range(8))
     password = answer.get("password", ticket) if params.get("websocket") else None
@@ -46,39 +52,53 @@ def vncproxy(call: Call) -> Any:
 
 @route("GET", "/nodes/{node}/qemu/{vmid}/vncwebsocket")
 def vncwebsocket(call: Call) -> Any:
-    """Check the ticket of a proxy and return its port. Raise LabError 401 for a ticket that is not for this caller and guest."""
+    """Check the ticket of a proxy and return its port. Raise LabError 401 for a ticket that is not
+    for this caller and guest.
+    """
     check_vnc_ticket(call.lab.access, call.params["vncticket"], call.auth, f"/vms/{call.vmid}")
     call.lab.guests.need(call.node, call.vmid)
     return {"port": call.params["port"]}
 
 
 def make_vnc_ticket(access: Access, user: str, path: str, now: float | None = None) -> str:
-    """Return a ticket of a user for the screen at an ACL path: ``PVEVNC:<time in hex>::<signature>``, good for 40 seconds."""
+    """Return a ticket of a user for the screen at an ACL path: ``PVEVNC:<time in
+    hex>::<signature>``, good for 40 seconds.
+    """
     plain = f"PVEVNC:{int(now or time.time()):08X}"
     return f"{plain}::{_sign(access, f'{plain}:{user}:{path}')}"
 
 
 def check_vnc_ticket(access: Access, ticket: str, user: str, path: str) -> None:
-    """Raise LabError 401 with PVE's text unless the ticket was made for that user and path and is fresh."""
+    """Raise LabError 401 with PVE's text unless the ticket was made for that user and path and is
+    fresh.
+    """
     plain, _, signature = ticket.rpartition("::")
     good = hmac.compare_digest(signature.encode(), _sign(access, f"{plain}:{user}:{path}").encode())
-    if not good or not -_CLOCK_GRACE < time.time() - int(plain.removeprefix("PVEVNC:"), 16) < _OLDEST_TICKET:
+    if (
+        not good
+        or not -_CLOCK_GRACE < time.time() - int(plain.removeprefix("PVEVNC:"), 16) < _OLDEST_TICKET
+    ):
         raise LabError(401, "permission denied - invalid PVEVNC ticket")
 
 
 def _sign(access: Access, text: str) -> str:
-    digest = hmac.new(access.key.encode(), text.encode("utf-8", "surrogateescape"), hashlib.sha256).digest()
+    digest = hmac.new(
+        access.key.encode(), text.encode("utf-8", "surrogateescape"), hashlib.sha256
+    ).digest()
     return base64.b64encode(digest).decode().rstrip("=")
 
 
 def _listen() -> socket.socket:
-    """Listen on the first free port of the range. Raise LabError 500 with PVE's text when there is none."""
+    """Listen on the first free port of the range. Raise LabError 500 with PVE's text when there is
+    none.
+    """
     for port in PORTS:
         listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listener.bind(("127.0.0.1", port))
-            # two sockets may both be bound while neither listens: whoever listens first has the port
+            # two sockets may both be bound while neither listens: whoever listens first has the
+            # port
             listener.listen(1)
         except OSError:
             listener.close()
@@ -87,8 +107,12 @@ def _listen() -> socket.socket:
     raise LabError(500, "unable to find free port (5900-6000)")
 
 
-def _serve(lab: Lab, vmid: int, listener: socket.socket, password: str | None, log: TaskLog) -> None:
-    """The task: one client, and QEMU's VNC server behind it. Raise TaskDied as PVE's worker dies."""
+def _serve(
+    lab: Lab, vmid: int, listener: socket.socket, password: str | None, log: TaskLog
+) -> None:
+    """The task: one client, and QEMU's VNC server behind it. Raise TaskDied as PVE's worker
+    dies.
+    """
     client = _accept(listener, log)
     with client:
         try:
@@ -114,7 +138,9 @@ def _accept(listener: socket.socket, log: TaskLog) -> socket.socket:
 
 
 def _open_screen(lab: Lab, vmid: int, password: str | None) -> socket.socket:
-    """Do what ``qm vncproxy`` does: set QEMU's VNC password for half a minute and connect. Raise QemuError or OSError."""
+    """Do what ``qm vncproxy`` does: set QEMU's VNC password for half a minute and connect. Raise
+    QemuError or OSError.
+    """
     if password is None:
         raise QemuError("LC_PVE_TICKET not set, VNC proxy without password is forbidden")
     machine: Any = machine_of(lab, vmid)
@@ -145,7 +171,8 @@ def _splice(one: socket.socket, other: socket.socket, log: TaskLog) -> None:
                 try:
                     piece = key.fileobj.recv(_PIECE)  # type: ignore[union-attr]
                     key.data.sendall(piece)
-                except OSError:  # the other side went away with bytes on their way: the same end as a close
+                except OSError:
+                    # the other side went away with bytes on their way: the same end as a close
                     return
                 if not piece:
                     return

@@ -13,7 +13,8 @@ from pvelab.kernel import Call, Lab, LabError, route
 from pvelab.schema.formats import split_list
 
 _MIGRATED = "ha groups have been migrated to rules"
-# PVE/API2/HA/Status.pm, in seconds: how far another node's stamp may lie in the future, and how old it may be
+# PVE/API2/HA/Status.pm, in seconds: how far another node's stamp may lie in the future, and how old
+# it may be
 _DRIFT_TOLERATED, _FRESH = 2, 30
 _DEFAULTS = {"max_restart": 1, "max_relocate": 1, "failback": 1}
 
@@ -32,19 +33,40 @@ def ha_status_index(call: Call) -> Any:
 
 @route("GET", "/cluster/ha/status/current")
 def ha_current(call: Call) -> Any:
-    """Return quorum, master, the nodes' resource managers and the services, as the answering node sees them."""
+    """Return quorum, master, the nodes' resource managers and the services, as the answering node
+    sees them.
+    """
     lab, local = call.lab, call.local
     quorate = lab.quorate()
     quorum = {"id": "quorum", "type": "quorum", "node": local, "quorate": int(quorate)}
-    rows: list[dict[str, Any]] = [{**quorum, "status": "OK" if quorate else f"No quorum on node '{local}'!"}]
+    rows: list[dict[str, Any]] = [
+        {**quorum, "status": "OK" if quorate else f"No quorum on node '{local}'!"}
+    ]
     if not lab.ha.master:
         return rows + [_service(lab, sid) for sid in sorted(lab.ha.resources)]
-    master = {"id": "master", "type": "master", "node": lab.ha.master, "timestamp": _last_stamp(lab, lab.ha.master)}
+    master = {
+        "id": "master",
+        "type": "master",
+        "node": lab.ha.master,
+        "timestamp": _last_stamp(lab, lab.ha.master),
+    }
     rows.append(
-        {**master, "status": f"{lab.ha.master} ({_age_word(call, lab.ha.master, 'active')}, {_stamp(lab, lab.ha.master)})"}
+        {
+            **master,
+            "status": f"{lab.ha.master} ({_age_word(call, lab.ha.master, 'active')}, "
+            f"{_stamp(lab, lab.ha.master)})",
+        }
     )
     if lab.release.newer:  # pve-ha-manager 5.1.3
-        rows.append({"id": "fencing", "type": "fencing", "node": local, "status": "armed", "armed-state": "armed"})
+        rows.append(
+            {
+                "id": "fencing",
+                "type": "fencing",
+                "node": local,
+                "status": "armed",
+                "armed-state": "armed",
+            }
+        )
     rows += [_lrm(call, name) for name in lab.nodes]
     return rows + [_service(lab, sid) for sid in sorted(lab.ha.resources)]
 
@@ -52,15 +74,27 @@ def ha_current(call: Call) -> Any:
 def _lrm(call: Call, name: str) -> dict[str, Any]:
     lab = call.lab
     word = _age_word(call, name, _lrm_word(lab, name))
-    watchdog = {"active": ", watchdog active", "idle": ", watchdog standby"}.get(word, "") if lab.release.newer else ""
+    watchdog = (
+        {"active": ", watchdog active", "idle": ", watchdog standby"}.get(word, "")
+        if lab.release.newer
+        else ""
+    )
     text = f"{name} ({word}{watchdog}, {_stamp(lab, name)})"
-    return {"id": f"lrm:{name}", "type": "lrm", "node": name, "timestamp": _last_stamp(lab, name), "status": text}
+    return {
+        "id": f"lrm:{name}",
+        "type": "lrm",
+        "node": name,
+        "timestamp": _last_stamp(lab, name),
+        "status": text,
+    }
 
 
 def _age_word(call: Call, name: str, word: str) -> str:
-    """A time stamp from the future means drift: seen only when the other clock is ahead of the answering node's.
+    """A time stamp from the future means drift: seen only when the other clock is ahead of the
+    answering node's.
 
-    A dead node's last stamp grows old, in the cluster's seconds; while its clock was ahead it still reads as drift.
+    A dead node's last stamp grows old, in the cluster's seconds; while its clock was ahead it still
+    reads as drift.
     """
     lab, node = call.lab, call.lab.nodes[name]
     if not node.online and node.died is None:
@@ -90,7 +124,9 @@ def _has_services(lab: Lab, name: str) -> bool:
 
 def _stamp(lab: Lab, name: str) -> str:
     """Return a node's time as it writes it itself: its clock, the cluster's zone."""
-    return datetime.fromtimestamp(_last_stamp(lab, name), ZoneInfo(lab.tz)).strftime("%a %b %e %H:%M:%S %Y")
+    return datetime.fromtimestamp(_last_stamp(lab, name), ZoneInfo(lab.tz)).strftime(
+        "%a %b %e %H:%M:%S %Y"
+    )
 
 
 def _service(lab: Lab, sid: str) -> dict[str, Any]:
@@ -98,7 +134,14 @@ def _service(lab: Lab, sid: str) -> dict[str, Any]:
     wanted = lab.ha.wanted(sid)
     state = (figures.ha_state(lab, vm) if vm else None) or wanted
     node = vm.node if vm else ""
-    row = {"id": f"service:{sid}", "type": "service", "sid": sid, "node": node, "state": state, "request_state": wanted}
+    row = {
+        "id": f"service:{sid}",
+        "type": "service",
+        "sid": sid,
+        "node": node,
+        "state": state,
+        "request_state": wanted,
+    }
     if lab.ha.master:
         row["crm_state"] = lab.ha.services[sid].state if sid in lab.ha.services else state
     shown = {key: value for key, value in resource.items() if key in (*_DEFAULTS, "comment")}
@@ -119,13 +162,21 @@ def manager_status(call: Call) -> Any:
             "timestamp": _last_stamp(lab, lab.ha.master),
             "node_status": {name: lab.ha.node_status.get(name, "online") for name in lab.nodes},
             "service_status": {
-                sid: {"state": row["crm_state"], "node": row["node"], "uid": hashlib.sha1(sid.encode()).hexdigest()[:22]}
+                sid: {
+                    "state": row["crm_state"],
+                    "node": row["node"],
+                    "uid": hashlib.sha1(sid.encode()).hexdigest()[:22],
+                }
                 for sid, row in services.items()
             },
         },
         "quorum": quorum,
         "lrm_status": {
-            name: {"mode": "active", "state": "active" if _has_services(lab, name) else "wait_for_agent_lock", "results": {}}
+            name: {
+                "mode": "active",
+                "state": "active" if _has_services(lab, name) else "wait_for_agent_lock",
+                "results": {},
+            }
             | {"timestamp": _last_stamp(lab, name)}
             for name in lab.nodes
         },
@@ -144,12 +195,19 @@ def _sid(call: Call) -> str:
 
 
 def _digest(entries: dict[str, Any]) -> str:
-    return hashlib.sha1(json.dumps(entries, sort_keys=True).encode(), usedforsecurity=False).hexdigest()
+    return hashlib.sha1(
+        json.dumps(entries, sort_keys=True).encode(), usedforsecurity=False
+    ).hexdigest()
 
 
 def _shown(lab: Lab, sid: str) -> dict[str, Any]:
     """Defaults are left out (pve-facts 9.4)."""
-    return {"sid": sid, "type": sid.partition(":")[0], "digest": _digest(lab.ha.resources), **lab.ha.resources[sid]}
+    return {
+        "sid": sid,
+        "type": sid.partition(":")[0],
+        "digest": _digest(lab.ha.resources),
+        **lab.ha.resources[sid],
+    }
 
 
 @route("GET", "/cluster/ha/resources")
@@ -178,7 +236,9 @@ def create_ha_resource(call: Call) -> Any:
         raise LabError(500, f"resource '{sid}' does not exist in cluster")
     if sid in lab.ha.resources:
         raise LabError(500, f"create resource failed: resource ID '{sid}' already defined")
-    lab.ha.resources[sid] = {key: value for key, value in call.params.items() if key not in ("sid", "type")}
+    lab.ha.resources[sid] = {
+        key: value for key, value in call.params.items() if key not in ("sid", "type")
+    }
     lab.ha.resources[sid].setdefault("state", "started")
     lab.ha.master = lab.ha.master or call.local
     lab.ha.save()
@@ -213,7 +273,9 @@ def delete_ha_resource(call: Call) -> Any:
 
 @route("POST", "/cluster/ha/resources/{sid}/migrate")
 def migrate_ha_resource(call: Call) -> Any:
-    """Ask for a move that keeps the guest running (in PVE; the lab restarts it). Queued as it is: the target is not looked at."""
+    """Ask for a move that keeps the guest running (in PVE; the lab restarts it). Queued as it is:
+    the target is not looked at.
+    """
     return _queue_move(call, "migrate")
 
 
@@ -224,7 +286,9 @@ def relocate_ha_resource(call: Call) -> Any:
 
 
 def _queue_move(call: Call, kind: str) -> dict[str, str]:
-    """Note what is asked for; the manager's next round takes it up, or drops it (recorded 11_ha 35-37)."""
+    """Note what is asked for; the manager's next round takes it up, or drops it (recorded 11_ha
+    35-37).
+    """
     sid, lab, target = _sid(call), call.lab, str(call.params["node"])
     if sid not in lab.ha.resources:
         raise LabError(500, f"resource '{sid}' is not HA managed")
@@ -275,7 +339,12 @@ def ha_rules(call: Call) -> Any:
     """List the rules, of one type or for one resource."""
     rows = [_rule(call.lab, name) for name in call.lab.ha.rules]
     kind, resource = call.params.get("type"), call.params.get("resource")
-    return [r for r in rows if kind in (None, r["type"]) and (resource is None or resource in split_list(r["resources"]))]
+    return [
+        r
+        for r in rows
+        if kind in (None, r["type"])
+        and (resource is None or resource in split_list(r["resources"]))
+    ]
 
 
 @route("GET", "/cluster/ha/rules/{rule}")
@@ -295,15 +364,22 @@ def _rule(lab: Lab, name: str) -> dict[str, Any]:
 def create_ha_rule(call: Call) -> Any:
     """Create an affinity rule."""
     params = {key: value for key, value in call.params.items() if key != "rule"}
-    for needed in ("resources", {"node-affinity": "nodes", "resource-affinity": "affinity"}[params["type"]]):
+    for needed in (
+        "resources",
+        {"node-affinity": "nodes", "resource-affinity": "affinity"}[params["type"]],
+    ):
         if needed not in params:
             raise LabError(500, f"missing value for required option '{needed}'")
     unmanaged = [sid for sid in split_list(params["resources"]) if sid not in call.lab.ha.resources]
     if unmanaged:
-        raise LabError(500, f"create ha rule failed: cannot use unmanaged resource(s) {', '.join(unmanaged)}.")
+        raise LabError(
+            500, f"create ha rule failed: cannot use unmanaged resource(s) {', '.join(unmanaged)}."
+        )
     if params["type"] == "resource-affinity" and len(split_list(params["resources"])) < 2:
         detail = "resources: rule is ineffective as there are less than two resources"
-        raise LabError(500, f"create ha rule failed: 400 Rule '{call.params['rule']}' is invalid.\n{detail}\n")
+        raise LabError(
+            500, f"create ha rule failed: 400 Rule '{call.params['rule']}' is invalid.\n{detail}\n"
+        )
     call.lab.ha.rules[call.params["rule"]] = params
     call.lab.ha.save()
 
@@ -316,7 +392,9 @@ def update_ha_rule(call: Call) -> Any:
         raise LabError(500, f"no such ha rule '{name}'")
     for key in split_list(params.pop("delete", "")):
         call.lab.ha.rules[name].pop(key, None)
-    call.lab.ha.rules[name] |= {key: value for key, value in params.items() if key not in ("rule", "digest")}
+    call.lab.ha.rules[name] |= {
+        key: value for key, value in params.items() if key not in ("rule", "digest")
+    }
     call.lab.ha.save()
 
 

@@ -1,4 +1,6 @@
-"""/nodes: the members, their status, clock, version and network (pve-manager PVE/API2/Nodes.pm, Network.pm)."""
+"""/nodes: the members, their status, clock, version and network (pve-manager PVE/API2/Nodes.pm,
+Network.pm).
+"""
 
 from __future__ import annotations
 
@@ -34,7 +36,18 @@ def _row(call: Call, name: str) -> dict[str, Any]:
 @route("GET", "/nodes/{node}")
 def node_index(call: Call) -> Any:
     """List what is below."""
-    names = ("dns", "lxc", "network", "qemu", "status", "storage", "tasks", "time", "version", "vzdump")
+    names = (
+        "dns",
+        "lxc",
+        "network",
+        "qemu",
+        "status",
+        "storage",
+        "tasks",
+        "time",
+        "version",
+        "vzdump",
+    )
     return [{"name": name} for name in names]
 
 
@@ -45,7 +58,15 @@ def node_status(call: Call) -> Any:
     system, load = os.uname(), [f"{value:.2f}" for value in os.getloadavg()]
     return {
         "cpu": 0.05,
-        "cpuinfo": {"cpus": 16, "cores": 8, "sockets": 1, "model": "Lab CPU", "mhz": "2600.000", "hvm": "1", "user_hz": 100}
+        "cpuinfo": {
+            "cpus": 16,
+            "cores": 8,
+            "sockets": 1,
+            "model": "Lab CPU",
+            "mhz": "2600.000",
+            "hvm": "1",
+            "user_hz": 100,
+        }
         | {"flags": "fpu vmx"},
         "memory": figures.node_memory(lab, lab.nodes[call.node]),
         "rootfs": {"total": disk.total, "used": disk.used, "free": disk.free, "avail": disk.free},
@@ -72,7 +93,11 @@ def node_time(call: Call) -> Any:
     """Return a node's clock: UTC epoch, the same shifted by its zone, the zone."""
     now = call.lab.now(call.node)
     offset = datetime.fromtimestamp(now, ZoneInfo(call.lab.tz)).utcoffset()
-    return {"time": now, "localtime": now + int(offset.total_seconds() if offset else 0), "timezone": call.lab.tz}
+    return {
+        "time": now,
+        "localtime": now + int(offset.total_seconds() if offset else 0),
+        "timezone": call.lab.tz,
+    }
 
 
 @route("GET", "/nodes/{node}/version")
@@ -89,20 +114,40 @@ def node_dns(call: Call) -> Any:
 
 @route("GET", "/nodes/{node}/network")
 def network(call: Call) -> Any:
-    """List a node's bridges (02_inventory 8) and cards; ``type=any_bridge`` keeps the bridges that the caller may use."""
-    bridges, wanted = [_bridge(call, n, bridge) for n, bridge in enumerate(call.lab.bridges)], call.params.get("type")
+    """List a node's bridges (02_inventory 8) and cards; ``type=any_bridge`` keeps the bridges that
+    the caller may use.
+    """
+    bridges, wanted = (
+        [_bridge(call, n, bridge) for n, bridge in enumerate(call.lab.bridges)],
+        call.params.get("type"),
+    )
     rows = [*bridges, *_cards(bridges)]
     if wanted in ("any_bridge", "any_local_bridge"):
         zone = "/sdn/zones/localnetwork"
-        return [row for row in bridges if call.allowed(f"{zone}/{row['iface']}", "SDN.Audit", "SDN.Use", any=True)]
+        return [
+            row
+            for row in bridges
+            if call.allowed(f"{zone}/{row['iface']}", "SDN.Audit", "SDN.Use", any=True)
+        ]
     return [row for row in rows if wanted in (None, row["type"])]
 
 
 def _cards(bridges: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The node's cards, which are the ports of its bridges: found by the kernel, so that they are said to exist."""
+    """The node's cards, which are the ports of its bridges: found by the kernel, so that they are
+    said to exist.
+    """
     names = dict.fromkeys(name for row in bridges for name in row["bridge_ports"].split())
-    card = {"type": "eth", "exists": 1, "active": 1, "families": ["inet"], "method": "manual", "method6": "manual"}
-    return [{"iface": name, **card, "priority": 3 + len(bridges) + n} for n, name in enumerate(names)]
+    card = {
+        "type": "eth",
+        "exists": 1,
+        "active": 1,
+        "families": ["inet"],
+        "method": "manual",
+        "method6": "manual",
+    }
+    return [
+        {"iface": name, **card, "priority": 3 + len(bridges) + n} for n, name in enumerate(names)
+    ]
 
 
 def _bridge(call: Call, position: int, bridge: Bridge) -> dict[str, Any]:

@@ -1,6 +1,8 @@
-"""/pools and /access/groups: what gathers guests and users, so that rights are given to many at once (PVE/API2/{Pool,Group}.pm).
+"""/pools and /access/groups: what gathers guests and users, so that rights are given to many at
+once (PVE/API2/{Pool,Group}.pm).
 
-Pools matter to a restore: ``pool=`` needs VM.Allocate on the pool only, and the guest is a member once it is there.
+Pools matter to a restore: ``pool=`` needs VM.Allocate on the pool only, and the guest is a member
+once it is there.
 """
 
 from __future__ import annotations
@@ -17,7 +19,11 @@ def pools(call: Call) -> Any:
     """List the pools that the caller may see; one alone, with its members, when it is named."""
     if wanted := call.params.get("poolid"):
         return [{**_with_members(call, wanted), "poolid": wanted}]
-    seen = [name for name in sorted(call.lab.access.pools) if call.allowed(f"/pool/{name}", "Pool.Audit")]
+    seen = [
+        name
+        for name in sorted(call.lab.access.pools)
+        if call.allowed(f"/pool/{name}", "Pool.Audit")
+    ]
     return [{"poolid": name, **_comment(call.lab.access.pools[name])} for name in seen]
 
 
@@ -40,7 +46,9 @@ def create_pool(call: Call) -> Any:
 @route("PUT", "/pools")
 @route("PUT", "/pools/{poolid}")
 def update_pool(call: Call) -> Any:
-    """Change the comment, add members or take them out. Members may be added only by who may change their rights."""
+    """Change the comment, add members or take them out. Members may be added only by who may change
+    their rights.
+    """
     name, params, access = call.params["poolid"], call.params, call.lab.access
     entry = _need(call, name, "update pools failed: ")
     if "comment" in params:
@@ -61,9 +69,15 @@ def delete_pool(call: Call) -> Any:
     name, access = call.params["poolid"], call.lab.access
     entry = _need(call, name, "delete pool failed: ")
     if here := [vmid for vmid in sorted(entry["vms"]) if call.lab.guests.get(vmid)]:
-        raise LabError(500, f"delete pool failed: pool '{name}' is not empty (contains VM {here[0]})")
+        raise LabError(
+            500, f"delete pool failed: pool '{name}' is not empty (contains VM {here[0]})"
+        )
     if entry["storage"]:
-        raise LabError(500, f"delete pool failed: pool '{name}' is not empty (contains storage '{sorted(entry['storage'])[0]}')")
+        raise LabError(
+            500,
+            f"delete pool failed: pool '{name}' is not empty (contains storage "
+            f"'{sorted(entry['storage'])[0]}')",
+        )
     del access.pools[name]
     access.acl[:] = [row for row in access.acl if row["path"] != f"/pool/{name}"]
     access.save()
@@ -73,8 +87,15 @@ def delete_pool(call: Call) -> Any:
 def groups(call: Call) -> Any:
     """List the groups with their users."""
     found = sorted(call.lab.access.groups.items())
-    seen = [(name, row) for name, row in found if call.allowed(f"/access/groups/{name}", "User.Modify", "Sys.Audit", any=True)]
-    return [{"groupid": name, **_comment(row), "users": ",".join(sorted(row["users"]))} for name, row in seen]
+    seen = [
+        (name, row)
+        for name, row in found
+        if call.allowed(f"/access/groups/{name}", "User.Modify", "Sys.Audit", any=True)
+    ]
+    return [
+        {"groupid": name, **_comment(row), "users": ",".join(sorted(row["users"]))}
+        for name, row in seen
+    ]
 
 
 @route("POST", "/access/groups")
@@ -101,7 +122,9 @@ def delete_group(call: Call) -> Any:
 def _need(call: Call, name: str, prefix: str = "") -> dict[str, Any]:
     found = call.lab.access.pools.get(name)
     if found is None:
-        raise LabError(500, f"{prefix}pool '{name}' does not exist" if prefix else f"no such pool '{name}'")
+        raise LabError(
+            500, f"{prefix}pool '{name}' does not exist" if prefix else f"no such pool '{name}'"
+        )
     return found
 
 
@@ -113,10 +136,23 @@ def _with_members(call: Call, name: str) -> dict[str, Any]:
     """A pool's members as /cluster/resources shows them, those that the caller may see."""
     call.check(f"/pool/{name}", "Pool.Audit")
     entry, lab = _need(call, name), call.lab
-    guests = [vm for vm in map(lab.guests.get, sorted(entry["vms"])) if vm and call.allowed(f"/vms/{vm.vmid}", "VM.Audit")]
-    storages = [lab.storages[s] for s in sorted(entry["storage"]) if call.allowed(f"/storage/{s}", "Datastore.Audit")]
+    guests = [
+        vm
+        for vm in map(lab.guests.get, sorted(entry["vms"]))
+        if vm and call.allowed(f"/vms/{vm.vmid}", "VM.Audit")
+    ]
+    storages = [
+        lab.storages[s]
+        for s in sorted(entry["storage"])
+        if call.allowed(f"/storage/{s}", "Datastore.Audit")
+    ]
     rows = [figures.guest(lab, vm) for vm in guests]
-    rows += [figures.storage(lab, s, node) for s in storages for node in lab.nodes if s.nodes is None or node in s.nodes]
+    rows += [
+        figures.storage(lab, s, node)
+        for s in storages
+        for node in lab.nodes
+        if s.nodes is None or node in s.nodes
+    ]
     return {**_comment(entry), "members": rows}
 
 
@@ -132,6 +168,8 @@ def _change(call: Call, entry: dict[str, Any], kind: str, member: int | str, wor
     other = access.pool_of(kind, member)
     if other and kind == "vms":
         if not call.params.get("allow-move"):
-            raise LabError(500, f"{prefix}{words} is already in pool '{other}' and allow-move is not set")
+            raise LabError(
+                500, f"{prefix}{words} is already in pool '{other}' and allow-move is not set"
+            )
         access.pools[other][kind].remove(member)
     entry[kind].append(member)

@@ -1,4 +1,6 @@
-"""/nodes/{node}/storage: status, content, notes and protection, deletion, pruning (libpve-storage PVE/API2/Storage)."""
+"""/nodes/{node}/storage: status, content, notes and protection, deletion, pruning (libpve-storage
+PVE/API2/Storage).
+"""
 
 from __future__ import annotations
 
@@ -28,14 +30,25 @@ def storages(call: Call) -> Any:
     return [
         {"storage": s.name, **_status(call, s), **(_formats(s) if params.get("format") else {})}
         for s in lab.storages.values()
-        if wanted in (None, s.name) and call.allowed(f"/storage/{s.name}", *_READ, any=True) and _asked(call, s)
+        if wanted in (None, s.name)
+        and call.allowed(f"/storage/{s.name}", *_READ, any=True)
+        and _asked(call, s)
     ]
 
 
 @route("GET", "/nodes/{node}/storage/{storage}")
 def storage_index(call: Call) -> Any:
     """Return the directory of what a storage's path offers."""
-    names = ("content", "download-url", "file-restore", "import-metadata", "oci-registry-pull", "prunebackups", "rrd", "rrddata")
+    names = (
+        "content",
+        "download-url",
+        "file-restore",
+        "import-metadata",
+        "oci-registry-pull",
+        "prunebackups",
+        "rrd",
+        "rrddata",
+    )
     return [{"subdir": name} for name in (*names, "status", "upload")]
 
 
@@ -69,7 +82,9 @@ def content(call: Call) -> Any:
 
 @route("GET", "/nodes/{node}/storage/{storage}/content/{volume}")
 def volume_info(call: Call) -> Any:
-    """Return one volume's attributes. Its size is rounded up to 512 and its format always ``raw`` (pve-facts 5.4)."""
+    """Return one volume's attributes. Its size is rounded up to 512 and its format always ``raw``
+    (pve-facts 5.4).
+    """
     volume = _volume(call)
     check_volume(call, volume)
     if not volume.path.is_file():
@@ -82,7 +97,10 @@ def volume_info(call: Call) -> Any:
         "format": "raw",
     }
     if volume.content == "backup":
-        row |= {"notes": archives.read_notes(volume.path), "protected": int(archives.sidecar(volume.path, "protected").exists())}
+        row |= {
+            "notes": archives.read_notes(volume.path),
+            "protected": int(archives.sidecar(volume.path, "protected").exists()),
+        }
     return row
 
 
@@ -92,7 +110,10 @@ def update_volume(call: Call) -> Any:
     volume, params = _volume(call), call.params
     check_volume(call, volume)
     if ("notes" in params or "protected" in params) and volume.content != "backup":
-        raise LabError(500, "only backups can have notes" if "notes" in params else "only backups can be protected")
+        raise LabError(
+            500,
+            "only backups can have notes" if "notes" in params else "only backups can be protected",
+        )
     if "notes" in params:
         archives.write_notes(volume.path, params["notes"])
     if "protected" in params:
@@ -106,7 +127,9 @@ def update_volume(call: Call) -> Any:
 
 @route("DELETE", "/nodes/{node}/storage/{storage}/content/{volume}")
 def delete_volume(call: Call) -> Any:
-    """Delete a volume in a task; with ``delay`` (seconds) wait for it and return null when it is done by then."""
+    """Delete a volume in a task; with ``delay`` (seconds) wait for it and return null when it is
+    done by then.
+    """
     volume = _volume(call)
     if volume.content == "backup":
         check_volume(call, volume)
@@ -136,14 +159,22 @@ def prune_preview(call: Call) -> Any:
     name, params = call.params["storage"], call.params
     volumes.usable(call.lab, call.node, name)
     keep = _retention(call, name)
-    marked = archives.prune_marks(call.lab, call.node, name, keep, vmid=params.get("vmid"), type=params.get("type"))
+    marked = archives.prune_marks(
+        call.lab, call.node, name, keep, vmid=params.get("vmid"), type=params.get("type")
+    )
     return [_prune_row(archive, mark) for archive, mark in marked]
 
 
 @route("DELETE", "/nodes/{node}/storage/{storage}/prunebackups")
 def prune_backups(call: Call) -> Any:
     """Prune in a task. Without a guest that needs Datastore.Allocate."""
-    name, vmid, kind, lab, node = call.params["storage"], call.params.get("vmid"), call.params.get("type"), call.lab, call.node
+    name, vmid, kind, lab, node = (
+        call.params["storage"],
+        call.params.get("vmid"),
+        call.params.get("type"),
+        call.lab,
+        call.node,
+    )
     volumes.usable(lab, node, name)
     if vmid is None:
         call.check(f"/storage/{name}", "Datastore.Allocate")
@@ -168,7 +199,12 @@ def _retention(call: Call, storage: str) -> str:
 
 
 def _prune_row(archive: archives.Archive, mark: str) -> dict[str, Any]:
-    row: dict[str, Any] = {"volid": archive.volid, "ctime": archive.ctime, "mark": mark, "type": archive.name.type or "unknown"}
+    row: dict[str, Any] = {
+        "volid": archive.volid,
+        "ctime": archive.ctime,
+        "mark": mark,
+        "type": archive.name.type or "unknown",
+    }
     return row | ({"vmid": archive.name.vmid} if archive.name.vmid is not None else {})
 
 
@@ -197,15 +233,25 @@ def _volume(call: Call) -> Volume:
 
 def _asked(call: Call, definition: StorageDef) -> bool:
     params = call.params
-    if params.get("content") and not set(params["content"].replace(";", ",").split(",")) & set(definition.content):
+    if params.get("content") and not set(params["content"].replace(";", ",").split(",")) & set(
+        definition.content
+    ):
         return False
-    if params.get("target") and definition.nodes is not None and params["target"] not in definition.nodes:
+    if (
+        params.get("target")
+        and definition.nodes is not None
+        and params["target"] not in definition.nodes
+    ):
         return False
     return not params.get("enabled") or volumes.is_available(call.lab, call.node, definition.name)
 
 
 def _status(call: Call, definition: StorageDef) -> dict[str, Any]:
-    row = {"type": definition.type, "content": ",".join(definition.content), "shared": int(definition.shared)}
+    row = {
+        "type": definition.type,
+        "content": ",".join(definition.content),
+        "shared": int(definition.shared),
+    }
     if not volumes.is_available(call.lab, call.node, definition.name):
         return {**row, "enabled": 0, "active": 0, "total": 0, "used": 0, "avail": 0}
     place = call.lab.storage_dir(call.node, definition.name)
@@ -225,11 +271,14 @@ def _formats(definition: StorageDef) -> dict[str, Any]:
 
 def _backups(call: Call, storage: str, vmid: int | None) -> Iterator[dict[str, Any]]:
     """The archives' rows: with ``vmid``, those whose name holds ``-<vmid>-``."""
-    seen: dict[int | None, bool] = {}  # a storage's archives differ to a caller by their guests alone
+    # a storage's archives differ to a caller by their guests alone
+    seen: dict[int | None, bool] = {}
     for archive in archives.archives(call.lab, call.node, storage, vmid):
         owner = archive.name.vmid
         if owner not in seen:
-            seen[owner] = sees_volume(call, Volume(archive.volid, storage, "backup", archive.path, owner))
+            seen[owner] = sees_volume(
+                call, Volume(archive.volid, storage, "backup", archive.path, owner)
+            )
         if seen[owner]:
             yield _backup(archive)
 
@@ -244,15 +293,27 @@ def _backup(archive: archives.Archive) -> dict[str, Any]:
         "subtype": archive.name.type or "unknown",
     }
     notes = archive.notes
-    optional = {"vmid": archive.name.vmid, "notes": notes.split("\n")[0] if notes else None, "protected": int(archive.protected)}
+    optional = {
+        "vmid": archive.name.vmid,
+        "notes": notes.split("\n")[0] if notes else None,
+        "protected": int(archive.protected),
+    }
     return row | {key: value for key, value in optional.items() if value}
 
 
 def _isos(call: Call, storage: str) -> Iterator[dict[str, Any]]:
-    for path in sorted((call.lab.storage_dir(call.node, storage) / "template" / "iso").glob("*.iso")):
+    for path in sorted(
+        (call.lab.storage_dir(call.node, storage) / "template" / "iso").glob("*.iso")
+    ):
         volid, stat = f"{storage}:iso/{path.name}", path.stat()
         if sees_volume(call, Volume(volid, storage, "iso", path)):
-            yield {"volid": volid, "content": "iso", "format": "iso", "size": stat.st_size, "ctime": int(stat.st_ctime)}
+            yield {
+                "volid": volid,
+                "content": "iso",
+                "format": "iso",
+                "size": stat.st_size,
+                "ctime": int(stat.st_ctime),
+            }
 
 
 def _images(call: Call, storage: str, vmid: int | None) -> Iterator[dict[str, Any]]:

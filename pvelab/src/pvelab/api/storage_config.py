@@ -13,7 +13,9 @@ def storages(call: Call) -> Any:
     """List the storages that the caller may see."""
     wanted, privileges = call.params.get("type"), ("Datastore.Audit", "Datastore.AllocateSpace")
     seen = [s for s in call.lab.storages.values() if wanted in (None, s.type)]
-    return [_row(call, s) for s in seen if call.allowed(f"/storage/{s.name}", *privileges, any=True)]
+    return [
+        _row(call, s) for s in seen if call.allowed(f"/storage/{s.name}", *privileges, any=True)
+    ]
 
 
 @route("GET", "/storage/{storage}")
@@ -29,7 +31,10 @@ def _row(call: Call, definition: StorageDef) -> dict[str, Any]:
         "type": definition.type,
         "content": ",".join(definition.content),
         "digest": hashlib.sha1(every.encode(), usedforsecurity=False).hexdigest(),
-        **{name: int(value) if name == "max-protected-backups" else value for name, value in definition.options.items()},
+        **{
+            name: int(value) if name == "max-protected-backups" else value
+            for name, value in definition.options.items()
+        },
     }
     if definition.type == "dir":
         row |= {"path": definition.path}

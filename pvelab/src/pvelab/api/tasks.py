@@ -9,7 +9,9 @@ from pvelab.schema.formats import split_list
 
 
 def running_row(upid: Upid) -> dict[str, Any]:
-    """Return a task that runs, as a node's list shows it: its user with the token (03_vzdump_ok 5)."""
+    """Return a task that runs, as a node's list shows it: its user with the token (03_vzdump_ok
+    5).
+    """
     row = {name: value for name, value in upid.row().items() if name != "tokenid"}
     return {**row, "user": upid.user, "saved": "0", "status": "RUNNING"}
 
@@ -20,8 +22,12 @@ def finished_row(upid: Upid, end: int, status: str) -> dict[str, Any]:
 
 
 def may_see(call: Call, upid: Upid) -> bool:
-    """Say whether a task is the caller's own: a token sees its own tasks, a user also those of all its tokens."""
-    return upid.user == call.auth or (call.identity.token is None and upid.user.partition("!")[0] == call.auth)
+    """Say whether a task is the caller's own: a token sees its own tasks, a user also those of all
+    its tokens.
+    """
+    return upid.user == call.auth or (
+        call.identity.token is None and upid.user.partition("!")[0] == call.auth
+    )
 
 
 def status_type(status: str) -> str:
@@ -35,13 +41,19 @@ def status_type(status: str) -> str:
 
 @route("GET", "/nodes/{node}/tasks")
 def task_list(call: Call) -> Any:
-    """List tasks, newest first; ``total`` counts before paging and is absent when nothing matches."""
+    """List tasks, newest first; ``total`` counts before paging and is absent when nothing
+    matches.
+    """
     source, tasks = call.params.get("source", "archive"), call.lab.tasks
     rows = [running_row(upid) for upid in tasks.running(call.node)] if source != "archive" else []
     if source != "active":
         rows += [finished_row(*task) for task in tasks.finished(call.node)]
     everything = call.allowed(f"/nodes/{call.node}", "Sys.Audit")
-    seen = [row for row in rows if (everything or may_see(call, Upid.parse(row["upid"]))) and _matches(row, call.params)]
+    seen = [
+        row
+        for row in rows
+        if (everything or may_see(call, Upid.parse(row["upid"]))) and _matches(row, call.params)
+    ]
     start, limit = call.params.get("start", 0), call.params.get("limit", 50)
     page = seen[start : start + limit]
     return Answer(page, total=len(seen)) if seen else page
@@ -84,7 +96,9 @@ def task_log(call: Call) -> Any:
     lines = call.lab.tasks.log(upid) if upid.node == call.node else None
     if call.params.get("download"):
         if "start" in call.params or "limit" in call.params:
-            raise LabError(500, "'download' cannot be used together with 'start' or 'limit' parameters")
+            raise LabError(
+                500, "'download' cannot be used together with 'start' or 'limit' parameters"
+            )
         return Raw("".join(f"{line}\n" for line in lines or ()).encode(), "text/plain")
     if lines is None:
         lines = ["unable to open file - No such file or directory"]
@@ -96,7 +110,9 @@ def task_log(call: Call) -> Any:
 
 @route("DELETE", "/nodes/{node}/tasks/{upid}")
 def task_stop(call: Call) -> Any:
-    """Tell a running task to stop; a finished one is left alone. Answers after about a second, as PVE does."""
+    """Tell a running task to stop; a finished one is left alone. Answers after about a second, as
+    PVE does.
+    """
     call.lab.tasks.stop(_task(call, "Sys.Modify").text, grace=1.0)
 
 

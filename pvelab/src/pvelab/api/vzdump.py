@@ -1,4 +1,6 @@
-"""/nodes/{node}/vzdump: backup jobs, their defaults, and the configuration inside an archive (pve-manager PVE/API2/VZDump.pm)."""
+"""/nodes/{node}/vzdump: backup jobs, their defaults, and the configuration inside an archive
+(pve-manager PVE/API2/VZDump.pm).
+"""
 
 from __future__ import annotations
 
@@ -14,13 +16,22 @@ from pvelab.kernel import Call, LabError, route
 
 @route("POST", "/nodes/{node}/vzdump")
 def vzdump(call: Call) -> Any:
-    """Start a job and return its task; ``OK`` when no guest of it lives on this node (pve-facts 3.1)."""
+    """Start a job and return its task; ``OK`` when no guest of it lives on this node (pve-facts
+    3.1).
+    """
     check(call)
-    vmids, everything = _local_guests(call), bool(call.params.get("all") or call.params.get("exclude"))
+    vmids, everything = (
+        _local_guests(call),
+        bool(call.params.get("all") or call.params.get("exclude")),
+    )
     if not vmids and not everything:
         return "OK"
     chosen = options(call, vmids)
-    return call.spawn("vzdump", vmids[0] if len(vmids) == 1 else "", lambda log: VzdumpJob(call, chosen, log).run())
+    return call.spawn(
+        "vzdump",
+        vmids[0] if len(vmids) == 1 else "",
+        lambda log: VzdumpJob(call, chosen, log).run(),
+    )
 
 
 @route("GET", "/nodes/{node}/vzdump/defaults")
@@ -42,11 +53,15 @@ def extractconfig(call: Call) -> Any:
 
 
 def _local_guests(call: Call) -> tuple[int, ...]:
-    """The guests that this node takes care of: its own, and those that exist nowhere, so that they fail visibly."""
+    """The guests that this node takes care of: its own, and those that exist nowhere, so that they
+    fail visibly.
+    """
     params, guests = call.params, call.lab.guests
     if params.get("vmid"):
         asked = {int(vmid) for vmid in split_list(params["vmid"]) if vmid}
-        return tuple(sorted(v for v in asked if (vm := guests.get(v)) is None or vm.node == call.node))
+        return tuple(
+            sorted(v for v in asked if (vm := guests.get(v)) is None or vm.node == call.node)
+        )
     left_out = {int(vmid) for vmid in split_list(params.get("exclude", "")) if vmid}
     own = [vm.vmid for vm in guests.all(call.node, None) if vm.vmid not in left_out]
     # with all=1, guests that one may not back up are skipped in silence

@@ -1,4 +1,6 @@
-"""Who may set which option of a container (pve-container PVE/LXC.pm check_ct_modify_config_perm; pve-facts 7.9)."""
+"""Who may set which option of a container (pve-container PVE/LXC.pm check_ct_modify_config_perm;
+pve-facts 7.9).
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,19 @@ from pvelab.kernel import Call, LabError
 
 # what PVE's API knows besides the options of a configuration
 REQUEST_ONLY = frozenset(
-    {"node", "vmid", "ostemplate", "restore", "storage", "force", "unique", "pool", "bwlimit", "start", "ha-managed"}
+    {
+        "node",
+        "vmid",
+        "ostemplate",
+        "restore",
+        "storage",
+        "force",
+        "unique",
+        "pool",
+        "bwlimit",
+        "start",
+        "ha-managed",
+    }
     | {"ignore-unpack-errors", "password", "ssh-public-keys", "delete", "revert", "digest"}
 )
 _BY_PRIVILEGE = {
@@ -17,11 +31,17 @@ _BY_PRIVILEGE = {
     "VM.Config.Memory": "memory swap",
     "VM.Config.Network": "hostname nameserver searchdomain",
 }
-_GROUPS = {option: privilege for privilege, options in _BY_PRIVILEGE.items() for option in options.split()}
+_GROUPS = {
+    option: privilege for privilege, options in _BY_PRIVILEGE.items() for option in options.split()
+}
 
 
-def check_options(call: Call, vmid: int, options: Mapping[str, str], pool: str | None = None) -> None:
-    """Raise LabError unless the caller may set (or, with an empty text, delete) these options of a container."""
+def check_options(
+    call: Call, vmid: int, options: Mapping[str, str], pool: str | None = None
+) -> None:
+    """Raise LabError unless the caller may set (or, with an empty text, delete) these options of a
+    container.
+    """
     if call.is_root_ticket:
         return
     for key in sorted(options):
@@ -34,11 +54,21 @@ def check_options(call: Call, vmid: int, options: Mapping[str, str], pool: str |
 
 def _check_root_only(key: str, value: str) -> None:
     if key in ("hookscript", "lock", "env", "entrypoint") or key.startswith(("dev", "lxc")):
-        raise LabError(403, f"Permission check failed (changing {key} is only allowed for root@pam)")
+        raise LabError(
+            403, f"Permission check failed (changing {key} is only allowed for root@pam)"
+        )
     if key == "features" and value.replace("nesting=1", "").replace("nesting=0", ""):
-        raise LabError(403, "Permission check failed (changing feature flags (except nesting) is only allowed for root@pam)")
+        raise LabError(
+            403,
+            "Permission check failed (changing feature flags (except nesting) is only allowed for "
+            "root@pam)",
+        )
     if MOUNT.fullmatch(key) and value and mount(key, value).kind != "volume":
-        raise LabError(403, f"Permission check failed (mount point type {mount(key, value).kind} is only allowed for root@pam)")
+        raise LabError(
+            403,
+            f"Permission check failed (mount point type {mount(key, value).kind} is only allowed "
+            "for root@pam)",
+        )
 
 
 def _privilege(key: str) -> str:

@@ -12,7 +12,8 @@ from pvelab.kernel import Lab, TaskLog, VmConfig
 
 
 def destroy(lab: Lab, node: str, vmid: int, purge: bool, unreferenced: bool, log: TaskLog) -> None:
-    """Destroy a container. ``purge``: jobs and HA forget it; ``unreferenced``: also volumes that no configuration names go.
+    """Destroy a container. ``purge``: jobs and HA forget it; ``unreferenced``: also volumes that no
+    configuration names go.
 
     Raise LabError if it is locked.
     """
@@ -48,5 +49,7 @@ def _forget_jobs(lab: Lab, vmid: int) -> None:
     for job in lab.jobs.entries.values():
         for name in ("vmid", "exclude"):
             if name in job:
-                job[name] = ",".join(v for v in re.split(r"[,; ]+", str(job[name])) if v and v != str(vmid))
+                job[name] = ",".join(
+                    v for v in re.split(r"[,; ]+", str(job[name])) if v and v != str(vmid)
+                )
     lab.jobs.save()

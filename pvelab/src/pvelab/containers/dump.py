@@ -1,7 +1,9 @@
-"""Dump a container into an archive, in vzdump's steps and words (pve-container PVE/VZDump/LXC.pm; pve-facts 3.7).
+"""Dump a container into an archive, in vzdump's steps and words (pve-container PVE/VZDump/LXC.pm;
+pve-facts 3.7).
 
-Nothing runs in a modelled container, so that its files are at rest whatever the mode: what a mode would have to do first
-(snapshot, two rsyncs, a stop) is only said. Nothing of this makes a dump consistent that would not be so on PVE.
+Nothing runs in a modelled container, so that its files are at rest whatever the mode: what a mode
+would have to do first (snapshot, two rsyncs, a stop) is only said. Nothing of this makes a dump
+consistent that would not be so on PVE.
 """
 
 from __future__ import annotations
@@ -22,8 +24,23 @@ from pvelab.kernel import TaskDied, TaskLog
 
 _NOT_ARCHIVED = ("lock", "parent", "digest")
 _WITH_SNAPSHOTS = frozenset({"lvmthin", "zfspool", "rbd", "btrfs"})
-_PACK = ("tar", "cpf", "-", "--totals", "--one-file-system", "-p", "--sparse", "--numeric-owner", "--acls", "--xattrs")
-_PACK_ATTRIBUTES = ("--xattrs-include=user.*", "--xattrs-include=security.capability", "--warning=no-file-ignored")
+_PACK = (
+    "tar",
+    "cpf",
+    "-",
+    "--totals",
+    "--one-file-system",
+    "-p",
+    "--sparse",
+    "--numeric-owner",
+    "--acls",
+    "--xattrs",
+)
+_PACK_ATTRIBUTES = (
+    "--xattrs-include=user.*",
+    "--xattrs-include=security.capability",
+    "--warning=no-file-ignored",
+)
 _COMPRESSORS = {".zst": "zstd '--threads=1'", ".gz": "gzip --rsyncable", ".lzo": "lzop"}
 _NAP = 0.1
 
@@ -36,7 +53,9 @@ class ContainerDump(Dump):
 
     @property
     def mode(self) -> str:
-        """The mode that is really used: stop for a container that is off, suspend where a storage cannot make snapshots."""
+        """The mode that is really used: stop for a container that is off, suspend where a storage
+        cannot make snapshots.
+        """
         return self.fallback or super().mode
 
     def _describe(self) -> None:
@@ -59,7 +78,10 @@ class ContainerDump(Dump):
         included = []
         for mount in mounts(self.vm.config):
             if mount.left_out:
-                self.log.info(f"excluding {mount.kind} mount point {mount.key} ('{mount.path}') from backup ({mount.left_out})")
+                self.log.info(
+                    f"excluding {mount.kind} mount point {mount.key} ('{mount.path}') from backup "
+                    f"({mount.left_out})"
+                )
             else:
                 self.log.info(f"including mount point {mount.key} ('{mount.path}') in backup")
                 included.append(mount)
@@ -69,8 +91,12 @@ class ContainerDump(Dump):
         return self.lab.storage(mount.volume.partition(":")[0]).type in _WITH_SNAPSHOTS
 
     def _make(self) -> None:
-        trees = {mount.path: open_tree(self.lab, self.node, mount.volume) for mount in self.included}
-        {"snapshot": self._take_snapshot, "suspend": self._copy, "stop": self._stop}[self.mode](trees)
+        trees = {
+            mount.path: open_tree(self.lab, self.node, mount.volume) for mount in self.included
+        }
+        {"snapshot": self._take_snapshot, "suspend": self._copy, "stop": self._stop}[self.mode](
+            trees
+        )
         self.log.info(f"creating vzdump archive '{self.archive}'")
         self._pack(trees)
         if self.mode == "stop" and self.machine:
@@ -108,14 +134,24 @@ class ContainerDump(Dump):
         temporary.replace(self.archive)
 
     def _write_archive(self, temporary: Path, trees: dict[str, Tree]) -> int:
-        """Write the archive; return the bytes before compression. Raise GuestFailed as the failure of PVE's command line."""
+        """Write the archive; return the bytes before compression. Raise GuestFailed as the failure
+        of PVE's command line.
+        """
         try:
             with compressed(temporary, SUFFIXES[self.options.compress]) as sink:
-                return write_tar(sink, self._configs(), trees, self._excluded, Brake(self.log.task, self.options.bwlimit))
+                return write_tar(
+                    sink,
+                    self._configs(),
+                    trees,
+                    self._excluded,
+                    Brake(self.log.task, self.options.bwlimit),
+                )
         except (CompressorFailed, OSError) as error:
             if isinstance(error, CompressorFailed) and error.raw:
                 self.log.raw(error.raw)
-            raise GuestFailed(f"command 'set -o pipefail && {self._command} >{temporary}' failed: exit code 1") from error
+            raise GuestFailed(
+                f"command 'set -o pipefail && {self._command} >{temporary}' failed: exit code 1"
+            ) from error
         except TaskDied as error:
             raise GuestFailed(str(error)) from error
 
@@ -129,12 +165,24 @@ class ContainerDump(Dump):
     def _command(self) -> str:
         """The pipeline that PVE would run, as its errors show it."""
         names = [f"./etc/vzdump/{name}" for name in self._configs()]
-        exclude = ["--no-anchored", "--exclude=lost+found", "--anchored", *(f"--exclude={pattern}" for pattern in self._excluded)]
+        exclude = [
+            "--no-anchored",
+            "--exclude=lost+found",
+            "--anchored",
+            *(f"--exclude={pattern}" for pattern in self._excluded),
+        ]
         folders = [f"--directory={self.scratch}", *names, "--directory=/mnt/vzsnap0", *exclude]
-        parts = [*_PACK, *_PACK_ATTRIBUTES, *folders, *(f".{mount.path}" for mount in self.included)]
+        parts = [
+            *_PACK,
+            *_PACK_ATTRIBUTES,
+            *folders,
+            *(f".{mount.path}" for mount in self.included),
+        ]
         words = " ".join(f"'{part}'" if "=" in part else part for part in parts)
         compressor = _COMPRESSORS.get(SUFFIXES[self.options.compress])
-        return f"{user_namespace(self.vm.config)}{words}" + (f" | {compressor}" if compressor else "")
+        return f"{user_namespace(self.vm.config)}{words}" + (
+            f" | {compressor}" if compressor else ""
+        )
 
     def _configs(self) -> dict[str, bytes]:
         kept = {key: value for key, value in self.vm.config.items() if key not in _NOT_ARCHIVED}
@@ -148,7 +196,9 @@ class ContainerDump(Dump):
 
 
 class Brake:
-    """Watches a stream: ends it when the task is told to stop, and holds it to ``bwlimit`` (KiB/s; 0 is none)."""
+    """Watches a stream: ends it when the task is told to stop, and holds it to ``bwlimit`` (KiB/s;
+    0 is none).
+    """
 
     def __init__(self, log: TaskLog, bwlimit: float) -> None:
         self._log, self._rate, self._began = log, bwlimit * 1024, time.monotonic()
@@ -167,10 +217,18 @@ def totals(verb: str, total: int, seconds: float) -> str:
 
 def user_namespace(config: Mapping[str, str]) -> str:
     """Return what PVE puts before a command that works on an unprivileged container's files."""
-    return "lxc-usernsexec -m u:0:100000:65536 -m g:0:100000:65536 -- " if config.get("unprivileged") == "1" else ""
+    return (
+        "lxc-usernsexec -m u:0:100000:65536 -m g:0:100000:65536 -- "
+        if config.get("unprivileged") == "1"
+        else ""
+    )
 
 
 def _short(size: float) -> str:
     """tar writes sizes without a blank, with one decimal below ten."""
     number, _, unit = text.size(size).partition(" ")
-    return f"{float(number):.1f}{unit}" if float(number) < 10 and unit != "B" else f"{float(number):.0f}{unit}"
+    return (
+        f"{float(number):.1f}{unit}"
+        if float(number) < 10 and unit != "B"
+        else f"{float(number):.0f}{unit}"
+    )

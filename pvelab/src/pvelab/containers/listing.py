@@ -11,7 +11,9 @@ from pvelab.kernel import Call
 
 
 def rootdirs(call: Call, storage: str, vmid: int | None) -> Iterator[dict[str, Any]]:
-    """Yield the rows of a storage's container volumes (of one container) that the caller may see."""
+    """Yield the rows of a storage's container volumes (of one container) that the caller may
+    see.
+    """
     for tree in trees(call.lab, call.node, storage):
         if vmid in (None, tree.volume.owner) and sees_volume(call, tree.volume):
             yield {

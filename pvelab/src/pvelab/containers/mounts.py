@@ -28,14 +28,18 @@ class Mount:
 
     @property
     def kind(self) -> str:
-        """What PVE calls its type: ``volume``, or ``bind`` and ``device`` for what belongs to the host."""
+        """What PVE calls its type: ``volume``, or ``bind`` and ``device`` for what belongs to the
+        host.
+        """
         if self.volume.startswith("/dev/"):
             return "device"
         return "bind" if self.volume.startswith("/") else "volume"
 
     @property
     def left_out(self) -> str | None:
-        """Why vzdump leaves it out, None if it does not: only the root, and volumes that ask for it, are backed up."""
+        """Why vzdump leaves it out, None if it does not: only the root, and volumes that ask for
+        it, are backed up.
+        """
         if self.kind != "volume":
             return "not a volume"
         if self.key == "rootfs" or self.properties.get("backup", "0") in ("1", "yes", "on", "true"):
@@ -61,12 +65,17 @@ class Mount:
 def mount(key: str, value: str) -> Mount:
     """Given a mount point's key and property string, return its parts."""
     first, *rest = value.split(",")
-    return Mount(key, first.removeprefix("volume="), dict(part.split("=", 1) for part in rest if "=" in part))
+    return Mount(
+        key, first.removeprefix("volume="), dict(part.split("=", 1) for part in rest if "=" in part)
+    )
 
 
 def mounts(config: Mapping[str, str]) -> list[Mount]:
     """Return a configuration's mount points, the root first, as they are mounted."""
-    ordered = sorted((key for key in config if MOUNT.fullmatch(key)), key=lambda key: -1 if key == "rootfs" else int(key[2:]))
+    ordered = sorted(
+        (key for key in config if MOUNT.fullmatch(key)),
+        key=lambda key: -1 if key == "rootfs" else int(key[2:]),
+    )
     return [mount(key, config[key]) for key in ordered]
 
 
@@ -76,7 +85,9 @@ def net(value: str) -> dict[str, str]:
 
 
 def with_hwaddr(value: str, *, fresh: bool = False) -> str:
-    """Given a NIC's property string, return it with a MAC address (its own, or a new one) as PVE writes it: the name first."""
+    """Given a NIC's property string, return it with a MAC address (its own, or a new one) as PVE
+    writes it: the name first.
+    """
     properties = net(value)
     if fresh or not _MAC.fullmatch(properties.get("hwaddr", "")):
         properties["hwaddr"] = random_mac()

@@ -1,4 +1,6 @@
-"""Switching modelled containers on and off: only their state changes, and the task's log says so (PVE/API2/LXC/Status.pm)."""
+"""Switching modelled containers on and off: only their state changes, and the task's log says so
+(PVE/API2/LXC/Status.pm).
+"""
 
 from __future__ import annotations
 
@@ -36,7 +38,16 @@ def start(lab: Lab, node: str, vmid: int, log: TaskLog) -> None:
 def switch_on(lab: Lab, vm: VmConfig) -> None:
     """Note that a container runs."""
     config = vm.config
-    spec = MachineSpec(vm.vmid, figures.name(vm), figures.memory(config) // _MIB, figures.cpus(config), "", (), (), agent=False)
+    spec = MachineSpec(
+        vm.vmid,
+        figures.name(vm),
+        figures.memory(config) // _MIB,
+        figures.cpus(config),
+        "",
+        (),
+        (),
+        agent=False,
+    )
     machine = SimulatedMachine(spec)
     machine.start()
     lab.machines[vm.vmid] = machine
@@ -58,7 +69,9 @@ def switch_off(lab: Lab, vmid: int) -> None:
 
 
 def start_all(lab: Lab, progress: Callable[[str], None]) -> None:
-    """Start the containers that start with their node, unless a lock of a work that was cut short keeps them off."""
+    """Start the containers that start with their node, unless a lock of a work that was cut short
+    keeps them off.
+    """
     for vm in lab.guests.all(type="lxc"):
         if vm.config.get("onboot") == "1" and "lock" not in vm.config and lab.nodes[vm.node].online:
             switch_on(lab, vm)
@@ -66,7 +79,9 @@ def start_all(lab: Lab, progress: Callable[[str], None]) -> None:
 
 
 def request_ha(lab: Lab, vmid: int, state: str, log: TaskLog) -> None:
-    """Ask HA for a state: the task ends at once, and the HA manager's next round does it (pve-facts 8.2)."""
+    """Ask HA for a state: the task ends at once, and the HA manager's next round does it (pve-facts
+    8.2).
+    """
     log.line(f"Requesting HA {'start' if state == 'started' else 'stop'} for CT {vmid}")
     lab.ha.resources[f"ct:{vmid}"]["state"] = state
     lab.ha.save()

@@ -1,7 +1,9 @@
-"""The task that restores a container from an archive, in PVE's steps and words (PVE/API2/LXC.pm create_vm; pve-facts 7.9).
+"""The task that restores a container from an archive, in PVE's steps and words (PVE/API2/LXC.pm
+create_vm; pve-facts 7.9).
 
-Recorded, for an older PVE, in ``recorded_containers``. Unlike a VM's, a failed restore cleans up after itself when the container
-did not exist before (pve-facts 7.4). The lines about the new file system are mkfs's, with the figures that it would have here.
+Recorded, for an older PVE, in ``recorded_containers``. Unlike a VM's, a failed restore cleans up
+after itself when the container did not exist before (pve-facts 7.4). The lines about the new file
+system are mkfs's, with the figures that it would have here.
 """
 
 from __future__ import annotations
@@ -25,7 +27,8 @@ from pvelab.kernel import Call, Lab, LabError, TaskDied, TaskLog, VmConfig
 GIB = 1024**3
 _BLOCK, _BLOCKS_A_GROUP, _BYTES_AN_INODE = 4096, 32768, 16384
 _UNPACK = (
-    "--totals --one-file-system -p --sparse --numeric-owner --acls --xattrs '--xattrs-include=user.*'"
+    "--totals --one-file-system -p --sparse --numeric-owner --acls --xattrs "
+    "'--xattrs-include=user.*'"
     " '--xattrs-include=security.capability' '--warning=no-file-ignored' '--warning=no-xattr-write'"
 )
 _UNPACKERS = {".zst": "--zstd ", ".gz": "-z ", ".lzo": "--lzop "}
@@ -33,7 +36,9 @@ _UNPACKERS = {".zst": "--zstd ", ".gz": "-z ", ".lzo": "--lzop "}
 
 @dataclass(frozen=True)
 class Request:
-    """What is to be restored where. ``options`` override the archive's; ``given`` are mount points that replace its own."""
+    """What is to be restored where. ``options`` override the archive's; ``given`` are mount points
+    that replace its own.
+    """
 
     vmid: int
     archive: Volume
@@ -48,7 +53,9 @@ class Request:
 
 @dataclass
 class Restore:
-    """One restore while it runs. ``made`` are the volumes so far, by the key of their mount point."""
+    """One restore while it runs. ``made`` are the volumes so far, by the key of their mount
+    point.
+    """
 
     call: Call
     request: Request
@@ -61,7 +68,9 @@ class Restore:
         return self.call.lab
 
     def run(self) -> None:
-        """Restore the container. Raise TaskDied with PVE's text, all that was made gone, if that fails."""
+        """Restore the container. Raise TaskDied with PVE's text, all that was made gone, if that
+        fails.
+        """
         vmid = self.request.vmid
         with task_lock(self.lab, vmid, self.log):
             vm = need(self.lab, self.call.node, vmid, "lxc")
@@ -74,7 +83,9 @@ class Restore:
             if pool := self.call.params.get("pool"):
                 self.lab.access.join_pool(pool, vmid)
         if self.request.start:
-            start = self.call.spawn("vzstart", vmid, lambda log: power.start(self.lab, self.call.node, vmid, log))
+            start = self.call.spawn(
+                "vzstart", vmid, lambda log: power.start(self.lab, self.call.node, vmid, log)
+            )
             self.log.line(f"started as {start}")
 
     def _restore(self, vm: VmConfig, old: Mapping[str, str]) -> None:
@@ -99,31 +110,47 @@ class Restore:
         save(self.lab, vm, merged | made | self._host_mounts(archived))
 
     def _merged(self, archived: Mapping[str, str]) -> dict[str, str]:
-        """The archive's options with what was given over them; its mount points, unused volumes and template flag stay behind."""
+        """The archive's options with what was given over them; its mount points, unused volumes and
+        template flag stay behind.
+        """
         dropped = ("lock", "parent", "template", "digest")
         kept = {
-            key: with_hwaddr(value, fresh=True) if self.request.unique and NET.fullmatch(key) else value
+            key: with_hwaddr(value, fresh=True)
+            if self.request.unique and NET.fullmatch(key)
+            else value
             for key, value in archived.items()
             if key not in dropped and not MOUNT.fullmatch(key) and not key.startswith("unused")
         }
         return {**kept, **self.request.options}
 
     def _check(self, merged: Mapping[str, str]) -> None:
-        """The final configuration is checked in the task: its bridges, and Sys.Modify for a privileged container."""
+        """The final configuration is checked in the task: its bridges, and Sys.Modify for a
+        privileged container.
+        """
         try:
             if merged.get("unprivileged") != "1":
                 self.call.check("/", "Sys.Modify")
             check_bridges(self.call, merged)
         except LabError as error:
-            raise TaskDied(f"403 {error.reason}" if error.status == 403 else error.reason) from error
+            raise TaskDied(
+                f"403 {error.reason}" if error.status == 403 else error.reason
+            ) from error
 
     def _wanted(self, archived: Mapping[str, str]) -> list[Mount]:
-        """The volumes to make: those given (``storage:GiB``), or the archive's with their sizes, all on the one storage."""
+        """The volumes to make: those given (``storage:GiB``), or the archive's with their sizes,
+        all on the one storage.
+        """
         if self.request.given:
-            return [mount(key, value) for key, value in self.request.given.items() if mount(key, value).kind == "volume"]
+            return [
+                mount(key, value)
+                for key, value in self.request.given.items()
+                if mount(key, value).kind == "volume"
+            ]
         found = mounts(archived)
         if not any(item.key == "rootfs" for item in found):
-            raise TaskDied("rootfs configuration could not be recovered, please check and specify manually!")
+            raise TaskDied(
+                "rootfs configuration could not be recovered, please check and specify manually!"
+            )
         wanted = []
         for item in found:
             if item.kind != "volume":
@@ -137,19 +164,28 @@ class Restore:
 
     def _check_host_mount(self, item: Mount) -> None:
         if item.key == "rootfs":
-            raise TaskDied(f"restoring rootfs to {item.kind} mount is only possible by specifying -rootfs manually!")
+            raise TaskDied(
+                f"restoring rootfs to {item.kind} mount is only possible by specifying -rootfs "
+                "manually!"
+            )
         if not self.call.is_root_ticket:
             raise TaskDied(f"restoring '{item.key}' to {item.kind} mount is only possible for root")
 
     def _host_mounts(self, archived: Mapping[str, str]) -> dict[str, str]:
         """Binds and devices are put back as they were, after everything else."""
         if self.request.given:
-            return {key: value for key, value in self.request.given.items() if mount(key, value).kind != "volume"}
+            return {
+                key: value
+                for key, value in self.request.given.items()
+                if mount(key, value).kind != "volume"
+            }
         return {item.key: archived[item.key] for item in mounts(archived) if item.kind != "volume"}
 
     def _make(self, item: Mount) -> None:
         storage, _, gib = item.volume.partition(":")
-        tree = trees.make_tree(self.lab, self.call.node, storage, self.request.vmid, int(float(gib) * GIB))
+        tree = trees.make_tree(
+            self.lab, self.call.node, storage, self.request.vmid, int(float(gib) * GIB)
+        )
         kept = {**item.properties, "size": format_size(tree.size)}
         self.made[item.key] = (Mount(item.key, tree.volume.volid, kept), tree)
         for line in allocation_lines(self.lab, tree):
@@ -173,11 +209,19 @@ class Restore:
 
     def _tar_failed(self, merged: Mapping[str, str]) -> TaskDied:
         unpacker = _UNPACKERS.get(self.request.archive.path.suffix, "")
-        place = f"-C /var/lib/lxc/{self.request.vmid}/rootfs --skip-old-files --anchored --exclude './dev/*'"
-        return TaskDied(f"command '{user_namespace(merged)}tar xpf - {unpacker}{_UNPACK} {place}' failed: exit code 2")
+        place = (
+            f"-C /var/lib/lxc/{self.request.vmid}/rootfs --skip-old-files --anchored --exclude "
+            "'./dev/*'"
+        )
+        return TaskDied(
+            f"command '{user_namespace(merged)}tar xpf - {unpacker}{_UNPACK} {place}' failed: "
+            "exit code 2"
+        )
 
     def _clean_up(self, vm: VmConfig) -> None:
-        """Free what was made. A container that was not there before goes; of one that was, the bare configuration stays."""
+        """Free what was made. A container that was not there before goes; of one that was, the bare
+        configuration stays.
+        """
         for _, tree in self.made.values():
             self.log.line(trees.free(self.lab, tree))
         if set(vm.config) <= {"lock"}:
@@ -195,7 +239,11 @@ def allocation_lines(lab: Lab, tree: trees.Tree) -> Iterator[str]:
     blocks = tree.size // _BLOCK
     yield f"Creating filesystem with {blocks} 4k blocks and {tree.size // _BYTES_AN_INODE} inodes"
     yield f"Filesystem UUID: {uuid.uuid4()}"
-    copies = [group * _BLOCKS_A_GROUP for group in (1, 3, 5, 7, 9, 25, 27, 49, 81, 125) if group * _BLOCKS_A_GROUP < blocks]
+    copies = [
+        group * _BLOCKS_A_GROUP
+        for group in (1, 3, 5, 7, 9, 25, 27, 49, 81, 125)
+        if group * _BLOCKS_A_GROUP < blocks
+    ]
     if copies:
         yield "Superblock backups stored on blocks: "
         yield "\t" + ", ".join(str(block) for block in copies)

@@ -1,4 +1,6 @@
-"""One small container with a tree of real files, for labs that want one: the reference site itself has only VMs."""
+"""One small container with a tree of real files, for labs that want one: the reference site itself
+has only VMs.
+"""
 
 from __future__ import annotations
 
@@ -36,8 +38,12 @@ _OWNERS = {
 }
 
 
-def seed_container(lab: Lab, node: str, vmid: int = VMID, hostname: str = HOSTNAME, storage: str = "local-lvm") -> VmConfig:
-    """Make a container on a node: a root of about half a megabyte in a volume of 1 GiB, one NIC on the production bridge."""
+def seed_container(
+    lab: Lab, node: str, vmid: int = VMID, hostname: str = HOSTNAME, storage: str = "local-lvm"
+) -> VmConfig:
+    """Make a container on a node: a root of about half a megabyte in a volume of 1 GiB, one NIC on
+    the production bridge.
+    """
     tree = make_tree(lab, node, storage, vmid, _SIZE)
     fill(tree, hostname)
     mac = f"BC:24:11:C7:{vmid // 100:02d}:{vmid % 100:02d}"

@@ -1,6 +1,8 @@
-"""Container archives: a tar stream as vzdump's tar makes it, written from trees and unpacked into them (PVE/LXC/Create.pm).
+"""Container archives: a tar stream as vzdump's tar makes it, written from trees and unpacked into
+them (PVE/LXC/Create.pm).
 
-The configuration comes first (``./etc/vzdump/pct.conf``, ``pct.fw``), owners are numbers, and the stream fills whole records.
+The configuration comes first (``./etc/vzdump/pct.conf``, ``pct.fw``), owners are numbers, and the
+stream fills whole records.
 """
 
 from __future__ import annotations
@@ -36,7 +38,9 @@ class TarFailed(Exception):
 
 @dataclass
 class Counted:
-    """A stream between two programs: counts its bytes and tells ``watch`` how many they are so far."""
+    """A stream between two programs: counts its bytes and tells ``watch`` how many they are so
+    far.
+    """
 
     stream: Sink | Decompressed
     watch: Callable[[int], None]
@@ -60,9 +64,15 @@ class Counted:
 
 
 def write_tar(
-    sink: Sink, configs: Mapping[str, bytes], trees: Mapping[str, Tree], excluded: tuple[str, ...], watch: Callable[[int], None]
+    sink: Sink,
+    configs: Mapping[str, bytes],
+    trees: Mapping[str, Tree],
+    excluded: tuple[str, ...],
+    watch: Callable[[int], None],
 ) -> int:
-    """Given configurations and the trees by where they are mounted, write the archive; return the bytes written, all records."""
+    """Given configurations and the trees by where they are mounted, write the archive; return the
+    bytes written, all records.
+    """
     counted = Counted(sink, watch)
     with tarfile.open(fileobj=cast(BinaryIO, counted), mode="w|", format=tarfile.GNU_FORMAT) as tar:
         for name, content in configs.items():
@@ -87,7 +97,9 @@ def _add(tar: tarfile.TarFile, tree: Tree, place: str, excluded: tuple[str, ...]
 
 
 def _is_out(name: str, excluded: tuple[str, ...]) -> bool:
-    return name.endswith("/lost+found") or any(fnmatch.fnmatchcase(name, pattern) for pattern in excluded)
+    return name.endswith("/lost+found") or any(
+        fnmatch.fnmatchcase(name, pattern) for pattern in excluded
+    )
 
 
 def _walk(path: Path, name: str, is_out: Callable[[str], bool]) -> Iterator[tuple[str, Path]]:
@@ -101,14 +113,20 @@ def _walk(path: Path, name: str, is_out: Callable[[str], bool]) -> Iterator[tupl
 
 
 def extract_pct(path: Path) -> str:
-    """Return the raw configuration in a container's archive. Raise LabError 500 in PVE's words if there is none."""
+    """Return the raw configuration in a container's archive. Raise LabError 500 in PVE's words if
+    there is none.
+    """
     try:
-        with Decompressed(path, str(path)) as stream, tarfile.open(fileobj=cast(BinaryIO, stream), mode="r|") as tar:
+        with (
+            Decompressed(path, str(path)) as stream,
+            tarfile.open(fileobj=cast(BinaryIO, stream), mode="r|") as tar,
+        ):
             for entry in tar:
                 if "./" + entry.name.removeprefix("./") in _CONFIGS:
                     content = tar.extractfile(entry)
                     return content.read().decode("utf-8", "replace") if content else ""
-    except (tarfile.TarError, CompressorFailed):  # tar's own complaint goes to the node's journal, PVE says what follows
+    except (tarfile.TarError, CompressorFailed):
+        # tar's own complaint goes to the node's journal, PVE says what follows
         pass
     raise LabError(500, "ERROR: archive contains no configuration file\n")
 
@@ -122,7 +140,9 @@ class Unpacked:
 
 
 def unpack(path: Path, trees: Mapping[str, Tree], watch: Callable[[int], None]) -> Unpacked:
-    """Given an archive and the trees by where they are mounted, fill them. Raise TarFailed with tar's lines if it is damaged."""
+    """Given an archive and the trees by where they are mounted, fill them. Raise TarFailed with
+    tar's lines if it is damaged.
+    """
     result = Unpacked()
     with Decompressed(path, str(path)) as stream:
         counted = Counted(stream, watch)
@@ -148,7 +168,9 @@ def _broken(stream: Decompressed, text: str) -> TarFailed:
     return TarFailed(*printed, text, "tar: Error is not recoverable: exiting now")
 
 
-def _put(tar: tarfile.TarFile, entry: tarfile.TarInfo, trees: Mapping[str, Tree], result: Unpacked) -> None:
+def _put(
+    tar: tarfile.TarFile, entry: tarfile.TarInfo, trees: Mapping[str, Tree], result: Unpacked
+) -> None:
     tree, inside = _place(entry.name, trees)
     target = tree.root / inside
     linked = _place(entry.linkname, trees)[1] if entry.islnk() else "."
@@ -161,7 +183,9 @@ def _put(tar: tarfile.TarFile, entry: tarfile.TarInfo, trees: Mapping[str, Tree]
 
 
 def _place(member: str, trees: Mapping[str, Tree]) -> tuple[Tree, str]:
-    """Given a member's name, return the tree that it belongs to, the one mounted nearest, and its ``./path`` there."""
+    """Given a member's name, return the tree that it belongs to, the one mounted nearest, and its
+    ``./path`` there.
+    """
     name = "/" + member.removeprefix(".").strip("/")
     place = max((p for p in trees if name == p or name.startswith(p.rstrip("/") + "/")), key=len)
     inside = "." + name.removeprefix(place.rstrip("/"))
@@ -169,7 +193,9 @@ def _place(member: str, trees: Mapping[str, Tree]) -> tuple[Tree, str]:
 
 
 def _stays(root: Path, inside: str) -> bool:
-    """Say whether a path leads nowhere but into the tree: links in the archive must not lead out of the container."""
+    """Say whether a path leads nowhere but into the tree: links in the archive must not lead out of
+    the container.
+    """
     if ".." in Path(inside).parts:
         return False
     return inside == "." or (root / inside).parent.resolve().is_relative_to(root.resolve())

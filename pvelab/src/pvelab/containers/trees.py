@@ -1,7 +1,10 @@
-"""A container's volume as the lab keeps it: a directory with the files (``tree``) and what they do not tell (``meta.json``).
+"""A container's volume as the lab keeps it: a directory with the files (``tree``) and what they do
+not tell (``meta.json``).
 
-PVE makes a file system in an image; here its files lie in a directory, so that everybody can look at them. A lab does not run as
-root: owners and modes are therefore noted in ``meta.json``, and go from there into archives and come back from them.
+PVE makes a file system in an image; here its files lie in a directory, so that everybody can look
+at them. A lab does not run as
+root: owners and modes are therefore noted in ``meta.json``, and go from there into archives and
+come back from them.
 """
 
 from __future__ import annotations
@@ -20,7 +23,9 @@ _META, _TREE = "meta.json", "tree"
 
 @dataclass
 class Tree:
-    """A volume's files. ``size`` in bytes is what its image would have; ``owners`` maps ``./path`` to uid, gid and mode."""
+    """A volume's files. ``size`` in bytes is what its image would have; ``owners`` maps ``./path``
+    to uid, gid and mode.
+    """
 
     volume: volumes.Volume
     size: int
@@ -33,7 +38,9 @@ class Tree:
 
     def save(self) -> None:
         """Write what the files do not tell."""
-        (self.volume.path / _META).write_text(json.dumps({"size": self.size, "owners": self.owners}))
+        (self.volume.path / _META).write_text(
+            json.dumps({"size": self.size, "owners": self.owners})
+        )
 
     def owner(self, name: str, status: os.stat_result) -> tuple[int, int, int]:
         """Return uid, gid and mode of ``./path``: root's unless something else is noted."""
@@ -41,7 +48,11 @@ class Tree:
 
     def used(self) -> int:
         """Return how many bytes the files hold."""
-        return sum(path.lstat().st_size for path in self.root.rglob("*") if path.is_file() and not path.is_symlink())
+        return sum(
+            path.lstat().st_size
+            for path in self.root.rglob("*")
+            if path.is_file() and not path.is_symlink()
+        )
 
 
 def open_tree(lab: Lab, node: str, volid: str) -> Tree:
@@ -50,11 +61,17 @@ def open_tree(lab: Lab, node: str, volid: str) -> Tree:
     if not (volume.path / _META).is_file():
         raise LabError(500, f"no such volume '{volid}'")
     meta = json.loads((volume.path / _META).read_text())
-    return Tree(volume, int(meta["size"]), {name: (uid, gid, mode) for name, (uid, gid, mode) in meta["owners"].items()})
+    return Tree(
+        volume,
+        int(meta["size"]),
+        {name: (uid, gid, mode) for name, (uid, gid, mode) in meta["owners"].items()},
+    )
 
 
 def make_tree(lab: Lab, node: str, storage: str, vmid: int, size: int) -> Tree:
-    """Make a new empty volume of ``size`` bytes under the first free name. Raise LabError unless the storage takes containers."""
+    """Make a new empty volume of ``size`` bytes under the first free name. Raise LabError unless
+    the storage takes containers.
+    """
     definition = volumes.usable(lab, node, storage)
     if "rootdir" not in definition.content:
         raise LabError(500, f"storage '{storage}' does not support container directories")
@@ -63,7 +80,9 @@ def make_tree(lab: Lab, node: str, storage: str, vmid: int, size: int) -> Tree:
     ending = "" if thin else ".raw"
     number = next(n for n in range(len(taken) + 1) if f"vm-{vmid}-disk-{n}{ending}" not in taken)
     name = f"vm-{vmid}-disk-{number}{ending}"
-    tree = Tree(volumes.find(lab, node, f"{storage}:{name}" if thin else f"{storage}:{vmid}/{name}"), size)
+    tree = Tree(
+        volumes.find(lab, node, f"{storage}:{name}" if thin else f"{storage}:{vmid}/{name}"), size
+    )
     tree.root.mkdir(parents=True)
     tree.save()
     return tree

@@ -1,4 +1,6 @@
-"""The faults that are set now. They are kept in a file, so that a lab that starts again is as broken as it was."""
+"""The faults that are set now. They are kept in a file, so that a lab that starts again is as
+broken as it was.
+"""
 
 from __future__ import annotations
 
@@ -42,15 +44,21 @@ class Board:
             return fault
 
     def find(self, kind: str, *, uuid: str | None = None, **where: Value) -> Fault | None:
-        """Return the fault of a kind that is set for a place, without counting it; its own options may hold ``*``.
+        """Return the fault of a kind that is set for a place, without counting it; its own options
+        may hold ``*``.
 
-        A guest's fault is found by its VMID or by its ``uuid``. One that struck as often as it may is not found any more.
+        A guest's fault is found by its VMID or by its ``uuid``. One that struck as often as it may
+        is not found any more.
         """
         if not self._faults:
             return None
         for fault in self.all():
             times = KINDS[fault.kind].times
-            if fault.kind == kind and not (times and fault.struck >= times) and (_fits(fault, where) or _same(fault, uuid)):
+            if (
+                fault.kind == kind
+                and not (times and fault.struck >= times)
+                and (_fits(fault, where) or _same(fault, uuid))
+            ):
                 return fault
         return None
 
@@ -64,11 +72,15 @@ class Board:
         return fault.id in self._faults
 
     def count(self, fault: Fault) -> Fault | None:
-        """Count that a fault strikes; return it as it is then, None when it was cleared meanwhile."""
+        """Count that a fault strikes; return it as it is then, None when it was cleared
+        meanwhile.
+        """
         return self._change(fault, struck=1)
 
     def see(self, fault: Fault) -> Fault | None:
-        """Count a call that a fault fits; return it as it is then, None when it was cleared meanwhile."""
+        """Count a call that a fault fits; return it as it is then, None when it was cleared
+        meanwhile.
+        """
         return self._change(fault, seen=1)
 
     def _change(self, fault: Fault, *, seen: int = 0, struck: int = 0) -> Fault | None:

@@ -1,4 +1,6 @@
-"""Faults of the API itself: at the Nth call that fits, or at every one, an error, a delay, a dropped connection or garbage."""
+"""Faults of the API itself: at the Nth call that fits, or at every one, an error, a delay, a
+dropped connection or garbage.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,8 @@ _GARBAGE = b"<html><head><title>502 Bad Gateway</title></head><body>this is no J
 def around(board: Board, request: Request, carry_out: Callable[[], Reply]) -> Reply:
     """Given a request and what carries it out, return the reply that the faults leave.
 
-    ``error`` and ``drop`` strike before the call is carried out, ``delay``, ``drop-after`` and ``garbage`` after it.
+    ``error`` and ``drop`` strike before the call is carried out, ``delay``, ``drop-after`` and
+    ``garbage`` after it.
     """
     fault = _struck(board, request)
     if fault is None:
@@ -36,7 +39,9 @@ def around(board: Board, request: Request, carry_out: Callable[[], Reply]) -> Re
 
 
 def _struck(board: Board, request: Request) -> Fault | None:
-    """The fault that strikes at this request: each one that fits sees the call, the first whose turn it is strikes."""
+    """The fault that strikes at this request: each one that fits sees the call, the first whose
+    turn it is strikes.
+    """
     struck = None
     for fault in board.all():
         seen = board.see(fault) if fault.kind == "api" and _fits(fault, request) else None

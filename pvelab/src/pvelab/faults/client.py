@@ -18,7 +18,9 @@ _TIMEOUT = 30.0
 
 
 class LabClient:
-    """One of the endpoints of the lab's own in a directory's lab. Raise Unreachable when no lab runs there."""
+    """One of the endpoints of the lab's own in a directory's lab. Raise Unreachable when no lab
+    runs there.
+    """
 
     def __init__(self, lab_dir: Path, path: str) -> None:
         if not control.status(lab_dir)["ready"]:
@@ -26,11 +28,16 @@ class LabClient:
         saved = json.loads((lab_dir / "settings.json").read_text(encoding="utf-8"))["pve"]
         token = json.loads((lab_dir / "root.json").read_text(encoding="utf-8"))["token"]
         # the lab's own port: a node's is closed while that node is dead
-        self._url, self._header = f"https://{control.own_address(lab_dir)}{path}", {"Authorization": f"PVEAPIToken={token}"}
+        self._url, self._header = (
+            f"https://{control.own_address(lab_dir)}{path}",
+            {"Authorization": f"PVEAPIToken={token}"},
+        )
         self._context = ssl.create_default_context(cafile=saved["ca_file"])
 
     def ask(self, method: str, rest: str = "", body: bytes | None = None) -> Any:
-        """Send a request to the path and what follows it, return the data. Raise UsageError in the lab's words if it refuses."""
+        """Send a request to the path and what follows it, return the data. Raise UsageError in the
+        lab's words if it refuses.
+        """
         request = urllib.request.Request(self._url + rest, body, self._header, method=method)
         try:
             with urllib.request.urlopen(request, context=self._context, timeout=_TIMEOUT) as reply:
@@ -39,7 +46,9 @@ class LabClient:
             told = json.load(error)
             raise UsageError(told["message"], told["hint"]) from None
         except OSError as error:
-            raise Unreachable(f"the lab does not answer: {error}", "see its log, or `pvelab status`") from error
+            raise Unreachable(
+                f"the lab does not answer: {error}", "see its log, or `pvelab status`"
+            ) from error
 
 
 class FaultClient(LabClient):
@@ -54,8 +63,14 @@ class FaultClient(LabClient):
 
     def add(self, kind: str, options: Mapping[str, Any]) -> Fault:
         """Set a fault. Raise UsageError in the lab's words if that cannot be."""
-        return Fault(**self.ask("POST", "", json.dumps({"kind": kind, "options": dict(options)}).encode()))
+        return Fault(
+            **self.ask("POST", "", json.dumps({"kind": kind, "options": dict(options)}).encode())
+        )
 
     def clear(self, number: int | None = None) -> list[Fault]:
-        """Clear one fault, or all, and return them. Raise UsageError if there is none of that number."""
-        return [Fault(**row) for row in self.ask("DELETE", f"/{number}" if number is not None else "")]
+        """Clear one fault, or all, and return them. Raise UsageError if there is none of that
+        number.
+        """
+        return [
+            Fault(**row) for row in self.ask("DELETE", f"/{number}" if number is not None else "")
+        ]

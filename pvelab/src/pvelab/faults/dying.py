@@ -1,6 +1,8 @@
-"""Guests that come up well and do not stay so: their process ends, or somebody presses the reset button again and again.
+"""Guests that come up well and do not stay so: their process ends, or somebody presses the reset
+button again and again.
 
-Both are counted from the moment at which the guest's console says that it is up, so that they do not depend on how long it boots.
+Both are counted from the moment at which the guest's console says that it is up, so that they do
+not depend on how long it boots.
 """
 
 from __future__ import annotations
@@ -22,10 +24,17 @@ _LOOK = 0.1  # seconds between two looks at a console
 
 
 def haunt(lab: Lab, machine: Machine) -> None:
-    """Given a machine that was just switched on, let the faults have it that strike after its boot."""
+    """Given a machine that was just switched on, let the faults have it that strike after its
+    boot.
+    """
     for kind, act in (("guest-dies", _die), ("guest-resets", _reset)):
         if fault := lab.faults.strike(kind, uuid=machine.spec.uuid, vmid=machine.spec.vmid):
-            thread = threading.Thread(target=act, args=(lab, machine, fault), name=f"{kind} {machine.spec.vmid}", daemon=True)
+            thread = threading.Thread(
+                target=act,
+                args=(lab, machine, fault),
+                name=f"{kind} {machine.spec.vmid}",
+                daemon=True,
+            )
             thread.start()
 
 
@@ -52,7 +61,9 @@ def _goes_on(lab: Lab, machine: Machine, fault: Fault, seconds: float) -> bool:
 
 
 def _until(lab: Lab, machine: Machine, fault: Fault, holds: Callable[[], bool]) -> bool:
-    """Wait for something; return False when the machine went off, or the fault was cleared, before."""
+    """Wait for something; return False when the machine went off, or the fault was cleared,
+    before.
+    """
     while lab.faults.is_set(fault) and machine.pid is not None:
         if holds():
             return True

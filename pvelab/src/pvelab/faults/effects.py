@@ -19,7 +19,9 @@ _MODELLED_HAVE_NONE = ("service-down",)
 
 
 def set_fault(lab: Lab, kind: str, given: Mapping[str, Any]) -> Fault:
-    """Set a fault and return it. Raise UsageError for what makes no sense, LabError for a node or storage that does not exist."""
+    """Set a fault and return it. Raise UsageError for what makes no sense, LabError for a node or
+    storage that does not exist.
+    """
     options = read_options(kind, given)
     _check(lab, kind, options)
     if kind.startswith("archive-"):
@@ -36,7 +38,8 @@ def set_fault(lab: Lab, kind: str, given: Mapping[str, Any]) -> Fault:
 
 
 def clear(lab: Lab, number: int | None = None) -> list[Fault]:
-    """Clear one fault or all of them, and return them. Raise UsageError if there is none of that number.
+    """Clear one fault or all of them, and return them. Raise UsageError if there is none of that
+    number.
 
     A dead node is switched on again. A damaged archive stays as it is.
     """
@@ -58,16 +61,24 @@ def _check(lab: Lab, kind: str, options: Mapping[str, Value]) -> None:
         raise UsageError(f"there is no node {node}", f"one of {', '.join(lab.nodes)}")
     if "storage" in options and "*" not in str(options["storage"]):
         lab.storage(str(options["storage"]))
-    if float(options.get("rate", 1)) <= 0 or float(options.get("missing", 1)) < 1 or float(options.get("seconds", 0)) < -(10**9):
+    if (
+        float(options.get("rate", 1)) <= 0
+        or float(options.get("missing", 1)) < 1
+        or float(options.get("seconds", 0)) < -(10**9)
+    ):
         raise UsageError(f"fault {kind}: a number is out of range")
     if float(options.get("after", 0)) < 0 or float(options.get("every", 1)) <= 0:
         raise UsageError(f"fault {kind}: a number is out of range")
     if kind in _MODELLED_HAVE_NONE and lab.hypervisor.name != "qemu":
-        raise UsageError("modelled guests run no service", "`pvelab up --hypervisor qemu` has real ones")
+        raise UsageError(
+            "modelled guests run no service", "`pvelab up --hypervisor qemu` has real ones"
+        )
 
 
 def _damage(lab: Lab, kind: str, options: Mapping[str, Value]) -> dict[str, Value]:
-    """Damage an archive's file; return the options with the node and the offset that were really used."""
+    """Damage an archive's file; return the options with the node and the offset that were really
+    used.
+    """
     node, path = _archive(lab, str(options["volid"]), str(options["node"]))
     found = {**options, "node": node}
     if kind == "archive-vanish":

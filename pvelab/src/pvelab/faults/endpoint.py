@@ -1,7 +1,8 @@
-"""The lab's own endpoint, outside PVE's API: ``/lab/faults``, for root@pam alone (a ticket or a token of it).
+"""The lab's own endpoint, outside PVE's API: ``/lab/faults``, for root@pam alone (a ticket or a
+token of it).
 
-GET lists the faults; POST sets one (JSON: ``{"kind": "drift", "options": {"node": "clovis", "seconds": 60}}``); DELETE clears
-the one whose number stands behind the path, or all.
+GET lists the faults; POST sets one (JSON: ``{"kind": "drift", "options": {"node": "clovis",
+"seconds": 60}}``); DELETE clears the one whose number stands behind the path, or all.
 """
 
 from __future__ import annotations
@@ -41,7 +42,9 @@ def _carry_out(lab: Lab, request: Request) -> Any:
         return [fault.as_json() for fault in effects.clear(lab, int(number) if number else None)]
     if request.method == "POST":
         asked = _body(request)
-        return effects.set_fault(lab, str(asked.get("kind", "")), asked.get("options") or {}).as_json()
+        return effects.set_fault(
+            lab, str(asked.get("kind", "")), asked.get("options") or {}
+        ).as_json()
     raise LabError(501, f"there is no {request.method} {request.path}")
 
 
@@ -51,7 +54,10 @@ def _body(request: Request) -> dict[str, Any]:
     except ValueError:
         asked = None
     if not isinstance(asked, dict) or not isinstance(asked.get("options") or {}, dict):
-        raise UsageError("the body is no JSON object", 'as in {"kind": "drift", "options": {"node": "clovis", "seconds": 60}}')
+        raise UsageError(
+            "the body is no JSON object",
+            'as in {"kind": "drift", "options": {"node": "clovis", "seconds": 60}}',
+        )
     return asked
 
 

@@ -16,21 +16,34 @@ Row = TypeVar("Row")
 
 
 class Guard:
-    """What a storage's faults do to one transfer: hold it back to a rate, or end it. ``writes`` False: it only reads there."""
+    """What a storage's faults do to one transfer: hold it back to a rate, or end it. ``writes``
+    False: it only reads there.
+    """
 
     def __init__(
-        self, board: Board, node: str, storage: str, check_cancelled: Callable[[], None], *, writes: bool = True
+        self,
+        board: Board,
+        node: str,
+        storage: str,
+        check_cancelled: Callable[[], None],
+        *,
+        writes: bool = True,
     ) -> None:
         self._board, self._node, self._storage = board, node, storage
         self._check_cancelled, self._writes = check_cancelled, writes
-        self._slow: tuple[int, int, float] | None = None  # the fault's number, bytes moved and time when it first struck
+        # the fault's number, bytes moved and time when it first struck
+        self._slow: tuple[int, int, float] | None = None
 
     def __call__(self, moved: int) -> None:
-        """Given the bytes moved so far, return when more may be. Raise OSError (ENOSPC) when the storage is full."""
+        """Given the bytes moved so far, return when more may be. Raise OSError (ENOSPC) when the
+        storage is full.
+        """
         where = {"node": self._node, "storage": self._storage}
         if self._writes and self._board.strike("storage-full", **where):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        while (slow := self._board.find("storage-slow", **where)) and moved > self._allowed(slow, moved):
+        while (slow := self._board.find("storage-slow", **where)) and moved > self._allowed(
+            slow, moved
+        ):
             self._check_cancelled()
             time.sleep(_NAP)
 

@@ -20,7 +20,9 @@ def hang(board: Board, log: TaskLog) -> None:
 
 
 def acquire(board: Board, node: str, lock: threading.Lock, timeout: float = 0) -> bool:
-    """Take a node's vzdump lock within ``timeout`` seconds; say whether that worked, which it does not while another holds it."""
+    """Take a node's vzdump lock within ``timeout`` seconds; say whether that worked, which it does
+    not while another holds it.
+    """
     held = board.find("vzdump-lock", node=node)
     if held is None:
         return lock.acquire(timeout=timeout) if timeout else lock.acquire(blocking=False)

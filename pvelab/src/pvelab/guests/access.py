@@ -14,14 +14,18 @@ from pvelab.kernel import Call, LabError, parameter_error
 _BY_PRIVILEGE = {
     "VM.Config.CPU": "cores cpu cpulimit cpuunits numa sockets vcpus affinity",
     "VM.Config.Memory": "memory balloon shares allow-ksm",
-    "VM.Config.HWType": "acpi hotplug kvm machine scsihw smbios1 tablet vga watchdog audio0 rng0 vmgenid",
-    "VM.Config.Options": "agent autostart bios description keyboard localtime migrate_downtime migrate_speed name onboot ostype"
+    "VM.Config.HWType": "acpi hotplug kvm machine scsihw smbios1 tablet vga watchdog audio0 rng0 "
+    "vmgenid",
+    "VM.Config.Options": "agent autostart bios description keyboard localtime migrate_downtime "
+    "migrate_speed name onboot ostype"
     " protection reboot startdate startup tdf template tags",
     "VM.PowerMgmt": "freeze",
     "VM.Config.Disk": "boot bootdisk vmstatestorage",
     "cloud": "cicustom cipassword citype ciuser ciupgrade nameserver searchdomain sshkeys",
 }
-_GROUPS = {option: privilege for privilege, options in _BY_PRIVILEGE.items() for option in options.split()}
+_GROUPS = {
+    option: privilege for privilege, options in _BY_PRIVILEGE.items() for option in options.split()
+}
 _NUMBERED = (
     (re.compile(r"net\d+"), "VM.Config.Network"),
     (re.compile(r"ipconfig\d+"), "cloud"),
@@ -30,7 +34,19 @@ _NUMBERED = (
 )
 # what PVE's API knows besides the options of a configuration
 REQUEST_ONLY = frozenset(
-    {"node", "vmid", "archive", "storage", "force", "unique", "pool", "bwlimit", "start", "live-restore", "ha-managed"}
+    {
+        "node",
+        "vmid",
+        "archive",
+        "storage",
+        "force",
+        "unique",
+        "pool",
+        "bwlimit",
+        "start",
+        "live-restore",
+        "ha-managed",
+    }
     | {"delete", "revert", "digest", "skiplock", "background_delay", "import-working-storage"}
 )
 
@@ -38,7 +54,8 @@ REQUEST_ONLY = frozenset(
 def check_volume(call: Call, volume: Volume) -> None:
     """Raise LabError unless the caller may use a volume (PVE/Storage.pm, check_volume_access).
 
-    A backup needs space on its storage and VM.Backup on its owner, a disk Datastore.Audit and VM.Config.Disk on its owner.
+    A backup needs space on its storage and VM.Backup on its owner, a disk Datastore.Audit and
+    VM.Config.Disk on its owner.
     """
     path = f"/storage/{volume.storage}"
     if call.allowed(path, "Datastore.Allocate"):
@@ -56,7 +73,9 @@ def check_volume(call: Call, volume: Volume) -> None:
 
 
 def sees_volume(call: Call, volume: Volume) -> bool:
-    """Say whether a listing shows a volume to the caller: what may not be used is left out in silence."""
+    """Say whether a listing shows a volume to the caller: what may not be used is left out in
+    silence.
+    """
     try:
         check_volume(call, volume)
     except LabError:
@@ -65,19 +84,28 @@ def sees_volume(call: Call, volume: Volume) -> bool:
 
 
 def check_options(
-    call: Call, vmid: int, keys: Iterable[str], pool: str | None = None, values: Mapping[str, str] | None = None
+    call: Call,
+    vmid: int,
+    keys: Iterable[str],
+    pool: str | None = None,
+    values: Mapping[str, str] | None = None,
 ) -> None:
-    """Raise LabError unless the caller may set (or delete) these options of a guest; some only root@pam with a ticket may.
+    """Raise LabError unless the caller may set (or delete) these options of a guest; some only
+    root@pam with a ticket may.
 
     ``values``: what they are or become, for a CD-ROM drive asks for another privilege than a disk.
     """
     if call.is_root_ticket:
         return
     for key in sorted(keys):
-        privilege = "VM.Config.CDROM" if "media=cdrom" in (values or {}).get(key, "") else _privilege(key)
+        privilege = (
+            "VM.Config.CDROM" if "media=cdrom" in (values or {}).get(key, "") else _privilege(key)
+        )
         if privilege is None:
             raise LabError(500, f"only root can set '{key}' config")
-        wanted = ("VM.Config.Cloudinit", "VM.Config.Network") if privilege == "cloud" else (privilege,)
+        wanted = (
+            ("VM.Config.Cloudinit", "VM.Config.Network") if privilege == "cloud" else (privilege,)
+        )
         if pool is None or not call.allowed(f"/pool/{pool}", *wanted, any=True):
             call.check(f"/vms/{vmid}", *wanted, any=True)
         if key == "startup":
@@ -95,7 +123,9 @@ def check_bridges(call: Call, config: Mapping[str, str]) -> None:
         call.check(f"/sdn/zones/localnetwork/{bridge}" + (f"/{tag}" if tag else ""), "SDN.Use")
 
 
-def check_root_parameter(call: Call, *names: str, text: str = "Only root may use this option.") -> None:
+def check_root_parameter(
+    call: Call, *names: str, text: str = "Only root may use this option."
+) -> None:
     """Raise LabError 400 if a parameter is given that only root@pam with a ticket may use."""
     for name in names:
         if call.params.get(name) and not call.is_root_ticket:
@@ -109,9 +139,15 @@ def _privilege(key: str) -> str | None:
 
 
 def backup_volume(call: Call, volid: str) -> Volume:
-    """Given what a caller names as an archive, return it. Raise LabError if it is none or may not be used by this caller."""
+    """Given what a caller names as an archive, return it. Raise LabError if it is none or may not
+    be used by this caller.
+    """
     if split_volid(volid) is None:
-        raise LabError(500, "Only root can pass arbitrary filesystem paths. at /usr/share/perl5/PVE/Storage.pm line 651.")
+        raise LabError(
+            500,
+            "Only root can pass arbitrary filesystem paths. at /usr/share/perl5/PVE/Storage.pm "
+            "line 651.",
+        )
     volume = volumes.find(call.lab, call.node, volid)
     if volume.content != "backup":
         raise LabError(500, f"unable to use volume {volid} - content type needs to be 'backup'")

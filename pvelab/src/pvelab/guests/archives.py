@@ -1,4 +1,6 @@
-"""The archives on a directory storage: listing, sidecar files, removing, pruning (pve-facts 5, 6)."""
+"""The archives on a directory storage: listing, sidecar files, removing, pruning (pve-facts 5,
+6).
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,9 @@ _PROTECTED_DEFAULT = 5
 
 @dataclass(frozen=True)
 class Archive:
-    """One archive file of a storage. Its sidecars bear its full name, but for the log, which loses the extension."""
+    """One archive file of a storage. Its sidecars bear its full name, but for the log, which loses
+    the extension.
+    """
 
     volid: str
     place: Path
@@ -52,8 +56,11 @@ class Archive:
 
 
 def archives(lab: Lab, node: str, storage: str, vmid: int | None = None) -> list[Archive]:
-    """Return a storage's archives (with ``vmid``, those whose name holds ``-<vmid>-``), by file name."""
-    # those that are only computed come first: one that is made a file meanwhile is then found twice, and not missed
+    """Return a storage's archives (with ``vmid``, those whose name holds ``-<vmid>-``), by file
+    name.
+    """
+    # those that are only computed come first: one that is made a file meanwhile is then found
+    # twice, and not missed
     computed: list[Archive] = [*lab.history.archives(node, storage, vmid)] if lab.history else []
     found: list[Archive] = []
     place = directory(lab, node, storage)
@@ -83,7 +90,9 @@ def read_notes(path: Path) -> str:
 
 
 def write_notes(path: Path, text: str) -> None:
-    """Set an archive's notes; empty ones remove the file. A missing archive is no error (pve-facts 5.5)."""
+    """Set an archive's notes; empty ones remove the file. A missing archive is no error (pve-facts
+    5.5).
+    """
     notes = sidecar(path, "notes")
     if text:
         notes.write_text(text, encoding="utf-8")
@@ -111,10 +120,14 @@ def remove(path: Path, tz: str) -> bool:
     return there
 
 
-def check_protection_limit(lab: Lab, node: str, storage: str, name: ArchiveName | None, unlimited: bool) -> None:
-    """Raise LabError 500 if one more protected archive of this guest and type would exceed the storage's limit.
+def check_protection_limit(
+    lab: Lab, node: str, storage: str, name: ArchiveName | None, unlimited: bool
+) -> None:
+    """Raise LabError 500 if one more protected archive of this guest and type would exceed the
+    storage's limit.
 
-    Without a limit of its own a storage allows five, any number to holders of Datastore.Allocate (``unlimited``).
+    Without a limit of its own a storage allows five, any number to holders of Datastore.Allocate
+    (``unlimited``).
     """
     own = lab.storage(storage).options.get("max-protected-backups")
     limit = int(own) if own is not None else (-1 if unlimited else _PROTECTED_DEFAULT)
@@ -123,16 +136,28 @@ def check_protection_limit(lab: Lab, node: str, storage: str, name: ArchiveName 
     held = archives(lab, node, storage, name.vmid)
     same = [a for a in held if (a.name.vmid, a.name.type) == (name.vmid, name.type) and a.protected]
     if len(same) >= limit:
-        raise LabError(500, f"The number of protected backups per guest is limited to {limit} on storage '{storage}'")
+        raise LabError(
+            500,
+            f"The number of protected backups per guest is limited to {limit} on storage "
+            f"'{storage}'",
+        )
 
 
 def retention(lab: Lab, storage: str, asked: str | None) -> str | None:
-    """Return the retention in force: what was asked for, else the storage's own, None when there is neither."""
+    """Return the retention in force: what was asked for, else the storage's own, None when there is
+    neither.
+    """
     return asked if asked is not None else lab.storage(storage).options.get("prune-backups")
 
 
 def prune_marks(
-    lab: Lab, node: str, storage: str, keep: str, *, vmid: int | None = None, type: str | None = None
+    lab: Lab,
+    node: str,
+    storage: str,
+    keep: str,
+    *,
+    vmid: int | None = None,
+    type: str | None = None,
 ) -> list[tuple[Archive, str]]:
     """Return the archives (of one guest, one type) with their marks, by file name."""
     chosen = [a for a in archives(lab, node, storage, vmid) if _matches(a.name, vmid, type)]

@@ -1,6 +1,8 @@
-"""Compressed archives on disk: write them as vzdump's compressors do, read them as a restore's decompressors do.
+"""Compressed archives on disk: write them as vzdump's compressors do, read them as a restore's
+decompressors do.
 
-Failures carry the texts of the real programs, which PVE copies into its task logs (04_vzdump_errors, 06_restore_errors).
+Failures carry the texts of the real programs, which PVE copies into its task logs
+(04_vzdump_errors, 06_restore_errors).
 """
 
 from __future__ import annotations
@@ -16,7 +18,8 @@ from typing import BinaryIO, Protocol
 from backports import zstd
 
 _CHUNK = 1024 * 1024
-# what zstd prints for its error codes (zstd lib/common/error_private.c), as far as damaged archives meet them
+# what zstd prints for its error codes (zstd lib/common/error_private.c), as far as damaged archives
+# meet them
 _ZSTD_CODES = {"Restored data doesn't match checksum": 36, "Unknown frame descriptor": 10}
 _ZSTD_LEVEL = 1
 _ZSTD_BLOCK = 128 * 1024
@@ -25,7 +28,9 @@ COMMANDS = {".zst": "zstd -q -d -c", ".gz": "zcat", ".lzo": "lzop -d -c", ".bz2"
 
 
 class CompressorFailed(Exception):
-    """Writing an archive failed: ``raw`` is the compressor's own line, the text is what QEMU says of its broken pipe."""
+    """Writing an archive failed: ``raw`` is the compressor's own line, the text is what QEMU says
+    of its broken pipe.
+    """
 
     def __init__(self, text: str, raw: str | None = None) -> None:
         super().__init__(text)
@@ -42,7 +47,8 @@ class Sink(Protocol):
 
 @contextmanager
 def compressed(path: Path, suffix: str) -> Iterator[Sink]:
-    """Write a new file, compressed as its ``suffix`` says; zstd makes one frame with a checksum and no content size.
+    """Write a new file, compressed as its ``suffix`` says; zstd makes one frame with a checksum and
+    no content size.
 
     Raise CompressorFailed when the disk is full or the suffix has no compressor here.
     """
@@ -84,7 +90,8 @@ class _Plain:
 
 
 class Decompressed:
-    """An archive's content as a stream. When the decompressor fails the stream just ends, and ``failure`` says what it printed.
+    """An archive's content as a stream. When the decompressor fails the stream just ends, and
+    ``failure`` says what it printed.
 
     ``consumed`` counts the compressed bytes read so far.
     """
@@ -139,7 +146,9 @@ class Decompressed:
         return self._raw()
 
     def _unzstd(self) -> Iterator[bytes]:
-        """A damaged frame loses the block before the damage too: zstd writes it with the next one. A cut one loses nothing."""
+        """A damaged frame loses the block before the damage too: zstd writes it with the next one.
+        A cut one loses nothing.
+        """
         held, frame = b"", zstd.ZstdDecompressor()
         first = True
         for raw in self._raw():
@@ -167,7 +176,10 @@ class Decompressed:
 
     def _explained(self, error: zstd.ZstdError) -> str:
         text = str(error).rpartition(": ")[2].rstrip(".")
-        return f"{self._shown} : Decoding error ({_ZSTD_CODES.get(text, 20 if 'corruption' in text else 36)}) : {text} "
+        return (
+            f"{self._shown} : Decoding error "
+            f"({_ZSTD_CODES.get(text, 20 if 'corruption' in text else 36)}) : {text} "
+        )
 
     def _gunzip(self) -> Iterator[bytes]:
         unpacker = zlib.decompressobj(wbits=31)

@@ -1,6 +1,7 @@
 """A change of a guest's configuration: whether it may be made, and making it.
 
-It takes effect at once: a running guest has its cables changed, everything else from its next start on.
+It takes effect at once: a running guest has its cables changed, everything else from its next start
+on.
 """
 
 from __future__ import annotations
@@ -21,24 +22,34 @@ class Change:
 
     def __init__(self, call: Call) -> None:
         self.call, self.lab = call, call.lab
-        self.given = {key: str(value) for key, value in call.params.items() if key not in REQUEST_ONLY}
+        self.given = {
+            key: str(value) for key, value in call.params.items() if key not in REQUEST_ONLY
+        }
         self.deleted = split_list(str(call.params.get("delete", "")))
         self.reverted = split_list(str(call.params.get("revert", "")))
 
     def check(self, vm: VmConfig) -> None:
-        """Raise LabError in PVE's words unless the caller may make this change to this guest as it is now."""
+        """Raise LabError in PVE's words unless the caller may make this change to this guest as it
+        is now.
+        """
         call = self.call
         check_root_parameter(call, "skiplock")
         if not self.given and not self.deleted and not self.reverted:
             raise LabError(500, "no options specified")
         for key in self.deleted:
             if key in self.given:
-                raise parameter_error(delete=f"you can't use '-{key}' and -delete {key}' at the same time")
+                raise parameter_error(
+                    delete=f"you can't use '-{key}' and -delete {key}' at the same time"
+                )
             if not _known(key):
                 raise parameter_error(delete=f"unknown option '{key}'")
         if self.given.get("hookscript"):
-            raise parameter_error(hookscript=f"script '{self.given['hookscript']}' does not exist\n")
-        check_options(call, vm.vmid, [*self.given, *self.deleted], values={**vm.config, **self.given})
+            raise parameter_error(
+                hookscript=f"script '{self.given['hookscript']}' does not exist\n"
+            )
+        check_options(
+            call, vm.vmid, [*self.given, *self.deleted], values={**vm.config, **self.given}
+        )
         check_bridges(call, self.given)
         digest = call.params.get("digest")
         if digest is not None and digest != vm.digest:
@@ -48,7 +59,8 @@ class Change:
 
     def apply(self) -> None:
         """Make the change, under the guest's file lock."""
-        if self.lab.guests.get(self.call.vmid) is None:  # who may not change it is told so first (10_permissions 168)
+        # who may not change it is told so first (10_permissions 168)
+        if self.lab.guests.get(self.call.vmid) is None:
             check_options(self.call, self.call.vmid, [*self.given, *self.deleted])
         with self.lab.guests.lock(self.call.vmid):
             vm = self.lab.guests.need(self.call.node, self.call.vmid)
@@ -57,8 +69,13 @@ class Change:
             for key in self.deleted:
                 _delete(config, key)
             for key, value in self.given.items():
-                config[key] = with_mac(value) if NET.fullmatch(key) else new_disk(self.lab, vm, key, value, [])
-            if not config.get("description", "-"):  # an emptied description leaves no line (01b_encoding 19)
+                config[key] = (
+                    with_mac(value)
+                    if NET.fullmatch(key)
+                    else new_disk(self.lab, vm, key, value, [])
+                )
+            # an emptied description leaves no line (01b_encoding 19)
+            if not config.get("description", "-"):
                 del config["description"]
             before = vm.config
             save(self.lab, vm, config)
@@ -67,7 +84,11 @@ class Change:
 
 def _known(key: str) -> bool:
     found = api().find("POST", "/nodes/x/qemu")
-    return found is not None and key not in REQUEST_ONLY and property_schema(found[0].parameters, key) is not None
+    return (
+        found is not None
+        and key not in REQUEST_ONLY
+        and property_schema(found[0].parameters, key) is not None
+    )
 
 
 def _delete(config: dict[str, str], key: str) -> None:

@@ -15,7 +15,8 @@ _NEW_DISK = re.compile(r"([^:]+):(\d+(?:\.\d+)?)")
 
 
 def create(call: Call, given: Mapping[str, str], log: TaskLog) -> None:
-    """Given the options of a call, make the disks and the configuration of the VMID that it has reserved.
+    """Given the options of a call, make the disks and the configuration of the VMID that it has
+    reserved.
 
     Raise LabError if a disk cannot be made; nothing is left then.
     """
@@ -41,8 +42,17 @@ def create(call: Call, given: Mapping[str, str], log: TaskLog) -> None:
             lab.access.join_pool(call.params["pool"], vmid)
 
 
-def new_disk(lab: Lab, vm: VmConfig, key: str, value: str, made: list[volumes.Volume], log: TaskLog | None = None) -> str:
-    """Given an option, return what the configuration will say: ``storage:32`` makes a new disk of 32 GiB, noted in ``made``."""
+def new_disk(
+    lab: Lab,
+    vm: VmConfig,
+    key: str,
+    value: str,
+    made: list[volumes.Volume],
+    log: TaskLog | None = None,
+) -> str:
+    """Given an option, return what the configuration will say: ``storage:32`` makes a new disk of
+    32 GiB, noted in ``made``.
+    """
     if not DRIVE.fullmatch(key):
         return value
     wanted = drive(key, value)
@@ -60,7 +70,9 @@ def new_disk(lab: Lab, vm: VmConfig, key: str, value: str, made: list[volumes.Vo
 
 
 def _boot_order(config: Mapping[str, str]) -> str:
-    """The first disk, then every NIC; PVE writes a blank when there is nothing to boot from (01b_encoding 5)."""
+    """The first disk, then every NIC; PVE writes a blank when there is nothing to boot from
+    (01b_encoding 5).
+    """
     first = [d.key for d in disks(config)][:1]
     found = [*first, *sorted(key for key in config if NET.fullmatch(key))]
     return f"order={';'.join(found)}" if found else " "

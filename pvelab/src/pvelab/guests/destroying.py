@@ -17,14 +17,25 @@ def check_removable(lab: Lab, vm: VmConfig, *, purge: bool) -> None:
     if vm.config.get("protection") == "1":
         raise LabError(500, f"can't remove VM {vm.vmid} - protection mode enabled")
     if lab.ha.manages(vm.vmid) and not purge:
-        raise LabError(500, f"unable to remove VM {vm.vmid} - used in HA resources and purge parameter not set.")
+        raise LabError(
+            500,
+            f"unable to remove VM {vm.vmid} - used in HA resources and purge parameter not set.",
+        )
 
 
 class Destruction:
-    """The end of one guest. ``purge``: jobs and HA forget it; ``unreferenced``: also disks that no configuration names go."""
+    """The end of one guest. ``purge``: jobs and HA forget it; ``unreferenced``: also disks that no
+    configuration names go.
+    """
 
     def __init__(self, lab: Lab, node: str, vmid: int, purge: bool, unreferenced: bool) -> None:
-        self.lab, self.node, self.vmid, self.purge, self.unreferenced = lab, node, vmid, purge, unreferenced
+        self.lab, self.node, self.vmid, self.purge, self.unreferenced = (
+            lab,
+            node,
+            vmid,
+            purge,
+            unreferenced,
+        )
 
     def run(self, log: TaskLog, *, skiplock: bool) -> None:
         """Destroy it. Raise LabError in PVE's words if it cannot be."""
@@ -47,12 +58,16 @@ class Destruction:
             self.lab.guests.remove(self.vmid)
 
     def _disks(self, vm: VmConfig) -> list[volumes.Volume]:
-        named = [d.volume for d in disks(vm.config)] + [v.split(",")[0] for k, v in vm.config.items() if k.startswith("unused")]
+        named = [d.volume for d in disks(vm.config)] + [
+            v.split(",")[0] for k, v in vm.config.items() if k.startswith("unused")
+        ]
         found = {volid: volumes.find(self.lab, self.node, volid) for volid in named}
         if self.unreferenced:
             for name, storage in self.lab.storages.items():
                 if "images" in storage.content and volumes.is_available(self.lab, self.node, name):
-                    own = (v for v in volumes.images(self.lab, self.node, name) if v.owner == self.vmid)
+                    own = (
+                        v for v in volumes.images(self.lab, self.node, name) if v.owner == self.vmid
+                    )
                     found.update({volume.volid: volume for volume in own})
         return list(found.values())
 
@@ -61,7 +76,9 @@ class Destruction:
         for job in self.lab.jobs.entries.values():
             for field in ("vmid", "exclude"):
                 if field in job:
-                    rest = [v for v in re.split(r"[,; ]+", str(job[field])) if v and v != str(self.vmid)]
+                    rest = [
+                        v for v in re.split(r"[,; ]+", str(job[field])) if v and v != str(self.vmid)
+                    ]
                     job[field] = ",".join(rest)
         self.lab.jobs.save()
         if self.lab.ha.resources.pop(f"vm:{self.vmid}", None) is not None:

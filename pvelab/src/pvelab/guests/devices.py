@@ -1,4 +1,6 @@
-"""Devices in a guest's configuration: drives and NICs as property strings (qemu-server PVE/QemuServer/{Drive,Network}.pm)."""
+"""Devices in a guest's configuration: drives and NICs as property strings (qemu-server
+PVE/QemuServer/{Drive,Network}.pm).
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,9 @@ _MAC = re.compile(r"(?i)[0-9a-f]{2}(:[0-9a-f]{2}){5}")
 
 @dataclass(frozen=True)
 class Drive:
-    """A drive: its key (``scsi0``), volume (``local-lvm:vm-108-disk-0`` or ``none``) and the other properties."""
+    """A drive: its key (``scsi0``), volume (``local-lvm:vm-108-disk-0`` or ``none``) and the other
+    properties.
+    """
 
     key: str
     volume: str
@@ -39,13 +43,17 @@ class Drive:
 
     def text(self) -> str:
         """Return it as a property string."""
-        return ",".join([self.volume, *(f"{key}={value}" for key, value in self.properties.items())])
+        return ",".join(
+            [self.volume, *(f"{key}={value}" for key, value in self.properties.items())]
+        )
 
 
 def drive(key: str, value: str) -> Drive:
     """Given a drive's key and property string, return its parts."""
     first, *rest = value.split(",")
-    return Drive(key, first.removeprefix("file="), dict(part.split("=", 1) for part in rest if "=" in part))
+    return Drive(
+        key, first.removeprefix("file="), dict(part.split("=", 1) for part in rest if "=" in part)
+    )
 
 
 def drives(config: Mapping[str, str]) -> Iterator[Drive]:
@@ -56,30 +64,46 @@ def drives(config: Mapping[str, str]) -> Iterator[Drive]:
 
 def disks(config: Mapping[str, str]) -> list[Drive]:
     """Return the drives that have a volume of their own: no CD drives, no pass-through devices."""
-    return [d for d in drives(config) if not d.cdrom and ":" in d.volume and not d.volume.startswith("/")]
+    return [
+        d
+        for d in drives(config)
+        if not d.cdrom and ":" in d.volume and not d.volume.startswith("/")
+    ]
 
 
 def net(value: str) -> dict[str, str]:
-    """Given a NIC's property string, return its properties with ``model`` and, when it is set, ``macaddr``."""
+    """Given a NIC's property string, return its properties with ``model`` and, when it is set,
+    ``macaddr``.
+    """
     first, *rest = value.split(",")
     name, _, mac = first.partition("=")
-    properties = {name: mac} if name in ("model", "bridge", "macaddr", "tag") else {"model": name, "macaddr": mac}
+    properties = (
+        {name: mac}
+        if name in ("model", "bridge", "macaddr", "tag")
+        else {"model": name, "macaddr": mac}
+    )
     properties |= dict(part.split("=", 1) for part in rest if "=" in part)
     return {key: found for key, found in properties.items() if found}
 
 
 def net_text(properties: Mapping[str, str]) -> str:
     """Return a NIC's property string as PVE writes it: the model with its MAC first."""
-    rest = [f"{key}={value}" for key, value in properties.items() if key not in ("model", "macaddr")]
+    rest = [
+        f"{key}={value}" for key, value in properties.items() if key not in ("model", "macaddr")
+    ]
     return ",".join([f"{properties['model']}={properties['macaddr']}", *rest])
 
 
 def with_mac(value: str, *, fresh: bool = False) -> str:
-    """Given a NIC's property string, return it with a MAC address: its own, or a new one where it has none (or ``fresh``)."""
+    """Given a NIC's property string, return it with a MAC address: its own, or a new one where it
+    has none (or ``fresh``).
+    """
     properties = net(value)
     if fresh or not _MAC.fullmatch(properties.get("macaddr", "")):
         properties["macaddr"] = random_mac()
-    return net_text({"model": properties["model"], **properties, "macaddr": properties["macaddr"].upper()})
+    return net_text(
+        {"model": properties["model"], **properties, "macaddr": properties["macaddr"].upper()}
+    )
 
 
 def random_mac() -> str:
@@ -100,7 +124,9 @@ def parse_size(text: str) -> int:
 
 
 def format_size(size: int) -> str:
-    """Return a size as configurations and logs write it: K, M, G or T where that is exact, else bytes."""
+    """Return a size as configurations and logs write it: K, M, G or T where that is exact, else
+    bytes.
+    """
     for unit in ("T", "G", "M", "K"):
         if size and size % _UNITS[unit] == 0:
             return f"{size // _UNITS[unit]}{unit}"
@@ -114,6 +140,11 @@ def agent_enabled(config: Mapping[str, str]) -> bool:
 
 
 def freezes(config: Mapping[str, str]) -> bool:
-    """Say whether a backup freezes the guest's file systems: ``freeze-fs``, or by its two old names; on by default."""
-    off = re.search(r"(?i)(?:^|,)(?:freeze-fs(?:-on-backup)?|guest-fsfreeze)=(?:0|no|off|false)(?:,|$)", config.get("agent", ""))
+    """Say whether a backup freezes the guest's file systems: ``freeze-fs``, or by its two old
+    names; on by default.
+    """
+    off = re.search(
+        r"(?i)(?:^|,)(?:freeze-fs(?:-on-backup)?|guest-fsfreeze)=(?:0|no|off|false)(?:,|$)",
+        config.get("agent", ""),
+    )
     return agent_enabled(config) and off is None

@@ -1,6 +1,8 @@
-"""Dump one guest into an archive: running ones as a point in time over all disks, stopped ones from their disks as they lie.
+"""Dump one guest into an archive: running ones as a point in time over all disks, stopped ones from
+their disks as they lie.
 
-The order of steps and every log line are vzdump's (qemu-server PVE/VZDump/QemuServer.pm; pve-facts 3.4; 03_vzdump_ok).
+The order of steps and every log line are vzdump's (qemu-server PVE/VZDump/QemuServer.pm; pve-facts
+3.4; 03_vzdump_ok).
 """
 
 from __future__ import annotations
@@ -68,7 +70,9 @@ class Dump:
         return self.options.mode if self.machine else "stop"
 
     def run(self) -> None:
-        """Dump the guest and finish its archive. Raise GuestFailed with PVE's text; the guest's lock goes in any case."""
+        """Dump the guest and finish its archive. Raise GuestFailed with PVE's text; the guest's
+        lock goes in any case.
+        """
         try:
             self.log.info(f"status = {'running' if self.machine else 'stopped'}")
             with _backup_lock(self.lab, self.vm):
@@ -121,15 +125,24 @@ class Dump:
             power.warn_iothread(self.vm, self.log.task)
             self._announce()
             with self._guarded():
-                self._write([Source(f"drive-{d.key}", v.path, v.path.stat().st_size) for d, v in self.drives])
+                self._write(
+                    [
+                        Source(f"drive-{d.key}", v.path, v.path.stat().st_size)
+                        for d, v in self.drives
+                    ]
+                )
             self.log.info("stopping kvm after backup task")
 
     def _diskless(self) -> None:
         self.log.info("backup contains no disks")
         self.log.info("starting diskless backup")
-        compressor = {".zst": "exec:zstd --threads=1 > ", ".gz": "exec:gzip --rsyncable > "}.get(self.archive.suffix, "")
+        compressor = {".zst": "exec:zstd --threads=1 > ", ".gz": "exec:gzip --rsyncable > "}.get(
+            self.archive.suffix, ""
+        )
         temporary = self.archive.with_suffix(".dat")
-        self.log.info(f"/usr/bin/vma create -v -c {self.scratch}/qemu-server.conf {compressor}{temporary}")
+        self.log.info(
+            f"/usr/bin/vma create -v -c {self.scratch}/qemu-server.conf {compressor}{temporary}"
+        )
         self._write([])
 
     def _from_running(self, machine: Machine) -> None:
@@ -149,29 +162,45 @@ class Dump:
         targets = {drive.key: self.scratch / f"{drive.key}.raw" for drive, _ in self.drives}
         if unplugged := sorted(set(targets) - {disk.key for disk in machine.spec.disks}):
             events.begin()
-            raise QemuError(self.lab.release.backup_refused(self.vm.vmid, f"Device 'drive-{unplugged[0]}' not found"))
+            raise QemuError(
+                self.lab.release.backup_refused(
+                    self.vm.vmid, f"Device 'drive-{unplugged[0]}' not found"
+                )
+            )
         taken = machine.snapshot(targets, freeze=wanted, on_event=self._watched(events.hear))
         events.complete(wanted, taken.frozen)
-        return [Source(f"drive-{d.key}", targets[d.key], v.path.stat().st_size) for d, v in self.drives]
+        return [
+            Source(f"drive-{d.key}", targets[d.key], v.path.stat().st_size) for d, v in self.drives
+        ]
 
     def _freeze_wanted(self, machine: Machine) -> bool:
         """Whether a freeze is to be tried; where not, the log says why, if this release says so."""
-        wanted, why = self._looked_at_by_92(machine) if self.lab.release.newer else self._looked_at_by_90(machine)
+        wanted, why = (
+            self._looked_at_by_92(machine)
+            if self.lab.release.newer
+            else self._looked_at_by_90(machine)
+        )
         self.freezing.hear(why)
         return wanted
 
     def _looked_at_by_90(self, machine: Machine) -> tuple[bool, str]:
-        """9.0 speaks of guests with an agent alone, and asks that agent before it looks at the options."""
+        """9.0 speaks of guests with an agent alone, and asks that agent before it looks at the
+        options.
+        """
         config, snapshot = self.vm.config, self.mode == "snapshot"
         if snapshot and freezes(config):
             return True, ""
         if not agent_enabled(config):
             return False, ""
         # the agent of a suspended guest cannot answer (03_vzdump_ok 56)
-        return False, "freeze-off" if snapshot and power.agent_answers(machine) else "freeze-skipped"
+        return False, "freeze-off" if snapshot and power.agent_answers(
+            machine
+        ) else "freeze-skipped"
 
     def _looked_at_by_92(self, machine: Machine) -> tuple[bool, str]:
-        """9.2 looks at the options first (no agent counts as switched off), then at the agent, then at who froze it before."""
+        """9.2 looks at the options first (no agent counts as switched off), then at the agent, then
+        at who froze it before.
+        """
         if not freezes(self.vm.config):
             return False, "freeze-off"
         if self.mode != "snapshot" or not power.agent_answers(machine):
@@ -186,7 +215,9 @@ class Dump:
         return on_event
 
     def _stopped_for_copies(self) -> None:
-        """Mode stop of a running guest: shut it down, copy its disks, start it again, then write the archive from the copies."""
+        """Mode stop of a running guest: shut it down, copy its disks, start it again, then write
+        the archive from the copies.
+        """
         since = time.monotonic()
         self.log.info("stopping virtual guest")
         self._as_root("qmshutdown", self._shut_down)
@@ -204,15 +235,22 @@ class Dump:
             self._write(sources)
 
     def _shut_down(self) -> None:
-        machine, end = power.machine_of(self.lab, self.vm.vmid), time.monotonic() + self.options.stopwait * 60
+        machine, end = (
+            power.machine_of(self.lab, self.vm.vmid),
+            time.monotonic() + self.options.stopwait * 60,
+        )
         if machine is not None:
             power.ask_to_shut_down(self.lab, self.vm, machine, self.log.task)
-            power.wait_until_off(self.lab, self.vm.vmid, machine, end - time.monotonic(), self.log.task)
+            power.wait_until_off(
+                self.lab, self.vm.vmid, machine, end - time.monotonic(), self.log.task
+            )
         power.switch_off(self.lab, self.vm.vmid)
 
     def _as_root(self, kind: str, work: Callable[[], None]) -> None:
         """Run a step as a task of its own, in root@pam's name without a token (pve-facts 3.8)."""
-        upid = self.lab.tasks.spawn(self.node, kind, str(self.vm.vmid), "root@pam", lambda _: work())
+        upid = self.lab.tasks.spawn(
+            self.node, kind, str(self.vm.vmid), "root@pam", lambda _: work()
+        )
         result = self.lab.tasks.wait(upid, self.options.stopwait * 60 + 60)
         if result != "OK":
             raise GuestFailed(result)
@@ -223,7 +261,9 @@ class Dump:
 
     @contextmanager
     def _guarded(self) -> Iterator[None]:
-        """Say in the log what ends a dump midway, as vzdump does before it gives up on the guest."""
+        """Say in the log what ends a dump midway, as vzdump does before it gives up on the
+        guest.
+        """
         try:
             yield
         except (CompressorFailed, VmaError, QemuError, OSError, TaskDied) as error:
@@ -238,7 +278,9 @@ class Dump:
     def _write(self, sources: list[Source]) -> None:
         temporary = self.archive.with_suffix(".dat")
         progress = Progress(self.log, sum(source.size for source in sources), self.options.bwlimit)
-        guard = Guard(self.lab.faults, self.node, self.options.storage, self.log.task.check_cancelled)
+        guard = Guard(
+            self.lab.faults, self.node, self.options.storage, self.log.task.check_cancelled
+        )
         try:
             with compressed(temporary, SUFFIXES[self.options.compress]) as sink:
                 write_vma(
@@ -257,8 +299,14 @@ class Dump:
         temporary.replace(self.archive)
 
     def _configs(self) -> dict[str, bytes]:
-        """The configuration as it was before the dump's own lock, with a line for each disk that says where it came from."""
-        kept = {k: v for k, v in self.vm.config.items() if k not in _NOT_ARCHIVED and not k.startswith("unused")}
+        """The configuration as it was before the dump's own lock, with a line for each disk that
+        says where it came from.
+        """
+        kept = {
+            k: v
+            for k, v in self.vm.config.items()
+            if k not in _NOT_ARCHIVED and not k.startswith("unused")
+        }
         lines = [f"#qmdump#map:{d.key}:drive-{d.key}:{v.storage}:raw:\n" for d, v in self.drives]
         found = {"qemu-server.conf": (configfile.dump(kept) + "".join(lines)).encode()}
         firewall = self.lab.etc / "firewall" / f"{self.vm.vmid}.fw"
@@ -269,14 +317,19 @@ class Dump:
         log.info(f"archive file size: {text.archive_size(self.archive.stat().st_size)}")
         if options.notes_template:
             log.info("adding notes to backup")
-            archives.write_notes(self.archive, notes_for(lab, self.node, self.vm, options.notes_template))
+            archives.write_notes(
+                self.archive, notes_for(lab, self.node, self.vm, options.notes_template)
+            )
         if options.protected:
             log.info("marking backup as protected")
             archives.set_protected(self.archive, True)
         if options.remove:
             self._prune()
         self._clean_up()
-        log.info(f"Finished Backup of VM {self.vm.vmid} ({text.clock(int(time.monotonic() - self.started))})")
+        log.info(
+            f"Finished Backup of VM {self.vm.vmid} "
+            f"({text.clock(int(time.monotonic() - self.started))})"
+        )
 
     def _clean_up(self) -> None:
         """Say what vzdump still does when the archive is done."""
@@ -287,7 +340,12 @@ class Dump:
         """Prune this guest's archives alone, the new one included."""
         self.log.info(f"prune older backups with retention: {self.options.keep.replace(',', ', ')}")
         marked = archives.prune_marks(
-            self.lab, self.node, self.options.storage, self.options.keep, vmid=self.vm.vmid, type=self.vm.type
+            self.lab,
+            self.node,
+            self.options.storage,
+            self.options.keep,
+            vmid=self.vm.vmid,
+            type=self.vm.type,
         )
         gone = archives.removable(marked)
         for archive in gone:
@@ -296,8 +354,11 @@ class Dump:
         self.log.info(f"pruned {len(gone)} backup(s) not covered by keep-retention policy")
 
 
-def dump_guest(lab: Lab, node: str, options: Options, vmid: int, log: DumpLog, dumps: Mapping[str, type[Dump]]) -> None:
-    """Dump one guest with all its lines. ``dumps`` names what makes its archive, by the guest's type.
+def dump_guest(
+    lab: Lab, node: str, options: Options, vmid: int, log: DumpLog, dumps: Mapping[str, type[Dump]]
+) -> None:
+    """Dump one guest with all its lines. ``dumps`` names what makes its archive, by the guest's
+    type.
 
     Raise GuestFailed with PVE's text if there is no archive in the end.
     """
@@ -334,7 +395,9 @@ def notes_for(lab: Lab, node: str, vm: VmConfig, template: str) -> str:
 
 
 def _new_archive(lab: Lab, node: str, vm: VmConfig, options: Options, place: Path) -> Path:
-    """The file that this dump makes. Names tell seconds apart: within one and the same second the next dump waits."""
+    """The file that this dump makes. Names tell seconds apart: within one and the same second the
+    next dump waits.
+    """
     suffix = SUFFIXES[options.compress]
     while (path := place / archive_name(vm.vmid, lab.now(node), lab.tz, suffix, vm.type)).exists():
         time.sleep(_NAP)
@@ -346,7 +409,9 @@ def _check_limits(lab: Lab, node: str, options: Options, file: str) -> None:
     name = parse_name(file, lab.tz)
     if options.protected:
         try:
-            archives.check_protection_limit(lab, node, options.storage, name, options.may_protect_freely)
+            archives.check_protection_limit(
+                lab, node, options.storage, name, options.may_protect_freely
+            )
         except LabError as error:
             raise GuestFailed(error.reason) from error
     limit = sum(parse_keep(options.keep).values())
@@ -355,14 +420,17 @@ def _check_limits(lab: Lab, node: str, options: Options, file: str) -> None:
         held = [a for a in known if a.name.vmid == name.vmid and not a.protected]
         if len(held) >= limit:
             raise GuestFailed(
-                f"There is a max backup limit of {limit} enforced by the target storage or the vzdump parameters."
+                f"There is a max backup limit of {limit} enforced by the target storage or the "
+                "vzdump parameters."
                 " Either increase the limit or delete old backups."
             )
 
 
 @contextmanager
 def _backup_lock(lab: Lab, vm: VmConfig) -> Iterator[None]:
-    """Mark the guest's configuration with ``lock: backup`` while it is dumped. Raise LabError if it bears a lock already."""
+    """Mark the guest's configuration with ``lock: backup`` while it is dumped. Raise LabError if it
+    bears a lock already.
+    """
     with lab.guests.lock(vm.vmid):
         check_unlocked(vm)
         save(lab, vm, {**vm.config, "lock": "backup"})

@@ -1,4 +1,6 @@
-"""The lines that a dump writes while it runs: freezing and thawing, progress, sums (pve-facts 3.7)."""
+"""The lines that a dump writes while it runs: freezing and thawing, progress, sums (pve-facts
+3.7).
+"""
 
 from __future__ import annotations
 
@@ -14,10 +16,18 @@ _NAP = 0.1
 
 
 class FreezeLines:
-    """vzdump's lines about freezing: as the machine tells of it, made up for where it told nothing (a modelled guest)."""
+    """vzdump's lines about freezing: as the machine tells of it, made up for where it told nothing
+    (a modelled guest).
+    """
 
     def __init__(self, log: DumpLog, vmid: int, release: Release) -> None:
-        self._log, self._vmid, self._release, self._heard, self._begun = log, vmid, release, False, False
+        self._log, self._vmid, self._release, self._heard, self._begun = (
+            log,
+            vmid,
+            release,
+            False,
+            False,
+        )
         self._texts = {
             "freeze": "issuing guest-agent 'fs-freeze' command",
             "thaw": "issuing guest-agent 'fs-thaw' command",
@@ -27,7 +37,9 @@ class FreezeLines:
         }
 
     def hear(self, event: str) -> None:
-        """Write the line of an event, if it has one. What an agent said follows the event's name and a colon."""
+        """Write the line of an event, if it has one. What an agent said follows the event's name
+        and a colon.
+        """
         name, _, why = event.partition(": ")
         if name == "thaw":
             self.begin()
@@ -38,23 +50,33 @@ class FreezeLines:
             self._log.error(error)
 
     def _error(self, name: str, why: str) -> str:
-        """PVE's words for what an agent did not do; none of them fails the task (qemu-server PVE/VZDump/QemuServer.pm)."""
+        """PVE's words for what an agent did not do; none of them fails the task (qemu-server
+        PVE/VZDump/QemuServer.pm).
+        """
         if name == "freeze-failed":
             return f"unable to freeze guest fs - {why}"
         if name == "freeze-late":
             return "querying status after freezing guest fs failed - timeout after 60 minutes"
         if name == "thaw-failed":
             return self._release.agent_refused(self._vmid, "guest-fsfreeze-thaw", why)
-        return self._release.agent_failed(self._vmid, "guest-fsfreeze-thaw", "got timeout") if name == "thaw-late" else ""
+        return (
+            self._release.agent_failed(self._vmid, "guest-fsfreeze-thaw", "got timeout")
+            if name == "thaw-late"
+            else ""
+        )
 
     def begin(self) -> None:
-        """Say, once, that QEMU is now told to begin: between freeze and thaw where there are any (since qemu-server 9.1.7)."""
+        """Say, once, that QEMU is now told to begin: between freeze and thaw where there are any
+        (since qemu-server 9.1.7).
+        """
         if self._release.newer and not self._begun:
             self._log.info("starting backup via QMP command")
         self._begun = True
 
     def complete(self, wanted: bool, frozen: bool) -> None:
-        """Write the lines that were not heard of: whether a freeze was ``wanted`` and whether the guest was ``frozen``."""
+        """Write the lines that were not heard of: whether a freeze was ``wanted`` and whether the
+        guest was ``frozen``.
+        """
         if wanted and not self._heard:
             for event in ("freeze", "thaw") if frozen else ("freeze-skipped",):
                 self.hear(event)
@@ -77,7 +99,11 @@ class Progress:
             self._log.task.check_cancelled()
             time.sleep(_NAP)
         percent = min(written.read, self._total) * 100 // self._total if self._total else 100
-        if percent != self._shown and percent < 100 and time.monotonic() - self._shown_at > _PROGRESS_SECONDS:
+        if (
+            percent != self._shown
+            and percent < 100
+            and time.monotonic() - self._shown_at > _PROGRESS_SECONDS
+        ):
             self._show(percent)
 
     def finish(self) -> None:
@@ -86,16 +112,28 @@ class Progress:
         zero = min(self._last.zero, self._total)
         self._show(100)
         if zero:
-            self._log.info(f"backup is sparse: {text.size(zero, 2)} ({zero * 100 // self._total}%) total zero data")
-        rate = f" ({text.size(self._total / seconds)}/s)" if seconds else ""  # nothing is divided by less than a second
-        self._log.info(f"transferred {text.size(self._total, 2)} in {seconds or '<1'} seconds{rate}")
+            self._log.info(
+                f"backup is sparse: {text.size(zero, 2)} ({zero * 100 // self._total}%) total "
+                "zero data"
+            )
+        # nothing is divided by less than a second
+        rate = f" ({text.size(self._total / seconds)}/s)" if seconds else ""
+        self._log.info(
+            f"transferred {text.size(self._total, 2)} in {seconds or '<1'} seconds{rate}"
+        )
 
     def _show(self, percent: int) -> None:
         now = time.monotonic()
         span = max(now - self._shown_at, 1.0)
         read, stored = self._last.read - self._before[0], self._last.stored - self._before[1]
         self._log.info(
-            f"{percent:3d}% ({text.size(min(self._last.read, self._total))} of {text.size(self._total)})"
-            f" in {text.duration(int(now - self._start))}, read: {text.size(read / span)}/s, write: {text.size(stored / span)}/s"
+            f"{percent:3d}% ({text.size(min(self._last.read, self._total))} of "
+            f"{text.size(self._total)})"
+            f" in {text.duration(int(now - self._start))}, read: {text.size(read / span)}/s, "
+            f"write: {text.size(stored / span)}/s"
         )
-        self._shown, self._shown_at, self._before = percent, now, (self._last.read, self._last.stored)
+        self._shown, self._shown_at, self._before = (
+            percent,
+            now,
+            (self._last.read, self._last.stored),
+        )

@@ -1,4 +1,6 @@
-"""A dump's two logs: the task's, and the file next to the archive that repeats most of it with times (pve-facts 3.7)."""
+"""A dump's two logs: the task's, and the file next to the archive that repeats most of it with
+times (pve-facts 3.7).
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,9 @@ from pvelab.kernel import TaskLog
 
 
 class DumpLog:
-    """Writes a guest's lines to the task's log and keeps them, with their times, for the file next to the archive."""
+    """Writes a guest's lines to the task's log and keeps them, with their times, for the file next
+    to the archive.
+    """
 
     def __init__(self, task: TaskLog, now: Callable[[], int], tz: str) -> None:
         self.task, self._now, self._tz = task, now, tz

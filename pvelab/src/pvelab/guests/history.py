@@ -1,10 +1,13 @@
-"""Archives of the past that are computed: a scaled lab's nightly ones, from a guest and a night alone.
+"""Archives of the past that are computed: a scaled lab's nightly ones, from a guest and a night
+alone.
 
-A listing costs no file: name, size, time, notes and protection follow from the VMID and the night. The archive itself, a small
-real one with the guest's configuration, is written when a call names it (``volumes.find``), and from then on it is a file like
-any other, as those that vzdump writes. Nights that are files now, or that were removed, stand in ``history.log``, a line each.
+A listing costs no file: name, size, time, notes and protection follow from the VMID and the night.
+The archive itself, a small real one with the guest's configuration, is written when a call names it
+(``volumes.find``), and from then on it is a file like any other, as those that vzdump writes.
+Nights that are files now, or that were removed, stand in ``history.log``, a line each.
 
-Sundays go to one of the shared storages, all other nights to ``local`` of the node where the guest was made.
+Sundays go to one of the shared storages, all other nights to ``local`` of the node where the guest
+was made.
 """
 
 from __future__ import annotations
@@ -33,18 +36,22 @@ if TYPE_CHECKING:
 
 MIB = 1024 * 1024
 _LOCAL, _SUNDAY = "local", 6
-_FIRST_START, _NIGHT_SECONDS = 21 * 3600, 2 * 3600  # a node's guests follow each other within two hours from 21:00
+# a node's guests follow each other within two hours from 21:00
+_FIRST_START, _NIGHT_SECONDS = 21 * 3600, 2 * 3600
 _NOON = 12 * 3600
 _LEAST_SIZE, _SIZE_SPREAD = 16 * 1024, 16 * 1024
 _WOBBLE = 512
-# a frame that every decompressor skips (RFC 8878, 3.1.2): it fills an archive up to the size that was listed before it was made
+# a frame that every decompressor skips (RFC 8878, 3.1.2): it fills an archive up to the size that
+# was listed before it was made
 _SKIPPED = struct.Struct("<II")
 _SKIPPABLE_MAGIC = 0x184D2A50
 
 
 @dataclass(frozen=True)
 class Past:
-    """Where a guest's archives of the past lie: the node of its ``local`` ones, the storage of its Sundays; and its name."""
+    """Where a guest's archives of the past lie: the node of its ``local`` ones, the storage of its
+    Sundays; and its name.
+    """
 
     node: str
     shared: str
@@ -53,7 +60,9 @@ class Past:
 
 @dataclass(frozen=True)
 class Night:
-    """One night: its date as names write it, noon before it in epoch seconds, whether it went to a shared storage."""
+    """One night: its date as names write it, noon before it in epoch seconds, whether it went to a
+    shared storage.
+    """
 
     date: str
     noon: int
@@ -90,10 +99,17 @@ class PastArchive(archives.Archive):
 
 
 class History:
-    """The past of one lab: ``nights`` from ``first`` on, of ``guests`` by VMID, whose configuration ``config`` tells."""
+    """The past of one lab: ``nights`` from ``first`` on, of ``guests`` by VMID, whose configuration
+    ``config`` tells.
+    """
 
     def __init__(
-        self, lab: Lab, guests: Mapping[int, Past], first: date, nights: int, config: Callable[[int], Mapping[str, str]]
+        self,
+        lab: Lab,
+        guests: Mapping[int, Past],
+        first: date,
+        nights: int,
+        config: Callable[[int], Mapping[str, str]],
     ) -> None:
         self._lab, self.guests, self._config = lab, guests, config
         zone = ZoneInfo(lab.tz)
@@ -111,10 +127,14 @@ class History:
         """Return the computed archives of a storage (of one guest), by file name."""
         wanted = self.guests if vmid is None else {vmid} & self.guests.keys()
         place = archives.directory(self._lab, node, storage)
-        return [archive for each in sorted(wanted) for archive in self._of(each, node, storage, place)]
+        return [
+            archive for each in sorted(wanted) for archive in self._of(each, node, storage, place)
+        ]
 
     def materialise(self, node: str, storage: str, name: ArchiveName) -> None:
-        """Given an archive that a call names, write its file with notes and protection if it is a computed one."""
+        """Given an archive that a call names, write its file with notes and protection if it is a
+        computed one.
+        """
         with self._mutex:
             archive = self._find(node, storage, name)
             if archive is not None:
@@ -134,7 +154,9 @@ class History:
     def _mark(self, vmid: int, number: int) -> None:
         self._gone[vmid] = self._gone.get(vmid, 0) | 1 << number
 
-    def _of(self, vmid: int, node: str, storage: str, place: Path, only: int | None = None) -> Iterator[PastArchive]:
+    def _of(
+        self, vmid: int, node: str, storage: str, place: Path, only: int | None = None
+    ) -> Iterator[PastArchive]:
         """Yield a guest's archives on a storage, oldest first: all, or that of one night."""
         past = self.guests[vmid]
         if storage != past.shared and (storage, node) != (_LOCAL, past.node):
@@ -154,7 +176,12 @@ class History:
         number = self._numbers.get(name.file.removeprefix(prefix)[: len("YYYY_MM_DD")])
         if name.vmid is None or name.vmid not in self.guests or number is None:
             return None
-        found = next(self._of(name.vmid, node, storage, archives.directory(self._lab, node, storage), number), None)
+        found = next(
+            self._of(
+                name.vmid, node, storage, archives.directory(self._lab, node, storage), number
+            ),
+            None,
+        )
         return found if found and found.name.file == name.file else None
 
     def _write(self, archive: PastArchive) -> None:
@@ -169,11 +196,17 @@ class History:
 
 
 def write_archive(path: Path, vmid: int, ctime: int, config: Mapping[str, str], size: int) -> None:
-    """Write a guest's archive of ``ctime`` (epoch seconds) that is ``size`` bytes long. Its disks hold one line of text each."""
+    """Write a guest's archive of ``ctime`` (epoch seconds) that is ``size`` bytes long. Its disks
+    hold one line of text each.
+    """
     drives = [drive for drive in disks(config) if drive.backed_up]
-    lines = "".join(f"#qmdump#map:{d.key}:drive-{d.key}:{d.volume.partition(':')[0]}:raw:\n" for d in drives)
+    lines = "".join(
+        f"#qmdump#map:{d.key}:drive-{d.key}:{d.volume.partition(':')[0]}:raw:\n" for d in drives
+    )
     configs = {"qemu-server.conf": (configfile.dump(dict(config)) + lines).encode()}
-    devices = tuple(Device(number, f"drive-{d.key}", d.size or MIB) for number, d in enumerate(drives, 1))
+    devices = tuple(
+        Device(number, f"drive-{d.key}", d.size or MIB) for number, d in enumerate(drives, 1)
+    )
     identity = uuid.uuid5(NAMESPACE, f"archive {vmid} {ctime}").bytes
     with compressed(path, ".zst") as sink:
         writer = VmaWriter(sink.write, Header(identity, ctime, configs, devices))
@@ -187,7 +220,9 @@ def write_archive(path: Path, vmid: int, ctime: int, config: Mapping[str, str], 
 
 
 def size_of(vmid: int, number: int) -> int:
-    """Return the size in bytes of a guest's archive: it grows from night to night, and not evenly."""
+    """Return the size in bytes of a guest's archive: it grows from night to night, and not
+    evenly.
+    """
     return _LEAST_SIZE + vmid * 7919 % _SIZE_SPREAD + 8 * number + vmid * number * 104729 % _WOBBLE
 
 
@@ -198,7 +233,9 @@ def _fill_up(path: Path, size: int) -> None:
 
 
 def _night(day: date, zone: ZoneInfo) -> Night:
-    """Clocks are never changed between noon and midnight, so that a start is that many seconds after noon."""
+    """Clocks are never changed between noon and midnight, so that a start is that many seconds
+    after noon.
+    """
     noon = int(datetime(day.year, day.month, day.day, 12, tzinfo=zone).timestamp())
     return Night(f"{day:%Y_%m_%d}", noon, day.weekday() == _SUNDAY, (day.month, day.day) == (1, 1))
 

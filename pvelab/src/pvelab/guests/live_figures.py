@@ -1,7 +1,8 @@
-"""What PVE says of a running guest besides its state: pressure, balloon, block statistics, NICs (02_inventory 19, 22).
+"""What PVE says of a running guest besides its state: pressure, balloon, block statistics, NICs
+(02_inventory 19, 22).
 
-What a guest read from and wrote to its disks is QEMU's own count. The other counters stand at 0: a client meets the fields and
-their types.
+What a guest read from and wrote to its disks is QEMU's own count. The other counters stand at 0: a
+client meets the fields and their types.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ from pvelab.guests.devices import disks
 from pvelab.kernel import Machine, VmConfig
 
 _SUPPORT = (
-    "backup-access-api backup-fleecing backup-max-workers pbs-dirty-bitmap pbs-dirty-bitmap-migration pbs-dirty-bitmap-savevm"
+    "backup-access-api backup-fleecing backup-max-workers pbs-dirty-bitmap "
+    "pbs-dirty-bitmap-migration pbs-dirty-bitmap-savevm"
     " pbs-masterkey query-bitmap-info"
 )
 _KINDS = ("rd", "wr", "flush", "unmap", "zone_append")
@@ -21,7 +23,9 @@ _KINDS = ("rd", "wr", "flush", "unmap", "zone_append")
 
 def listed() -> dict[str, Any]:
     """Return what listings say of a running guest, too."""
-    return {f"pressure{kind}{part}": 0 for kind in ("cpu", "io", "memory") for part in ("some", "full")}
+    return {
+        f"pressure{kind}{part}": 0 for kind in ("cpu", "io", "memory") for part in ("some", "full")
+    }
 
 
 def current(vm: VmConfig, machine: Machine) -> dict[str, Any]:
@@ -32,17 +36,26 @@ def current(vm: VmConfig, machine: Machine) -> dict[str, Any]:
     return {
         "balloon": memory,
         "ballooninfo": {"actual": memory, "max_mem": memory},
-        "blockstat": {disk.key: {**_block(), **counted.get(disk.key, {})} for disk in disks(vm.config)},
+        "blockstat": {
+            disk.key: {**_block(), **counted.get(disk.key, {})} for disk in disks(vm.config)
+        },
         "nics": {f"tap{vm.vmid}i{key[3:]}": {"netin": 0, "netout": 0} for key in nics},
-        "proxmox-support": {**dict.fromkeys(_SUPPORT.split(), True), "pbs-library-version": "1.5.2 (lab)"},
+        "proxmox-support": {
+            **dict.fromkeys(_SUPPORT.split(), True),
+            "pbs-library-version": "1.5.2 (lab)",
+        },
     }
 
 
 def _block() -> dict[str, Any]:
-    """QEMU's statistics of a disk that nobody has used yet: it says since when it is idle only after the first use."""
+    """QEMU's statistics of a disk that nobody has used yet: it says since when it is idle only
+    after the first use.
+    """
     row: dict[str, Any] = {"account_failed": True, "account_invalid": True, "timed_stats": []}
     for kind in _KINDS:
-        row |= dict.fromkeys((f"{kind}_operations", f"failed_{kind}_operations", f"invalid_{kind}_operations"), 0)
+        row |= dict.fromkeys(
+            (f"{kind}_operations", f"failed_{kind}_operations", f"invalid_{kind}_operations"), 0
+        )
         row[f"{kind}_total_time_ns"] = 0
         if kind != "flush":
             row |= dict.fromkeys((f"{kind}_bytes", f"{kind}_merged"), 0)

@@ -1,4 +1,6 @@
-"""Names on storages: volids, vzdump's file names and the local time in them (libpve-storage Storage/Plugin.pm; pve-facts 5.1)."""
+"""Names on storages: volids, vzdump's file names and the local time in them (libpve-storage
+Storage/Plugin.pm; pve-facts 5.1).
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,8 @@ from zoneinfo import ZoneInfo
 
 _EXTENSION = r"(?P<extension>tgz|(?:tar|vma)(?:\.(?:gz|lzo|zst|bz2))?)"
 _STANDARD = re.compile(
-    r"vzdump-(?P<type>lxc|openvz|qemu)-(?P<vmid>[1-9][0-9]{2,8})-(?P<time>\d{4}_\d\d_\d\d-\d\d_\d\d_\d\d)\." + _EXTENSION
+    r"vzdump-(?P<type>lxc|openvz|qemu)-(?P<vmid>[1-9][0-9]{2,8})-(?P<time>\d{4}_\d\d_\d\d-\d\d_\d\d_\d\d)\."
+    + _EXTENSION
 )
 _BACKUP = re.compile(r".+\." + _EXTENSION)
 _LOOSE_OWNER = re.compile(r"vzdump-(?:lxc|openvz|qemu)-(\d+)-.+")
@@ -18,7 +21,9 @@ _TIME = "%Y_%m_%d-%H_%M_%S"
 
 @dataclass(frozen=True)
 class ArchiveName:
-    """A backup's file name taken apart. ``type`` and ``ctime`` (epoch seconds) only when it is one that vzdump writes."""
+    """A backup's file name taken apart. ``type`` and ``ctime`` (epoch seconds) only when it is one
+    that vzdump writes.
+    """
 
     file: str
     extension: str
@@ -38,10 +43,18 @@ class ArchiveName:
 
 
 def parse_name(file: str, tz: str) -> ArchiveName | None:
-    """Given a file name and the node's time zone, return its parts, None if no backup is called so."""
+    """Given a file name and the node's time zone, return its parts, None if no backup is called
+    so.
+    """
     found = _STANDARD.fullmatch(file)
     if found:
-        return ArchiveName(file, found["extension"], found["type"], int(found["vmid"]), local_epoch(found["time"], tz))
+        return ArchiveName(
+            file,
+            found["extension"],
+            found["type"],
+            int(found["vmid"]),
+            local_epoch(found["time"], tz),
+        )
     loose = _BACKUP.fullmatch(file)
     if loose is None:
         return None
@@ -50,13 +63,17 @@ def parse_name(file: str, tz: str) -> ArchiveName | None:
 
 
 def archive_name(vmid: int, when: int, tz: str, suffix: str, type: str = "qemu") -> str:
-    """Return the name that vzdump gives an archive begun at ``when`` (epoch seconds); ``suffix`` like ``.zst`` or empty."""
+    """Return the name that vzdump gives an archive begun at ``when`` (epoch seconds); ``suffix``
+    like ``.zst`` or empty.
+    """
     form = "tar" if type == "lxc" else "vma"
     return f"vzdump-{type}-{vmid}-{datetime.fromtimestamp(when, ZoneInfo(tz)).strftime(_TIME)}.{form}{suffix}"
 
 
 def local_epoch(text: str, tz: str) -> int:
-    """Given a name's local time, return epoch seconds: the first of two in autumn, one hour later where spring has none."""
+    """Given a name's local time, return epoch seconds: the first of two in autumn, one hour later
+    where spring has none.
+    """
     return int(datetime.strptime(text, _TIME).replace(tzinfo=ZoneInfo(tz)).timestamp())
 
 
@@ -68,4 +85,8 @@ def stamp(when: int, tz: str) -> str:
 def split_volid(volid: str) -> tuple[str, str] | None:
     """Given ``storage:name``, return both, None for anything else (a path, say)."""
     storage, colon, name = volid.partition(":")
-    return (storage, name) if colon and name and re.fullmatch(r"(?i)[a-z][a-z0-9\-_.]*[a-z0-9]", storage) else None
+    return (
+        (storage, name)
+        if colon and name and re.fullmatch(r"(?i)[a-z][a-z0-9\-_.]*[a-z0-9]", storage)
+        else None
+    )

@@ -1,4 +1,6 @@
-"""vzdump's notes template: variables and escapes (pve-manager PVE/VZDump.pm; texts recorded in 04_vzdump_errors)."""
+"""vzdump's notes template: variables and escapes (pve-manager PVE/VZDump.pm; texts recorded in
+04_vzdump_errors).
+"""
 
 from __future__ import annotations
 
@@ -24,4 +26,9 @@ def problem(template: str) -> str | None:
 
 def expand(template: str, values: Mapping[str, str]) -> str:
     """Given a template without problems and a value for each variable, return the notes."""
-    return _TOKEN.sub(lambda found: values[found["name"]] if found["name"] is not None else _ESCAPES[found["escape"]], template)
+    return _TOKEN.sub(
+        lambda found: (
+            values[found["name"]] if found["name"] is not None else _ESCAPES[found["escape"]]
+        ),
+        template,
+    )

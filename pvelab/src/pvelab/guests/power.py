@@ -1,4 +1,6 @@
-"""Switching guests on and off: from a configuration to a machine (qemu-server PVE/QemuServer.pm vm_start, vm_stop)."""
+"""Switching guests on and off: from a configuration to a machine (qemu-server PVE/QemuServer.pm
+vm_start, vm_stop).
+"""
 
 from __future__ import annotations
 
@@ -46,16 +48,26 @@ def start(lab: Lab, node: str, vmid: int, log: TaskLog) -> None:
 
 
 def warn_iothread(vm: VmConfig, log: TaskLog) -> None:
-    """Warn of every disk that asks for a thread of its own behind a controller that has none (07_tasks 108)."""
+    """Warn of every disk that asks for a thread of its own behind a controller that has none
+    (07_tasks 108).
+    """
     for disk in disks(vm.config):
         lacking = disk.key.startswith("scsi") and vm.config.get("scsihw") != "virtio-scsi-single"
         if lacking and disk.properties.get("iothread") == "1":
-            log.warn("iothread is only valid with virtio disk or virtio-scsi-single controller, ignoring")
+            log.warn(
+                "iothread is only valid with virtio disk or virtio-scsi-single controller, ignoring"
+            )
 
 
 def _warn_efi(lab: Lab, vm: VmConfig, log: TaskLog) -> None:
-    """Warn of an EFI disk of before the new certificates, at every start of its guest (qemu-server 9.1.10)."""
-    if lab.release.newer and "efidisk0" in vm.config and "ms-cert=2023k" not in vm.config["efidisk0"].split(","):
+    """Warn of an EFI disk of before the new certificates, at every start of its guest (qemu-server
+    9.1.10).
+    """
+    if (
+        lab.release.newer
+        and "efidisk0" in vm.config
+        and "ms-cert=2023k" not in vm.config["efidisk0"].split(",")
+    ):
         missing = "suggesting that not all UEFI 2023 certificates from Microsoft are enrolled yet."
         log.warn(f"EFI disk without 'ms-cert=2023k' option, {missing}")
 
@@ -69,7 +81,9 @@ def agent_is_frozen(machine: Machine) -> bool:
 
 
 def start_machine(lab: Lab, vm: VmConfig) -> None:
-    """Build a guest's machine from its configuration and switch it on. Raise TaskDied with PVE's text if it cannot run."""
+    """Build a guest's machine from its configuration and switch it on. Raise TaskDied with PVE's
+    text if it cannot run.
+    """
     machine = lab.hypervisor.create(afflicted(lab, machine_spec(lab, vm)))
     try:
         machine.start()
@@ -83,7 +97,9 @@ def start_machine(lab: Lab, vm: VmConfig) -> None:
 
 
 def machine_spec(lab: Lab, vm: VmConfig) -> MachineSpec:
-    """Given a guest, return what its machine is made of. Raise TaskDied for a bridge or a disk that does not exist."""
+    """Given a guest, return what its machine is made of. Raise TaskDied for a bridge or a disk that
+    does not exist.
+    """
     config = vm.config
     return MachineSpec(
         vmid=vm.vmid,
@@ -113,10 +129,13 @@ def switch_off(lab: Lab, vmid: int) -> None:
         machine.stop()
 
 
-def shutdown(lab: Lab, node: str, vmid: int, log: TaskLog, *, timeout: int | None = None, force: bool = False) -> None:
+def shutdown(
+    lab: Lab, node: str, vmid: int, log: TaskLog, *, timeout: int | None = None, force: bool = False
+) -> None:
     """Ask a guest to shut itself down, by its agent when that answers, else by ACPI, and wait.
 
-    With ``force`` it is switched off when ``timeout`` seconds are up. Raise TaskDied if it does not go.
+    With ``force`` it is switched off when ``timeout`` seconds are up. Raise TaskDied if it does not
+    go.
     """
     with task_lock(lab, vmid, log):
         vm = need(lab, node, vmid)
@@ -148,15 +167,21 @@ def ask_to_shut_down(lab: Lab, vm: VmConfig, machine: Machine, log: TaskLog) -> 
         if agent_answers(machine):
             try:
                 machine.agent("guest-shutdown")
-            except (AgentSilent, AgentFailure):  # a guest that goes down at once does not answer any more
+            except (AgentSilent, AgentFailure):
+                # a guest that goes down at once does not answer any more
                 return
             return
-        log.line(f"QEMU Guest Agent is not running - {lab.release.agent_failed(vm.vmid, 'guest-ping', 'got timeout')}")
+        log.line(
+            "QEMU Guest Agent is not running - "
+            f"{lab.release.agent_failed(vm.vmid, 'guest-ping', 'got timeout')}"
+        )
     machine.powerdown()
 
 
 def wait_until_off(lab: Lab, vmid: int, machine: Machine, seconds: float, log: TaskLog) -> bool:
-    """Wait up to ``seconds`` for a guest to be off; return whether it is. Raise TaskDied when the task is told to stop."""
+    """Wait up to ``seconds`` for a guest to be off; return whether it is. Raise TaskDied when the
+    task is told to stop.
+    """
     end = time.monotonic() + seconds
     while time.monotonic() < end and machine.status() != "stopped":
         log.check_cancelled()
@@ -164,7 +189,8 @@ def wait_until_off(lab: Lab, vmid: int, machine: Machine, seconds: float, log: T
     if machine.status() != "stopped":
         return False
     lab.machines.pop(vmid, None)
-    machine.stop()  # the process is gone; what it leaves behind (sockets, switch ports) goes with it
+    # the process is gone; what it leaves behind (sockets, switch ports) goes with it
+    machine.stop()
     return True
 
 
@@ -174,7 +200,8 @@ def _nics(lab: Lab, node: str, config: Mapping[str, str]) -> tuple[Nic, ...]:
     for key in sorted((key for key in config if NET.fullmatch(key)), key=lambda key: int(key[3:])):
         properties = net(config[key])
         bridge = properties.get("bridge")
-        if bridge is None:  # without a bridge PVE gives a NAT of its own; the lab gives nothing at all
+        # without a bridge PVE gives a NAT of its own; the lab gives nothing at all
+        if bridge is None:
             continue
         if bridge not in known:
             raise TaskDied(f"bridge '{bridge}' does not exist")
@@ -191,7 +218,9 @@ def _vlans(trunks: str) -> frozenset[int]:
     if not re.fullmatch(r"\d+(-\d+)?(;\d+(-\d+)?)*", trunks):
         raise TaskDied(f"invalid trunks '{trunks}'")
     ends = [part.partition("-")[::2] for part in trunks.split(";")]
-    return frozenset(vlan for first, last in ends for vlan in range(int(first), int(last or first) + 1))
+    return frozenset(
+        vlan for first, last in ends for vlan in range(int(first), int(last or first) + 1)
+    )
 
 
 def _disks(lab: Lab, node: str, config: Mapping[str, str]) -> tuple[Disk, ...]:
@@ -199,7 +228,9 @@ def _disks(lab: Lab, node: str, config: Mapping[str, str]) -> tuple[Disk, ...]:
     order = re.search(r"order=([\w;]+)", config.get("boot", ""))
     first = order[1].split(";") if order else []
     found = []
-    for drive in sorted(disks(config), key=lambda d: (first.index(d.key) if d.key in first else len(first), d.key)):
+    for drive in sorted(
+        disks(config), key=lambda d: (first.index(d.key) if d.key in first else len(first), d.key)
+    ):
         if drive.key in ("efidisk0", "tpmstate0"):
             continue
         try:

@@ -1,4 +1,6 @@
-"""Which archives PVE's retention would remove: the lab's own reading of pve-facts 6, checked against PVE's vectors."""
+"""Which archives PVE's retention would remove: the lab's own reading of pve-facts 6, checked
+against PVE's vectors.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,9 @@ _PERIODS: Mapping[str, Callable[[datetime], object]] = {
 
 @dataclass(frozen=True)
 class Candidate:
-    """An archive as pruning sees it: group None (no standard name) is out of every group; ``ctime`` in epoch seconds."""
+    """An archive as pruning sees it: group None (no standard name) is out of every group; ``ctime``
+    in epoch seconds.
+    """
 
     group: tuple[str, int] | None
     ctime: int
@@ -28,14 +32,20 @@ class Candidate:
 
 
 def parse_keep(text: str) -> dict[str, int]:
-    """Given a checked property string (``keep-last=3,keep-daily=7``), return its positive rules; empty means keep everything."""
+    """Given a checked property string (``keep-last=3,keep-daily=7``), return its positive rules;
+    empty means keep everything.
+    """
     pairs = (part.split("=", 1) for part in text.split(",") if part)
     return {key: int(value) for key, value in pairs if key in RULES and int(value) > 0}
 
 
 def prune(archives: Sequence[Candidate], keep: Mapping[str, int], tz: str) -> list[Mark]:
-    """Return a mark for each archive, in the same order: ``keep``, ``remove``, ``protected`` or ``renamed``."""
-    marks: list[Mark | None] = ["protected" if a.protected else "renamed" if a.group is None else None for a in archives]
+    """Return a mark for each archive, in the same order: ``keep``, ``remove``, ``protected`` or
+    ``renamed``.
+    """
+    marks: list[Mark | None] = [
+        "protected" if a.protected else "renamed" if a.group is None else None for a in archives
+    ]
     groups: dict[object, list[int]] = {}
     for index, archive in enumerate(archives):
         if marks[index] is None:
@@ -47,7 +57,11 @@ def prune(archives: Sequence[Candidate], keep: Mapping[str, int], tz: str) -> li
 
 
 def _mark(
-    archives: Sequence[Candidate], members: list[int], keep: Mapping[str, int], zone: ZoneInfo, marks: list[Mark | None]
+    archives: Sequence[Candidate],
+    members: list[int],
+    keep: Mapping[str, int],
+    zone: ZoneInfo,
+    marks: list[Mark | None],
 ) -> None:
     """Apply the rules in their order to one group, newest first."""
     for rule in RULES:

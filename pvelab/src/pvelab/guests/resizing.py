@@ -21,7 +21,9 @@ def disk_of(vm: VmConfig, key: str) -> Drive:
 
 
 def resize(call: Call, vm: VmConfig, disk: Drive, wanted: str, log: TaskLog) -> None:
-    """Make a disk as large as ``wanted`` (``64G``), or by so much larger (``+4G``). Raise LabError if it cannot be."""
+    """Make a disk as large as ``wanted`` (``64G``), or by so much larger (``+4G``). Raise LabError
+    if it cannot be.
+    """
     lab, volume = call.lab, volumes.find(call.lab, vm.node, disk.volume)
     call.check(f"/storage/{volume.storage}", "Datastore.AllocateSpace")
     if not volume.path.is_file():
@@ -37,8 +39,12 @@ def resize(call: Call, vm: VmConfig, disk: Drive, wanted: str, log: TaskLog) -> 
     save(lab, vm, {**vm.config, disk.key: larger.text()})
 
 
-def _grow(lab: Lab, vm: VmConfig, disk: Drive, volume: volumes.Volume, size: int, log: TaskLog) -> None:
-    """Let QEMU do it while the guest runs; the disks of one that is off are grown as the storage does it."""
+def _grow(
+    lab: Lab, vm: VmConfig, disk: Drive, volume: volumes.Volume, size: int, log: TaskLog
+) -> None:
+    """Let QEMU do it while the guest runs; the disks of one that is off are grown as the storage
+    does it.
+    """
     machine = power.machine_of(lab, vm.vmid)
     if machine is not None and disk.key in {known.key for known in machine.spec.disks}:
         machine.resize_disk(disk.key, size)

@@ -1,7 +1,8 @@
-"""The task that restores a guest from an archive: disks and configuration from the archive alone, in PVE's steps and words.
+"""The task that restores a guest from an archive: disks and configuration from the archive alone,
+in PVE's steps and words.
 
-Recorded in 05_restore_ok and 06_restore_errors; pve-facts 7. Whatever fails leaves the guest's configuration behind as a stub,
-and frees the disks that were made.
+Recorded in 05_restore_ok and 06_restore_errors; pve-facts 7. Whatever fails leaves the guest's
+configuration behind as a stub, and frees the disks that were made.
 """
 
 from __future__ import annotations
@@ -29,13 +30,16 @@ from pvelab.kernel import Call, Lab, LabError, TaskDied, TaskLog, VmConfig
 _HEADER_TIMEOUT = 60.0
 _NAP = 0.1
 _BEFORE_OR_DURING = (
-    "error before or during data restore, some or all disks were not completely restored. VM {} state is NOT cleaned up."
+    "error before or during data restore, some or all disks were not completely restored. VM {} "
+    "state is NOT cleaned up."
 )
 
 
 @dataclass(frozen=True)
 class Request:
-    """What is to be restored where. ``storage`` None: each disk goes to the storage it came from. ``bwlimit`` in KiB/s."""
+    """What is to be restored where. ``storage`` None: each disk goes to the storage it came from.
+    ``bwlimit`` in KiB/s.
+    """
 
     vmid: int
     archive: volumes.Volume
@@ -120,7 +124,9 @@ class Restore:
         request = self.request
         self._check_old_guest(vm)
         if request.live:
-            raise TaskDied("live-restore is only compatible with backup images from a Proxmox Backup Server")
+            raise TaskDied(
+                "live-restore is only compatible with backup images from a Proxmox Backup Server"
+            )
         self._early_checks()
         pipe = _Pipe(request.archive.path, self.log.upid.pid, request.bwlimit)
         if request.bwlimit:
@@ -154,17 +160,23 @@ class Restore:
             raise TaskDied(f"unable to restore VM {vmid} - - protection mode enabled")
 
     def _early_checks(self) -> None:
-        """Look at every bridge of the final configuration; an archive that cannot be read skips this (pve-facts 7.6)."""
+        """Look at every bridge of the final configuration; an archive that cannot be read skips
+        this (pve-facts 7.6).
+        """
         try:
             raw = extract_config(self.request.archive.path)
         except LabError as error:
-            self.log.line(f"Could not extract backed up config: {error.reason}\nSkipping early checks!")
+            self.log.line(
+                f"Could not extract backed up config: {error.reason}\nSkipping early checks!"
+            )
             return
         nics = {**archived_nics(raw), **self.request.overrides}
         try:
             check_bridges(self.call, nics)
         except LabError as error:
-            raise TaskDied(f"403 {error.reason}" if error.status == 403 else error.reason) from error
+            raise TaskDied(
+                f"403 {error.reason}" if error.status == 403 else error.reason
+            ) from error
 
     def _header(self, stream: Decompressed, pipe: _Pipe) -> Header:
         """Read the archive's header; a broken one costs PVE a minute (pve-facts 7.6)."""
@@ -188,7 +200,9 @@ class Restore:
             time.sleep(_NAP)
 
     def _plan(self, header: Header, raw: str, pipe: _Pipe) -> list[tuple[str, Device, str]]:
-        """Decide each disk's storage: key, device and storage. Raise TaskDied if one cannot hold disks."""
+        """Decide each disk's storage: key, device and storage. Raise TaskDied if one cannot hold
+        disks.
+        """
         devices, planned = {device.name: device for device in header.devices}, []
         for key, (name, storage) in disk_map(raw).items():
             target = self.request.storage or storage or "local"
@@ -203,20 +217,28 @@ class Restore:
             if self.request.storage is None:
                 self.call.check(f"/storage/{storage}", "Datastore.AllocateSpace")
             if "images" not in self.lab.storage(storage).content:
-                raise LabError(500, f"Content type 'images' is not available on storage '{storage}'")
+                raise LabError(
+                    500, f"Content type 'images' is not available on storage '{storage}'"
+                )
         except LabError as error:
             raise pipe.failed(error.reason) from error
 
     def _allocate(self, wanted: Sequence[tuple[str, Device, str]], pipe: _Pipe) -> None:
-        """Make the disks; with force, those of the old guest under the same keys are freed first."""
+        """Make the disks; with force, those of the old guest under the same keys are freed
+        first.
+        """
         gone = {old.key: old.volume for old in disks(self.old)}
-        for storage in dict.fromkeys(storage for _, _, storage in wanted) if self.request.bwlimit else ():
+        for storage in (
+            dict.fromkeys(storage for _, _, storage in wanted) if self.request.bwlimit else ()
+        ):
             self.log.line(f"rate limit for storage {storage}: {self.request.bwlimit} KiB/s")
         for key, device, storage in wanted:
             if key in gone:
                 volumes.free(volumes.find(self.lab, self.node, gone[key]))
             try:
-                volume = volumes.allocate(self.lab, self.node, storage, self.request.vmid, device.size)
+                volume = volumes.allocate(
+                    self.lab, self.node, storage, self.request.vmid, device.size
+                )
             except LabError as error:
                 self._free_all()
                 raise pipe.failed(error.reason) from error
@@ -224,18 +246,35 @@ class Restore:
             if self.lab.storage(storage).type == "lvmthin":
                 self.log.line(f'  Logical volume "{volume.path.name}" created.')
             elif not self.lab.storage(storage).block:  # what a ZFS pool says is not known
-                self.log.line(f"Formatting '{volume.path}', fmt=raw size={device.size} preallocation=off")
+                self.log.line(
+                    f"Formatting '{volume.path}', fmt=raw size={device.size} preallocation=off"
+                )
             self.log.line(f"new volume ID is '{volume.volid}'")
         for key, device, _ in wanted:
             shown = volumes.device_path(self.lab, self.made[key][0])
             self.log.line(f"map '{device.name}' to '{shown}' (write zeros = 0)")
 
-    def _extract(self, stream: Decompressed, header: Header, wanted: Sequence[tuple[str, Device, str]], pipe: _Pipe) -> None:
-        """Fill the disks. Raise TaskDied as the pipe's failure, disks freed, if the archive is damaged or the task is stopped."""
-        progress = _Progress(self.log, sum(device.clusters for device in header.devices), stream, self.request.bwlimit)
+    def _extract(
+        self,
+        stream: Decompressed,
+        header: Header,
+        wanted: Sequence[tuple[str, Device, str]],
+        pipe: _Pipe,
+    ) -> None:
+        """Fill the disks. Raise TaskDied as the pipe's failure, disks freed, if the archive is
+        damaged or the task is stopped.
+        """
+        progress = _Progress(
+            self.log,
+            sum(device.clusters for device in header.devices),
+            stream,
+            self.request.bwlimit,
+        )
         progress.guards = self._guards(dict.fromkeys(storage for _, _, storage in wanted))
         try:
-            with _opened({device.id: self.made[key][0].path for key, device, _ in wanted}) as targets:
+            with _opened(
+                {device.id: self.made[key][0].path for key, device, _ in wanted}
+            ) as targets:
                 figures = Extraction(header, targets, progress).run(stream)
             stream.drain()
             if stream.failure:
@@ -252,10 +291,17 @@ class Restore:
         _tell_figures(self.log, figures)
 
     def _guards(self, targets: Iterable[str]) -> list[tuple[Guard, bool]]:
-        """What the faults of the storages do to this restore; True for those that are written to."""
+        """What the faults of the storages do to this restore; True for those that are written
+        to.
+        """
         check = self.log.check_cancelled
-        source = Guard(self.lab.faults, self.node, self.request.archive.storage, check, writes=False)
-        return [(source, False), *((Guard(self.lab.faults, self.node, storage, check), True) for storage in targets)]
+        source = Guard(
+            self.lab.faults, self.node, self.request.archive.storage, check, writes=False
+        )
+        return [
+            (source, False),
+            *((Guard(self.lab.faults, self.node, storage, check), True) for storage in targets),
+        ]
 
     def _tell_damage(self, stream: Decompressed, error: VmaError, pipe: _Pipe) -> None:
         """What the programs of the pipe and bash print when vma gives up."""
@@ -267,7 +313,9 @@ class Restore:
         for number, feeder in enumerate(feeders):
             state = "Exit 1" if stream.failure else "Broken pipe"
             start = "/bin/bash: line 1: " if number == 0 else " " * 5
-            self.log.line(f"{start}{pid + number} {state:<23} {feeder if number == 0 else f'| {feeder}'}")
+            self.log.line(
+                f"{start}{pid + number} {state:<23} {feeder if number == 0 else f'| {feeder}'}"
+            )
         if feeders:
             self.log.line(f"     {pid + len(feeders)} Trace/breakpoint trap   | {last}")
 
@@ -278,7 +326,9 @@ class Restore:
         self.made.clear()
 
     def _left_over(self, new: Mapping[str, str]) -> dict[str, str]:
-        """Disks of the old guest (force) that the archive does not name: they become unused ones."""
+        """Disks of the old guest (force) that the archive does not name: they become unused
+        ones.
+        """
         replaced = {key for key in new if key in self.made}
         kept = [old.volume for old in disks(self.old) if old.key not in replaced]
         return {f"unused{number}": volume for number, volume in enumerate(kept)}
@@ -291,13 +341,17 @@ class Restore:
             self.log.line("no lock found trying to remove 'create'  lock")
 
     def _autostart(self) -> None:
-        """Start the guest in a task of its own: whether that works is told nowhere here (pve-facts 7.7)."""
+        """Start the guest in a task of its own: whether that works is told nowhere here (pve-facts
+        7.7).
+        """
         vmid = self.request.vmid
         self.call.spawn("qmstart", vmid, lambda log: power.start(self.lab, self.node, vmid, log))
 
 
 class _Progress:
-    """``vma``'s progress lines, and the brake for ``bwlimit`` (KiB/s of the archive as it lies; 0 is none)."""
+    """``vma``'s progress lines, and the brake for ``bwlimit`` (KiB/s of the archive as it lies; 0
+    is none).
+    """
 
     def __init__(self, log: TaskLog, clusters: int, stream: Decompressed, bwlimit: int) -> None:
         self._log, self._clusters, self._stream, self._rate = log, clusters, stream, bwlimit * 1024
@@ -327,13 +381,19 @@ class _Progress:
 def _opened(paths: Mapping[int, Path]) -> Iterator[dict[int, int]]:
     """Open disks for writing, by device number."""
     with ExitStack() as stack:
-        yield {number: stack.enter_context(path.open("r+b", buffering=0)).fileno() for number, path in paths.items()}
+        yield {
+            number: stack.enter_context(path.open("r+b", buffering=0)).fileno()
+            for number, path in paths.items()
+        }
 
 
 def _tell_figures(log: TaskLog, figures: Extracted) -> None:
     if not figures.read:
         return
-    log.line(f"total bytes read {figures.read}, sparse bytes {figures.sparse} ({figures.sparse * 100 / figures.read:.3g}%)")
+    log.line(
+        f"total bytes read {figures.read}, sparse bytes {figures.sparse} "
+        f"({figures.sparse * 100 / figures.read:.3g}%)"
+    )
     data = figures.read - figures.sparse
     if data:
         log.line(f"space reduction due to 4K zero blocks {figures.zero_blocks * 100 / data:.3g}%")

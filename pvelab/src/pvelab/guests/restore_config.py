@@ -1,4 +1,6 @@
-"""From an archived configuration to the restored guest's (qemu-server restore_update_config_line; pve-facts 7.2)."""
+"""From an archived configuration to the restored guest's (qemu-server restore_update_config_line;
+pve-facts 7.2).
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,9 @@ _LINE = re.compile(r"([a-z][a-z0-9_-]*):\s*(.*)")
 
 
 def disk_map(raw: str) -> dict[str, tuple[str, str]]:
-    """Given an archive's configuration, return each archived disk's device name and storage, by key."""
+    """Given an archive's configuration, return each archived disk's device name and storage, by
+    key.
+    """
     return {key: (device, storage) for key, device, storage, _ in _MAP.findall(raw)}
 
 
@@ -28,9 +32,11 @@ def archived_nics(raw: str) -> dict[str, str]:
 def restored_config(
     raw: str, volumes: Mapping[str, tuple[str, int]], *, unique: bool, overrides: Mapping[str, str]
 ) -> dict[str, str]:
-    """Given an archived configuration and the new volume and size of each restored disk, return the guest's configuration.
+    """Given an archived configuration and the new volume and size of each restored disk, return the
+    guest's configuration.
 
-    Excluded disks become comments and so part of the description; MACs stay unless ``unique``; ``vmgenid`` is always new.
+    Excluded disks become comments and so part of the description; MACs stay unless ``unique``;
+    ``vmgenid`` is always new.
     """
     lines = [_line(line, volumes, unique) for line in raw.splitlines() if not _DROPPED.match(line)]
     config, _ = configfile.parse("\n".join(lines) + "\n")

@@ -1,4 +1,6 @@
-"""A guest's configuration as handlers and tasks change it: sorted like PVE's files, locked like PVE's, refused while locked."""
+"""A guest's configuration as handlers and tasks change it: sorted like PVE's files, locked like
+PVE's, refused while locked.
+"""
 
 from __future__ import annotations
 
@@ -14,12 +16,16 @@ _FLOCK_TIMEOUT = 10.0
 
 
 def lock_timeout_s(lab: Lab, seconds: float) -> float:
-    """Return how long a lock is really waited for: PVE's ``seconds``, unless the lab's definition makes that shorter."""
+    """Return how long a lock is really waited for: PVE's ``seconds``, unless the lab's definition
+    makes that shorter.
+    """
     return seconds * float(lab.settings.get("lock_patience", 1))
 
 
 def save(lab: Lab, vm: VmConfig, config: Mapping[str, str]) -> None:
-    """Replace a guest's current values and write its file, keys in PVE's order. Raise LabError 500 without quorum."""
+    """Replace a guest's current values and write its file, keys in PVE's order. Raise LabError 500
+    without quorum.
+    """
     lab.guests.check_writable(vm)
     vm.config = {key: config[key] for key in sorted(config)}
     lab.guests.save(vm)
@@ -34,7 +40,9 @@ def check_unlocked(vm: VmConfig, *but: str) -> None:
 
 @contextmanager
 def task_lock(lab: Lab, vmid: int, log: TaskLog, timeout: float = _FLOCK_TIMEOUT) -> Iterator[None]:
-    """Hold the guest's file lock in a task, which says so when it has to wait. Raise LabError when its time is up."""
+    """Hold the guest's file lock in a task, which says so when it has to wait. Raise LabError when
+    its time is up.
+    """
     with ExitStack() as stack:
         try:
             stack.enter_context(lab.guests.lock(vmid, 0))
@@ -54,10 +62,15 @@ def need(lab: Lab, node: str, vmid: int, type: str = "qemu") -> VmConfig:
 
 
 def typed(config: Mapping[str, str], type: str = "qemu") -> dict[str, Any]:
-    """Return values as PVE's API answers them: numbers for options that are integers or booleans, strings for all others."""
+    """Return values as PVE's API answers them: numbers for options that are integers or booleans,
+    strings for all others.
+    """
     found = api().find("POST", f"/nodes/x/{type}")
     schema = found[0].parameters if found else {}
-    return {key: _typed((property_schema(schema, key) or {}).get("type"), value) for key, value in config.items()}
+    return {
+        key: _typed((property_schema(schema, key) or {}).get("type"), value)
+        for key, value in config.items()
+    }
 
 
 def _typed(kind: object, value: str) -> Any:

@@ -1,7 +1,9 @@
-"""The VMA archive format, version 1, as the lab's own writer and reader know it (pve-facts 10.1; big endian, blob lengths not).
+"""The VMA archive format, version 1, as the lab's own writer and reader know it (pve-facts 10.1;
+big endian, blob lengths not).
 
-A header names configurations and devices; extents of at most 59 clusters follow, each cluster of 64 KiB with a mask of its stored
-4 KiB blocks. Nothing here is shared with the service's own reader: two readings of one format, so that one mistake shows.
+A header names configurations and devices; extents of at most 59 clusters follow, each cluster of 64
+KiB with a mask of its stored 4 KiB blocks. Nothing here is shared with the service's own reader:
+two readings of one format, so that one mistake shows.
 """
 
 from __future__ import annotations
@@ -33,7 +35,9 @@ _SLOTS = 256
 
 
 class VmaError(Exception):
-    """An archive cannot be written or read; the text is that of Proxmox's ``vma`` tool where that tool has one."""
+    """An archive cannot be written or read; the text is that of Proxmox's ``vma`` tool where that
+    tool has one.
+    """
 
 
 @dataclass(frozen=True)
@@ -61,19 +65,33 @@ class Header:
 
 
 def pack_header(header: Header) -> bytes:
-    """Given a header, return its bytes. Raise VmaError if a config is too large or there are too many entries."""
+    """Given a header, return its bytes. Raise VmaError if a config is too large or there are too
+    many entries.
+    """
     blobs = bytearray(b"\0")  # offset 0 means "none", so the first blob starts at 1
-    names, data, devices = bytearray(_SLOTS * 4), bytearray(_SLOTS * 4), bytearray(_SLOTS * DEVICE.size)
+    names, data, devices = (
+        bytearray(_SLOTS * 4),
+        bytearray(_SLOTS * 4),
+        bytearray(_SLOTS * DEVICE.size),
+    )
     for slot, (name, content) in enumerate(header.configs.items()):
         struct.pack_into(">I", names, slot * 4, _add_blob(blobs, name.encode() + b"\0"))
         struct.pack_into(">I", data, slot * 4, _add_blob(blobs, content))
     for device in header.devices:
-        DEVICE.pack_into(devices, device.id * DEVICE.size, _add_blob(blobs, device.name.encode() + b"\0"), 0, device.size)
+        DEVICE.pack_into(
+            devices,
+            device.id * DEVICE.size,
+            _add_blob(blobs, device.name.encode() + b"\0"),
+            0,
+            device.size,
+        )
     size = FIXED_HEADER + -(-len(blobs) // SECTOR) * SECTOR
     if size > LARGEST_HEADER:
         raise VmaError(f"vma header too large ({size} bytes)")
     out = bytearray(size)
-    HEAD.pack_into(out, 0, MAGIC, 1, header.uuid, header.ctime, bytes(16), FIXED_HEADER, len(blobs), size)
+    HEAD.pack_into(
+        out, 0, MAGIC, 1, header.uuid, header.ctime, bytes(16), FIXED_HEADER, len(blobs), size
+    )
     out[_NAMES_AT : _NAMES_AT + len(names)] = names
     out[_DATA_AT : _DATA_AT + len(data)] = data
     out[_DEVICES_AT : _DEVICES_AT + len(devices)] = devices
@@ -83,7 +101,9 @@ def pack_header(header: Header) -> bytes:
 
 
 def unpack_header(raw: bytes) -> Header:
-    """Given the bytes of a whole header, return what it says. Raise VmaError with the tool's text if it is damaged."""
+    """Given the bytes of a whole header, return what it says. Raise VmaError with the tool's text
+    if it is damaged.
+    """
     _, version, uuid, ctime, digest, blob_offset, blob_size, size = HEAD.unpack_from(raw)
     zeroed = raw[:_MD5_AT] + bytes(16) + raw[_MD5_AT + 16 : size]
     if md5(zeroed) != digest:

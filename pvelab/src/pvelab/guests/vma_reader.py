@@ -1,6 +1,8 @@
-"""Read VMA archives for a restore, as Proxmox's ``vma extract`` does: its checks, its error texts, its figures.
+"""Read VMA archives for a restore, as Proxmox's ``vma extract`` does: its checks, its error texts,
+its figures.
 
-Damage inside a disk's data is not noticed here, as it is not by the real tool: VMA has no checksum over data (pve-facts 10.2).
+Damage inside a disk's data is not noticed here, as it is not by the real tool: VMA has no checksum
+over data (pve-facts 10.2).
 """
 
 from __future__ import annotations
@@ -44,7 +46,9 @@ class Readable(Protocol):
 
 @dataclass
 class Extracted:
-    """What was read, in bytes: whole clusters, and of these zero clusters and zero blocks of other clusters."""
+    """What was read, in bytes: whole clusters, and of these zero clusters and zero blocks of other
+    clusters.
+    """
 
     read: int = 0
     zero_clusters: int = 0
@@ -57,7 +61,9 @@ class Extracted:
 
 
 def read_header(stream: Readable) -> Header:
-    """Given a stream at its start, return the archive's header. Raise VmaError with the tool's text if there is none."""
+    """Given a stream at its start, return the archive's header. Raise VmaError with the tool's text
+    if there is none.
+    """
     start = stream.read(HEAD.size)
     if len(start) < HEAD.size:
         raise VmaError("can't read vma header - got EOF")
@@ -73,9 +79,13 @@ def read_header(stream: Readable) -> Header:
 
 
 class Extraction:
-    """One pass over the extents behind a header, writing each disk to its target (an open file descriptor by ``dev_id``)."""
+    """One pass over the extents behind a header, writing each disk to its target (an open file
+    descriptor by ``dev_id``).
+    """
 
-    def __init__(self, header: Header, targets: Mapping[int, int], progress: Callable[[Extracted], None]) -> None:
+    def __init__(
+        self, header: Header, targets: Mapping[int, int], progress: Callable[[Extracted], None]
+    ) -> None:
         self._uuid, self._targets, self._progress = header.uuid, targets, progress
         self._devices = {device.id: device for device in header.devices}
         self._seen = {device.id: bytearray(device.clusters) for device in header.devices}
@@ -87,7 +97,10 @@ class Extraction:
             blocks = self._check(head)
             data = stream.read(blocks * BLOCK)
             if len(data) < blocks * BLOCK:
-                raise VmaError(f"short vma extent ({EXTENT_HEADER + len(data)} < {EXTENT_HEADER + blocks * BLOCK})")
+                raise VmaError(
+                    f"short vma extent ({EXTENT_HEADER + len(data)} < "
+                    f"{EXTENT_HEADER + blocks * BLOCK})"
+                )
             self._extent(head, memoryview(data))
         for device in self._devices.values():
             missing = self._seen[device.id].find(0)

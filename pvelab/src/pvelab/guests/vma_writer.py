@@ -1,7 +1,7 @@
 """Write VMA archives from raw disks: streaming, extents of all disks interleaved, holes never read.
 
-A sparse disk costs what its data costs: SEEK_DATA and SEEK_HOLE name the clusters that hold something, all others are written as
-a zero mask without being read.
+A sparse disk costs what its data costs: SEEK_DATA and SEEK_HOLE name the clusters that hold
+something, all others are written as a zero mask without being read.
 """
 
 from __future__ import annotations
@@ -37,7 +37,9 @@ _MD5_AT = 24
 
 @dataclass(frozen=True)
 class Source:
-    """A disk to store: its name in the archive (``drive-scsi0``), the raw file and its size in bytes."""
+    """A disk to store: its name in the archive (``drive-scsi0``), the raw file and its size in
+    bytes.
+    """
 
     name: str
     path: Path
@@ -87,7 +89,9 @@ class VmaWriter:
         self._entries, self._data, self._blocks = [], [], 0
 
     def _store(self, data: bytes) -> int:
-        """Keep the blocks that hold something, the last one padded to its full length; return the mask."""
+        """Keep the blocks that hold something, the last one padded to its full length; return the
+        mask.
+        """
         mask = 0
         view = memoryview(data)
         for index in range(-(-len(data) // BLOCK)):
@@ -97,7 +101,11 @@ class VmaWriter:
         if mask == (1 << BLOCKS_PER_CLUSTER) - 1:
             self._data.append(data.ljust(CLUSTER, b"\0"))
         else:
-            chosen = (data[i * BLOCK : (i + 1) * BLOCK] for i in range(BLOCKS_PER_CLUSTER) if mask >> i & 1)
+            chosen = (
+                data[i * BLOCK : (i + 1) * BLOCK]
+                for i in range(BLOCKS_PER_CLUSTER)
+                if mask >> i & 1
+            )
             self._data.extend(block.ljust(BLOCK, b"\0") for block in chosen)
         self._blocks += mask.bit_count()
         return mask
@@ -119,11 +127,14 @@ def write_vma(
 ) -> Written:
     """Given raw disks and configs, write one archive to ``sink`` and return what went in.
 
-    ``progress`` is called about every MiB read; whatever it raises ends the dump. Raise VmaError if a config is too large.
+    ``progress`` is called about every MiB read; whatever it raises ends the dump. Raise VmaError if
+    a config is too large.
     """
     devices = tuple(Device(n, source.name, source.size) for n, source in enumerate(sources, 1))
     writer = VmaWriter(sink, Header(uuid, ctime, configs, devices))
-    streams = [_numbered(device.id, source) for device, source in zip(devices, sources, strict=True)]
+    streams = [
+        _numbered(device.id, source) for device, source in zip(devices, sources, strict=True)
+    ]
     for count, row in enumerate(zip_longest(*streams)):
         for cluster in row:
             if cluster is not None:

@@ -1,7 +1,9 @@
-"""Volumes on the lab's storages: which storage may be used, where a volume lies, making and freeing disks.
+"""Volumes on the lab's storages: which storage may be used, where a volume lies, making and freeing
+disks.
 
-A directory storage keeps ``dump/``, ``images/<vmid>/`` and so on below its path; a thin pool's volumes are raw files in the
-node's ``dev/pve``. Paths are the real ones, so that the node's SFTP serves them.
+A directory storage keeps ``dump/``, ``images/<vmid>/`` and so on below its path; a thin pool's
+volumes are raw files in the node's ``dev/pve``. Paths are the real ones, so that the node's SFTP
+serves them.
 """
 
 from __future__ import annotations
@@ -16,12 +18,19 @@ from pvelab.guests.names import parse_name, split_volid
 from pvelab.kernel import Lab, LabError, StorageDef
 
 _DISK = re.compile(r"vm-(\d+)-(?:disk|cloudinit|state)-?\S*")
-_CONTENT_DIRS = {"backup": "dump", "iso": "template/iso", "vztmpl": "template/cache", "snippets": "snippets"}
+_CONTENT_DIRS = {
+    "backup": "dump",
+    "iso": "template/iso",
+    "vztmpl": "template/cache",
+    "snippets": "snippets",
+}
 
 
 @dataclass(frozen=True)
 class Volume:
-    """A volume that a volid names. ``content`` is what PVE calls its content type; ``owner`` its guest's VMID, if it has one."""
+    """A volume that a volid names. ``content`` is what PVE calls its content type; ``owner`` its
+    guest's VMID, if it has one.
+    """
 
     volid: str
     storage: str
@@ -31,7 +40,9 @@ class Volume:
 
 
 def usable(lab: Lab, node: str, storage: str) -> StorageDef:
-    """Return a storage that can be used on a node. Raise LabError 500 with PVE's text if it cannot."""
+    """Return a storage that can be used on a node. Raise LabError 500 with PVE's text if it
+    cannot.
+    """
     definition = lab.storage(storage)
     if definition.disabled:
         raise LabError(500, f"storage '{storage}' is disabled")
@@ -55,9 +66,11 @@ def is_available(lab: Lab, node: str, storage: str) -> bool:
 
 
 def find(lab: Lab, node: str, volid: str) -> Volume:
-    """Given a volid, return where its volume would lie, there or not. Raise LabError 500 for a bad name or storage.
+    """Given a volid, return where its volume would lie, there or not. Raise LabError 500 for a bad
+    name or storage.
 
-    An archive that was only computed until now (``Lab.history``) is written: whoever names it wants to read or change it.
+    An archive that was only computed until now (``Lab.history``) is written: whoever names it wants
+    to read or change it.
     """
     parts = split_volid(volid)
     if parts is None:
@@ -71,11 +84,15 @@ def find(lab: Lab, node: str, volid: str) -> Volume:
     if prefix == "backup" and (archive := parse_name(rest, lab.tz)):
         if lab.history:
             lab.history.materialise(node, storage, archive)
-        return Volume(volid, storage, prefix, base / _CONTENT_DIRS[prefix] / _safe(rest), archive.vmid)
+        return Volume(
+            volid, storage, prefix, base / _CONTENT_DIRS[prefix] / _safe(rest), archive.vmid
+        )
     if prefix in _CONTENT_DIRS and prefix != "backup" and rest:
         return Volume(volid, storage, prefix, base / _CONTENT_DIRS[prefix] / _safe(rest))
     if rest and prefix.isdigit():
-        return Volume(volid, storage, "images", base / "images" / _safe(prefix) / _safe(rest), _owner(rest))
+        return Volume(
+            volid, storage, "images", base / "images" / _safe(prefix) / _safe(rest), _owner(rest)
+        )
     raise LabError(500, f"unable to parse directory volume name '{name}'\n")
 
 
@@ -89,7 +106,9 @@ def images(lab: Lab, node: str, storage: str) -> Iterator[Volume]:
 
 
 def allocate(lab: Lab, node: str, storage: str, vmid: int, size: int) -> Volume:
-    """Make a new empty disk of ``size`` bytes under the first free name. Raise LabError if the storage cannot hold disks."""
+    """Make a new empty disk of ``size`` bytes under the first free name. Raise LabError if the
+    storage cannot hold disks.
+    """
     thin = for_disks(lab, node, storage).block
     taken = {volume.path.name for volume in images(lab, node, storage)}
     ending = "" if thin else ".raw"
@@ -113,7 +132,9 @@ def free(volume: Volume) -> None:
 
 
 def missing(lab: Lab, volume: Volume) -> str:
-    """Return what is said of a disk that is gone: recorded for a directory (07_tasks 94), the lab's own words for a thin pool."""
+    """Return what is said of a disk that is gone: recorded for a directory (07_tasks 94), the lab's
+    own words for a thin pool.
+    """
     if lab.storage(volume.storage).type == "dir":
         return f"volume '{volume.volid}' does not exist"
     return f"no such volume '{volume.volid}'"

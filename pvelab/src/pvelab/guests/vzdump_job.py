@@ -24,14 +24,18 @@ _WAIT_SLICE = 0.2
 
 
 class VzdumpJob:
-    """The task of one vzdump call: its guests one after the other, one failing guest not stopping the rest."""
+    """The task of one vzdump call: its guests one after the other, one failing guest not stopping
+    the rest.
+    """
 
     def __init__(self, call: Call, options: Options, log: TaskLog) -> None:
         self.call, self.options, self.log = call, options, log
         self.lab, self.node = call.lab, call.node
 
     def run(self) -> None:
-        """Dump them all. Raise TaskDied if one failed, TaskVanished if the node's lock is not free in time."""
+        """Dump them all. Raise TaskDied if one failed, TaskVanished if the node's lock is not free
+        in time.
+        """
         self._check_storage()
         with _node_lock(self.lab, self.node, self.options.lockwait, self.log):
             self.log.line(f"INFO: starting new backup job: {self.options.command}")
@@ -81,7 +85,9 @@ class VzdumpJob:
 
 @contextmanager
 def _node_lock(lab: Lab, node: str, minutes: int, log: TaskLog) -> Iterator[None]:
-    """Hold the node's vzdump lock: jobs on one node queue. Raise TaskVanished when it is not free in time."""
+    """Hold the node's vzdump lock: jobs on one node queue. Raise TaskVanished when it is not free
+    in time.
+    """
     with _mutex:
         lock = _node_locks.setdefault(lab, {}).setdefault(node, threading.Lock())
     if not waiting.acquire(lab.faults, node, lock):

@@ -1,4 +1,6 @@
-"""A vzdump call's options: conflicts, rights, defaults, and the line that a job starts with (pve-manager PVE/VZDump.pm)."""
+"""A vzdump call's options: conflicts, rights, defaults, and the line that a job starts with
+(pve-manager PVE/VZDump.pm).
+"""
 
 from __future__ import annotations
 
@@ -18,10 +20,12 @@ _ROOT_ONLY = ("tmpdir", "dumpdir", "script", "job-id")
 
 @dataclass(frozen=True)
 class Options:
-    """What a job is to do, defaults filled in. ``lockwait`` and ``stopwait`` in minutes, ``bwlimit`` in KiB/s (0: none).
+    """What a job is to do, defaults filled in. ``lockwait`` and ``stopwait`` in minutes,
+    ``bwlimit`` in KiB/s (0: none).
 
-    ``keep`` is the retention in force, as a property string; ``may_protect_freely`` lifts the default limit on protected ones.
-    ``exclude_paths`` and ``standard_excludes`` say what of a container's files stays out.
+    ``keep`` is the retention in force, as a property string; ``may_protect_freely`` lifts the
+    default limit on protected ones. ``exclude_paths`` and ``standard_excludes`` say what of a
+    container's files stays out.
     """
 
     vmids: tuple[int, ...]
@@ -44,7 +48,9 @@ class Options:
 
 
 def check(call: Call) -> None:
-    """Raise LabError for options that exclude each other, that only root may give, or that the caller lacks a right for."""
+    """Raise LabError for options that exclude each other, that only root may give, or that the
+    caller lacks a right for.
+    """
     params = call.params
     if params.get("stdout"):
         raise parameter_error(stdout="option is only allowed on the command line interface.")
@@ -97,14 +103,18 @@ def options(call: Call, vmids: tuple[int, ...]) -> Options:
 
 
 def effective_keep(lab: Lab, storage: str, asked: str | None) -> str:
-    """Return the retention in force: the request's, else the storage's, else keep-all; its keys sorted as PVE prints them."""
+    """Return the retention in force: the request's, else the storage's, else keep-all; its keys
+    sorted as PVE prints them.
+    """
     own = lab.storages[storage].options.get("prune-backups") if storage in lab.storages else None
     chosen = asked if asked is not None else own or KEEP_ALL
     return ",".join(sorted(part for part in chosen.split(",") if part)) or KEEP_ALL
 
 
 def command(params: Mapping[str, Any]) -> str:
-    """Return the command line that the log's first line shows; called over the API it always ends up with ``--node``."""
+    """Return the command line that the log's first line shows; called over the API it always ends
+    up with ``--node``.
+    """
     words = ["vzdump", *split_list(params.get("vmid", ""))]
     for name in sorted(params, key=lambda name: (name == "node", name)):
         value = params[name]
@@ -117,9 +127,11 @@ def command(params: Mapping[str, Any]) -> str:
 
 
 def shell_quoted(word: str) -> str:
-    """Return a word as Perl's String::ShellQuote writes it: in quotes only where a shell would read it otherwise.
+    """Return a word as Perl's String::ShellQuote writes it: in quotes only where a shell would read
+    it otherwise.
 
-    Unlike Python's own it spares ``!`` and ``^`` and quotes ``=``, which a shell takes for an assignment in front of a command.
+    Unlike Python's own it spares ``!`` and ``^`` and quotes ``=``, which a shell takes for an
+    assignment in front of a command.
     """
     if word and not re.search(r"[^\w!%+,\-./:@^]", word, re.ASCII):
         return word

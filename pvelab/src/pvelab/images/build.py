@@ -20,7 +20,9 @@ from pvelab.images.site import GuestSeed
 
 @dataclass(frozen=True, slots=True)
 class Images:
-    """What every guest shares: the boot partition and the loader's first stage. ``digest`` names what they were made from."""
+    """What every guest shares: the boot partition and the loader's first stage. ``digest`` names
+    what they were made from.
+    """
 
     folder: Path
     digest: str
@@ -46,11 +48,14 @@ def default_cache() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pvelab"
 
 
-def ensure_images(cache_dir: Path | None = None, progress: Callable[[str], None] = lambda text: None) -> Images:
-    """Given a cache folder, return the images, building what is missing. ``progress`` is told what takes time.
+def ensure_images(
+    cache_dir: Path | None = None, progress: Callable[[str], None] = lambda text: None
+) -> Images:
+    """Given a cache folder, return the images, building what is missing. ``progress`` is told what
+    takes time.
 
-    The network is used only when the packages are not in the cache. Several processes may ask at once: one builds.
-    Raise Unreachable when the packages cannot be fetched.
+    The network is used only when the packages are not in the cache. Several processes may ask at
+    once: one builds. Raise Unreachable when the packages cannot be fetched.
     """
     cache = (cache_dir or default_cache()).absolute()
     cache.mkdir(parents=True, exist_ok=True)
@@ -67,9 +72,11 @@ def ensure_images(cache_dir: Path | None = None, progress: Callable[[str], None]
 def build_guest_disks(
     images: Images, seed: GuestSeed, folder: Path, *, extra: Mapping[str, bytes] | None = None
 ) -> dict[str, Path]:
-    """Given the images and a guest, write its disks as raw sparse files into ``folder`` and return them by PVE key.
+    """Given the images and a guest, write its disks as raw sparse files into ``folder`` and return
+    them by PVE key.
 
-    ``extra`` are more files for its system partition, by path. No network, no root, well under a second.
+    ``extra`` are more files for its system partition, by path. No network, no root, well under a
+    second.
     """
     folder.mkdir(parents=True, exist_ok=True)
     targets = {key: folder / f"{key}.raw" for key in seed.disks}
@@ -77,7 +84,9 @@ def build_guest_disks(
         system, data = Path(work) / "system", Path(work) / "data"
         system.mkdir()
         content.write_system(seed, system, extra, images.software)
-        disks.write_system_disk(images.boot, images.loader, system, targets["scsi0"], seed.boot_disk)
+        disks.write_system_disk(
+            images.boot, images.loader, system, targets["scsi0"], seed.boot_disk
+        )
         if seed.data_disk:
             data.mkdir()
             content.write_data(seed, data)
@@ -86,7 +95,9 @@ def build_guest_disks(
 
 
 def _build(tree: Path, folder: Path) -> None:
-    """Build into a folder beside the wanted one and rename it, so that half a build is never taken for a whole one."""
+    """Build into a folder beside the wanted one and rename it, so that half a build is never taken
+    for a whole one.
+    """
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix="building-") as work:
         fresh = Path(work) / "images"
         fresh.mkdir()
@@ -101,11 +112,16 @@ def _build(tree: Path, folder: Path) -> None:
 
 
 def _digest(names: tuple[str, ...]) -> str:
-    """A short name for the inputs: the packages' versions, the guest's scripts and the code that puts them together."""
+    """A short name for the inputs: the packages' versions, the guest's scripts and the code that
+    puts them together.
+    """
     seen = hashlib.sha256("\n".join(names).encode())
     here = Path(__file__).parent
     for path in sorted(
-        [*initramfs.SCRIPTS.iterdir(), *(here / name for name in ("build.py", "disks.py", "initramfs.py", "software.py"))]
+        [
+            *initramfs.SCRIPTS.iterdir(),
+            *(here / name for name in ("build.py", "disks.py", "initramfs.py", "software.py")),
+        ]
     ):
         seen.update(path.name.encode() + b"\0" + path.read_bytes())
     return seen.hexdigest()[:16]

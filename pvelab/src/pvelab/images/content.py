@@ -40,10 +40,17 @@ ssl.pemfile = "/site/https/server.pem"
 """
 
 
-def write_system(seed: GuestSeed, folder: Path, extra: Mapping[str, bytes] | None = None, software: Path | None = None) -> None:
-    """Given a guest, write the files of its system partition into ``folder``; ``extra`` are more, by path.
+def write_system(
+    seed: GuestSeed,
+    folder: Path,
+    extra: Mapping[str, bytes] | None = None,
+    software: Path | None = None,
+) -> None:
+    """Given a guest, write the files of its system partition into ``folder``; ``extra`` are more,
+    by path.
 
-    ``software`` is the folder with what its services need beyond the common software, a folder a kind.
+    ``software`` is the folder with what its services need beyond the common software, a folder a
+    kind.
     """
     files = {
         "hostname": f"{seed.name}\n",
@@ -57,10 +64,14 @@ def write_system(seed: GuestSeed, folder: Path, extra: Mapping[str, bytes] | Non
         if service.kind == "dns":
             files["zone"] = f"{service.text}\n"
         if service.kind == "http":
-            files[f"pages/{service.port}"] = f"{service.path}\n{'yes' if service.database else 'no'}\n{service.text}\n"
+            files[f"pages/{service.port}"] = (
+                f"{service.path}\n{'yes' if service.database else 'no'}\n{service.text}\n"
+            )
     contents = {name: text.encode() for name, text in files.items()}
     contents |= {
-        f"answers/{s.port}": s.text.encode().decode("unicode_escape").encode("latin-1") for s in seed.services if s.kind == "tcp"
+        f"answers/{s.port}": s.text.encode().decode("unicode_escape").encode("latin-1")
+        for s in seed.services
+        if s.kind == "tcp"
     }
     for service in seed.services:
         if service.kind == "ldap":
@@ -71,7 +82,8 @@ def write_system(seed: GuestSeed, folder: Path, extra: Mapping[str, bytes] | Non
             shutil.copytree(software / service.kind, folder / service.kind, dirs_exist_ok=True)
     if any(service.kind == "ssh" for service in seed.services):
         contents["ssh/host_key"] = keys.generate().dropbear
-    # Something that does not compress and is in no other guest, so that archives differ in size and content.
+    # Something that does not compress and is in no other guest, so that archives differ in size and
+    # content.
     contents["content.bin"] = random.Random(seed.vmid).randbytes(2 * MIB)
     for name, content in (contents | dict(extra or {})).items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -81,16 +93,24 @@ def write_system(seed: GuestSeed, folder: Path, extra: Mapping[str, bytes] | Non
 def _directory(suffix: str) -> dict[str, bytes]:
     """A directory with some people in it, and the configuration of the server that serves it."""
     name = suffix.partition(",")[0].partition("=")[2]
-    entries = [f"dn: {suffix}\nobjectClass: dcObject\nobjectClass: organization\ndc: {name}\no: {name}\n"]
+    entries = [
+        f"dn: {suffix}\nobjectClass: dcObject\nobjectClass: organization\ndc: {name}\no: {name}\n"
+    ]
     entries += [f"dn: ou=People,{suffix}\nobjectClass: organizationalUnit\nou: People\n"]
     entries += [
-        f"dn: cn=Person {n},ou=People,{suffix}\nobjectClass: person\ncn: Person {n}\nsn: {n}\n" for n in range(1, PEOPLE + 1)
+        f"dn: cn=Person {n},ou=People,{suffix}\nobjectClass: person\ncn: Person {n}\nsn: {n}\n"
+        for n in range(1, PEOPLE + 1)
     ]
-    return {"ldap/directory.ldif": "\n".join(entries).encode(), "ldap/slapd.conf": SLAPD.format(suffix=suffix).encode()}
+    return {
+        "ldap/directory.ldif": "\n".join(entries).encode(),
+        "ldap/slapd.conf": SLAPD.format(suffix=suffix).encode(),
+    }
 
 
 def _web_server(seed: GuestSeed, service: Service) -> dict[str, bytes]:
-    """A page, the certificate for the guest's own address, and the configuration of the server that shows both."""
+    """A page, the certificate for the guest's own address, and the configuration of the server that
+    shows both.
+    """
     page = f"<!doctype html><title>{service.text}</title><p>{service.text}\n"
     return {
         f"https/pages{service.path}{'index.html' if service.path.endswith('/') else ''}": page.encode(),
@@ -100,8 +120,13 @@ def _web_server(seed: GuestSeed, service: Service) -> dict[str, bytes]:
 
 
 def write_data(seed: GuestSeed, folder: Path) -> None:
-    """Given a guest with a data disk, write its database file into ``folder``: one record a line."""
-    lines = (f"{n}|{FIRST_DAY + timedelta(days=n // 8)}|{seed.name} record {n}\n" for n in range(1, seed.records + 1))
+    """Given a guest with a data disk, write its database file into ``folder``: one record a
+    line.
+    """
+    lines = (
+        f"{n}|{FIRST_DAY + timedelta(days=n // 8)}|{seed.name} record {n}\n"
+        for n in range(1, seed.records + 1)
+    )
     (folder / "records.db").write_text("".join(lines))
 
 

@@ -1,4 +1,6 @@
-"""The guests' common software as an initial RAM file system: busybox, agent, SSH, service scripts, drivers."""
+"""The guests' common software as an initial RAM file system: busybox, agent, SSH, service scripts,
+drivers.
+"""
 
 from __future__ import annotations
 
@@ -61,15 +63,26 @@ FOLDERS = (
 
 
 def build(tree: Path) -> bytes:
-    """Given the folder with the unpacked packages, return the whole file system as a cpio archive (newc format)."""
+    """Given the folder with the unpacked packages, return the whole file system as a cpio archive
+    (newc format).
+    """
     entries: dict[str, tuple[int, bytes]] = dict.fromkeys(FOLDERS, (stat.S_IFDIR | 0o755, b""))
     for target, source in PROGRAMS.items():
         entries[target] = (stat.S_IFREG | 0o755, (tree / source).read_bytes())
     for soname in LIBRARIES:
-        entries[f"{LIBRARY_FOLDER}/{soname}"] = (stat.S_IFREG | 0o755, find_library(tree, soname).read_bytes())
-    entries["lib64/ld-linux-x86-64.so.2"] = (stat.S_IFLNK | 0o777, f"/{LIBRARY_FOLDER}/{LIBRARIES[0]}".encode())
+        entries[f"{LIBRARY_FOLDER}/{soname}"] = (
+            stat.S_IFREG | 0o755,
+            find_library(tree, soname).read_bytes(),
+        )
+    entries["lib64/ld-linux-x86-64.so.2"] = (
+        stat.S_IFLNK | 0o777,
+        f"/{LIBRARY_FOLDER}/{LIBRARIES[0]}".encode(),
+    )
     for number, module in enumerate(module_order(tree, MODULES)):
-        entries[f"lib/modules/{number:02d}-{module.name}"] = (stat.S_IFREG | 0o644, module.read_bytes())
+        entries[f"lib/modules/{number:02d}-{module.name}"] = (
+            stat.S_IFREG | 0o644,
+            module.read_bytes(),
+        )
     for name, text in FILES.items():
         entries[name] = (stat.S_IFREG | 0o644, text.encode())
     for script in sorted(SCRIPTS.iterdir()):
@@ -87,7 +100,9 @@ def _place(script: str) -> str:
 
 
 def applets(tree: Path) -> list[str]:
-    """Names that the guests' busybox answers to, read from its own table (names end in NUL, ``[`` comes first)."""
+    """Names that the guests' busybox answers to, read from its own table (names end in NUL, ``[``
+    comes first).
+    """
     data = (tree / "bin/busybox").read_bytes()
     start = data.index(b"[\0[[\0acpid\0")
     end = data.index(b"\0\0", start)
@@ -95,7 +110,9 @@ def applets(tree: Path) -> list[str]:
 
 
 def find_library(tree: Path, soname: str) -> Path:
-    """Return the library of that name, wherever its package keeps it. Raise FileNotFoundError if none of them has it."""
+    """Return the library of that name, wherever its package keeps it. Raise FileNotFoundError if
+    none of them has it.
+    """
     for folder in (LIBRARY_FOLDER, f"usr/{LIBRARY_FOLDER}", "lib64"):
         if (path := tree / folder / soname).exists():
             return path
@@ -103,8 +120,12 @@ def find_library(tree: Path, soname: str) -> Path:
 
 
 def module_order(tree: Path, wanted: tuple[str, ...]) -> list[Path]:
-    """Given kernel module names, return their files and those of what they depend on, each after what it needs."""
-    files = {path.stem.replace("-", "_"): path for path in tree.glob("lib/modules/*/kernel/**/*.ko")}
+    """Given kernel module names, return their files and those of what they depend on, each after
+    what it needs.
+    """
+    files = {
+        path.stem.replace("-", "_"): path for path in tree.glob("lib/modules/*/kernel/**/*.ko")
+    }
     order: list[Path] = []
 
     def add(name: str) -> None:
@@ -121,15 +142,21 @@ def module_order(tree: Path, wanted: tuple[str, ...]) -> list[Path]:
 
 
 def dependencies(module: bytes) -> list[str]:
-    """Given a kernel module's bytes, return the modules that its ``.modinfo`` section says it depends on."""
+    """Given a kernel module's bytes, return the modules that its ``.modinfo`` section says it
+    depends on.
+    """
     found = re.search(rb"\0depends=([^\0]*)\0", module)
     return [name for name in found.group(1).decode().split(",") if name] if found else []
 
 
 def cpio(entries: dict[str, tuple[int, bytes]]) -> bytes:
-    """Given path -> (mode, content), return a newc archive (Linux Documentation/driver-api/early-userspace/buffer-format)."""
+    """Given path -> (mode, content), return a newc archive (Linux
+    Documentation/driver-api/early-userspace/buffer-format).
+    """
     parts: list[bytes] = []
-    for inode, (name, (mode, content)) in enumerate([*entries.items(), ("TRAILER!!!", (0, b""))], start=1):
+    for inode, (name, (mode, content)) in enumerate(
+        [*entries.items(), ("TRAILER!!!", (0, b""))], start=1
+    ):
         encoded = name.encode() + b"\0"
         fields = (inode, mode, 0, 0, 1, 0, len(content), 0, 0, 0, 0, len(encoded), 0)
         header = b"070701" + b"".join(b"%08X" % field for field in fields) + encoded

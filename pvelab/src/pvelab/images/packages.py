@@ -14,8 +14,9 @@ from pvelab.images import software
 
 KERNEL = "linux-image-cloud-amd64"
 
-# In the guest: kernel, busybox, agent, SSH, tcpsvd, a name server, and the libraries these are linked with.
-# On the host, run from where they are unpacked: the boot loader's installer and the FAT tools. Then what single guests carry.
+# In the guest: kernel, busybox, agent, SSH, tcpsvd, a name server, and the libraries these are
+# linked with. On the host, run from where they are unpacked: the boot loader's installer and the
+# FAT tools. Then what single guests carry.
 PACKAGES = (
     KERNEL,
     "busybox-static",
@@ -44,13 +45,24 @@ PACKAGES = (
 
 def required_apt_packages() -> tuple[str, ...]:
     """Return the Debian packages that the lab runs on the host itself, to be installed with apt."""
-    return ("qemu-system-x86", "qemu-utils", "seabios", "zstd", "e2fsprogs", "util-linux", "openssh-server", "redis-server")
+    return (
+        "qemu-system-x86",
+        "qemu-utils",
+        "seabios",
+        "zstd",
+        "e2fsprogs",
+        "util-linux",
+        "openssh-server",
+        "redis-server",
+    )
 
 
 def fetch(cache: Path, progress: Callable[[str], None]) -> tuple[Path, tuple[str, ...]]:
-    """Given a cache folder, return the folder with the unpacked packages, and their file names (name, version).
+    """Given a cache folder, return the folder with the unpacked packages, and their file names
+    (name, version).
 
-    What is there already is not fetched again. Raise Unreachable when Debian's archive cannot be reached.
+    What is there already is not fetched again. Raise Unreachable when Debian's archive cannot be
+    reached.
     """
     key = hashlib.sha256("\n".join(PACKAGES).encode()).hexdigest()[:12]
     tree, listing = cache / f"tree-{key}", cache / f"packages-{key}.json"
@@ -59,7 +71,11 @@ def fetch(cache: Path, progress: Callable[[str], None]) -> tuple[Path, tuple[str
         names = _download(cache, progress)
         tree.mkdir(parents=True)
         for name in names:
-            subprocess.run(["dpkg-deb", "-x", str(cache / "debs" / name), str(tree)], check=True, capture_output=True)
+            subprocess.run(
+                ["dpkg-deb", "-x", str(cache / "debs" / name), str(tree)],
+                check=True,
+                capture_output=True,
+            )
         fresh = listing.with_suffix(".tmp")
         fresh.write_text(json.dumps(names))
         fresh.replace(listing)
@@ -67,20 +83,27 @@ def fetch(cache: Path, progress: Callable[[str], None]) -> tuple[Path, tuple[str
 
 
 def _download(cache: Path, progress: Callable[[str], None]) -> list[str]:
-    """Fetch the packages, and the kernel that the kernel's package of today depends on, into ``debs``."""
+    """Fetch the packages, and the kernel that the kernel's package of today depends on, into
+    ``debs``.
+    """
     folder = cache / "debs"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     progress("fetching the guests' Debian packages")
     options = _apt_get(cache, folder, list(PACKAGES))
     package = next(folder.glob(f"{KERNEL}_*.deb"))
-    answer = subprocess.run(["dpkg-deb", "-f", str(package), "Depends"], check=True, capture_output=True, text=True)
+    answer = subprocess.run(
+        ["dpkg-deb", "-f", str(package), "Depends"], check=True, capture_output=True, text=True
+    )
     _apt_get(cache, folder, [answer.stdout.split()[0]], options)
     return sorted(path.name for path in folder.glob("*.deb"))
 
 
-def _apt_get(cache: Path, folder: Path, packages: list[str], options: list[str] | None = None) -> list[str]:
-    """Download packages with the machine's package lists or, where these know nothing, with lists of our own.
+def _apt_get(
+    cache: Path, folder: Path, packages: list[str], options: list[str] | None = None
+) -> list[str]:
+    """Download packages with the machine's package lists or, where these know nothing, with lists
+    of our own.
 
     Return the apt options that worked. Raise Unreachable when neither did.
     """
@@ -92,10 +115,15 @@ def _apt_get(cache: Path, folder: Path, packages: list[str], options: list[str] 
     if done.returncode == 0:
         return options or []
     last = (done.stderr.strip().splitlines() or ["apt-get said nothing"])[-1]
-    raise Unreachable(f"cannot fetch the lab guests' Debian packages: {last}", "check the network and /etc/apt/sources.list")
+    raise Unreachable(
+        f"cannot fetch the lab guests' Debian packages: {last}",
+        "check the network and /etc/apt/sources.list",
+    )
 
 
-def _run_download(options: list[str], folder: Path, packages: list[str]) -> subprocess.CompletedProcess[str]:
+def _run_download(
+    options: list[str], folder: Path, packages: list[str]
+) -> subprocess.CompletedProcess[str]:
     command = ["apt-get", *options, "download", *packages]
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
 
@@ -105,5 +133,10 @@ def _own_lists(cache: Path) -> list[str]:
     state, archives = cache / "apt" / "state", cache / "apt" / "cache"
     for folder in (state / "lists" / "partial", archives / "archives" / "partial"):
         folder.mkdir(parents=True, exist_ok=True)
-    values = {"Dir::State": state, "Dir::Cache": archives, "Dir::State::status": "/var/lib/dpkg/status", "Debug::NoLocking": "1"}
+    values = {
+        "Dir::State": state,
+        "Dir::Cache": archives,
+        "Dir::State::status": "/var/lib/dpkg/status",
+        "Debug::NoLocking": "1",
+    }
     return [word for name, value in values.items() for word in ("-o", f"{name}={value}")]

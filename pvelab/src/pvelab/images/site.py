@@ -1,7 +1,8 @@
 """The reference site's eleven guests: the lab's default cluster, as data.
 
-The lab's guests are small Linux machines that stand in for the site's own. What a restore test sees of each is real: it
-boots from its disk, has its address, its agent and its service, and its pages come from a database file on a disk.
+The lab's guests are small Linux machines that stand in for the site's own. What a restore test sees
+of each is real: it boots from its disk, has its address, its agent and its service, and its pages
+come from a database file on a disk.
 """
 
 from __future__ import annotations
@@ -26,9 +27,10 @@ class SeedNic:
 class Service:
     """One thing that a guest answers.
 
-    ``kind`` is ``http`` (a page at ``path`` that holds ``text``; with ``database`` it is made from the database file and is
-    a 500 without it), ``https`` (a page at ``path`` that holds ``text``, over TLS), ``ldap`` (the directory ``text``), ``tcp`` (a
-    listener that answers ``text``, with escapes, to whatever it is sent), ``dns`` (UDP, for the zone ``text``) or ``ssh``.
+    ``kind`` is ``http`` (a page at ``path`` that holds ``text``; with ``database`` it is made from
+    the database file and is a 500 without it), ``https`` (a page at ``path`` that holds ``text``,
+    over TLS), ``ldap`` (the directory ``text``), ``tcp`` (a listener that answers ``text``, with
+    escapes, to whatever it is sent), ``dns`` (UDP, for the zone ``text``) or ``ssh``.
     """
 
     kind: str
@@ -40,9 +42,11 @@ class Service:
 
 @dataclass(frozen=True, slots=True)
 class GuestSeed:
-    """A guest as the lab first makes it. ``memory`` in MiB and ``cores`` as its config says, disk sizes in bytes.
+    """A guest as the lab first makes it. ``memory`` in MiB and ``cores`` as its config says, disk
+    sizes in bytes.
 
-    ``data_disk`` 0 means that it has no second disk. ``records`` is how many lines its database starts with.
+    ``data_disk`` 0 means that it has no second disk. ``records`` is how many lines its database
+    starts with.
     """
 
     vmid: int
@@ -71,7 +75,8 @@ class GuestSeed:
 def _nics(vmid: int, *networks: tuple[int, str]) -> tuple[SeedNic, ...]:
     """Given (VLAN tag, address) pairs, return NICs with Proxmox's own MAC prefix (BC:24:11)."""
     return tuple(
-        SeedNic(f"BC:24:11:00:{n:02X}:{vmid - 100:02X}", tag, f"{address}/24") for n, (tag, address) in enumerate(networks)
+        SeedNic(f"BC:24:11:00:{n:02X}:{vmid - 100:02X}", tag, f"{address}/24")
+        for n, (tag, address) in enumerate(networks)
     )
 
 
@@ -159,7 +164,9 @@ GUESTS: tuple[GuestSeed, ...] = (
         agent=False,
         boot_disk=128 * MIB,
     ),
-    GuestSeed(109, "Windows-Client-Internet", _nics(109, (20, "192.168.20.109")), 4096, system="mswindows"),
+    GuestSeed(
+        109, "Windows-Client-Internet", _nics(109, (20, "192.168.20.109")), 4096, system="mswindows"
+    ),
     GuestSeed(
         110,
         "Docker-Server",

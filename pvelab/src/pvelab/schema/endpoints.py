@@ -1,4 +1,6 @@
-"""PVE's own API schema (``schema.json``: pve-manager 9.2.11 and its libraries), and which endpoint a path means."""
+"""PVE's own API schema (``schema.json``: pve-manager 9.2.11 and its libraries), and which endpoint
+a path means.
+"""
 
 from __future__ import annotations
 
@@ -11,15 +13,19 @@ from typing import Any
 
 Schema = dict[str, Any]
 
-# Calls that a real server answered (recorded in 01_auth and 02_inventory) but that the schema subset leaves out.
+# Calls that a real server answered (recorded in 01_auth and 02_inventory) but that the schema
+# subset leaves out.
 _NODE: Schema = {"type": "string", "format": "pve-node"}
 _VMID: Schema = {"type": "integer", "format": "pve-vmid"}
 _AUDIT_NODE = {"check": ["perm", "/nodes/{node}", ["Sys.Audit"]]}
 _TEXT: Schema = {"type": "string", "optional": 1}
 _POOL: Schema = {"type": "string", "format": "pve-poolid"}
-_POOL_CHANGE: Schema = {"poolid": _POOL, "comment": _TEXT, "vms": {**_TEXT, "format": "pve-vmid-list"}, "storage": _TEXT} | {
-    name: {"type": "boolean", "optional": 1, "default": 0} for name in ("delete", "allow-move")
-}
+_POOL_CHANGE: Schema = {
+    "poolid": _POOL,
+    "comment": _TEXT,
+    "vms": {**_TEXT, "format": "pve-vmid-list"},
+    "storage": _TEXT,
+} | {name: {"type": "boolean", "optional": 1, "default": 0} for name in ("delete", "allow-move")}
 _AUDIT_POOL = {"check": ["perm", "/pool/{poolid}", ["Pool.Audit"]]}
 _ALLOCATE_POOL = {"check": ["perm", "/pool/{poolid}", ["Pool.Allocate"]]}
 _ALLOCATE_GROUP = {"check": ["perm", "/access/groups", ["Group.Allocate"]]}
@@ -32,7 +38,12 @@ _EXTRA: tuple[tuple[str, str, Schema, Schema], ...] = (
     ("GET", "/cluster/ha/status", {}, {"user": "all"}),
     ("GET", "/access", {}, {"user": "all"}),
     ("GET", "/access/domains", {}, {"user": "world"}),
-    ("GET", "/nodes/{node}/network", {"node": _NODE, "type": {"type": "string", "optional": 1}}, {"user": "all"}),
+    (
+        "GET",
+        "/nodes/{node}/network",
+        {"node": _NODE, "type": {"type": "string", "optional": 1}},
+        {"user": "all"},
+    ),
     ("GET", "/nodes/{node}/dns", {"node": _NODE}, _AUDIT_NODE),
     (
         "GET",
@@ -46,7 +57,12 @@ _EXTRA: tuple[tuple[str, str, Schema, Schema], ...] = (
         {"check": ["perm", "/vms/{vmid}", ["VM.Console"]]},
     ),
     ("GET", "/nodes/{node}/qemu/{vmid}/status", {"node": _NODE, "vmid": _VMID}, {"user": "all"}),
-    ("POST", "/cluster/ha/groups", {"group": {"type": "string"}, "nodes": {"type": "string"}}, {"user": "all"}),
+    (
+        "POST",
+        "/cluster/ha/groups",
+        {"group": {"type": "string"}, "nodes": {"type": "string"}},
+        {"user": "all"},
+    ),
     (
         "PUT",
         "/cluster/ha/groups/{group}",
@@ -54,9 +70,20 @@ _EXTRA: tuple[tuple[str, str, Schema, Schema], ...] = (
         {"user": "all"},
     ),
     ("DELETE", "/cluster/ha/groups/{group}", {"group": {"type": "string"}}, {"user": "all"}),
-    # roles, users, groups and pools (libpve-access-control PVE/API2/{Role,User,Group}.pm, pve-manager PVE/API2/Pool.pm)
-    ("DELETE", "/access/roles/{roleid}", {"roleid": {"type": "string"}}, {"check": ["perm", "/access", ["Sys.Modify"]]}),
-    ("DELETE", "/access/users/{userid}", {"userid": {"type": "string"}}, {"check": ["userid-group", ["User.Modify"]]}),
+    # roles, users, groups and pools (libpve-access-control PVE/API2/{Role,User,Group}.pm,
+    # pve-manager PVE/API2/Pool.pm)
+    (
+        "DELETE",
+        "/access/roles/{roleid}",
+        {"roleid": {"type": "string"}},
+        {"check": ["perm", "/access", ["Sys.Modify"]]},
+    ),
+    (
+        "DELETE",
+        "/access/users/{userid}",
+        {"userid": {"type": "string"}},
+        {"check": ["userid-group", ["User.Modify"]]},
+    ),
     ("GET", "/access/groups", {}, {"user": "all"}),
     ("POST", "/access/groups", {"groupid": {"type": "string"}, "comment": _TEXT}, _ALLOCATE_GROUP),
     ("DELETE", "/access/groups/{groupid}", {"groupid": {"type": "string"}}, _ALLOCATE_GROUP),
@@ -94,10 +121,14 @@ class Api:
     formats: Schema
 
     def find(self, method: str, path: str) -> tuple[Endpoint, dict[str, str]] | None:
-        """Given a method and a decoded path, return the endpoint and the path's parameters, None if there is no such call."""
+        """Given a method and a decoded path, return the endpoint and the path's parameters, None if
+        there is no such call.
+        """
         for endpoint in self.endpoints:
             if endpoint.method == method and (found := endpoint.pattern.fullmatch(path)):
-                return endpoint, {name.replace("__", "-"): value for name, value in found.groupdict().items()}
+                return endpoint, {
+                    name.replace("__", "-"): value for name, value in found.groupdict().items()
+                }
         return None
 
 
@@ -106,24 +137,39 @@ def api() -> Api:
     """Return the API, read once."""
     raw = json.loads(files("pvelab.schema").joinpath("schema.json").read_text())
     listed = [
-        _endpoint(e["method"], e["path"], _flat(e), e.get("permissions") or {"user": "all"}, e.get("allow_token", True))
+        _endpoint(
+            e["method"],
+            e["path"],
+            _flat(e),
+            e.get("permissions") or {"user": "all"},
+            e.get("allow_token", True),
+        )
         for e in raw["endpoints"]
     ]
-    extra = [_endpoint(method, path, parameters, permissions, True) for method, path, parameters, permissions in _EXTRA]
+    extra = [
+        _endpoint(method, path, parameters, permissions, True)
+        for method, path, parameters, permissions in _EXTRA
+    ]
     # a fixed word wins over a placeholder: /cluster/ha/status before /cluster/{x}
     ordered = sorted(listed + extra, key=lambda e: (e.path.count("{"), e.path))
     return Api(tuple(ordered), raw["property_string_formats"])
 
 
-def _endpoint(method: str, path: str, parameters: Schema, permissions: Schema, allow_token: bool) -> Endpoint:
-    """``{volume}`` takes the rest of the path, slashes and all; every other placeholder one part of it."""
+def _endpoint(
+    method: str, path: str, parameters: Schema, permissions: Schema, allow_token: bool
+) -> Endpoint:
+    """``{volume}`` takes the rest of the path, slashes and all; every other placeholder one part of
+    it.
+    """
     pattern = re.sub(r"\{volume\}", "(?P<volume>.+)", path)
     pattern = re.sub(r"\{([a-z-]+)\}", lambda m: f"(?P<{m[1].replace('-', '__')}>[^/]+)", pattern)
     return Endpoint(method, path, parameters, permissions, allow_token, re.compile(pattern))
 
 
 def _flat(endpoint: Schema) -> Schema:
-    """HA rules have alternatives by type: take the union, all optional but what every alternative needs."""
+    """HA rules have alternatives by type: take the union, all optional but what every alternative
+    needs.
+    """
     parameters = dict(endpoint["parameters"])
     for part in endpoint.get("parameters_composed", {}).get("allOf", ()):
         parameters.update(part.get("properties", {}))

@@ -1,4 +1,6 @@
-"""Parameters against the schema, with PVE's texts, and converted to what handlers expect (libpve-common PVE/JSONSchema.pm)."""
+"""Parameters against the schema, with PVE's texts, and converted to what handlers expect
+(libpve-common PVE/JSONSchema.pm).
+"""
 
 from __future__ import annotations
 
@@ -12,21 +14,38 @@ from pvelab.schema.formats import FormatError, check_format, parse_property_stri
 _MISSING = "property is missing and it is not optional"
 UNKNOWN = "property is not defined in schema and the schema does not allow additional properties"
 _NUMBERED = re.compile(r"([a-z]+)(\d+)")
-# how many numbered options there are (qemu-server PVE/QemuServer/{Drive,Network}.pm); the others end at 255
-_HIGHEST = {"net": 31, "scsi": 30, "virtio": 15, "sata": 5, "ide": 3, "serial": 3, "parallel": 2, "hostpci": 15, "usb": 13}
+# how many numbered options there are (qemu-server PVE/QemuServer/{Drive,Network}.pm); the others
+# end at 255
+_HIGHEST = {
+    "net": 31,
+    "scsi": 30,
+    "virtio": 15,
+    "sata": 5,
+    "ide": 3,
+    "serial": 3,
+    "parallel": 2,
+    "hostpci": 15,
+    "usb": 13,
+}
 
 
 def validate(schema: Schema, given: dict[str, Any]) -> dict[str, Any]:
-    """Given an endpoint's parameters and what was sent, return the values converted. Raise LabError 400 if any is wrong."""
+    """Given an endpoint's parameters and what was sent, return the values converted. Raise LabError
+    400 if any is wrong.
+    """
     errors: dict[str, str] = {}
     check_object(schema, given, "", errors)
     if errors:
         raise LabError(400, "Parameter verification failed.", errors)
-    return {name: _convert(property_schema(schema, name) or {}, value) for name, value in given.items()}
+    return {
+        name: _convert(property_schema(schema, name) or {}, value) for name, value in given.items()
+    }
 
 
 def check_object(schema: Schema, given: dict[str, Any], path: str, errors: dict[str, str]) -> None:
-    """Check an object's properties and note what is wrong in ``errors``, keyed by the path to the property."""
+    """Check an object's properties and note what is wrong in ``errors``, keyed by the path to the
+    property.
+    """
     for name, entry in schema.items():
         if name.endswith("[n]"):
             continue
@@ -66,8 +85,15 @@ def _wrong_type(kind: str, value: Any) -> str | None:
     if kind == "array":
         return None if isinstance(value, list) else "type check ('array') failed"
     if isinstance(value, list | dict):
-        return f"type check ('{kind}') failed - got {'ARRAY' if isinstance(value, list) else 'HASH'}(0x55d0c0de)"
-    patterns = {"integer": r"[+-]?\d+", "number": r"[+-]?\d*\.?\d+(?:[eE][+-]?\d+)?", "boolean": r"[01]"}
+        return (
+            f"type check ('{kind}') failed - got "
+            f"{'ARRAY' if isinstance(value, list) else 'HASH'}(0x55d0c0de)"
+        )
+    patterns = {
+        "integer": r"[+-]?\d+",
+        "number": r"[+-]?\d*\.?\d+(?:[eE][+-]?\d+)?",
+        "boolean": r"[01]",
+    }
     text = str(int(value)) if isinstance(value, bool) else str(value)
     if kind in patterns and not re.fullmatch(patterns[kind], text):
         return f"type check ('{kind}') failed - got '{text}'"
@@ -92,7 +118,10 @@ def _wrong_value(schema: Schema, value: Any, path: str) -> str | None:
         return f"value must have a maximum value of {most}"
     allowed = schema.get("enum")
     if allowed and text not in (str(choice) for choice in allowed):
-        return f"value '{text}' does not have a value in the enumeration '{', '.join(str(choice) for choice in allowed)}'"
+        return (
+            f"value '{text}' does not have a value in the enumeration "
+            f"'{', '.join(str(choice) for choice in allowed)}'"
+        )
     return None
 
 

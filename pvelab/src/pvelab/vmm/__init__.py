@@ -1,4 +1,5 @@
-"""The lab's hardware: QEMU guests, layer-2 segments, the probe appliance and the nodes' SSH endpoints.
+"""The lab's hardware: QEMU guests, layer-2 segments, the probe appliance and the nodes' SSH
+endpoints.
 
     spec.py      MachineSpec, Disk, Nic: what a machine is made of
     machine.py   Machine: one QEMU process: start, stop, agent, QMP, point-in-time copies of all its disks

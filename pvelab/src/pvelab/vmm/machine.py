@@ -23,17 +23,27 @@ PID, LOG = "qemu.pid", "qemu.log"
 
 
 class Machine:
-    """A machine that can be started and stopped any number of times. Its methods may be called from any thread."""
+    """A machine that can be started and stopped any number of times. Its methods may be called from
+    any thread.
+    """
 
     def __init__(
-        self, spec: MachineSpec, run_dir: Path, networks: Networks, accelerator: str = "tcg", extra: Sequence[str] = ()
+        self,
+        spec: MachineSpec,
+        run_dir: Path,
+        networks: Networks,
+        accelerator: str = "tcg",
+        extra: Sequence[str] = (),
     ) -> None:
-        """``run_dir`` is the machine's own folder, on a short path: unix sockets live in it. ``extra``: more QEMU arguments.
+        """``run_dir`` is the machine's own folder, on a short path: unix sockets live in it.
+        ``extra``: more QEMU arguments.
 
         A process that an earlier lab left behind in this folder is killed.
         """
         if len(str(run_dir / MONITOR)) > 100:
-            raise QemuError(f"{run_dir} is too long a path for unix sockets", "choose a shorter state directory")
+            raise QemuError(
+                f"{run_dir} is too long a path for unix sockets", "choose a shorter state directory"
+            )
         self.spec, self.run_dir, self.memory_given = spec, run_dir, min(MEMORY, spec.memory)
         self._networks, self._accelerator, self._extra = networks, accelerator, tuple(extra)
         self._lock = threading.RLock()
@@ -51,16 +61,22 @@ class Machine:
         return self._process.pid if self._process and self._process.poll() is None else None
 
     def start(self, *, paused: bool = False) -> None:
-        """Power on; returns when QEMU runs. Raise QemuError when it runs already or does not start."""
+        """Power on; returns when QEMU runs. Raise QemuError when it runs already or does not
+        start.
+        """
         with self._lock:
             if self.pid is not None:
                 raise QemuError(f"machine {self.spec.vmid} runs already")
             self._clear()
             (self.run_dir / LOG).unlink(missing_ok=True)
-            self._ports = ports = [self._networks.port(str(self.spec.vmid), nic) for nic in self.spec.nics]
+            self._ports = ports = [
+                self._networks.port(str(self.spec.vmid), nic) for nic in self.spec.nics
+            ]
             command = qemu_command(self.spec, self.run_dir, ports, self._accelerator, self._extra)
             try:
-                self._process = processes.spawn(command, self.run_dir / LOG, descriptors=[port.descriptor for port in ports])
+                self._process = processes.spawn(
+                    command, self.run_dir / LOG, descriptors=[port.descriptor for port in ports]
+                )
                 (self.run_dir / PID).write_text(str(self._process.pid))
                 self._qmp = Qmp(self.run_dir / MONITOR, lambda: self.pid is not None)
                 for port in ports:
@@ -72,7 +88,9 @@ class Machine:
                     self._qmp.execute("cont")
             except (QemuError, OSError) as error:
                 self.stop()
-                raise QemuError(f"machine {self.spec.vmid} did not start: {self._last_words() or error}") from error
+                raise QemuError(
+                    f"machine {self.spec.vmid} did not start: {self._last_words() or error}"
+                ) from error
             self._since = time.monotonic()
 
     def stop(self) -> None:
@@ -116,7 +134,9 @@ class Machine:
         return "running" if isinstance(answer, dict) and answer["running"] else "paused"
 
     def run_state(self) -> str:
-        """Return QEMU's own word for how it stands (``running``, ``paused``, ``io-error``, ...), ``stopped`` when it is off."""
+        """Return QEMU's own word for how it stands (``running``, ``paused``, ``io-error``, ...),
+        ``stopped`` when it is off.
+        """
         try:
             answer = self.qmp("query-status")
         except QemuError:
@@ -124,19 +144,27 @@ class Machine:
         return str(answer["status"]) if isinstance(answer, dict) else "unknown"
 
     def block_stats(self) -> dict[str, dict[str, object]]:
-        """Return what QEMU counted of each disk since power-on (its ``block-stats``), by the disk's key; {} when it is off."""
+        """Return what QEMU counted of each disk since power-on (its ``block-stats``), by the disk's
+        key; {} when it is off.
+        """
         try:
             rows = self.qmp("query-blockstats")
         except QemuError:
             return {}
-        return {row["node-name"]: dict(row["stats"]) for row in rows if "node-name" in row} if isinstance(rows, list) else {}
+        return (
+            {row["node-name"]: dict(row["stats"]) for row in rows if "node-name" in row}
+            if isinstance(rows, list)
+            else {}
+        )
 
     def uptime(self) -> float:
         """Seconds since power-on; 0 when off."""
         return time.monotonic() - self._since if self.pid is not None else 0.0
 
     def wait(self, timeout: float) -> bool:
-        """Wait up to ``timeout`` seconds for the machine to go off by itself; return whether it is off."""
+        """Wait up to ``timeout`` seconds for the machine to go off by itself; return whether it is
+        off.
+        """
         if self._process is not None:
             try:
                 self._process.wait(timeout)
@@ -147,10 +175,13 @@ class Machine:
                 self._clear()
         return True
 
-    def agent(self, command: str, arguments: dict[str, object] | None = None, timeout: float = 3.0) -> object:
+    def agent(
+        self, command: str, arguments: dict[str, object] | None = None, timeout: float = 3.0
+    ) -> object:
         """Given a guest agent command, return its answer.
 
-        Raise AgentSilent when there is none within ``timeout`` seconds (or no agent at all), AgentFailure when it refuses.
+        Raise AgentSilent when there is none within ``timeout`` seconds (or no agent at all),
+        AgentFailure when it refuses.
         """
         if self.pid is None or not self.spec.agent:
             raise AgentSilent(f"machine {self.spec.vmid} has no running guest agent")
@@ -162,13 +193,19 @@ class Machine:
         return self._agent.call(command, arguments, timeout)
 
     def qmp(self, command: str, **arguments: object) -> object:
-        """Given a monitor command, return its answer (``_`` in argument names stand for ``-``). Raise QemuError."""
+        """Given a monitor command, return its answer (``_`` in argument names stand for ``-``).
+        Raise QemuError.
+        """
         if (monitor := self._qmp) is None or self.pid is None:
             raise QemuError(f"machine {self.spec.vmid} is off")
-        return monitor.execute(command, {name.replace("_", "-"): value for name, value in arguments.items()})
+        return monitor.execute(
+            command, {name.replace("_", "-"): value for name, value in arguments.items()}
+        )
 
     def set_link(self, index: int, up: bool) -> None:
-        """Plug the cable of NIC ``index`` in or out: the guest sees its carrier go, and no frame passes."""
+        """Plug the cable of NIC ``index`` in or out: the guest sees its carrier go, and no frame
+        passes.
+        """
         for port in self._ports:
             if port.nic == index:
                 self._networks.set_link(port, up)
@@ -180,18 +217,31 @@ class Machine:
         return log.read_text(errors="replace") if log.exists() else ""
 
     def snapshot(
-        self, targets: Mapping[str, Path], *, freeze: bool, on_event: EventHook | None = None, speed: int = 0
+        self,
+        targets: Mapping[str, Path],
+        *,
+        freeze: bool,
+        on_event: EventHook | None = None,
+        speed: int = 0,
     ) -> Snapshot:
-        """Given disk keys and files, copy these disks as they are at one moment, the same for all, into sparse raw files.
+        """Given disk keys and files, copy these disks as they are at one moment, the same for all,
+        into sparse raw files.
 
-        ``freeze`` has the agent quiesce the guest's file systems for that moment, if it answers; ``speed`` in bytes a second,
-        0 is no limit. ``on_event(event, done, total)`` hears ``freeze``, ``freeze-skipped``, ``freeze-late`` (no answer),
-        ``freeze-failed: why``, ``thaw``, ``thaw-failed: why``, ``thaw-late``, ``started`` and ``progress`` (bytes); what it
+        ``freeze`` has the agent quiesce the guest's file systems for that moment, if it answers;
+        ``speed`` in bytes a second, 0 is no limit. ``on_event(event, done, total)`` hears
+        ``freeze``, ``freeze-skipped``, ``freeze-late`` (no answer), ``freeze-failed: why``,
+        ``thaw``, ``thaw-failed: why``, ``thaw-late``, ``started`` and ``progress`` (bytes); what it
         raises cancels the copy. Raise QemuError when a disk or a target fails.
         """
         sizes = {disk.key: disk.size for disk in self.spec.disks}
         agent: Callable[..., object] | None = self.agent if freeze and self.spec.agent else None
-        return backup_disks(self.qmp, agent, {key: (path, sizes[key]) for key, path in targets.items()}, on_event, speed)
+        return backup_disks(
+            self.qmp,
+            agent,
+            {key: (path, sizes[key]) for key, path in targets.items()},
+            on_event,
+            speed,
+        )
 
     def _last_words(self) -> str:
         """The last line that QEMU itself wrote."""

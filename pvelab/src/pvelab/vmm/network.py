@@ -1,13 +1,16 @@
 """Layer-2 segments between the lab's machines: one learning switch in this process.
 
-A port is one end of a pair of datagram sockets whose other end a QEMU process holds (``-netdev dgram``): one datagram, one
-Ethernet frame. Nothing crosses from one segment (bridge, VLAN) to another, and no interface of the host is in any of them. A
-bridge without ports ends at its node, as on a real one: bridges of one name on two nodes are two segments then.
+A port is one end of a pair of datagram sockets whose other end a QEMU process holds (``-netdev
+dgram``): one datagram, one Ethernet frame. Nothing crosses from one segment (bridge, VLAN) to
+another, and no interface of the host is in any of them. A
+bridge without ports ends at its node, as on a real one: bridges of one name on two nodes are two
+segments then.
 
-Every bridge is VLAN-aware, and a port is what PVE makes of the NIC (PVE::Network tap_plug, Linux' bridge(8)): with ``tag=N`` an
-access port of VLAN N; without a tag a trunk of all VLANs, or of those that ``trunks=`` names, whose own untagged frames are VLAN
-1. An access port hears its VLAN without headers and refuses a header of any other VLAN; a trunk hears every VLAN but the first
-with an 802.1Q header.
+Every bridge is VLAN-aware, and a port is what PVE makes of the NIC (PVE::Network tap_plug, Linux'
+bridge(8)): with ``tag=N`` an access port of VLAN N; without a tag a trunk of all VLANs, or of those
+that ``trunks=`` names, whose own untagged frames are VLAN
+1. An access port hears its VLAN without headers and refuses a header of any other VLAN; a trunk
+hears every VLAN but the first with an 802.1Q header.
 """
 
 from __future__ import annotations
@@ -31,14 +34,17 @@ QUEUE = 512
 # Frames taken from one port before the others have their turn.
 BURST = 64
 LARGEST_FRAME = 65536
-# 802.1Q. A header of 802.1ad (0x88A8) means nothing to such a bridge: it is a payload like any other.
+# 802.1Q. A header of 802.1ad (0x88A8) means nothing to such a bridge: it is a payload like any
+# other.
 VLAN_TYPE = b"\x81\x00"
 VLAN_BITS, LAST_VLAN = 0x0FFF, 4094
 
 
 @dataclass(slots=True)
 class Counters:
-    """Frames that a port received from its machine and sent to it, dropped on the way out, refused on the way in."""
+    """Frames that a port received from its machine and sent to it, dropped on the way out, refused
+    on the way in.
+    """
 
     received: int = 0
     sent: int = 0
@@ -48,7 +54,8 @@ class Counters:
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """One captured frame, without its VLAN header: when (epoch seconds), from which machine and NIC, in which segment.
+    """One captured frame, without its VLAN header: when (epoch seconds), from which machine and
+    NIC, in which segment.
 
     ``to`` is the machine that it is handed to, None in a capture of what machines sent.
     """
@@ -69,7 +76,9 @@ class Frame:
 
 @dataclass(eq=False, slots=True)
 class Port:
-    """The switch's end of a cable, and what its other end's QEMU is started with. ``tag`` and ``trunks`` as a Nic's."""
+    """The switch's end of a cable, and what its other end's QEMU is started with. ``tag`` and
+    ``trunks`` as a Nic's.
+    """
 
     machine: str
     nic: int
@@ -85,11 +94,14 @@ class Port:
 
     @property
     def segment(self) -> Segment:
-        """Where its untagged frames belong. VLAN 1 is written as None: it is where untagged frames of a trunk go."""
+        """Where its untagged frames belong. VLAN 1 is written as None: it is where untagged frames
+        of a trunk go.
+        """
         return self.bridge, None if self.tag == 1 else self.tag
 
     def enters(self, frame: bytes) -> tuple[int | None, bytes, int] | None:
-        """Given a frame from the machine, return its VLAN (None: 1), the frame without header, and its priority bits.
+        """Given a frame from the machine, return its VLAN (None: 1), the frame without header, and
+        its priority bits.
 
         None for a frame that the port refuses: cut short, or of a VLAN that the port is not in.
         """
@@ -106,7 +118,9 @@ class Port:
         return None if vlan == 1 else vlan, bare, control & ~VLAN_BITS
 
     def leaves(self, vlan: int | None, frame: bytes, priority: int) -> bytes | None:
-        """Given a frame of the bridge, return what the machine hears of it: None when the port is not in that VLAN."""
+        """Given a frame of the bridge, return what the machine hears of it: None when the port is
+        not in that VLAN.
+        """
         if vlan == self.segment[1]:
             return frame
         if not self._carries(vlan or 1):
@@ -117,7 +131,9 @@ class Port:
         """Say whether frames of a VLAN pass here, with a header or without."""
         if vlan == (self.tag or 1):
             return True
-        return vlan <= LAST_VLAN and (self.tag is None if self.trunks is None else vlan in self.trunks)
+        return vlan <= LAST_VLAN and (
+            self.tag is None if self.trunks is None else vlan in self.trunks
+        )
 
     @property
     def descriptor(self) -> int:
@@ -131,7 +147,9 @@ class Port:
 
 
 class Networks:
-    """All segments of a lab. Its methods may be called from any thread; they return when the change is in force."""
+    """All segments of a lab. Its methods may be called from any thread; they return when the change
+    is in force.
+    """
 
     def __init__(self) -> None:
         self._ports: dict[tuple[str, int], Port] = {}
@@ -147,10 +165,22 @@ class Networks:
         self._thread.start()
 
     def port(self, machine: str, nic: Nic) -> Port:
-        """Given a machine's name and one of its NICs, plug it in and return the port. An older port of that NIC is unplugged."""
+        """Given a machine's name and one of its NICs, plug it in and return the port. An older port
+        of that NIC is unplugged.
+        """
         end, machine_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
         end.setblocking(False)
-        port = Port(machine, nic.index, nic.bridge, nic.tag, nic.trunks, end, machine_end, nic.link_up, node=nic.node)
+        port = Port(
+            machine,
+            nic.index,
+            nic.bridge,
+            nic.tag,
+            nic.trunks,
+            end,
+            machine_end,
+            nic.link_up,
+            node=nic.node,
+        )
         self._ask(lambda: self._plug(port))
         return port
 
@@ -175,24 +205,32 @@ class Networks:
 
     def counters(self, machine: str) -> dict[int, Counters]:
         """Given a machine, return the counters of its NICs by index."""
-        return {port.nic: port.counters for port in list(self._ports.values()) if port.machine == machine}
+        return {
+            port.nic: port.counters
+            for port in list(self._ports.values())
+            if port.machine == machine
+        }
 
     def capture(self, bridge: str, frames: int = 4096) -> deque[Frame]:
-        """Given a bridge, return a ring that from now on holds the last frames that machines sent into any of its segments."""
+        """Given a bridge, return a ring that from now on holds the last frames that machines sent
+        into any of its segments.
+        """
         ring: deque[Frame] = deque(maxlen=frames)
         self._ask(lambda: self._captures.append((bridge, ring)))
         return ring
 
     def deliveries(self, bridge: str, frames: int = 4096) -> deque[Frame]:
-        """Given a bridge, return a ring that from now on holds the last frames that its ports handed to their machines.
+        """Given a bridge, return a ring that from now on holds the last frames that its ports
+        handed to their machines.
 
-        A frame stands there once for every port that got it, with the machine and the segment that it really came from.
+        A frame stands there once for every port that got it, with the machine and the segment that
+        it really came from.
         """
         ring: deque[Frame] = deque(maxlen=frames)
         self._ask(lambda: self._deliveries.append((bridge, ring)))
         return ring
 
-    # --- below: only in the switch's thread -----------------------------------------------------------------------------
+    # --- below: only in the switch's thread -------------------------------------------------------
 
     def _ask(self, change: Callable[[], object]) -> None:
         """Have the switch's thread make a change, and wait until it is made."""
@@ -269,14 +307,18 @@ class Networks:
             self._forward(port, frame)
 
     def _forward(self, port: Port, sent: bytes) -> None:
-        """Learn where the frame came from and send it on: to the port of its destination, or to all others of its VLAN."""
+        """Learn where the frame came from and send it on: to the port of its destination, or to all
+        others of its VLAN.
+        """
         entered = port.enters(sent) if port.up else None
         if entered is None:
             port.counters.refused += 1
             return
         vlan, bare, priority = entered
         port.counters.received += 1
-        frame = Frame(time.time(), port.machine, port.nic, (port.bridge, vlan), bare, node=port.node)
+        frame = Frame(
+            time.time(), port.machine, port.nic, (port.bridge, vlan), bare, node=port.node
+        )
         _record(self._captures, port.bridge, frame)
         table = self._learned.setdefault((port.node, frame.segment), {})
         target, source = bare[:6], bare[6:12]
@@ -306,13 +348,16 @@ class Networks:
             except BlockingIOError:
                 break
             except OSError:
-                # Nobody holds the other end: the machine is gone and will be unplugged by whoever started it.
+                # Nobody holds the other end: the machine is gone and will be unplugged by whoever
+                # started it.
                 port.counters.dropped += len(port.waiting)
                 port.waiting.clear()
                 break
             port.waiting.popleft()
             port.counters.sent += 1
-        self._selector.modify(port.end, selectors.EVENT_READ | (selectors.EVENT_WRITE if port.waiting else 0), port)
+        self._selector.modify(
+            port.end, selectors.EVENT_READ | (selectors.EVENT_WRITE if port.waiting else 0), port
+        )
 
 
 def _record(rings: list[tuple[str, deque[Frame]]], bridge: str, frame: Frame) -> None:

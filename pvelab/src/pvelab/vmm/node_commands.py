@@ -1,11 +1,13 @@
-"""What a node's SSH endpoint carries out: SFTP, a few commands that read archives, and the one that lists a bridge's ports.
+"""What a node's SSH endpoint carries out: SFTP, a few commands that read archives, and the one that
+lists a bridge's ports.
 
-sshd runs this file for every session (``ForceCommand``), whatever the client asked for, and without any package of the service.
-``/var/lib/vz/dump`` means the node's own directory; its real path, which the API returns, is taken as well. Options are taken
-from a short list, and no shell sees what the client sent.
+sshd runs this file for every session (``ForceCommand``), whatever the client asked for, and without
+any package of the service. ``/var/lib/vz/dump`` means the node's own directory; its real path,
+which the API returns, is taken as well. Options are taken from a short list, and no shell sees what
+the client sent.
 
-It starts anew for each question, so what only some commands need is imported by them: all of it takes longer to load than a
-bridge's ports take to be told.
+It starts anew for each question, so what only some commands need is imported by them: all of it
+takes longer to load than a bridge's ports take to be told.
 """
 
 from __future__ import annotations
@@ -18,7 +20,8 @@ import sys
 SFTP_SERVER = "/usr/lib/openssh/sftp-server"
 DUMP = "/var/lib/vz/dump"
 REFUSED = 126
-# which options a command may have, and how few of them are needed; a value of an option stands in it (--format=%s)
+# which options a command may have, and how few of them are needed; a value of an option stands in
+# it (--format=%s)
 _COMMANDS: dict[str, tuple[re.Pattern[str], str]] = {
     "sha256sum": (re.compile(r"-b|--binary"), ""),
     "stat": (re.compile(r"-L|(?:-c|--format=|--printf=)[%\w .:\\\\-]+"), ""),
@@ -33,7 +36,9 @@ class Refused(Exception):
 
 
 def translate(text: str, root: str | os.PathLike[str]) -> list[str]:
-    """Given what the client asked for and the node's root directory, return the command to run. Raise Refused for any other."""
+    """Given what the client asked for and the node's root directory, return the command to run.
+    Raise Refused for any other.
+    """
     import shlex
 
     try:
@@ -41,7 +46,9 @@ def translate(text: str, root: str | os.PathLike[str]) -> list[str]:
     except ValueError as error:
         raise Refused(str(error)) from error
     if not words or words[0] not in _COMMANDS:
-        raise Refused(f"{words[0] if words else 'a shell'}: this node offers {', '.join(_COMMANDS)} and SFTP")
+        raise Refused(
+            f"{words[0] if words else 'a shell'}: this node offers {', '.join(_COMMANDS)} and SFTP"
+        )
     options, needed = _COMMANDS[words[0]]
     words = _joined(words)
     given = [word for word in words[1:] if word.startswith("-") and word != "--"]
@@ -76,7 +83,9 @@ def _real(name: str, root: str | os.PathLike[str]) -> str:
 
 
 def ask_links(links: str, bridge: str) -> int:
-    """Say what the lab's kernel says of a bridge, as iproute2 does; return the exit code. ``links`` is NODE=SOCKET."""
+    """Say what the lab's kernel says of a bridge, as iproute2 does; return the exit code. ``links``
+    is NODE=SOCKET.
+    """
     node, _, path = links.partition("=")
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as asking:
         asking.connect(path)
@@ -94,13 +103,16 @@ def main(root: str | os.PathLike[str], asked: str, links: str = "", *past: str) 
     """Carry out what a client asked for; return the exit code.
 
     ``links`` is the node's name and the socket that tells of its links (NODE=SOCKET, "" for none).
-    ``past`` is the socket that tells of computed archives and the node's name there, for a node that has some.
+    ``past`` is the socket that tells of computed archives and the node's name there, for a node
+    that has some.
     """
     if asked == SFTP_SERVER and past:
         from pathlib import Path
 
         proxy = str(Path(__file__).with_name("sftp_past.py"))
-        os.execv(sys.executable, [sys.executable, "-I", "-S", proxy, SFTP_SERVER, f"{root}{DUMP}", *past])
+        os.execv(
+            sys.executable, [sys.executable, "-I", "-S", proxy, SFTP_SERVER, f"{root}{DUMP}", *past]
+        )
     if asked == SFTP_SERVER:
         os.execv(SFTP_SERVER, [SFTP_SERVER])
     if links and (found := _LINKS.fullmatch(" ".join(asked.split()))):

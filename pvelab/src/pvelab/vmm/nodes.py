@@ -1,6 +1,8 @@
-"""An SSH/SFTP endpoint for each node: OpenSSH's own server on a loopback port, as the user who runs the lab.
+"""An SSH/SFTP endpoint for each node: OpenSSH's own server on a loopback port, as the user who runs
+the lab.
 
-Besides SFTP it carries out a few commands that read archives or list a bridge's ports, and nothing else: see ``node_commands``.
+Besides SFTP it carries out a few commands that read archives or list a bridge's ports, and nothing
+else: see ``node_commands``.
 """
 
 from __future__ import annotations
@@ -60,13 +62,20 @@ class NodeAccess:
 
 
 class NodeSsh:
-    """One node's endpoint. Its keys are made once and kept in its folder; ``root`` stands for the node's root directory.
+    """One node's endpoint. Its keys are made once and kept in its folder; ``root`` stands for the
+    node's root directory.
 
-    ``past`` is the socket that tells of archives which are only computed, ``links`` the one that tells of the node's links.
+    ``past`` is the socket that tells of archives which are only computed, ``links`` the one that
+    tells of the node's links.
     """
 
     def __init__(
-        self, name: str, folder: Path, root: Path | None = None, past: Path | None = None, links: Path | None = None
+        self,
+        name: str,
+        folder: Path,
+        root: Path | None = None,
+        past: Path | None = None,
+        links: Path | None = None,
     ) -> None:
         self.name, self._folder, self._past, self._links = name, folder.absolute(), past, links
         self._root = (root or folder).absolute()
@@ -74,7 +83,8 @@ class NodeSsh:
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> NodeAccess:
-        """Start the server and return how to log in, once it answers: on the same port as before, if it ran before.
+        """Start the server and return how to log in, once it answers: on the same port as before,
+        if it ran before.
 
         Raise PvelabError when it does not come up.
         """
@@ -87,13 +97,29 @@ class NodeSsh:
         config = self._folder / "sshd_config"
         past = [str(self._past), self.name] if self._past else []
         links = f"{self.name}={self._links}" if self._links else ""
-        command = shlex.join([sys.executable, "-I", "-S", str(Path(node_commands.__file__)), str(self._root), links, *past])
+        command = shlex.join(
+            [
+                sys.executable,
+                "-I",
+                "-S",
+                str(Path(node_commands.__file__)),
+                str(self._root),
+                links,
+                *past,
+            ]
+        )
         sftp = node_commands.SFTP_SERVER
-        config.write_text(CONFIG.format(port=port, folder=self._folder, user=user, command=command, sftp=sftp))
-        self._process = processes.spawn([SSHD, "-D", "-e", "-f", str(config)], self._folder / "sshd.log")
+        config.write_text(
+            CONFIG.format(port=port, folder=self._folder, user=user, command=command, sftp=sftp)
+        )
+        self._process = processes.spawn(
+            [SSHD, "-D", "-e", "-f", str(config)], self._folder / "sshd.log"
+        )
         (self._folder / "sshd.pid").write_text(str(self._process.pid))
         self._await(port)
-        return NodeAccess("127.0.0.1", port, user, self._folder / "login_key", f"[127.0.0.1]:{port} {host_key}")
+        return NodeAccess(
+            "127.0.0.1", port, user, self._folder / "login_key", f"[127.0.0.1]:{port} {host_key}"
+        )
 
     def stop(self) -> None:
         """Stop the server; connections that are open end too."""
@@ -111,10 +137,17 @@ class NodeSsh:
     def _await(self, port: int) -> None:
         deadline = time.monotonic() + TIMEOUT_S
         while not answers_ssh("127.0.0.1", port):
-            if self._process is None or self._process.poll() is not None or time.monotonic() > deadline:
+            if (
+                self._process is None
+                or self._process.poll() is not None
+                or time.monotonic() > deadline
+            ):
                 self.stop()
                 log = (self._folder / "sshd.log").read_text().strip().splitlines()
-                raise PvelabError(f"the SSH server of node {self.name} did not come up: {log[-1] if log else 'it said nothing'}")
+                raise PvelabError(
+                    f"the SSH server of node {self.name} did not come up: "
+                    f"{log[-1] if log else 'it said nothing'}"
+                )
             time.sleep(0.05)
 
     def _make_once(self) -> str:

@@ -1,7 +1,9 @@
-"""The probe: a small guest with SSH on the host's loopback whose other NIC is on the isolated bridge.
+"""The probe: a small guest with SSH on the host's loopback whose other NIC is on the isolated
+bridge.
 
-A restored copy keeps its production address; checks reach it through SSH's ``direct-tcpip`` from here. The SSH side is QEMU's
-user network with ``restrict=on``: one port in from loopback, nothing out, so nothing of the host is on the isolated bridge.
+A restored copy keeps its production address; checks reach it through SSH's ``direct-tcpip`` from
+here. The SSH side is QEMU's user network with ``restrict=on``: one port in from loopback, nothing
+out, so nothing of the host is on the isolated bridge.
 """
 
 from __future__ import annotations
@@ -53,17 +55,25 @@ class Probe:
         node: str = "",
         number: int = 0,
     ) -> None:
-        """``folder`` holds its keys, disk and sockets; ``addresses`` are its own on ``bridge`` of ``node``, untagged.
+        """``folder`` holds its keys, disk and sockets; ``addresses`` are its own on ``bridge`` of
+        ``node``, untagged.
 
         ``number`` tells the probes of one lab apart.
         """
-        self._images, self._folder, self._networks, self._accelerator = images, folder, networks, accelerator
+        self._images, self._folder, self._networks, self._accelerator = (
+            images,
+            folder,
+            networks,
+            accelerator,
+        )
         self._bridge, self._addresses, self._node, self._number = bridge, addresses, node, number
         self._port = 0  # of the host, kept over a restart
         self.machine: Machine | None = None
 
     def start(self) -> ProbeAccess:
-        """Start it and return how to log in, once SSH answers. Raise QemuError when it does not come up."""
+        """Start it and return how to log in, once SSH answers. Raise QemuError when it does not
+        come up.
+        """
         self._folder.mkdir(parents=True, exist_ok=True)
         host_key = self._make_once()
         machine, port = self._power_on()
@@ -83,12 +93,16 @@ class Probe:
             self.machine = None
 
     def _power_on(self) -> tuple[Machine, int]:
-        """Start the machine with a free port of the host. Another program may take the port first: then try the next."""
+        """Start the machine with a free port of the host. Another program may take the port first:
+        then try the next.
+        """
         disk = self._folder / "scsi0.raw"
         seed = _seed(self._addresses)
         nic = Nic(0, MACS[self._number % len(MACS)], self._bridge, node=self._node)
         disks = (Disk("scsi0", disk, disk.stat().st_size),)
-        spec = MachineSpec(-self._number, seed.name, seed.memory, 1, seed.uuid, (nic,), disks, agent=False)
+        spec = MachineSpec(
+            -self._number, seed.name, seed.memory, 1, seed.uuid, (nic,), disks, agent=False
+        )
         for port in (*((self._port,) if self._port else ()), *_free_ports(3)):
             user = f"user,id=user,restrict=on,hostfwd=tcp:127.0.0.1:{port}-:22"
             extra = ("-netdev", user, "-device", "virtio-net-pci,netdev=user,romfile=")
@@ -103,7 +117,9 @@ class Probe:
         raise failure
 
     def _make_once(self) -> str:
-        """Make keys and disk unless they are there; return the host key. The disk comes last: it says that all is there."""
+        """Make keys and disk unless they are there; return the host key. The disk comes last: it
+        says that all is there.
+        """
         public = self._folder / "host_key.pub"
         if not (self._folder / "scsi0.raw").exists():
             login, host = keys.generate(), keys.generate()
@@ -111,13 +127,18 @@ class Probe:
             key_file.touch(mode=0o600)
             key_file.write_bytes(login.private)
             public.write_text(host.public)
-            net = "".join(f"eth0 {address}\n" for address in self._addresses) + f"eth1 {USER_NETWORK}\n"
+            net = (
+                "".join(f"eth0 {address}\n" for address in self._addresses)
+                + f"eth1 {USER_NETWORK}\n"
+            )
             extra = {
                 "net": net.encode(),
                 "ssh/host_key": host.dropbear,
                 "ssh/authorized_keys": login.public.encode() + b"\n",
             }
-            fresh = build_guest_disks(self._images, _seed(self._addresses), self._folder / "new", extra=extra)
+            fresh = build_guest_disks(
+                self._images, _seed(self._addresses), self._folder / "new", extra=extra
+            )
             fresh["scsi0"].replace(self._folder / "scsi0.raw")
         return public.read_text()
 
@@ -127,7 +148,9 @@ def _seed(addresses: tuple[str, ...]) -> GuestSeed:
 
 
 def answers_ssh(host: str, port: int, timeout: float = 2.0) -> bool:
-    """Given a host and port, return whether an SSH server greets there within ``timeout`` seconds."""
+    """Given a host and port, return whether an SSH server greets there within ``timeout``
+    seconds.
+    """
     try:
         with socket.create_connection((host, port), timeout) as channel:
             return channel.recv(4) == b"SSH-"

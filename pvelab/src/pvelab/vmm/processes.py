@@ -1,8 +1,8 @@
 """Children that die with the process that started them.
 
-The kernel's parent-death signal (prctl(2), PR_SET_PDEATHSIG) fires when the *thread* that forked ends. All children are
-therefore started from one thread that lives as long as the process, whoever asks. setpriv(1) sets the signal, so that nothing of
-Python runs between fork and exec.
+The kernel's parent-death signal (prctl(2), PR_SET_PDEATHSIG) fires when the *thread* that forked
+ends. All children are therefore started from one thread that lives as long as the process, whoever
+asks. setpriv(1) sets the signal, so that nothing of Python runs between fork and exec.
 """
 
 from __future__ import annotations
@@ -19,14 +19,23 @@ _KEEPER = ThreadPoolExecutor(max_workers=1, thread_name_prefix="lab-children")
 
 
 def spawn(
-    command: Sequence[str], log: Path, *, descriptors: Sequence[int] = (), environment: Mapping[str, str] | None = None
+    command: Sequence[str],
+    log: Path,
+    *,
+    descriptors: Sequence[int] = (),
+    environment: Mapping[str, str] | None = None,
 ) -> subprocess.Popen[bytes]:
-    """Given a command, start it with its output appended to ``log`` and these descriptors open; return it."""
+    """Given a command, start it with its output appended to ``log`` and these descriptors open;
+    return it.
+    """
     return _KEEPER.submit(_start, list(command), log, tuple(descriptors), environment).result()
 
 
 def _start(
-    command: list[str], log: Path, descriptors: tuple[int, ...], environment: Mapping[str, str] | None
+    command: list[str],
+    log: Path,
+    descriptors: tuple[int, ...],
+    environment: Mapping[str, str] | None,
 ) -> subprocess.Popen[bytes]:
     with log.open("ab") as output:
         return subprocess.Popen(
@@ -52,7 +61,8 @@ def end(process: subprocess.Popen[bytes], timeout_s: float = 5.0) -> None:
 
 
 def kill_left_over(pid_file: Path, token: str) -> bool:
-    """Given a file with the pid of a child of an earlier process, kill it if its command line still holds ``token``.
+    """Given a file with the pid of a child of an earlier process, kill it if its command line still
+    holds ``token``.
 
     Return whether there was one. A pid that now belongs to something else is left alone.
     """

@@ -21,19 +21,29 @@ class Qmp:
     """One monitor connection; commands from several threads wait for each other."""
 
     def __init__(self, path: Path, alive: Callable[[], bool], timeout_s: float = 20.0) -> None:
-        """Connect to the monitor at ``path``, waiting for QEMU to make it. Raise QemuError when it ends or does not come."""
+        """Connect to the monitor at ``path``, waiting for QEMU to make it. Raise QemuError when it
+        ends or does not come.
+        """
         self._lock, self._numbers = threading.Lock(), itertools.count(1)
         self._socket = _connect(path, alive, timeout_s)
         self._lines = self._socket.makefile("rb")
         if not self._lines.readline():
-            raise QemuError(f"QEMU closed its monitor {path} at once", "read the machine's qemu.log")
+            raise QemuError(
+                f"QEMU closed its monitor {path} at once", "read the machine's qemu.log"
+            )
         self.execute("qmp_capabilities")
 
-    def execute(self, command: str, arguments: dict[str, object] | None = None, timeout: float = 60.0) -> object:
-        """Given a command, return its answer. Raise QemuError with QEMU's own words when it refuses or is gone."""
+    def execute(
+        self, command: str, arguments: dict[str, object] | None = None, timeout: float = 60.0
+    ) -> object:
+        """Given a command, return its answer. Raise QemuError with QEMU's own words when it refuses
+        or is gone.
+        """
         with self._lock:
             number = next(self._numbers)
-            message = {"execute": command, "id": number} | ({"arguments": arguments} if arguments else {})
+            message = {"execute": command, "id": number} | (
+                {"arguments": arguments} if arguments else {}
+            )
             try:
                 self._socket.settimeout(timeout)
                 self._socket.sendall(json.dumps(message).encode() + b"\n")
@@ -42,7 +52,9 @@ class Qmp:
                 raise QemuError(f"QEMU does not answer {command}: {error}") from error
 
     def _answer(self, command: str, number: int) -> object:
-        """Read up to the answer with that number; what comes before it are events and late answers."""
+        """Read up to the answer with that number; what comes before it are events and late
+        answers.
+        """
         while line := self._lines.readline():
             answer = json.loads(line)
             if answer.get("id") != number:
@@ -68,7 +80,10 @@ def _connect(path: Path, alive: Callable[[], bool], timeout_s: float) -> socket.
         except OSError as error:
             channel.close()
             if not alive() or time.monotonic() > deadline:
-                raise QemuError(f"QEMU did not come up: no monitor at {path} ({error})", "read the machine's qemu.log") from error
+                raise QemuError(
+                    f"QEMU did not come up: no monitor at {path} ({error})",
+                    "read the machine's qemu.log",
+                ) from error
             time.sleep(0.02)
         else:
             return channel

@@ -1,8 +1,11 @@
-"""SFTP on a node of a scaled lab: OpenSSH's own server, with the archives in it that are only computed.
+"""SFTP on a node of a scaled lab: OpenSSH's own server, with the archives in it that are only
+computed.
 
-Run by ``node_commands`` instead of the server itself, and without any package of the service. It stands between client and server
-and passes every packet on, but for two things: listings of the dump directory begin with the computed archives, which the lab
-tells over a socket (``pvelab.past``), and before one of those is opened or looked at the lab is asked to write it.
+Run by ``node_commands`` instead of the server itself, and without any package of the service. It
+stands between client and server
+and passes every packet on, but for two things: listings of the dump directory begin with the
+computed archives, which the lab tells over a socket (``pvelab.past``), and before one of those is
+opened or looked at the lab is asked to write it.
 """
 
 from __future__ import annotations
@@ -27,7 +30,9 @@ _NAMES = (OPEN, LSTAT, STAT)
 class Proxy:
     """One session. ``dump`` is the node's dump directory, ``past`` the lab's socket."""
 
-    def __init__(self, dump: str, past: str, node: str, client: IO[bytes], server: IO[bytes]) -> None:
+    def __init__(
+        self, dump: str, past: str, node: str, client: IO[bytes], server: IO[bytes]
+    ) -> None:
         self._dump, self._past, self._node = os.path.realpath(dump), past, node
         self._client, self._server, self._mutex = client, server, threading.Lock()
         self._opening: set[bytes] = set()
@@ -47,7 +52,9 @@ class Proxy:
         _write(self._server, packet)
 
     def tell(self, packet: bytes) -> None:
-        """Given a packet for the client, note the handle of a listing that it may bring, and pass it on."""
+        """Given a packet for the client, note the handle of a listing that it may bring, and pass
+        it on.
+        """
         if packet[0] == HANDLE and packet[1:5] in self._opening:
             self._opening.discard(packet[1:5])
             self._listings[_string(packet[5:])] = list(self._rows())
@@ -57,13 +64,19 @@ class Proxy:
     def _rows(self) -> Iterator[bytes]:
         for line in self._talk(f"LIST {self._node}").splitlines():
             name, size, mtime = line.split("\t")
-            attributes = struct.pack(">IQIII", _SIZE | _PERMISSIONS | _TIMES, int(size), _MODE, int(mtime), int(mtime))
+            attributes = struct.pack(
+                ">IQIII", _SIZE | _PERMISSIONS | _TIMES, int(size), _MODE, int(mtime), int(mtime)
+            )
             long = f"-rw-r-----    1 root     root     {size:>10} {mtime} {name}"
             yield _packed(name.encode()) + _packed(long.encode()) + attributes
 
     def _make(self, path: str) -> None:
         folder, name = os.path.split(path)
-        if name.startswith("vzdump-") and os.path.realpath(folder) == self._dump and not Path(path).exists():
+        if (
+            name.startswith("vzdump-")
+            and os.path.realpath(folder) == self._dump
+            and not Path(path).exists()
+        ):
             self._talk(f"MAKE {self._node} {name}")
 
     def _talk(self, request: str) -> str:

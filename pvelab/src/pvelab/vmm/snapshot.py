@@ -1,7 +1,8 @@
 """Copies of all disks of a running machine at one moment, by QEMU's block jobs.
 
-All jobs start in one QMP ``transaction``: from then on QEMU saves what the guest overwrites, so every copy shows that moment.
-The guest is frozen only while the transaction runs, not while the copies are written.
+All jobs start in one QMP ``transaction``: from then on QEMU saves what the guest overwrites, so
+every copy shows that moment. The guest is frozen only while the transaction runs, not while the
+copies are written.
 """
 
 from __future__ import annotations
@@ -25,7 +26,9 @@ POLL = 0.05
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """``frozen``: the guest's file systems were quiesced at that moment. ``seconds``: how long the copies took."""
+    """``frozen``: the guest's file systems were quiesced at that moment. ``seconds``: how long the
+    copies took.
+    """
 
     frozen: bool
     seconds: float
@@ -38,7 +41,9 @@ def backup_disks(
     on_event: EventHook | None = None,
     speed: int = 0,
 ) -> Snapshot:
-    """Given a monitor, an agent or None, and (file, size) by disk, write the copies. See ``Machine.snapshot``."""
+    """Given a monitor, an agent or None, and (file, size) by disk, write the copies. See
+    ``Machine.snapshot``.
+    """
     tell: EventHook = on_event or (lambda event, done, total: None)
     started = time.monotonic()
     try:
@@ -63,21 +68,44 @@ def _add_target(qmp: Monitor, key: str, path: Path, size: int) -> None:
         with path.open("wb") as file:
             file.truncate(size)
     except OSError as error:
-        raise QemuError(f"cannot write the copy of disk {key} to {path}: {error.strerror}") from error
+        raise QemuError(
+            f"cannot write the copy of disk {key} to {path}: {error.strerror}"
+        ) from error
     # Zeroes become holes: the copy of a half-empty disk is half as large.
-    file_node = {"driver": "file", "filename": str(path), "cache": {"no-flush": True}, "discard": "unmap"}
-    qmp("blockdev-add", driver="raw", node_name=_node(key), discard="unmap", detect_zeroes="unmap", file=file_node)
+    file_node = {
+        "driver": "file",
+        "filename": str(path),
+        "cache": {"no-flush": True},
+        "discard": "unmap",
+    }
+    qmp(
+        "blockdev-add",
+        driver="raw",
+        node_name=_node(key),
+        discard="unmap",
+        detect_zeroes="unmap",
+        file=file_node,
+    )
 
 
 def _backup(key: str, speed: int) -> dict[str, object]:
-    data = {"job-id": _job(key), "device": key, "target": _node(key), "sync": "full", "auto-dismiss": False, "speed": speed}
+    data = {
+        "job-id": _job(key),
+        "device": key,
+        "target": _node(key),
+        "sync": "full",
+        "auto-dismiss": False,
+        "speed": speed,
+    }
     return {"type": "blockdev-backup", "data": data}
 
 
 def freeze(agent: Callable[..., object] | None, tell: EventHook) -> bool | None:
-    """Have the agent freeze the guest's file systems; return whether it did, None if it was not even tried.
+    """Have the agent freeze the guest's file systems; return whether it did, None if it was not
+    even tried.
 
-    Neither a silent agent nor one that refuses stops a backup, as in PVE. What a refusal said follows ``freeze-failed: ``.
+    Neither a silent agent nor one that refuses stops a backup, as in PVE. What a refusal said
+    follows ``freeze-failed: ``.
     """
     if agent is None:
         return None
@@ -99,7 +127,9 @@ def freeze(agent: Callable[..., object] | None, tell: EventHook) -> bool | None:
 
 
 def thaw(agent: Callable[..., object], tell: EventHook) -> None:
-    """Have the agent thaw them: after every try to freeze, also one that failed, since a freeze that comes late must not stay."""
+    """Have the agent thaw them: after every try to freeze, also one that failed, since a freeze
+    that comes late must not stay.
+    """
     tell("thaw", 0, 0)
     try:
         agent("guest-fsfreeze-thaw", timeout=FREEZE_TIMEOUT)
@@ -110,21 +140,32 @@ def thaw(agent: Callable[..., object], tell: EventHook) -> None:
 
 
 def _wait(qmp: Monitor, keys: set[str], tell: EventHook) -> None:
-    """Wait for all jobs, telling bytes done and in all. Raise QemuError with QEMU's words when one fails."""
+    """Wait for all jobs, telling bytes done and in all. Raise QemuError with QEMU's words when one
+    fails.
+    """
     while True:
         jobs = _jobs(qmp, keys)
         for job in jobs:
             if job.get("error"):
                 disk = job["id"].removeprefix(_job(""))
-                raise QemuError(f"the copy of disk {disk} failed: {job['error']}", "check the space at the target")
-        tell("progress", sum(job["current-progress"] for job in jobs), sum(job["total-progress"] for job in jobs))
+                raise QemuError(
+                    f"the copy of disk {disk} failed: {job['error']}",
+                    "check the space at the target",
+                )
+        tell(
+            "progress",
+            sum(job["current-progress"] for job in jobs),
+            sum(job["total-progress"] for job in jobs),
+        )
         if all(job["status"] == "concluded" for job in jobs):
             return
         time.sleep(POLL)
 
 
 def _clean_up(qmp: Monitor, keys: Mapping[str, object]) -> None:
-    """Cancel what still runs, forget the jobs, let go of the targets. A machine that is gone has nothing left to clean."""
+    """Cancel what still runs, forget the jobs, let go of the targets. A machine that is gone has
+    nothing left to clean.
+    """
     with suppress(QemuError):
         for job in _jobs(qmp, set(keys)):
             if job["status"] != "concluded":
@@ -139,9 +180,11 @@ def _clean_up(qmp: Monitor, keys: Mapping[str, object]) -> None:
 
 
 def _let_go_on(qmp: Monitor) -> None:
-    """Let a guest go on that a full target has halted: QEMU saves old data there before each of the guest's writes.
+    """Let a guest go on that a full target has halted: QEMU saves old data there before each of the
+    guest's writes.
 
-    With the jobs gone, the write that failed is done as if nothing had been (command.py sets ``werror=stop``).
+    With the jobs gone, the write that failed is done as if nothing had been (command.py sets
+    ``werror=stop``).
     """
     with suppress(QemuError):
         state = qmp("query-status")

@@ -9,10 +9,13 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True)
 class Nic:
-    """One network card, ``netN`` of a PVE config. ``tag`` None: untagged; ``link_up`` False: the cable is out (link_down=1).
+    """One network card, ``netN`` of a PVE config. ``tag`` None: untagged; ``link_up`` False: the
+    cable is out (link_down=1).
 
-    ``trunks`` are the VLANs that it gets with their headers; None: all of them without a tag, no other with one. ``node`` is
-    where the bridge ends, if it has no ports: nobody of another node is on it then. One with ports is the same cable everywhere.
+    ``trunks`` are the VLANs that it gets with their headers; None: all of them without a tag, no
+    other with one. ``node`` is
+    where the bridge ends, if it has no ports: nobody of another node is on it then. One with ports
+    is the same cable everywhere.
     """
 
     index: int
@@ -37,11 +40,12 @@ class Disk:
 class MachineSpec:
     """A whole machine. ``memory`` is in MiB as its PVE config says, ``uuid`` its SMBIOS UUID.
 
-    ``agent`` gives it the virtio port of the guest agent; ``vnc`` gives it a VNC server on the unix socket at that path,
-    closed to everybody until a password is set.
-    ``disks`` come in boot order: the machine boots from the first. ``muted`` is asked at each agent call: while it says
-    True, no answer comes. ``refuses`` is asked with each agent command that would be put: a text is the agent's refusal, a number
-    an answer of which nothing comes, None lets it pass. ``panics`` is for modelled machines alone: a real one panics for real.
+    ``agent`` gives it the virtio port of the guest agent; ``vnc`` gives it a VNC server on the unix
+    socket at that path, closed to everybody until a password is set. ``disks`` come in boot order:
+    the machine boots from the first. ``muted`` is asked at each agent call: while it says True, no
+    answer comes. ``refuses`` is asked with each agent command that would be put: a text is the
+    agent's refusal, a number an answer of which nothing comes, None lets it pass. ``panics`` is for
+    modelled machines alone: a real one panics for real.
     """
 
     vmid: int
@@ -60,4 +64,7 @@ class MachineSpec:
 
 def with_disk_size(spec: MachineSpec, key: str, size: int) -> MachineSpec:
     """Given a machine, return it with one disk of another size."""
-    return replace(spec, disks=tuple(replace(disk, size=size) if disk.key == key else disk for disk in spec.disks))
+    return replace(
+        spec,
+        disks=tuple(replace(disk, size=size) if disk.key == key else disk for disk in spec.disks),
+    )

@@ -22,7 +22,16 @@ from pvelab.kernel import ROUTES
 from pvelab.vmm.accel import READY
 from pvelab.vmm.machine import Machine
 from pvelab.vmm.spec import Disk, MachineSpec, Nic
-from tests.lab.false_proof.cells import HOME, START_CALL, Arrangement, Cell, Words, both, fault, policy
+from tests.lab.false_proof.cells import (
+    HOME,
+    START_CALL,
+    Arrangement,
+    Cell,
+    Words,
+    both,
+    fault,
+    policy,
+)
 from tests.lab.false_proof.stage import Moment, Stage
 
 LEFT_OVER = 9009
@@ -32,7 +41,8 @@ IMPATIENT = policy(lambda text: text.replace("boot-timeout: 30s", "boot-timeout:
 
 
 def impostor(vmid: int, *, mac: str | None = None, comes: bool = False) -> Arrangement:
-    """A machine like a guest is on the isolated bridge, with the guest's address and its MAC or another one.
+    """A machine like a guest is on the isolated bridge, with the guest's address and its MAC or
+    another one.
 
     ``comes``: only from the start of the copy on.
     """
@@ -61,7 +71,9 @@ def _impostor(stage: Stage, vmid: int, folder: Path, mac: str | None) -> Machine
     paths = build_guest_disks(platform._images, like, folder / "disks")
     nic = Nic(0, mac or like.nics[0].mac, "vmbr9", node=HOME)
     drives = tuple(Disk(key, path, like.disks[key]) for key, path in paths.items())
-    spec = MachineSpec(800 + vmid, like.name, like.memory, 1, like.uuid, (nic,), drives, agent=False)
+    spec = MachineSpec(
+        800 + vmid, like.name, like.memory, 1, like.uuid, (nic,), drives, agent=False
+    )
     return Machine(spec, folder / "run", platform.networks, platform._accelerator)
 
 
@@ -74,9 +86,13 @@ def _up(machine: Any) -> None:
 
 @contextmanager
 def left_over_copy(stage: Stage) -> Iterator[Words]:
-    """A copy of 105 runs that the catalog knows nothing of: it was made by one that has been lost."""
+    """A copy of 105 runs that the catalog knows nothing of: it was made by one that has been
+    lost.
+    """
     lab, original = stage.lab, stage.lab.guests.need(HOME, 105)
-    config = {key: value for key, value in original.config.items() if key not in ("onboot", "agent")}
+    config = {
+        key: value for key, value in original.config.items() if key not in ("onboot", "agent")
+    }
     config["net0"] = f"virtio={guest(105).nics[0].mac},bridge=vmbr9"
     config["description"] = marker("01K00000000000000000000000")
     made: list[Path] = []
@@ -101,7 +117,9 @@ def left_over_copy(stage: Stage) -> Iterator[Words]:
 def agent_of_another(stage: Stage) -> Iterator[Words]:
     """The agent tells of the NIC of another guest."""
     real = ROUTES[INTERFACES]
-    ROUTES[INTERFACES] = lambda call: {"result": [{"name": "eth0", "hardware-address": guest(104).nics[0].mac.lower()}]}
+    ROUTES[INTERFACES] = lambda call: {
+        "result": [{"name": "eth0", "hardware-address": guest(104).nics[0].mac.lower()}]
+    }
     try:
         yield ()
     finally:
@@ -129,7 +147,10 @@ def probe_of(**variables: str) -> Arrangement:
 
     @contextmanager
     def arranged(stage: Stage) -> Iterator[Words]:
-        named = {f"BACKUPSVC_PROBES__{HOME.upper()}__{key.upper()}": value for key, value in variables.items()}
+        named = {
+            f"BACKUPSVC_PROBES__{HOME.upper()}__{key.upper()}": value
+            for key, value in variables.items()
+        }
         stage.shell.env.update(named)
         try:
             yield ()
@@ -168,7 +189,15 @@ CELLS = (
         1,
         f"{ANSWERS}5 .MAC BC:24:11:00:00:05",
     ),
-    Cell("the production original is on the bridge", 108, impostor(108), "inconclusive", "network", 1, f"{ANSWERS}8"),
+    Cell(
+        "the production original is on the bridge",
+        108,
+        impostor(108),
+        "inconclusive",
+        "network",
+        1,
+        f"{ANSWERS}8",
+    ),
     Cell(
         "another guest is at the address",
         108,
@@ -196,13 +225,49 @@ CELLS = (
         1,
         "after the copy had been stopped",
     ),
-    Cell("the probe's own address", 105, address("192.168.10.5", "192.168.10.250"), "inconclusive", "network", 1, "probe's own"),
     Cell(
-        "an address that is not on the bridge", 105, address("192.168.10.5", "10.9.9.9"), "inconclusive", "network", 1, "10.9.9.9"
+        "the probe's own address",
+        105,
+        address("192.168.10.5", "192.168.10.250"),
+        "inconclusive",
+        "network",
+        1,
+        "probe's own",
     ),
-    Cell("the probe is a router", 108, probe_forwards, "inconclusive", "platform", 4, "passes packets on"),
     Cell(
-        "no probe on the only node that can read the archive", 108, probe_of(host=""), "inconclusive", "capacity", 4, "no probe"
+        "an address that is not on the bridge",
+        105,
+        address("192.168.10.5", "10.9.9.9"),
+        "inconclusive",
+        "network",
+        1,
+        "10.9.9.9",
     ),
-    Cell("an agent of another", 105, both(policy(WITH_AGENT), agent_of_another), "inconclusive", None, 1, "none of these"),
+    Cell(
+        "the probe is a router",
+        108,
+        probe_forwards,
+        "inconclusive",
+        "platform",
+        4,
+        "passes packets on",
+    ),
+    Cell(
+        "no probe on the only node that can read the archive",
+        108,
+        probe_of(host=""),
+        "inconclusive",
+        "capacity",
+        4,
+        "no probe",
+    ),
+    Cell(
+        "an agent of another",
+        105,
+        both(policy(WITH_AGENT), agent_of_another),
+        "inconclusive",
+        None,
+        1,
+        "none of these",
+    ),
 )

@@ -9,7 +9,15 @@ from typing import Any
 from pvelab import links
 from pvelab.faults import effects
 from tests.lab.false_proof import cells
-from tests.lab.false_proof.cells import HOME, RESTORE_CALL, Arrangement, Cell, Words, network, policy
+from tests.lab.false_proof.cells import (
+    HOME,
+    RESTORE_CALL,
+    Arrangement,
+    Cell,
+    Words,
+    network,
+    policy,
+)
 from tests.lab.false_proof.stage import Moment, Stage
 
 
@@ -19,7 +27,9 @@ def foreign_guest_at(place: tuple[str, str]) -> Arrangement:
     @contextmanager
     def arranged(stage: Stage) -> Iterator[Words]:
         options = {"node": HOME, "do": "guest", "value": "7000"}
-        stage.moments.append(Moment(*place, lambda: effects.set_fault(stage.lab, "bridge", options), after=True))
+        stage.moments.append(
+            Moment(*place, lambda: effects.set_fault(stage.lab, "bridge", options), after=True)
+        )
         try:
             yield ()
         finally:
@@ -29,7 +39,9 @@ def foreign_guest_at(place: tuple[str, str]) -> Arrangement:
 
 
 def known_to_the_kernel_alone(port: str) -> Arrangement:
-    """Somebody joined an interface to the bridge by hand (``ip link set eno2 master vmbr9``): no file of PVE's knows."""
+    """Somebody joined an interface to the bridge by hand (``ip link set eno2 master vmbr9``): no
+    file of PVE's knows.
+    """
 
     @contextmanager
     def arranged(stage: Stage) -> Iterator[Words]:
@@ -48,7 +60,15 @@ def known_to_the_kernel_alone(port: str) -> Arrangement:
 
 
 CELLS = (
-    Cell("a port", 108, network(bridge_ports="eno2"), "inconclusive", "platform", 4, "has the ports eno2"),
+    Cell(
+        "a port",
+        108,
+        network(bridge_ports="eno2"),
+        "inconclusive",
+        "platform",
+        4,
+        "has the ports eno2",
+    ),
     Cell(
         "an address",
         108,
@@ -63,13 +83,31 @@ CELLS = (
     Cell(
         "a VLAN on it",
         108,
-        network(more=[{"iface": "vmbr9.7", "type": "vlan", "active": 1, "method": "manual", "vlan-raw-device": "vmbr9"}]),
+        network(
+            more=[
+                {
+                    "iface": "vmbr9.7",
+                    "type": "vlan",
+                    "active": 1,
+                    "method": "manual",
+                    "vlan-raw-device": "vmbr9",
+                }
+            ]
+        ),
         "inconclusive",
         "platform",
         4,
         "stacked",
     ),
-    Cell("pending changes", 108, network(changes="--- a\n+++ b"), "inconclusive", "platform", 4, "pending"),
+    Cell(
+        "pending changes",
+        108,
+        network(changes="--- a\n+++ b"),
+        "inconclusive",
+        "platform",
+        4,
+        "pending",
+    ),
     Cell(
         "a port while it is restored",
         108,
@@ -125,6 +163,12 @@ CELLS = (
         "bridge vmbr9 on clovis has the ports eno2",
     ),
     Cell(
-        "the production bridge", 108, policy(lambda text: text.replace("vmbr9", "vmbr0")), "inconclusive", "platform", 4, "eno1"
+        "the production bridge",
+        108,
+        policy(lambda text: text.replace("vmbr9", "vmbr0")),
+        "inconclusive",
+        "platform",
+        4,
+        "eno1",
     ),
 )

@@ -1,4 +1,6 @@
-"""Nothing was asked, or nothing could be, or what was asked shows no more than that something lives."""
+"""Nothing was asked, or nothing could be, or what was asked shows no more than that something
+lives.
+"""
 
 from __future__ import annotations
 
@@ -23,12 +25,68 @@ def asked(vmid: int, checks: str) -> Arrangement:
 
 CELLS = (
     Cell("none", 108, asked(108, "[]"), "inconclusive", None, 1, "no health check"),
-    Cell("none, of a guest with an agent", 105, asked(105, "[]"), "inconclusive", None, 1, "no-service-check: no health check"),
-    Cell("only inconclusive", 108, asked(108, "[agent]"), "inconclusive", None, 1, "no agent configured"),
-    Cell("only its agent's ping", 105, asked(105, "[agent]"), "inconclusive", None, 1, "no-service-check: only signs of life"),
-    Cell("only an open port", 108, asked(108, "[{tcp: 22}]"), "inconclusive", None, 1, "no-service-check: only signs of life"),
-    Cell("an agent and an open port", 105, asked(105, "[agent, {tcp: 80}]"), "inconclusive", None, 1, "agent, tcp 80"),
-    Cell("no directory behind the port", 108, asked(108, "[ssh, {ldap: 80}]"), "failed", "service", 1, "LDAP|ended|end"),
-    Cell("TLS is not spoken", 108, asked(108, "[ssh, {http: {port: 80, tls: true}}]"), "failed", "service", 1, "https://"),
+    Cell(
+        "none, of a guest with an agent",
+        105,
+        asked(105, "[]"),
+        "inconclusive",
+        None,
+        1,
+        "no-service-check: no health check",
+    ),
+    Cell(
+        "only inconclusive",
+        108,
+        asked(108, "[agent]"),
+        "inconclusive",
+        None,
+        1,
+        "no agent configured",
+    ),
+    Cell(
+        "only its agent's ping",
+        105,
+        asked(105, "[agent]"),
+        "inconclusive",
+        None,
+        1,
+        "no-service-check: only signs of life",
+    ),
+    Cell(
+        "only an open port",
+        108,
+        asked(108, "[{tcp: 22}]"),
+        "inconclusive",
+        None,
+        1,
+        "no-service-check: only signs of life",
+    ),
+    Cell(
+        "an agent and an open port",
+        105,
+        asked(105, "[agent, {tcp: 80}]"),
+        "inconclusive",
+        None,
+        1,
+        "agent, tcp 80",
+    ),
+    Cell(
+        "no directory behind the port",
+        108,
+        asked(108, "[ssh, {ldap: 80}]"),
+        "failed",
+        "service",
+        1,
+        "LDAP|ended|end",
+    ),
+    Cell(
+        "TLS is not spoken",
+        108,
+        asked(108, "[ssh, {http: {port: 80, tls: true}}]"),
+        "failed",
+        "service",
+        1,
+        "https://",
+    ),
     Cell("the probe does not answer", 108, cells.no_probe, "inconclusive", "network", 1, ""),
 )

@@ -12,27 +12,43 @@ from pvelab.guests import power
 from pvelab.nodes_life import kill_node, revive_node
 from pvelab.vmm.qmp import QemuError
 from tests.lab.false_proof import cells
-from tests.lab.false_proof.cells import HOME, START_CALL, Arrangement, Cell, Words, at, both, fault, policy
+from tests.lab.false_proof.cells import (
+    HOME,
+    START_CALL,
+    Arrangement,
+    Cell,
+    Words,
+    at,
+    both,
+    fault,
+    policy,
+)
 from tests.lab.false_proof.stage import SCRATCH, Moment, Stage
 
 IMPATIENT = policy(lambda text: text.replace("boot-timeout: 30s", "boot-timeout: 8s"))
-# A copy that settles is asked for its boot id first where it has an agent, then how its process is. The latter is asked before
-# each question to its agent too (a dump may hold it).
+# A copy that settles is asked for its boot id first where it has an agent, then how its process is.
+# The latter is asked before each question to its agent too (a dump may hold it).
 BOOT_CALL, STATUS_CALL = "/nodes/*/qemu/90??/agent/file-read", "/nodes/*/qemu/90??/status/current"
 
 
 def settling_for(seconds: int) -> Arrangement:
-    """Copies live on for so long after their checks. A copy in whose life something happens does not live to see its end."""
+    """Copies live on for so long after their checks. A copy in whose life something happens does
+    not live to see its end.
+    """
     return policy(lambda text: text.replace("settle: 1s", f"settle: {seconds}s"))
 
 
 def while_it_settles(act: Callable[[Stage], object], *, agent: bool = True) -> Arrangement:
-    """Something happens when PVE is asked for the copy's process for the first time in its settling."""
+    """Something happens when PVE is asked for the copy's process for the first time in its
+    settling.
+    """
 
     @contextmanager
     def arranged(stage: Stage) -> Iterator[Words]:
         settles = Moment("GET", STATUS_CALL, lambda: act(stage), when=stage.settles)
-        begins = Moment("GET", BOOT_CALL, lambda: stage.moments.append(settles), after=True, when=stage.settles)
+        begins = Moment(
+            "GET", BOOT_CALL, lambda: stage.moments.append(settles), after=True, when=stage.settles
+        )
         stage.moments.append(begins if agent else settles)
         yield ()
         assert settles.passed, "the copy was never watched"
@@ -89,7 +105,8 @@ def node_loses_its_power(stage: Stage) -> Iterator[Words]:
         kill_node(stage.lab, HOME)
         back.start()
 
-    starts, nodes_life._start_guests = nodes_life._start_guests, lambda lab, name, log: None  # production stays at rest
+    # production stays at rest
+    starts, nodes_life._start_guests = nodes_life._start_guests, lambda lab, name, log: None
     try:
         with while_it_settles(dies)(stage):
             yield ()
@@ -100,15 +117,39 @@ def node_loses_its_power(stage: Stage) -> Iterator[Words]:
 
 CELLS = (
     Cell(
-        "the database is empty", 105, at("POST", START_CALL, cells.database_emptied, cells.nothing), "failed", "service", 1, "80"
+        "the database is empty",
+        105,
+        at("POST", START_CALL, cells.database_emptied, cells.nothing),
+        "failed",
+        "service",
+        1,
+        "80",
     ),
-    Cell("panic at boot", 105, both(IMPATIENT, fault("guest-panic", 105)), "failed", "boot", 1, "no sign of life"),
+    Cell(
+        "panic at boot",
+        105,
+        both(IMPATIENT, fault("guest-panic", 105)),
+        "failed",
+        "boot",
+        1,
+        "no sign of life",
+    ),
     Cell("service dead", 108, fault("service-down", 108), "failed", "service", 1, "80"),
-    Cell("the database's disk is gone", 104, fault("data-disk-gone", 104), "failed", "service", 1, "80"),
+    Cell(
+        "the database's disk is gone",
+        104,
+        fault("data-disk-gone", 104),
+        "failed",
+        "service",
+        1,
+        "80",
+    ),
     Cell(
         "switched off while it boots",
         105,
-        both(IMPATIENT, at("*", "/nodes/*/qemu/90??/agent/*", cells.copy_switched_off, cells.nothing)),
+        both(
+            IMPATIENT, at("*", "/nodes/*/qemu/90??/agent/*", cells.copy_switched_off, cells.nothing)
+        ),
         "failed",
         "boot",
         1,

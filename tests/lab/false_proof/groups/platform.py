@@ -17,15 +17,28 @@ from pvelab.faults import effects
 from pvelab.guests import power
 from pvelab.nodes_life import kill_node, revive_node
 from tests.lab.false_proof import cells
-from tests.lab.false_proof.cells import HOME, OTHER, RESTORE_CALL, RESTORING, Cell, Words, at, both, fault
+from tests.lab.false_proof.cells import (
+    HOME,
+    OTHER,
+    RESTORE_CALL,
+    RESTORING,
+    Cell,
+    Words,
+    at,
+    both,
+    fault,
+)
 from tests.lab.false_proof.stage import VMIDS, Moment, Stage
 
-STARTED = "/nodes/*/tasks/*:qmstart:*/log"  # the last call before the boot, which is watched through the probe alone
+# the last call before the boot, which is watched through the probe alone
+STARTED = "/nodes/*/tasks/*:qmstart:*/log"
 SLOW = fault("storage-slow", f"{HOME}/local", 2_000_000)
 
 
 def quorum_returns(stage: Stage) -> None:
-    """Without quorum PVE removes nothing: the VMID stayed reserved, and the reaper removes the copy now."""
+    """Without quorum PVE removes nothing: the VMID stayed reserved, and the reaper removes the copy
+    now.
+    """
     cells.other_node_returns(stage)
     work_off(stage)
 
@@ -36,9 +49,17 @@ def storage_fills(stage: Stage) -> None:
 
 
 def copy_moved(stage: Stage) -> None:
-    """The copy is moved to another node and runs on there: a guest that still boots would not shut down for the move."""
+    """The copy is moved to another node and runs on there: a guest that still boots would not shut
+    down for the move.
+    """
     power.switch_off(stage.lab, 9000)
-    upid = stage.lab.tasks.spawn(HOME, "qmigrate", "9000", "root@pam", lambda log: moves.move(stage.lab, 9000, HOME, OTHER, log))
+    upid = stage.lab.tasks.spawn(
+        HOME,
+        "qmigrate",
+        "9000",
+        "root@pam",
+        lambda log: moves.move(stage.lab, 9000, HOME, OTHER, log),
+    )
     assert stage.lab.tasks.wait(upid, 60) == "OK"
     vm = stage.lab.guests.need(OTHER, 9000)
     power.start_machine(stage.lab, vm)
@@ -46,7 +67,9 @@ def copy_moved(stage: Stage) -> None:
 
 @contextmanager
 def node_dies(stage: Stage) -> Iterator[Words]:
-    """The copy's node loses its power once the copy has started, and comes back after the test, when the reaper cleans up."""
+    """The copy's node loses its power once the copy has started, and comes back after the test,
+    when the reaper cleans up.
+    """
     kept = {vm.vmid: dict(vm.config) for vm in stage.lab.guests.all() if vm.vmid in VMIDS}
     _configure(stage, {vmid: config | {"onboot": "0"} for vmid, config in kept.items()})
     killed = Moment("GET", STARTED, lambda: kill_node(stage.lab, HOME), after=True)
@@ -77,7 +100,9 @@ def work_off(stage: Stage) -> None:
             patch.setenv(name, value)
         with open_service(foreground=False) as service:
             for _ in range(200):
-                opened = [one.id for one in service.catalog.operations.find(state=OperationState.OPEN)]
+                opened = [
+                    one.id for one in service.catalog.operations.find(state=OperationState.OPEN)
+                ]
                 for id in {*tick.tick(service), *opened}:
                     worker_loop.work(service.engine.executor, id, long=True)
                 if not service.catalog.operations.find(state=OperationState.OPEN):
@@ -106,11 +131,22 @@ CELLS = (
         1,
         "quorum",
     ),
-    Cell("the scratch storage is full", 108, fault("storage-full", f"{HOME}/local-lvm"), "inconclusive", "capacity", 4, "free"),
+    Cell(
+        "the scratch storage is full",
+        108,
+        fault("storage-full", f"{HOME}/local-lvm"),
+        "inconclusive",
+        "capacity",
+        4,
+        "free",
+    ),
     Cell(
         "an administrator stops the restore",
         108,
-        both(fault("storage-slow", f"{HOME}/local", 2_000_000), at("GET", RESTORING, cells.task_stopped, cells.nothing)),
+        both(
+            fault("storage-slow", f"{HOME}/local", 2_000_000),
+            at("GET", RESTORING, cells.task_stopped, cells.nothing),
+        ),
         "inconclusive",
         "platform",
         1,
@@ -144,6 +180,22 @@ CELLS = (
         1,
         "",
     ),
-    Cell("the clock is set back", 108, cells.clock_set(-3600), "inconclusive", "time", 1, "clock was set by -3600"),
-    Cell("the clock is set ahead", 108, cells.clock_set(3600), "inconclusive", "time", 1, "clock was set by"),
+    Cell(
+        "the clock is set back",
+        108,
+        cells.clock_set(-3600),
+        "inconclusive",
+        "time",
+        1,
+        "clock was set by -3600",
+    ),
+    Cell(
+        "the clock is set ahead",
+        108,
+        cells.clock_set(3600),
+        "inconclusive",
+        "time",
+        1,
+        "clock was set by",
+    ),
 )

@@ -17,7 +17,9 @@ LIMIT = policy().max_clock_drift
 
 
 def drifts(texts: tuple[str, ...] = (), **offsets: int) -> tuple[Finding, ...]:
-    return findings(replace(put_right(), clocks=Clocks(offsets, texts)), policy(), NOW, [clock_drift.RULE])
+    return findings(
+        replace(put_right(), clocks=Clocks(offsets, texts)), policy(), NOW, [clock_drift.RULE]
+    )
 
 
 def test_a_single_node_that_is_off_is_named_for_nobody_can_say_that_the_others_agree() -> None:

@@ -30,7 +30,17 @@ from policies.compliance.findings import RULES
 from policies.compliance.selecting import last_due
 from policies.freezing import LeftFrozen
 from policies.i18n import en, fr
-from policies.model import CheckSpec, Exemption, Finding, GuestType, Job, Node, Rung, Severity, Verdict
+from policies.model import (
+    CheckSpec,
+    Exemption,
+    Finding,
+    GuestType,
+    Job,
+    Node,
+    Rung,
+    Severity,
+    Verdict,
+)
 from policies.orphans import Copy, Orphan
 from tests.unit.report.langeo import (
     DAY,
@@ -61,7 +71,7 @@ def ids(facts: SiteFacts, **policy_changes: object) -> set[str]:
     return {item.id for item in findings(facts, policy(**policy_changes), NOW)}
 
 
-# --- the site as a whole --------------------------------------------------------------------------------------------------
+# --- the site as a whole --------------------------------------------------------------------------
 
 
 def test_the_documents_site_shows_all_seven_findings_and_the_job_beside_ours() -> None:
@@ -84,12 +94,16 @@ def test_a_guests_finding_bears_its_vmid_and_a_clusters_does_not() -> None:
     assert [item.vmid for item in found(documented(), "quorum-two-votes")] == [None]
 
 
-# --- the guests -----------------------------------------------------------------------------------------------------------
+# --- the guests -----------------------------------------------------------------------------------
 
 
 def test_archives_on_another_node_or_a_shared_storage_leave_no_finding_about_that_guest() -> None:
-    apart = changed(documented(), 108, archives=(archive(108, NIGHTS[0]), archive(108, NIGHTS[0], "lge-pve02")))
-    shared = changed(documented(), 108, archives=(archive(108, NIGHTS[0], storage="nfs", shared=True),))
+    apart = changed(
+        documented(), 108, archives=(archive(108, NIGHTS[0]), archive(108, NIGHTS[0], "lge-pve02"))
+    )
+    shared = changed(
+        documented(), 108, archives=(archive(108, NIGHTS[0], storage="nfs", shared=True),)
+    )
     moved = changed(documented(), 108, guest=guest(108, "lge-pve02"))
     for facts in (apart, shared, moved):
         assert 108 not in {item.vmid for item in found(facts, "archives-on-guest-node")}
@@ -97,7 +111,9 @@ def test_archives_on_another_node_or_a_shared_storage_leave_no_finding_about_tha
 
 def test_before_the_first_backup_the_jobs_storage_already_says_where_archives_will_lie() -> None:
     facts = changed(documented(), 108, archives=())
-    assert "would lose both" in next(item.detail for item in found(facts, "archives-on-guest-node") if item.vmid == 108)
+    assert "would lose both" in next(
+        item.detail for item in found(facts, "archives-on-guest-node") if item.vmid == 108
+    )
     elsewhere = replace(facts, storages=(storage("local", "clovis", "backup", shared=True),))
     assert 108 not in {item.vmid for item in found(elsewhere, "archives-on-guest-node")}
 
@@ -117,34 +133,56 @@ def test_law_4_a_guest_without_any_archive_is_a_finding_and_an_empty_file_is_no_
 
 def test_law_4_a_guest_that_no_job_covers_is_a_finding_but_a_template_is_not() -> None:
     new = GuestFacts(120, "new", guest(120))
-    assert [item.vmid for item in found(replace(put_right(), guests=(*put_right().guests, new)), "guest-not-covered")] == [120]
+    assert [
+        item.vmid
+        for item in found(
+            replace(put_right(), guests=(*put_right().guests, new)), "guest-not-covered"
+        )
+    ] == [120]
     template = replace(new, guest=guest(120, template=True))
-    assert not found(replace(put_right(), guests=(*put_right().guests, template)), "guest-not-covered")
+    assert not found(
+        replace(put_right(), guests=(*put_right().guests, template)), "guest-not-covered"
+    )
 
 
 def test_law_5_nothing_but_a_proven_verdict_ends_never_proven() -> None:
     for verdict in (Verdict.FAILED, Verdict.INCONCLUSIVE, Verdict.SKIPPED, Verdict.SIMULATED):
-        facts = changed(put_right(), 108, proofs=(proof(108, NIGHTS[-1], verdict=verdict, reason="no agent"),))
+        facts = changed(
+            put_right(), 108, proofs=(proof(108, NIGHTS[-1], verdict=verdict, reason="no agent"),)
+        )
         (item,) = found(facts, "never-proven")
         assert item.vmid == 108
-        assert verdict is Verdict.SKIPPED or (str(verdict) in item.detail and "no agent" in item.detail)
+        assert verdict is Verdict.SKIPPED or (
+            str(verdict) in item.detail and "no agent" in item.detail
+        )
 
 
 def test_law_5_a_simulated_cluster_proves_nothing_even_with_proven_records() -> None:
-    assert {item.vmid for item in found(replace(put_right(), simulated=True), "never-proven")} == set(range(100, 111))
+    assert {
+        item.vmid for item in found(replace(put_right(), simulated=True), "never-proven")
+    } == set(range(100, 111))
 
 
-def test_a_guest_of_which_only_signs_of_life_are_asked_is_a_warning_with_a_check_that_fits_it() -> None:
+def test_a_guest_of_which_only_signs_of_life_are_asked_is_a_warning_with_a_check_that_fits_it() -> (
+    None
+):
     for checks, role, said, suggested in (
         ((CheckSpec("agent", "agent"),), "web site", "(agent)", "(http)"),
-        ((CheckSpec("tcp", "LDAP", {"port": 389}), CheckSpec("agent", "agent")), "", "(LDAP, agent)", "(ldap)"),
+        (
+            (CheckSpec("tcp", "LDAP", {"port": 389}), CheckSpec("agent", "agent")),
+            "",
+            "(LDAP, agent)",
+            "(ldap)",
+        ),
         ((), "domain controller", "No check", "(ldap)"),
         ((), "", "No check", "(ssh, http, ldap)"),
     ):
         guests = {**policy().guests, 105: replace(policy().guests[105], checks=checks, role=role)}
         (item,) = found(put_right(), "no-service-check", guests=guests)
         assert (item.vmid, item.severity) == (105, Severity.WARNING)
-        assert said in item.detail and suggested in item.action and "proof-rung: booted" in item.action
+        assert (
+            said in item.detail and suggested in item.action and "proof-rung: booted" in item.action
+        )
 
 
 def test_a_guest_whose_tier_wants_no_more_than_booted_lacks_no_check() -> None:
@@ -181,26 +219,43 @@ def test_an_agent_that_is_not_known_is_no_finding_and_a_container_has_none() -> 
 
 def test_runs_that_no_scheduler_was_there_for_are_critical_until_a_later_one_was_run() -> None:
     name = policy().jobs[0].id
-    missed = (JobRun(name, NOW - 2 * 86400, True), JobRun(name, NOW - 86400, True), JobRun("gone", NOW, True))
+    missed = (
+        JobRun(name, NOW - 2 * 86400, True),
+        JobRun(name, NOW - 86400, True),
+        JobRun("gone", NOW, True),
+    )
     (item,) = found(replace(put_right(), job_runs=missed), "backup-missed")
-    assert item.severity is Severity.CRITICAL and item.subject == name and item.detail.startswith("2 ")
+    assert (
+        item.severity is Severity.CRITICAL and item.subject == name and item.detail.startswith("2 ")
+    )
     since = (*missed, JobRun(name, NOW - 3600, False))
     (item,) = found(replace(put_right(), job_runs=since), "backup-missed")
     assert item.severity is Severity.INFO and not pressing([item], policy(), NOW)
-    assert not found(replace(put_right(), job_runs=(JobRun(name, NOW - 8 * 86400, True),)), "backup-missed")
+    assert not found(
+        replace(put_right(), job_runs=(JobRun(name, NOW - 8 * 86400, True),)), "backup-missed"
+    )
 
 
 def test_a_backup_is_missed_once_its_window_has_passed_and_not_before() -> None:
-    facts = changed(put_right(), 103, archives=(archive(103, NIGHTS[0]), archive(103, NIGHTS[0], "lge-pve02")))
+    facts = changed(
+        put_right(), 103, archives=(archive(103, NIGHTS[0]), archive(103, NIGHTS[0], "lge-pve02"))
+    )
     assert [item.vmid for item in found(facts, "backup-missed")] == [103]
-    early = at("2026-03-09 23:00")  # the window of four hours is still open, and the night before was missed too
-    assert "2026-03-08 21:00" in next(item.detail for item in findings(facts, policy(), early) if item.id == "backup-missed")
-    only_last = changed(put_right(), 103, archives=(archive(103, NIGHTS[1]), archive(103, NIGHTS[1], "lge-pve02")))
+    # the window of four hours is still open, and the night before was missed too
+    early = at("2026-03-09 23:00")
+    assert "2026-03-08 21:00" in next(
+        item.detail for item in findings(facts, policy(), early) if item.id == "backup-missed"
+    )
+    only_last = changed(
+        put_right(), 103, archives=(archive(103, NIGHTS[1]), archive(103, NIGHTS[1], "lge-pve02"))
+    )
     assert "backup-missed" not in {item.id for item in findings(only_last, policy(), early)}
 
 
 def test_a_manual_backup_after_the_due_time_makes_up_for_it() -> None:
-    late = changed(put_right(), 103, archives=(archive(103, NOW - HOUR), archive(103, NOW - HOUR, "lge-pve02")))
+    late = changed(
+        put_right(), 103, archives=(archive(103, NOW - HOUR), archive(103, NOW - HOUR, "lge-pve02"))
+    )
     assert not found(late, "backup-missed")
 
 
@@ -215,15 +270,23 @@ def test_a_failed_backup_is_missed_until_a_newer_archive_is_there() -> None:
     facts = changed(put_right(), 103, backups=(BackupOutcome(NOW - HOUR, False, "job errors"),))
     (item,) = found(facts, "backup-missed")
     assert "job errors" in item.detail
-    assert not found(changed(put_right(), 103, backups=(BackupOutcome(NIGHTS[0], False, "job errors"),)), "backup-missed")
+    assert not found(
+        changed(put_right(), 103, backups=(BackupOutcome(NIGHTS[0], False, "job errors"),)),
+        "backup-missed",
+    )
     healed = (BackupOutcome(NOW - HOUR, False, "job errors"), BackupOutcome(NOW - 60, True))
     assert not found(changed(put_right(), 103, backups=healed), "backup-missed")
 
 
 def test_law_4_a_backup_that_left_an_archive_and_was_no_good_is_a_finding_at_once() -> None:
-    ctime = max(one.ctime for item in put_right().guests for one in item.archives if item.vmid == 103)
+    ctime = max(
+        one.ctime for item in put_right().guests for one in item.archives if item.vmid == 103
+    )
     bad = BackupOutcome(ctime - 60, False, "it may not be whole", ctime + 60)
-    assert "not be whole" in found(changed(put_right(), 103, backups=(bad,)), "backup-missed")[0].detail
+    assert (
+        "not be whole"
+        in found(changed(put_right(), 103, backups=(bad,)), "backup-missed")[0].detail
+    )
     later = replace(bad, at=ctime - 600, until=ctime - 300)
     assert not found(changed(put_right(), 103, backups=(later,)), "backup-missed")
 
@@ -232,7 +295,9 @@ def test_copies_that_were_forgotten_or_moved_are_findings() -> None:
     def left(*, running: bool, ours: bool) -> Orphan:
         return Orphan(Copy(9000, "clovis", "restore-test-108", running, "01J"), ours)
 
-    facts = replace(put_right(), orphans=(left(running=True, ours=False), left(running=False, ours=False)))
+    facts = replace(
+        put_right(), orphans=(left(running=True, ours=False), left(running=False, ours=False))
+    )
     loud, quiet = found(facts, "orphan-copy")
     assert (loud.severity, quiet.severity, loud.vmid) == (Severity.CRITICAL, Severity.WARNING, 9000)
     assert "qm destroy 9000" in loud.action
@@ -241,13 +306,19 @@ def test_copies_that_were_forgotten_or_moved_are_findings() -> None:
     moved = replace(put_right(), moves=(MovedCopy(108, "01J", "clovis", "lge-pve02", NOW - HOUR),))
     (item,) = found(moved, "copy-moved")
     assert item.severity is Severity.WARNING and "from clovis to lge-pve02" in item.detail
-    old = replace(put_right(), moves=(MovedCopy(108, "01J", "clovis", "lge-pve02", NOW - 8 * 86400),))
+    old = replace(
+        put_right(), moves=(MovedCopy(108, "01J", "clovis", "lge-pve02", NOW - 8 * 86400),)
+    )
     assert not found(old, "copy-moved")
 
 
 def test_the_last_due_time_is_found_for_rare_schedules_too() -> None:
-    assert last_due(Job("j", "sun 03:00", "local", window=0), "Europe/Paris", NOW) == at("2026-03-08 03:00")
-    assert last_due(Job("j", "*-12-24 20:00", "local", window=0), "Europe/Paris", NOW) == at("2025-12-24 20:00")
+    assert last_due(Job("j", "sun 03:00", "local", window=0), "Europe/Paris", NOW) == at(
+        "2026-03-08 03:00"
+    )
+    assert last_due(Job("j", "*-12-24 20:00", "local", window=0), "Europe/Paris", NOW) == at(
+        "2025-12-24 20:00"
+    )
 
 
 def test_an_archive_much_smaller_than_usual_is_a_finding_and_a_young_guest_has_no_usual() -> None:
@@ -273,14 +344,17 @@ def test_a_newest_archive_without_any_disk_is_critical_beside_one_that_may_hold_
     assert not found(changed(put_right(), 104, archives=(stub,)), "archive-shrunk")
 
 
-def test_a_changed_archive_is_critical_and_says_what_was_changed_and_where_until_it_is_gone() -> None:
+def test_a_changed_archive_is_critical_and_says_what_was_changed_and_where_until_it_is_gone() -> (
+    None
+):
     bad = replace(archive(104, NIGHTS[2], size=1), changed="size 1073741824 -> 1 bytes")
     held = (*(archive(104, night) for night in NIGHTS[:2]), bad)
     (item,) = found(changed(put_right(), 104, archives=held), "archive-changed")
     assert (item.severity, item.vmid) == (Severity.CRITICAL, 104)
     assert f"{bad.volid} on clovis" in item.detail and "size 1073741824 -> 1 bytes" in item.detail
     assert f"catalog show {bad.volid}" in item.action
-    assert "archive-shrunk" not in ids(changed(put_right(), 104, archives=held))  # one thing is told once
+    # one thing is told once
+    assert "archive-shrunk" not in ids(changed(put_right(), 104, archives=held))
     assert not found(changed(put_right(), 104, archives=held[:2]), "archive-changed")
 
 
@@ -290,7 +364,7 @@ def test_an_archive_without_any_disk_is_no_backup_to_any_objective() -> None:
     assert usable((stub,)) == (stub,)  # a machine that never had a disk has no better one
 
 
-# --- the cluster ------------------------------------------------------------------------------------------------------------
+# --- the cluster ----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -302,7 +376,9 @@ def test_an_archive_without_any_disk_is_no_backup_to_any_objective() -> None:
         None,
     ],
 )
-def test_three_votes_a_qdevice_a_single_node_or_ignorance_are_not_two_votes(quorum: Quorum | None) -> None:
+def test_three_votes_a_qdevice_a_single_node_or_ignorance_are_not_two_votes(
+    quorum: Quorum | None,
+) -> None:
     assert not found(replace(documented(), quorum=quorum), "quorum-two-votes")
 
 
@@ -319,12 +395,17 @@ def test_the_node_whose_clock_drifts_is_named_with_size_and_direction() -> None:
 
 
 def test_when_all_nodes_agree_and_we_do_not_our_own_clock_is_blamed() -> None:
-    (item,) = found(replace(documented(), clocks=Clocks({"clovis": 600, "lge-pve02": 601})), "clock-drift")
+    (item,) = found(
+        replace(documented(), clocks=Clocks({"clovis": 600, "lge-pve02": 601})), "clock-drift"
+    )
     assert "runs backupsvc" in item.detail
 
 
 def test_a_drift_that_only_ha_sees_is_reported_and_none_within_the_policys_limit() -> None:
-    ha = replace(documented(), clocks=Clocks({"clovis": 0, "lge-pve02": 5}, ("lge-pve02: detected time drift!",)))
+    ha = replace(
+        documented(),
+        clocks=Clocks({"clovis": 0, "lge-pve02": 5}, ("lge-pve02: detected time drift!",)),
+    )
     assert "detected time drift!" in found(ha, "clock-drift")[0].detail
     assert not found(replace(ha, clocks=Clocks({"clovis": 0, "lge-pve02": 30})), "clock-drift")
 
@@ -356,23 +437,34 @@ def test_a_pve_job_is_foreign_only_for_guests_that_we_back_up() -> None:
     assert not found(replace(put_right(), jobs=(replace(whole, guests=(555,)),)), "foreign-job")
 
 
-# --- the storages -------------------------------------------------------------------------------------------------------------
+# --- the storages ---------------------------------------------------------------------------------
 
 
 def test_a_retention_of_the_storages_own_is_a_finding_once_and_keep_all_is_not() -> None:
-    both = tuple(storage("local", node, "backup", prune="keep-last=3") for node in ("clovis", "lge-pve02"))
-    assert [item.subject for item in found(replace(put_right(), storages=both), "storage-prunes")] == ["local"]
+    both = tuple(
+        storage("local", node, "backup", prune="keep-last=3") for node in ("clovis", "lge-pve02")
+    )
+    assert [
+        item.subject for item in found(replace(put_right(), storages=both), "storage-prunes")
+    ] == ["local"]
     harmless = tuple(replace(item, prune="keep-all=1") for item in both)
     assert not found(replace(put_right(), storages=harmless), "storage-prunes")
 
 
-def test_a_storage_that_fills_up_is_a_warning_and_one_without_room_for_the_next_round_is_critical() -> None:
+def test_a_storage_that_fills_up_is_a_warning_and_one_without_room_for_the_next_round_is_critical() -> (
+    None
+):
     full = storage("local", "clovis", "backup", used=800 * GIB, available=100 * GIB)
-    assert found(replace(put_right(), storages=(full,)), "storage-filling")[0].severity is Severity.WARNING
+    assert (
+        found(replace(put_right(), storages=(full,)), "storage-filling")[0].severity
+        is Severity.WARNING
+    )
     tight = storage("local", "clovis", "backup", used=800 * GIB, available=12 * GIB)
     (item,) = found(replace(put_right(), storages=(tight,)), "storage-filling")
     assert item.severity is Severity.CRITICAL and item.subject == "local (clovis)"
-    assert not found(replace(put_right(), storages=(replace(full, name="other"),)), "storage-filling")
+    assert not found(
+        replace(put_right(), storages=(replace(full, name="other"),)), "storage-filling"
+    )
 
 
 def test_fewer_archives_than_the_catalog_knows_and_none_at_all_are_told_apart() -> None:
@@ -380,13 +472,19 @@ def test_fewer_archives_than_the_catalog_knows_and_none_at_all_are_told_apart() 
     none = replace(put_right(), listings=(Listing("clovis", "local", 0, 33),))
     assert found(some, "listing-blind")[0].severity is Severity.WARNING
     assert found(none, "listing-blind")[0].severity is Severity.CRITICAL
-    assert not found(replace(put_right(), listings=(Listing("clovis", "local", 33, 0),)), "listing-blind")
+    assert not found(
+        replace(put_right(), listings=(Listing("clovis", "local", 33, 0),)), "listing-blind"
+    )
 
 
 def test_a_token_that_pve_answers_with_empty_lists_is_called_blind() -> None:
-    no_storage = replace(put_right(), permissions={"/vms": RIGHTS, "/storage": frozenset({"Datastore.Audit"})})
+    no_storage = replace(
+        put_right(), permissions={"/vms": RIGHTS, "/storage": frozenset({"Datastore.Audit"})}
+    )
     assert "Datastore.AllocateSpace" in found(no_storage, "listing-blind")[0].action
-    no_guests = replace(put_right(), permissions={"/storage/local": frozenset({"Datastore.AllocateSpace"})})
+    no_guests = replace(
+        put_right(), permissions={"/storage/local": frozenset({"Datastore.AllocateSpace"})}
+    )
     assert "VM.Backup" in found(no_guests, "listing-blind")[0].action
     allocate = replace(put_right(), permissions={"/storage": frozenset({"Datastore.Allocate"})})
     assert not found(allocate, "listing-blind")
@@ -397,7 +495,7 @@ def test_a_cluster_that_lists_no_guest_at_all_is_a_blind_token() -> None:
     assert "VM.Audit" in found(facts, "listing-blind")[0].action
 
 
-# --- the scratch network --------------------------------------------------------------------------------------------------------
+# --- the scratch network --------------------------------------------------------------------------
 
 
 def variants(facts: SiteFacts, **policy_changes: object) -> list[str]:
@@ -406,7 +504,9 @@ def variants(facts: SiteFacts, **policy_changes: object) -> list[str]:
 
 def test_without_an_isolated_bridge_in_the_policy_there_is_a_finding() -> None:
     scratch = replace(policy().scratch, bridge=None)
-    assert any("names no isolated bridge" in detail for detail in variants(put_right(), scratch=scratch))
+    assert any(
+        "names no isolated bridge" in detail for detail in variants(put_right(), scratch=scratch)
+    )
 
 
 def test_a_bridge_that_is_missing_on_one_node_is_named() -> None:
@@ -416,14 +516,27 @@ def test_a_bridge_that_is_missing_on_one_node_is_named() -> None:
 
 
 def test_a_node_whose_bridges_could_not_be_read_is_not_said_to_lack_one() -> None:
-    facts = replace(put_right(), bridges=(BridgeFacts("vmbr9", "clovis"),), gaps=(Gap("bridges", "lge-pve02", "403"),))
+    facts = replace(
+        put_right(),
+        bridges=(BridgeFacts("vmbr9", "clovis"),),
+        gaps=(Gap("bridges", "lge-pve02", "403"),),
+    )
     assert variants(facts) == []
 
 
 def test_ports_on_the_isolated_bridge_are_critical_and_an_address_is_a_warning() -> None:
-    ports = replace(put_right(), bridges=(BridgeFacts("vmbr9", "clovis", ("eno2",)), BridgeFacts("vmbr9", "lge-pve02")))
+    ports = replace(
+        put_right(),
+        bridges=(BridgeFacts("vmbr9", "clovis", ("eno2",)), BridgeFacts("vmbr9", "lge-pve02")),
+    )
     assert found(ports, "scratch-not-isolated")[0].severity is Severity.CRITICAL
-    address = replace(put_right(), bridges=(BridgeFacts("vmbr9", "clovis", (), "10.0.0.1/24"), BridgeFacts("vmbr9", "lge-pve02")))
+    address = replace(
+        put_right(),
+        bridges=(
+            BridgeFacts("vmbr9", "clovis", (), "10.0.0.1/24"),
+            BridgeFacts("vmbr9", "lge-pve02"),
+        ),
+    )
     assert found(address, "scratch-not-isolated")[0].severity is Severity.WARNING
 
 
@@ -438,8 +551,13 @@ def test_ports_on_the_isolated_bridge_are_critical_and_an_address_is_a_warning()
         ("/sdn/zones/dmz/web", "dmz/web"),
     ],
 )
-def test_a_token_that_may_use_production_is_a_finding_wherever_the_right_comes_from(path: str, named: str) -> None:
-    rights = {**permissions("/sdn/zones/localnetwork/vmbr9"), path: frozenset({"SDN.Use", "Sys.Audit"})}
+def test_a_token_that_may_use_production_is_a_finding_wherever_the_right_comes_from(
+    path: str, named: str
+) -> None:
+    rights = {
+        **permissions("/sdn/zones/localnetwork/vmbr9"),
+        path: frozenset({"SDN.Use", "Sys.Audit"}),
+    }
     (detail,) = variants(replace(put_right(), permissions=rights))
     assert f"({named})" in detail
 
@@ -457,12 +575,16 @@ def test_a_right_taken_away_below_is_not_held_there() -> None:
 
 def test_the_rights_that_a_real_server_lists_for_a_minimal_token_leave_no_finding() -> None:
     recorded = json.loads(
-        (Path(__file__).parents[3] / "golden" / "recorded_real" / "10_permissions.json").read_text(encoding="utf-8")
+        (Path(__file__).parents[3] / "golden" / "recorded_real" / "10_permissions.json").read_text(
+            encoding="utf-8"
+        )
     )
     answer = next(item for item in recorded if item["n"] == 37)["response"]["json"]["data"]
     rights = {path: frozenset(names) for path, names in answer.items()}
     facts = replace(
-        put_right(), permissions=rights, bridges=tuple(BridgeFacts("vmbr1", node) for node in ("clovis", "lge-pve02"))
+        put_right(),
+        permissions=rights,
+        bridges=tuple(BridgeFacts("vmbr1", node) for node in ("clovis", "lge-pve02")),
     )
     scratch = replace(policy().scratch, bridge="vmbr1")
     assert variants(facts, scratch=scratch) == [] and not found(facts, "listing-blind")
@@ -472,14 +594,16 @@ def test_rights_and_bridges_that_could_not_be_read_are_gaps_and_no_findings() ->
     assert variants(replace(put_right(), permissions=None, bridges=None)) == []
 
 
-# --- exemptions -----------------------------------------------------------------------------------------------------------------
+# --- exemptions -----------------------------------------------------------------------------------
 
 
 def exemption(until: str, vmid: int | None = 108) -> Exemption:
     return Exemption("guest-agent-missing", vmid, "M. Dupont", "appliance", until)
 
 
-def test_an_exemption_accepts_its_finding_to_the_end_of_its_last_day_and_turns_red_after_it() -> None:
+def test_an_exemption_accepts_its_finding_to_the_end_of_its_last_day_and_turns_red_after_it() -> (
+    None
+):
     for until, accepted in (("2026-03-10", True), ("2026-03-09", False)):
         wanted = policy(exemptions=(exemption(until),))
         all_found = findings(documented(), wanted, NOW)
@@ -492,10 +616,12 @@ def test_an_exemption_accepts_its_finding_to_the_end_of_its_last_day_and_turns_r
 def test_an_exemption_of_another_guest_accepts_nothing_and_one_of_no_guest_accepts_all() -> None:
     agent = found(documented(), "guest-agent-missing")[0]
     assert exemption_for(agent, policy(exemptions=(exemption("2026-12-31", 101),)), NOW) is None
-    assert exemption_for(agent, policy(exemptions=(exemption("2026-12-31", None),)), NOW) is not None
+    assert (
+        exemption_for(agent, policy(exemptions=(exemption("2026-12-31", None),)), NOW) is not None
+    )
 
 
-# --- the sentences --------------------------------------------------------------------------------------------------------------
+# --- the sentences --------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("table", ["FINDINGS", "TITLES", "REASONS", "GAPS", "WORDS"])
@@ -514,10 +640,14 @@ def test_every_sentence_belongs_to_a_rule_and_every_severity_to_a_sentence() -> 
     told = {rule.key(""): rule.severity for rule in RULES} | {
         rule.key(form): severity for rule in RULES for form, severity in rule.forms.items()
     }
-    assert {key for key, severity in told.items() if severity is Severity.INFO} == {"backup-missed.run-since"}
+    assert {key for key, severity in told.items() if severity is Severity.INFO} == {
+        "backup-missed.run-since"
+    }
 
 
-def test_each_file_is_a_finding_of_its_name_and_they_are_told_in_the_order_of_their_sentences() -> None:
+def test_each_file_is_a_finding_of_its_name_and_they_are_told_in_the_order_of_their_sentences() -> (
+    None
+):
     files = {module.name for module in pkgutil.iter_modules(room.__path__)}
     assert files == {rule.id.replace("-", "_") for rule in RULES}
     assert [rule.id for rule in RULES] == list(en.TITLES) == list(fr.TITLES)
@@ -529,11 +659,22 @@ def test_french_findings_are_french_with_its_no_break_spaces() -> None:
 
 
 def test_findings_stay_readable_on_a_site_of_many_guests() -> None:
-    """A hundred nodes' worth of guests is judged in seconds, not minutes: every rule looks at each guest once."""
+    """A hundred nodes' worth of guests is judged in seconds, not minutes: every rule looks at each
+    guest once.
+    """
     base = put_right()
     one = base.guests[0]
-    many = tuple(replace(one, vmid=1000 + number, guest=guest(1000 + number)) for number in range(2000))
-    assert len(findings(replace(base, guests=many), policy(jobs=(Job("all", "21:00", "local"),)), NOW + DAY)) >= 2000
+    many = tuple(
+        replace(one, vmid=1000 + number, guest=guest(1000 + number)) for number in range(2000)
+    )
+    assert (
+        len(
+            findings(
+                replace(base, guests=many), policy(jobs=(Job("all", "21:00", "local"),)), NOW + DAY
+            )
+        )
+        >= 2000
+    )
 
 
 def test_a_guest_that_its_dump_left_frozen_is_critical_until_it_is_seen_thawed() -> None:

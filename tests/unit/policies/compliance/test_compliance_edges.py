@@ -1,4 +1,6 @@
-"""Findings at their edges: the first percent, second or guest that makes one, and the neighbours that do not."""
+"""Findings at their edges: the first percent, second or guest that makes one, and the neighbours
+that do not.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +36,14 @@ def found(facts: SiteFacts, id: str, **policy_changes: Any) -> list[Finding]:
 
 @pytest.mark.parametrize(("percent", "told"), [(84, False), (85, True)])
 def test_a_storage_is_filling_from_eighty_five_percent_on(percent: int, told: bool) -> None:
-    full = storage("local", "clovis", "backup", total=1000 * GIB, used=percent * 10 * GIB, available=(100 - percent) * 10 * GIB)
+    full = storage(
+        "local",
+        "clovis",
+        "backup",
+        total=1000 * GIB,
+        used=percent * 10 * GIB,
+        available=(100 - percent) * 10 * GIB,
+    )
     assert bool(found(replace(put_right(), storages=(full,)), "storage-filling")) is told
 
 
@@ -49,7 +58,9 @@ def test_a_storage_is_filling_from_eighty_five_percent_on(percent: int, told: bo
         ({"node": "lge-pve02", "available": 13 * GIB}, True),
     ],
 )
-def test_one_more_round_of_backups_with_a_third_to_spare_must_have_room(changes: dict[str, Any], told: bool) -> None:
+def test_one_more_round_of_backups_with_a_third_to_spare_must_have_room(
+    changes: dict[str, Any], told: bool
+) -> None:
     """Eleven guests with an archive of 1 GiB each on either node: 14.3 GiB."""
     short = replace(storage("local", "clovis", "backup", available=14 * GIB), **changes)
     items = found(replace(put_right(), storages=(short,)), "storage-filling")
@@ -57,7 +68,10 @@ def test_one_more_round_of_backups_with_a_third_to_spare_must_have_room(changes:
 
 
 def test_a_shared_storage_is_told_of_once_and_takes_a_round_of_all_nodes() -> None:
-    shared = [storage("local", node, "backup", shared=True, available=14 * GIB) for node in ("clovis", "lge-pve02")]
+    shared = [
+        storage("local", node, "backup", shared=True, available=14 * GIB)
+        for node in ("clovis", "lge-pve02")
+    ]
     (item,) = found(replace(put_right(), storages=tuple(shared)), "storage-filling")
     assert item.subject == "local"
 
@@ -68,7 +82,10 @@ NIGHTLY = policy().jobs[0].id
 @pytest.mark.parametrize(("at", "told"), [(NOW - TOLD_FOR_S, False), (NOW - TOLD_FOR_S + 1, True)])
 def test_what_was_missed_or_moved_is_told_of_for_a_week(at: int, told: bool) -> None:
     assert TOLD_FOR_S == 7 * 24 * HOUR
-    assert bool(found(replace(put_right(), job_runs=(JobRun(NIGHTLY, at, True),)), "backup-missed")) is told
+    assert (
+        bool(found(replace(put_right(), job_runs=(JobRun(NIGHTLY, at, True),)), "backup-missed"))
+        is told
+    )
     moved = MovedCopy(108, "01J", "clovis", "lge-pve02", at)
     assert bool(found(replace(put_right(), moves=(moved,)), "copy-moved")) is told
 
@@ -83,23 +100,39 @@ def test_an_exemption_accepts_the_finding_that_it_names_and_no_other() -> None:
     (item,) = found(documented(), "quorum-two-votes")
     exempt = Exemption("clock-drift", None, "us", "because", "2026-12-31")
     assert exemption_for(item, policy(exemptions=(exempt,)), NOW) is None
-    assert exemption_for(item, policy(exemptions=(exempt, replace(exempt, finding=item.id))), NOW) is not None
+    assert (
+        exemption_for(item, policy(exemptions=(exempt, replace(exempt, finding=item.id))), NOW)
+        is not None
+    )
 
 
 def test_a_guest_that_is_absent_or_a_template_hides_no_finding_about_the_next_one() -> None:
     first, second = sorted(NAMES)[:2]
     facts = changed(changed(documented(), first, guest=None), second, archives=())
-    assert second not in {item.vmid for item in found(facts, "archives-on-guest-node") if "All archives" in item.detail}
+    assert second not in {
+        item.vmid
+        for item in found(facts, "archives-on-guest-node")
+        if "All archives" in item.detail
+    }
     assert {item.vmid for item in found(facts, "archives-on-guest-node")} == set(NAMES) - {first}
-    template = changed(changed(documented(), first, guest=guest(first, template=True)), second, archives=())
+    template = changed(
+        changed(documented(), first, guest=guest(first, template=True)), second, archives=()
+    )
     assert [item.vmid for item in found(template, "guest-not-covered")] == [second]
 
 
 @pytest.mark.parametrize(
     ("changes", "planned"),
-    [({}, True), ({"node": "lge-pve02"}, False), ({"name": "other"}, False), ({"shared": True}, False)],
+    [
+        ({}, True),
+        ({"node": "lge-pve02"}, False),
+        ({"name": "other"}, False),
+        ({"shared": True}, False),
+    ],
 )
-def test_a_job_that_will_write_beside_the_guest_is_told_before_its_first_archive(changes: dict[str, Any], planned: bool) -> None:
+def test_a_job_that_will_write_beside_the_guest_is_told_before_its_first_archive(
+    changes: dict[str, Any], planned: bool
+) -> None:
     there = replace(storage("local", "clovis", "backup"), **changes)
     elsewhere = storage("nas", "lge-pve02", "backup")
     facts = replace(changed(documented(), 103, archives=()), storages=(elsewhere, there))
@@ -109,10 +142,18 @@ def test_a_job_that_will_write_beside_the_guest_is_told_before_its_first_archive
 def test_how_often_a_guest_was_tried_in_vain_counts_no_test_that_was_skipped() -> None:
     tests = tuple(
         replace(proof(108, night, verdict=verdict), reasons=())
-        for night, verdict in zip(NIGHTS, (Verdict.FAILED, Verdict.INCONCLUSIVE, Verdict.SKIPPED), strict=True)
+        for night, verdict in zip(
+            NIGHTS, (Verdict.FAILED, Verdict.INCONCLUSIVE, Verdict.SKIPPED), strict=True
+        )
     )
-    (item,) = [one for one in found(changed(put_right(), 108, proofs=tests), "never-proven") if one.vmid == 108]
-    assert item.detail.startswith("2 restore test(s)") and item.detail.endswith(": no reason was recorded")
+    (item,) = [
+        one
+        for one in found(changed(put_right(), 108, proofs=tests), "never-proven")
+        if one.vmid == 108
+    ]
+    assert item.detail.startswith("2 restore test(s)") and item.detail.endswith(
+        ": no reason was recorded"
+    )
 
 
 @pytest.mark.parametrize(
@@ -126,23 +167,34 @@ def test_how_often_a_guest_was_tried_in_vain_counts_no_test_that_was_skipped() -
         ({"clovis": 0}, NIGHTS[-1] - 31, True),
     ],
 )
-def test_a_backup_is_late_by_the_clock_that_is_furthest_behind(offsets: dict[str, int], held: int, missed: bool) -> None:
+def test_a_backup_is_late_by_the_clock_that_is_furthest_behind(
+    offsets: dict[str, int], held: int, missed: bool
+) -> None:
     older = [archive(103, night, node) for night in NIGHTS[:1] for node in ("clovis", "lge-pve02")]
-    facts = changed(put_right(), 103, archives=(*older, archive(103, held), archive(103, held, "lge-pve02")))
+    facts = changed(
+        put_right(), 103, archives=(*older, archive(103, held), archive(103, held, "lge-pve02"))
+    )
     assert bool(found(replace(facts, clocks=Clocks(offsets)), "backup-missed")) is missed
 
 
 def test_a_failed_backup_of_a_guest_without_any_archive_is_told() -> None:
-    facts = changed(put_right(), 103, archives=(), backups=(BackupOutcome(NOW - HOUR, False, "job errors"),))
+    facts = changed(
+        put_right(), 103, archives=(), backups=(BackupOutcome(NOW - HOUR, False, "job errors"),)
+    )
     (item,) = found(facts, "backup-missed")
     assert item.detail.endswith("job errors")
 
 
 @pytest.mark.parametrize(("began", "told"), [(NOW - HOUR, False), (NOW - HOUR - 1, True)])
-def test_an_archive_of_the_very_second_of_a_failed_backup_is_not_older(began: int, told: bool) -> None:
+def test_an_archive_of_the_very_second_of_a_failed_backup_is_not_older(
+    began: int, told: bool
+) -> None:
     failed = BackupOutcome(NOW - HOUR, False, "job errors")
     held = tuple(archive(103, began, node) for node in ("clovis", "lge-pve02"))
-    assert bool(found(changed(put_right(), 103, archives=held, backups=(failed,)), "backup-missed")) is told
+    assert (
+        bool(found(changed(put_right(), 103, archives=held, backups=(failed,)), "backup-missed"))
+        is told
+    )
 
 
 def test_a_job_that_was_not_due_for_more_than_a_year_has_missed_nothing() -> None:
@@ -153,8 +205,16 @@ def test_a_job_that_was_not_due_for_more_than_a_year_has_missed_nothing() -> Non
 
 
 def test_archives_that_went_are_told_where_others_are_left_and_where_none_is() -> None:
-    listings = (Listing("clovis", "local", 3, 1), Listing("lge-pve02", "local", 0, 2), Listing("clovis", "nas", 5, 0))
-    items = [item for item in found(replace(put_right(), listings=listings), "listing-blind") if "(" in item.subject]
+    listings = (
+        Listing("clovis", "local", 3, 1),
+        Listing("lge-pve02", "local", 0, 2),
+        Listing("clovis", "nas", 5, 0),
+    )
+    items = [
+        item
+        for item in found(replace(put_right(), listings=listings), "listing-blind")
+        if "(" in item.subject
+    ]
     assert [(item.subject, item.severity) for item in items] == [
         ("local (lge-pve02)", Severity.CRITICAL),
         ("local (clovis)", Severity.WARNING),

@@ -1,4 +1,6 @@
-"""What is read from a site's facts: what can be restored from, what was ever proven, and whom a job of PVE's covers."""
+"""What is read from a site's facts: what can be restored from, what was ever proven, and whom a job
+of PVE's covers.
+"""
 
 from __future__ import annotations
 
@@ -19,11 +21,15 @@ def archive(at: int, **more: Any) -> Archive:
     return replace(made, **more)
 
 
-def proof(of: Archive, ended: int, verdict: Verdict = Verdict.PROVEN, rung: Rung = Rung.HEALTHY) -> Proof:
+def proof(
+    of: Archive, ended: int, verdict: Verdict = Verdict.PROVEN, rung: Rung = Rung.HEALTHY
+) -> Proof:
     return Proof(f"01{ended}", 105, of.volid, "a", of.ctime, verdict, rung, ended - 1, ended)
 
 
-def facts(*proofs: Proof, archives: tuple[Archive, ...] = (), **more: Any) -> tuple[SiteFacts, GuestFacts]:
+def facts(
+    *proofs: Proof, archives: tuple[Archive, ...] = (), **more: Any
+) -> tuple[SiteFacts, GuestFacts]:
     guest = GuestFacts(105, "board", Guest(105, "board", "a"), archives=archives, proofs=proofs)
     return SiteFacts("home", 1000, (guest,), **more), guest
 
@@ -38,10 +44,22 @@ def facts(*proofs: Proof, archives: tuple[Archive, ...] = (), **more: Any) -> tu
         ({"holds_disk": False}, False),
         ({"uuid": OTHER, "operation": None}, False),
     ],
-    ids=["whole", "of a byte", "without a size", "changed since it was recorded", "without any disk", "of another machine"],
+    ids=[
+        "whole",
+        "of a byte",
+        "without a size",
+        "changed since it was recorded",
+        "without any disk",
+        "of another machine",
+    ],
 )
-def test_law_4_what_can_be_restored_from_has_a_size_a_disk_and_is_this_machines(changes: dict[str, Any], good: bool) -> None:
-    newest, told = archive(9, uuid=UUID, operation="01", holds_disk=True), archive(5, uuid=UUID, holds_disk=True)
+def test_law_4_what_can_be_restored_from_has_a_size_a_disk_and_is_this_machines(
+    changes: dict[str, Any], good: bool
+) -> None:
+    newest, told = (
+        archive(9, uuid=UUID, operation="01", holds_disk=True),
+        archive(5, uuid=UUID, holds_disk=True),
+    )
     found = site_facts.usable((newest, replace(told, **changes)))
     assert [one.ctime for one in found] == ([5, 9] if good else [9])
 
@@ -53,7 +71,10 @@ def test_law_10_what_was_changed_is_not_restored_from_though_nothing_tells_whose
 
 
 def test_archives_of_one_second_are_told_in_the_order_of_their_names() -> None:
-    assert [one.volid for one in site_facts.usable((archive(5, volid="b"), archive(5, volid="a"), archive(4)))] == [
+    assert [
+        one.volid
+        for one in site_facts.usable((archive(5, volid="b"), archive(5, volid="a"), archive(4)))
+    ] == [
         "local:backup/4",
         "a",
         "b",
@@ -64,7 +85,11 @@ def test_law_5_a_simulated_site_proves_nothing_and_never_did() -> None:
     one = archive(5)
     for simulated in (False, True):
         site, guest = facts(proof(one, 9), archives=(one,), simulated=simulated)
-        assert bool(site_facts.proven(site, guest)) is bool(site_facts.once_proven(site, guest)) is not simulated
+        assert (
+            bool(site_facts.proven(site, guest))
+            is bool(site_facts.once_proven(site, guest))
+            is not simulated
+        )
 
 
 def test_law_5_one_good_test_is_enough_to_have_been_proven_once_also_of_what_is_gone() -> None:
@@ -74,8 +99,13 @@ def test_law_5_one_good_test_is_enough_to_have_been_proven_once_also_of_what_is_
     site, guest = facts(proof(gone, 8, Verdict.FAILED))
     assert not site_facts.once_proven(site, guest)
     site, guest = facts(proof(gone, 9, rung=Rung.BOOTED), archives=(gone,))
-    assert not site_facts.once_proven(site, guest) and site_facts.once_proven(site, guest, Rung.BOOTED)
-    assert site_facts.proven(site, guest) == () and len(site_facts.proven(site, guest, Rung.BOOTED)) == 1
+    assert not site_facts.once_proven(site, guest) and site_facts.once_proven(
+        site, guest, Rung.BOOTED
+    )
+    assert (
+        site_facts.proven(site, guest) == ()
+        and len(site_facts.proven(site, guest, Rung.BOOTED)) == 1
+    )
 
 
 def test_the_latest_test_that_was_run_counts_and_a_skipped_one_was_not() -> None:
@@ -112,7 +142,13 @@ def test_an_agent_matters_in_a_vm_that_can_run(guest: Guest | None, matters: boo
 
 @pytest.mark.parametrize(
     ("guests", "exclude", "covered"),
-    [(None, (), True), (None, (105,), False), ((105,), (), True), ((106,), (), False), ((105,), (105,), False)],
+    [
+        (None, (), True),
+        (None, (105,), False),
+        ((105,), (), True),
+        ((106,), (), False),
+        ((105,), (105,), False),
+    ],
 )
 def test_a_job_of_pves_covers_whom_it_names_or_all_but_whom_it_leaves_out(
     guests: tuple[int, ...] | None, exclude: tuple[int, ...], covered: bool

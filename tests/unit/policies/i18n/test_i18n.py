@@ -10,7 +10,18 @@ from hypothesis import strategies as st
 
 from policies import i18n
 from policies.compliance.findings import RULES
-from policies.i18n.sentences import MAX_NAMED, Day, Duration, Joined, Listed, Moment, Sentence, Size, Steps, Word
+from policies.i18n.sentences import (
+    MAX_NAMED,
+    Day,
+    Duration,
+    Joined,
+    Listed,
+    Moment,
+    Sentence,
+    Size,
+    Steps,
+    Word,
+)
 
 
 @pytest.mark.parametrize(
@@ -40,7 +51,10 @@ def test_a_duration_is_never_empty_and_never_more_than_two_parts(seconds: float)
 
 
 def test_sizes_are_decimal_with_the_languages_own_unit_and_comma() -> None:
-    assert (i18n.size(21_474_836_480, "en"), i18n.size(21_474_836_480, "fr")) == ("21.5 GB", "21,5 Go")
+    assert (i18n.size(21_474_836_480, "en"), i18n.size(21_474_836_480, "fr")) == (
+        "21.5 GB",
+        "21,5 Go",
+    )
     assert (i18n.size(512, "en"), i18n.size(5 * 10**15, "en")) == ("512 B", "5000.0 TB")
 
 
@@ -51,9 +65,14 @@ def test_moments_are_local_in_summer_and_in_winter() -> None:
 
 def test_french_gets_its_no_break_spaces_and_english_and_addresses_are_left_alone() -> None:
     text = "Attention : 85 % de 12 Go ; dit « jamais » !"
-    assert i18n.typeset(text, "fr") == ("Attention\u00a0: 85\u202f% de 12\u00a0Go\u202f; dit «\u00a0jamais\u00a0»\u202f!")
+    assert i18n.typeset(text, "fr") == (
+        "Attention\u00a0: 85\u202f% de 12\u00a0Go\u202f; dit «\u00a0jamais\u00a0»\u202f!"
+    )
     assert i18n.typeset(text, "en") == text
-    assert i18n.typeset("http://192.168.10.4:80/ local:backup/x", "fr") == "http://192.168.10.4:80/ local:backup/x"
+    assert (
+        i18n.typeset("http://192.168.10.4:80/ local:backup/x", "fr")
+        == "http://192.168.10.4:80/ local:backup/x"
+    )
 
 
 def test_an_unknown_language_is_english() -> None:
@@ -61,7 +80,11 @@ def test_an_unknown_language_is_english() -> None:
 
 
 def test_days_are_written_as_the_language_writes_them_and_an_unknown_one_is_english() -> None:
-    assert [i18n.day("2026-03-09", language) for language in ("en", "fr", "de")] == ["2026-03-09", "09/03/2026", "2026-03-09"]
+    assert [i18n.day("2026-03-09", language) for language in ("en", "fr", "de")] == [
+        "2026-03-09",
+        "09/03/2026",
+        "2026-03-09",
+    ]
 
 
 def test_what_is_not_known_is_told_with_what_it_is_of() -> None:

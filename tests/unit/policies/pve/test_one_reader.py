@@ -1,4 +1,6 @@
-"""Each format of PVE's has one reader, in policies/pve: what is taken apart elsewhere is read in a second way sooner or later."""
+"""Each format of PVE's has one reader, in policies/pve: what is taken apart elsewhere is read in a
+second way sooner or later.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,11 @@ import pytest
 from policies.pve import guest_config, property_string
 
 ROOT = Path(__file__).resolve().parents[4]
-SOURCES = [path for room in ("policies", "backupsvc", "workers") for path in sorted((ROOT / room).glob("**/*.py"))]
+SOURCES = [
+    path
+    for room in ("policies", "backupsvc", "workers")
+    for path in sorted((ROOT / room).glob("**/*.py"))
+]
 # what may not be done outside policies/pve -> where it is done to something else that looks like it
 FORMATS = {
     r"""\.split\(","\)""": {  # a property string
@@ -22,7 +28,8 @@ FORMATS = {
     r"""#qmdump""": set(),  # vzdump's list of disks
     r"""vol(?:id|ume)\w*\.r?(?:partition|split)\(""": set(),  # a volume id
     r"""vzdump-\(""": set(),  # an archive's name
-    r"""(?<!memory)\.keep_all\b""": {"policies/retention.py"},  # whether a retention removes anything: it applies the rules
+    # whether a retention removes anything: it applies the rules
+    r"""(?<!memory)\.keep_all\b""": {"policies/retention.py"},
     r"""net\\d""": set(),  # which options are NICs
 }
 
@@ -32,7 +39,8 @@ def test_nothing_but_policies_pve_takes_apart_what_pve_wrote(form: str) -> None:
     found = {
         path.relative_to(ROOT).as_posix()
         for path in SOURCES
-        if path.parent != ROOT / "policies" / "pve" and re.search(form, path.read_text(encoding="utf-8"))
+        if path.parent != ROOT / "policies" / "pve"
+        and re.search(form, path.read_text(encoding="utf-8"))
     }
     assert found <= FORMATS[form]
 
@@ -54,9 +62,12 @@ def test_the_careful_reading_finds_whatever_may_be_meant(text: str, values: list
 
 def test_the_disks_of_an_archive_are_those_that_vzdump_wrote_down() -> None:
     config = guest_config.parse_config(
-        "#qmdump#map:scsi0:drive-scsi0:local-lvm:raw:\n#qmdump#map:scsi1:drive-scsi1:::\nscsi2: x:vm-1-disk-2\n"
+        "#qmdump#map:scsi0:drive-scsi0:local-lvm:raw:\n#qmdump#map:scsi1:drive-scsi1:::\nscsi2: "
+        "x:vm-1-disk-2\n"
     )
-    assert {key: (disk.device, disk.storage) for key, disk in guest_config.dumped_disks(config).items()} == {
+    assert {
+        key: (disk.device, disk.storage) for key, disk in guest_config.dumped_disks(config).items()
+    } == {
         "scsi0": ("drive-scsi0", "local-lvm"),
         "scsi1": ("drive-scsi1", "local"),
     }

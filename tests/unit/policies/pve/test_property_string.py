@@ -9,7 +9,10 @@ from hypothesis import strategies as st
 from policies.model import PolicyError
 from policies.pve import guest_config, property_string, prune_backups
 
-ON, OFF = ["1", "on", "yes", "true", "On", "YES", "True"], ["0", "off", "no", "false", "Off", "NO", "False"]
+ON, OFF = (
+    ["1", "on", "yes", "true", "On", "YES", "True"],
+    ["0", "off", "no", "false", "Off", "NO", "False"],
+)
 
 
 @pytest.mark.parametrize("word", ON)
@@ -32,11 +35,16 @@ def test_empty_parts_are_skipped_and_a_value_may_hold_further_equals_signs() -> 
 
 
 def test_a_part_without_a_key_is_the_default_keys_at_any_place() -> None:
-    assert property_string.parse("size=1G,local:x", default="file") == {"size": "1G", "file": "local:x"}
+    assert property_string.parse("size=1G,local:x", default="file") == {
+        "size": "1G",
+        "file": "local:x",
+    }
 
 
 def test_an_alias_is_its_key() -> None:
-    assert property_string.parse("volume=local:x", default="file", aliases={"volume": "file"}) == {"file": "local:x"}
+    assert property_string.parse("volume=local:x", default="file", aliases={"volume": "file"}) == {
+        "file": "local:x"
+    }
 
 
 def test_nothing_is_trimmed() -> None:
@@ -125,7 +133,8 @@ def test_the_smbios_uuid_is_found_wherever_it_stands(value: str, uuid: str | Non
         ("keep-all=0,keep-last=3", True),
         ("keep-last=3", True),
         ("keep-daily=+3", True),
-        ("keep-all=1,keep-last=3", True),  # PVE refuses it; so nobody knows what it does, and it is overruled and told
+        # PVE refuses it; so nobody knows what it does, and it is overruled and told
+        ("keep-all=1,keep-last=3", True),
         ("keep-decadely=3", True),
     ],
 )
@@ -145,7 +154,10 @@ def test_law_2_a_link_is_down_only_by_pves_own_word() -> None:
 
 
 def test_a_disk_is_excluded_by_each_of_pves_words_and_its_volume_may_stand_anywhere() -> None:
-    config = {"scsi0": "size=1G,backup=No,local:vm-1-disk-0", "scsi1": "volume=local:vm-1-disk-1,backup=yes,size=1G"}
+    config = {
+        "scsi0": "size=1G,backup=No,local:vm-1-disk-0",
+        "scsi1": "volume=local:vm-1-disk-1,backup=yes,size=1G",
+    }
     assert guest_config.disks_to_dump(config) == ("scsi1",)
     assert guest_config.disks_total(config) == 1 << 30
 
@@ -157,7 +169,9 @@ def test_any_text_is_read_or_refused(text: str) -> None:
     except PolicyError:
         return
     assert all(key and value for key, value in found.items() if key != "a")
-    assert property_string.parse(",".join(f"{key}={value}" for key, value in found.items())) == found
+    assert (
+        property_string.parse(",".join(f"{key}={value}" for key, value in found.items())) == found
+    )
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,11 @@ from policies.pve import guest_config, property_string
 
 
 def test_nothing_is_not_on_and_what_is_not_plainly_off_may_be() -> None:
-    assert not property_string.maybe_on("") and not property_string.maybe_on("  ") and not property_string.maybe_on(" Off ")
+    assert (
+        not property_string.maybe_on("")
+        and not property_string.maybe_on("  ")
+        and not property_string.maybe_on(" Off ")
+    )
     assert property_string.maybe_on("2") and property_string.maybe_on("perhaps")
 
 
@@ -16,5 +20,7 @@ def test_a_drive_line_that_cannot_be_read_is_no_volume_of_anybody() -> None:
 
 
 def test_what_is_not_set_is_off() -> None:
-    assert not guest_config.agent_configured({}) and not guest_config.agent_configured({"agent": "type=virtio"})
+    assert not guest_config.agent_configured({}) and not guest_config.agent_configured(
+        {"agent": "type=virtio"}
+    )
     assert guest_config.smbios_uuid({}) is None

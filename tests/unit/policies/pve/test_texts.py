@@ -1,4 +1,6 @@
-"""Each text of PVE that a decision hangs on is recognised in both generations, and taken for no other."""
+"""Each text of PVE that a decision hangs on is recognised in both generations, and taken for no
+other.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,9 @@ from policies.pve import texts
 from policies.pve.texts import TABLE
 
 ROOT = Path(__file__).parents[4]
-GOLDEN: dict[str, dict[str, list[str]]] = json.loads((ROOT / "tests" / "golden" / "pve_texts.json").read_text("utf-8"))
+GOLDEN: dict[str, dict[str, list[str]]] = json.loads(
+    (ROOT / "tests" / "golden" / "pve_texts.json").read_text("utf-8")
+)
 RECORDED = ROOT / "tests" / "golden" / "recorded_real"
 # where the texts are used, and no literal of its own may stand any more
 USERS = (
@@ -53,7 +57,9 @@ def test_just_the_texts_that_stand_in_a_recording_of_a_real_server_are_called_re
             said.extend(value.splitlines())
             if value.startswith("TASK ERROR: "):
                 said.append(value.removeprefix("TASK ERROR: "))
-        for item in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        for item in (
+            value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+        ):
             walk(item)
 
     for path in RECORDED.glob("*.json"):

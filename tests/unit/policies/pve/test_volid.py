@@ -28,8 +28,13 @@ def parse_volid(volid: str) -> ArchiveName:
 
 def test_the_parts_of_a_volid_are_its_storage_and_its_file() -> None:
     volid = "local:backup/vzdump-qemu-108-2026_03_09-21_00_02.vma.zst"
-    assert (storage_of(volid), file_of(volid)) == ("local", "vzdump-qemu-108-2026_03_09-21_00_02.vma.zst")
-    assert [is_volid(text) for text in (volid, "local-lvm:vm-108-disk-0", "none", "/dev/sdb", "")] == [
+    assert (storage_of(volid), file_of(volid)) == (
+        "local",
+        "vzdump-qemu-108-2026_03_09-21_00_02.vma.zst",
+    )
+    assert [
+        is_volid(text) for text in (volid, "local-lvm:vm-108-disk-0", "none", "/dev/sdb", "")
+    ] == [
         True,
         True,
         False,
@@ -40,7 +45,12 @@ def test_the_parts_of_a_volid_are_its_storage_and_its_file() -> None:
 
 def test_a_standard_name_tells_guest_kind_time_and_format() -> None:
     name = parse_name("vzdump-qemu-108-2026_03_09-21_00_02.vma.zst")
-    assert (name.vmid, name.type, name.extension, name.standard) == (108, GuestType.QEMU, "vma.zst", True)
+    assert (name.vmid, name.type, name.extension, name.standard) == (
+        108,
+        GuestType.QEMU,
+        "vma.zst",
+        True,
+    )
     assert name.time == datetime(2026, 3, 9, 21, 0, 2)
     assert name.ctime(PARIS) == 1773086402
 
@@ -50,7 +60,9 @@ def test_a_volid_tells_what_its_files_name_tells() -> None:
     assert (name.file, name.type) == ("vzdump-lxc-200-2026_03_09-21_00_02.tar.gz", GuestType.LXC)
 
 
-@pytest.mark.parametrize("extension", ["tgz", "tar", "vma", "tar.gz", "vma.lzo", "tar.zst", "vma.bz2"])
+@pytest.mark.parametrize(
+    "extension", ["tgz", "tar", "vma", "tar.gz", "vma.lzo", "tar.zst", "vma.bz2"]
+)
 def test_every_extension_of_pve_is_known(extension: str) -> None:
     assert parse_name(f"vzdump-qemu-100-2026_01_01-00_00_00.{extension}").extension == extension
 
@@ -62,7 +74,10 @@ def test_an_openvz_archive_is_standard_but_of_no_kind_that_lives_today() -> None
 
 
 def test_a_renamed_archive_may_still_tell_its_kind_which_makes_it_nobodys_all_the_same() -> None:
-    kinds = {file: parse_name(file).kind for file in ("vzdump-lxc-x.tgz", "x.tgz", "vzdump-qemu-108-2026_13_09-21_00_02.vma")}
+    kinds = {
+        file: parse_name(file).kind
+        for file in ("vzdump-lxc-x.tgz", "x.tgz", "vzdump-qemu-108-2026_13_09-21_00_02.vma")
+    }
     assert list(kinds.values()) == ["lxc", None, None]
     assert {parse_name(file).type for file in kinds} == {None}
 
@@ -80,17 +95,32 @@ def test_a_renamed_archive_may_still_tell_its_kind_which_makes_it_nobodys_all_th
 )
 def test_a_renamed_archive_is_listed_but_is_nobodys(name: str) -> None:
     parsed = parse_name(name)
-    assert (parsed.standard, parsed.vmid, parsed.time, parsed.ctime(PARIS)) == (False, None, None, None)
+    assert (parsed.standard, parsed.vmid, parsed.time, parsed.ctime(PARIS)) == (
+        False,
+        None,
+        None,
+        None,
+    )
     assert parsed.extension == "vma.zst"
 
 
-@pytest.mark.parametrize("name", ["notes.txt", "vzdump-qemu-108-2026_03_09-21_00_02.log", "x.vma.xz", "dump/x.vma", ""])
+@pytest.mark.parametrize(
+    "name", ["notes.txt", "vzdump-qemu-108-2026_03_09-21_00_02.log", "x.vma.xz", "dump/x.vma", ""]
+)
 def test_what_pve_would_not_list_is_refused(name: str) -> None:
     assert reader.parse_name(name) is None
 
 
 @pytest.mark.parametrize(
-    "volid", ["local", "backup/x.vma", "local:images/x.vma", ":backup/x.vma", "local:iso/a.iso", "pbs:backup/vm/108/x"]
+    "volid",
+    [
+        "local",
+        "backup/x.vma",
+        "local:images/x.vma",
+        ":backup/x.vma",
+        "local:iso/a.iso",
+        "pbs:backup/vm/108/x",
+    ],
 )
 def test_a_volid_of_something_else_is_refused(volid: str) -> None:
     assert parse_archive(volid) is None
@@ -102,7 +132,8 @@ def test_the_hour_that_autumn_repeats_counts_as_the_first_one() -> None:
 
 
 def test_the_hour_that_spring_leaves_out_moves_forward() -> None:
-    # 2026-03-29 02:30 never happens in Paris; PVE's timelocal makes it 03:30 summer time, 01:30 UTC.
+    # 2026-03-29 02:30 never happens in Paris; PVE's timelocal makes it 03:30 summer time, 01:30
+    # UTC.
     assert parse_name("vzdump-qemu-108-2026_03_29-02_30_00.vma.zst").ctime(PARIS) == 1774747800
 
 

@@ -20,7 +20,9 @@ def log(file: str, n: int) -> list[str]:
 
 
 def test_a_running_guest_whose_agent_froze_its_file_systems_is_frozen() -> None:
-    assert read(log("03_vzdump_ok", 14), 200) == DumpReport(True, Consistency.FROZEN, (), (), None, Freeze.FROZEN)
+    assert read(log("03_vzdump_ok", 14), 200) == DumpReport(
+        True, Consistency.FROZEN, (), (), None, Freeze.FROZEN
+    )
 
 
 def test_an_agent_that_does_not_answer_makes_the_archive_crash_consistent() -> None:
@@ -42,7 +44,10 @@ def test_a_guest_that_was_never_started_is_not_seen() -> None:
 
 
 def test_a_full_disk_is_told_in_pves_own_words() -> None:
-    assert read(log("04_vzdump_errors", 64), 200).failure == "vma_queue_write: write error - Broken pipe"
+    assert (
+        read(log("04_vzdump_errors", 64), 200).failure
+        == "vma_queue_write: write error - Broken pipe"
+    )
 
 
 def test_two_guests_in_one_task_keep_their_own_consistency() -> None:
@@ -66,12 +71,23 @@ def test_an_excluded_disk_and_a_warning_belong_to_their_guest() -> None:
     assert read(lines, 109).excluded == ()
 
 
-# --- freezing and thawing, in both generations -------------------------------------------------------------------------------
+# --- freezing and thawing, in both generations ----------------------------------------------------
 
-BEGIN = ["INFO: Starting Backup of VM 108 (qemu)", "INFO: status = running", "INFO: backup mode: snapshot"]
-FREEZE, THAW = "INFO: issuing guest-agent 'fs-freeze' command", "INFO: issuing guest-agent 'fs-thaw' command"
+BEGIN = [
+    "INFO: Starting Backup of VM 108 (qemu)",
+    "INFO: status = running",
+    "INFO: backup mode: snapshot",
+]
+FREEZE, THAW = (
+    "INFO: issuing guest-agent 'fs-freeze' command",
+    "INFO: issuing guest-agent 'fs-thaw' command",
+)
 QMP = "INFO: starting backup via QMP command"
-END = ["INFO: Finished Backup of VM 108 (00:00:05)", "INFO: Backup finished at 2026-03-09 21:00:07", "TASK OK"]
+END = [
+    "INFO: Finished Backup of VM 108 (00:00:05)",
+    "INFO: Backup finished at 2026-03-09 21:00:07",
+    "TASK OK",
+]
 
 
 @pytest.mark.parametrize(
@@ -80,29 +96,42 @@ END = ["INFO: Finished Backup of VM 108 (00:00:05)", "INFO: Backup finished at 2
         "ERROR: unable to freeze guest fs - failed to freeze /: Device or resource busy",
         "ERROR: unable to freeze guest fs - unexpected status 'thawed'",
         "ERROR: querying status after freezing guest fs failed - timeout after 60 minutes",
-        "ERROR: VM 108 qmp command 'guest-fsfreeze-freeze' failed - got timeout",  # before qemu-server 9.0.23
+        # before qemu-server 9.0.23
+        "ERROR: VM 108 qmp command 'guest-fsfreeze-freeze' failed - got timeout",
         "ERROR: VM 108 qga command 'guest-fsfreeze-freeze' failed - got timeout",
         "ERROR: a text that no version has printed yet",
         "WARN: unable to check guest fs freeze status - got timeout",
     ],
 )
 @pytest.mark.parametrize("between", [[], [QMP]])
-def test_a_freeze_that_was_complained_of_is_no_freeze_though_the_thaw_line_follows(said: str, between: list[str]) -> None:
+def test_a_freeze_that_was_complained_of_is_no_freeze_though_the_thaw_line_follows(
+    said: str, between: list[str]
+) -> None:
     report = read([*BEGIN, FREEZE, said, *between, THAW, *END], 108)
     assert (report.consistency, report.freeze) == (Consistency.CRASH, Freeze.FAILED)
     assert report.warnings == (said.partition(": ")[2],)
     assert report.thaw_failed is None
 
 
-@pytest.mark.parametrize("between", [[], [QMP], ["still waiting on guest fs freeze - timeout in 50 minutes", QMP]])
+@pytest.mark.parametrize(
+    "between", [[], [QMP], ["still waiting on guest fs freeze - timeout in 50 minutes", QMP]]
+)
 def test_a_freeze_that_nothing_was_complained_of_until_the_thaw_is_one(between: list[str]) -> None:
     report = read([*BEGIN, FREEZE, *between, THAW, *END], 108)
-    assert (report.consistency, report.freeze, report.warnings) == (Consistency.FROZEN, Freeze.FROZEN, ())
+    assert (report.consistency, report.freeze, report.warnings) == (
+        Consistency.FROZEN,
+        Freeze.FROZEN,
+        (),
+    )
 
 
 def test_a_freeze_whose_thaw_never_came_is_not_taken_for_one() -> None:
     report = read([*BEGIN, FREEZE, "TASK ERROR: interrupted by signal"], 108)
-    assert (report.consistency, report.freeze, report.freeze.tried) == (Consistency.CRASH, Freeze.FAILED, True)
+    assert (report.consistency, report.freeze, report.freeze.tried) == (
+        Consistency.CRASH,
+        Freeze.FAILED,
+        True,
+    )
 
 
 @pytest.mark.parametrize(
@@ -116,12 +145,23 @@ def test_a_freeze_whose_thaw_never_came_is_not_taken_for_one() -> None:
 )
 def test_a_failed_thaw_is_an_alarm_though_the_task_is_ok(said: str) -> None:
     report = read([*BEGIN, FREEZE, THAW, f"ERROR: {said}", *END], 108)
-    assert (report.thaw_failed, report.consistency, report.warnings) == (said, Consistency.FROZEN, (said,))
+    assert (report.thaw_failed, report.consistency, report.warnings) == (
+        said,
+        Consistency.FROZEN,
+        (said,),
+    )
 
 
 def test_a_backup_that_fails_right_after_the_thaw_is_no_failed_thaw() -> None:
     why = "VM 108 qmp command 'backup' failed - got timeout"
-    lines = [*BEGIN, FREEZE, THAW, f"ERROR: {why}", "INFO: aborting backup job", f"ERROR: Backup of VM 108 failed - {why}"]
+    lines = [
+        *BEGIN,
+        FREEZE,
+        THAW,
+        f"ERROR: {why}",
+        "INFO: aborting backup job",
+        f"ERROR: Backup of VM 108 failed - {why}",
+    ]
     report = read([*lines, "INFO: Failed at 2026-03-09 21:00:07", "TASK ERROR: job errors"], 108)
     assert (report.thaw_failed, report.failure, report.warnings) == (None, why, ())
 
@@ -129,14 +169,22 @@ def test_a_backup_that_fails_right_after_the_thaw_is_no_failed_thaw() -> None:
 @pytest.mark.parametrize(
     ("said", "freeze"),
     [
-        ("INFO: skipping guest-agent 'fs-freeze', agent configured but not running?", Freeze.SILENT),
-        ("INFO: skipping guest filesystem freeze - agent configured but not running?", Freeze.SILENT),
+        (
+            "INFO: skipping guest-agent 'fs-freeze', agent configured but not running?",
+            Freeze.SILENT,
+        ),
+        (
+            "INFO: skipping guest filesystem freeze - agent configured but not running?",
+            Freeze.SILENT,
+        ),
         ("INFO: skipping guest-agent 'fs-freeze', disabled in VM options", Freeze.OFF),
         ("INFO: skipping guest filesystem freeze - disabled in VM options", Freeze.OFF),
         ("INFO: skipping guest filesystem freeze - already frozen", Freeze.BY_OTHERS),
     ],
 )
-def test_a_freeze_that_was_left_out_makes_the_archive_crash_consistent_and_says_why(said: str, freeze: Freeze) -> None:
+def test_a_freeze_that_was_left_out_makes_the_archive_crash_consistent_and_says_why(
+    said: str, freeze: Freeze
+) -> None:
     report = read([*BEGIN, said, *END], 108)
     assert (report.consistency, report.freeze, report.warnings) == (Consistency.CRASH, freeze, ())
     assert not freeze.tried
@@ -162,7 +210,9 @@ def test_an_efi_disk_that_the_guest_does_not_use_is_not_missed() -> None:
 
 
 def test_the_log_names_the_archive_of_each_guest() -> None:
-    assert archives_begun(log("03_vzdump_ok", 14), 200) == ("vzdump-qemu-200-2026_11_23-08_45_23.vma.zst",)
+    assert archives_begun(log("03_vzdump_ok", 14), 200) == (
+        "vzdump-qemu-200-2026_11_23-08_45_23.vma.zst",
+    )
     both = [archives_begun(log("03_vzdump_ok", 72), vmid) for vmid in (100, 200)]
     assert all(len(names) == 1 for names in both) and both[0] != both[1]
     assert archives_begun([], 200) == ()
@@ -172,10 +222,12 @@ def test_what_a_guests_agent_answers_begins_no_section_and_names_no_archive() ->
     """PVE marks each line of a complaint, also of one that the agent wrote in several lines."""
     said = [
         "INFO: Starting Backup of VM 108 (qemu)",
-        "INFO: creating vzdump archive '/var/lib/vz/dump/vzdump-qemu-108-2026_03_09-21_00_02.vma.zst'",
+        "INFO: creating vzdump archive "
+        "'/var/lib/vz/dump/vzdump-qemu-108-2026_03_09-21_00_02.vma.zst'",
         "ERROR: VM 108 qga command 'guest-fsfreeze-freeze' failed - x': TASK ERROR",
         "ERROR: INFO: Starting Backup of VM 109 (qemu)",
-        "ERROR: INFO: creating vzdump archive '/var/lib/vz/dump/vzdump-qemu-108-2026_03_09-21_00_03.vma.zst'",
+        "ERROR: INFO: creating vzdump archive "
+        "'/var/lib/vz/dump/vzdump-qemu-108-2026_03_09-21_00_03.vma.zst'",
         "ERROR: TASK OK",
     ]
     assert archives_begun(said, 108) == ("vzdump-qemu-108-2026_03_09-21_00_02.vma.zst",)
@@ -206,7 +258,10 @@ def test_an_agent_cannot_say_that_its_backup_failed() -> None:
     ]
     found = read(said, 108)
     assert found.failure is None and found.freeze is Freeze.FAILED
-    assert found.warnings == ("VM 108 qga command 'guest-fsfreeze-freeze' failed - oh", FORGED.removeprefix("ERROR: "))
+    assert found.warnings == (
+        "VM 108 qga command 'guest-fsfreeze-freeze' failed - oh",
+        FORGED.removeprefix("ERROR: "),
+    )
 
 
 def test_an_agent_cannot_say_why_its_backup_failed_nor_that_anothers_did() -> None:
@@ -225,8 +280,20 @@ def test_an_agent_cannot_say_why_its_backup_failed_nor_that_anothers_did() -> No
 
 
 def test_what_a_log_says_is_kept_by_these_words() -> None:
-    assert [one.value for one in Consistency] == ["frozen", "crash-consistent", "stopped", "unknown"]
-    assert [one.value for one in Freeze] == ["frozen", "failed", "agent-silent", "switched-off", "already-frozen", "none"]
+    assert [one.value for one in Consistency] == [
+        "frozen",
+        "crash-consistent",
+        "stopped",
+        "unknown",
+    ]
+    assert [one.value for one in Freeze] == [
+        "frozen",
+        "failed",
+        "agent-silent",
+        "switched-off",
+        "already-frozen",
+        "none",
+    ]
 
 
 def test_each_guest_of_a_task_failed_for_its_own_reason() -> None:
@@ -236,7 +303,11 @@ def test_each_guest_of_a_task_failed_for_its_own_reason() -> None:
         "INFO: Starting Backup of VM 109 (qemu)",
         "ERROR: Backup of VM 109 failed - VM is locked (snapshot)",
     ]
-    assert [read(said, vmid).failure for vmid in (108, 109, 110)] == ["no space left", "VM is locked (snapshot)", None]
+    assert [read(said, vmid).failure for vmid in (108, 109, 110)] == [
+        "no space left",
+        "VM is locked (snapshot)",
+        None,
+    ]
 
 
 @pytest.mark.parametrize(
@@ -246,7 +317,11 @@ def test_each_guest_of_a_task_failed_for_its_own_reason() -> None:
         ["INFO: status = stopped"],
         ["INFO: status = stopped", "INFO: backup mode: stop"],
     ],
-    ids=["it was shut down for its backup", "it did not run, and the log ends there", "it did not run"],
+    ids=[
+        "it was shut down for its backup",
+        "it did not run, and the log ends there",
+        "it did not run",
+    ],
 )
 def test_a_guest_that_does_not_run_while_it_is_dumped_is_stopped(said: list[str]) -> None:
     assert read([BEGIN[0], *said], 108).consistency is Consistency.STOPPED
@@ -262,5 +337,7 @@ def test_what_an_agent_complains_of_before_any_thaw_is_no_failed_thaw() -> None:
 
 
 def test_of_several_complaints_after_the_thaw_the_first_says_why_it_failed() -> None:
-    report = read([*BEGIN, FREEZE, THAW, "ERROR: Agent error: one", "ERROR: Agent error: two", *END], 108)
+    report = read(
+        [*BEGIN, FREEZE, THAW, "ERROR: Agent error: one", "ERROR: Agent error: two", *END], 108
+    )
     assert report.thaw_failed == "Agent error: one"

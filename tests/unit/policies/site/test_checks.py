@@ -1,4 +1,6 @@
-"""The health checks of a policy: what each short form means, at which port it asks, and what is refused."""
+"""The health checks of a policy: what each short form means, at which port it asks, and what is
+refused.
+"""
 
 from __future__ import annotations
 
@@ -39,23 +41,66 @@ WEB = {"path": "/", "status": 200, "tls": False}
         ("{ssh: {name: shell}}", "ssh", "shell", {"port": 22}, 10),
         ("http", "http", "http :80/", {"port": 80} | WEB, 10),
         ("{http: 8080}", "http", "http :8080/", {"port": 8080} | WEB, 10),
-        ("{http: {path: /login}}", "http", "http :80/login", {"port": 80} | WEB | {"path": "/login"}, 10),
+        (
+            "{http: {path: /login}}",
+            "http",
+            "http :80/login",
+            {"port": 80} | WEB | {"path": "/login"},
+            10,
+        ),
         ("{http: {tls: true}}", "http", "https :443/", {"port": 443} | WEB | {"tls": True}, 10),
-        ("{http: {tls: true, port: 8443}}", "http", "https :8443/", {"port": 8443} | WEB | {"tls": True}, 10),
+        (
+            "{http: {tls: true, port: 8443}}",
+            "http",
+            "https :8443/",
+            {"port": 8443} | WEB | {"tls": True},
+            10,
+        ),
         ("{http: {status: 100}}", "http", "http :80/", {"port": 80} | WEB | {"status": 100}, 10),
         ("{http: {status: 599}}", "http", "http :80/", {"port": 80} | WEB | {"status": 599}, 10),
-        ("{http: {contains: GLPI}}", "http", "http :80/", {"port": 80} | WEB | {"contains": "GLPI"}, 10),
-        ("{http: {host: a.example}}", "http", "http :80/", {"port": 80} | WEB | {"host": "a.example"}, 10),
+        (
+            "{http: {contains: GLPI}}",
+            "http",
+            "http :80/",
+            {"port": 80} | WEB | {"contains": "GLPI"},
+            10,
+        ),
+        (
+            "{http: {host: a.example}}",
+            "http",
+            "http :80/",
+            {"port": 80} | WEB | {"host": "a.example"},
+            10,
+        ),
         ("ldap", "ldap", "ldap 389", {"port": 389, "tls": False}, 10),
         ("{ldap: 3268}", "ldap", "ldap 3268", {"port": 3268, "tls": False}, 10),
-        ("{ldap: {base: dc=x}}", "ldap", "ldap 389", {"port": 389, "tls": False, "base": "dc=x"}, 10),
+        (
+            "{ldap: {base: dc=x}}",
+            "ldap",
+            "ldap 389",
+            {"port": 389, "tls": False, "base": "dc=x"},
+            10,
+        ),
         ("{ldap: {tls: true}}", "ldap", "ldaps 636", {"port": 636, "tls": True}, 10),
-        ("{ldap: {tls: true, port: 3269, name: dir}}", "ldap", "dir", {"port": 3269, "tls": True}, 10),
+        (
+            "{ldap: {tls: true, port: 3269, name: dir}}",
+            "ldap",
+            "dir",
+            {"port": 3269, "tls": True},
+            10,
+        ),
     ],
 )
-def test_a_check_means_what_the_page_says(text: str, kind: str, name: str, options: dict[str, object], timeout: int) -> None:
+def test_a_check_means_what_the_page_says(
+    text: str, kind: str, name: str, options: dict[str, object], timeout: int
+) -> None:
     (check,) = checks(f"[{text}]")
-    assert (check.kind, check.name, dict(check.options), check.timeout) == (kind, name, options, timeout)
+    assert (check.kind, check.name, dict(check.options), check.timeout) == (
+        kind,
+        name,
+        options,
+        timeout,
+    )
 
 
 @pytest.mark.parametrize(
@@ -107,5 +152,7 @@ def test_checks_keep_their_order_and_the_agent_alone_needs_no_network() -> None:
         (CheckSpec("ldap", "x", {"tls": True, "port": "3269"}), 3269),
     ],
 )
-def test_a_check_asks_at_its_own_port_or_at_the_usual_one(check: CheckSpec, port: int | None) -> None:
+def test_a_check_asks_at_its_own_port_or_at_the_usual_one(
+    check: CheckSpec, port: int | None
+) -> None:
     assert port_of(check) == port

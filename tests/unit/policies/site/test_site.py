@@ -33,7 +33,7 @@ def refusal(text: str) -> str:
     return str(refused.value)
 
 
-# --- the shipped policies -----------------------------------------------------------------------------------------------
+# --- the shipped policies -------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", SITES)
@@ -50,7 +50,11 @@ def test_the_reference_site_lists_its_eleven_guests_with_their_addresses() -> No
     assert policy.timezone == "Europe/Paris"
     assert policy.jobs[0].schedule == "21:00"
     addresses = {vmid: guest.address for vmid, guest in policy.guests.items()}
-    assert addresses[100] == "192.168.10.1" and addresses[110] == "192.168.30.10" and addresses[109] == "192.168.20.109"
+    assert (
+        addresses[100] == "192.168.10.1"
+        and addresses[110] == "192.168.30.10"
+        and addresses[109] == "192.168.20.109"
+    )
 
 
 def test_the_reference_site_asks_108_over_the_isolated_bridge_and_never_its_agent() -> None:
@@ -65,12 +69,16 @@ def test_the_reference_site_gives_a_domain_controller_half_an_hour() -> None:
     assert [check.options["port"] for check in guest.checks] == [389, 88, 53]
 
 
-def test_the_reference_site_asks_every_service_and_wants_no_more_of_workstations_than_that_they_boot() -> None:
+def test_the_reference_site_asks_every_service_and_wants_no_more_of_workstations_than_that_they_boot() -> (
+    None
+):
     policy = load(site_text("langeo"))
     booted = [vmid for vmid in policy.guests if wanted_rung(policy, vmid) is Rung.BOOTED]
     assert booted == [101, 109] and {policy.guests[vmid].tier for vmid in booted} == {"workstation"}
     assert policy.guests[102].checks[0].kind == "ldap"
-    assert [(check.kind, check.options["tls"]) for check in policy.guests[100].checks] == [("http", True)]
+    assert [(check.kind, check.options["tls"]) for check in policy.guests[100].checks] == [
+        ("http", True)
+    ]
 
 
 @pytest.mark.parametrize("name", SITES)
@@ -84,12 +92,17 @@ def test_the_small_policy_names_no_guest_and_needs_no_bridge() -> None:
     assert policy.guests == {} and policy.jobs[0].guests is None and policy.scratch.bridge is None
 
 
-# --- a short policy -----------------------------------------------------------------------------------------------------
+# --- a short policy -------------------------------------------------------------------------------
 
 
 def test_a_name_alone_is_a_policy() -> None:
     policy = load("site: home")
-    assert (policy.timezone, policy.language, policy.jobs, policy.default_tier) == ("UTC", "en", (), "standard")
+    assert (policy.timezone, policy.language, policy.jobs, policy.default_tier) == (
+        "UTC",
+        "en",
+        (),
+        "standard",
+    )
     assert 9000 in policy.scratch and 9099 in policy.scratch and 9100 not in policy.scratch
 
 
@@ -107,7 +120,12 @@ def test_an_empty_job_has_sensible_words() -> None:
 
 def test_an_unlisted_guest_is_asked_through_its_agent_at_the_default_tier() -> None:
     guest = policy_for(load("site: home"), 105, "Kanboard")
-    assert (guest.vmid, guest.name, guest.tier, guest.network) == (105, "Kanboard", "standard", "link-down")
+    assert (guest.vmid, guest.name, guest.tier, guest.network) == (
+        105,
+        "Kanboard",
+        "standard",
+        "link-down",
+    )
     assert [check.kind for check in guest.checks] == ["agent"]
 
 
@@ -125,14 +143,25 @@ def test_no_checks_written_as_such_are_no_checks() -> None:
 
 def test_a_guest_asked_over_the_network_goes_onto_the_isolated_bridge_where_there_is_one() -> None:
     guest = "guests: {105: {address: 10.0.0.5, checks: [ssh]}}"
-    assert load(f"site: home\nscratch: {{bridge: vmbr9}}\n{guest}").guests[105].network == "isolated"
+    assert (
+        load(f"site: home\nscratch: {{bridge: vmbr9}}\n{guest}").guests[105].network == "isolated"
+    )
     assert load(f"site: home\n{guest}").guests[105].network == "link-down"
 
 
 @pytest.mark.parametrize(("written", "seconds"), [("0", 0), ("0s", 0), ("30s", 30), ("1h", 3600)])
-def test_a_copy_settles_for_as_long_as_the_site_or_the_guest_says_and_half_a_minute_else(written: str, seconds: int) -> None:
-    policy = load(f"site: home\nscratch: {{settle: {written}}}\nguests: {{105: {{settle: {written}}}, 106: {{role: x}}}}")
-    assert (policy.scratch.settle, policy.guests[105].settle, policy.guests[106].settle) == (seconds, seconds, None)
+def test_a_copy_settles_for_as_long_as_the_site_or_the_guest_says_and_half_a_minute_else(
+    written: str, seconds: int
+) -> None:
+    policy = load(
+        f"site: home\nscratch: {{settle: {written}}}\nguests: {{105: {{settle: {written}}}, 106: "
+        f"{{role: x}}}}"
+    )
+    assert (policy.scratch.settle, policy.guests[105].settle, policy.guests[106].settle) == (
+        seconds,
+        seconds,
+        None,
+    )
     assert load("site: home").scratch.settle == 30
 
 
@@ -141,7 +170,8 @@ def test_an_unquoted_time_stays_a_time() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "seconds"), [("90s", 90), ("15m", 900), ("24h", 86400), ("1h30m", 5400), ("7d", 604800), ("2w", 1209600)]
+    ("text", "seconds"),
+    [("90s", 90), ("15m", 900), ("24h", 86400), ("1h30m", 5400), ("7d", 604800), ("2w", 1209600)],
 )
 def test_durations_are_written_with_their_unit(text: str, seconds: int) -> None:
     assert load(f"site: home\nmax-clock-drift: {text}").max_clock_drift == seconds
@@ -169,7 +199,11 @@ def test_durations_are_written_with_their_unit(text: str, seconds: int) -> None:
         ("{tcp: {port: 389, name: LDAP}}", "LDAP", {"port": 389}),
         ("http", "http :80/", {"port": 80, "path": "/", "status": 200, "tls": False}),
         ("{http: 8080}", "http :8080/", {"port": 8080, "path": "/", "status": 200, "tls": False}),
-        ("{http: {tls: true, path: /login}}", "https :443/login", {"port": 443, "path": "/login", "status": 200, "tls": True}),
+        (
+            "{http: {tls: true, path: /login}}",
+            "https :443/login",
+            {"port": 443, "path": "/login", "status": 200, "tls": True},
+        ),
         (
             "{http: {contains: GLPI, status: 403}}",
             "http :80/",
@@ -177,27 +211,45 @@ def test_durations_are_written_with_their_unit(text: str, seconds: int) -> None:
         ),
     ],
 )
-def test_checks_are_written_short_or_long(written: str, name: str, options: dict[str, object]) -> None:
-    check = load(f"site: home\nguests: {{105: {{address: 10.0.0.5, checks: [{written}]}}}}").guests[105].checks[0]
+def test_checks_are_written_short_or_long(
+    written: str, name: str, options: dict[str, object]
+) -> None:
+    check = (
+        load(f"site: home\nguests: {{105: {{address: 10.0.0.5, checks: [{written}]}}}}")
+        .guests[105]
+        .checks[0]
+    )
     assert (check.name, dict(check.options), check.timeout) == (name, options, 10)
 
 
 def test_a_tier_proves_at_healthy_unless_it_wants_no_more_than_booted() -> None:
-    tiers = load("site: home\ntiers: {gold: {}, desk: {proof-rung: booted}}\ndefault-tier: gold").tiers
-    assert {name: tier.proof_rung for name, tier in tiers.items()} == {"gold": Rung.HEALTHY, "desk": Rung.BOOTED}
+    tiers = load(
+        "site: home\ntiers: {gold: {}, desk: {proof-rung: booted}}\ndefault-tier: gold"
+    ).tiers
+    assert {name: tier.proof_rung for name, tier in tiers.items()} == {
+        "gold": Rung.HEALTHY,
+        "desk": Rung.BOOTED,
+    }
 
 
 def test_a_check_may_have_its_own_timeout() -> None:
-    text = "site: home\nguests: {105: {address: 10.0.0.5, checks: [{tcp: {port: 22, timeout: 45s}}]}}"
+    text = (
+        "site: home\nguests: {105: {address: 10.0.0.5, checks: [{tcp: {port: 22, timeout: 45s}}]}}"
+    )
     assert load(text).guests[105].checks[0].timeout == 45
 
 
 def keys_that_are_read() -> set[str]:
     """Every key that the reader knows, from the calls of ``section`` in its source."""
     keys = set(SECTIONS)
-    for module in (*Path(str(files("policies.site"))).glob("*.py"), Path(str(files("policies"))) / "check_kinds.py"):
+    for module in (
+        *Path(str(files("policies.site"))).glob("*.py"),
+        Path(str(files("policies"))) / "check_kinds.py",
+    ):
         for node in ast.walk(ast.parse(module.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Call) and getattr(node.func, "attr", getattr(node.func, "id", "")) in ("section", "_options"):
+            if isinstance(node, ast.Call) and getattr(
+                node.func, "attr", getattr(node.func, "id", "")
+            ) in ("section", "_options"):
                 keys |= {str(word.value) for word in node.args if isinstance(word, ast.Constant)}
     return keys
 
@@ -212,10 +264,15 @@ def test_the_documented_shortest_policy_means_what_the_page_says() -> None:
     page = (Path(__file__).parents[4] / "docs" / "policy.md").read_text(encoding="utf-8")
     policy = load(page.split("```yaml\n")[1].split("```")[0])
     job = policy.jobs[0]
-    assert (job.schedule, job.guests, job.storage, job.keep) == ("21:00", None, "local", "keep-last=3,keep-daily=7")
+    assert (job.schedule, job.guests, job.storage, job.keep) == (
+        "21:00",
+        None,
+        "local",
+        "keep-last=3,keep-daily=7",
+    )
 
 
-# --- a wrong policy: file, line, what is wrong, what is allowed ---------------------------------------------------------
+# --- a wrong policy: file, line, what is wrong, what is allowed -----------------------------------
 
 WRONG = [
     ("", 1, "the policy is empty", "site: NAME"),
@@ -243,8 +300,10 @@ WRONG = [
     ("site: x\nscratch: {bandwidth: fast}", 2, "'fast' is not a whole number", "KiB/s"),
     ("site: x\nscratch: {restore_timeout: 4h}", 2, "did you mean 'restore-timeout'?", "restore-timeout"),
     ("site: x\njobs:\n  nightly:\n    schedule: 25:00", 4, "not a calendar event", "21:00"),
-    ("site: x\njobs:\n  nightly:\n    keep: keep-foo=1", 4, "keep-foo: property is not defined in schema", "keep-last=3"),
-    ("site: x\njobs:\n  nightly:\n    keep: keep-all=1,keep-last=2", 4, "keep-all cannot be set together", "keep-all=1"),
+    ("site: x\njobs:\n  nightly:\n    keep: keep-foo=1", 4, "keep-foo: property is not defined in "
+                                                            "schema", "keep-last=3"),
+    ("site: x\njobs:\n  nightly:\n    keep: keep-all=1,keep-last=2", 4, "keep-all cannot be set "
+                                                                        "together", "keep-all=1"),
     ("site: x\njobs:\n  nightly:\n    compress: 0", 4, "carries no checksum of its data", "zstd"),
     ("site: x\njobs:\n  nightly:\n    compress: 1", 4, "1 means lzo", "zstd"),
     ("site: x\njobs:\n  nightly:\n    compress: zst", 4, "did you mean 'zstd'?", "zstd, gzip, lzo"),
@@ -299,8 +358,14 @@ WRONG = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("text", "line", "what", "allowed"), WRONG, ids=[f"{line}-{what[:40]}" for _, line, what, _ in WRONG])
-def test_a_wrong_policy_is_told_file_line_and_what_is_allowed(text: str, line: int, what: str, allowed: str) -> None:
+@pytest.mark.parametrize(
+    ("text", "line", "what", "allowed"),
+    WRONG,
+    ids=[f"{line}-{what[:40]}" for _, line, what, _ in WRONG],
+)
+def test_a_wrong_policy_is_told_file_line_and_what_is_allowed(
+    text: str, line: int, what: str, allowed: str
+) -> None:
     sentence = refusal(text)
     assert sentence.startswith(f"site.yaml:{line}: ")
     assert what in sentence.partition("; allowed:")[0]
@@ -314,7 +379,9 @@ def test_a_keep_string_is_refused_with_pve_words_on_one_line() -> None:
     )
 
 
-@given(st.text(max_size=60) | st.text(alphabet="site: x\n-[]{}&*!|>'\"%@`,?#guests105", max_size=60))
+@given(
+    st.text(max_size=60) | st.text(alphabet="site: x\n-[]{}&*!|>'\"%@`,?#guests105", max_size=60)
+)
 def test_any_text_is_a_policy_or_is_refused_with_its_file(text: str) -> None:
     try:
         load(text)
@@ -323,10 +390,16 @@ def test_any_text_is_a_policy_or_is_refused_with_its_file(text: str) -> None:
 
 
 @given(st.sampled_from(SITES), st.data())
-def test_a_shipped_policy_with_a_line_lost_or_doubled_never_breaks_the_reader(name: str, data: st.DataObject) -> None:
+def test_a_shipped_policy_with_a_line_lost_or_doubled_never_breaks_the_reader(
+    name: str, data: st.DataObject
+) -> None:
     lines = site_text(name).splitlines()
     index = data.draw(st.integers(0, len(lines) - 1))
-    changed = data.draw(st.sampled_from([lines[:index] + lines[index + 1 :], [*lines[:index], lines[index], *lines[index:]]]))
+    changed = data.draw(
+        st.sampled_from(
+            [lines[:index] + lines[index + 1 :], [*lines[:index], lines[index], *lines[index:]]]
+        )
+    )
     try:
         load("\n".join(changed))
     except PolicyError as error:

@@ -1,4 +1,6 @@
-"""A policy in which everything is written, one in which nothing is, and the edges of what may be written."""
+"""A policy in which everything is written, one in which nothing is, and the edges of what may be
+written.
+"""
 
 from __future__ import annotations
 
@@ -83,7 +85,12 @@ def refusal(text: str) -> str:
 
 def test_everything_that_is_written_is_read_into_its_place() -> None:
     policy = load_policy(WHOLE, "campus.yaml")
-    assert (policy.site, policy.timezone, policy.language, policy.max_clock_drift) == ("campus", "Europe/Paris", "fr", 45)
+    assert (policy.site, policy.timezone, policy.language, policy.max_clock_drift) == (
+        "campus",
+        "Europe/Paris",
+        "fr",
+        45,
+    )
     assert policy.scratch == Scratch(
         100,
         120,
@@ -98,7 +105,20 @@ def test_everything_that_is_written_is_read_into_its_place() -> None:
         settle=60,
     )
     assert policy.jobs == (
-        Job("nightly", "22:30", "nas", (201, 202), (), "suspend", "lzo", "keep-last=3", 3 * HOUR, 6000, 6 * HOUR, True),
+        Job(
+            "nightly",
+            "22:30",
+            "nas",
+            (201, 202),
+            (),
+            "suspend",
+            "lzo",
+            "keep-last=3",
+            3 * HOUR,
+            6000,
+            6 * HOUR,
+            True,
+        ),
         Job("weekly", "21:00", "local", None, (203,), "stop", "gzip"),
     )
     assert policy.tiers == {
@@ -108,12 +128,27 @@ def test_everything_that_is_written_is_read_into_its_place() -> None:
     agent = (CheckSpec("agent", "agent"),)
     assert policy.guests == {
         201: GuestPolicy(
-            201, "web", "plain", "intranet", "isolated", "10.0.0.5", agent, 300, 120, memory=512, thaw=False, settle=20
+            201,
+            "web",
+            "plain",
+            "intranet",
+            "isolated",
+            "10.0.0.5",
+            agent,
+            300,
+            120,
+            memory=512,
+            thaw=False,
+            settle=20,
         ),
         202: GuestPolicy(202, "", "gold", checks=agent),
         203: GuestPolicy(203, "", "gold", checks=agent),
     }
-    assert (policy.default_tier, policy.prune, policy.source) == ("gold", PruneRules(0.25), "campus.yaml")
+    assert (policy.default_tier, policy.prune, policy.source) == (
+        "gold",
+        PruneRules(0.25),
+        "campus.yaml",
+    )
     assert policy.exemptions == (
         Exemption("clock-drift", 201, "ops", "it moves", "2026-12-31"),
         Exemption("never-proven", None, "ops", "it is new", "2026-06-30"),
@@ -121,15 +156,34 @@ def test_everything_that_is_written_is_read_into_its_place() -> None:
 
 
 def test_what_is_not_written_means_what_the_page_says() -> None:
-    policy = load_policy("site: home\njobs: {nightly: {}}\nprune: {}\nguests: {105: {role: board}}", "home.yaml")
-    assert (policy.timezone, policy.language, policy.max_clock_drift, policy.exemptions) == ("UTC", "en", 30, ())
+    policy = load_policy(
+        "site: home\njobs: {nightly: {}}\nprune: {}\nguests: {105: {role: board}}", "home.yaml"
+    )
+    assert (policy.timezone, policy.language, policy.max_clock_drift, policy.exemptions) == (
+        "UTC",
+        "en",
+        30,
+        (),
+    )
     assert policy.scratch == Scratch(9000, 9099, restore_timeout=4 * HOUR, settle=30)
     assert policy.jobs == (Job("nightly", "21:00", "local", window=4 * HOUR, timeout=12 * HOUR),)
-    assert policy.tiers == {"standard": Tier("standard", 8 * DAY, 4 * HOUR, 7 * DAY, 1, 0, Rung.HEALTHY)}
+    assert policy.tiers == {
+        "standard": Tier("standard", 8 * DAY, 4 * HOUR, 7 * DAY, 1, 0, Rung.HEALTHY)
+    }
     assert (policy.prune, policy.default_tier) == (PruneRules(0.5), "standard")
-    guest = GuestPolicy(105, "", "standard", "board", checks=(CheckSpec("agent", "agent"),), boot_timeout=600, check_timeout=300)
+    guest = GuestPolicy(
+        105,
+        "",
+        "standard",
+        "board",
+        checks=(CheckSpec("agent", "agent"),),
+        boot_timeout=600,
+        check_timeout=300,
+    )
     assert policy.guests == {105: guest}
-    assert load_policy("site: home\nscratch: {}", "x").scratch == Scratch(9000, 9099, restore_timeout=4 * HOUR, settle=30)
+    assert load_policy("site: home\nscratch: {}", "x").scratch == Scratch(
+        9000, 9099, restore_timeout=4 * HOUR, settle=30
+    )
 
 
 def test_the_one_tier_that_is_written_is_that_of_guests_that_name_none_and_standard_else() -> None:
@@ -221,8 +275,15 @@ def test_what_is_just_allowed_is_read(line: str) -> None:
         ("tiers: {gold: {copies: 11}}", "11 is out of range"),
         ("guests: {1000000000: {}}", "1000000000 is out of range"),
         ("prune: {max-share: 1.5}", "1.5 is out of range"),
-        ("exemptions: [{finding: clock-drift, vmid: 99, owner: a, reason: b, until: 2026-12-31}]", "99 is out of range"),
-        ("exemptions: [{finding: clock-drift, owner: a, until: 2026-12-31}]", "'reason' is missing"),
+        (
+            "exemptions: [{finding: clock-drift, vmid: 99, owner: a, reason: b, until: "
+            "2026-12-31}]",
+            "99 is out of range",
+        ),
+        (
+            "exemptions: [{finding: clock-drift, owner: a, until: 2026-12-31}]",
+            "'reason' is missing",
+        ),
         ("exemptions: [{finding: clock-drift, owner: a, reason: b}]", "'until' is missing"),
         ("exemptions: [{owner: a, reason: b, until: 2026-12-31}]", "'finding' is missing"),
     ],
@@ -231,17 +292,28 @@ def test_what_is_just_not_allowed_is_refused_by_name(line: str, what: str) -> No
     assert what in refusal(f"site: x\n{line}")
 
 
-def test_law_5_an_address_and_an_isolated_bridge_are_asked_for_only_where_a_check_needs_them() -> None:
+def test_law_5_an_address_and_an_isolated_bridge_are_asked_for_only_where_a_check_needs_them() -> (
+    None
+):
     bridge = "site: x\nscratch: {bridge: vmbr9}\n"
-    assert load_policy(f"{bridge}guests: {{105: {{checks: [agent]}}}}", "x").guests[105].network == "link-down"
-    assert load_policy(f"{bridge}guests: {{105: {{network: isolated}}}}", "x").guests[105].network == "isolated"
-    assert "the check 'ssh 22' speaks to it" in refusal(f"{bridge}guests: {{105: {{checks: [agent, ssh]}}}}")
+    assert (
+        load_policy(f"{bridge}guests: {{105: {{checks: [agent]}}}}", "x").guests[105].network
+        == "link-down"
+    )
+    assert (
+        load_policy(f"{bridge}guests: {{105: {{network: isolated}}}}", "x").guests[105].network
+        == "isolated"
+    )
+    assert "the check 'ssh 22' speaks to it" in refusal(
+        f"{bridge}guests: {{105: {{checks: [agent, ssh]}}}}"
+    )
     two = "guests: {105: {address: 10.0.0.5}, 106: {}, 107: {address: 10.0.0.6}}"
     assert len(load_policy(f"{bridge}{two}", "x").guests) == 3, "who has no address shares none"
 
 
 @pytest.mark.parametrize(
-    ("address", "words"), [("127.0.0.1", "a loopback"), ("224.0.0.5", "a multicast"), ("0.0.0.0", "an unspecified")]
+    ("address", "words"),
+    [("127.0.0.1", "a loopback"), ("224.0.0.5", "a multicast"), ("0.0.0.0", "an unspecified")],
 )
 def test_law_5_an_address_of_no_guest_is_refused_in_plain_words(address: str, words: str) -> None:
     said = refusal(f"site: x\nguests: {{105: {{address: '{address}'}}}}")

@@ -48,5 +48,7 @@ def running(lab: Lab, hand: Hand) -> Lab:
 
 def switch_on(lab: Lab, vmid: int, node: str = "clovis") -> None:
     """Start a guest as PVE does."""
-    upid = lab.tasks.spawn(node, "qmstart", str(vmid), "root@pam", lambda log: power.start(lab, node, vmid, log))
+    upid = lab.tasks.spawn(
+        node, "qmstart", str(vmid), "root@pam", lambda log: power.start(lab, node, vmid, log)
+    )
     assert lab.tasks.wait(upid) == "OK"

@@ -1,4 +1,6 @@
-"""The settings of a running cluster: put into force, refused, kept, and stated on the lab's screens."""
+"""The settings of a running cluster: put into force, refused, kept, and stated on the lab's
+screens.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,12 @@ from .conftest import Hand
 
 def ask(lab: Lab, method: str, body: Any = None, token: str = seed.ROOT_TOKEN) -> Reply:
     headers = {"authorization": f"PVEAPIToken={seed.token(lab, token)}"}
-    return dispatch(lab, Request(method, cluster_settings.PATH, "", headers, json.dumps(body).encode() if body else b""))
+    return dispatch(
+        lab,
+        Request(
+            method, cluster_settings.PATH, "", headers, json.dumps(body).encode() if body else b""
+        ),
+    )
 
 
 def test_a_clock_that_is_set_faster_goes_on_from_where_it_was() -> None:
@@ -40,12 +47,29 @@ def test_settings_are_in_force_at_once_and_kept(lab: Lab) -> None:
     seed.write_definition(lab.dir, seed.cluster())
     job = {"108": {"target": "lge-pve02", "interval": 60}}
     reply = ask(
-        lab, "PUT", {"time_factor": 20, "qdevice": True, "zfs": ["local-lvm"], "replication": job, "drift": {"clovis": -5}}
+        lab,
+        "PUT",
+        {
+            "time_factor": 20,
+            "qdevice": True,
+            "zfs": ["local-lvm"],
+            "replication": job,
+            "drift": {"clovis": -5},
+        },
     )
     shown = json.loads(reply.body)["data"]
-    assert (shown["time_factor"], shown["qdevice"], shown["replication"], shown["drift"]["clovis"]) == (20, True, job, -5)
+    assert (
+        shown["time_factor"],
+        shown["qdevice"],
+        shown["replication"],
+        shown["drift"]["clovis"],
+    ) == (20, True, job, -5)
     again = seed.open_lab(lab.dir, lab.hypervisor, lab.run_dir, seed.read_definition(lab.dir) or {})
-    assert (again.clock.factor, again.settings["qdevice"], again.nodes["clovis"].drift) == (20, True, -5)
+    assert (again.clock.factor, again.settings["qdevice"], again.nodes["clovis"].drift) == (
+        20,
+        True,
+        -5,
+    )
     assert (shown["zfs"], again.storages["local-lvm"].type) == (["local-lvm"], "zfspool")
     assert control.time_factor(lab.dir) == 20
 
@@ -93,7 +117,9 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 @pytest.mark.slow
-def test_the_command_changes_a_running_lab_and_every_screen_states_the_time_factor(home: Path) -> None:
+def test_the_command_changes_a_running_lab_and_every_screen_states_the_time_factor(
+    home: Path,
+) -> None:
     access = control.up(home, hypervisor="simulated")
     run = CliRunner()
     chosen = [
@@ -118,6 +144,11 @@ def test_the_command_changes_a_running_lab_and_every_screen_states_the_time_fact
     host, _, port = nodes["clovis"].partition(":")
     with paramiko.SSHClient() as client:
         client.load_host_keys(access.settings["ssh"]["known_hosts"])
-        client.connect(host, int(port), access.settings["ssh"]["user"], key_filename=access.settings["ssh"]["key_file"])
+        client.connect(
+            host,
+            int(port),
+            access.settings["ssh"]["user"],
+            key_filename=access.settings["ssh"]["key_file"],
+        )
         _, out, _ = client.exec_command("ls /var/lib/vz/dump")
         assert out.channel.recv_exit_status() == 0

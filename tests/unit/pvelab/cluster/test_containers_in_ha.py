@@ -1,4 +1,6 @@
-"""A container under HA: taken over from its replica, moved, stopped and started as a VM is, and back with its node."""
+"""A container under HA: taken over from its replica, moved, stopped and started as a VM is, and
+back with its node.
+"""
 
 from __future__ import annotations
 
@@ -40,14 +42,21 @@ def state(client: Client) -> tuple[str, str]:
     return row["node"], row["state"]
 
 
-def test_a_bare_vmid_is_the_containers_service_and_a_vms_name_is_none(client: Client, container: VmConfig) -> None:
+def test_a_bare_vmid_is_the_containers_service_and_a_vms_name_is_none(
+    client: Client, container: VmConfig
+) -> None:
     assert client.ask("POST", "/cluster/ha/resources", {"sid": "vm:200"}).status == 500
     manage(client)
     assert client.get("/cluster/ha/resources/ct:200")["type"] == "ct"
-    assert client.get("/nodes/clovis/lxc/200/status/current")["ha"] == {"managed": 1, "state": "started"}
+    assert client.get("/nodes/clovis/lxc/200/status/current")["ha"] == {
+        "managed": 1,
+        "state": "started",
+    }
 
 
-def test_it_is_taken_over_where_its_volume_was_replicated(running: Lab, client: Client, container: VmConfig, live: Live) -> None:
+def test_it_is_taken_over_where_its_volume_was_replicated(
+    running: Lab, client: Client, container: VmConfig, live: Live
+) -> None:
     manage(client)
     live(20)
     files = {path.name for path in open_tree(running, "clovis", VOLID).root.rglob("*")}
@@ -58,7 +67,9 @@ def test_it_is_taken_over_where_its_volume_was_replicated(running: Lab, client: 
     assert {path.name for path in open_tree(running, "lge-pve02", VOLID).root.rglob("*")} == files
 
 
-def test_a_move_takes_its_volume_along_and_a_stop_is_kept(running: Lab, client: Client, container: VmConfig, live: Live) -> None:
+def test_a_move_takes_its_volume_along_and_a_stop_is_kept(
+    running: Lab, client: Client, container: VmConfig, live: Live
+) -> None:
     manage(client)
     live(20)
     client.data("POST", "/cluster/ha/resources/ct:200/migrate", {"node": "lge-pve02"})
@@ -78,10 +89,15 @@ def test_without_ha_a_container_starts_with_its_node(running: Lab, container: Vm
     assert running.machine_status(200) == "running"
 
 
-def test_it_is_destroyed_only_with_purge_which_takes_it_out_of_ha(running: Lab, client: Client, container: VmConfig) -> None:
+def test_it_is_destroyed_only_with_purge_which_takes_it_out_of_ha(
+    running: Lab, client: Client, container: VmConfig
+) -> None:
     manage(client)
     switch_off(running, 200)
     refused = client.ask("DELETE", "/nodes/clovis/lxc/200")
-    assert refused.reason == "unable to remove CT 200 - used in HA resources and purge parameter not set."
+    assert (
+        refused.reason
+        == "unable to remove CT 200 - used in HA resources and purge parameter not set."
+    )
     assert running.tasks.wait(client.data("DELETE", "/nodes/clovis/lxc/200?purge=1")) == "OK"
     assert "ct:200" not in running.ha.resources

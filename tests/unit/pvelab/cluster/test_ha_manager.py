@@ -1,4 +1,6 @@
-"""The HA manager over a death: PVE's states and waits in order, and where the guest ends up with and without its disks."""
+"""The HA manager over a death: PVE's states and waits in order, and where the guest ends up with
+and without its disks.
+"""
 
 from __future__ import annotations
 
@@ -47,17 +49,26 @@ def service(client: Client) -> tuple[str, str]:
 
 
 def nodes(client: Client) -> dict[str, str]:
-    found: dict[str, str] = client.get("/cluster/ha/status/manager_status")["manager_status"]["node_status"]
+    found: dict[str, str] = client.get("/cluster/ha/status/manager_status")["manager_status"][
+        "node_status"
+    ]
     return found
 
 
 def words(client: Client) -> dict[str, str]:
     rows = client.get("/cluster/ha/status/current")
-    return {row["id"]: row["status"].partition("(")[2].partition(",")[0] for row in rows if row["type"] in ("master", "lrm")}
+    return {
+        row["id"]: row["status"].partition("(")[2].partition(",")[0]
+        for row in rows
+        if row["type"] in ("master", "lrm")
+    }
 
 
 def replicated(lab: Lab) -> None:
-    cluster_settings.change(lab, {"zfs": ["local-lvm"], "replication": {"108": {"target": "lge-pve02", "interval": 900}}})
+    cluster_settings.change(
+        lab,
+        {"zfs": ["local-lvm"], "replication": {"108": {"target": "lge-pve02", "interval": 900}}},
+    )
     Replication(lab).round()
 
 
@@ -78,10 +89,14 @@ def test_a_dead_node_is_unknown_then_fenced_and_its_service_comes_back_where_its
     assert client.get("/nodes/lge-pve02/qemu/108/status/current")["status"] == "running"
 
 
-def test_disks_on_a_shared_storage_are_there_whichever_node_starts_the_guest(running: Lab, client: Client, live: Live) -> None:
+def test_disks_on_a_shared_storage_are_there_whichever_node_starts_the_guest(
+    running: Lab, client: Client, live: Live
+) -> None:
     running.storages["nas1"] = StorageDef("nas1", "nfs", ("images",), shared=True)
     vm = running.guests.need("clovis", 108)
-    make_disk(volumes.find(running, "clovis", "nas1:108/vm-108-disk-0.raw").path, 1024 * 1024, "shared")
+    make_disk(
+        volumes.find(running, "clovis", "nas1:108/vm-108-disk-0.raw").path, 1024 * 1024, "shared"
+    )
     save(running, vm, {**vm.config, "scsi0": "nas1:108/vm-108-disk-0.raw,size=1M"})
     running.ha.master = "lge-pve02"
     kill_node(running, "clovis")
@@ -89,14 +104,19 @@ def test_disks_on_a_shared_storage_are_there_whichever_node_starts_the_guest(run
     assert service(client) == ("lge-pve02", "started")
 
 
-def test_when_the_master_dies_too_its_lock_has_to_run_out_first(running: Lab, client: Client, live: Live) -> None:
+def test_when_the_master_dies_too_its_lock_has_to_run_out_first(
+    running: Lab, client: Client, live: Live
+) -> None:
     replicated(running)
     kill_node(running, "clovis")
     live(110)
     assert nodes(client)["clovis"] == "online"
     assert words(client)["master"] == "old timestamp - dead?"
     live(60)
-    assert client.get("/cluster/ha/status/manager_status")["manager_status"]["master_node"] == "lge-pve02"
+    assert (
+        client.get("/cluster/ha/status/manager_status")["manager_status"]["master_node"]
+        == "lge-pve02"
+    )
     assert service(client)[1] in ("starting", "fence")
     live(30)
     assert service(client) == ("lge-pve02", "started")
@@ -108,8 +128,13 @@ def test_without_its_disks_the_configuration_moves_and_the_start_fails_until_the
     kill_node(running, "clovis")
     live(300)
     assert service(client) == ("lge-pve02", "error")
-    starts = [status for upid, _, status in running.tasks.finished("lge-pve02") if (upid.type, upid.id) == ("qmstart", "108")]
-    assert starts == ["no such volume 'local-lvm:vm-108-disk-0'"] * 4  # (max_restart + 1) on each of two tries to relocate
+    starts = [
+        status
+        for upid, _, status in running.tasks.finished("lge-pve02")
+        if (upid.type, upid.id) == ("qmstart", "108")
+    ]
+    # (max_restart + 1) on each of two tries to relocate
+    assert starts == ["no such volume 'local-lvm:vm-108-disk-0'"] * 4
     text = "service 'vm:108' in error state, must be disabled and fixed first"
     for method, path, body in (
         ("POST", "/cluster/ha/resources/vm:108/migrate", {"node": "lge-pve02"}),
@@ -141,7 +166,9 @@ def test_without_quorum_nothing_is_recovered_and_the_survivors_watchdog_resets_i
     assert service(client) == ("clovis", "started")
 
 
-def test_a_node_that_is_back_within_a_minute_keeps_its_service(running: Lab, client: Client, live: Live) -> None:
+def test_a_node_that_is_back_within_a_minute_keeps_its_service(
+    running: Lab, client: Client, live: Live
+) -> None:
     replicated(running)
     kill_node(running, "clovis")
     live(40)
@@ -151,7 +178,9 @@ def test_a_node_that_is_back_within_a_minute_keeps_its_service(running: Lab, cli
     assert nodes(client)["clovis"] == "online"
 
 
-def test_a_node_that_returns_late_does_not_get_its_service_back(running: Lab, client: Client, live: Live) -> None:
+def test_a_node_that_returns_late_does_not_get_its_service_back(
+    running: Lab, client: Client, live: Live
+) -> None:
     replicated(running)
     kill_node(running, "clovis")
     live(200)
@@ -162,7 +191,9 @@ def test_a_node_that_returns_late_does_not_get_its_service_back(running: Lab, cl
     assert running.machine_status(100) == "running"
 
 
-def test_the_lock_of_a_cut_dump_does_not_stop_the_recovery(running: Lab, client: Client, live: Live) -> None:
+def test_the_lock_of_a_cut_dump_does_not_stop_the_recovery(
+    running: Lab, client: Client, live: Live
+) -> None:
     replicated(running)
     running.guests.need("clovis", 108).config["lock"] = "backup"
     kill_node(running, "clovis")
@@ -170,7 +201,9 @@ def test_the_lock_of_a_cut_dump_does_not_stop_the_recovery(running: Lab, client:
     assert service(client) == ("lge-pve02", "started")
 
 
-def test_a_guest_that_goes_down_by_itself_is_started_again(running: Lab, client: Client, live: Live) -> None:
+def test_a_guest_that_goes_down_by_itself_is_started_again(
+    running: Lab, client: Client, live: Live
+) -> None:
     running.machines[108].stop()
     assert service(client) == ("clovis", "starting")
     live(10)
@@ -178,32 +211,52 @@ def test_a_guest_that_goes_down_by_itself_is_started_again(running: Lab, client:
 
 
 @pytest.mark.parametrize("kind", ["migrate", "relocate"])
-def test_a_move_that_is_asked_for_takes_disks_and_guest_along(running: Lab, client: Client, live: Live, kind: str) -> None:
+def test_a_move_that_is_asked_for_takes_disks_and_guest_along(
+    running: Lab, client: Client, live: Live, kind: str
+) -> None:
     answer = client.data("POST", f"/cluster/ha/resources/108/{kind}", {"node": "lge-pve02"})
     assert answer == {"sid": "vm:108", "requested-node": "lge-pve02"}
     live(20)
     assert service(client) == ("lge-pve02", "started")
     assert not (running.storage_dir("clovis", "local-lvm") / "vm-108-disk-0").exists()
-    assert [s for upid, _, s in running.tasks.finished("clovis") if upid.type == "qmigrate"] == ["OK"]
+    assert [s for upid, _, s in running.tasks.finished("clovis") if upid.type == "qmigrate"] == [
+        "OK"
+    ]
 
 
-def test_a_move_to_a_node_that_is_not_there_is_queued_and_dropped(running: Lab, client: Client, live: Live) -> None:
-    assert client.data("POST", "/cluster/ha/resources/vm:108/migrate", {"node": "nosuch"})["requested-node"] == "nosuch"
+def test_a_move_to_a_node_that_is_not_there_is_queued_and_dropped(
+    running: Lab, client: Client, live: Live
+) -> None:
+    assert (
+        client.data("POST", "/cluster/ha/resources/vm:108/migrate", {"node": "nosuch"})[
+            "requested-node"
+        ]
+        == "nosuch"
+    )
     live(20)
     assert service(client) == ("clovis", "started")
-    assert client.ask("POST", "/cluster/ha/resources/vm:4711/relocate", {"node": "clovis"}).reason == (
-        "resource 'vm:4711' is not HA managed"
-    )
+    assert client.ask(
+        "POST", "/cluster/ha/resources/vm:4711/relocate", {"node": "clovis"}
+    ).reason == ("resource 'vm:4711' is not HA managed")
 
 
-def test_a_node_affinity_rule_says_where_a_service_belongs(running: Lab, client: Client, live: Live) -> None:
-    rule = {"rule": "home", "type": "node-affinity", "resources": "vm:108", "nodes": "lge-pve02:2,clovis:1"}
+def test_a_node_affinity_rule_says_where_a_service_belongs(
+    running: Lab, client: Client, live: Live
+) -> None:
+    rule = {
+        "rule": "home",
+        "type": "node-affinity",
+        "resources": "vm:108",
+        "nodes": "lge-pve02:2,clovis:1",
+    }
     client.data("POST", "/cluster/ha/rules", rule)
     live(30)
     assert service(client) == ("lge-pve02", "started")
 
 
-def test_a_stop_through_ha_is_kept_and_a_disabled_service_is_not_recovered(running: Lab, client: Client, live: Live) -> None:
+def test_a_stop_through_ha_is_kept_and_a_disabled_service_is_not_recovered(
+    running: Lab, client: Client, live: Live
+) -> None:
     client.data("PUT", "/cluster/ha/resources/vm:108", {"state": "disabled"})
     live(20)
     assert service(client) == ("clovis", "stopped")
@@ -216,12 +269,24 @@ def test_what_the_manager_knows_outlives_a_restart(running: Lab, live: Live) -> 
     kill_node(running, "clovis")
     live(300)
     again = type(running.ha)(running.etc / "ha.json")
-    assert (again.services["vm:108"].state, again.node_status["clovis"], again.master) == ("error", "unknown", "lge-pve02")
+    assert (again.services["vm:108"].state, again.node_status["clovis"], again.master) == (
+        "error",
+        "unknown",
+        "lge-pve02",
+    )
 
 
-def test_replication_copies_at_its_interval_and_turns_round_after_a_takeover(running: Lab, live: Live, hand: Hand) -> None:
-    cluster_settings.change(running, {"zfs": ["local-lvm"], "replication": {"108": {"target": "lge-pve02", "interval": 900}}})
-    replication, source = Replication(running), running.storage_dir("clovis", "local-lvm") / "vm-108-disk-0"
+def test_replication_copies_at_its_interval_and_turns_round_after_a_takeover(
+    running: Lab, live: Live, hand: Hand
+) -> None:
+    cluster_settings.change(
+        running,
+        {"zfs": ["local-lvm"], "replication": {"108": {"target": "lge-pve02", "interval": 900}}},
+    )
+    replication, source = (
+        Replication(running),
+        running.storage_dir("clovis", "local-lvm") / "vm-108-disk-0",
+    )
     copy = running.storage_dir("lge-pve02", "local-lvm") / "vm-108-disk-0"
     replication.round()
     assert copy.read_bytes() == source.read_bytes()

@@ -1,4 +1,6 @@
-"""The commands that a node's SSH endpoint carries out: those that read archives, on archives, and no others."""
+"""The commands that a node's SSH endpoint carries out: those that read archives, on archives, and
+no others.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,9 @@ from tests.unit.pvelab.vmm.test_node_ssh import connect
 def root(tmp_path: Path) -> Path:
     dump = tmp_path / "node" / "var" / "lib" / "vz" / "dump"
     dump.mkdir(parents=True)
-    (dump / "archive.zst").write_bytes(subprocess.run(["zstd", "-c"], input=b"good", capture_output=True, check=True).stdout)
+    (dump / "archive.zst").write_bytes(
+        subprocess.run(["zstd", "-c"], input=b"good", capture_output=True, check=True).stdout
+    )
     (dump / "bad.zst").write_bytes(b"no zstd at all")
     (tmp_path / "node" / "secret").write_text("secret")
     (dump / "way-out").symlink_to(tmp_path / "node" / "secret")
@@ -41,12 +45,17 @@ def run(access: NodeAccess, command: str) -> tuple[int, str]:
         return out.channel.recv_exit_status(), text.decode()
 
 
-def test_archives_are_looked_at_under_the_path_that_a_node_gives_them(access: NodeAccess, root: Path) -> None:
+def test_archives_are_looked_at_under_the_path_that_a_node_gives_them(
+    access: NodeAccess, root: Path
+) -> None:
     archive = root / DUMP[1:] / "archive.zst"
     digest = hashlib.sha256(archive.read_bytes()).hexdigest()
     assert run(access, f"sha256sum {DUMP}/archive.zst") == (0, f"{digest}  {DUMP}/archive.zst\n")
     assert run(access, f"sha256sum {archive}") == (0, f"{digest}  {DUMP}/archive.zst\n")
-    assert run(access, f"stat -c '%s %n' {DUMP}/archive.zst") == (0, f"{archive.stat().st_size} {DUMP}/archive.zst\n")
+    assert run(access, f"stat -c '%s %n' {DUMP}/archive.zst") == (
+        0,
+        f"{archive.stat().st_size} {DUMP}/archive.zst\n",
+    )
     assert run(access, f"ls -1 {DUMP}") == (0, "archive.zst\nbad.zst\nway-out\n")
     assert run(access, f"zstd -tq {DUMP}/archive.zst") == (0, "")
     code, said = run(access, f"zstd -t {DUMP}/bad.zst")
@@ -55,7 +64,11 @@ def test_archives_are_looked_at_under_the_path_that_a_node_gives_them(access: No
 
 
 def test_sftp_goes_on_as_before(access: NodeAccess, root: Path) -> None:
-    with connect(access) as client, client.open_sftp() as sftp, sftp.open(str(root / DUMP[1:] / "bad.zst")) as file:
+    with (
+        connect(access) as client,
+        client.open_sftp() as sftp,
+        sftp.open(str(root / DUMP[1:] / "bad.zst")) as file,
+    ):
         assert file.read() == b"no zstd at all"
 
 

@@ -1,4 +1,6 @@
-"""A node dies and comes back: what the API says meanwhile, what is lost, what starts again, what needs quorum."""
+"""A node dies and comes back: what the API says meanwhile, what is lost, what starts again, what
+needs quorum.
+"""
 
 from __future__ import annotations
 
@@ -18,16 +20,23 @@ from .conftest import Client, Hand
 NO_QUORUM = "cluster not ready - no quorum?"
 
 
-def test_a_dead_nodes_calls_are_a_595_without_a_body_and_the_others_go_on(running: Lab, client: Client) -> None:
+def test_a_dead_nodes_calls_are_a_595_without_a_body_and_the_others_go_on(
+    running: Lab, client: Client
+) -> None:
     kill_node(running, "clovis")
     reply = client.ask("GET", "/nodes/clovis/qemu/108/status/current")
     assert (reply.status, reply.reason, reply.body) == (595, "No route to host", b"")
-    assert {row["node"]: row["status"] for row in client.get("/nodes")} == {"clovis": "offline", "lge-pve02": "online"}
+    assert {row["node"]: row["status"] for row in client.get("/nodes")} == {
+        "clovis": "offline",
+        "lge-pve02": "online",
+    }
     rows = {row["name"]: (row["online"], row["local"]) for row in client.get("/cluster/status")[1:]}
     assert rows == {"clovis": (0, 0), "lge-pve02": (1, 1)}
 
 
-def test_guests_of_a_dead_node_look_alive_for_five_minutes_and_are_unknown_then(running: Lab, client: Client, hand: Hand) -> None:
+def test_guests_of_a_dead_node_look_alive_for_five_minutes_and_are_unknown_then(
+    running: Lab, client: Client, hand: Hand
+) -> None:
     kill_node(running, "clovis")
 
     def status() -> dict[int, str]:
@@ -71,11 +80,15 @@ def test_one_of_two_votes_is_no_quorum_and_nothing_is_written(
     assert client.get("/nodes/clovis/qemu/108/config")["name"] == "Debian-Server"
 
 
-def test_without_quorum_no_guest_starts_and_a_dump_cannot_lock_its_guest(running: Lab, client: Client) -> None:
+def test_without_quorum_no_guest_starts_and_a_dump_cannot_lock_its_guest(
+    running: Lab, client: Client
+) -> None:
     kill_node(running, "lge-pve02")
     upid = client.data("POST", "/nodes/clovis/qemu/101/status/start")
     assert running.tasks.wait(upid) == NO_QUORUM
-    dump = client.data("POST", "/nodes/clovis/vzdump", {"vmid": "100", "storage": "local", "mode": "snapshot"})
+    dump = client.data(
+        "POST", "/nodes/clovis/vzdump", {"vmid": "100", "storage": "local", "mode": "snapshot"}
+    )
     assert running.tasks.wait(dump) == "job errors"
     log = running.tasks.log(Upid.parse(dump)) or []
     assert any("100.conf.tmp." in line and line.endswith("Permission denied") for line in log)
@@ -97,7 +110,9 @@ def test_when_the_last_node_is_dead_nothing_answers(running: Lab, client: Client
     assert not running.quorate()
 
 
-def test_a_node_that_returns_starts_its_own_guests_but_not_those_of_ha(running: Lab, client: Client) -> None:
+def test_a_node_that_returns_starts_its_own_guests_but_not_those_of_ha(
+    running: Lab, client: Client
+) -> None:
     running.settings["qdevice"] = True
     kill_node(running, "clovis")
     upid = revive_node(running, "clovis")
@@ -136,7 +151,9 @@ def test_drift_shows_in_every_stamp_of_its_node(running: Lab, client: Client) ->
     set_drift(running, "clovis", 86_400)
     now = time.time()
     assert client.get("/nodes/clovis/time")["time"] - now == pytest.approx(86_400, abs=3)
-    dump = client.data("POST", "/nodes/clovis/vzdump", {"vmid": "100", "storage": "local", "mode": "snapshot"})
+    dump = client.data(
+        "POST", "/nodes/clovis/vzdump", {"vmid": "100", "storage": "local", "mode": "snapshot"}
+    )
     assert running.tasks.wait(dump) == "OK"
     task = client.get(f"/nodes/clovis/tasks/{dump}/status")
     assert task["starttime"] - now == pytest.approx(86_400, abs=5)

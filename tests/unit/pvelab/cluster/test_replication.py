@@ -39,24 +39,42 @@ def test_a_zfs_pool_is_replicated_and_the_api_says_what_it_is(running: Lab, clie
     cluster_settings.change(running, {"zfs": ["local-lvm"], "replication": JOB})
     Replication(running).round()
     assert (running.storage_dir("lge-pve02", "local-lvm") / "vm-108-disk-0").is_file()
-    assert {row["storage"]: row["type"] for row in client.get("/storage")} == {"local": "dir", "local-lvm": "zfspool"}
+    assert {row["storage"]: row["type"] for row in client.get("/storage")} == {
+        "local": "dir",
+        "local-lvm": "zfspool",
+    }
     assert client.get("/storage/local-lvm")["pool"] == "rpool/data"
 
 
-def test_guests_on_a_zfs_pool_are_backed_up_and_restored_as_before(running: Lab, client: Client) -> None:
+def test_guests_on_a_zfs_pool_are_backed_up_and_restored_as_before(
+    running: Lab, client: Client
+) -> None:
     cluster_settings.change(running, {"zfs": ["local-lvm"]})
-    dump = client.data("POST", "/nodes/clovis/vzdump", {"vmid": "100", "storage": "local", "mode": "snapshot"})
+    dump = client.data(
+        "POST", "/nodes/clovis/vzdump", {"vmid": "100", "storage": "local", "mode": "snapshot"}
+    )
     assert running.tasks.wait(dump) == "OK"
     (archive,) = client.get("/nodes/clovis/storage/local/content?content=backup")
-    made = client.data("POST", "/nodes/clovis/qemu", {"vmid": "9001", "archive": archive["volid"], "storage": "local-lvm"})
+    made = client.data(
+        "POST",
+        "/nodes/clovis/qemu",
+        {"vmid": "9001", "archive": archive["volid"], "storage": "local-lvm"},
+    )
     assert running.tasks.wait(made) == "OK"
-    assert client.get("/nodes/clovis/qemu/9001/config")["scsi0"].startswith("local-lvm:vm-9001-disk-0")
+    assert client.get("/nodes/clovis/qemu/9001/config")["scsi0"].startswith(
+        "local-lvm:vm-9001-disk-0"
+    )
     assert machine_of(running, 9001) is None
 
 
 def test_shared_disks_and_those_that_say_so_are_left_out(running: Lab) -> None:
-    running.storages["san"] = StorageDef("san", "nfs", ("images",), shared=True, path="/mnt/pve/san")
+    running.storages["san"] = StorageDef(
+        "san", "nfs", ("images",), shared=True, path="/mnt/pve/san"
+    )
     config = running.guests.need("clovis", 108).config
-    config["scsi1"], config["scsi2"] = "san:108/vm-108-disk-1.raw,size=1M", "local:108/vm-108-disk-2.raw,replicate=0,size=1M"
+    config["scsi1"], config["scsi2"] = (
+        "san:108/vm-108-disk-1.raw,size=1M",
+        "local:108/vm-108-disk-2.raw,replicate=0,size=1M",
+    )
     cluster_settings.change(running, {"zfs": ["local-lvm"]})
     assert volids(running, 108) == ["local-lvm:vm-108-disk-0"]

@@ -1,4 +1,6 @@
-"""PVE's own schema as the tests walk it: its endpoints, a valid value of every parameter, and whether an answer fits."""
+"""PVE's own schema as the tests walk it: its endpoints, a valid value of every parameter, and
+whether an answer fits.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,9 @@ from pvelab.kernel import ROUTES
 
 ROOT = Path(__file__).parents[4]
 SCHEMA = json.loads((ROOT / "tests" / "golden" / "api_schema_subset.json").read_text())
-SERVED = [endpoint for endpoint in SCHEMA["endpoints"] if (endpoint["method"], endpoint["path"]) in ROUTES]
+SERVED = [
+    endpoint for endpoint in SCHEMA["endpoints"] if (endpoint["method"], endpoint["path"]) in ROUTES
+]
 # what the client's helpers stand for
 _HELPERS = {"_content": "nodes/x/storage/x/content/x", "_path": "nodes/x/tasks/x"}
 _AGENT = "nodes/x/qemu/100/agent"
@@ -87,7 +91,9 @@ _BY_NAME = {
 
 
 def valid(name: str, schema: dict[str, Any]) -> Any:
-    """Return a value that a parameter's schema allows, None when the schema does not tell enough to make one."""
+    """Return a value that a parameter's schema allows, None when the schema does not tell enough to
+    make one.
+    """
     if name in _BY_NAME and schema.get("type", "string") == "string":
         return _BY_NAME[name]
     if "enum" in schema:
@@ -104,13 +110,21 @@ def valid(name: str, schema: dict[str, Any]) -> Any:
 
 def required(endpoint: dict[str, Any]) -> dict[str, Any]:
     """Return valid values of what an endpoint needs."""
-    return {name: valid(name, schema) for name, schema in endpoint["parameters"].items() if not schema.get("optional")}
+    return {
+        name: valid(name, schema)
+        for name, schema in endpoint["parameters"].items()
+        if not schema.get("optional")
+    }
 
 
 def path(endpoint: dict[str, Any], **values: str) -> str:
     """Return an endpoint's path with its placeholders filled."""
     given = {"node": "clovis", "vmid": "104", "storage": "local", **values}
-    return re.sub(r"\{([a-z-]+)\}", lambda found: given.get(found[1]) or str(valid(found[1], {})), endpoint["path"])
+    return re.sub(
+        r"\{([a-z-]+)\}",
+        lambda found: given.get(found[1]) or str(valid(found[1], {})),
+        endpoint["path"],
+    )
 
 
 def in_path(endpoint: dict[str, Any]) -> set[str]:
@@ -144,19 +158,28 @@ def _text(node: ast.expr) -> str | None:
     if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
         return _HELPERS.get(node.func.id)
     if isinstance(node, ast.JoinedStr):
-        return "".join(str(part.value) if isinstance(part, ast.Constant) else _filled(part) for part in node.values)
+        return "".join(
+            str(part.value) if isinstance(part, ast.Constant) else _filled(part)
+            for part in node.values
+        )
     return None
 
 
 def _filled(part: ast.expr) -> str:
     if isinstance(part, ast.FormattedValue) and isinstance(part.value, ast.Call):
         return _text(part.value) or "x"
-    name = part.value.id if isinstance(part, ast.FormattedValue) and isinstance(part.value, ast.Name) else ""
+    name = (
+        part.value.id
+        if isinstance(part, ast.FormattedValue) and isinstance(part.value, ast.Name)
+        else ""
+    )
     return {"path": _AGENT, "vmid": "100"}.get(name, "x")
 
 
 def misfit(schema: dict[str, Any], value: Any, where: str = "data") -> Iterator[str]:
-    """Yield where an answer does not fit ``returns``: PVE writes booleans as 0 and 1, and numbers as strings now and then."""
+    """Yield where an answer does not fit ``returns``: PVE writes booleans as 0 and 1, and numbers
+    as strings now and then.
+    """
     kind = schema.get("type")
     if value is None:
         if not schema.get("optional") and kind not in (None, "null", "any"):

@@ -1,9 +1,11 @@
-"""Replays a recorded scene against the lab: the same requests in the same order, each answer compared with the real one.
+"""Replays a recorded scene against the lab: the same requests in the same order, each answer
+compared with the real one.
 
-What the real server made up (UPIDs, archive names by time, digests, ids of jobs, process ids, secrets) is learnt from the pairs
-of answers and translated in later requests. Compared are: status; reason phrase; envelope; of a refusal every text; of data its
-shape and types, and of what comes from inside a guest every word; of a task its exit status and its log's lines in order,
-numbers, names and times aside.
+What the real server made up (UPIDs, archive names by time, digests, ids of jobs, process ids,
+secrets) is learnt from the pairs of answers and translated in later requests. Compared are: status;
+reason phrase; envelope; of a refusal every text; of data its shape and types, and of what comes
+from inside a guest every word; of a task its exit status and its log's lines in order, numbers,
+names and times aside.
 """
 
 from __future__ import annotations
@@ -34,7 +36,12 @@ _ARCHIVE = re.compile(r"vzdump-qemu-\d+-\d{4}_\d\d_\d\d-\d\d_\d\d_\d\d")
 _DIGEST = re.compile(r"[0-9a-f]{40}")
 # what programs and files inside a guest have to say is compared word for word
 _INSIDE = re.compile("/agent/(exec-status|file-read)$")
-_LEARNT = {"": _UPID, "upid": _UPID, "digest": _DIGEST, "id": re.compile(r"[0-9a-f]{8}-[0-9a-f-]{27}")}
+_LEARNT = {
+    "": _UPID,
+    "upid": _UPID,
+    "digest": _DIGEST,
+    "id": re.compile(r"[0-9a-f]{8}-[0-9a-f-]{27}"),
+}
 ORPHAN = "its task was started by an exchange that the recorder dropped, or before the scene began"
 # how many archives a prune removes depends on what lay there
 _COUNTED = "INFO: removing backup "
@@ -44,7 +51,9 @@ TOLERATED = tuple(row["difference"] for row in json.loads((HERE / "tolerated.jso
 
 @dataclass(frozen=True)
 class Exchange:
-    """One recorded exchange. ``label`` is its number, with ``#2`` when the recorder used that number before."""
+    """One recorded exchange. ``label`` is its number, with ``#2`` when the recorder used that
+    number before.
+    """
 
     scene: str
     label: str
@@ -88,7 +97,9 @@ class LeftOut:
 
     def reason(self, exchange: Exchange) -> str | None:
         """Return why an exchange is left out, None if it is replayed."""
-        return next((str(rule["reason"]) for rule in self.rules if self.covers(rule, exchange)), None)
+        return next(
+            (str(rule["reason"]) for rule in self.rules if self.covers(rule, exchange)), None
+        )
 
     @staticmethod
     def covers(rule: dict[str, Any], exchange: Exchange) -> bool:
@@ -138,23 +149,41 @@ class Replay:
         self.replayed += 1
         self._note_task(exchange, "")
         where = f"{self.scene} {exchange.label} {exchange.method} {exchange.path}"
-        found = [f"{where}: {difference}" for difference in self._compare(exchange, self._answer(exchange))]
-        self.differences += [line for line in found if not any(re.search(known, line) for known in TOLERATED)]
+        found = [
+            f"{where}: {difference}"
+            for difference in self._compare(exchange, self._answer(exchange))
+        ]
+        self.differences += [
+            line for line in found if not any(re.search(known, line) for known in TOLERATED)
+        ]
 
     def _note_task(self, exchange: Exchange, reason: str) -> None:
         """Remember who started a task: what is asked of it later is left out when its start was."""
-        started = exchange.data["upid"] if exchange.path.endswith("/vncproxy") and exchange.data else exchange.data
+        started = (
+            exchange.data["upid"]
+            if exchange.path.endswith("/vncproxy") and exchange.data
+            else exchange.data
+        )
         if isinstance(started, str) and _UPID.fullmatch(started):
             self.tasks[started] = reason
 
     def _orphaned(self, exchange: Exchange) -> str | None:
         found = _UPID.search(exchange.path)
-        if not found or self.world.knows_task(found[0]) or "unable to open file" in str(exchange.data):
+        if (
+            not found
+            or self.world.knows_task(found[0])
+            or "unable to open file" in str(exchange.data)
+        ):
             return None
-        return self.tasks.get(found[0], ORPHAN if exchange.raw["response"]["status"] == 200 and exchange.data else None)
+        return self.tasks.get(
+            found[0],
+            ORPHAN if exchange.raw["response"]["status"] == 200 and exchange.data else None,
+        )
 
     def _answer(self, exchange: Exchange) -> Reply:
-        """Send the request; a task that was over when the real server was asked must be over here, too."""
+        """Send the request; a task that was over when the real server was asked must be over here,
+        too.
+        """
         if (upid := _UPID.search(exchange.path)) and _was_over(exchange):
             self.world.lab.tasks.wait(self.known.get(upid[0], upid[0]), HANGS)
         return dispatch(self.world.lab, self.request(exchange))
@@ -162,16 +191,28 @@ class Replay:
     def request(self, exchange: Exchange) -> Request:
         """Return the recorded request in the lab's words."""
         sent = exchange.raw["request"]
-        headers = {name.lower(): value for name, value in sent["headers"].items()} | self._credentials(exchange)
+        headers = {
+            name.lower(): value for name, value in sent["headers"].items()
+        } | self._credentials(exchange)
         body = self._translate(self._unshortened(exchange))
         if body.startswith("(chunked) "):
             body, headers["transfer-encoding"] = body.removeprefix("(chunked) "), "chunked"
         if "REDACTED" in body:
-            password = self.world.ticket()[0] if "renew" in exchange.raw["note"] else seed.root_password(self.world.lab)
+            password = (
+                self.world.ticket()[0]
+                if "renew" in exchange.raw["note"]
+                else seed.root_password(self.world.lab)
+            )
             body = body.replace("REDACTED", quote(password))
         if body and int(headers.get("content-length", 0)) < 512 * 1024:
             headers["content-length"] = str(len(body.encode()))
-        return Request(sent["method"], self._translate(sent["path"]), self._translate(sent["query"]), headers, body.encode())
+        return Request(
+            sent["method"],
+            self._translate(sent["path"]),
+            self._translate(sent["query"]),
+            headers,
+            body.encode(),
+        )
 
     def _credentials(self, exchange: Exchange) -> dict[str, str]:
         auth, headers = str(exchange.raw["auth"]), exchange.raw["request"]["headers"]
@@ -181,15 +222,24 @@ class Replay:
             found["cookie"] = f"PVEAuthCookie={quote(ticket, safe='')}"
             if headers.get("CSRFPreventionToken") == "REDACTED":
                 found["csrfpreventiontoken"] = csrf
-        elif headers.get("Authorization", "").endswith("=REDACTED") and "wrong secret" not in exchange.raw["note"]:
+        elif (
+            headers.get("Authorization", "").endswith("=REDACTED")
+            and "wrong secret" not in exchange.raw["note"]
+        ):
             name = re.split("[= ]", headers["Authorization"])[1]
-            found["authorization"] = headers["Authorization"].replace("REDACTED", self.world.secret(name))
+            found["authorization"] = headers["Authorization"].replace(
+                "REDACTED", self.world.secret(name)
+            )
         return found
 
     @staticmethod
     def _unshortened(exchange: Exchange) -> str:
         """The recorder shortened two bodies."""
-        return re.sub(r"xxx… \((\d+)(?: bytes)?\)", lambda found: "x" * min(int(found[1]), 70_000), exchange.body)
+        return re.sub(
+            r"xxx… \((\d+)(?: bytes)?\)",
+            lambda found: "x" * min(int(found[1]), 70_000),
+            exchange.body,
+        )
 
     def _translate(self, text: str) -> str:
         for theirs, ours in self.known.items():
@@ -198,8 +248,14 @@ class Replay:
 
     def _compare(self, exchange: Exchange, reply: Reply) -> Iterator[str]:
         seen = exchange.raw["response"]
-        if (reply.status, self._plain(reply.reason).rstrip()) != (seen["status"], self._plain(seen["reason"], theirs=True)):
-            yield f"answers {reply.status} {reply.reason!r} instead of {seen['status']} {seen['reason']!r}"
+        if (reply.status, self._plain(reply.reason).rstrip()) != (
+            seen["status"],
+            self._plain(seen["reason"], theirs=True),
+        ):
+            yield (
+                f"answers {reply.status} {reply.reason!r} instead of {seen['status']} "
+                f"{seen['reason']!r}"
+            )
             return
         if "json" not in seen:
             yield from self._compare_text(seen.get("text", ""), reply.body.decode("latin-1"))
@@ -208,7 +264,10 @@ class Replay:
         if "data" in answer and answer["data"] is not None:
             self._learn(expected.get("data"), answer["data"])
         for name in sorted((answer.keys() | expected.keys()) - {"data", "total", "changes"}):
-            ours, theirs = self._plain(json.dumps(answer.get(name))), self._plain(json.dumps(expected.get(name)), theirs=True)
+            ours, theirs = (
+                self._plain(json.dumps(answer.get(name))),
+                self._plain(json.dumps(expected.get(name)), theirs=True),
+            )
             if ours != theirs:
                 yield f"{name} is {ours} instead of {theirs}"
         if ("total" in answer) != ("total" in expected):
@@ -216,17 +275,31 @@ class Replay:
         yield from self._compare_data(exchange, expected.get("data"), answer.get("data"))
 
     def _compare_data(self, exchange: Exchange, expected: Any, answer: Any) -> Iterator[str]:
-        if _UPID.search(exchange.path) and exchange.path.endswith("/log") and isinstance(expected, list):
+        if (
+            _UPID.search(exchange.path)
+            and exchange.path.endswith("/log")
+            and isinstance(expected, list)
+        ):
             yield from self._compare_log(exchange, expected, answer)
-        elif _UPID.search(exchange.path) and exchange.path.endswith("/status") and isinstance(expected, dict):
+        elif (
+            _UPID.search(exchange.path)
+            and exchange.path.endswith("/status")
+            and isinstance(expected, dict)
+        ):
             yield from self._compare_status(expected, answer)
-        elif _INSIDE.search(exchange.path) and isinstance(expected, dict) and expected.keys() == answer.keys():
+        elif (
+            _INSIDE.search(exchange.path)
+            and isinstance(expected, dict)
+            and expected.keys() == answer.keys()
+        ):
             for name in (name for name in expected if expected[name] != answer[name]):
                 yield f"data.{name} is {answer[name]!r} instead of {expected[name]!r}"
         else:
             yield from unlike(expected, answer, "data")
 
-    def _compare_log(self, exchange: Exchange, expected: list[dict[str, Any]], answer: list[dict[str, Any]]) -> Iterator[str]:
+    def _compare_log(
+        self, exchange: Exchange, expected: list[dict[str, Any]], answer: list[dict[str, Any]]
+    ) -> Iterator[str]:
         if expected and answer:
             yield from unlike(expected[0], answer[0], "line")
         self._learn_lines(expected, answer)
@@ -234,9 +307,13 @@ class Replay:
             return
         here = str(self.world.lab.nodes["pve"].dir)
         texts = [row["t"] for row in expected], [row["t"].replace(here, "") for row in answer]
-        theirs, ours = (shape([line for line in lines if not line.startswith(_COUNTED)]) for lines in texts)
+        theirs, ours = (
+            shape([line for line in lines if not line.startswith(_COUNTED)]) for lines in texts
+        )
         if theirs != ours:
-            yield "log differs:\n" + "\n".join(f"      {line}" for line in difflib.ndiff(theirs, ours) if line[0] in "+-")
+            yield "log differs:\n" + "\n".join(
+                f"      {line}" for line in difflib.ndiff(theirs, ours) if line[0] in "+-"
+            )
 
     @staticmethod
     def _compare_status(expected: dict[str, Any], answer: dict[str, Any]) -> Iterator[str]:
@@ -244,16 +321,27 @@ class Replay:
         if expected["status"] == "stopped" and shape([str(theirs)]) != shape([str(ours)]):
             yield f"exit status is {ours!r} instead of {theirs!r}"
         over = {"exitstatus", "status"}
-        before, now = ({name: value for name, value in row.items() if name not in over} for row in (expected, answer))
+        before, now = (
+            {name: value for name, value in row.items() if name not in over}
+            for row in (expected, answer)
+        )
         yield from unlike(before, now, "status")
 
     def _compare_text(self, expected: str, answer: str) -> Iterator[str]:
-        if "\n" not in expected.strip() and self._plain(expected, theirs=True) != self._plain(answer):
+        if "\n" not in expected.strip() and self._plain(expected, theirs=True) != self._plain(
+            answer
+        ):
             yield f"body is {answer!r} instead of {expected!r}"
 
     def _plain(self, text: str, *, theirs: bool = False) -> str:
-        """Without what no two servers have in common: ids and names by time, addresses of Perl's memory, paths of this lab."""
-        text = self._translate(text) if theirs else text.replace(str(self.world.lab.nodes["pve"].dir), "")
+        """Without what no two servers have in common: ids and names by time, addresses of Perl's
+        memory, paths of this lab.
+        """
+        text = (
+            self._translate(text)
+            if theirs
+            else text.replace(str(self.world.lab.nodes["pve"].dir), "")
+        )
         text = re.sub(r"\(0x[0-9a-f]+\)", "(0x0)", _UPID.sub("UPID", text))
         return re.sub(r"\b\d{4,}\b", "N", re.sub(r" line \d+\.?", " line N", text))
 
@@ -280,7 +368,8 @@ class Replay:
 
     def _learn_lines(self, expected: list[dict[str, Any]], answer: list[dict[str, Any]]) -> None:
         names = [
-            [_ARCHIVE.search(row["t"]) for row in rows if "creating vzdump archive" in row["t"]] for rows in (expected, answer)
+            [_ARCHIVE.search(row["t"]) for row in rows if "creating vzdump archive" in row["t"]]
+            for rows in (expected, answer)
         ]
         for theirs, ours in zip(*names, strict=False):
             if theirs and ours and theirs[0] != ours[0]:
@@ -293,7 +382,9 @@ def _was_over(exchange: Exchange) -> bool:
     if isinstance(data, dict):
         return data.get("status") == "stopped"
     if isinstance(data, list) and data and "t" in data[-1]:
-        return "limit=0" in exchange.raw["request"]["query"] and str(exchange.raw["note"]).startswith("full log")
+        return "limit=0" in exchange.raw["request"]["query"] and str(
+            exchange.raw["note"]
+        ).startswith("full log")
     return False
 
 
@@ -304,7 +395,10 @@ def _nameless(row: dict[str, Any]) -> dict[str, Any]:
 def unlike(expected: Any, answer: Any, where: str) -> Iterator[str]:
     """Yield where an answer's shape or types differ from the recorded one's."""
     if _kind(expected) != _kind(answer):
-        yield f"{where} is {_kind(answer)} ({str(answer)[:60]}) instead of {_kind(expected)} ({str(expected)[:60]})"
+        yield (
+            f"{where} is {_kind(answer)} ({str(answer)[:60]}) instead of {_kind(expected)} "
+            f"({str(expected)[:60]})"
+        )
     elif isinstance(expected, dict):
         yield from _unlike_maps(expected, answer, where)
     elif isinstance(expected, list):
@@ -337,4 +431,6 @@ def _kind(value: Any) -> str:
         return "null"
     if isinstance(value, bool):
         return "boolean"
-    return {int: "number", float: "number", str: "string", list: "array", dict: "object"}[type(value)]
+    return {int: "number", float: "number", str: "string", list: "array", dict: "object"}[
+        type(value)
+    ]

@@ -1,4 +1,6 @@
-"""Every recorded exchange is replayed against a lab like the recorded server, or left out with a reason (left_out.json)."""
+"""Every recorded exchange is replayed against a lab like the recorded server, or left out with a
+reason (left_out.json).
+"""
 
 from __future__ import annotations
 
@@ -14,12 +16,15 @@ from pvelab.guests import power
 from tests.unit.pvelab.conformance.replay import SCENES, LeftOut, Replay, exchanges
 from tests.unit.pvelab.conformance.world import World
 
-# they wait as the real server did: for a power button that nobody obeys, an agent, a lock and a viewer that never comes
+# they wait as the real server did: for a power button that nobody obeys, an agent, a lock and a
+# viewer that never comes
 WAITING = {"04_vzdump_errors", "05_restore_ok", "05b_restore_start_queued", "06_restore_errors"}
 
 
 class Hurried:
-    """The clock by which the lab waits, ten times as fast: what comes at the end of a wait is the same."""
+    """The clock by which the lab waits, ten times as fast: what comes at the end of a wait is the
+    same.
+    """
 
     time, time_ns = staticmethod(time.time), staticmethod(time.time_ns)
 
@@ -54,7 +59,11 @@ def test_everything_that_is_left_out_has_a_reason_and_covers_something() -> None
     everything = [exchange for scene in SCENES for exchange in exchanges(scene)]
     left_out = LeftOut()
     assert all(rule["reason"] for rule in left_out.rules)
-    idle = [rule for rule in left_out.rules if not any(left_out.covers(rule, exchange) for exchange in everything)]
+    idle = [
+        rule
+        for rule in left_out.rules
+        if not any(left_out.covers(rule, exchange) for exchange in everything)
+    ]
     assert not idle, "these rules cover no exchange"
 
 

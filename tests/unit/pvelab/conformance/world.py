@@ -1,8 +1,11 @@
-"""A modelled lab seeded like the recorded server: one node ``pve``, directory storage ``local``, guests 100, 200 and 9000.
+"""A modelled lab seeded like the recorded server: one node ``pve``, directory storage ``local``,
+guests 100, 200 and 9000.
 
-Its clock is set to the recorded server's before every exchange; its disks are small, so that a dump takes no time. Where the
-recorded server was busy while it was asked (a dump or a restore of seconds, a full storage), ``scenery.json`` names the fault
-of the lab that keeps this one as busy: from the exchange ``from``, which it must strike, to the exchange ``to``.
+Its clock is set to the recorded server's before every exchange; its disks are small, so that a dump
+takes no time. Where the recorded server was busy while it was asked (a dump or a restore of
+seconds, a full storage), ``scenery.json`` names the fault
+of the lab that keeps this one as busy: from the exchange ``from``, which it must strike, to the
+exchange ``to``.
 """
 
 from __future__ import annotations
@@ -147,7 +150,10 @@ SCENE_ARCHIVES: dict[str, dict[str, tuple[str, bool]]] = {
         "vzdump-qemu-100-2026_11_23-08_27_00.vma": ("", False),
         "vzdump-qemu-100-2026_11_23-08_27_05.vma.gz": ("", False),
     },
-    "05_restore_ok": {f"{_OF_200}07_50_35.vma.zst": ("", True), f"{_OF_200}08_26_47.vma.zst": ("", False)},
+    "05_restore_ok": {
+        f"{_OF_200}07_50_35.vma.zst": ("", True),
+        f"{_OF_200}08_26_47.vma.zst": ("", False),
+    },
     "05b_restore_start_queued": {f"{_OF_200}08_26_47.vma.zst": ("", False)},
     "06_restore_errors": {
         _OF_9000: ("", False),
@@ -155,7 +161,10 @@ SCENE_ARCHIVES: dict[str, dict[str, tuple[str, bool]]] = {
         **{f"vzdump-qemu-777-2026_01_0{day}-00_00_00.vma.zst": ("", False) for day in range(1, 7)},
         **{f"vzdump-qemu-777-2026_01_0{day}-00_00_00.vma": ("", False) for day in (8, 9)},
     },
-    "08_prune": {f"vzdump-qemu-888-{night}_00_00.vma.zst": ("", night == "2026_09_30-21") for night in _PRUNED}
+    "08_prune": {
+        f"vzdump-qemu-888-{night}_00_00.vma.zst": ("", night == "2026_09_30-21")
+        for night in _PRUNED
+    }
     | {
         "vzdump-lxc-888-2026_11_20-21_00_00.tar.zst": ("", False),
         "vzdump-qemu-888-renamed.vma.zst": ("", False),
@@ -176,15 +185,20 @@ SCENE_ARCHIVES: dict[str, dict[str, tuple[str, bool]]] = {
 class RecordedGuest(SimulatedMachine):
     """A modelled guest with the habits of the recorded ones.
 
-    None obeys its power button, blank ones have no agent, and the others' answers some seconds after their start.
+    None obeys its power button, blank ones have no agent, and the others' answers some seconds
+    after their start.
     """
 
     def powerdown(self) -> None:
         """Nobody listens."""
 
-    def agent(self, command: str, arguments: dict[str, Any] | None = None, timeout: float = 3.0) -> Any:
+    def agent(
+        self, command: str, arguments: dict[str, Any] | None = None, timeout: float = 3.0
+    ) -> Any:
         """Answer if there is a system on the first disk, which is guest 200's or a copy of it."""
-        if not self.spec.disks or self.spec.disks[0].path.read_bytes()[:16] != random.Random(200).randbytes(16):
+        if not self.spec.disks or self.spec.disks[0].path.read_bytes()[:16] != random.Random(
+            200
+        ).randbytes(16):
             raise AgentSilent(f"no agent in guest {self.spec.vmid}")
         if self.uptime() < _BOOTS_FOR:
             raise AgentSilent(f"guest {self.spec.vmid} is not up yet")
@@ -217,9 +231,18 @@ class World:
             "vma_header_timeout": 0.1,
             "ha_delay": 0.05,
             "lock_patience": 0.1,
-            "nodes": [{"name": NODE, "id": 1, "ip": "10.99.0.1", "drift": 0, "memory": 24 * 1024**3}],
-            "storages": [asdict(StorageDef("local", "dir", _CONTENT, options={"prune-backups": "keep-all=1"}))],
-            "bridges": [asdict(Bridge("vmbr0", (), "10.99.0.1/24", False)), asdict(Bridge("vmbr1", (), None, False))],
+            "nodes": [
+                {"name": NODE, "id": 1, "ip": "10.99.0.1", "drift": 0, "memory": 24 * 1024**3}
+            ],
+            "storages": [
+                asdict(
+                    StorageDef("local", "dir", _CONTENT, options={"prune-backups": "keep-all=1"})
+                )
+            ],
+            "bridges": [
+                asdict(Bridge("vmbr0", (), "10.99.0.1/24", False)),
+                asdict(Bridge("vmbr1", (), None, False)),
+            ],
         }
         write_history(directory / "nodes" / NODE, scene)
         self.scene, self._hypervisor = scene, RecordedHypervisor()
@@ -252,10 +275,14 @@ class World:
     def ticket(self) -> tuple[str, str]:
         """Return a ticket of root@pam with its CSRF token."""
         access = self.lab.access
-        return authentication.make_ticket(access, "root@pam"), authentication.make_csrf(access, "root@pam")
+        return authentication.make_ticket(access, "root@pam"), authentication.make_csrf(
+            access, "root@pam"
+        )
 
     def prepare(self, label: str) -> None:
-        """Set the scene for an exchange: faults that begin with it, and what the recorder did by hand before it."""
+        """Set the scene for an exchange: faults that begin with it, and what the recorder did by
+        hand before it.
+        """
         for row in self._scenery("from", label):
             self._faults[row["to"]] = set_fault(self.lab, row["kind"], row["options"])
         scene = self.scene
@@ -263,11 +290,15 @@ class World:
             self.lab.guests.need(NODE, vmid).config["lock"] = "backup"
         if (scene, label) == ("04_vzdump_errors", "13"):
             self.lab.guests.create("pve2", 300, {})
-        elif (scene, label) == ("05b_restore_start_queued", "56"):  # refused, but what could be deleted was
+        elif (scene, label) == ("05b_restore_start_queued", "56"):
+            # refused, but what could be deleted was
             vm = self.lab.guests.need(NODE, 9001)
-            vm.config = {key: value for key, value in vm.config.items() if key not in ("net1", "onboot")}
+            vm.config = {
+                key: value for key, value in vm.config.items() if key not in ("net1", "onboot")
+            }
             self.lab.guests.save(vm)
-        elif (scene, label) == ("03_vzdump_ok", "66"):  # `poweroff -f` by the guest's agent, as soon as it is to shut down
+        elif (scene, label) == ("03_vzdump_ok", "66"):
+            # `poweroff -f` by the guest's agent, as soon as it is to shut down
             self._wait_until(lambda: self._running("qmshutdown"), "nobody shuts guest 200 down")
         elif (scene, label) == ("06_restore_errors", "541"):  # the autostart was over
             self._wait_until(lambda: not self._running("qmstart"), "qmstart does not end")
@@ -278,7 +309,9 @@ class World:
         return any(fault.struck for fault in self.lab.faults.all() if fault.id == number)
 
     def settle(self, label: str) -> None:
-        """After an exchange, wait until the fault that began with it has struck, and clear the one that ends with it."""
+        """After an exchange, wait until the fault that began with it has struck, and clear the one
+        that ends with it.
+        """
         for row in self._scenery("from", label):
             number = self._faults[row["to"]].id
             self._wait_until(partial(self._has_struck, number), str(row))
@@ -302,10 +335,16 @@ class World:
 
     def secret(self, name: str) -> str:
         """Return a token's secret, any text for one that does not exist."""
-        return str(self.lab.access.tokens.get(name, {}).get("secret", "00000000-0000-0000-0000-000000000000"))
+        return str(
+            self.lab.access.tokens.get(name, {}).get(
+                "secret", "00000000-0000-0000-0000-000000000000"
+            )
+        )
 
     def carry_out(self, method: str, path: str, body: str) -> None:
-        """Do what an exchange did that the lab does not serve but that later ones build upon: storages, templates."""
+        """Do what an exchange did that the lab does not serve but that later ones build upon:
+        storages, templates.
+        """
         given = {name: values[0] for name, values in parse_qs(body, keep_blank_values=True).items()}
         if method == "POST" and path == "/storage":
             self._add_storage(given)
@@ -316,7 +355,9 @@ class World:
             options.update(given)
         elif method == "DELETE" and (found := re.fullmatch(r"/storage/(\w+)", path)):
             self.lab.storages.pop(found[1], None)
-        elif method == "POST" and (found := re.fullmatch(rf"/nodes/{NODE}/qemu/(\d+)/template", path)):
+        elif method == "POST" and (
+            found := re.fullmatch(rf"/nodes/{NODE}/qemu/(\d+)/template", path)
+        ):
             vm = self.lab.guests.need(NODE, int(found[1]))
             vm.config["template"] = "1"
             self.lab.guests.save(vm)
@@ -333,11 +374,22 @@ class World:
         nodes = tuple(given["nodes"].split(",")) if "nodes" in given else None
         name = given["storage"]
         self.lab.storages[name] = StorageDef(
-            name, given["type"], content, nodes=nodes, disabled=given.get("disable") == "1", path=given["path"]
+            name,
+            given["type"],
+            content,
+            nodes=nodes,
+            disabled=given.get("disable") == "1",
+            path=given["path"],
         )
 
     def _seed_site(self) -> None:
-        job = {"enabled": 1, "storage": "local", "schedule": "02:30", "vmid": "200", "mode": "snapshot"}
+        job = {
+            "enabled": 1,
+            "storage": "local",
+            "schedule": "02:30",
+            "vmid": "200",
+            "mode": "snapshot",
+        }
         self.lab.jobs.entries["job1"] = {**job, "prune-backups": "keep-last=3"}
         self.lab.jobs.save()
         iso = self.lab.storage_dir(NODE, "local") / "template" / "iso" / "labguest.iso"
@@ -347,12 +399,20 @@ class World:
     def _seed_access(self) -> None:
         access = self.lab.access
         access.key = "replay"
-        access.passwords["root@pam"] = authentication.password_digest(access, "root@pam", seed.root_password(self.lab))
+        access.passwords["root@pam"] = authentication.password_digest(
+            access, "root@pam", seed.root_password(self.lab)
+        )
         access.users["drill@pve"] = {"enable": 1, "expire": 0}
         for name, privsep in (("root@pam!lab", 0), ("drill@pve!t1", 1)):
             access.tokens[name] = {"expire": 0, "privsep": privsep, "secret": str(uuid.uuid4())}
         for kind, ugid in (("user", "drill@pve"), ("token", "drill@pve!t1")):
-            row = {"path": "/storage/local", "type": kind, "ugid": ugid, "roleid": "PVEDatastoreUser", "propagate": 1}
+            row = {
+                "path": "/storage/local",
+                "type": kind,
+                "ugid": ugid,
+                "roleid": "PVEDatastoreUser",
+                "propagate": 1,
+            }
             access.acl.append(row)
         access.save()
 
@@ -368,7 +428,9 @@ class World:
         self.lab.guests.create(NODE, vmid, dict(config))
 
     def _seed_archives(self, archives: dict[str, tuple[str, bool]]) -> None:
-        """Let guest 200 or 9000 be dumped once per format, and copy that archive under every name."""
+        """Let guest 200 or 9000 be dumped once per format, and copy that archive under every
+        name.
+        """
         made: dict[tuple[int, str, bool], Path] = {}
         for name, (notes, protected) in archives.items():
             path = self.dump_dir / name
@@ -401,7 +463,10 @@ class World:
         call.params = {"node": NODE, "vmid": str(vmid), "storage": "local", "compress": compress}
         upid = str(vzdump(call))
         self.lab.tasks.wait(upid)
-        path = max(self.dump_dir.glob(f"vzdump-qemu-{vmid}-*.{ending}"), key=lambda found: found.stat().st_mtime)
+        path = max(
+            self.dump_dir.glob(f"vzdump-qemu-{vmid}-*.{ending}"),
+            key=lambda found: found.stat().st_mtime,
+        )
         vm.config = whole
         for log in self.dump_dir.glob("*.log"):
             log.unlink()
@@ -413,7 +478,9 @@ class World:
 
 
 def _damaged(name: str, archive: bytes) -> bytes:
-    """The archives of guest 777 are guest 200's, each damaged in its way (06_restore_errors, notes)."""
+    """The archives of guest 777 are guest 200's, each damaged in its way (06_restore_errors,
+    notes).
+    """
     middle, flipped = len(archive) // 2, bytearray(archive)
     flipped[middle] ^= 1
     damages = {
@@ -436,14 +503,23 @@ def _source(name: str) -> int:
 
 
 def write_history(node: Path, scene: str) -> None:
-    """Let the tasks that a scene's answers show have run before: their index, and their logs as any scene has read them."""
+    """Let the tasks that a scene's answers show have run before: their index, and their logs as any
+    scene has read them.
+    """
     entries = _entries(scene)
     first = min(datetime.fromisoformat(e["at"]) for e in entries).timestamp()
-    rows = {upid: f"{upid} {end:08X} {status}" for upid, end, status in _ended(entries) if end < first}
+    rows = {
+        upid: f"{upid} {end:08X} {status}" for upid, end, status in _ended(entries) if end < first
+    }
     logs = node / "var" / "log" / "pve" / "tasks"
     logs.mkdir(parents=True)
     (logs / "index").write_text("".join(f"{line}\n" for line in rows.values()))
-    for upid, lines in _logs([*entries, *(entry for path in sorted(RECORDED.glob("*.json")) for entry in _entries(path.stem))]):
+    for upid, lines in _logs(
+        [
+            *entries,
+            *(entry for path in sorted(RECORDED.glob("*.json")) for entry in _entries(path.stem)),
+        ]
+    ):
         file = logs / upid.split(":")[4][-1] / upid
         if upid in rows and not file.exists():
             file.parent.mkdir(exist_ok=True)
@@ -451,11 +527,17 @@ def write_history(node: Path, scene: str) -> None:
 
 
 def _entries(scene: str) -> list[dict[str, Any]]:
-    return [entry for entry in json.loads((RECORDED / f"{scene}.json").read_text()) if "request" in entry]
+    return [
+        entry
+        for entry in json.loads((RECORDED / f"{scene}.json").read_text())
+        if "request" in entry
+    ]
 
 
 def _ended(entries: list[dict[str, Any]]) -> Iterator[tuple[str, int, str]]:
-    """Yield the tasks that listings show, and those asked for alone: UPID, end (these: start) and exit status."""
+    """Yield the tasks that listings show, and those asked for alone: UPID, end (these: start) and
+    exit status.
+    """
     for entry in entries:
         data = entry["response"].get("json", {}).get("data")
         for row in data if isinstance(data, list) else ():
@@ -469,5 +551,9 @@ def _logs(entries: list[dict[str, Any]]) -> Iterator[tuple[str, list[str]]]:
     """Yield every log that was read whole: UPID and lines."""
     for entry in entries:
         path = unquote(entry["request"]["path"])
-        if path.endswith("/log") and "limit=0" in entry["request"]["query"] and "json" in entry["response"]:
+        if (
+            path.endswith("/log")
+            and "limit=0" in entry["request"]["query"]
+            and "json" in entry["response"]
+        ):
             yield path.split("/")[-2], [row["t"] for row in entry["response"]["json"]["data"] or ()]

@@ -1,4 +1,6 @@
-"""A lab over TLS whose guest 108 has a screen that repeats what it is sent, as QEMU's VNC server stands behind its socket."""
+"""A lab over TLS whose guest 108 has a screen that repeats what it is sent, as QEMU's VNC server
+stands behind its socket.
+"""
 
 from __future__ import annotations
 

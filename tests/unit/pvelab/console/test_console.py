@@ -1,4 +1,6 @@
-"""The way to a guest's screen: tickets, the proxy's task, the websocket. What QEMU shows: tests/lab/console."""
+"""The way to a guest's screen: tickets, the proxy's task, the websocket. What QEMU shows:
+tests/lab/console.
+"""
 
 from __future__ import annotations
 
@@ -88,7 +90,9 @@ def test_without_websocket_there_is_no_password_and_so_no_screen(
     assert screen.told == []
 
 
-def test_the_screen_of_a_guest_that_is_off_or_only_modelled_is_not_to_be_had(lab: Lab, client: Client, served: Served) -> None:
+def test_the_screen_of_a_guest_that_is_off_or_only_modelled_is_not_to_be_had(
+    lab: Lab, client: Client, served: Served
+) -> None:
     words = []
     for starts in (False, True):
         if starts:
@@ -99,7 +103,10 @@ def test_the_screen_of_a_guest_that_is_off_or_only_modelled_is_not_to_be_had(lab
             assert screen_socket.receive() == b""
         assert lab.tasks.wait(proxy["upid"], 10) == "Failed to run vncproxy."
         words.append(client.get(f"/nodes/clovis/tasks/{proxy['upid']}/log")[0]["t"])
-    assert words == ["VM 108 not running", "simulated: guest 108 is only modelled and has no screen"]
+    assert words == [
+        "VM 108 not running",
+        "simulated: guest 108 is only modelled and has no screen",
+    ]
 
 
 def test_a_proxy_to_which_nobody_comes_gives_its_port_back(
@@ -108,15 +115,25 @@ def test_a_proxy_to_which_nobody_comes_gives_its_port_back(
     monkeypatch.setattr(console, "_CONNECT_WITHIN", 0.1)
     proxy = client.data("POST", PROXY, {"websocket": 1})
     assert lab.tasks.wait(proxy["upid"], 10) == "connection timed out"
-    assert refused(lab, served, proxy["port"], proxy["ticket"]) == (500, f"connect to 'localhost:{proxy['port']}' failed")
+    assert refused(lab, served, proxy["port"], proxy["ticket"]) == (
+        500,
+        f"connect to 'localhost:{proxy['port']}' failed",
+    )
 
 
-def test_the_websocket_wants_the_ticket_of_this_caller_for_this_guest_and_a_port_of_the_range(lab: Lab, served: Served) -> None:
+def test_the_websocket_wants_the_ticket_of_this_caller_for_this_guest_and_a_port_of_the_range(
+    lab: Lab, served: Served
+) -> None:
     mine = console.make_vnc_ticket(lab.access, ROOT, "/vms/108")
     invalid = (401, "permission denied - invalid PVEVNC ticket")
     assert refused(lab, served, 5999, "PVEVNC:6923ABCD::none") == invalid
-    assert refused(lab, served, 5999, console.make_vnc_ticket(lab.access, ROOT, "/vms/104")) == invalid
-    assert refused(lab, served, 5999, console.make_vnc_ticket(lab.access, "other@pve", "/vms/108")) == invalid
+    assert (
+        refused(lab, served, 5999, console.make_vnc_ticket(lab.access, ROOT, "/vms/104")) == invalid
+    )
+    assert (
+        refused(lab, served, 5999, console.make_vnc_ticket(lab.access, "other@pve", "/vms/108"))
+        == invalid
+    )
     assert refused(lab, served, 22, mine) == (400, "Parameter verification failed.")
     assert refused(lab, served, 5999, mine, token=seed.SERVICE_TOKEN) == (
         403,
@@ -127,9 +144,19 @@ def test_the_websocket_wants_the_ticket_of_this_caller_for_this_guest_and_a_port
 @pytest.mark.parametrize("age", [41, -21])
 def test_a_ticket_is_good_for_forty_seconds(lab: Lab, age: int) -> None:
     now = time.time()
-    console.check_vnc_ticket(lab.access, console.make_vnc_ticket(lab.access, "a@pve", "/vms/1", now - 38), "a@pve", "/vms/1")
+    console.check_vnc_ticket(
+        lab.access,
+        console.make_vnc_ticket(lab.access, "a@pve", "/vms/1", now - 38),
+        "a@pve",
+        "/vms/1",
+    )
     with pytest.raises(LabError, match="invalid PVEVNC ticket"):
-        console.check_vnc_ticket(lab.access, console.make_vnc_ticket(lab.access, "a@pve", "/vms/1", now - age), "a@pve", "/vms/1")
+        console.check_vnc_ticket(
+            lab.access,
+            console.make_vnc_ticket(lab.access, "a@pve", "/vms/1", now - age),
+            "a@pve",
+            "/vms/1",
+        )
 
 
 def test_a_token_without_the_right_to_the_console_gets_none(service: Client) -> None:

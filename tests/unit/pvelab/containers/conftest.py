@@ -37,7 +37,9 @@ def api(lab: Lab) -> Api:
 
 
 def listing(lab: Lab, vmid: int) -> dict[str, tuple[object, ...]]:
-    """Return every file of a container: its kind, owner, mode, and what it holds or where it points."""
+    """Return every file of a container: its kind, owner, mode, and what it holds or where it
+    points.
+    """
     vm = lab.guests.need("clovis", vmid, "lxc")
     found: dict[str, tuple[object, ...]] = {}
     for mount in mounts(vm.config):
@@ -46,7 +48,13 @@ def listing(lab: Lab, vmid: int) -> dict[str, tuple[object, ...]]:
         tree = trees.open_tree(lab, "clovis", mount.volume)
         for path in sorted(tree.root.rglob("*")):
             inside = f"./{path.relative_to(tree.root).as_posix()}"
-            held = path.readlink() if path.is_symlink() else path.read_bytes() if path.is_file() else None
+            held = (
+                path.readlink()
+                if path.is_symlink()
+                else path.read_bytes()
+                if path.is_file()
+                else None
+            )
             owner = None if path.is_symlink() else tree.owner(inside, path.lstat())
             found[mount.path.rstrip("/") + inside[1:]] = (owner, held)
     return found

@@ -12,7 +12,9 @@ from tests.unit.pvelab.guests.conftest import Api
 
 def test_a_container_is_a_guest_of_the_cluster_and_no_vm(api: Api) -> None:
     (row,) = api("GET", "/cluster/resources", type="vm")
-    assert {key: row[key] for key in ("id", "type", "vmid", "name", "status", "maxmem", "maxdisk")} == {
+    assert {
+        key: row[key] for key in ("id", "type", "vmid", "name", "status", "maxmem", "maxdisk")
+    } == {
         "id": "lxc/200",
         "type": "lxc",
         "vmid": 200,
@@ -35,16 +37,25 @@ def test_starting_and_stopping_change_the_state_alone_and_the_log_says_so(api: A
     assert ":vzstart:200:" in upid
     assert api.ended(upid) == ("OK", [power.MODELLED, "TASK OK"])
     current = api("GET", f"{CT}/status/current")
-    assert (current["status"], current["type"], current["disk"] > 400_000) == ("running", "lxc", True)
+    assert (current["status"], current["type"], current["disk"] > 400_000) == (
+        "running",
+        "lxc",
+        True,
+    )
     assert api.refused("POST", f"{CT}/status/start") == (500, "CT 200 already running")
     assert ":vzshutdown:200:" in (upid := api("POST", f"{CT}/status/shutdown"))
     assert api.ended(upid)[0] == "OK"
     assert api.refused("POST", f"{CT}/status/stop") == (500, "CT 200 not running")
 
 
-def test_a_lab_that_is_opened_again_knows_its_containers_and_starts_those_of_its_nodes(lab: Lab) -> None:
+def test_a_lab_that_is_opened_again_knows_its_containers_and_starts_those_of_its_nodes(
+    lab: Lab,
+) -> None:
     again = open_lab(lab.dir, lab.hypervisor, lab.run_dir, seed.cluster())
-    assert again.guests.need("clovis", 200, "lxc").text() == lab.guests.need("clovis", 200, "lxc").text()
+    assert (
+        again.guests.need("clovis", 200, "lxc").text()
+        == lab.guests.need("clovis", 200, "lxc").text()
+    )
     told: list[str] = []
     power.start_all(again, told.append)
     assert told == [f"200 web-ct is on: {power.MODELLED}"]
@@ -57,7 +68,10 @@ def test_the_configuration_says_that_it_is_modelled_and_takes_changes(api: Api) 
     assert api("PUT", f"{CT}/config", memory=512, digest=config["digest"]) is None
     assert api("GET", f"{CT}/config")["memory"] == 512
     stale = api.refused("PUT", f"{CT}/config", memory=1024, digest=config["digest"])
-    assert stale == (500, "detected modified configuration - file changed by other user? Try again.")
+    assert stale == (
+        500,
+        "detected modified configuration - file changed by other user? Try again.",
+    )
     assert api.refused("PUT", f"{CT}/config") == (500, "no options specified")
     assert api.refused("PUT", f"{CT}/config", delete="rootfs")[0] == 400
 
@@ -68,7 +82,10 @@ def test_a_deleted_mount_point_leaves_an_unused_volume(api: Api) -> None:
     config = api("GET", f"{CT}/config")
     assert config["unused0"] == "local-lvm:vm-200-disk-1" and "mp0" not in config
     rows = api("GET", "/nodes/clovis/storage/local-lvm/content", vmid=200)
-    assert [(row["content"], row["size"]) for row in rows] == [("rootdir", 1024**3), ("rootdir", 1024**3)]
+    assert [(row["content"], row["size"]) for row in rows] == [
+        ("rootdir", 1024**3),
+        ("rootdir", 1024**3),
+    ]
 
 
 def test_a_token_may_not_mount_what_belongs_to_the_host(api: Api) -> None:
@@ -84,7 +101,9 @@ def test_a_locked_container_is_not_started(api: Api, lab: Lab) -> None:
 
 
 def test_a_jobs_included_volumes_are_the_containers_mount_points(api: Api, lab: Lab) -> None:
-    lab.guests.need("clovis", 200, "lxc").config.update(mp0="/srv/pool,mp=/data", mp1="local-lvm:vm-200-disk-1,mp=/x,backup=1")
+    lab.guests.need("clovis", 200, "lxc").config.update(
+        mp0="/srv/pool,mp=/data", mp1="local-lvm:vm-200-disk-1,mp=/x,backup=1"
+    )
     lab.jobs.entries["backup-langeo"]["vmid"] = "200"
     (found,) = api("GET", "/cluster/backup/backup-langeo/included_volumes")["children"]
     assert (found["id"], found["name"], found["type"]) == (200, "web-ct", "lxc")

@@ -25,7 +25,9 @@ RECORDED = Path(__file__).parents[3] / "golden" / "recorded_containers"
 
 def archive(api: Api, **params: Any) -> Path:
     """Back the container up and return its archive."""
-    return api.lab.storage_dir("clovis", "local") / "dump" / api.dump(200, **params).rpartition("/")[2]
+    return (
+        api.lab.storage_dir("clovis", "local") / "dump" / api.dump(200, **params).rpartition("/")[2]
+    )
 
 
 def members(path: Path) -> dict[str, tarfile.TarInfo]:
@@ -45,19 +47,27 @@ def recorded(name: str) -> list[str]:
 
 def shape(lines: list[str]) -> list[str]:
     """Return log lines without names, numbers and times."""
-    return [re.sub(r"'/\S+'|CT Name: .*|job: .*|[\d:.]+(?:[KMGT]i?B)?", "#", line) for line in lines]
+    return [
+        re.sub(r"'/\S+'|CT Name: .*|job: .*|[\d:.]+(?:[KMGT]i?B)?", "#", line) for line in lines
+    ]
 
 
-def test_a_stopped_containers_log_is_the_recorded_one_with_the_lines_that_newer_servers_added(api: Api) -> None:
+def test_a_stopped_containers_log_is_the_recorded_one_with_the_lines_that_newer_servers_added(
+    api: Api,
+) -> None:
     _, log = api.task("POST", "/nodes/clovis/vzdump", vmid=200, storage="local", compress="zstd")
     added = ("INFO: including mount point", "INFO: prune older", "INFO: pruned")
-    old = [line.replace("creating archive", "creating vzdump archive") for line in recorded("vzdump")]
+    old = [
+        line.replace("creating archive", "creating vzdump archive") for line in recorded("vzdump")
+    ]
     assert shape([line for line in log if not line.startswith(added)]) == shape(old)
 
 
 def test_a_running_container_is_dumped_from_a_snapshot(api: Api) -> None:
     api.task("POST", f"{CT}/status/start")
-    status, log = api.task("POST", "/nodes/clovis/vzdump", vmid=200, storage="local", compress="zstd")
+    status, log = api.task(
+        "POST", "/nodes/clovis/vzdump", vmid=200, storage="local", compress="zstd"
+    )
     assert status == "OK"
     assert shape(log)[1:] == shape(
         [
@@ -82,18 +92,26 @@ def test_a_running_container_is_dumped_from_a_snapshot(api: Api) -> None:
     assert read(log, 200).consistency is Consistency.CRASH
 
 
-def test_without_snapshots_on_the_storage_the_mode_falls_back_to_suspend(api: Api, lab: Lab) -> None:
-    lab.storages["local-lvm"].type = "lvm"  # its volumes lie elsewhere then, so only the first lines are looked at
+def test_without_snapshots_on_the_storage_the_mode_falls_back_to_suspend(
+    api: Api, lab: Lab
+) -> None:
+    # its volumes lie elsewhere then, so only the first lines are looked at
+    lab.storages["local-lvm"].type = "lvm"
     api.task("POST", f"{CT}/status/start")
     _, log = api.task("POST", "/nodes/clovis/vzdump", vmid=200, storage="local")
     at = log.index("INFO: mode failure - some volumes do not support snapshots")
-    assert log[at + 1 : at + 3] == ["INFO: trying 'suspend' mode instead", "INFO: backup mode: suspend"]
+    assert log[at + 1 : at + 3] == [
+        "INFO: trying 'suspend' mode instead",
+        "INFO: backup mode: suspend",
+    ]
 
 
 def test_mode_stop_switches_a_running_container_off_and_on_again(api: Api, lab: Lab) -> None:
     api.task("POST", f"{CT}/status/start")
     _, log = api.task("POST", "/nodes/clovis/vzdump", vmid=200, storage="local", mode="stop")
-    assert [line for line in log if line in ("INFO: stopping virtual guest", "INFO: restarting vm")] != []
+    assert [
+        line for line in log if line in ("INFO: stopping virtual guest", "INFO: restarting vm")
+    ] != []
     assert lab.machine_status(200) == "running"
     assert read(log, 200).consistency is Consistency.STOPPED
 
@@ -117,7 +135,9 @@ def test_temporary_files_stay_out_unless_they_are_asked_for(api: Api) -> None:
     assert "./var/log" in left and "./var/www" not in left and "./var/www/index.html" not in left
 
 
-def test_a_bind_mount_and_a_volume_that_does_not_ask_for_it_are_excluded_and_the_service_notices(api: Api, lab: Lab) -> None:
+def test_a_bind_mount_and_a_volume_that_does_not_ask_for_it_are_excluded_and_the_service_notices(
+    api: Api, lab: Lab
+) -> None:
     lab.guests.need("clovis", 200, "lxc").config.update(mp0="/srv/pool,mp=/data")
     api("PUT", f"{CT}/config", mp1="local-lvm:1,mp=/scratch")
     _, log = api.task("POST", "/nodes/clovis/vzdump", vmid=200, storage="local")
@@ -126,7 +146,9 @@ def test_a_bind_mount_and_a_volume_that_does_not_ask_for_it_are_excluded_and_the
     assert read(log, 200).excluded == ("mp0", "mp1")
 
 
-def test_extractconfig_returns_pct_conf_without_lock_and_the_service_reads_it(api: Api, lab: Lab) -> None:
+def test_extractconfig_returns_pct_conf_without_lock_and_the_service_reads_it(
+    api: Api, lab: Lab
+) -> None:
     volid = api.dump(200)
     text = api("GET", "/nodes/clovis/vzdump/extractconfig", volume=volid)
     assert text == lab.guests.need("clovis", 200, "lxc").text()
@@ -136,7 +158,9 @@ def test_extractconfig_returns_pct_conf_without_lock_and_the_service_reads_it(ap
 
 
 @pytest.mark.parametrize("compress", ["zstd", "gzip", "0"])
-def test_the_services_own_reader_finds_the_archive_whole_and_names_the_container(api: Api, compress: str) -> None:
+def test_the_services_own_reader_finds_the_archive_whole_and_names_the_container(
+    api: Api, compress: str
+) -> None:
     path = archive(api, compress=compress)
     found = verify_file(path)
     assert found.intact, found
@@ -149,7 +173,9 @@ def test_an_archive_without_a_configuration_is_told_in_pves_words(api: Api, lab:
     path = lab.storage_dir("clovis", "local") / "dump" / "vzdump-lxc-200-2026_03_09-21_00_02.tar"
     with tarfile.open(path, "w") as tar:
         tar.addfile(tarfile.TarInfo("./etc/passwd"))
-    refused = api.refused("GET", "/nodes/clovis/vzdump/extractconfig", volume=f"local:backup/{path.name}")
+    refused = api.refused(
+        "GET", "/nodes/clovis/vzdump/extractconfig", volume=f"local:backup/{path.name}"
+    )
     assert refused == (500, "ERROR: archive contains no configuration file")
 
 
@@ -160,7 +186,9 @@ def test_a_full_storage_fails_the_dump_as_pves_command_line_and_leaves_only_the_
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(zstd, "ZstdFile", full)
-    status, log = api.task("POST", "/nodes/clovis/vzdump", vmid=200, storage="local", compress="zstd")
+    status, log = api.task(
+        "POST", "/nodes/clovis/vzdump", vmid=200, storage="local", compress="zstd"
+    )
     assert status == "job errors"
     failure = read(log, 200).failure or ""
     assert failure.startswith("command 'set -o pipefail && lxc-usernsexec -m u:0:100000:65536")
@@ -182,6 +210,11 @@ def test_a_container_is_part_of_a_job_over_all_guests_and_pruned_by_its_own_type
     assert first not in api.archives()
     (row,) = api("GET", "/nodes/clovis/storage/local/content", content="backup", vmid=200)
     assert (row["subtype"], row["format"], row["vmid"]) == ("lxc", "tar.zst", 200)
-    assert api("GET", "/nodes/clovis/storage/local/prunebackups", prune_backups="keep-last=1")[0]["type"] == "lxc"
+    assert (
+        api("GET", "/nodes/clovis/storage/local/prunebackups", prune_backups="keep-last=1")[0][
+            "type"
+        ]
+        == "lxc"
+    )
     _, log = api.task("POST", "/nodes/clovis/vzdump", all=1, storage="local")
     assert "INFO: Starting Backup of VM 200 (lxc)" in log

@@ -1,4 +1,6 @@
-"""A bridge that gets a way out: PVE's answer, the kernel's, and a guest that does not belong there."""
+"""A bridge that gets a way out: PVE's answer, the kernel's, and a guest that does not belong
+there.
+"""
 
 from __future__ import annotations
 
@@ -23,22 +25,32 @@ def row(lab: Lab, node: str) -> dict[str, object]:
 
     call = Asked()
     call.lab, call.node, call.params = lab, node, {}  # type: ignore[attr-defined]
-    return next(item for item in ROUTES["GET", "/nodes/{node}/network"](call) if item["iface"] == "vmbr9")  # type: ignore[arg-type]
+    listed = ROUTES["GET", "/nodes/{node}/network"](call)  # type: ignore[arg-type]
+    return next(item for item in listed if item["iface"] == "vmbr9")
 
 
 def test_a_port_shows_on_its_own_node_alone_until_it_is_cleared(lab: Lab, broken: Break) -> None:
     fault = broken("bridge", node="clovis", do="port", value="eno2")
-    assert (row(lab, "clovis")["bridge_ports"], row(lab, "lge-pve02")["bridge_ports"]) == ("eno2", "")
-    assert (links.ports(lab, "clovis", "vmbr9"), links.ports(lab, "lge-pve02", "vmbr9")) == (["eno2"], [])
+    assert (row(lab, "clovis")["bridge_ports"], row(lab, "lge-pve02")["bridge_ports"]) == (
+        "eno2",
+        "",
+    )
+    assert (links.ports(lab, "clovis", "vmbr9"), links.ports(lab, "lge-pve02", "vmbr9")) == (
+        ["eno2"],
+        [],
+    )
     effects.clear(lab, fault.id)
     assert row(lab, "clovis")["bridge_ports"] == "" and links.ports(lab, "clovis", "vmbr9") == []
 
 
 def test_an_address_shows_as_pve_writes_it(lab: Lab, broken: Break) -> None:
     broken("bridge", node="clovis", do="address", value="10.9.0.1/24")
-    assert {"cidr": "10.9.0.1/24", "address": "10.9.0.1", "netmask": "24", "method": "static"}.items() <= row(
-        lab, "clovis"
-    ).items()
+    assert {
+        "cidr": "10.9.0.1/24",
+        "address": "10.9.0.1",
+        "netmask": "24",
+        "method": "static",
+    }.items() <= row(lab, "clovis").items()
 
 
 def test_a_foreign_guest_is_made_and_goes_with_its_fault(lab: Lab, broken: Break) -> None:
@@ -64,7 +76,9 @@ def test_what_makes_no_sense_is_refused(lab: Lab, broken: Break, options: dict[s
     assert lab.faults.all() == []
 
 
-def test_the_kernel_is_asked_by_the_words_of_iproute2(lab: Lab, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_kernel_is_asked_by_the_words_of_iproute2(
+    lab: Lab, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     server = LinkServer(lab, lab.run_dir / "links")
     try:
         place = f"clovis={lab.run_dir / 'links'}"
@@ -72,7 +86,9 @@ def test_the_kernel_is_asked_by_the_words_of_iproute2(lab: Lab, tmp_path: Path, 
         assert [item["ifname"] for item in json.loads(capsys.readouterr().out)] == ["eno1"]
         assert node_commands.main(tmp_path, "ip -j link show master vmbr7", place) == 1
         assert capsys.readouterr().err == 'Device "vmbr7" does not exist.\n'
-        assert node_commands.main(tmp_path, "ip link set vmbr9 down", place) == node_commands.REFUSED
+        assert (
+            node_commands.main(tmp_path, "ip link set vmbr9 down", place) == node_commands.REFUSED
+        )
     finally:
         server.close()
     with pytest.raises(OSError), socket.socket(socket.AF_UNIX) as gone:

@@ -1,4 +1,6 @@
-"""Guests that come up well and then die, or are reset again and again; restored copies of them too."""
+"""Guests that come up well and then die, or are reset again and again; restored copies of them
+too.
+"""
 
 from __future__ import annotations
 
@@ -21,10 +23,16 @@ def becomes(holds: Callable[[], bool]) -> bool:
 
 
 def boot_id(api: Api, vmid: int) -> str:
-    return str(api("GET", f"{HOME}/qemu/{vmid}/agent/file-read", file="/proc/sys/kernel/random/boot_id")["content"])
+    return str(
+        api("GET", f"{HOME}/qemu/{vmid}/agent/file-read", file="/proc/sys/kernel/random/boot_id")[
+            "content"
+        ]
+    )
 
 
-def test_a_guest_that_dies_does_so_after_it_came_up_and_its_copy_as_well(api: Api, lab: Lab, broken: Break) -> None:
+def test_a_guest_that_dies_does_so_after_it_came_up_and_its_copy_as_well(
+    api: Api, lab: Lab, broken: Break
+) -> None:
     fault = broken("guest-dies", vmid=104, after=0.5)
     copy_of(api, 104)
     assert struck(lab, fault) == 1
@@ -32,7 +40,9 @@ def test_a_guest_that_dies_does_so_after_it_came_up_and_its_copy_as_well(api: Ap
     assert api("GET", f"{HOME}/qemu/9000/status/current")["status"] == "stopped"
 
 
-def test_a_guest_that_is_reset_keeps_its_process_and_has_one_boot_after_the_other(api: Api, lab: Lab, broken: Break) -> None:
+def test_a_guest_that_is_reset_keeps_its_process_and_has_one_boot_after_the_other(
+    api: Api, lab: Lab, broken: Break
+) -> None:
     fault = broken("guest-resets", vmid=104, every=0.3)
     copy_of(api, 104)
     assert struck(lab, fault) == 1
@@ -61,7 +71,11 @@ def test_other_guests_are_left_alone(api: Api, lab: Lab, broken: Break) -> None:
     assert lab.machine_status(105) == "running" and struck(lab, fault) == 0
 
 
-@pytest.mark.parametrize(("kind", "options"), [("guest-dies", {"after": -1}), ("guest-resets", {"every": 0})])
-def test_times_that_make_no_sense_are_refused(broken: Break, kind: str, options: dict[str, float]) -> None:
+@pytest.mark.parametrize(
+    ("kind", "options"), [("guest-dies", {"after": -1}), ("guest-resets", {"every": 0})]
+)
+def test_times_that_make_no_sense_are_refused(
+    broken: Break, kind: str, options: dict[str, float]
+) -> None:
     with pytest.raises(UsageError, match="out of range"):
         broken(kind, vmid=104, **options)

@@ -1,4 +1,6 @@
-"""What the service says when the lab is broken: a clear sentence, the right exit code, and never a good result."""
+"""What the service says when the lab is broken: a clear sentence, the right exit code, and never a
+good result.
+"""
 
 from __future__ import annotations
 
@@ -85,7 +87,9 @@ def test_a_refused_dump_is_told_in_pves_words(site: Shell) -> None:
 
 
 @pytest.mark.parametrize("do", ["drop", "drop-after"])
-def test_law_9_a_dump_whose_answer_is_lost_is_looked_for_before_it_is_asked_for_again(site: Shell, do: str) -> None:
+def test_law_9_a_dump_whose_answer_is_lost_is_looked_for_before_it_is_asked_for_again(
+    site: Shell, do: str
+) -> None:
     fault(site, "api", "POST", "/nodes/*/vzdump", do, "--call", 1)
     before = len(site("catalog", "list", "--vmid", 104, "--json").json["archives"])
     answer, guest = backup(site)
@@ -93,7 +97,10 @@ def test_law_9_a_dump_whose_answer_is_lost_is_looked_for_before_it_is_asked_for_
     assert struck(site) == 1
     site("catalog", "sync")
     assert len(site("catalog", "list", "--vmid", 104, "--json").json["archives"]) == before + 1
-    events = [row["event"] for row in site("operations", "show", guest["operation"], "--json").json["transitions"]]
+    events = [
+        row["event"]
+        for row in site("operations", "show", guest["operation"], "--json").json["transitions"]
+    ]
     assert events.count("adopted") == (do == "drop-after")
     assert events.count("retry") == 1
 

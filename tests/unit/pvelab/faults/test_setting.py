@@ -1,4 +1,6 @@
-"""Setting, listing and clearing faults: by the lab's own endpoint and by command, kept over a restart, for root alone."""
+"""Setting, listing and clearing faults: by the lab's own endpoint and by command, kept over a
+restart, for root alone.
+"""
 
 from __future__ import annotations
 
@@ -19,9 +21,20 @@ from tests.unit.pvelab.faults.conftest import Break
 DRIFT = {"kind": "drift", "options": {"node": "clovis", "seconds": 60}}
 
 
-def ask(lab: Lab, method: str, rest: str = "", body: Any = None, token: str = seed.ROOT_TOKEN) -> Reply:
+def ask(
+    lab: Lab, method: str, rest: str = "", body: Any = None, token: str = seed.ROOT_TOKEN
+) -> Reply:
     headers = {"authorization": f"PVEAPIToken={seed.token(lab, token)}"}
-    return dispatch(lab, Request(method, f"/lab/faults{rest}", "", headers, b"" if body is None else json.dumps(body).encode()))
+    return dispatch(
+        lab,
+        Request(
+            method,
+            f"/lab/faults{rest}",
+            "",
+            headers,
+            b"" if body is None else json.dumps(body).encode(),
+        ),
+    )
 
 
 def data(reply: Reply) -> Any:
@@ -74,7 +87,9 @@ def test_without_credentials_nothing_is_told(lab: Lab) -> None:
         ["drift"],
     ],
 )
-def test_what_makes_no_sense_is_refused_with_a_sentence_and_nothing_is_set(lab: Lab, body: Any) -> None:
+def test_what_makes_no_sense_is_refused_with_a_sentence_and_nothing_is_set(
+    lab: Lab, body: Any
+) -> None:
     reply = ask(lab, "POST", body=body)
     assert reply.status >= 400 and json.loads(reply.body)["message"]
     assert lab.faults.all() == []
@@ -85,7 +100,9 @@ def test_an_unknown_number_cannot_be_cleared(lab: Lab) -> None:
     assert ask(lab, "DELETE", "/seven").status == 404
 
 
-def test_faults_of_the_api_do_not_reach_the_endpoint_that_clears_them(lab: Lab, broken: Break) -> None:
+def test_faults_of_the_api_do_not_reach_the_endpoint_that_clears_them(
+    lab: Lab, broken: Break
+) -> None:
     broken("api", method="*", path="*", do="error")
     assert len(data(ask(lab, "DELETE"))) == 1
 

@@ -11,16 +11,24 @@ from tests.unit.pvelab.faults.conftest import Break
 from tests.unit.pvelab.guests.conftest import HOME, Api
 
 
-def test_every_status_of_the_node_is_unknown_and_the_node_itself_answers(api: Api, lab: Lab, broken: Break) -> None:
+def test_every_status_of_the_node_is_unknown_and_the_node_itself_answers(
+    api: Api, lab: Lab, broken: Break
+) -> None:
     api.start(104)
     before = api("GET", "/nodes")
     fault = broken("status-unknown", node="clovis")
     for path in ("/nodes", "/cluster/resources"):
-        rows = [row for row in api("GET", path) if row.get("node") == "clovis" and row["type"] in ("node", "qemu", "storage")]
+        rows = [
+            row
+            for row in api("GET", path)
+            if row.get("node") == "clovis" and row["type"] in ("node", "qemu", "storage")
+        ]
         assert rows and {row["status"] for row in rows} == {"unknown"}
         assert not any("name" in row or "maxmem" in row for row in rows)
     assert {row["status"] for row in api("GET", "/nodes") if row["node"] != "clovis"} == {"online"}
-    members = {row["name"]: row["online"] for row in api("GET", "/cluster/status") if row["type"] == "node"}
+    members = {
+        row["name"]: row["online"] for row in api("GET", "/cluster/status") if row["type"] == "node"
+    }
     assert members["clovis"] == 1, "corosync knows nothing of pvestatd"
     assert api("GET", f"{HOME}/version")["release"] in ("9.0", "9.2")
     assert api("GET", f"{HOME}/qemu/104/status/current")["status"] == "running"

@@ -17,12 +17,17 @@ def files(lab: Lab) -> list[str]:
     return sorted(path.name for path in (lab.storage_dir("clovis", "local") / "dump").iterdir())
 
 
-def test_a_dump_to_a_full_storage_fails_in_the_recorded_words_and_leaves_its_log_alone(api: Api, lab: Lab, broken: Break) -> None:
+def test_a_dump_to_a_full_storage_fails_in_the_recorded_words_and_leaves_its_log_alone(
+    api: Api, lab: Lab, broken: Break
+) -> None:
     fault = broken("storage-full", **LOCAL)
     status, log = api.task("POST", f"{HOME}/vzdump", vmid=104, storage="local", compress="zstd")
     assert status == "job errors"
     at = log.index("zstd: error 70 : Write error : cannot write block : No space left on device ")
-    assert log[at + 1 : at + 3] == ["ERROR: vma_queue_write: write error - Broken pipe", "INFO: aborting backup job"]
+    assert log[at + 1 : at + 3] == [
+        "ERROR: vma_queue_write: write error - Broken pipe",
+        "INFO: aborting backup job",
+    ]
     assert [name.rpartition(".")[2] for name in files(lab)] == ["log"]
     assert "lock" not in lab.guests.need("clovis", 104).config
     assert struck(lab, fault) == 1
@@ -50,7 +55,9 @@ def test_a_full_storage_says_that_it_has_no_room(api: Api, broken: Break) -> Non
     assert api("GET", f"{HOME}/storage/local-lvm/status")["avail"] > 0
 
 
-def test_a_restore_to_a_full_storage_fails_frees_its_disks_and_leaves_the_stub(api: Api, lab: Lab, broken: Break) -> None:
+def test_a_restore_to_a_full_storage_fails_frees_its_disks_and_leaves_the_stub(
+    api: Api, lab: Lab, broken: Break
+) -> None:
     volid = api.dump(104)
     broken("storage-full", **THIN)
     status, log = api.task("POST", f"{HOME}/qemu", vmid=9000, archive=volid, storage="local-lvm")
@@ -63,10 +70,14 @@ def test_a_restore_to_a_full_storage_fails_frees_its_disks_and_leaves_the_stub(a
 def test_a_full_storage_of_archives_can_still_be_restored_from(api: Api, broken: Break) -> None:
     volid = api.dump(108)
     broken("storage-full", **LOCAL)
-    assert api.task("POST", f"{HOME}/qemu", vmid=9000, archive=volid, storage="local-lvm")[0] == "OK"
+    assert (
+        api.task("POST", f"{HOME}/qemu", vmid=9000, archive=volid, storage="local-lvm")[0] == "OK"
+    )
 
 
-def test_a_slow_storage_holds_dumps_and_restores_back_to_its_rate(api: Api, lab: Lab, broken: Break) -> None:
+def test_a_slow_storage_holds_dumps_and_restores_back_to_its_rate(
+    api: Api, lab: Lab, broken: Break
+) -> None:
     began = time.monotonic()
     volid = api.dump(108)
     quick = time.monotonic() - began
@@ -80,7 +91,9 @@ def test_a_slow_storage_holds_dumps_and_restores_back_to_its_rate(api: Api, lab:
     effects.clear(lab)
     broken("storage-slow", **THIN, rate=500_000)
     began = time.monotonic()
-    assert api.task("POST", f"{HOME}/qemu", vmid=9000, archive=volid, storage="local-lvm")[0] == "OK"
+    assert (
+        api.task("POST", f"{HOME}/qemu", vmid=9000, archive=volid, storage="local-lvm")[0] == "OK"
+    )
     assert time.monotonic() - began > 0.4
 
 
@@ -92,7 +105,9 @@ def test_a_task_on_a_slow_storage_can_be_stopped(api: Api, lab: Lab, broken: Bre
     assert api.ended(upid)[0] == "interrupted by signal"
 
 
-def test_a_short_listing_lacks_the_last_archives_and_only_the_listing_does(api: Api, lab: Lab, broken: Break) -> None:
+def test_a_short_listing_lacks_the_last_archives_and_only_the_listing_does(
+    api: Api, lab: Lab, broken: Break
+) -> None:
     first, last = api.dump(104), api.dump(108)
     fault = broken("listing-short", node="clovis", storage="*", missing=1)
     assert api.archives() == [first]

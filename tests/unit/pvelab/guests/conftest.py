@@ -38,14 +38,25 @@ class Api:
     token: str = seed.ROOT_TOKEN
 
     def ask(self, method: str, path: str, **params: Any) -> Reply:
-        """Send a request; in names of parameters ``_`` stands for ``-`` and ``__`` for ``_``. Return the reply as it is."""
-        fields = {re.sub("(?<!_)_(?!_)", "-", name).replace("__", "_"): value for name, value in params.items()}
+        """Send a request; in names of parameters ``_`` stands for ``-`` and ``__`` for ``_``.
+        Return the reply as it is.
+        """
+        fields = {
+            re.sub("(?<!_)_(?!_)", "-", name).replace("__", "_"): value
+            for name, value in params.items()
+        }
         sent = urlencode(fields, doseq=True)
         headers = {"authorization": f"PVEAPIToken={seed.token(self.lab, self.token)}"}
         if method in ("GET", "DELETE"):
             return dispatch(self.lab, Request(method, f"/api2/json{quote(path)}", sent, headers))
-        headers |= {"content-length": str(len(sent)), "content-type": "application/x-www-form-urlencoded"} if sent else {}
-        return dispatch(self.lab, Request(method, f"/api2/json{quote(path)}", "", headers, sent.encode()))
+        headers |= (
+            {"content-length": str(len(sent)), "content-type": "application/x-www-form-urlencoded"}
+            if sent
+            else {}
+        )
+        return dispatch(
+            self.lab, Request(method, f"/api2/json{quote(path)}", "", headers, sent.encode())
+        )
 
     def __call__(self, method: str, path: str, **params: Any) -> Any:
         """Return the data of a request that must succeed."""
@@ -54,7 +65,9 @@ class Api:
         return json.loads(reply.body)["data"]
 
     def refused(self, method: str, path: str, **params: Any) -> tuple[int, str]:
-        """Return the status and text of a request that must fail; for wrong parameters their map instead of the text."""
+        """Return the status and text of a request that must fail; for wrong parameters their map
+        instead of the text.
+        """
         reply = self.ask(method, path, **params)
         assert reply.status != 200, reply.body
         answer = json.loads(reply.body)
@@ -69,9 +82,15 @@ class Api:
         return self.lab.tasks.wait(upid, HANGS), self.lab.tasks.log(Upid.parse(upid)) or []
 
     def dump(self, vmid: int, **params: Any) -> str:
-        """Back a guest up to ``local`` and return its archive's volid; both readers read the archive whole and agree on it."""
+        """Back a guest up to ``local`` and return its archive's volid; both readers read the
+        archive whole and agree on it.
+        """
         before = set(self.archives())
-        status, log = self.task("POST", f"{HOME}/vzdump", **{"vmid": vmid, "storage": "local", "compress": "zstd", **params})
+        status, log = self.task(
+            "POST",
+            f"{HOME}/vzdump",
+            **{"vmid": vmid, "storage": "local", "compress": "zstd", **params},
+        )
         assert status == "OK", log
         (volid,) = set(self.archives()) - before
         if volid.partition(":backup/")[2].startswith("vzdump-qemu-"):
@@ -80,7 +99,9 @@ class Api:
 
     def archives(self) -> list[str]:
         """Return the volids of all archives on ``local``."""
-        return [row["volid"] for row in self("GET", f"{HOME}/storage/local/content", content="backup")]
+        return [
+            row["volid"] for row in self("GET", f"{HOME}/storage/local/content", content="backup")
+        ]
 
     def start(self, vmid: int) -> None:
         """Switch a guest on."""
@@ -100,7 +121,11 @@ def fill(path: Path, size: int, seed_number: int) -> str:
         file.truncate(size)
         for offset in (0, size // 4, size // 2 + 4096 * 3, size - 5000):
             file.seek(offset)
-            file.write(source.randbytes(4000) + bytes(200_000) if offset == size // 4 else source.randbytes(4100))
+            file.write(
+                source.randbytes(4000) + bytes(200_000)
+                if offset == size // 4
+                else source.randbytes(4100)
+            )
         file.seek(size // 2 + 100_000)
         file.write(source.randbytes(500_000))
         file.truncate(size)
@@ -120,7 +145,12 @@ def release() -> str:
 
 @pytest.fixture
 def lab(tmp_path: Path, release: str) -> Iterator[Lab]:
-    definition = seed.cluster() | {"auth_delay": 0.0, "vma_header_timeout": 0.2, "ha_delay": 0.05, "release": release}
+    definition = seed.cluster() | {
+        "auth_delay": 0.0,
+        "vma_header_timeout": 0.2,
+        "ha_delay": 0.05,
+        "release": release,
+    }
     run_dir = seed.new_run_dir()
     opened = seed.open_lab(tmp_path / "lab", SimulatedHypervisor(), run_dir, definition)
     seed.seed_cluster(opened)

@@ -1,4 +1,6 @@
-"""The lab's archives as others read them: a third party's reader and the service's own, both of the whole archive."""
+"""The lab's archives as others read them: a third party's reader and the service's own, both of the
+whole archive.
+"""
 
 from __future__ import annotations
 
@@ -14,13 +16,20 @@ from dissect.archive.vma import VMA
 
 from backupsvc.archives.extract import extract
 
-_PLAIN: dict[str, Callable[[bytes], bytes]] = {".zst": zstd.decompress, ".gz": gzip.decompress, ".vma": bytes}
+_PLAIN: dict[str, Callable[[bytes], bytes]] = {
+    ".zst": zstd.decompress,
+    ".gz": gzip.decompress,
+    ".vma": bytes,
+}
 
 
 def by_dissect(path: Path) -> dict[str, str]:
     """Return the SHA-256 of each disk of an archive, by device, as dissect.archive reads it."""
     devices = VMA(io.BytesIO(_PLAIN[path.suffix](path.read_bytes()))).devices()
-    return {device.name: hashlib.sha256(device.open().read(device.size)).hexdigest() for device in devices}
+    return {
+        device.name: hashlib.sha256(device.open().read(device.size)).hexdigest()
+        for device in devices
+    }
 
 
 def by_the_service(path: Path) -> dict[str, str]:

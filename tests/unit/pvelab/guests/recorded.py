@@ -1,4 +1,6 @@
-"""Task logs of the real server, reduced to what does not depend on its guests, to compare the lab's with."""
+"""Task logs of the real server, reduced to what does not depend on its guests, to compare the lab's
+with.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,8 @@ from typing import Any
 
 _RECORDED = Path(__file__).parents[3] / "golden" / "recorded_real"
 _REPLACED = (
-    (re.compile(r"(transferred .* in \S+ seconds) \(.*/s\)"), r"\1"),  # none where it took less than a second
+    # none where it took less than a second
+    (re.compile(r"(transferred .* in \S+ seconds) \(.*/s\)"), r"\1"),
     (re.compile(r"'?/\S+/(vzdump-qemu-)\d+-[\d_-]+"), r"\1N"),
     (re.compile(r"/var/tmp/vzdumptmp\d+"), "TMP"),
     (re.compile(r"'(?:local|scratch2|local-lvm):[^']*'"), "'VOLUME'"),
@@ -23,7 +26,9 @@ _REPLACED = (
     (re.compile(r"Formatting '.*|  Logical volume \".*"), "ALLOCATED"),
     (re.compile(r"to '/\S+'"), "to 'PATH'"),
 )
-_VARYING = re.compile(r"INFO: +#% |progress #%|trying to acquire lock| OK$|INFO: backup is sparse|space reduction")
+_VARYING = re.compile(
+    r"INFO: +#% |progress #%|trying to acquire lock| OK$|INFO: backup is sparse|space reduction"
+)
 
 
 def exchange(file: str, number: int) -> dict[str, Any]:
@@ -39,13 +44,24 @@ def log(file: str, number: int) -> list[str]:
 
 def lines() -> list[str]:
     """Return every line of every recorded task log."""
-    entries = [entry for path in sorted(_RECORDED.glob("*.json")) for entry in json.loads(path.read_text()) if "request" in entry]
-    logs = [entry["response"].get("json", {}).get("data") for entry in entries if "/log" in entry["request"]["path"]]
+    entries = [
+        entry
+        for path in sorted(_RECORDED.glob("*.json"))
+        for entry in json.loads(path.read_text())
+        if "request" in entry
+    ]
+    logs = [
+        entry["response"].get("json", {}).get("data")
+        for entry in entries
+        if "/log" in entry["request"]["path"]
+    ]
     return [row["t"] for rows in logs if isinstance(rows, list) for row in rows if "t" in row]
 
 
 def shape(lines: list[str]) -> list[str]:
-    """Return a log with every name, number and time replaced, without the lines that come or stay out by chance."""
+    """Return a log with every name, number and time replaced, without the lines that come or stay
+    out by chance.
+    """
     shaped = []
     for line in lines:
         for pattern, replacement in _REPLACED:

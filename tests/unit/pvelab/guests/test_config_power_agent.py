@@ -22,7 +22,12 @@ AGENT = f"{QEMU}/104/agent"
 
 def test_a_config_answers_numbers_for_numbers_and_strings_for_the_rest(api: Api) -> None:
     config = api("GET", f"{QEMU}/104/config")
-    assert (config["cores"], config["onboot"], config["memory"], config["agent"]) == (1, 1, "2048", "1")
+    assert (config["cores"], config["onboot"], config["memory"], config["agent"]) == (
+        1,
+        1,
+        "2048",
+        "1",
+    )
     assert len(config["digest"]) == 40
 
 
@@ -30,7 +35,11 @@ def test_setting_and_deleting_options_changes_the_file_and_the_digest(api: Api, 
     before = api("GET", f"{QEMU}/108/config")["digest"]
     api("PUT", f"{QEMU}/108/config", digest=before, tags="drill", delete="onboot,net1")
     config = api("GET", f"{QEMU}/108/config")
-    assert (config["tags"], "onboot" in config, config["digest"] != before) == ("drill", False, True)
+    assert (config["tags"], "onboot" in config, config["digest"] != before) == (
+        "drill",
+        False,
+        True,
+    )
     stored = (lab.etc / "nodes/clovis/qemu-server/108.conf").read_text()
     assert "tags: drill\n" in stored and "onboot" not in stored
 
@@ -44,22 +53,33 @@ def test_setting_and_deleting_options_changes_the_file_and_the_digest(api: Api, 
             {"delete": "net0", "net0": "virtio,bridge=vmbr9"},
             (400, str({"delete": "you can't use '-net0' and -delete net0' at the same time"})),
         ),
-        ({"digest": "0" * 40, "tags": "x"}, (500, "checksum mismatch (file change by other user?)")),
+        (
+            {"digest": "0" * 40, "tags": "x"},
+            (500, "checksum mismatch (file change by other user?)"),
+        ),
         ({"args": "-foo"}, (500, "only root can set 'args' config")),
         ({"lock": "snapshot"}, (500, "only root can set 'lock' config")),
         ({"delete": "hookscript"}, (500, "only root can set 'hookscript' config")),
         ({"skiplock": 1, "tags": "x"}, (400, str({"skiplock": "Only root may use this option."}))),
     ],
 )
-def test_a_change_that_pve_refuses_is_refused_in_its_words(api: Api, params: dict[str, Any], answer: tuple[int, str]) -> None:
+def test_a_change_that_pve_refuses_is_refused_in_its_words(
+    api: Api, params: dict[str, Any], answer: tuple[int, str]
+) -> None:
     assert api.refused("PUT", f"{QEMU}/108/config", **params) == answer
 
 
 def test_the_everyday_token_may_not_touch_disks_or_production_bridges(api: Api) -> None:
     service = api.with_token(seed.SERVICE_TOKEN)
     path = f"{QEMU}/108/config"
-    assert service.refused("PUT", path, delete="scsi0") == (403, "Permission check failed (/vms/108, VM.Config.Disk)")
-    assert service.refused("PUT", path, startup="order=1") == (403, "Permission check failed (/, Sys.Modify)")
+    assert service.refused("PUT", path, delete="scsi0") == (
+        403,
+        "Permission check failed (/vms/108, VM.Config.Disk)",
+    )
+    assert service.refused("PUT", path, startup="order=1") == (
+        403,
+        "Permission check failed (/, Sys.Modify)",
+    )
     denied = "Permission check failed (/sdn/zones/localnetwork/vmbr0, SDN.Use)"
     assert service.refused("PUT", path, net0="virtio,bridge=vmbr0") == (403, denied)
     assert service("PUT", path, net0="virtio,bridge=vmbr9") is None
@@ -96,7 +116,12 @@ def test_start_stop_and_their_second_times_end_as_recorded(api: Api) -> None:
         assert api.task("POST", f"{QEMU}/104/status/stop") == ("OK", ["TASK OK"])
     assert api.task("POST", f"{QEMU}/104/status/shutdown", timeout=5) == ("OK", ["TASK OK"])
     state = api("GET", f"{QEMU}/104/status/current")
-    assert (state["status"], state["qmpstatus"], state["uptime"], state["diskread"]) == ("stopped", "stopped", 0, None)
+    assert (state["status"], state["qmpstatus"], state["uptime"], state["diskread"]) == (
+        "stopped",
+        "stopped",
+        0,
+        None,
+    )
 
 
 def test_a_missing_guest_starts_a_task_that_fails(api: Api) -> None:
@@ -113,7 +138,9 @@ def test_shutdown_asks_the_agent_and_takes_the_guest_down(api: Api) -> None:
     assert api("GET", f"{QEMU}/104/status/current")["status"] == "stopped"
 
 
-def test_a_guest_that_ignores_its_shutdown_times_out_or_is_forced(api: Api, lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_guest_that_ignores_its_shutdown_times_out_or_is_forced(
+    api: Api, lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
     lab.ha.resources.clear()
     api.start(108)
     monkeypatch.setattr(lab.machines[108], "powerdown", lambda: None)
@@ -128,14 +155,29 @@ def test_a_guest_that_ignores_its_shutdown_times_out_or_is_forced(api: Api, lab:
 def test_an_ha_managed_guest_is_only_asked_for_and_comes_later(api: Api, lab: Lab) -> None:
     status, log = api.task("POST", f"{QEMU}/108/status/start")
     assert (status, log[0]) == ("OK", "Requesting HA start for VM 108")
-    wait_until(lambda: ("qmstart", "root@pam") in {(upid.type, upid.user) for upid, _, _ in lab.tasks.finished("clovis")})
+    wait_until(
+        lambda: (
+            ("qmstart", "root@pam")
+            in {(upid.type, upid.user) for upid, _, _ in lab.tasks.finished("clovis")}
+        )
+    )
     assert lab.machine_status(108) == "running"
     assert api("GET", f"{QEMU}/108/status/current")["ha"]["managed"] == 1
 
 
 def test_destroying_frees_disks_jobs_ha_and_rights(api: Api, lab: Lab) -> None:
-    lab.access.acl.append({"path": "/vms/108", "type": "user", "ugid": "backupsvc@pve", "roleid": "BackupsvcVms", "propagate": 1})
-    assert api.refused("DELETE", f"{QEMU}/108")[1].endswith("used in HA resources and purge parameter not set.")
+    lab.access.acl.append(
+        {
+            "path": "/vms/108",
+            "type": "user",
+            "ugid": "backupsvc@pve",
+            "roleid": "BackupsvcVms",
+            "propagate": 1,
+        }
+    )
+    assert api.refused("DELETE", f"{QEMU}/108")[1].endswith(
+        "used in HA resources and purge parameter not set."
+    )
     assert api.task("DELETE", f"{QEMU}/108", purge=1)[0] == "OK"
     assert lab.guests.get(108) is None and not lab.ha.manages(108)
     assert "108" not in lab.jobs.entries["backup-langeo"]["vmid"].split(",")
@@ -145,7 +187,10 @@ def test_destroying_frees_disks_jobs_ha_and_rights(api: Api, lab: Lab) -> None:
 
 def test_a_protected_or_locked_guest_is_not_destroyed(api: Api, lab: Lab) -> None:
     lab.guests.need("clovis", 104).config["protection"] = "1"
-    assert api.refused("DELETE", f"{QEMU}/104") == (500, "can't remove VM 104 - protection mode enabled")
+    assert api.refused("DELETE", f"{QEMU}/104") == (
+        500,
+        "can't remove VM 104 - protection mode enabled",
+    )
     lab.guests.need("clovis", 104).config.update(protection="0", lock="snapshot")
     assert api.task("DELETE", f"{QEMU}/104")[0] == "VM is locked (snapshot)"
 
@@ -158,8 +203,16 @@ def test_generic_agent_calls_are_wrapped_and_exec_is_not(api: Api) -> None:
     assert api("POST", AGENT, command="get-osinfo")["result"]["id"] == "simulated"
     pid = api("POST", f"{AGENT}/exec", command=["/usr/bin/systemctl", "x"])["pid"]
     answer = api("GET", f"{AGENT}/exec-status", pid=pid)
-    assert answer == {"exited": 1, "exitcode": 0, "out-data": "simulated: /usr/bin/systemctl\n", "out-truncated": 0}
-    assert api.refused("GET", f"{AGENT}/exec-status", pid=pid) == (500, "Agent error: PID ld does not exist")
+    assert answer == {
+        "exited": 1,
+        "exitcode": 0,
+        "out-data": "simulated: /usr/bin/systemctl\n",
+        "out-truncated": 0,
+    }
+    assert api.refused("GET", f"{AGENT}/exec-status", pid=pid) == (
+        500,
+        "Agent error: PID ld does not exist",
+    )
 
 
 def test_an_agent_error_of_a_generic_call_is_a_result_with_status_200(api: Api) -> None:
@@ -172,10 +225,15 @@ def test_agent_calls_are_refused_in_pves_order(api: Api, lab: Lab) -> None:
     assert api.refused("POST", f"{AGENT}/ping") == (500, "VM 104 is not running")
     api.start(108)
     api("PUT", f"{QEMU}/108/config", agent="1")
-    assert api.refused("POST", f"{QEMU}/108/agent/ping") == (500, "No QEMU guest agent configured"), "pending only"
+    assert api.refused("POST", f"{QEMU}/108/agent/ping") == (
+        500,
+        "No QEMU guest agent configured",
+    ), "pending only"
 
 
-def test_a_silent_agent_is_told_for_every_call(api: Api, lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_silent_agent_is_told_for_every_call(
+    api: Api, lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from pvelab.vmm.machine import AgentSilent
 
     def silent(*_: object, **__: object) -> None:
@@ -188,10 +246,15 @@ def test_a_silent_agent_is_told_for_every_call(api: Api, lab: Lab, monkeypatch: 
         ("POST", "exec", {"command": "/bin/true"}),
         ("GET", "file-read", {"file": "/etc/hostname"}),
     ):
-        assert api.refused(method, f"{AGENT}/{path}", **params) == (500, "QEMU guest agent is not running")
+        assert api.refused(method, f"{AGENT}/{path}", **params) == (
+            500,
+            "QEMU guest agent is not running",
+        )
 
 
-def test_bytes_of_a_guest_arrive_as_one_character_each(api: Api, lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bytes_of_a_guest_arrive_as_one_character_each(
+    api: Api, lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import base64
 
     content = "häl\nlo".encode()
@@ -199,15 +262,24 @@ def test_bytes_of_a_guest_arrive_as_one_character_each(api: Api, lab: Lab, monke
     def agent(command: str, arguments: dict[str, Any] | None = None, timeout: float = 3) -> Any:
         answers = {"guest-ping": {}, "guest-file-open": 7, "guest-file-close": {}}
         if command == "guest-file-read":
-            return {"buf-b64": base64.b64encode(content).decode(), "count": len(content), "eof": True}
+            return {
+                "buf-b64": base64.b64encode(content).decode(),
+                "count": len(content),
+                "eof": True,
+            }
         return answers[command]
 
     api.start(104)
     monkeypatch.setattr(lab.machines[104], "agent", agent)
-    assert api("GET", f"{AGENT}/file-read", file="/tmp/x") == {"bytes-read": 7, "content": "hÃ¤l\nlo"}
+    assert api("GET", f"{AGENT}/file-read", file="/tmp/x") == {
+        "bytes-read": 7,
+        "content": "hÃ¤l\nlo",
+    }
 
 
-def test_an_error_text_beyond_latin_1_never_arrives(api: Api, lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_error_text_beyond_latin_1_never_arrives(
+    api: Api, lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def agent(command: str, arguments: dict[str, Any] | None = None, timeout: float = 3) -> Any:
         if command == "guest-ping":
             return {}
@@ -217,7 +289,11 @@ def test_an_error_text_beyond_latin_1_never_arrives(api: Api, lab: Lab, monkeypa
     monkeypatch.setattr(lab.machines[104], "agent", agent)
     token = {"authorization": f"PVEAPIToken={seed.token(lab, seed.ROOT_TOKEN)}"}
     body = b"command=%2Fno%2Fsuch"
-    headers = {**token, "content-length": str(len(body)), "content-type": "application/x-www-form-urlencoded"}
+    headers = {
+        **token,
+        "content-length": str(len(body)),
+        "content-type": "application/x-www-form-urlencoded",
+    }
     reply = dispatch(lab, Request("POST", f"/api2/json{AGENT}/exec", "", headers, body))
     assert (reply.status, reply.reason, reply.body) == (596, "Broken pipe", b"")
 
@@ -238,13 +314,24 @@ def test_property_strings_and_sizes_are_read_and_written_as_pve_does() -> None:
         "local-lvm:vm-108-disk-0,iothread=1,size=32G",
     )
     assert net("virtio=BC:24:11:00:00:01,bridge=vmbr1,link_down=1")["model"] == "virtio"
-    assert with_mac("virtio=bc:24:11:00:00:01,bridge=vmbr1") == "virtio=BC:24:11:00:00:01,bridge=vmbr1"
+    assert (
+        with_mac("virtio=bc:24:11:00:00:01,bridge=vmbr1") == "virtio=BC:24:11:00:00:01,bridge=vmbr1"
+    )
     assert with_mac("model=e1000,bridge=vmbr9").startswith("e1000=BC:24:11:")
-    assert [format_size(n) for n in (1 << 30, 200 << 20, 1000, 1025 << 20)] == ["1G", "200M", "1000", "1025M"]
+    assert [format_size(n) for n in (1 << 30, 200 << 20, 1000, 1025 << 20)] == [
+        "1G",
+        "200M",
+        "1000",
+        "1025M",
+    ]
 
 
 def test_logs_write_figures_as_pve_does() -> None:
-    assert [archive_size(n) for n in (36_900, 226_000_000, 4_640_000_000)] == ["36KB", "215MB", "4.32GB"]
+    assert [archive_size(n) for n in (36_900, 226_000_000, 4_640_000_000)] == [
+        "36KB",
+        "215MB",
+        "4.32GB",
+    ]
     assert [size(n) for n in (0, 7 << 20, 1283457024)] == ["0 B", "7.0 MiB", "1.2 GiB"]
     assert size(1057263616, 2) == "1008.29 MiB"
     assert [duration(n) for n in (0, 64, 694861)] == ["0s", "1m 4s", "1w 1d 1h 1m 1s"]

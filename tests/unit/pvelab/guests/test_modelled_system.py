@@ -1,4 +1,6 @@
-"""What a modelled guest's agent tells of programs and files: a handful of them, in the words of the recorded agent."""
+"""What a modelled guest's agent tells of programs and files: a handful of them, in the words of the
+recorded agent.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +39,9 @@ def sh(api: Api, script: str) -> dict[str, Any]:
 
 def test_each_boot_has_an_id_of_its_own(running: Api, lab: Lab) -> None:
     def boot() -> str:
-        return str(running("GET", f"{AGENT}/file-read", file="/proc/sys/kernel/random/boot_id")["content"])
+        return str(
+            running("GET", f"{AGENT}/file-read", file="/proc/sys/kernel/random/boot_id")["content"]
+        )
 
     first = boot()
     assert first == boot() and len(first.strip()) == 36
@@ -48,11 +52,17 @@ def test_each_boot_has_an_id_of_its_own(running: Api, lab: Lab) -> None:
 @pytest.mark.parametrize(
     ("script", "told"),
     [
-        ("echo out; echo err >&2; exit 3", {"exitcode": 3, "out-data": "out\n", "err-data": "err\n"}),
+        (
+            "echo out; echo err >&2; exit 3",
+            {"exitcode": 3, "out-data": "out\n", "err-data": "err\n"},
+        ),
         ("kill -9 $$", {"signal": 9}),
         ('printf "\\377\\000\\001"', {"exitcode": 0, "out-data": "\xff\0\1"}),
         ("echo a; exit 2; echo b", {"exitcode": 2, "out-data": "a\n"}),
-        ("/no/such; echo on", {"exitcode": 0, "out-data": "on\n", "err-data": "sh: /no/such: not found\n"}),
+        (
+            "/no/such; echo on",
+            {"exitcode": 0, "out-data": "on\n", "err-data": "sh: /no/such: not found\n"},
+        ),
         ("cat /etc/hostname", {"exitcode": 0, "out-data": "GLPI-Server\n"}),
         ("cat /nowhere", {"exitcode": 1, "err-data": "cat: /nowhere: No such file or directory\n"}),
         ("", {"exitcode": 0}),
@@ -60,29 +70,49 @@ def test_each_boot_has_an_id_of_its_own(running: Api, lab: Lab) -> None:
 )
 def test_the_shell_runs_simple_commands(running: Api, script: str, told: dict[str, Any]) -> None:
     result = sh(running, script)
-    assert {name: value for name, value in result.items() if "truncated" not in name} == {"exited": 1, **told}
+    assert {name: value for name, value in result.items() if "truncated" not in name} == {
+        "exited": 1,
+        **told,
+    }
 
 
 @pytest.mark.parametrize(
     "script",
-    ["for i in 1 2; do echo $i; done", "echo a | cat", "echo a > /tmp/x", "true && echo a", "echo $HOME", "echo 'a", "ls *"],
+    [
+        "for i in 1 2; do echo $i; done",
+        "echo a | cat",
+        "echo a > /tmp/x",
+        "true && echo a",
+        "echo $HOME",
+        "echo 'a",
+        "ls *",
+    ],
 )
-def test_the_shell_says_what_it_does_not_know_instead_of_making_it_up(running: Api, script: str) -> None:
+def test_the_shell_says_what_it_does_not_know_instead_of_making_it_up(
+    running: Api, script: str
+) -> None:
     result = sh(running, f"{script}; echo after" if "'" not in script else script)
     assert result["exitcode"] == 2
     assert result["err-data"].startswith("sh: simulated: this shell does not know: ")
     assert "after" not in result.get("out-data", "")
 
 
-def test_a_program_reads_what_it_is_given_and_an_unknown_one_says_that_nothing_runs(running: Api) -> None:
+def test_a_program_reads_what_it_is_given_and_an_unknown_one_says_that_nothing_runs(
+    running: Api,
+) -> None:
     assert run(running, "/bin/cat", input_data="hello stdin\n")["out-data"] == "hello stdin\n"
     assert run(running, "systemctl", "is-active", "glpi")["out-data"] == "simulated: systemctl\n"
 
 
 @pytest.mark.parametrize("program", ["/no/such", "ls /"])
-def test_a_program_that_does_not_exist_is_596_as_on_a_real_server(running: Api, lab: Lab, program: str) -> None:
+def test_a_program_that_does_not_exist_is_596_as_on_a_real_server(
+    running: Api, lab: Lab, program: str
+) -> None:
     body = f"command={quote(program, safe='')}".encode()
-    headers = {"content-length": str(len(body)), "content-type": "application/x-www-form-urlencoded"}
+    headers = {
+        "content-length": str(len(body)),
+        "content-type": "application/x-www-form-urlencoded",
+    }
     headers["authorization"] = f"PVEAPIToken={seed.token(lab, seed.ROOT_TOKEN)}"
     reply = dispatch(lab, Request("POST", f"/api2/json{AGENT}/exec", "", headers, body))
     assert (reply.status, reply.reason, reply.body) == (596, "Broken pipe", b"")
@@ -101,31 +131,56 @@ def test_a_program_runs_for_as_long_as_it_sleeps_and_its_result_is_told_once() -
 
 def test_files_hold_what_is_written_until_the_guest_is_off(running: Api, lab: Lab) -> None:
     running("POST", f"{AGENT}/file-write", file="/tmp/x.txt", content="häl\nlo")
-    assert running("GET", f"{AGENT}/file-read", file="/tmp/x.txt") == {"bytes-read": 6, "content": "häl\nlo"}
+    assert running("GET", f"{AGENT}/file-read", file="/tmp/x.txt") == {
+        "bytes-read": 6,
+        "content": "häl\nlo",
+    }
     running("POST", f"{AGENT}/file-write", file="/tmp/x.txt", content="aGVsbG8=", encode=0)
-    assert running("GET", f"{AGENT}/file-read", file="/tmp/x.txt") == {"bytes-read": 5, "content": "hello"}
+    assert running("GET", f"{AGENT}/file-read", file="/tmp/x.txt") == {
+        "bytes-read": 5,
+        "content": "hello",
+    }
     lab.machines[104].stop()
     lab.machines[104].start()
-    assert running.refused("GET", f"{AGENT}/file-read", file="/tmp/x.txt") == (500, NO_SUCH.format("/tmp/x.txt", "r"))
+    assert running.refused("GET", f"{AGENT}/file-read", file="/tmp/x.txt") == (
+        500,
+        NO_SUCH.format("/tmp/x.txt", "r"),
+    )
 
 
 def test_a_long_file_is_read_in_pieces(running: Api) -> None:
     running("POST", f"{AGENT}/file-write", file="/tmp/long", content="x" * 50_000)
     lab_answer = running.lab.machines[104].agent("guest-file-open", {"path": "/tmp/long"})
-    first = running.lab.machines[104].agent("guest-file-read", {"handle": lab_answer, "count": 30_000})
+    first = running.lab.machines[104].agent(
+        "guest-file-read", {"handle": lab_answer, "count": 30_000}
+    )
     assert (first["count"], first["eof"]) == (30_000, False)
-    assert running.lab.machines[104].agent("guest-file-read", {"handle": lab_answer, "count": 30_000})["eof"]
+    assert running.lab.machines[104].agent(
+        "guest-file-read", {"handle": lab_answer, "count": 30_000}
+    )["eof"]
 
 
 def test_files_are_refused_in_the_agents_words(running: Api) -> None:
-    assert running.refused("GET", f"{AGENT}/file-read", file="/no/such") == (500, NO_SUCH.format("/no/such", "r"))
+    assert running.refused("GET", f"{AGENT}/file-read", file="/no/such") == (
+        500,
+        NO_SUCH.format("/no/such", "r"),
+    )
     assert running.refused("POST", f"{AGENT}/file-write", file="/no/such/dir", content="x") == (
         500,
         NO_SUCH.format("/no/such/dir", "wb"),
     )
-    assert running.refused("GET", f"{AGENT}/file-read", file="/tmp")[1] == "Agent error: failed to read file: Is a directory"
-    assert "Is a directory" in running.refused("POST", f"{AGENT}/file-write", file="/tmp", content="x")[1]
-    assert "Permission denied" in running.refused("POST", f"{AGENT}/file-write", file="/proc/version", content="x")[1]
+    assert (
+        running.refused("GET", f"{AGENT}/file-read", file="/tmp")[1]
+        == "Agent error: failed to read file: Is a directory"
+    )
+    assert (
+        "Is a directory"
+        in running.refused("POST", f"{AGENT}/file-write", file="/tmp", content="x")[1]
+    )
+    assert (
+        "Permission denied"
+        in running.refused("POST", f"{AGENT}/file-write", file="/proc/version", content="x")[1]
+    )
     wide = "Wide character in subroutine entry at /usr/share/perl5/PVE/API2/Qemu/Agent.pm line 580."
     assert running.refused("POST", f"{AGENT}/file-write", file="/tmp/u", content="€") == (500, wide)
 

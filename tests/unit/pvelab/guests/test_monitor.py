@@ -23,12 +23,24 @@ def test_info_tells_how_a_guest_is(api: Api) -> None:
 
 def test_other_commands_are_refused_in_pves_words(api: Api) -> None:
     api.start(104)
-    assert api.refused("POST", MONITOR, command="screendump /tmp/x.ppm") == (500, "root-only command 'screendump'")
-    told = "command 'nosuch' non-existent or not assigned a required permission yet, limiting to root user"
+    assert api.refused("POST", MONITOR, command="screendump /tmp/x.ppm") == (
+        500,
+        "root-only command 'screendump'",
+    )
+    told = (
+        "command 'nosuch' non-existent or not assigned a required permission yet, limiting to "
+        "root user"
+    )
     assert api.refused("POST", MONITOR, command="nosuch") == (500, told)
 
 
 def test_nobody_acts_on_the_host_of_the_lab_through_the_monitor(lab: Lab) -> None:
-    call = Call("POST", MONITOR, {"node": "clovis", "vmid": "104", "command": "screendump /tmp/x"}, Identity("root@pam"), lab)
+    call = Call(
+        "POST",
+        MONITOR,
+        {"node": "clovis", "vmid": "104", "command": "screendump /tmp/x"},
+        Identity("root@pam"),
+        lab,
+    )
     with pytest.raises(LabError, match="serves `info` only"):
         monitor(call)

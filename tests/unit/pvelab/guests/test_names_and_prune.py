@@ -12,7 +12,9 @@ from pvelab.guests.names import archive_name, local_epoch, parse_name, split_vol
 from pvelab.guests.notes import expand, problem
 from pvelab.guests.prune import Candidate, parse_keep, prune
 
-VECTORS = json.loads((Path(__file__).parents[3] / "golden" / "prune_vectors.json").read_text())["cases"]
+VECTORS = json.loads((Path(__file__).parents[3] / "golden" / "prune_vectors.json").read_text())[
+    "cases"
+]
 EVALUABLE = [case for case in VECTORS if "error" not in case]
 
 
@@ -31,7 +33,9 @@ def marks(case: dict[str, Any]) -> list[str]:
 
 def test_every_mark_of_pves_own_vectors_is_the_same() -> None:
     assert len(EVALUABLE) > 400
-    wrong = [c["id"] for c in EVALUABLE if marks(c) != [b["mark"] for b in c["backups"] if "mark" in b]]
+    wrong = [
+        c["id"] for c in EVALUABLE if marks(c) != [b["mark"] for b in c["backups"] if "mark" in b]
+    ]
     assert wrong == []
 
 
@@ -49,11 +53,21 @@ def test_local_time_in_a_name_is_read_as_pve_reads_it(local: str, utc: int) -> N
 
 def test_a_name_is_taken_apart_again() -> None:
     name = parse_name(archive_name(108, 1_782_932_402, "Europe/Paris", ".zst"), "Europe/Paris")
-    assert name and (name.file, name.vmid, name.type) == ("vzdump-qemu-108-2026_07_01-21_00_02.vma.zst", 108, "qemu")
-    assert (name.extension, name.ctime, name.log) == ("vma.zst", 1_782_932_402, "vzdump-qemu-108-2026_07_01-21_00_02.log")
+    assert name and (name.file, name.vmid, name.type) == (
+        "vzdump-qemu-108-2026_07_01-21_00_02.vma.zst",
+        108,
+        "qemu",
+    )
+    assert (name.extension, name.ctime, name.log) == (
+        "vma.zst",
+        1_782_932_402,
+        "vzdump-qemu-108-2026_07_01-21_00_02.log",
+    )
 
 
-@pytest.mark.parametrize("file", ["vzdump-qemu-108-2026_07_01-21_00_02.log", "x.vma.zst.notes", "vzdump.dat", ".vma"])
+@pytest.mark.parametrize(
+    "file", ["vzdump-qemu-108-2026_07_01-21_00_02.log", "x.vma.zst.notes", "vzdump.dat", ".vma"]
+)
 def test_what_is_no_backup_is_not_listed(file: str) -> None:
     assert parse_name(file, "Europe/Paris") is None
 

@@ -20,7 +20,9 @@ MAC = "BC:24:11:00:00:04"
         ("bridge=vmbr0,trunks=2;10-12", Nic(0, MAC, "vmbr0", trunks=frozenset({2, 10, 11, 12}))),
     ],
 )
-def test_a_machines_card_is_what_its_config_says(api: Api, lab: Lab, options: str, nic: Nic) -> None:
+def test_a_machines_card_is_what_its_config_says(
+    api: Api, lab: Lab, options: str, nic: Nic
+) -> None:
     api("PUT", f"{HOME}/qemu/104/config", net0=f"virtio={MAC},{options}")
     api.start(104)
     assert lab.machines[104].spec.nics == (nic,)

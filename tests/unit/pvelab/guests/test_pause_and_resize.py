@@ -25,7 +25,10 @@ def test_a_halted_guest_stands_still_until_it_is_resumed(api: Api) -> None:
     found = api("GET", f"{GUEST}/status/current")
     assert (found["status"], found["qmpstatus"]) == ("running", "paused")
     assert api.refused("POST", f"{GUEST}/agent/ping") == NO_AGENT
-    assert api.refused("POST", f"{GUEST}/status/shutdown") == (500, "VM is paused - cannot shutdown")
+    assert api.refused("POST", f"{GUEST}/status/shutdown") == (
+        500,
+        "VM is paused - cannot shutdown",
+    )
     assert api.task("POST", f"{GUEST}/status/resume") == ("OK", ["TASK OK"])
     assert api("POST", f"{GUEST}/agent/ping") == {"result": {}}
     assert api("GET", f"{GUEST}/status/current")["qmpstatus"] == "running"
@@ -40,7 +43,9 @@ def test_a_halted_guest_that_is_switched_off_starts_running(api: Api) -> None:
 
 
 @pytest.mark.parametrize("call", ["suspend", "resume"])
-def test_a_guest_that_is_off_or_may_not_be_switched_is_neither_halted_nor_resumed(api: Api, lab: Lab, call: str) -> None:
+def test_a_guest_that_is_off_or_may_not_be_switched_is_neither_halted_nor_resumed(
+    api: Api, lab: Lab, call: str
+) -> None:
     assert api.refused("POST", f"{GUEST}/status/{call}") == (500, "VM 104 not running")
     api.start(104)
     assert api.refused("POST", f"{GUEST}/status/{call}", skiplock=1)[0] == 400
@@ -48,7 +53,9 @@ def test_a_guest_that_is_off_or_may_not_be_switched_is_neither_halted_nor_resume
     assert api.with_token(seed.SERVICE_TOKEN).refused("POST", f"{GUEST}/status/{call}")[0] == 403
 
 
-def test_a_locked_guest_is_not_halted_but_one_that_is_dumped_may_be_resumed(api: Api, lab: Lab) -> None:
+def test_a_locked_guest_is_not_halted_but_one_that_is_dumped_may_be_resumed(
+    api: Api, lab: Lab
+) -> None:
     api.start(104)
     lab.guests.need("clovis", 104).config["lock"] = "backup"
     assert api.task("POST", f"{GUEST}/status/suspend")[0] == "VM is locked (backup)"
@@ -57,7 +64,10 @@ def test_a_locked_guest_is_not_halted_but_one_that_is_dumped_may_be_resumed(api:
 
 def test_suspending_to_a_disk_is_said_to_be_missing(api: Api) -> None:
     api.start(104)
-    assert api.refused("POST", f"{GUEST}/status/suspend", todisk=1) == (501, "the lab suspends guests in memory only")
+    assert api.refused("POST", f"{GUEST}/status/suspend", todisk=1) == (
+        501,
+        "the lab suspends guests in memory only",
+    )
 
 
 @pytest.mark.parametrize("running", [False, True])
@@ -69,7 +79,9 @@ def test_a_disk_grows_by_or_to_a_size(api: Api, running: bool) -> None:
     assert size_of(api) == (3 * MIB, "3M")
     assert api.task("PUT", f"{GUEST}/resize", disk="scsi0", size="4M")[0] == "OK"
     assert size_of(api) == (4 * MIB, "4M")
-    assert api.task("PUT", f"{GUEST}/resize", disk="scsi0", size="4M") == ("OK", ["TASK OK"]), "nothing to do"
+    assert api.task("PUT", f"{GUEST}/resize", disk="scsi0", size="4M") == ("OK", ["TASK OK"]), (
+        "nothing to do"
+    )
 
 
 def test_what_grew_while_the_guest_ran_is_in_its_archive(api: Api) -> None:
@@ -91,9 +103,14 @@ def test_a_disk_is_not_resized_in_pves_words(api: Api, lab: Lab) -> None:
     for (disk, size), text in refused.items():
         assert api.task("PUT", f"{GUEST}/resize", disk=disk, size=size)[0] == text
     wrong = {"disk": "scsi0", "size": "+1M", "digest": "0" * 40}
-    assert api.task("PUT", f"{GUEST}/resize", **wrong)[0] == "checksum mismatch (file change by other user?)"
+    assert (
+        api.task("PUT", f"{GUEST}/resize", **wrong)[0]
+        == "checksum mismatch (file change by other user?)"
+    )
     lab.guests.need("clovis", 104).config["lock"] = "backup"
-    assert api.task("PUT", f"{GUEST}/resize", disk="scsi0", size="+1M")[0] == "VM is locked (backup)"
+    assert (
+        api.task("PUT", f"{GUEST}/resize", disk="scsi0", size="+1M")[0] == "VM is locked (backup)"
+    )
     assert size_of(api) == (2 * MIB, "2M")
 
 

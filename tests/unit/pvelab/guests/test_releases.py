@@ -1,4 +1,6 @@
-"""A lab that answers as 9.0 or as 9.2: its version, and every text in which the two differ, as the service reads them."""
+"""A lab that answers as 9.0 or as 9.2: its version, and every text in which the two differ, as the
+service reads them.
+"""
 
 from __future__ import annotations
 
@@ -19,14 +21,19 @@ from tests.unit.pvelab.guests.conftest import HOME, Api
 
 BOTH = pytest.mark.parametrize("release", list(RELEASES))
 GOLDEN = json.loads((Path(__file__).parents[3] / "golden" / "pve_texts.json").read_text("utf-8"))
-FREEZE, THAW = "INFO: issuing guest-agent 'fs-freeze' command", "INFO: issuing guest-agent 'fs-thaw' command"
+FREEZE, THAW = (
+    "INFO: issuing guest-agent 'fs-freeze' command",
+    "INFO: issuing guest-agent 'fs-thaw' command",
+)
 BEGIN = "INFO: starting backup via QMP command"
 AGENT = f"{HOME}/qemu/104/agent"
 
 
 @dataclass(frozen=True)
 class Case:
-    """A guest before its dump, the lines about freezing by release, and what the service reads in them."""
+    """A guest before its dump, the lines about freezing by release, and what the service reads in
+    them.
+    """
 
     prepare: Callable[[Api, Lab], object]
     lines: dict[str, list[str]]
@@ -80,16 +87,34 @@ WHY = "failed to thaw /: Device or resource busy"
 OFF, SILENT = "disabled in VM options", "agent configured but not running?"
 CASES = {
     "an agent that freezes": Case(
-        option("1"), {"9.0": [FREEZE, THAW], "9.2": [FREEZE, BEGIN, THAW]}, Consistency.FROZEN, both(Freeze.FROZEN)
+        option("1"),
+        {"9.0": [FREEZE, THAW], "9.2": [FREEZE, BEGIN, THAW]},
+        Consistency.FROZEN,
+        both(Freeze.FROZEN),
     ),
-    "switched off": Case(option("1,freeze-fs-on-backup=0"), skips(OFF, OFF), Consistency.CRASH, both(Freeze.OFF)),
-    "no agent": Case(option(None), skips(None, OFF), Consistency.CRASH, {"9.0": Freeze.NONE, "9.2": Freeze.OFF}),
-    "a silent agent": Case(broken("agent-silent"), skips(SILENT, SILENT), Consistency.CRASH, both(Freeze.SILENT)),
+    "switched off": Case(
+        option("1,freeze-fs-on-backup=0"), skips(OFF, OFF), Consistency.CRASH, both(Freeze.OFF)
+    ),
+    "no agent": Case(
+        option(None), skips(None, OFF), Consistency.CRASH, {"9.0": Freeze.NONE, "9.2": Freeze.OFF}
+    ),
+    "a silent agent": Case(
+        broken("agent-silent"), skips(SILENT, SILENT), Consistency.CRASH, both(Freeze.SILENT)
+    ),
     "a refused freeze": Case(
         broken("agent-refuses"),
         {
-            "9.0": [FREEZE, "ERROR: unable to freeze guest fs - failed to freeze /: Device or resource busy", THAW],
-            "9.2": [FREEZE, "ERROR: unable to freeze guest fs - failed to freeze /: Device or resource busy", BEGIN, THAW],
+            "9.0": [
+                FREEZE,
+                "ERROR: unable to freeze guest fs - failed to freeze /: Device or resource busy",
+                THAW,
+            ],
+            "9.2": [
+                FREEZE,
+                "ERROR: unable to freeze guest fs - failed to freeze /: Device or resource busy",
+                BEGIN,
+                THAW,
+            ],
         },
         Consistency.CRASH,
         both(Freeze.FAILED),
@@ -97,7 +122,11 @@ CASES = {
     "a refused thaw": Case(
         broken("agent-refuses", how="thaw"),
         {
-            "9.0": [FREEZE, THAW, f"ERROR: VM 104 qmp command 'guest-fsfreeze-thaw' failed - {WHY}"],
+            "9.0": [
+                FREEZE,
+                THAW,
+                f"ERROR: VM 104 qmp command 'guest-fsfreeze-thaw' failed - {WHY}",
+            ],
             "9.2": [FREEZE, BEGIN, THAW, f"ERROR: Agent error: {WHY}"],
         },
         Consistency.FROZEN,
@@ -128,13 +157,20 @@ def test_each_release_tells_of_a_freeze_in_its_words_and_the_service_reads_both_
     ended = next(n for n, line in enumerate(log) if "started backup task" in line)
     assert (status, log[began:ended]) == ("OK", case.lines[release])
     report = read(log, 104)
-    assert (report.freeze, report.thaw_failed is not None) == (case.freeze[release], case.thaw_failed)
+    assert (report.freeze, report.thaw_failed is not None) == (
+        case.freeze[release],
+        case.thaw_failed,
+    )
     assert report.consistency is case.consistency
 
 
 @BOTH
-@pytest.mark.parametrize("text", ["freeze-no-agent", "freeze-off", "freeze-by-others", "thaw-failed"])
-def test_the_words_are_those_that_were_read_in_the_packages_of_that_release(text: str, release: str) -> None:
+@pytest.mark.parametrize(
+    "text", ["freeze-no-agent", "freeze-off", "freeze-by-others", "thaw-failed"]
+)
+def test_the_words_are_those_that_were_read_in_the_packages_of_that_release(
+    text: str, release: str
+) -> None:
     known = RELEASES[release]
     said = {
         "freeze-no-agent": f"INFO: {known.skipped(SILENT)}",
@@ -147,7 +183,9 @@ def test_the_words_are_those_that_were_read_in_the_packages_of_that_release(text
 
 
 @BOTH
-def test_the_version_and_what_a_guest_tells_of_its_qemu_are_of_one_release(api: Api, release: str) -> None:
+def test_the_version_and_what_a_guest_tells_of_its_qemu_are_of_one_release(
+    api: Api, release: str
+) -> None:
     version = api("GET", "/version")
     assert version["release"] == release and version["version"].startswith(f"{release}.")
     assert version["version"] in api("GET", f"{HOME}/status")["pveversion"]
@@ -165,22 +203,30 @@ def test_the_ha_manager_tells_of_its_watchdog_since_9_2_only(api: Api, release: 
 
 
 @BOTH
-def test_a_guest_whose_agent_is_silent_is_shut_down_with_a_line_of_that_release(api: Api, lab: Lab, release: str) -> None:
+def test_a_guest_whose_agent_is_silent_is_shut_down_with_a_line_of_that_release(
+    api: Api, lab: Lab, release: str
+) -> None:
     broken("agent-silent")(api, lab)
     _, log = api.task("POST", f"{HOME}/qemu/104/status/shutdown", timeout=5)
     word = {"9.0": "qmp", "9.2": "qga"}[release]
-    assert f"QEMU Guest Agent is not running - VM 104 {word} command 'guest-ping' failed - got timeout" in log
+    assert (
+        f"QEMU Guest Agent is not running - VM 104 {word} command 'guest-ping' failed - got timeout"
+        in log
+    )
 
 
 @BOTH
-def test_a_disk_that_qemu_does_not_know_fails_the_dump_in_words_of_that_release(api: Api, lab: Lab, release: str) -> None:
+def test_a_disk_that_qemu_does_not_know_fails_the_dump_in_words_of_that_release(
+    api: Api, lab: Lab, release: str
+) -> None:
     broken("data-disk-gone")(api, lab)
     api.task("POST", f"{HOME}/qemu/104/status/stop")
     api.start(104)
     status, log = api.task("POST", f"{HOME}/vzdump", vmid=104, storage="local")
     wanted = {
         "9.0": "ERROR: VM 104 qmp command 'backup' failed - Device 'drive-scsi1' not found",
-        "9.2": "ERROR: executing QMP command to start backup failed - Device 'drive-scsi1' not found",
+        "9.2": "ERROR: executing QMP command to start backup failed - Device 'drive-scsi1' not "
+        "found",
     }
     assert status == "job errors" and wanted[release] in log
 
@@ -194,16 +240,28 @@ def test_a_part_of_a_file_can_be_asked_for_since_9_2_only(api: Api, release: str
     ask = {"file": "/tmp/x.txt", "offset": 2, "count": 3}
     if release == "9.0":
         refusal = recorded.exchange("05_restore_ok", 144)["response"]["json"]["errors"]["count"]
-        assert api.refused("GET", f"{AGENT}/file-read", **ask) == (400, str({"offset": refusal, "count": refusal}))
+        assert api.refused("GET", f"{AGENT}/file-read", **ask) == (
+            400,
+            str({"offset": refusal, "count": refusal}),
+        )
         return
-    assert api("GET", f"{AGENT}/file-read", **ask) == {"content": "234", "bytes-read": 3, "truncated": 1}
+    assert api("GET", f"{AGENT}/file-read", **ask) == {
+        "content": "234",
+        "bytes-read": 3,
+        "truncated": 1,
+    }
     assert api("GET", f"{AGENT}/file-read", **ask, decode=0)["content"] == "MjM0"
-    assert api("GET", f"{AGENT}/file-read", file="/tmp/x.txt", offset=8, count=9) == {"content": "89", "bytes-read": 2}
+    assert api("GET", f"{AGENT}/file-read", file="/tmp/x.txt", offset=8, count=9) == {
+        "content": "89",
+        "bytes-read": 2,
+    }
 
 
 @BOTH
 def test_an_old_efi_disk_is_warned_of_since_9_2_only(api: Api, lab: Lab, release: str) -> None:
-    lab.guests.need("clovis", 104).config["efidisk0"] = "local-lvm:vm-104-disk-9,efitype=4m,pre-enrolled-keys=1,size=4M"
+    lab.guests.need("clovis", 104).config["efidisk0"] = (
+        "local-lvm:vm-104-disk-9,efitype=4m,pre-enrolled-keys=1,size=4M"
+    )
     status, log = api.task("POST", f"{HOME}/qemu/104/status/start")
     told = any(line.startswith("WARN: EFI disk without 'ms-cert=2023k' option") for line in log)
     assert (status, told) == (("WARNINGS: 1", True) if release == "9.2" else ("OK", False))

@@ -1,4 +1,6 @@
-"""The lab's own VMA writer and reader, against Proxmox's samples and against a third party's reader."""
+"""The lab's own VMA writer and reader, against Proxmox's samples and against a third party's
+reader.
+"""
 
 from __future__ import annotations
 
@@ -53,7 +55,11 @@ def write(path: Path, disks: dict[str, bytes], configs: dict[str, bytes] | None 
         sources.append(Source(name, file, len(content)))
     with compressed(path, path.suffix if path.suffix == ".zst" else "") as sink:
         write_vma(
-            sink.write, uuid=UUID, ctime=1_767_225_600, configs=configs or {"qemu-server.conf": b"memory: 64\n"}, sources=sources
+            sink.write,
+            uuid=UUID,
+            ctime=1_767_225_600,
+            configs=configs or {"qemu-server.conf": b"memory: 64\n"},
+            sources=sources,
         )
 
 
@@ -80,7 +86,9 @@ def test_a_header_of_proxmox_is_packed_again_byte_for_byte() -> None:
         ("truncated-after-header.vma", "detected missing cluster 0 for stream"),
     ],
 )
-def test_damaged_samples_are_refused_in_the_words_of_the_vma_tool(file: str, text: str, tmp_path: Path) -> None:
+def test_damaged_samples_are_refused_in_the_words_of_the_vma_tool(
+    file: str, text: str, tmp_path: Path
+) -> None:
     with pytest.raises(VmaError, match=text):
         extract(SAMPLES / file, tmp_path)
 
@@ -95,7 +103,16 @@ def test_a_truncated_compressed_sample_ends_early_with_the_words_of_zstd(tmp_pat
 
 
 disk = st.lists(
-    st.sampled_from([bytes(4096), b"\1" * 4096, bytes(range(256)) * 16, bytes(4095) + b"x", bytes(CLUSTER), b"\7" * CLUSTER]),
+    st.sampled_from(
+        [
+            bytes(4096),
+            b"\1" * 4096,
+            bytes(range(256)) * 16,
+            bytes(4095) + b"x",
+            bytes(CLUSTER),
+            b"\7" * CLUSTER,
+        ]
+    ),
     max_size=40,
 ).map(b"".join)
 
@@ -106,7 +123,11 @@ def test_whatever_is_written_is_read_back_by_both_readers(
 ) -> None:
     directory = tmp_path_factory.mktemp("vma")
     contents = {"drive-scsi0": a + b"y" * odd, "drive-scsi1": b + bytes(odd)}
-    write(directory / "disk.vma", contents, {"qemu-server.conf": b"cores: 1\n", "qemu-server.fw": b"[RULES]\n"})
+    write(
+        directory / "disk.vma",
+        contents,
+        {"qemu-server.conf": b"cores: 1\n", "qemu-server.fw": b"[RULES]\n"},
+    )
     header, files = extract(directory / "disk.vma", directory)
     assert {name: path.read_bytes() for name, path in files.items()} == contents
     assert header.configs == {"qemu-server.conf": b"cores: 1\n", "qemu-server.fw": b"[RULES]\n"}
@@ -118,21 +139,31 @@ def test_whatever_is_written_is_read_back_by_both_readers(
 
 @pytest.mark.parametrize("compress", ["0", "gzip", "zstd"])
 @pytest.mark.parametrize(
-    ("vmid", "mode", "running"), [(104, "stop", False), (104, "snapshot", True), (108, "suspend", True), (108, "stop", True)]
+    ("vmid", "mode", "running"),
+    [(104, "stop", False), (104, "snapshot", True), (108, "suspend", True), (108, "stop", True)],
 )
 def test_dissect_and_the_service_read_every_kind_of_dump_to_the_sums_of_its_disks(
     api: Api, vmid: int, mode: str, running: bool, compress: str
 ) -> None:
-    wanted = {f"drive-{key}": sha256(seed.disk_path(api.lab, guest(vmid), key)) for key in guest(vmid).disks}
+    wanted = {
+        f"drive-{key}": sha256(seed.disk_path(api.lab, guest(vmid), key))
+        for key in guest(vmid).disks
+    }
     if running:
         api.start(vmid)
     volid = api.dump(vmid, mode=mode, compress=compress)
-    assert by_both(api.lab.storage_dir("clovis", "local") / "dump" / volid.partition("/")[2]) == wanted
+    assert (
+        by_both(api.lab.storage_dir("clovis", "local") / "dump" / volid.partition("/")[2]) == wanted
+    )
 
 
 @pytest.mark.parametrize("entry", GOOD, ids=lambda entry: entry["file"])
-def test_dissect_and_the_service_read_proxmox_samples_to_their_checksums_too(entry: dict[str, Any]) -> None:
-    assert by_both(SAMPLES / entry["file"]) == {disk["devname"]: disk["sha256"] for disk in entry["disks"]}
+def test_dissect_and_the_service_read_proxmox_samples_to_their_checksums_too(
+    entry: dict[str, Any],
+) -> None:
+    assert by_both(SAMPLES / entry["file"]) == {
+        disk["devname"]: disk["sha256"] for disk in entry["disks"]
+    }
 
 
 def test_a_hole_is_never_read(tmp_path: Path) -> None:
@@ -143,7 +174,13 @@ def test_a_hole_is_never_read(tmp_path: Path) -> None:
         file.write(b"data")
         file.truncate(64 << 30)
     stored = bytearray()
-    written = write_vma(stored.extend, uuid=UUID, ctime=0, configs={}, sources=[Source("drive-scsi0", disk, 64 << 30)])
+    written = write_vma(
+        stored.extend,
+        uuid=UUID,
+        ctime=0,
+        configs={},
+        sources=[Source("drive-scsi0", disk, 64 << 30)],
+    )
     assert (written.read, written.stored) == (64 << 30, 4096)
 
 
@@ -174,4 +211,7 @@ def test_a_full_disk_is_told_in_the_words_of_zstd_and_qemu() -> None:
     broken = pytest.raises(CompressorFailed, match="vma_queue_write: write error - Broken pipe")
     with broken as caught, compressed(Path("/dev/full"), ".zst") as sink:
         sink.write(os.urandom(3_000_000))
-    assert caught.value.raw == "zstd: error 70 : Write error : cannot write block : No space left on device "
+    assert (
+        caught.value.raw
+        == "zstd: error 70 : Write error : cannot write block : No space left on device "
+    )

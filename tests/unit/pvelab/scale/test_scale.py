@@ -21,7 +21,8 @@ def test_a_size_is_read_as_nodes_times_guests() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "years"), [("50", 3), ("0x5", 3), ("50x", 3), ("x", 1), ("5x20", 0), ("900x5", 3), ("2x99999", 3)]
+    ("text", "years"),
+    [("50", 3), ("0x5", 3), ("50x", 3), ("x", 1), ("5x20", 0), ("900x5", 3), ("2x99999", 3)],
 )
 def test_what_is_no_size_is_refused(text: str, years: int) -> None:
     with pytest.raises(UsageError, match="not a size of a lab"):
@@ -39,7 +40,9 @@ def test_the_size_of_the_issue_has_two_million_archives_on_distinct_guests() -> 
         {guest.uuid for guest in guests},
     ):
         assert len(field) == size.guests
-    assert {size.node(index) for index in range(size.guests)} == {f"pve{n:02d}" for n in range(1, 51)}
+    assert {size.node(index) for index in range(size.guests)} == {
+        f"pve{n:02d}" for n in range(1, 51)
+    }
 
 
 def test_the_policy_of_a_scaled_lab_is_a_good_one(lab: Lab) -> None:
@@ -71,10 +74,15 @@ def test_the_service_works_on_a_scaled_lab_and_down_leaves_nothing_of_it(tmp_pat
     try:
         assert shell("catalog", "sync", "--json").json["archives"] == 12 * 365
         made = shell("backup", "run", "--vmid", 10005, "--json")
-        assert made.code == 1, made.out + made.err  # the computed archives before it are larger: its size has collapsed
-        assert "may not be whole" in made.json["guests"][0]["error"] and made.json["guests"][0]["verified"] is True
+        # the computed archives before it are larger: its size has collapsed
+        assert made.code == 1, made.out + made.err
+        assert (
+            "may not be whole" in made.json["guests"][0]["error"]
+            and made.json["guests"][0]["verified"] is True
+        )
         assert len(shell("catalog", "list", "--vmid", 10005, "--json").json["archives"]) == 366
-        assert shell("prune", "--dry-run", "--vmid", 10005, "--json").code == 4  # law 3: a new catalog knows nothing of a year
+        # law 3: a new catalog knows nothing of a year
+        assert shell("prune", "--dry-run", "--vmid", 10005, "--json").code == 4
         assert shell("catalog", "sync", "--accept", "--vmid", 10005, "--json").code == 0
         pruned = shell("prune", "--dry-run", "--vmid", 10005, "--json")
         assert pruned.code == 0, pruned.out + pruned.err
@@ -84,7 +92,9 @@ def test_the_service_works_on_a_scaled_lab_and_down_leaves_nothing_of_it(tmp_pat
         assert shell("restore-test", 10005, "--json").json["verdict"] == "simulated"
     finally:
         assert shell("lab", "down").code == 0
-    listed = subprocess.run(["ps", "-eww", "-o", "args"], capture_output=True, text=True, check=True).stdout
+    listed = subprocess.run(
+        ["ps", "-eww", "-o", "args"], capture_output=True, text=True, check=True
+    ).stdout
     assert run_dir not in listed
     assert not Path(run_dir).exists()
     assert not home.exists()
@@ -100,7 +110,10 @@ def test_a_scaled_lab_keeps_its_size_and_lives_beside_another(tmp_path: Path) ->
         control.down(first, keep=True)
         with pytest.raises(StartFailed, match="made with another size"):
             control.up(first, hypervisor="simulated", scale="2x5", years=1)
-        assert control.up(first, hypervisor="simulated", scale="2x4", years=1).settings["pve"] == one.settings["pve"]
+        assert (
+            control.up(first, hypervisor="simulated", scale="2x4", years=1).settings["pve"]
+            == one.settings["pve"]
+        )
     finally:
         control.down(first)
         control.down(second)

@@ -1,4 +1,6 @@
-"""The size of the issue: 50 nodes, 2,000 guests, three years. What the server computes counts: a busy machine changes it less."""
+"""The size of the issue: 50 nodes, 2,000 guests, three years. What the server computes counts: a
+busy machine changes it less.
+"""
 
 from __future__ import annotations
 
@@ -42,19 +44,29 @@ def test_ten_thousand_volumes_are_listed_in_half_a_second(access: LabAccess, hom
     assert seconds / rows * 10_000 < 0.5
 
 
-def test_the_whole_clusters_resources_cost_less_than_a_fifth_of_a_second(access: LabAccess, home: Path) -> None:
+def test_the_whole_clusters_resources_cost_less_than_a_fifth_of_a_second(
+    access: LabAccess, home: Path
+) -> None:
     cost(access, home, "/cluster/resources")
     rows, seconds = cost(access, home, "/cluster/resources")
     assert rows > 2000
     assert seconds < 0.2
 
 
-def test_two_million_volumes_stand_on_less_than_a_gigabyte_of_memory_and_no_file(access: LabAccess, home: Path) -> None:
+def test_two_million_volumes_stand_on_less_than_a_gigabyte_of_memory_and_no_file(
+    access: LabAccess, home: Path
+) -> None:
     began, pid = time.monotonic(), control.running(home)
     assert pid is not None
     client = Client(access)
-    rows = [client.timed(f"/nodes/pve{n:02d}/storage/local/content?content=backup", 1)[1] for n in (1, 25, 50)]
-    sundays = sum(client.timed(f"/nodes/pve01/storage/nas{n}/content?content=backup", 1)[1] for n in (1, 2, 3, 4))
+    rows = [
+        client.timed(f"/nodes/pve{n:02d}/storage/local/content?content=backup", 1)[1]
+        for n in (1, 25, 50)
+    ]
+    sundays = sum(
+        client.timed(f"/nodes/pve01/storage/nas{n}/content?content=backup", 1)[1]
+        for n in (1, 2, 3, 4)
+    )
     assert sum(rows) / 3 * 50 + sundays > 2_000_000
     assert proportional_memory(pid) < 1024 * MIB
     assert not list(home.rglob("*.vma.zst"))

@@ -30,7 +30,13 @@ class Client:
     token: str = seed.ROOT_TOKEN
 
     def ask(
-        self, method: str, path: str, body: str | dict[str, Any] | None = None, *, json_body: Any = None, **headers: str
+        self,
+        method: str,
+        path: str,
+        body: str | dict[str, Any] | None = None,
+        *,
+        json_body: Any = None,
+        **headers: str,
     ) -> Reply:
         """Send a request; ``path`` may hold a query. Return the raw reply."""
         path, _, query = path.partition("?")
@@ -38,10 +44,16 @@ class Client:
         kind = "application/x-www-form-urlencoded"
         if json_body is not None:
             sent, kind = json.dumps(json_body), "application/json"
-        fields = {"authorization": f"PVEAPIToken={seed.token(self.lab, self.token)}"} if self.token else {}
+        fields = (
+            {"authorization": f"PVEAPIToken={seed.token(self.lab, self.token)}"}
+            if self.token
+            else {}
+        )
         fields |= {"content-length": str(len(sent)), "content-type": kind} if sent else {}
         fields |= {name.replace("_", "-"): value for name, value in headers.items()}
-        return dispatch(self.lab, Request(method, f"/api2/json{path}", query, fields, sent.encode()))
+        return dispatch(
+            self.lab, Request(method, f"/api2/json{path}", query, fields, sent.encode())
+        )
 
     def get(self, path: str) -> Any:
         """Return the data of a GET that must succeed."""

@@ -1,4 +1,6 @@
-"""Who may do what: tickets, CSRF tokens, tokens with privilege separation, inheritance of rights."""
+"""Who may do what: tickets, CSRF tokens, tokens with privilege separation, inheritance of
+rights.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,9 @@ from .conftest import Client
 
 
 def _login(lab: Lab, nobody: Client) -> dict[str, str]:
-    answer = nobody.data("POST", "/access/ticket", {"username": "root@pam", "password": seed.root_password(lab)})
+    answer = nobody.data(
+        "POST", "/access/ticket", {"username": "root@pam", "password": seed.root_password(lab)}
+    )
     return {"cookie": f"PVEAuthCookie={answer['ticket']}", "csrf": answer["CSRFPreventionToken"]}
 
 
@@ -26,29 +30,52 @@ def test_a_ticket_reads_at_once_and_writes_with_its_csrf_token(lab: Lab, nobody:
     login = _login(lab, nobody)
     assert nobody.ask("GET", "/version", cookie=login["cookie"]).status == 200
     refused = nobody.ask("POST", "/access/roles", {"roleid": "R1"}, cookie=login["cookie"])
-    assert (refused.status, refused.reason, refused.body) == (401, "Permission denied - invalid csrf token", b"")
-    accepted = nobody.ask("POST", "/access/roles", {"roleid": "R1"}, cookie=login["cookie"], csrfpreventiontoken=login["csrf"])
+    assert (refused.status, refused.reason, refused.body) == (
+        401,
+        "Permission denied - invalid csrf token",
+        b"",
+    )
+    accepted = nobody.ask(
+        "POST",
+        "/access/roles",
+        {"roleid": "R1"},
+        cookie=login["cookie"],
+        csrfpreventiontoken=login["csrf"],
+    )
     assert accepted.status == 200
 
 
 def test_a_ticket_renews_itself_in_place_of_the_password(lab: Lab, nobody: Client) -> None:
-    ticket = nobody.data("POST", "/access/ticket", {"username": "root@pam", "password": seed.root_password(lab)})["ticket"]
+    ticket = nobody.data(
+        "POST", "/access/ticket", {"username": "root@pam", "password": seed.root_password(lab)}
+    )["ticket"]
     assert (
-        nobody.data("POST", "/access/ticket", {"username": "root", "realm": "pam", "password": ticket})["username"] == "root@pam"
+        nobody.data(
+            "POST", "/access/ticket", {"username": "root", "realm": "pam", "password": ticket}
+        )["username"]
+        == "root@pam"
     )
 
 
 def test_an_old_ticket_is_refused(lab: Lab) -> None:
-    old = authentication.make_ticket(lab.access, "root@pam", time.time() - authentication.TICKET_LIFE - 1)
+    old = authentication.make_ticket(
+        lab.access, "root@pam", time.time() - authentication.TICKET_LIFE - 1
+    )
     with pytest.raises(LabError, match="invalid PVE ticket"):
         authentication.check_ticket(lab.access, old)
 
 
-def test_a_failed_login_waits_for_the_delay_and_is_the_only_401_with_a_body(lab: Lab, nobody: Client) -> None:
+def test_a_failed_login_waits_for_the_delay_and_is_the_only_401_with_a_body(
+    lab: Lab, nobody: Client
+) -> None:
     lab.settings["auth_delay"] = 3.0
     login = nobody.ask("POST", "/access/ticket", {"username": "root@pam", "password": "wrong"})
     bare = nobody.ask("GET", "/version")
-    assert (login.status, login.delay, login.body) == (401, 3.0, b'{"data":null,"message":"authentication failure\\n"}')
+    assert (login.status, login.delay, login.body) == (
+        401,
+        3.0,
+        b'{"data":null,"message":"authentication failure\\n"}',
+    )
     assert (bare.status, bare.delay, bare.body) == (401, 3.0, b"")
 
 
@@ -62,10 +89,24 @@ def test_a_disabled_user_and_an_expired_token_are_refused(lab: Lab, service: Cli
 
 def test_a_separated_token_has_only_what_its_user_has_too(lab: Lab) -> None:
     token = Identity("backupsvc@pve", "service")
-    lab.access.acl.append({"path": "/storage/extra", "type": "token", "ugid": token.name, "roleid": "PVEAdmin", "propagate": 1})
+    lab.access.acl.append(
+        {
+            "path": "/storage/extra",
+            "type": "token",
+            "ugid": token.name,
+            "roleid": "PVEAdmin",
+            "propagate": 1,
+        }
+    )
     assert "Datastore.Allocate" not in lab.access.privileges(token, "/storage/extra")
     lab.access.acl.append(
-        {"path": "/storage/extra", "type": "user", "ugid": token.user, "roleid": "PVEDatastoreAdmin", "propagate": 1}
+        {
+            "path": "/storage/extra",
+            "type": "user",
+            "ugid": token.user,
+            "roleid": "PVEDatastoreAdmin",
+            "propagate": 1,
+        }
     )
     held = lab.access.privileges(token, "/storage/extra")
     assert "Datastore.Allocate" in held
@@ -81,19 +122,25 @@ def test_a_deeper_entry_replaces_what_is_inherited(lab: Lab) -> None:
 
 def test_an_entry_that_does_not_propagate_holds_on_its_own_path_only(lab: Lab) -> None:
     user = Identity("eve@pve")
-    lab.access.acl.append({"path": "/vms", "type": "user", "ugid": "eve@pve", "roleid": "PVEAuditor", "propagate": 0})
+    lab.access.acl.append(
+        {"path": "/vms", "type": "user", "ugid": "eve@pve", "roleid": "PVEAuditor", "propagate": 0}
+    )
     assert "VM.Audit" in lab.access.privileges(user, "/vms")
     assert lab.access.privileges(user, "/vms/108") == frozenset()
     assert lab.access.propagates(user, "/vms")["VM.Audit"] == 0
 
 
-def test_the_everyday_token_may_use_the_isolated_bridge_and_no_production_bridge(lab: Lab, service: Client) -> None:
+def test_the_everyday_token_may_use_the_isolated_bridge_and_no_production_bridge(
+    lab: Lab, service: Client
+) -> None:
     restore = Client(lab, seed.RESTORE_TOKEN)
     zone = "/sdn/zones/localnetwork"
     assert f"{zone}/vmbr9" in service.get("/access/permissions")
     assert f"{zone}/vmbr0" not in service.get("/access/permissions")
     assert {f"{zone}/vmbr0", f"{zone}/vmbr9"} <= set(restore.get("/access/permissions"))
-    assert [row["iface"] for row in service.get("/nodes/clovis/network?type=any_bridge")] == ["vmbr9"]
+    assert [row["iface"] for row in service.get("/nodes/clovis/network?type=any_bridge")] == [
+        "vmbr9"
+    ]
 
 
 def test_the_tokens_of_the_lab_hold_what_doctor_asks_for(lab: Lab, service: Client) -> None:
@@ -107,7 +154,9 @@ def test_the_tokens_of_the_lab_hold_what_doctor_asks_for(lab: Lab, service: Clie
         assert role.missing(needs, held) == ()
 
 
-def test_roles_users_tokens_and_rights_are_made_and_used_through_the_api(lab: Lab, client: Client) -> None:
+def test_roles_users_tokens_and_rights_are_made_and_used_through_the_api(
+    lab: Lab, client: Client
+) -> None:
     client.data("POST", "/access/roles", {"roleid": "Looker", "privs": "VM.Audit,Sys.Audit"})
     client.data("POST", "/access/users", {"userid": "eve@pve"})
     made = client.data("POST", "/access/users/eve@pve/token/t1", {"privsep": "1"})
@@ -115,12 +164,22 @@ def test_roles_users_tokens_and_rights_are_made_and_used_through_the_api(lab: La
     for who in ({"users": "eve@pve"}, {"tokens": "eve@pve!t1"}):
         client.data("PUT", "/access/acl", {"path": "/vms/108", "roles": "Looker", **who})
     eve = Client(lab, "")
-    seen = eve.ask("GET", "/cluster/resources?type=vm", authorization=f"PVEAPIToken=eve@pve!t1={made['value']}")
+    seen = eve.ask(
+        "GET", "/cluster/resources?type=vm", authorization=f"PVEAPIToken=eve@pve!t1={made['value']}"
+    )
     assert b"qemu/108" in seen.body
     assert b"qemu/101" not in seen.body
-    client.data("PUT", "/access/acl", {"path": "/vms/108", "roles": "Looker", "tokens": "eve@pve!t1", "delete": "1"})
+    client.data(
+        "PUT",
+        "/access/acl",
+        {"path": "/vms/108", "roles": "Looker", "tokens": "eve@pve!t1", "delete": "1"},
+    )
     assert (
-        eve.ask("GET", "/cluster/resources?type=vm", authorization=f"PVEAPIToken=eve@pve!t1={made['value']}").body
+        eve.ask(
+            "GET",
+            "/cluster/resources?type=vm",
+            authorization=f"PVEAPIToken=eve@pve!t1={made['value']}",
+        ).body
         == b'{"data":[]}'
     )
 
@@ -131,11 +190,17 @@ def test_without_sys_audit_a_node_shows_no_figures(lab: Lab, service: Client) ->
     assert service.ask("GET", "/cluster/status").reason == "Permission check failed (/, Sys.Audit)"
 
 
-def _grant(lab: Lab, path: str, role: str, ugid: str = "eve@pve", kind: str = "user", propagate: int = 1) -> None:
-    lab.access.acl.append({"path": path, "type": kind, "ugid": ugid, "roleid": role, "propagate": propagate})
+def _grant(
+    lab: Lab, path: str, role: str, ugid: str = "eve@pve", kind: str = "user", propagate: int = 1
+) -> None:
+    lab.access.acl.append(
+        {"path": path, "type": kind, "ugid": ugid, "roleid": role, "propagate": propagate}
+    )
 
 
-def test_no_access_wins_over_every_role_beside_it_and_ends_below_where_another_role_is_given(lab: Lab) -> None:
+def test_no_access_wins_over_every_role_beside_it_and_ends_below_where_another_role_is_given(
+    lab: Lab,
+) -> None:
     eve = Identity("eve@pve")
     for path, name in (("/vms", "PVEVMAdmin"), ("/vms/100", "NoAccess"), ("/vms/100", "PVEVMUser")):
         _grant(lab, path, name)
@@ -162,14 +227,21 @@ def test_a_deleted_role_or_user_takes_its_rights_along(lab: Lab, client: Client)
     for who in ({"users": "eve@pve"}, {"tokens": "eve@pve!t1"}):
         client.data("PUT", "/access/acl", {"path": "/vms", "roles": "Looker,PVEAuditor", **who})
     client.data("DELETE", "/access/roles/Looker")
-    assert {entry["roleid"] for entry in lab.access.acl if entry["ugid"].startswith("eve")} == {"PVEAuditor"}
+    assert {entry["roleid"] for entry in lab.access.acl if entry["ugid"].startswith("eve")} == {
+        "PVEAuditor"
+    }
     client.data("DELETE", "/access/users/eve@pve")
     assert not [entry for entry in lab.access.acl if entry["ugid"].startswith("eve")]
     assert "eve@pve!t1" not in lab.access.tokens
-    assert client.ask("DELETE", "/access/roles/PVEAdmin").reason == "auto-generated role 'PVEAdmin' cannot be deleted"
+    assert (
+        client.ask("DELETE", "/access/roles/PVEAdmin").reason
+        == "auto-generated role 'PVEAdmin' cannot be deleted"
+    )
 
 
-def test_what_is_held_on_a_pool_holds_on_its_members_and_below_no_member(lab: Lab, client: Client) -> None:
+def test_what_is_held_on_a_pool_holds_on_its_members_and_below_no_member(
+    lab: Lab, client: Client
+) -> None:
     eve = Identity("eve@pve")
     client.data("POST", "/pools", {"poolid": "web", "comment": "front"})
     client.data("PUT", "/pools", {"poolid": "web", "vms": "100,101", "storage": "local"})
@@ -184,16 +256,31 @@ def test_what_is_held_on_a_pool_holds_on_its_members_and_below_no_member(lab: La
     assert lab.access.privileges(eve, "/vms/100") == frozenset()
 
 
-def test_a_pool_lists_its_members_and_is_deleted_only_when_empty(lab: Lab, client: Client, service: Client) -> None:
+def test_a_pool_lists_its_members_and_is_deleted_only_when_empty(
+    lab: Lab, client: Client, service: Client
+) -> None:
     client.data("POST", "/pools", {"poolid": "web"})
-    assert client.ask("POST", "/pools", {"poolid": "web"}).reason == "create pool failed: pool 'web' already exists"
+    assert (
+        client.ask("POST", "/pools", {"poolid": "web"}).reason
+        == "create pool failed: pool 'web' already exists"
+    )
     client.data("PUT", "/pools/web", {"vms": "100"})
-    assert client.ask("PUT", "/pools", {"poolid": "web", "vms": "100"}).reason.endswith("VM 100 is already a pool member")
+    assert client.ask("PUT", "/pools", {"poolid": "web", "vms": "100"}).reason.endswith(
+        "VM 100 is already a pool member"
+    )
     assert [row["vmid"] for row in client.get("/pools/web")["members"]] == [100]
-    assert next(row for row in client.get("/cluster/resources?type=vm") if row["vmid"] == 100)["pool"] == "web"
-    assert client.ask("DELETE", "/pools/web").reason == "delete pool failed: pool 'web' is not empty (contains VM 100)"
+    assert (
+        next(row for row in client.get("/cluster/resources?type=vm") if row["vmid"] == 100)["pool"]
+        == "web"
+    )
+    assert (
+        client.ask("DELETE", "/pools/web").reason
+        == "delete pool failed: pool 'web' is not empty (contains VM 100)"
+    )
     assert service.get("/pools") == []
-    assert service.ask("GET", "/pools/web").reason == "Permission check failed (/pool/web, Pool.Audit)"
+    assert (
+        service.ask("GET", "/pools/web").reason == "Permission check failed (/pool/web, Pool.Audit)"
+    )
     client.data("PUT", "/pools", {"poolid": "web", "vms": "100", "delete": "1"})
     client.data("DELETE", "/pools?poolid=web")
     assert client.get("/pools") == []
@@ -215,7 +302,10 @@ def test_a_pool_is_enough_to_create_in_and_no_more(lab: Lab, client: Client) -> 
     client.data("POST", "/access/users/eve@pve/token/t1", {"privsep": "0"})
     _grant(lab, "/pool/web", "PVEVMAdmin")
     eve = Client(lab, "eve@pve!t1")
-    assert eve.ask("POST", "/nodes/clovis/qemu", {"vmid": "9000", "memory": "64"}).reason == "Permission check failed"
+    assert (
+        eve.ask("POST", "/nodes/clovis/qemu", {"vmid": "9000", "memory": "64"}).reason
+        == "Permission check failed"
+    )
     nowhere = eve.ask("POST", "/nodes/clovis/qemu", {"vmid": "9000", "pool": "nowhere"})
     assert nowhere.reason == "Permission check failed (pool 'nowhere' does not exist)"
     upid = eve.data("POST", "/nodes/clovis/qemu", {"vmid": "9000", "memory": "64", "pool": "web"})
@@ -224,28 +314,47 @@ def test_a_pool_is_enough_to_create_in_and_no_more(lab: Lab, client: Client) -> 
     assert eve.get("/nodes/clovis/qemu/9000/config")["memory"] == "64"
 
 
-def test_disks_are_listed_to_those_alone_who_may_read_the_storage_and_change_their_guests_disks(lab: Lab, client: Client) -> None:
+def test_disks_are_listed_to_those_alone_who_may_read_the_storage_and_change_their_guests_disks(
+    lab: Lab, client: Client
+) -> None:
     disk = lab.storage_dir("clovis", "local-lvm") / "vm-104-disk-9"
     disk.write_bytes(b"")
     client.data("POST", "/access/users", {"userid": "eve@pve"})
     client.data("POST", "/access/users/eve@pve/token/t1", {"privsep": "0"})
-    eve, path = Client(lab, "eve@pve!t1"), "/nodes/clovis/storage/local-lvm/content?content=images&vmid=104"
+    eve, path = (
+        Client(lab, "eve@pve!t1"),
+        "/nodes/clovis/storage/local-lvm/content?content=images&vmid=104",
+    )
     _grant(lab, "/storage/local-lvm", "PVEDatastoreUser")
     assert eve.get(path) == []
     _grant(lab, "/vms", "PVEVMAdmin")
     assert [row["volid"] for row in eve.get(path)] == ["local-lvm:vm-104-disk-9"]
 
 
-def test_a_listing_of_many_asks_for_the_same_rights_as_one_call_for_each(lab: Lab, service: Client) -> None:
+def test_a_listing_of_many_asks_for_the_same_rights_as_one_call_for_each(
+    lab: Lab, service: Client
+) -> None:
     access, everyday = lab.access, Identity("backupsvc@pve", "service")
     access.groups["ops"] = {"users": ["backupsvc@pve"]}
     access.pools["silver"] = {"vms": [101], "storage": []}
-    entries = [("/vms/100", "token", "NoAccess"), ("/pool/silver", "token", "PVEVMAdmin"), ("/vms/102", "token", "PVEAuditor")]
+    entries = [
+        ("/vms/100", "token", "NoAccess"),
+        ("/pool/silver", "token", "PVEVMAdmin"),
+        ("/vms/102", "token", "PVEAuditor"),
+    ]
     access.acl += [
-        {"path": path, "type": kind, "ugid": "backupsvc@pve!service", "roleid": role, "propagate": 1}
+        {
+            "path": path,
+            "type": kind,
+            "ugid": "backupsvc@pve!service",
+            "roleid": role,
+            "propagate": 1,
+        }
         for path, kind, role in entries
     ]
-    access.acl.append({"path": "/vms", "type": "group", "ugid": "ops", "roleid": "PVEVMAdmin", "propagate": 0})
+    access.acl.append(
+        {"path": "/vms", "type": "group", "ugid": "ops", "roleid": "PVEVMAdmin", "propagate": 0}
+    )
     vmids = [vm.vmid for vm in lab.guests.all()]
     found = access.listed(everyday, "vms", vmids)
     assert found == {vmid: access.privileges(everyday, f"/vms/{vmid}") for vmid in vmids}

@@ -23,7 +23,9 @@ def test_two_nodes_have_quorum_together_and_lose_it_apart(lab: Lab, client: Clie
     assert client.get("/cluster/ha/status/current")[0]["status"] == "No quorum on node 'clovis'!"
 
 
-def test_a_dead_node_is_a_595_without_a_body_and_its_guests_are_unknown(lab: Lab, client: Client) -> None:
+def test_a_dead_node_is_a_595_without_a_body_and_its_guests_are_unknown(
+    lab: Lab, client: Client
+) -> None:
     lab.nodes["clovis"].online = False
     reply = client.ask("GET", "/nodes/clovis/status")
     assert (reply.status, reply.reason, reply.body) == (595, "No route to host", b"")
@@ -33,7 +35,11 @@ def test_a_dead_node_is_a_595_without_a_body_and_its_guests_are_unknown(lab: Lab
 def test_the_second_node_reads_an_hour_ahead_and_ha_says_so(client: Client) -> None:
     ahead = client.get("/nodes/lge-pve02/time")["time"] - client.get("/nodes/clovis/time")["time"]
     assert 3643 <= ahead <= 3645
-    lrm = {row["node"]: row["status"] for row in client.get("/cluster/ha/status/current") if row["type"] == "lrm"}
+    lrm = {
+        row["node"]: row["status"]
+        for row in client.get("/cluster/ha/status/current")
+        if row["type"] == "lrm"
+    }
     assert lrm["lge-pve02"].startswith("lge-pve02 (detected time drift!, ")
     assert lrm["clovis"].startswith("clovis (active, watchdog active, ")
 
@@ -55,7 +61,10 @@ def test_the_documents_job_saves_the_eleven_guests_of_clovis_at_nine(client: Cli
         1,
     )
     assert job["vmid"].split(",") == [str(vmid) for vmid in range(100, 111)]
-    assert datetime.fromtimestamp(job["next-run"], ZoneInfo("Europe/Paris")).strftime("%H:%M") == "21:00"
+    assert (
+        datetime.fromtimestamp(job["next-run"], ZoneInfo("Europe/Paris")).strftime("%H:%M")
+        == "21:00"
+    )
     assert client.get("/cluster/backup-info/not-backed-up") == []
     volumes = client.get("/cluster/backup/backup-langeo/included_volumes")["children"]
     assert [len(guest["children"]) for guest in volumes] == [1, 1, 1, 2, 2, 2, 1, 1, 1, 1, 1]
@@ -65,7 +74,9 @@ def test_a_disabled_job_still_counts_as_cover(client: Client) -> None:
     client.data("PUT", "/cluster/backup/backup-langeo", {"enabled": "0"})
     assert client.get("/cluster/backup-info/not-backed-up") == []
     client.data("PUT", "/cluster/backup/backup-langeo", {"vmid": "100,101"})
-    assert [row["vmid"] for row in client.get("/cluster/backup-info/not-backed-up")] == list(range(102, 111))
+    assert [row["vmid"] for row in client.get("/cluster/backup-info/not-backed-up")] == list(
+        range(102, 111)
+    )
 
 
 def test_property_strings_of_a_job_come_back_as_objects(client: Client) -> None:
@@ -93,20 +104,37 @@ def test_a_job_selects_by_vmid_or_by_all_and_the_last_word_counts(client: Client
 
 
 def test_old_start_time_and_days_become_a_schedule(client: Client) -> None:
-    client.data("POST", "/cluster/backup", {"id": "old-style", "vmid": "200", "starttime": "21:00", "dow": "mon,tue"})
+    client.data(
+        "POST",
+        "/cluster/backup",
+        {"id": "old-style", "vmid": "200", "starttime": "21:00", "dow": "mon,tue"},
+    )
     assert client.get("/cluster/backup/old-style")["schedule"] == "mon,tue 21:00"
 
 
 def test_guest_108_is_the_one_ha_resource(client: Client) -> None:
     (resource,) = client.get("/cluster/ha/resources")
     assert (resource["sid"], resource["state"]) == ("vm:108", "started")
-    service = next(row for row in client.get("/cluster/ha/status/current") if row["type"] == "service")
-    assert (service["sid"], service["max_restart"], service["max_relocate"], service["failback"]) == ("vm:108", 1, 1, 1)
-    assert client.get("/cluster/ha/status/manager_status")["manager_status"]["master_node"] == "clovis"
+    service = next(
+        row for row in client.get("/cluster/ha/status/current") if row["type"] == "service"
+    )
+    assert (
+        service["sid"],
+        service["max_restart"],
+        service["max_relocate"],
+        service["failback"],
+    ) == ("vm:108", 1, 1, 1)
+    assert (
+        client.get("/cluster/ha/status/manager_status")["manager_status"]["master_node"] == "clovis"
+    )
 
 
 def test_ha_resources_are_added_changed_and_removed(client: Client) -> None:
-    client.data("POST", "/cluster/ha/resources", {"sid": "vm:100", "state": "ignored", "comment": "lab", "max_restart": "2"})
+    client.data(
+        "POST",
+        "/cluster/ha/resources",
+        {"sid": "vm:100", "state": "ignored", "comment": "lab", "max_restart": "2"},
+    )
     client.data("PUT", "/cluster/ha/resources/100", {"max_relocate": "3", "delete": "comment"})
     changed = client.get("/cluster/ha/resources/vm:100")
     assert {key: changed[key] for key in ("state", "max_restart", "max_relocate")} == {
@@ -121,15 +149,28 @@ def test_ha_resources_are_added_changed_and_removed(client: Client) -> None:
 
 def test_resources_hold_guests_nodes_storages_and_zones(client: Client) -> None:
     rows = client.get("/cluster/resources")
-    by_type = {kind: [row for row in rows if row["type"] == kind] for kind in ("qemu", "node", "storage", "sdn")}
+    by_type = {
+        kind: [row for row in rows if row["type"] == kind]
+        for kind in ("qemu", "node", "storage", "sdn")
+    }
     assert [len(found) for found in by_type.values()] == [11, 2, 4, 2]
     debian = next(row for row in by_type["qemu"] if row["vmid"] == 108)
-    assert (debian["name"], debian["node"], debian["maxcpu"], debian["maxmem"]) == ("Debian-Server", "clovis", 2, 2048 * 1024**2)
+    assert (debian["name"], debian["node"], debian["maxcpu"], debian["maxmem"]) == (
+        "Debian-Server",
+        "clovis",
+        2,
+        2048 * 1024**2,
+    )
     assert debian["maxdisk"] > 0
 
 
 def test_a_lab_without_real_guests_says_so_in_its_version(client: Client) -> None:
-    assert client.get("/version") == {"version": "9.2.11", "release": "9.2", "repoid": "14a22df3", "simulated": 1}
+    assert client.get("/version") == {
+        "version": "9.2.11",
+        "release": "9.2",
+        "repoid": "14a22df3",
+        "simulated": 1,
+    }
 
 
 def test_the_isolated_bridge_has_no_port_and_no_address(client: Client) -> None:
@@ -141,16 +182,32 @@ def test_the_isolated_bridge_has_no_port_and_no_address(client: Client) -> None:
 
 def test_ha_rules_need_their_parts_and_managed_guests(client: Client) -> None:
     rule = {"rule": "r1", "type": "node-affinity", "resources": "vm:108"}
-    assert client.ask("POST", "/cluster/ha/rules", rule).reason == "missing value for required option 'nodes'"
+    assert (
+        client.ask("POST", "/cluster/ha/rules", rule).reason
+        == "missing value for required option 'nodes'"
+    )
     client.data("POST", "/cluster/ha/rules", {**rule, "nodes": "clovis:2"})
     (found,) = client.get("/cluster/ha/rules?resource=vm:108")
     assert (found["rule"], found["nodes"], found["order"]) == ("r1", "clovis:2", 1)
-    unmanaged = client.ask("POST", "/cluster/ha/rules", {**rule, "nodes": "clovis", "resources": "vm:101"})
+    unmanaged = client.ask(
+        "POST", "/cluster/ha/rules", {**rule, "nodes": "clovis", "resources": "vm:101"}
+    )
     assert unmanaged.reason == "create ha rule failed: cannot use unmanaged resource(s) vm:101."
 
 
-def test_storages_are_listed_to_those_who_may_use_them(lab: Lab, client: Client, service: Client) -> None:
-    assert {row["storage"]: row["type"] for row in service.get("/storage")} == {"local": "dir", "local-lvm": "lvmthin"}
+def test_storages_are_listed_to_those_who_may_use_them(
+    lab: Lab, client: Client, service: Client
+) -> None:
+    assert {row["storage"]: row["type"] for row in service.get("/storage")} == {
+        "local": "dir",
+        "local-lvm": "lvmthin",
+    }
     assert client.get("/storage/local")["prune-backups"] == "keep-all=1"
-    assert service.ask("GET", "/storage/local").reason == "Permission check failed (/storage/local, Datastore.Allocate)"
-    assert json.loads(client.ask("GET", "/storage/nosuch").body)["message"] == "storage 'nosuch' does not exist\n"
+    assert (
+        service.ask("GET", "/storage/local").reason
+        == "Permission check failed (/storage/local, Datastore.Allocate)"
+    )
+    assert (
+        json.loads(client.ask("GET", "/storage/nosuch").body)["message"]
+        == "storage 'nosuch' does not exist\n"
+    )

@@ -13,8 +13,12 @@ from pvelab.configfile import GuestTable, dump, parse
 from pvelab.errors import LabError
 from tests.waiting import HANGS
 
-_KEYS = st.from_regex(r"[a-z]{2,8}[0-9]{0,2}", fullmatch=True).filter(lambda key: key not in ("description", "digest"))
-_VALUES = st.text(st.characters(exclude_categories=("Cc", "Cs", "Zl", "Zp", "Zs")), min_size=1).filter(lambda v: v.strip() == v)
+_KEYS = st.from_regex(r"[a-z]{2,8}[0-9]{0,2}", fullmatch=True).filter(
+    lambda key: key not in ("description", "digest")
+)
+_VALUES = st.text(
+    st.characters(exclude_categories=("Cc", "Cs", "Zl", "Zp", "Zs")), min_size=1
+).filter(lambda v: v.strip() == v)
 _DESCRIPTIONS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1)
 
 
@@ -49,7 +53,9 @@ def test_a_vmid_is_taken_once_in_the_whole_cluster(tmp_path: Path) -> None:
 def test_a_guest_is_found_on_its_own_node_only(tmp_path: Path) -> None:
     table = GuestTable(tmp_path)
     table.create("clovis", 9000, {})
-    with pytest.raises(LabError, match=r"Configuration file 'nodes/lge-pve02/qemu-server/9000.conf' does not exist"):
+    with pytest.raises(
+        LabError, match=r"Configuration file 'nodes/lge-pve02/qemu-server/9000.conf' does not exist"
+    ):
         table.need("lge-pve02", 9000)
     table.move(9000, "lge-pve02")
     assert table.need("lge-pve02", 9000).vmid == 9000
@@ -67,14 +73,18 @@ def test_a_held_lock_times_out_with_pves_text(tmp_path: Path) -> None:
     threading.Thread(target=hold, daemon=True).start()
     assert held.wait(HANGS)
     with (
-        pytest.raises(LabError, match=r"can't lock file '/var/lock/qemu-server/lock-9010.conf' - got timeout"),
+        pytest.raises(
+            LabError, match=r"can't lock file '/var/lock/qemu-server/lock-9010.conf' - got timeout"
+        ),
         table.lock(9010, 0.1),
     ):
         raise AssertionError("two holders")
     release.set()
 
 
-def test_a_nodes_guests_are_listed_as_they_are_after_each_creation_move_and_removal(tmp_path: Path) -> None:
+def test_a_nodes_guests_are_listed_as_they_are_after_each_creation_move_and_removal(
+    tmp_path: Path,
+) -> None:
     table = GuestTable(tmp_path)
 
     def vmids() -> list[list[int]]:

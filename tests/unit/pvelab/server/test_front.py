@@ -1,4 +1,6 @@
-"""A port a node: its own certificate, its own view, gone while the node is dead; and the service that goes on elsewhere."""
+"""A port a node: its own certificate, its own view, gone while the node is dead; and the service
+that goes on elsewhere.
+"""
 
 from __future__ import annotations
 
@@ -38,11 +40,17 @@ def front(lab: Lab) -> Iterator[Front]:
 
 
 def open_connection(front: Front, port: int) -> http.client.HTTPSConnection:
-    return http.client.HTTPSConnection("127.0.0.1", port, context=ssl.create_default_context(cafile=front.ca_file), timeout=HANGS)
+    return http.client.HTTPSConnection(
+        "127.0.0.1", port, context=ssl.create_default_context(cafile=front.ca_file), timeout=HANGS
+    )
 
 
 def ask(lab: Lab, connection: http.client.HTTPSConnection, path: str) -> tuple[int, str, Any]:
-    connection.request("GET", f"/api2/json{path}", headers={"Authorization": f"PVEAPIToken={seed.token(lab, seed.ROOT_TOKEN)}"})
+    connection.request(
+        "GET",
+        f"/api2/json{path}",
+        headers={"Authorization": f"PVEAPIToken={seed.token(lab, seed.ROOT_TOKEN)}"},
+    )
     answer = connection.getresponse()
     body = answer.read()
     return answer.status, answer.reason, json.loads(body)["data"] if body else None
@@ -66,7 +74,9 @@ def test_each_node_answers_at_its_own_port_as_itself(lab: Lab, front: Front) -> 
 
 
 def test_a_node_is_asked_about_another_one_and_forwards_the_call(lab: Lab, front: Front) -> None:
-    status, _, found = ask(lab, open_connection(front, front.ports[OTHER]), f"/nodes/{HOME}/qemu/108/config")
+    status, _, found = ask(
+        lab, open_connection(front, front.ports[OTHER]), f"/nodes/{HOME}/qemu/108/config"
+    )
     assert (status, found["name"]) == (200, "Debian-Server")
 
 
@@ -75,7 +85,9 @@ def test_each_node_sees_the_drift_of_the_others_from_its_own_clock(lab: Lab, fro
     seen = {}
     for name, port in front.ports.items():
         _, _, rows = ask(lab, open_connection(front, port), "/cluster/ha/status/current")
-        seen[name] = [row["node"] for row in rows if row["type"] == "lrm" and "time drift" in row["status"]]
+        seen[name] = [
+            row["node"] for row in rows if row["type"] == "lrm" and "time drift" in row["status"]
+        ]
     assert seen == {HOME: [OTHER], OTHER: []}  # a clock that is behind is not seen (pve-facts 9.2)
 
 
@@ -95,7 +107,9 @@ def test_each_node_has_a_certificate_of_its_own_from_one_authority(lab: Lab, fro
     assert (lab.etc / "priv" / "pve-root-ca.key").stat().st_mode & 0o077 == 0
 
 
-def test_a_dead_nodes_port_refuses_connections_and_comes_back_with_the_node(lab: Lab, front: Front) -> None:
+def test_a_dead_nodes_port_refuses_connections_and_comes_back_with_the_node(
+    lab: Lab, front: Front
+) -> None:
     port, open_before = front.ports[HOME], open_connection(front, front.ports[HOME])
     ask(lab, open_before, "/version")
     kill_node(lab, HOME)
@@ -112,7 +126,9 @@ def test_a_dead_nodes_port_refuses_connections_and_comes_back_with_the_node(lab:
 def test_a_living_node_answers_595_for_a_dead_one(lab: Lab, front: Front) -> None:
     lab.settings["auth_delay"] = 0
     kill_node(lab, HOME)
-    found = ask(lab, open_connection(front, front.ports[OTHER]), f"/nodes/{HOME}/qemu/108/status/current")
+    found = ask(
+        lab, open_connection(front, front.ports[OTHER]), f"/nodes/{HOME}/qemu/108/status/current"
+    )
     assert found == (595, "No route to host", None)
 
 
@@ -134,7 +150,10 @@ def test_the_labs_own_port_answers_when_every_node_is_dead(lab: Lab, front: Fron
     for name in (HOME, OTHER):
         kill_node(lab, name)
     assert [refuses(port) for port in front.ports.values()] == [True, True]
-    assert ask(lab, open_connection(front, front.own.port), "/version")[:2] == (595, "No route to host")
+    assert ask(lab, open_connection(front, front.own.port), "/version")[:2] == (
+        595,
+        "No route to host",
+    )
 
 
 def test_a_lab_that_is_opened_with_a_dead_node_holds_that_nodes_port_closed(lab: Lab) -> None:
@@ -175,7 +194,9 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 @pytest.mark.slow
-def test_the_service_goes_on_through_each_nodes_death_and_status_tells_the_ports(home: Path) -> None:
+def test_the_service_goes_on_through_each_nodes_death_and_status_tells_the_ports(
+    home: Path,
+) -> None:
     access = control.up(home, hypervisor="simulated")
     faults, shell = FaultClient(home), Shell(home.parent)
     settings = load_settings()
@@ -185,18 +206,28 @@ def test_the_service_goes_on_through_each_nodes_death_and_status_tells_the_ports
     pve = connect(settings.pve, SystemClock())
     for dead, alive in ((HOME, OTHER), (OTHER, HOME)):
         set_ = faults.add("node-death", {"node": dead})
-        assert {node.name: node.online for node in pve.cluster.nodes()} == {dead: False, alive: True}
+        assert {node.name: node.online for node in pve.cluster.nodes()} == {
+            dead: False,
+            alive: True,
+        }
         assert pve.host == access.settings["api"][alive]
         # a changing call is not lost either: nothing was sent to the node that refuses
         anew = Client(settings.pve, settings.pve.token, SystemClock())
         said = anew.post(f"nodes/{alive}/vzdump", {"vmid": 108, "storage": "local"}).string()
-        assert said.startswith("UPID:clovis:" if alive == HOME else "OK")  # the guest lives on clovis
-        assert [error.message.split()[0] for error in pve.silent()] == [access.settings["api"][dead]]
+        # the guest lives on clovis
+        assert said.startswith("UPID:clovis:" if alive == HOME else "OK")
+        assert [error.message.split()[0] for error in pve.silent()] == [
+            access.settings["api"][dead]
+        ]
         assert control.status(home)["api"] == {
             dead: f"{access.settings['api'][dead]} (dead)",
             alive: access.settings["api"][alive],
         }
-        told = [line["detail"] for line in shell("doctor", "--json").json["lines"] if line["status"] == "warning"]
+        told = [
+            line["detail"]
+            for line in shell("doctor", "--json").json["lines"]
+            if line["status"] == "warning"
+        ]
         assert any(f"{access.settings['api'][dead]} refuses connections" in text for text in told)
         faults.clear(set_.id)
         assert pve.silent() == []
@@ -211,7 +242,10 @@ def test_the_lab_is_mended_when_both_of_its_nodes_are_dead(home: Path) -> None:
     pve = connect(load_settings().pve, SystemClock())
     with pytest.raises(PveUnreachable) as caught:
         pve.cluster.version()
-    assert all(f"{host} refuses connections" in caught.value.message for host in access.settings["api"].values())
+    assert all(
+        f"{host} refuses connections" in caught.value.message
+        for host in access.settings["api"].values()
+    )
     for fault in dead:
         faults.clear(fault.id)
     assert pve.cluster.version().simulated

@@ -1,4 +1,6 @@
-"""The lab's life with modelled guests: up, killed, up again from its state, down to nothing; several side by side."""
+"""The lab's life with modelled guests: up, killed, up again from its state, down to nothing;
+several side by side.
+"""
 
 from __future__ import annotations
 
@@ -33,9 +35,15 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 def _get(access: LabAccess, path: str) -> Any:
     pve = access.settings["pve"]
     with requests.Session() as session:
-        session.trust_env = False  # else REQUESTS_CA_BUNDLE of the machine would win over the lab's authority
+        # else REQUESTS_CA_BUNDLE of the machine would win over the lab's authority
+        session.trust_env = False
         headers = {"Authorization": f"PVEAPIToken={pve['token']}"}
-        answer = session.get(f"https://{pve['host']}/api2/json{path}", headers=headers, verify=pve["ca_file"], timeout=HANGS)
+        answer = session.get(
+            f"https://{pve['host']}/api2/json{path}",
+            headers=headers,
+            verify=pve["ca_file"],
+            timeout=HANGS,
+        )
         answer.raise_for_status()
         return answer.json()["data"]
 
@@ -59,7 +67,9 @@ def test_up_brings_a_cluster_whose_guests_run_and_settings_that_lead_to_it(home:
         assert (home / name).stat().st_mode & 0o077 == 0, name
 
 
-def test_what_up_prints_points_a_program_at_the_lab(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_up_prints_points_a_program_at_the_lab(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     access = _up(home)
     assert access.settings["pve"]["token"] not in json.dumps(access.as_json())
     monkeypatch.setenv("BACKUPSVC_STATE_DIR", str(home.parent / "elsewhere"))
@@ -70,9 +80,13 @@ def test_what_up_prints_points_a_program_at_the_lab(home: Path, monkeypatch: pyt
     assert settings.ssh.nodes == access.settings.get("ssh", {}).get("nodes", {})
 
 
-def test_the_settings_name_the_policy_that_up_was_given_and_else_none(home: Path, tmp_path: Path) -> None:
+def test_the_settings_name_the_policy_that_up_was_given_and_else_none(
+    home: Path, tmp_path: Path
+) -> None:
     assert "policy" not in _up(home).settings
-    assert load_settings().policy == lab_policy(), "the service knows the one of the site for which the lab stands"
+    assert load_settings().policy == lab_policy(), (
+        "the service knows the one of the site for which the lab stands"
+    )
     control.down(home, keep=True)
     given = control.up(home, hypervisor="simulated", policy=tmp_path / "site.yaml")
     assert given.environment()["BACKUPSVC_POLICY"] == str(tmp_path / "site.yaml")
@@ -108,18 +122,25 @@ def test_a_killed_lab_starts_again_from_its_state(home: Path) -> None:
     debian = next(row for row in _get(second, "/cluster/resources?type=vm") if row["vmid"] == 108)
     assert (debian["status"], debian["maxmem"]) == ("running", 3072 * 1024**2)
     # tokens, certificate and ports are the old ones: what pointed at the lab still does
-    assert (second.settings["pve"], second.settings["api"]) == (first.settings["pve"], first.settings["api"])
+    assert (second.settings["pve"], second.settings["api"]) == (
+        first.settings["pve"],
+        first.settings["api"],
+    )
     assert len(_get(second, "/cluster/tasks")) >= 22
 
 
-def test_a_guest_whose_dump_was_cut_short_stays_locked_and_off_and_the_others_start(home: Path) -> None:
+def test_a_guest_whose_dump_was_cut_short_stays_locked_and_off_and_the_others_start(
+    home: Path,
+) -> None:
     _up(home)
     control.down(home, keep=True)
     config = home / "etc" / "pve" / "nodes" / "clovis" / "qemu-server" / "101.conf"
     config.write_text(config.read_text() + "lock: backup\n")
     lines: list[str] = []
     access = control.up(home, hypervisor="simulated", progress=lines.append)
-    stopped = [row for row in _get(access, "/cluster/resources?type=vm") if row["status"] == "stopped"]
+    stopped = [
+        row for row in _get(access, "/cluster/resources?type=vm") if row["status"] == "stopped"
+    ]
     assert [(row["vmid"], row["lock"]) for row in stopped] == [(101, "backup")]
     assert "101 Windows-Client stays off: VM is locked (backup)" in lines
 
@@ -134,7 +155,12 @@ def test_a_first_start_that_was_cut_short_is_begun_anew(home: Path) -> None:
 def test_a_kept_lab_is_stopped_and_goes_on(home: Path) -> None:
     _up(home)
     assert control.down(home, keep=True)
-    assert control.status(home) == {"running": False, "ready": False, "directory": str(home), "kept": True}
+    assert control.status(home) == {
+        "running": False,
+        "ready": False,
+        "directory": str(home),
+        "kept": True,
+    }
     with pytest.raises(StartFailed, match="made for the hypervisor simulated"):
         control.up(home, hypervisor="qemu")
     with pytest.raises(StartFailed, match=r"answers as PVE 9\.2"):
@@ -144,7 +170,10 @@ def test_a_kept_lab_is_stopped_and_goes_on(home: Path) -> None:
 
 def test_a_lab_that_runs_does_not_become_another_release(home: Path) -> None:
     control.up(home, hypervisor="simulated", release="9.0")
-    assert (control.status(home)["pve"], control.up(home, release="9.0").hypervisor) == ("9.0.11", "simulated")
+    assert (control.status(home)["pve"], control.up(home, release="9.0").hypervisor) == (
+        "9.0.11",
+        "simulated",
+    )
     with pytest.raises(UsageError, match=r"answers as PVE 9\.0"):
         control.up(home, hypervisor="simulated", release="9.2")
 
@@ -177,7 +206,10 @@ def test_a_directory_with_something_else_in_it_is_left_alone(home: Path) -> None
 
 def test_a_process_that_took_over_the_pid_is_not_ended(home: Path) -> None:
     home.mkdir(parents=True)
-    control.write_json(home / control.RUNTIME_FILE, {"pid": os.getpid(), "started": "1", "run_dir": str(home / "run")})
+    control.write_json(
+        home / control.RUNTIME_FILE,
+        {"pid": os.getpid(), "started": "1", "run_dir": str(home / "run")},
+    )
     assert control.running(home) is None
     assert control.down(home)
 

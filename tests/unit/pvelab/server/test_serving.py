@@ -1,4 +1,6 @@
-"""On the wire: TLS by the lab's own authority, PVE's reason phrases, keep-alive, many slow calls at once."""
+"""On the wire: TLS by the lab's own authority, PVE's reason phrases, keep-alive, many slow calls at
+once.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,10 @@ Served = tuple[ApiServer, Certificates]
 def _connect(served: Served) -> http.client.HTTPSConnection:
     server, certs = served
     return http.client.HTTPSConnection(
-        "127.0.0.1", server.port, context=ssl.create_default_context(cafile=certs.ca_file), timeout=HANGS
+        "127.0.0.1",
+        server.port,
+        context=ssl.create_default_context(cafile=certs.ca_file),
+        timeout=HANGS,
     )
 
 
@@ -30,7 +35,9 @@ def _header(lab: Lab) -> dict[str, str]:
     return {"Authorization": f"PVEAPIToken={seed.token(lab, seed.ROOT_TOKEN)}"}
 
 
-def test_the_error_text_is_the_reason_phrase_and_the_connection_is_closed(lab: Lab, served: Served) -> None:
+def test_the_error_text_is_the_reason_phrase_and_the_connection_is_closed(
+    lab: Lab, served: Served
+) -> None:
     connection = _connect(served)
     connection.request("GET", "/api2/json/cluster/nextid?vmid=100", headers=_header(lab))
     answer = connection.getresponse()
@@ -41,7 +48,9 @@ def test_the_error_text_is_the_reason_phrase_and_the_connection_is_closed(lab: L
     assert "x-lab-reason" not in answer.headers
 
 
-def test_a_good_answer_keeps_the_connection_and_costs_milliseconds(lab: Lab, served: Served) -> None:
+def test_a_good_answer_keeps_the_connection_and_costs_milliseconds(
+    lab: Lab, served: Served
+) -> None:
     connection = _connect(served)
     connection.request("GET", "/api2/json/version", headers=_header(lab))
     connection.getresponse().read()
@@ -61,12 +70,17 @@ def test_the_certificate_is_trusted_by_the_labs_authority_alone(served: Served) 
     server, certs = served
     der = ssl.PEM_cert_to_DER_cert(ssl.get_server_certificate(("127.0.0.1", server.port)))
     assert der == ssl.PEM_cert_to_DER_cert(certs.certificate.read_text())
-    with socket.create_connection(("127.0.0.1", server.port)) as plain, pytest.raises(ssl.SSLCertVerificationError):
+    with (
+        socket.create_connection(("127.0.0.1", server.port)) as plain,
+        pytest.raises(ssl.SSLCertVerificationError),
+    ):
         ssl.create_default_context().wrap_socket(plain, server_hostname="127.0.0.1")
     assert certs.key.stat().st_mode & 0o077 == 0
 
 
-def test_slow_calls_do_not_keep_others_waiting(lab: Lab, served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_slow_calls_do_not_keep_others_waiting(
+    lab: Lab, served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
     original = ROUTES["GET", "/cluster/options"]
 
     def slow(call: Call) -> object:
@@ -87,7 +101,9 @@ def test_slow_calls_do_not_keep_others_waiting(lab: Lab, served: Served, monkeyp
         assert max(done.result() for done in waiting) < 5
 
 
-def test_a_text_beyond_latin_1_breaks_the_pipe(lab: Lab, served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_text_beyond_latin_1_breaks_the_pipe(
+    lab: Lab, served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def fail(call: Call) -> object:
         raise RuntimeError("Failed to execute “nosuch”")
 

@@ -48,7 +48,9 @@ def test_warnings_are_counted_into_the_status(tmp_path: Path) -> None:
     assert tasks.log(Upid.parse(upid)) == ["WARN: disk is old", "TASK WARNINGS: 1"]
 
 
-@pytest.mark.parametrize("error", [TaskDied("job errors"), LabError(500, "job errors"), ValueError("job errors")])
+@pytest.mark.parametrize(
+    "error", [TaskDied("job errors"), LabError(500, "job errors"), ValueError("job errors")]
+)
 def test_whatever_a_worker_dies_of_is_its_status(tmp_path: Path, error: Exception) -> None:
     def die(log: TaskLog) -> None:
         raise error
@@ -63,7 +65,9 @@ def test_a_worker_that_vanishes_leaves_an_unexpected_status(tmp_path: Path) -> N
         raise TaskVanished
 
     tasks = _tasks(tmp_path)
-    assert tasks.wait(tasks.spawn("clovis", "vzdump", "1", "root@pam", vanish)) == "unexpected status"
+    assert (
+        tasks.wait(tasks.spawn("clovis", "vzdump", "1", "root@pam", vanish)) == "unexpected status"
+    )
 
 
 def test_line_feeds_of_an_error_are_folded_into_blanks() -> None:
@@ -101,17 +105,26 @@ def test_a_running_task_is_told_to_stop_through_the_api(lab: Lab, client: Client
 
 def test_the_log_is_paged_and_numbered_from_one(lab: Lab, client: Client) -> None:
     upid = lab.tasks.spawn(
-        "clovis", "vzdump", "100", "root@pam!lab", lambda log: log.line("\n".join(f"line {n}" for n in range(1, 61)))
+        "clovis",
+        "vzdump",
+        "100",
+        "root@pam!lab",
+        lambda log: log.line("\n".join(f"line {n}" for n in range(1, 61))),
     )
     lab.tasks.wait(upid)
     path = f"/nodes/clovis/tasks/{upid}/log"
     assert len(client.get(path)) == 50
     assert len(client.get(f"{path}?limit=0")) == 61
-    assert client.get(f"{path}?start=59&limit=2") == [{"n": 60, "t": "line 60"}, {"n": 61, "t": "TASK OK"}]
+    assert client.get(f"{path}?start=59&limit=2") == [
+        {"n": 60, "t": "line 60"},
+        {"n": 61, "t": "TASK OK"},
+    ]
     assert client.ask("GET", f"{path}?download=1").body.startswith(b"line 1\nline 2\n")
 
 
-def test_a_token_sees_its_own_tasks_and_a_user_those_of_its_tokens(lab: Lab, client: Client, service: Client) -> None:
+def test_a_token_sees_its_own_tasks_and_a_user_those_of_its_tokens(
+    lab: Lab, client: Client, service: Client
+) -> None:
     lab.access.acl[:] = [entry for entry in lab.access.acl if entry["path"] != "/"]
     mine = lab.tasks.spawn("clovis", "vzdump", "100", "backupsvc@pve!service", lambda log: None)
     other = lab.tasks.spawn("clovis", "vzdump", "101", "root@pam", lambda log: None)
@@ -119,13 +132,19 @@ def test_a_token_sees_its_own_tasks_and_a_user_those_of_its_tokens(lab: Lab, cli
     assert [row["upid"] for row in service.get("/nodes/clovis/tasks")] == [mine]
     assert {row["upid"] for row in client.get("/nodes/clovis/tasks")} == {mine, other}
     refused = service.ask("GET", f"/nodes/clovis/tasks/{other}/status")
-    assert (refused.status, refused.reason) == (403, "Permission check failed (/nodes/clovis, Sys.Audit)")
+    assert (refused.status, refused.reason) == (
+        403,
+        "Permission check failed (/nodes/clovis, Sys.Audit)",
+    )
 
 
 def test_a_task_is_only_known_on_its_own_node(lab: Lab, client: Client) -> None:
     upid = lab.tasks.spawn("clovis", "qmstart", "100", "root@pam", lambda log: None)
     lab.tasks.wait(upid)
-    assert client.ask("GET", f"/nodes/lge-pve02/tasks/{upid}/status").reason == "Parameter verification failed."
+    assert (
+        client.ask("GET", f"/nodes/lge-pve02/tasks/{upid}/status").reason
+        == "Parameter verification failed."
+    )
 
 
 def test_filters_of_the_task_list(lab: Lab, client: Client) -> None:
@@ -144,6 +163,8 @@ def test_filters_of_the_task_list(lab: Lab, client: Client) -> None:
         "userfilter=BACKUPSVC": {bad},
         "since=4000000000": set(),
     }.items():
-        assert {row["upid"] for row in client.get(f"/nodes/clovis/tasks?{query}")} == expected, query
+        assert {row["upid"] for row in client.get(f"/nodes/clovis/tasks?{query}")} == expected, (
+            query
+        )
     assert b'"total"' not in client.ask("GET", "/nodes/clovis/tasks?typefilter=qmstart").body
     assert b'"total":2' in client.ask("GET", "/nodes/clovis/tasks?limit=1").body

@@ -1,4 +1,6 @@
-"""What a request's parameters become, and what is refused: forms, JSON, lists, property strings, numbered options."""
+"""What a request's parameters become, and what is refused: forms, JSON, lists, property strings,
+numbered options.
+"""
 
 from __future__ import annotations
 
@@ -30,14 +32,20 @@ def _errors(method: str, path: str, given: dict[str, Any]) -> dict[str, str]:
     return caught.value.errors
 
 
-def _sent(body: str, kind: str = "application/x-www-form-urlencoded", path: str = _CONFIG) -> dict[str, Any]:
+def _sent(
+    body: str, kind: str = "application/x-www-form-urlencoded", path: str = _CONFIG
+) -> dict[str, Any]:
     found = api().find("PUT", path)
     assert found is not None
-    return parameters(Request("PUT", path, "", {"content-type": kind}, body.encode()), found[0].parameters)
+    return parameters(
+        Request("PUT", path, "", {"content-type": kind}, body.encode()), found[0].parameters
+    )
 
 
 def test_numbers_and_booleans_are_converted_and_the_rest_stays_text() -> None:
-    assert _validated("GET", "/nodes/clovis/tasks", {"limit": "5", "errors": "1", "typefilter": "vzdump"}) == {
+    assert _validated(
+        "GET", "/nodes/clovis/tasks", {"limit": "5", "errors": "1", "typefilter": "vzdump"}
+    ) == {
         "node": "clovis",
         "limit": 5,
         "errors": 1,
@@ -46,7 +54,9 @@ def test_numbers_and_booleans_are_converted_and_the_rest_stays_text() -> None:
 
 
 def test_a_path_is_matched_as_a_whole_and_a_volume_keeps_its_slashes() -> None:
-    found = api().find("GET", "/nodes/clovis/storage/local/content/local:backup/vzdump-qemu-1.vma.zst")
+    found = api().find(
+        "GET", "/nodes/clovis/storage/local/content/local:backup/vzdump-qemu-1.vma.zst"
+    )
     assert found is not None
     assert found[1]["volume"] == "local:backup/vzdump-qemu-1.vma.zst"
     assert api().find("GET", "/nodes/clovis/qemu/100/nosuch") is None
@@ -72,13 +82,25 @@ def test_no_text_breaks_the_reader_of_property_strings(text: str) -> None:
 
 
 def test_a_nics_model_may_stand_for_its_mac() -> None:
-    assert _validated("PUT", _CONFIG, {"net0": "virtio=BC:24:11:00:00:05,bridge=vmbr9,link_down=yes"})
-    assert "net0.macaddr" in _errors("PUT", _CONFIG, {"net0": "virtio=nonsense,bridge=vmbr9"})["net0"]
+    assert _validated(
+        "PUT", _CONFIG, {"net0": "virtio=BC:24:11:00:00:05,bridge=vmbr9,link_down=yes"}
+    )
+    assert (
+        "net0.macaddr" in _errors("PUT", _CONFIG, {"net0": "virtio=nonsense,bridge=vmbr9"})["net0"]
+    )
     # BD is odd in its last bit: a multicast address, which no card may have
-    assert "net0.macaddr" in _errors("PUT", _CONFIG, {"net0": "virtio=BD:24:11:00:00:05,bridge=vmbr9"})["net0"]
+    assert (
+        "net0.macaddr"
+        in _errors("PUT", _CONFIG, {"net0": "virtio=BD:24:11:00:00:05,bridge=vmbr9"})["net0"]
+    )
 
 
-@given(st.dictionaries(st.sampled_from(["name", "tags", "description"]), st.text(st.characters(exclude_categories=["Cs"]))))
+@given(
+    st.dictionaries(
+        st.sampled_from(["name", "tags", "description"]),
+        st.text(st.characters(exclude_categories=["Cs"])),
+    )
+)
 def test_an_encoded_form_arrives_as_it_was_sent(values: dict[str, str]) -> None:
     body = "&".join(f"{name}={quote(value, safe='')}" for name, value in values.items())
     assert _sent(body) == values
@@ -94,12 +116,17 @@ def test_repeated_keys_are_an_array_or_one_list() -> None:
     found = api().find("POST", "/nodes/clovis/qemu/100/agent/exec")
     assert found is not None
     for body, expected in {"command=ls": ["ls"], "command=ls&command=-l": ["ls", "-l"]}.items():
-        request = Request("POST", "/", "", {"content-type": "application/x-www-form-urlencoded"}, body.encode())
+        request = Request(
+            "POST", "/", "", {"content-type": "application/x-www-form-urlencoded"}, body.encode()
+        )
         assert parameters(request, found[0].parameters) == {"command": expected}
 
 
 def test_json_bodies_carry_true_types_and_lists() -> None:
-    sent = _sent('{"onboot": true, "memory": 128, "tags": ["a", "b"], "description": null}', "application/json")
+    sent = _sent(
+        '{"onboot": true, "memory": 128, "tags": ["a", "b"], "description": null}',
+        "application/json",
+    )
     wanted = {"onboot": 1, "memory": "128", "tags": "a;b", "description": ""}
     assert _validated("PUT", _CONFIG, sent) == {"node": "clovis", "vmid": 100, **wanted}
 
@@ -107,7 +134,9 @@ def test_json_bodies_carry_true_types_and_lists() -> None:
 def test_the_query_wins_over_the_body() -> None:
     found = api().find("PUT", _CONFIG)
     assert found is not None
-    request = Request("PUT", _CONFIG, "tags=q", {"content-type": "application/x-www-form-urlencoded"}, b"tags=b")
+    request = Request(
+        "PUT", _CONFIG, "tags=q", {"content-type": "application/x-www-form-urlencoded"}, b"tags=b"
+    )
     assert parameters(request, found[0].parameters) == {"tags": "q"}
 
 

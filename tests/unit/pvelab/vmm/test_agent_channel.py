@@ -16,10 +16,14 @@ Answer = Callable[[dict[str, object]], bytes | None]
 
 
 class ScriptedAgent:
-    """Answers as qemu-ga does; ``answer`` may return bytes to say instead, or None to stay silent."""
+    """Answers as qemu-ga does; ``answer`` may return bytes to say instead, or None to stay
+    silent.
+    """
 
     def __init__(self, path: Path) -> None:
-        self.answer: Answer = lambda message: json.dumps({"return": message["execute"]}).encode() + b"\n"
+        self.answer: Answer = lambda message: (
+            json.dumps({"return": message["execute"]}).encode() + b"\n"
+        )
         self.stale = b""
         self.connections = 0
         self.commands: list[str] = []
@@ -40,7 +44,11 @@ class ScriptedAgent:
                 for line in lines:
                     message = json.loads(line.split(b"\xff")[-1])
                     if message["execute"] == "guest-sync-delimited":
-                        channel.sendall(b"\xff" + json.dumps({"return": message["arguments"]["id"]}).encode() + b"\n")
+                        channel.sendall(
+                            b"\xff"
+                            + json.dumps({"return": message["arguments"]["id"]}).encode()
+                            + b"\n"
+                        )
                         continue
                     self.commands.append(message["execute"])
                     if (said := self.answer(message)) is not None:
@@ -64,13 +72,19 @@ def channel(tmp_path: Path, agent: ScriptedAgent) -> Iterator[AgentChannel]:
     opened.close()
 
 
-def test_a_command_gets_its_answer_over_one_connection(channel: AgentChannel, agent: ScriptedAgent) -> None:
+def test_a_command_gets_its_answer_over_one_connection(
+    channel: AgentChannel, agent: ScriptedAgent
+) -> None:
     assert [channel.call("guest-ping"), channel.call("guest-info")] == ["guest-ping", "guest-info"]
     assert agent.connections == 1
 
 
-def test_an_error_of_the_agent_carries_its_own_text(channel: AgentChannel, agent: ScriptedAgent) -> None:
-    agent.answer = lambda message: b'{"error": {"class": "GenericError", "desc": "PID 123 does not exist"}}\n'
+def test_an_error_of_the_agent_carries_its_own_text(
+    channel: AgentChannel, agent: ScriptedAgent
+) -> None:
+    agent.answer = lambda message: (
+        b'{"error": {"class": "GenericError", "desc": "PID 123 does not exist"}}\n'
+    )
     with pytest.raises(AgentFailure) as caught:
         channel.call("guest-exec-status", {"pid": 123})
     assert caught.value.desc == "PID 123 does not exist"
@@ -82,7 +96,9 @@ def test_silence_is_reported_in_time(channel: AgentChannel, agent: ScriptedAgent
         channel.call("guest-ping", timeout=0.2)
 
 
-def test_after_a_silence_the_next_command_does_not_get_the_late_answer(channel: AgentChannel, agent: ScriptedAgent) -> None:
+def test_after_a_silence_the_next_command_does_not_get_the_late_answer(
+    channel: AgentChannel, agent: ScriptedAgent
+) -> None:
     talking = agent.answer
     agent.answer = lambda message: None
     with pytest.raises(AgentSilent):
@@ -98,7 +114,9 @@ def test_half_an_answer_is_a_silence(channel: AgentChannel, agent: ScriptedAgent
         channel.call("guest-ping", timeout=0.2)
 
 
-def test_garbage_instead_of_an_answer_is_a_silence(channel: AgentChannel, agent: ScriptedAgent) -> None:
+def test_garbage_instead_of_an_answer_is_a_silence(
+    channel: AgentChannel, agent: ScriptedAgent
+) -> None:
     agent.answer = lambda message: b"\x00garbage\n"
     with pytest.raises(AgentSilent):
         channel.call("guest-ping", timeout=1.0)
@@ -109,7 +127,9 @@ def test_no_port_at_all_is_a_silence(tmp_path: Path) -> None:
         AgentChannel(tmp_path / "none.sock").call("guest-ping", timeout=0.2)
 
 
-def test_commands_of_several_threads_do_not_mix(channel: AgentChannel, agent: ScriptedAgent) -> None:
+def test_commands_of_several_threads_do_not_mix(
+    channel: AgentChannel, agent: ScriptedAgent
+) -> None:
     answers: dict[int, object] = {}
 
     def ask(number: int) -> None:

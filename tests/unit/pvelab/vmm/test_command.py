@@ -33,7 +33,9 @@ def networks() -> Iterator[Networks]:
 
 
 def command(networks: Networks, spec: MachineSpec = SPEC, accelerator: str = "tcg") -> list[str]:
-    return qemu_command(spec, Path("/run/lab/104"), [networks.port("104", nic) for nic in spec.nics], accelerator)
+    return qemu_command(
+        spec, Path("/run/lab/104"), [networks.port("104", nic) for nic in spec.nics], accelerator
+    )
 
 
 def values(words: list[str], option: str) -> list[str]:
@@ -75,17 +77,25 @@ def test_no_guest_is_ever_joined_to_a_network_of_the_host(networks: Networks) ->
     assert "-nodefaults" in command(networks)
 
 
-def test_a_guest_with_a_console_serves_it_on_a_unix_socket_only_and_to_nobody_without_a_password(networks: Networks) -> None:
-    assert values(command(networks, replace(SPEC, vnc=Path("/run/lab/vnc"))), "-vnc") == ["unix:/run/lab/vnc,password=on"]
+def test_a_guest_with_a_console_serves_it_on_a_unix_socket_only_and_to_nobody_without_a_password(
+    networks: Networks,
+) -> None:
+    assert values(command(networks, replace(SPEC, vnc=Path("/run/lab/vnc"))), "-vnc") == [
+        "unix:/run/lab/vnc,password=on"
+    ]
     assert values(command(networks), "-display") == ["none"]
 
 
-def test_a_folder_whose_sockets_would_have_too_long_a_path_is_refused(networks: Networks, tmp_path: Path) -> None:
+def test_a_folder_whose_sockets_would_have_too_long_a_path_is_refused(
+    networks: Networks, tmp_path: Path
+) -> None:
     with pytest.raises(QemuError, match="too long a path"):
         Machine(SPEC, tmp_path / ("x" * 100), networks)
 
 
-def test_a_machine_whose_disk_is_missing_says_so_and_leaves_nothing_behind(networks: Networks, tmp_path: Path) -> None:
+def test_a_machine_whose_disk_is_missing_says_so_and_leaves_nothing_behind(
+    networks: Networks, tmp_path: Path
+) -> None:
     missing = replace(SPEC, disks=(Disk("scsi0", tmp_path / "none.raw", 1024),))
     machine = Machine(missing, tmp_path / "run", networks)
     with pytest.raises(QemuError, match=r"machine 104 did not start: .*none\.raw"):

@@ -1,4 +1,6 @@
-"""Copies of disks when something goes wrong, against a scripted QEMU: what it was told, in which order."""
+"""Copies of disks when something goes wrong, against a scripted QEMU: what it was told, in which
+order.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,9 @@ SIZE = 1024 * 1024
 
 
 class ScriptedQemu:
-    """Keeps jobs and targets as QEMU does; the jobs named in ``failing`` end with an error and halt the guest."""
+    """Keeps jobs and targets as QEMU does; the jobs named in ``failing`` end with an error and halt
+    the guest.
+    """
 
     def __init__(self, failing: str | None = None, refuse: str | None = None) -> None:
         self.told: list[str] = []
@@ -40,7 +44,12 @@ class ScriptedQemu:
     def transaction(self, actions: list[dict[str, dict[str, str]]]) -> None:
         for action in actions:
             name = action["data"]["job-id"]
-            self.jobs[name] = {"id": name, "status": "concluded", "current-progress": SIZE, "total-progress": SIZE}
+            self.jobs[name] = {
+                "id": name,
+                "status": "concluded",
+                "current-progress": SIZE,
+                "total-progress": SIZE,
+            }
             if action["data"]["device"] == self._failing:
                 self.jobs[name]["error"] = "No space left on device"
                 self.status = "io-error"
@@ -60,7 +69,9 @@ class ScriptedQemu:
         del self.jobs[id]
 
     def cont(self) -> None:
-        assert not self.jobs, "the guest must not go on while its writes still go through a broken copy"
+        assert not self.jobs, (
+            "the guest must not go on while its writes still go through a broken copy"
+        )
         self.status = "running"
 
 
@@ -86,7 +97,9 @@ def heard_by(events: list[str]) -> EventHook:
     return lambda event, done, total: events.append(event)
 
 
-def test_all_disks_are_copied_from_one_moment_with_the_guest_frozen_only_for_it(tmp_path: Path) -> None:
+def test_all_disks_are_copied_from_one_moment_with_the_guest_frozen_only_for_it(
+    tmp_path: Path,
+) -> None:
     qemu, agent, events = ScriptedQemu(), ScriptedAgent(), list[str]()
     assert backup_disks(qemu, agent, targets(tmp_path), heard_by(events)).frozen
     assert qemu.told[:3] == ["blockdev-add", "blockdev-add", "transaction"]
@@ -95,7 +108,9 @@ def test_all_disks_are_copied_from_one_moment_with_the_guest_frozen_only_for_it(
     assert [path.stat().st_size for path, _ in targets(tmp_path).values()] == [SIZE, SIZE]
 
 
-def test_a_full_target_fails_the_copy_with_qemus_words_and_the_guest_goes_on(tmp_path: Path) -> None:
+def test_a_full_target_fails_the_copy_with_qemus_words_and_the_guest_goes_on(
+    tmp_path: Path,
+) -> None:
     qemu = ScriptedQemu(failing="scsi1")
     with pytest.raises(QemuError, match="the copy of disk scsi1 failed: No space left on device"):
         backup_disks(qemu, None, targets(tmp_path))
@@ -126,7 +141,9 @@ def test_a_freeze_that_did_not_answer_in_time_is_taken_back(tmp_path: Path) -> N
 def test_an_agent_that_refuses_to_freeze_does_not_stop_the_copy(tmp_path: Path) -> None:
     agent, events = ScriptedAgent(freeze=AgentFailure("failed to freeze /data")), list[str]()
     assert not backup_disks(ScriptedQemu(), agent, targets(tmp_path), heard_by(events)).frozen
-    assert events[:3] == ["freeze", "freeze-failed: failed to freeze /data", "thaw"], "a thaw follows every try, as in PVE"
+    assert events[:3] == ["freeze", "freeze-failed: failed to freeze /data", "thaw"], (
+        "a thaw follows every try, as in PVE"
+    )
 
 
 def test_a_thaw_that_fails_is_told_and_does_not_lose_the_copy(tmp_path: Path) -> None:

@@ -29,18 +29,34 @@ def connect(access: NodeAccess, key: paramiko.PKey | None = None) -> paramiko.SS
     name, kind, blob = access.known_hosts_line.split()
     client.get_host_keys().add(name, kind, paramiko.Ed25519Key(data=base64.b64decode(blob)))
     key = key or paramiko.Ed25519Key.from_private_key_file(str(access.key_file))
-    client.connect(access.host, access.port, access.user, pkey=key, look_for_keys=False, allow_agent=False, timeout=10)
+    client.connect(
+        access.host,
+        access.port,
+        access.user,
+        pkey=key,
+        look_for_keys=False,
+        allow_agent=False,
+        timeout=10,
+    )
     return client
 
 
-def test_a_file_is_read_over_sftp_with_the_nodes_key_and_host_key(node: NodeSsh, tmp_path: Path) -> None:
+def test_a_file_is_read_over_sftp_with_the_nodes_key_and_host_key(
+    node: NodeSsh, tmp_path: Path
+) -> None:
     content = os.urandom(300_000)
     (tmp_path / "archive").write_bytes(content)
-    with connect(node.start()) as client, client.open_sftp() as sftp, sftp.open(str(tmp_path / "archive")) as file:
+    with (
+        connect(node.start()) as client,
+        client.open_sftp() as sftp,
+        sftp.open(str(tmp_path / "archive")) as file,
+    ):
         assert hashlib.sha256(file.read()).digest() == hashlib.sha256(content).digest()
 
 
-def test_keys_stay_the_same_over_restarts_and_are_not_shared_between_nodes(node: NodeSsh, tmp_path: Path) -> None:
+def test_keys_stay_the_same_over_restarts_and_are_not_shared_between_nodes(
+    node: NodeSsh, tmp_path: Path
+) -> None:
     first = node.start().known_hosts_line.split()[1:]
     node.stop()
     assert node.start().known_hosts_line.split()[1:] == first

@@ -36,7 +36,9 @@ def dies(pid: int) -> bool:
 
 
 def test_a_child_outlives_the_thread_that_asked_for_it_and_not_the_process(tmp_path: Path) -> None:
-    parent = subprocess.Popen([sys.executable, "-c", PARENT, str(tmp_path / "log")], stdout=subprocess.PIPE, text=True)
+    parent = subprocess.Popen(
+        [sys.executable, "-c", PARENT, str(tmp_path / "log")], stdout=subprocess.PIPE, text=True
+    )
     assert parent.stdout is not None
     child = int(parent.stdout.readline())
     time.sleep(0.3)
@@ -48,7 +50,9 @@ def test_a_child_outlives_the_thread_that_asked_for_it_and_not_the_process(tmp_p
 
 
 def test_a_child_that_ignores_the_request_to_end_is_made_to(tmp_path: Path) -> None:
-    process = processes.spawn(["sh", "-c", "trap '' TERM; echo set; while :; do sleep 0.1; done"], tmp_path / "log")
+    process = processes.spawn(
+        ["sh", "-c", "trap '' TERM; echo set; while :; do sleep 0.1; done"], tmp_path / "log"
+    )
     while "set" not in (tmp_path / "log").read_text():
         time.sleep(0.01)
     processes.end(process, timeout_s=0.2)
@@ -62,7 +66,9 @@ def test_what_a_child_says_is_in_its_log(tmp_path: Path) -> None:
 
 def test_a_child_has_the_descriptors_it_was_given(tmp_path: Path) -> None:
     reader, writer = os.pipe()
-    processes.spawn(["sh", "-c", f"echo here >/dev/fd/{writer}"], tmp_path / "log", descriptors=[writer]).wait()
+    processes.spawn(
+        ["sh", "-c", f"echo here >/dev/fd/{writer}"], tmp_path / "log", descriptors=[writer]
+    ).wait()
     os.close(writer)
     with os.fdopen(reader) as pipe:
         assert pipe.read() == "here\n"

@@ -42,7 +42,9 @@ class Station:
         node: str = "",
     ) -> None:
         self.mac = mac(int(name))
-        self.port: Port = networks.port(name, Nic(0, self.mac.hex(":"), bridge, tag, up, trunks, node))
+        self.port: Port = networks.port(
+            name, Nic(0, self.mac.hex(":"), bridge, tag, up, trunks, node)
+        )
         self.socket = socket.socket(fileno=socket.dup(self.port.descriptor))
 
     def send(self, to: bytes, body: bytes = b"hello", kind: bytes = IPV4) -> None:
@@ -72,7 +74,9 @@ def networks() -> Iterator[Networks]:
     switch.close()
 
 
-def test_a_broadcast_reaches_every_other_port_of_its_segment_and_not_its_sender(networks: Networks) -> None:
+def test_a_broadcast_reaches_every_other_port_of_its_segment_and_not_its_sender(
+    networks: Networks,
+) -> None:
     one, two, three = (Station(networks, name) for name in "123")
     one.send(BROADCAST)
     assert two.heard() == three.heard() == b"hello"
@@ -94,8 +98,12 @@ def test_a_frame_to_an_unknown_address_is_flooded(networks: Networks) -> None:
     assert two.heard() == three.heard() == b"hello"
 
 
-@pytest.mark.parametrize(("bridge", "tag"), [("vmbr9", 10), ("vmbr9", None), ("vmbr0", 20), ("vmbr0", 1)])
-def test_nothing_crosses_to_another_bridge_or_vlan(networks: Networks, bridge: str, tag: int | None) -> None:
+@pytest.mark.parametrize(
+    ("bridge", "tag"), [("vmbr9", 10), ("vmbr9", None), ("vmbr0", 20), ("vmbr0", 1)]
+)
+def test_nothing_crosses_to_another_bridge_or_vlan(
+    networks: Networks, bridge: str, tag: int | None
+) -> None:
     inside, other = Station(networks, "1", "vmbr0", 10), Station(networks, "2", bridge, tag)
     for station, peer in ((inside, other), (other, inside)):
         station.send(BROADCAST)
@@ -116,7 +124,11 @@ def test_an_address_learned_in_one_vlan_says_nothing_about_another(networks: Net
 
 
 def test_a_trunk_hears_every_vlan_with_its_header_and_the_first_without(networks: Networks) -> None:
-    trunk, ten, one = Station(networks, "1"), Station(networks, "2", tag=10), Station(networks, "3", tag=1)
+    trunk, ten, one = (
+        Station(networks, "1"),
+        Station(networks, "2", tag=10),
+        Station(networks, "3", tag=1),
+    )
     ten.send(BROADCAST)
     one.send(BROADCAST)
     assert trunk.heard_whole() == frame(BROADCAST, ten.mac, b"\x00\x0a" + IPV4 + b"hello", VLAN)
@@ -136,11 +148,18 @@ def test_a_header_that_a_trunk_sends_decides_who_hears_it(networks: Networks) ->
 
 
 @pytest.mark.parametrize("tag", [None, 5])
-def test_trunks_name_the_vlans_that_pass_with_a_header_besides_the_ports_own(networks: Networks, tag: int | None) -> None:
-    some, everything = Station(networks, "1", tag=tag, trunks=frozenset({10, 11})), Station(networks, "2")
+def test_trunks_name_the_vlans_that_pass_with_a_header_besides_the_ports_own(
+    networks: Networks, tag: int | None
+) -> None:
+    some, everything = (
+        Station(networks, "1", tag=tag, trunks=frozenset({10, 11})),
+        Station(networks, "2"),
+    )
     for vlan in (10, 20, tag or 1):
         everything.send(BROADCAST, vlan.to_bytes(2, "big") + IPV4 + b"down", VLAN)
-    assert some.heard_whole() == frame(BROADCAST, everything.mac, b"\x00\x0a" + IPV4 + b"down", VLAN)
+    assert some.heard_whole() == frame(
+        BROADCAST, everything.mac, b"\x00\x0a" + IPV4 + b"down", VLAN
+    )
     assert some.heard_whole() == frame(BROADCAST, everything.mac, b"down")
     assert some.hears_nothing()
     for vlan in (11, 20):
@@ -156,15 +175,25 @@ def test_the_priority_of_a_frame_passes_from_trunk_to_trunk(networks: Networks) 
     assert two.heard_whole() == frame(BROADCAST, one.mac, b"\xa0\x0a" + IPV4 + b"urgent", VLAN)
 
 
-def test_a_header_with_a_priority_only_leaves_a_frame_in_the_vlan_of_its_port(networks: Networks) -> None:
-    one, two, three = Station(networks, "1", tag=10), Station(networks, "2", tag=10), Station(networks, "3", tag=20)
+def test_a_header_with_a_priority_only_leaves_a_frame_in_the_vlan_of_its_port(
+    networks: Networks,
+) -> None:
+    one, two, three = (
+        Station(networks, "1", tag=10),
+        Station(networks, "2", tag=10),
+        Station(networks, "3", tag=20),
+    )
     one.send(BROADCAST, b"\xa0\x00" + IPV4 + b"urgent", VLAN)
     assert two.heard_whole() == frame(BROADCAST, one.mac, b"urgent")
     assert three.hears_nothing()
 
 
-@pytest.mark.parametrize("body", [b"\x00\x14" + IPV4 + b"sneaky", b"\x0f\xff" + IPV4 + b"sneaky", b"\x00"])
-def test_an_access_port_refuses_a_header_of_another_vlan_and_one_cut_short(networks: Networks, body: bytes) -> None:
+@pytest.mark.parametrize(
+    "body", [b"\x00\x14" + IPV4 + b"sneaky", b"\x0f\xff" + IPV4 + b"sneaky", b"\x00"]
+)
+def test_an_access_port_refuses_a_header_of_another_vlan_and_one_cut_short(
+    networks: Networks, body: bytes
+) -> None:
     inside, peer = Station(networks, "1", tag=10), Station(networks, "2", tag=10)
     others = [Station(networks, "3", tag=20), Station(networks, "4")]
     inside.send(BROADCAST, body, VLAN)
@@ -179,15 +208,25 @@ def test_an_access_port_takes_a_header_of_its_own_vlan(networks: Networks) -> No
 
 
 def test_a_providers_header_is_a_payload_and_opens_no_other_vlan(networks: Networks) -> None:
-    one, two, other = Station(networks, "1", tag=10), Station(networks, "2", tag=10), Station(networks, "3", tag=20)
+    one, two, other = (
+        Station(networks, "1", tag=10),
+        Station(networks, "2", tag=10),
+        Station(networks, "3", tag=20),
+    )
     one.send(BROADCAST, b"\x00\x14" + IPV4 + b"x", b"\x88\xa8")
     assert two.heard_whole() == frame(BROADCAST, one.mac, b"\x00\x14" + IPV4 + b"x", b"\x88\xa8")
     assert other.hears_nothing()
 
 
-def test_what_is_handed_to_a_machine_is_recorded_with_who_it_really_came_from(networks: Networks) -> None:
+def test_what_is_handed_to_a_machine_is_recorded_with_who_it_really_came_from(
+    networks: Networks,
+) -> None:
     ring = networks.deliveries("vmbr0")
-    one, two, copy = Station(networks, "1", tag=10), Station(networks, "2", tag=10), Station(networks, "3", "vmbr9", 10)
+    one, two, copy = (
+        Station(networks, "1", tag=10),
+        Station(networks, "2", tag=10),
+        Station(networks, "3", "vmbr9", 10),
+    )
     copy.socket.send(frame(BROADCAST, one.mac, b"under another's address"))
     one.send(BROADCAST)
     assert two.heard() == b"hello"
@@ -206,7 +245,9 @@ def test_a_cut_link_passes_nothing_either_way_and_a_mended_one_does(networks: Ne
     assert two.heard() == b"hello"
 
 
-def test_a_nic_that_starts_with_its_link_down_is_cut_from_its_first_frame(networks: Networks) -> None:
+def test_a_nic_that_starts_with_its_link_down_is_cut_from_its_first_frame(
+    networks: Networks,
+) -> None:
     one, two = Station(networks, "1"), Station(networks, "2", up=False)
     two.send(BROADCAST)
     assert one.hears_nothing()
@@ -240,7 +281,9 @@ def test_plugging_a_nic_in_again_replaces_its_old_cable(networks: Networks) -> N
     assert old.port.end.fileno() == -1
 
 
-def test_unplugging_an_old_cable_leaves_the_new_one_of_the_same_nic_alone(networks: Networks) -> None:
+def test_unplugging_an_old_cable_leaves_the_new_one_of_the_same_nic_alone(
+    networks: Networks,
+) -> None:
     one, old = Station(networks, "1"), Station(networks, "2")
     new = Station(networks, "2")
     networks.unplug(old.port)
@@ -248,7 +291,9 @@ def test_unplugging_an_old_cable_leaves_the_new_one_of_the_same_nic_alone(networ
     assert new.heard() == b"hello"
 
 
-def test_a_machine_that_does_not_read_loses_frames_and_does_not_stop_the_others(networks: Networks) -> None:
+def test_a_machine_that_does_not_read_loses_frames_and_does_not_stop_the_others(
+    networks: Networks,
+) -> None:
     one, sleeper, three = (Station(networks, name) for name in "123")
     for number in range(QUEUE + 400):
         one.send(BROADCAST, b"%d" % number)
@@ -261,7 +306,9 @@ def test_frames_that_had_to_wait_arrive_in_order(networks: Networks) -> None:
     one, two = Station(networks, "1"), Station(networks, "2")
     for number in range(QUEUE // 2):
         one.send(two.mac, b"%d" % number)
-    assert [two.heard() for _ in range(QUEUE // 2)] == [b"%d" % number for number in range(QUEUE // 2)]
+    assert [two.heard() for _ in range(QUEUE // 2)] == [
+        b"%d" % number for number in range(QUEUE // 2)
+    ]
 
 
 def test_a_machine_that_is_gone_does_not_stop_the_others(networks: Networks) -> None:
@@ -274,7 +321,11 @@ def test_a_machine_that_is_gone_does_not_stop_the_others(networks: Networks) -> 
 
 
 def test_a_capture_records_who_sent_what_into_a_bridge_and_only_that(networks: Networks) -> None:
-    one, two, other = Station(networks, "1", "vmbr9"), Station(networks, "2", "vmbr9"), Station(networks, "3", "vmbr0")
+    one, two, other = (
+        Station(networks, "1", "vmbr9"),
+        Station(networks, "2", "vmbr9"),
+        Station(networks, "3", "vmbr0"),
+    )
     ring = networks.capture("vmbr9")
     one.send(BROADCAST)
     other.send(BROADCAST)
@@ -309,15 +360,23 @@ def test_closing_the_switch_ends_its_thread_and_closes_every_socket() -> None:
     switch.close()
     switch.close()
     assert station.port.end.fileno() == -1
-    assert not any(thread.name == "lab-switch" and thread is switch._thread for thread in threading.enumerate())
+    assert not any(
+        thread.name == "lab-switch" and thread is switch._thread for thread in threading.enumerate()
+    )
 
 
 @settings(max_examples=30, deadline=None)
 @given(
-    members=st.lists(st.tuples(st.sampled_from(["vmbr0", "vmbr9"]), st.sampled_from([1, 10, 20])), min_size=2, max_size=6),
+    members=st.lists(
+        st.tuples(st.sampled_from(["vmbr0", "vmbr9"]), st.sampled_from([1, 10, 20])),
+        min_size=2,
+        max_size=6,
+    ),
     senders=st.lists(st.integers(0, 5), min_size=1, max_size=6),
 )
-def test_whoever_talks_only_its_own_segment_ever_hears_it(members: list[tuple[str, int]], senders: list[int]) -> None:
+def test_whoever_talks_only_its_own_segment_ever_hears_it(
+    members: list[tuple[str, int]], senders: list[int]
+) -> None:
     switch = Networks()
     try:
         stations = [Station(switch, str(number), *member) for number, member in enumerate(members)]
@@ -335,12 +394,18 @@ def test_whoever_talks_only_its_own_segment_ever_hears_it(members: list[tuple[st
         switch.close()
 
 
-def test_law_2_nothing_crosses_from_a_bridge_without_ports_to_that_of_another_node(networks: Networks) -> None:
-    here, there = Station(networks, "1", "vmbr9", node="clovis"), Station(networks, "2", "vmbr9", node="lge-pve02")
+def test_law_2_nothing_crosses_from_a_bridge_without_ports_to_that_of_another_node(
+    networks: Networks,
+) -> None:
+    here, there = (
+        Station(networks, "1", "vmbr9", node="clovis"),
+        Station(networks, "2", "vmbr9", node="lge-pve02"),
+    )
     beside = Station(networks, "3", "vmbr9", node="clovis")
     there.send(BROADCAST)
     here.send(BROADCAST, b"who is here")
     assert beside.heard() == b"who is here"
     here.send(there.mac)
     assert there.hears_nothing()
-    assert beside.heard() == b"hello"  # learned on another segment: flooded here, and to nobody there
+    # learned on another segment: flooded here, and to nobody there
+    assert beside.heard() == b"hello"

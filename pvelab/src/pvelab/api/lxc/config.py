@@ -1,4 +1,5 @@
-"""/nodes/{node}/lxc/{vmid}/config: reading and changing a container's configuration (pve-container PVE/API2/LXC/Config.pm).
+"""/nodes/{node}/lxc/{vmid}/config: reading and changing a container's configuration (pve-container
+PVE/API2/LXC/Config.pm).
 
 Changes take effect at once: nothing runs that would have to be told.
 """
@@ -46,14 +47,22 @@ def update(call: Call) -> Any:
 
 
 def _check(call: Call, vm: VmConfig, given: dict[str, str], deleted: list[str]) -> None:
-    """Raise LabError in PVE's words unless the caller may make this change to this container as it is now."""
+    """Raise LabError in PVE's words unless the caller may make this change to this container as it
+    is now.
+    """
     if not given and not deleted and not call.params.get("revert"):
         raise LabError(500, "no options specified")
     found = api().find("POST", "/nodes/x/lxc")
     for key in deleted:
         if key in given:
-            raise parameter_error(delete=f"you can't use '-{key}' and -delete {key}' at the same time")
-        if found is None or key in REQUEST_ONLY or property_schema(found[0].parameters, key) is None:
+            raise parameter_error(
+                delete=f"you can't use '-{key}' and -delete {key}' at the same time"
+            )
+        if (
+            found is None
+            or key in REQUEST_ONLY
+            or property_schema(found[0].parameters, key) is None
+        ):
             raise parameter_error(delete=f"unknown option '{key}'")
         if key == "rootfs":
             raise parameter_error(delete="unable to delete required option 'rootfs'")
@@ -62,14 +71,18 @@ def _check(call: Call, vm: VmConfig, given: dict[str, str], deleted: list[str]) 
     if "unprivileged" in given and given["unprivileged"] != vm.config.get("unprivileged", "0"):
         raise LabError(500, "unable to modify read-only option: 'unprivileged'")
     if call.params.get("digest") not in (None, vm.digest):
-        raise LabError(500, "detected modified configuration - file changed by other user? Try again.")
+        raise LabError(
+            500, "detected modified configuration - file changed by other user? Try again."
+        )
     check_unlocked(vm)
     if power.running(call.lab, vm.vmid) and "template" in given:
         raise LabError(500, "you can't convert a CT to template if the CT is running")
 
 
 def _value(call: Call, vm: VmConfig, key: str, value: str) -> str:
-    """What the configuration will say: NICs with a MAC address, ``storage:4`` as the new volume of 4 GiB that it asks for."""
+    """What the configuration will say: NICs with a MAC address, ``storage:4`` as the new volume of
+    4 GiB that it asks for.
+    """
     if NET.fullmatch(key):
         return with_hwaddr(value)
     if not MOUNT.fullmatch(key):
@@ -79,7 +92,9 @@ def _value(call: Call, vm: VmConfig, key: str, value: str) -> str:
     if wanted.kind != "volume" or not size.replace(".", "", 1).isdigit():
         return value
     tree = make_tree(call.lab, vm.node, storage, vm.vmid, int(float(size) * _GIB))
-    return Mount(key, tree.volume.volid, {**wanted.properties, "size": format_size(tree.size)}).text()
+    return Mount(
+        key, tree.volume.volid, {**wanted.properties, "size": format_size(tree.size)}
+    ).text()
 
 
 def _delete(config: dict[str, str], key: str) -> None:

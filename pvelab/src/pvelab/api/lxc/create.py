@@ -1,4 +1,6 @@
-"""POST and DELETE of containers: restoring from an archive, destroying (pve-container PVE/API2/LXC.pm; pve-facts 7.9)."""
+"""POST and DELETE of containers: restoring from an archive, destroying (pve-container
+PVE/API2/LXC.pm; pve-facts 7.9).
+"""
 
 from __future__ import annotations
 
@@ -59,10 +61,15 @@ def destroy(call: Call) -> Any:
     if power.running(call.lab, vm.vmid) and not params.get("force"):
         raise LabError(500, f"unable to destroy CT {vm.vmid} - container is running")
     if call.lab.ha.manages(vm.vmid) and not params.get("purge"):
-        raise LabError(500, f"unable to remove CT {vm.vmid} - used in HA resources and purge parameter not set.")
+        raise LabError(
+            500,
+            f"unable to remove CT {vm.vmid} - used in HA resources and purge parameter not set.",
+        )
     purge, unreferenced = bool(params.get("purge")), bool(params.get("destroy-unreferenced-disks"))
     return call.spawn(
-        "vzdestroy", vm.vmid, lambda log: destroying.destroy(call.lab, call.node, vm.vmid, purge, unreferenced, log)
+        "vzdestroy",
+        vm.vmid,
+        lambda log: destroying.destroy(call.lab, call.node, vm.vmid, purge, unreferenced, log),
     )
 
 
@@ -82,11 +89,25 @@ def _check_allowed(call: Call) -> None:
 
 
 def _split(params: dict[str, Any]) -> tuple[dict[str, str], dict[str, str]]:
-    """A call's options and its mount points; a bare number is a volume of so many GiB on the call's storage."""
-    chosen = {key: str(value) for key, value in params.items() if key not in REQUEST_ONLY and not key.startswith("unused")}
-    options = {key: with_hwaddr(v) if NET.fullmatch(key) else v for key, v in chosen.items() if not MOUNT.fullmatch(key)}
+    """A call's options and its mount points; a bare number is a volume of so many GiB on the call's
+    storage.
+    """
+    chosen = {
+        key: str(value)
+        for key, value in params.items()
+        if key not in REQUEST_ONLY and not key.startswith("unused")
+    }
+    options = {
+        key: with_hwaddr(v) if NET.fullmatch(key) else v
+        for key, v in chosen.items()
+        if not MOUNT.fullmatch(key)
+    }
     storage = params.get("storage", "local")
-    given = {key: f"{storage}:{v}" if _NUMBER.fullmatch(v) else v for key, v in chosen.items() if MOUNT.fullmatch(key)}
+    given = {
+        key: f"{storage}:{v}" if _NUMBER.fullmatch(v) else v
+        for key, v in chosen.items()
+        if MOUNT.fullmatch(key)
+    }
     if given and "rootfs" not in given:
         raise LabError(500, "mount points configured, but 'rootfs' not set - aborting\n")
     return options, given
@@ -95,7 +116,11 @@ def _split(params: dict[str, Any]) -> tuple[dict[str, str], dict[str, str]]:
 def _storages(params: dict[str, Any], given: dict[str, str]) -> set[str]:
     if not given:
         return {params.get("storage", "local")}
-    return {mount(key, value).volume.partition(":")[0] for key, value in given.items() if mount(key, value).kind == "volume"}
+    return {
+        mount(key, value).volume.partition(":")[0]
+        for key, value in given.items()
+        if mount(key, value).kind == "volume"
+    }
 
 
 def _check_storage(call: Call, storage: str) -> None:
@@ -105,7 +130,9 @@ def _check_storage(call: Call, storage: str) -> None:
 
 
 def _reserve(call: Call) -> None:
-    """Take the VMID: an empty configuration with ``lock: create``. Raise LabError 500 in PVE's words if that is not possible."""
+    """Take the VMID: an empty configuration with ``lock: create``. Raise LabError 500 in PVE's
+    words if that is not possible.
+    """
     lab, node, vmid = call.lab, call.node, call.vmid
     said = f"unable to restore CT {vmid} -"
     with lab.guests.lock(vmid, _FLOCK_TIMEOUT):

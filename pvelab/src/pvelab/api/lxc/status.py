@@ -1,4 +1,6 @@
-"""/nodes/{node}/lxc: listing containers, their state, switching them on and off (pve-container PVE/API2/LXC{,/Status}.pm)."""
+"""/nodes/{node}/lxc: listing containers, their state, switching them on and off (pve-container
+PVE/API2/LXC{,/Status}.pm).
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,11 @@ _MIB = 1024 * 1024
 @route("GET", "/nodes/{node}/lxc")
 def containers(call: Call) -> Any:
     """List a node's containers that the caller may see."""
-    seen = (vm for vm in call.lab.guests.all(call.node, "lxc") if call.allowed(f"/vms/{vm.vmid}", "VM.Audit"))
+    seen = (
+        vm
+        for vm in call.lab.guests.all(call.node, "lxc")
+        if call.allowed(f"/vms/{vm.vmid}", "VM.Audit")
+    )
     return [_status(call.lab, vm) for vm in seen]
 
 
@@ -90,7 +96,9 @@ def _status(lab: Lab, vm: VmConfig) -> dict[str, Any]:
         "maxdisk": figures.disk_size(config.get("rootfs", "")),
         "uptime": 0,
     }
-    row |= dict.fromkeys(("cpu", "mem", "swap", "disk", "netin", "netout", "diskread", "diskwrite"), 0)
+    row |= dict.fromkeys(
+        ("cpu", "mem", "swap", "disk", "netin", "netout", "diskread", "diskwrite"), 0
+    )
     row |= {key: config[key] for key in ("tags", "lock") if config.get(key)}
     if config.get("template") == "1":
         row["template"] = 1

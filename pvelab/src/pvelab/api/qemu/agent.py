@@ -1,4 +1,6 @@
-"""/nodes/{node}/qemu/{vmid}/agent: the guest agent's calls, in PVE's wrappings and words (pve-facts 8.5, 8.6)."""
+"""/nodes/{node}/qemu/{vmid}/agent: the guest agent's calls, in PVE's wrappings and words (pve-facts
+8.5, 8.6).
+"""
 
 from __future__ import annotations
 
@@ -15,10 +17,26 @@ from pvelab.vmm.machine import AgentFailure, AgentSilent
 
 _BASE = "/nodes/{node}/qemu/{vmid}/agent"
 _READ_COMMANDS = (
-    *("get-fsinfo", "get-host-name", "get-memory-block-info", "get-memory-blocks", "get-osinfo", "get-time", "get-timezone"),
+    *(
+        "get-fsinfo",
+        "get-host-name",
+        "get-memory-block-info",
+        "get-memory-blocks",
+        "get-osinfo",
+        "get-time",
+        "get-timezone",
+    ),
     *("get-users", "get-vcpus", "info", "network-get-interfaces"),
 )
-_WRITE_COMMANDS = ("fsfreeze-freeze", "fsfreeze-status", "fsfreeze-thaw", "fstrim", "ping", "shutdown", "suspend-disk")
+_WRITE_COMMANDS = (
+    "fsfreeze-freeze",
+    "fsfreeze-status",
+    "fsfreeze-thaw",
+    "fstrim",
+    "ping",
+    "shutdown",
+    "suspend-disk",
+)
 _OWN_FORM = ("exec", "exec-status", "file-read", "file-write", "set-user-password")
 _LARGEST_READ = 16 * 1024 * 1024
 _READ_CHUNK = 1024 * 1024
@@ -66,8 +84,12 @@ def execution(call: Call) -> Any:
 
 @route("GET", "/nodes/{node}/qemu/{vmid}/agent/file-read")
 def read_file(call: Call) -> Any:
-    """Return a file of the guest, at most 16 MiB of it: ``count`` bytes from ``offset``, as base64 with ``decode=0`` (9.1.5)."""
-    if not call.lab.release.newer and (unknown := [name for name in _READS_SINCE_915 if name in call.params]):
+    """Return a file of the guest, at most 16 MiB of it: ``count`` bytes from ``offset``, as base64
+    with ``decode=0`` (9.1.5).
+    """
+    if not call.lab.release.newer and (
+        unknown := [name for name in _READS_SINCE_915 if name in call.params]
+    ):
         raise parameter_error(**dict.fromkeys(unknown, UNKNOWN))
     machine, content, ended = _machine(call), b"", False
     offset, count = int(call.params.get("offset", 0)), int(call.params.get("count", _LARGEST_READ))
@@ -80,15 +102,22 @@ def read_file(call: Call) -> Any:
     finally:
         _ask(machine, "guest-file-close", {"handle": handle})
     part = content[offset : offset + count]
-    row = {"content": _content(part, decode=bool(call.params.get("decode", 1))), "bytes-read": len(part)}
+    row = {
+        "content": _content(part, decode=bool(call.params.get("decode", 1))),
+        "bytes-read": len(part),
+    }
     return row if ended and len(content) <= offset + count else {**row, "truncated": 1}
 
 
 @route("POST", "/nodes/{node}/qemu/{vmid}/agent/file-write")
 def write_file(call: Call) -> Any:
-    """Write a file in the guest; characters are bytes, unless ``encode=0`` says that they are base64 already."""
+    """Write a file in the guest; characters are bytes, unless ``encode=0`` says that they are
+    base64 already.
+    """
     machine, content = _machine(call), call.params["content"]
-    encoded = base64.b64encode(_bytes(content)).decode() if call.params.get("encode", 1) else content
+    encoded = (
+        base64.b64encode(_bytes(content)).decode() if call.params.get("encode", 1) else content
+    )
     handle = _ask(machine, "guest-file-open", {"path": call.params["file"], "mode": "wb"})
     try:
         _ask(machine, "guest-file-write", {"handle": handle, "buf-b64": encoded})
@@ -97,7 +126,9 @@ def write_file(call: Call) -> Any:
 
 
 def _generic(call: Call, name: str) -> Any:
-    """Most calls pass the agent's answer on as ``result``, its errors included: those are no HTTP errors (pve-facts 8.5)."""
+    """Most calls pass the agent's answer on as ``result``, its errors included: those are no HTTP
+    errors (pve-facts 8.5).
+    """
     machine = _machine(call)
     command = f"guest-{name}"
     try:
@@ -111,10 +142,13 @@ def _generic(call: Call, name: str) -> Any:
 
 
 def _machine(call: Call) -> Machine:
-    """The guest's machine, its agent answering. Raise LabError 500 with PVE's text, silent agents after three seconds."""
+    """The guest's machine, its agent answering. Raise LabError 500 with PVE's text, silent agents
+    after three seconds.
+    """
     vm = call.lab.guests.need(call.node, call.vmid)
     machine = power.machine_of(call.lab, vm.vmid)
-    # a running machine keeps the agent that it was started with: the option is pending until its next start
+    # a running machine keeps the agent that it was started with: the option is pending until its
+    # next start
     if not agent_enabled(vm.config) or (machine is not None and not machine.spec.agent):
         raise LabError(500, "No QEMU guest agent configured")
     if machine is None:

@@ -1,4 +1,6 @@
-"""/nodes/{node}/qemu/{vmid}/config: reading and changing a guest's configuration (qemu-server, API2/Qemu.pm; pve-facts 8.1)."""
+"""/nodes/{node}/qemu/{vmid}/config: reading and changing a guest's configuration (qemu-server,
+API2/Qemu.pm; pve-facts 8.1).
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,10 @@ def read(call: Call) -> Any:
 def pending(call: Call) -> Any:
     """Return every option with its value; nothing is ever pending here."""
     vm = call.lab.guests.need(call.node, call.vmid)
-    return [{"key": key, "value": value} for key, value in {**typed(vm.config), "digest": vm.digest}.items()]
+    return [
+        {"key": key, "value": value}
+        for key, value in {**typed(vm.config), "digest": vm.digest}.items()
+    ]
 
 
 @route("GET", _BASE + "/snapshot")
@@ -31,7 +36,9 @@ def snapshots(call: Call) -> Any:
     """Return the guest's snapshots: the lab makes none, so only the present."""
     vm = call.lab.guests.need(call.node, call.vmid)
     running = int(power.machine_of(call.lab, vm.vmid) is not None)
-    return [{"name": "current", "description": "You are here!", "digest": vm.digest, "running": running}]
+    return [
+        {"name": "current", "description": "You are here!", "digest": vm.digest, "running": running}
+    ]
 
 
 @route("PUT", _BASE + "/config")

@@ -1,4 +1,6 @@
-"""POST and DELETE of guests: restoring from an archive, creating empty ones, destroying (qemu-server PVE/API2/Qemu.pm)."""
+"""POST and DELETE of guests: restoring from an archive, creating empty ones, destroying
+(qemu-server PVE/API2/Qemu.pm).
+"""
 
 from __future__ import annotations
 
@@ -6,7 +8,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from pvelab.guests import creating, destroying
-from pvelab.guests.access import REQUEST_ONLY, backup_volume, check_bridges, check_options, check_root_parameter
+from pvelab.guests.access import (
+    REQUEST_ONLY,
+    backup_volume,
+    check_bridges,
+    check_options,
+    check_root_parameter,
+)
 from pvelab.guests.devices import DRIVE, NET, with_mac
 from pvelab.guests.restore import Request, Restore
 from pvelab.guests.state import check_unlocked, lock_timeout_s, save
@@ -17,7 +25,9 @@ _FLOCK_TIMEOUT = 5.0
 
 @route("POST", "/nodes/{node}/qemu")
 def create(call: Call) -> Any:
-    """Restore a guest from an archive, or create an empty one; the configuration is reserved before the task starts."""
+    """Restore a guest from an archive, or create an empty one; the configuration is reserved before
+    the task starts.
+    """
     _check_create(call)
     overrides = _overrides(call.params)
     if call.params.get("archive"):
@@ -35,8 +45,12 @@ def destroy(call: Call) -> Any:
     lab, node, vmid, params = call.lab, call.node, call.vmid, call.params
     vm = lab.guests.need(node, vmid)
     destroying.check_removable(lab, vm, purge=bool(params.get("purge")))
-    work = destroying.Destruction(lab, node, vmid, bool(params.get("purge")), bool(params.get("destroy-unreferenced-disks")))
-    return call.spawn("qmdestroy", vmid, lambda log: work.run(log, skiplock=bool(params.get("skiplock"))))
+    work = destroying.Destruction(
+        lab, node, vmid, bool(params.get("purge")), bool(params.get("destroy-unreferenced-disks"))
+    )
+    return call.spawn(
+        "qmdestroy", vmid, lambda log: work.run(log, skiplock=bool(params.get("skiplock")))
+    )
 
 
 def _check_create(call: Call) -> None:
@@ -47,7 +61,12 @@ def _check_create(call: Call) -> None:
             raise parameter_error(**{key: "option conflicts with option 'archive'"})
     if pool and pool not in lab.access.pools:
         raise LabError(403, f"Permission check failed (pool '{pool}' does not exist)")
-    with_force = bool(archive and params.get("force") and lab.guests.get(vmid) and call.allowed(f"/vms/{vmid}", "VM.Backup"))
+    with_force = bool(
+        archive
+        and params.get("force")
+        and lab.guests.get(vmid)
+        and call.allowed(f"/vms/{vmid}", "VM.Backup")
+    )
     pooled = bool(pool) and call.allowed(f"/pool/{pool}", "VM.Allocate")
     if not with_force and not pooled and not call.allowed(f"/vms/{vmid}", "VM.Allocate"):
         raise LabError(403, "Permission check failed")
@@ -60,7 +79,9 @@ def _check_create(call: Call) -> None:
 
 
 def _overrides(params: Mapping[str, Any]) -> dict[str, str]:
-    """The options of a configuration among a call's parameters; NICs get a MAC address where they have none."""
+    """The options of a configuration among a call's parameters; NICs get a MAC address where they
+    have none.
+    """
     chosen = {key: str(value) for key, value in params.items() if key not in REQUEST_ONLY}
     return {key: with_mac(value) if NET.fullmatch(key) else value for key, value in chosen.items()}
 
@@ -89,7 +110,9 @@ def _restore(call: Call, overrides: Mapping[str, str]) -> str:
 
 
 def _reserve(call: Call, verb: str, *, existing: bool) -> None:
-    """Take the VMID: an empty configuration with ``lock: create``. Raise LabError 500 in PVE's words if that is not possible."""
+    """Take the VMID: an empty configuration with ``lock: create``. Raise LabError 500 in PVE's
+    words if that is not possible.
+    """
     lab, node, vmid = call.lab, call.node, call.vmid
     try:
         with lab.guests.lock(vmid, lock_timeout_s(lab, _FLOCK_TIMEOUT)):
@@ -103,5 +126,7 @@ def _reserve(call: Call, verb: str, *, existing: bool) -> None:
             save(lab, vm, {**vm.config, "lock": "create"})
     except LabError as error:
         raise LabError(
-            500, f"unable to {verb} VM {vmid} - {error.reason.removeprefix(f'unable to create VM {vmid} - ')}"
+            500,
+            f"unable to {verb} VM {vmid} - "
+            f"{error.reason.removeprefix(f'unable to create VM {vmid} - ')}",
         ) from error

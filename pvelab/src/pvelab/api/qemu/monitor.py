@@ -1,7 +1,9 @@
-"""/nodes/{node}/qemu/{vmid}/monitor: what QEMU's human monitor tells (qemu-server PVE/API2/Qemu.pm; 05_restore_ok 151-157).
+"""/nodes/{node}/qemu/{vmid}/monitor: what QEMU's human monitor tells (qemu-server PVE/API2/Qemu.pm;
+05_restore_ok 151-157).
 
-Only ``info`` is served. The others act on the host that QEMU runs on, which is no node here; they are refused in PVE's words, or
-as missing to root@pam with a ticket, to whom alone PVE would give them.
+Only ``info`` is served. The others act on the host that QEMU runs on, which is no node here; they
+are refused in PVE's words, or as missing to root@pam with a ticket, to whom alone PVE would give
+them.
 """
 
 from __future__ import annotations
@@ -18,7 +20,9 @@ _ROOT_ONLY = ("screendump",)
 
 @route("POST", "/nodes/{node}/qemu/{vmid}/monitor")
 def monitor(call: Call) -> Any:
-    """Return what the monitor answers to a command. Raise LabError 500 for one that the caller may not use."""
+    """Return what the monitor answers to a command. Raise LabError 500 for one that the caller may
+    not use.
+    """
     command = str(call.params["command"]).strip()
     name = command.split(" ")[0]
     machine: Any = power.machine_of(call.lab, call.lab.guests.need(call.node, call.vmid).vmid)

@@ -1,4 +1,6 @@
-"""Halting a guest and letting it go on (qemu-server PVE/API2/Qemu.pm vm_suspend, vm_resume; 05_restore_ok 189-197)."""
+"""Halting a guest and letting it go on (qemu-server PVE/API2/Qemu.pm vm_suspend, vm_resume;
+05_restore_ok 189-197).
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,9 @@ _BASE = "/nodes/{node}/qemu/{vmid}/status"
 
 @route("POST", _BASE + "/suspend")
 def suspend(call: Call) -> Any:
-    """Halt a guest's processors, in a task. Raise LabError 501 where its memory is to be written to a disk."""
+    """Halt a guest's processors, in a task. Raise LabError 501 where its memory is to be written to
+    a disk.
+    """
     if call.params.get("todisk"):
         raise LabError(501, "the lab suspends guests in memory only")
     return _spawn(call, "qmpause", lambda machine: machine.suspend())

@@ -1,4 +1,6 @@
-"""/nodes/{node}/qemu/{vmid}/resize: making a disk larger (qemu-server PVE/API2/Qemu.pm resize_vm; 05_restore_ok 63)."""
+"""/nodes/{node}/qemu/{vmid}/resize: making a disk larger (qemu-server PVE/API2/Qemu.pm resize_vm;
+05_restore_ok 63).
+"""
 
 from __future__ import annotations
 

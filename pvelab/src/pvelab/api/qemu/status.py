@@ -1,4 +1,6 @@
-"""/nodes/{node}/qemu: listing guests, their state, switching them on and off (qemu-server PVE/API2/Qemu.pm; pve-facts 8.2)."""
+"""/nodes/{node}/qemu: listing guests, their state, switching them on and off (qemu-server
+PVE/API2/Qemu.pm; pve-facts 8.2).
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,8 @@ from pvelab.guests.devices import agent_enabled
 from pvelab.kernel import Call, Lab, LabError, TaskLog, VmConfig, route
 
 _INDEX = (
-    "config pending unlink vncproxy termproxy migrate resize move rrd rrddata monitor agent snapshot spiceproxy sendkey firewall"
+    "config pending unlink vncproxy termproxy migrate resize move rrd rrddata monitor agent "
+    "snapshot spiceproxy sendkey firewall"
     " mtunnel remote_migrate status"
 )
 _STATUS_INDEX = "current start stop reset shutdown suspend reboot"
@@ -21,7 +24,11 @@ _SERIAL_PORTS = 4
 @route("GET", "/nodes/{node}/qemu")
 def guests(call: Call) -> Any:
     """List a node's guests that the caller may see."""
-    return [_status(call.lab, vm) for vm in call.lab.guests.all(call.node) if call.allowed(f"/vms/{vm.vmid}", "VM.Audit")]
+    return [
+        _status(call.lab, vm)
+        for vm in call.lab.guests.all(call.node)
+        if call.allowed(f"/vms/{vm.vmid}", "VM.Audit")
+    ]
 
 
 @route("GET", "/nodes/{node}/qemu/{vmid}")
@@ -49,7 +56,10 @@ def current(call: Call) -> Any:
     row["qmpstatus"] = machine.run_state() if machine else "stopped"
     if machine:
         release = call.lab.release
-        row |= live_figures.current(vm, machine) | {"running-qemu": release.qemu, "running-machine": release.machine}
+        row |= live_figures.current(vm, machine) | {
+            "running-qemu": release.qemu,
+            "running-machine": release.machine,
+        }
         row |= {"diskread": 0, "diskwrite": 0}
     if agent_enabled(vm.config):
         row["agent"] = 1
@@ -62,7 +72,9 @@ def start(call: Call) -> Any:
     check_root_parameter(call, "skiplock", "stateuri", "migratedfrom")
     lab, node, vmid = call.lab, call.node, call.vmid
     if lab.ha.manages(vmid):
-        return call.spawn("hastart", vmid, lambda log: ha_requests.request(lab, node, vmid, "started", log))
+        return call.spawn(
+            "hastart", vmid, lambda log: ha_requests.request(lab, node, vmid, "started", log)
+        )
     return call.spawn("qmstart", vmid, lambda log: power.start(lab, node, vmid, log))
 
 
@@ -72,7 +84,9 @@ def stop(call: Call) -> Any:
     check_root_parameter(call, "skiplock", "migratedfrom")
     lab, node, vmid = call.lab, call.node, call.vmid
     if lab.ha.manages(vmid):
-        return call.spawn("hastop", vmid, lambda log: ha_requests.request(lab, node, vmid, "stopped", log))
+        return call.spawn(
+            "hastop", vmid, lambda log: ha_requests.request(lab, node, vmid, "stopped", log)
+        )
     return call.spawn("qmstop", vmid, lambda log: power.stop(lab, node, vmid, log))
 
 
@@ -84,10 +98,16 @@ def shutdown(call: Call) -> Any:
     if lab.machine_status(vmid) == "paused":
         raise LabError(500, "VM is paused - cannot shutdown")
     if lab.ha.manages(vmid):
-        return call.spawn("hastop", vmid, lambda log: ha_requests.request(lab, node, vmid, "stopped", log))
+        return call.spawn(
+            "hastop", vmid, lambda log: ha_requests.request(lab, node, vmid, "stopped", log)
+        )
     force = bool(params.get("forceStop"))
     return call.spawn(
-        "qmshutdown", vmid, lambda log: power.shutdown(lab, node, vmid, log, timeout=params.get("timeout"), force=force)
+        "qmshutdown",
+        vmid,
+        lambda log: power.shutdown(
+            lab, node, vmid, log, timeout=params.get("timeout"), force=force
+        ),
     )
 
 
