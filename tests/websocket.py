@@ -2,7 +2,7 @@
 
 The ``websockets`` library's threaded client reads in one thread and writes in another, and a TLS
 connection of Python 3.11 is not
-made for that: what the server sends right after its handshake (TLS 1.3 session tickets) wakes the
+made for that: what the server sends right after its handshake (its session tickets) wakes the
 reader, which then holds the connection while the request is to be written. Rarely, both then wait
 for ever.
 """
