@@ -9,16 +9,20 @@
     │   ├── PveCertificateRefused   the server's certificate is not the one that was pinned
     │   ├── CatalogUnreachable      the catalog's database does not open
     │   │   └── CatalogCut          it was lost in mid-transaction; carries .undone: certainly nothing was written
-    │   └── RemoteUnreachable       SSH to a node or to the probe failed
+    │   ├── RemoteUnreachable       SSH to a node, to the probe or to a copy's target failed
+    │   └── TargetMissing           the folder that copies go to is not there, or no disk is mounted at it
     ├── Refused                     refused by a law or a permission                                  exit 4
     │   ├── LawRefused              one of the ten laws forbids it; carries .law
     │   ├── PveTokenRefused         401: the token or ticket is not accepted
     │   ├── PvePermissionDenied     403: the token lacks a privilege; carries PVE's own text
-    │   └── SshRefused              a host key is not the known one, or the login is not accepted
+    │   ├── SshRefused              a host key is not the known one, or the login is not accepted
+    │   ├── NoRoom                  there is no room for what is to be restored or copied
+    │   └── TargetRefused           the folder that copies go to does not let us do something there
     ├── PveError                    PVE answered with an error; carries .status, .text and .errors    exit 1
     │   ├── PveNotFound             the guest, archive, task or storage does not exist
     │   ├── AgentHeld               a guest's agent is not asked, because a dump of the guest runs
     │   └── TaskFailed              a PVE task ended badly; carries .upid, .exitstatus and .log
+    ├── CopyError                   a copy did not come to be, or is not what was sent                exit 1
     ├── ArchiveError                an archive cannot be read; carries .offset when it is known       exit 1
     └── OperationFailed             an operation ended without its result; carries .operation         exit 1
         ├── NotTheCopy              an address is not the copy's alone: what answers there proves nothing
@@ -118,7 +122,13 @@ class CatalogCut(CatalogUnreachable):
 
 
 class RemoteUnreachable(Unreachable):
-    """SSH to a node or to the probe failed."""
+    """SSH to a node, to the probe or to a copy's target failed."""
+
+
+class TargetMissing(Unreachable):
+    """The folder that copies go to is not there, or no disk is mounted at it: nothing was
+    written.
+    """
 
     kind = ErrorKind.REMOTE_UNREACHABLE
 
@@ -141,7 +151,9 @@ class LawRefused(Refused):
 
 
 class NoRoom(Refused):
-    """There is no room, or no VMID, for what is to be restored at this moment."""
+    """There is no room, or no VMID, for what is to be restored at this moment; or none for a copy
+    at its target.
+    """
 
     kind = ErrorKind.NO_ROOM
 
@@ -164,6 +176,12 @@ class SshRefused(Refused):
     """
 
     kind = ErrorKind.SSH_REFUSED
+
+
+class TargetRefused(Refused):
+    """The folder that copies go to does not let our login do something there. Waiting does not
+    change that.
+    """
 
 
 class PveError(BackupsvcError):
@@ -211,6 +229,12 @@ class TaskFailed(PveError):
     ) -> None:
         super().__init__(message, hint, text=exitstatus)
         self.upid, self.exitstatus, self.log = upid, exitstatus, tuple(log)
+
+
+class CopyError(BackupsvcError):
+    """A copy did not come to be: the target lost or changed bytes, broke its word, or has something
+    else under the name.
+    """
 
 
 class ArchiveError(BackupsvcError):

@@ -130,12 +130,16 @@ class LogSettings(_Group):
 class SshSettings(_Group):
     """SSH to the nodes, to read archives: node name -> host:port. Without it only archives of our
     own making are proven.
+
+    ``target_keys``: name of a copy target of kind ``sftp`` -> its key file; ``key_file`` for those
+    that are not named.
     """
 
     nodes: dict[str, str] = {}
     user: str = "root"
     key_file: Path | None = None
     known_hosts: Path | None = None
+    target_keys: dict[str, Path] = {}
 
 
 class _LabSettings(JsonConfigSettingsSource):

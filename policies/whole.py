@@ -148,7 +148,8 @@ def _collapsed(history: list[Archive]) -> Iterator[Archive]:
     sizes: deque[int] = deque(maxlen=HISTORY)
     for _, together in groupby(history, key=lambda archive: archive.ctime):
         group = list(together)
-        if len(sizes) >= 2:
+        # No median is above the largest: so most are seen to be whole without one.
+        if len(sizes) >= 2 and min(archive.size for archive in group) < SHRUNK * max(sizes):
             before = len(sizes), int(median(sizes))
             yield from (
                 archive for archive in group if archive.proven_at is None and below(archive, before)

@@ -6,15 +6,27 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, bindparam, case, insert, null, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Row,
+    bindparam,
+    case,
+    func,
+    insert,
+    null,
+    select,
+    update,
+)
 from sqlalchemy.exc import IntegrityError
 
 from backupsvc.catalog.database import Database
 from backupsvc.catalog.inspections import last_inspections, record_inspections
 from backupsvc.catalog.retry import repeatable, retried
-from backupsvc.catalog.rows import archive_of, plain
+from backupsvc.catalog.rows import ARCHIVE_COLUMNS, archive_from, archive_of, plain
 from backupsvc.catalog.tables import ARCHIVE
 from backupsvc.errors import PveNotFound
 from policies import lineage, whole
@@ -24,6 +36,8 @@ from policies.pve import guest_config
 Key = tuple[str, str]  # (place, volid); place is "" on a shared storage
 
 MAX_LISTING = 3600  # seconds
+# guests that are looked up by their VMIDs: the rows of more are found sooner by where they lie
+_MAX_VMIDS = 20
 _LISTED = ("node", "storage", "ctime", "size", "format", "protected", "shared", "notes")
 _LEARNT = ("name", "sha256", "config", "uuid", "consistency", "excluded", "operation")
 _FACTS = (*_LEARNT, "born", "rung_at", "first_seen", "gone_at", "changed_at", "changed")
@@ -45,6 +59,10 @@ _THERE = (ARCHIVE.c.gone_at.is_not(None), ARCHIVE.c.place)
 _LIGHT = (
     *(column for column in ARCHIVE.c if column.name not in ("config", "excluded")),
     _HOLDS_DISK,
+)
+# by position: faster
+_in_order = itemgetter(
+    *([column.name for column in _LIGHT].index(name) for name in ARCHIVE_COLUMNS)
 )
 
 
@@ -129,21 +147,57 @@ class ArchiveRepository:
 
     @retried
     def find(
-        self, *, vmid: int | None = None, storage: str | None = None, gone: bool = False
+        self,
+        *,
+        vmid: int | None = None,
+        vmids: Collection[int] | None = None,
+        storage: str | None = None,
+        place: str | None = None,
+        since: int | None = None,
+        limit: int | None = None,
+        gone: bool = False,
     ) -> list[Archive]:
         """Return the archives that the storages hold (with ``gone``: those that they no longer
         hold), newest first.
+
+        ``place`` is their node, "" for shared storages; with ``since`` (epoch seconds) none that is
+        older, with ``limit`` the newest so many.
         """
-        wanted: list[ColumnElement[bool]] = [
-            ARCHIVE.c.gone_at.is_not(None) if gone else ARCHIVE.c.gone_at.is_(None)
-        ]
-        if vmid is not None:
-            wanted.append(ARCHIVE.c.vmid == vmid)
+        wanted = _wanted(vmid, since, gone=gone)
+        if vmids is not None:
+            wanted.append(ARCHIVE.c.vmid.in_(vmids))
         if storage is not None:
-            wanted.append(ARCHIVE.c.storage == storage)
-        query = select(*_LIGHT).where(*wanted).order_by(ARCHIVE.c.ctime.desc(), ARCHIVE.c.volid)
+            wanted.append(_beside(vmid, ARCHIVE.c.storage) == storage)
+        if place is not None:
+            wanted.append(_beside(vmid, ARCHIVE.c.place) == place)
+        query = (
+            select(*_LIGHT)
+            .where(*wanted)
+            .order_by(ARCHIVE.c.ctime.desc(), ARCHIVE.c.volid)
+            .limit(limit)
+        )
         with self._database.read() as connection:
-            return [archive_of(row) for row in connection.execute(query)]
+            return [archive_from(_in_order(row)) for row in connection.execute(query)]
+
+    @retried
+    def count(self, *, vmid: int | None = None, since: int | None = None) -> int:
+        """Return how many archives ``find`` would return."""
+        with self._database.read() as connection:
+            return int(
+                connection.execute(select(func.count()).where(*_wanted(vmid, since))).scalar_one()
+            )
+
+    @retried
+    def places(self, vmid: int | None = None) -> list[tuple[str, str, str]]:
+        """Return where archives (of one guest, or all) lie that the storages hold, each as (place,
+        node, storage).
+        """
+        columns = ARCHIVE.c.place, ARCHIVE.c.node, ARCHIVE.c.storage
+        with self._database.read() as connection:
+            rows = connection.execute(
+                select(*columns).where(*_wanted(vmid)).distinct().order_by(*columns)
+            )
+            return [(row.place, row.node, row.storage) for row in rows]
 
     @retried
     def get(self, node: str, volid: str) -> Archive | None:
@@ -236,6 +290,26 @@ class ArchiveRepository:
             _mark_gone(connection, [_locate(connection, node, volid)], at)
 
 
+def _wanted(
+    vmid: int | None = None, since: int | None = None, *, gone: bool = False
+) -> list[ColumnElement[bool]]:
+    wanted: list[ColumnElement[bool]] = [
+        ARCHIVE.c.gone_at.is_not(None) if gone else ARCHIVE.c.gone_at.is_(None)
+    ]
+    if vmid is not None:
+        wanted.append(ARCHIVE.c.vmid == vmid)
+    if since is not None:
+        wanted.append(ARCHIVE.c.ctime >= since)
+    return wanted
+
+
+def _beside(vmid: int | None, column: ColumnElement[str]) -> ColumnElement[str]:
+    """A column that is compared: beside a guest, which has few archives, in a form for which no
+    database takes an index.
+    """
+    return column if vmid is None else func.coalesce(column, "")
+
+
 def lift(
     connection: Connection, row: Row[Any], rung: Rung, at: int, *, proven: bool = False
 ) -> None:
@@ -304,14 +378,20 @@ def _in_scope(row: Row[Any], scope: Collection[tuple[str, str]]) -> bool:
 def _before(
     connection: Connection, listed: Mapping[Key, Archive], scope: Collection[tuple[str, str]]
 ) -> dict[Key, Row[Any]]:
-    """The rows that a listing may change: all of its storages, or only its guests' when nothing can
-    have gone.
+    """The rows that a listing may change: all of its storages in its places, or only its guests'
+    when nothing can have gone.
     """
-    storages = {archive.storage for archive in listed.values()} | {storage for _, storage in scope}
-    query = select(*_LIGHT).where(ARCHIVE.c.storage.in_(storages))
     vmids = {archive.vmid for archive in listed.values()}
-    if not scope and None not in vmids:
+    query = select(*_LIGHT)
+    if not scope and None not in vmids and len(vmids) <= _MAX_VMIDS:
+        # and by nothing else: beside a storage, SQLite takes that for the index
         query = query.where(ARCHIVE.c.vmid.in_(vmids))
+    else:
+        storages = {archive.storage for archive in listed.values()} | {
+            storage for _, storage in scope
+        }
+        places = {place for place, _ in listed} | {node for node, _ in scope} | {""}
+        query = query.where(ARCHIVE.c.storage.in_(storages), ARCHIVE.c.place.in_(places))
     return {(row.place, row.volid): row for row in connection.execute(query)}
 
 

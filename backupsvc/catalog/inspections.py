@@ -39,10 +39,12 @@ class InspectionRepository:
         self._database = database
 
     @retried
-    def knowledge(self, vmid: int | None = None) -> Knowledge:
-        """Return what the catalog can say for itself, of one guest's archives or of all that the
-        storages hold.
+    def knowledge(self, vmid: int | None = None, vmids: Collection[int] | None = None) -> Knowledge:
+        """Return what the catalog can say for itself: of one guest's archives, of some guests', or
+        of all that are there.
         """
+        if vmid is not None:
+            vmids = (vmid,)
         looks = select(STORAGE_LOOK.c.place, STORAGE_LOOK.c.storage, STORAGE_LOOK.c.first_look)
         written = ARCHIVE.outerjoin(OPERATION, OPERATION.c.id == ARCHIVE.c.operation)
         columns = (
@@ -60,9 +62,12 @@ class InspectionRepository:
             .group_by(PROOF.c.vmid)
         )
         accepted = select(ACCEPTANCE.c.vmid, func.max(ACCEPTANCE.c.at)).group_by(ACCEPTANCE.c.vmid)
-        if vmid is not None:
-            seen, proven = seen.where(ARCHIVE.c.vmid == vmid), proven.where(PROOF.c.vmid == vmid)
-            accepted = accepted.where(ACCEPTANCE.c.vmid == vmid)
+        if vmids is not None:
+            seen, proven = (
+                seen.where(ARCHIVE.c.vmid.in_(vmids)),
+                proven.where(PROOF.c.vmid.in_(vmids)),
+            )
+            accepted = accepted.where(ACCEPTANCE.c.vmid.in_(vmids))
         with self._database.read() as connection:
             return Knowledge(
                 looks={(row[0], row[1]): row[2] for row in connection.execute(looks)},

@@ -4,8 +4,9 @@ policies/model/.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, fields
+from operator import attrgetter
 from sys import intern  # of a million rows, each would hold words of its own that a hundred share
 from typing import Any
 
@@ -27,6 +28,8 @@ from policies.model import (
     Verdict,
 )
 
+ARCHIVE_COLUMNS = tuple(field.name for field in fields(Archive))
+_archive_columns = attrgetter(*ARCHIVE_COLUMNS)
 _TYPES, _RUNGS = {one.value: one for one in GuestType}, {one.value: one for one in Rung}
 BOOK = TypeAdapter(Bookkeeping)
 EVIDENCE = ("stages", "checks", "stripped", "asserted", "reasons", "cause")
@@ -46,27 +49,36 @@ _SIMPLE_PROOF = (
 
 def archive_of(row: Row[Any]) -> Archive:
     """Given a row of the table archive, return its value."""
+    return archive_from(_archive_columns(row))
+
+
+def archive_from(values: Sequence[Any]) -> Archive:
+    """Given the columns of ``ARCHIVE_COLUMNS`` in their order, return the archive."""
+    volid, node, storage, vmid, type, ctime, size, format, protected, notes, name, rung, *rest = (
+        values
+    )
+    proven_at, sha256, shared, operation, holds_disk, uuid, born, changed = rest
     return Archive(
-        volid=row.volid,
-        node=intern(row.node),
-        storage=intern(row.storage),
-        vmid=row.vmid,
-        type=_TYPES[row.type] if row.type else None,
-        ctime=row.ctime,
-        size=row.size,
-        format=intern(row.format),
-        protected=row.protected,
-        notes=row.notes,
-        name=intern(row.name),
-        rung=_RUNGS[row.rung],
-        proven_at=row.proven_at,
-        sha256=row.sha256,
-        shared=row.shared,
-        operation=row.operation,
-        holds_disk=None if row.holds_disk is None else bool(row.holds_disk),
-        uuid=row.uuid,
-        born=row.born,
-        changed=row.changed or "",
+        volid,
+        intern(node),
+        intern(storage),
+        vmid,
+        _TYPES[type] if type else None,
+        ctime,
+        size,
+        intern(format),
+        protected,
+        notes,
+        intern(name),
+        _RUNGS[rung],
+        proven_at,
+        sha256,
+        shared,
+        operation,
+        None if holds_disk is None else bool(holds_disk),
+        uuid,
+        born,
+        changed or "",
     )
 
 

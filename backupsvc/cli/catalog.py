@@ -13,9 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from backupsvc.inventory.accepting import Synced
-    from backupsvc.inventory.listing import Survey
+    from backupsvc.inventory.paging import Page
     from policies.gaps import GuestNights
-    from policies.model import Archive
 
 DEFAULT_NIGHTS, MAX_NIGHTS = 30, 800
 app = typer.Typer(no_args_is_help=True)
@@ -29,6 +28,13 @@ def _group() -> None:
 @app.command("list")
 def list_archives(
     vmid: Annotated[int | None, typer.Option("--vmid", help="Only this guest's archives.")] = None,
+    limit: Annotated[
+        int,
+        typer.Option("--limit", min=1, help="The newest so many; how many more there are is said."),
+    ] = 1000,
+    since: Annotated[
+        str | None, typer.Option("--since", metavar="DATE", help="None older, such as 2026-03-01.")
+    ] = None,
     offline: Annotated[
         bool,
         typer.Option("--offline", help="What the catalog remembers, without asking the storages."),
@@ -41,14 +47,26 @@ def list_archives(
     listed, out of reach.
     """
     from backupsvc.cli.session import open_service
-    from backupsvc.inventory.listing import survey
+    from backupsvc.inventory.paging import page
 
     with open_service() as service:
-        seen = None if offline else survey(service, vmid)
-        archives = sorted(
-            service.catalog.archives.find(vmid=vmid), key=lambda a: (-a.ctime, a.volid)
-        )
-    _print(archives, seen, as_json)
+        first = None if since is None else _midnight(since, service.policy.timezone)
+        found = page(service, vmid, limit=limit, since=first, offline=offline)
+    _print(found, as_json)
+
+
+def _midnight(date: str, timezone: str) -> int:
+    from datetime import datetime
+
+    from backupsvc.errors import UsageError
+    from policies.pve.calendar_event import zone
+
+    try:
+        return int(datetime.strptime(date, "%Y-%m-%d").replace(tzinfo=zone(timezone)).timestamp())
+    except (ValueError, OverflowError):
+        raise UsageError(
+            f"{date!r} is not a date", "write year, month and day, such as --since 2026-03-01"
+        ) from None
 
 
 @app.command()
@@ -306,23 +324,17 @@ def _out_of_reach(found: Synced) -> str:
     return f", {len(found.unreachable)} out of reach" if found.unreachable else ""
 
 
-def _print(archives: list[Archive], seen: Survey | None, as_json: bool) -> None:
+def _print(page: Page, as_json: bool) -> None:
     from backupsvc.cli.output import emit_json, say, size, table
     from backupsvc.inventory.listing import as_dict
-    from policies import whole
 
-    out = {whole.key(one) for one in seen.unreachable} if seen else set()
-    listed = (
-        {whole.key(one) for one in seen.listed} if seen else {whole.key(one) for one in archives}
-    )
     found: list[dict[str, Any]] = [
-        as_dict(one)
-        | {"missing": whole.key(one) not in listed | out, "unreachable": whole.key(one) in out}
-        for one in archives
+        as_dict(one.archive) | {"missing": one.missing, "unreachable": one.unreachable}
+        for one in page.archives
     ]
-    blind = seen.said() if seen else []
+    blind = list(page.blind)
     if as_json:
-        emit_json({"archives": found} | ({"not_listed": blind} if blind else {}))
+        emit_json({"archives": found, "more": page.more} | ({"not_listed": blind} if blind else {}))
         return
     rows = [
         (
@@ -338,6 +350,8 @@ def _print(archives: list[Archive], seen: Survey | None, as_json: bool) -> None:
         for item in found
     ]
     table(("VMID", "name", "time", "node", "archive", "size", "rung", "note"), rows)
+    if page.more:
+        say(f"{page.more} more, older than these: --limit N shows more, --vmid N only one guest's")
     for sentence in blind:
         say(f"not listed: {sentence}")
     if blind:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from policies.model import GuestPolicy, Policy
+    from policies.model import CopyTarget, GuestPolicy, Policy
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -57,6 +57,8 @@ def check(file: File = None, as_json: AsJson = False) -> None:
         else "no isolated bridge: links down"
     )
     say(f"  restored copies: VMID {policy.scratch.first}-{policy.scratch.last}, {bridge}")
+    for name, folder, keep, *_ in _targets(policy):
+        say(f"  copies to {name}: {folder}, {keep}")
     for warning in warnings:
         say(f"warning: {warning['finding']}: {warning['subject']}: {warning['detail']}")
         say(f"  -> {warning['action']}")
@@ -232,7 +234,20 @@ def _as_dict(policy: Policy) -> dict[str, Any]:
         "guests": [_guest(guest) for guest in policy.guests.values()],
         "prune": asdict(policy.prune),
         "exemptions": [asdict(exemption) for exemption in policy.exemptions],
+        "copies": [_target(target) for target in policy.copies],
         "max_clock_drift": policy.max_clock_drift,
+    }
+
+
+def _target(target: CopyTarget) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    from policies.site.copies import kind_of
+
+    words = ("name", "keep", "bandwidth", "immutable", "allow_root")
+    return {word: getattr(target, word) for word in words} | {
+        "kind": kind_of(target),
+        **asdict(target.place),
     }
 
 
@@ -291,6 +306,8 @@ def _show(policy: Policy) -> None:
         tiers,
         f"Tiers (default: {policy.default_tier})",
     )
+    if policy.copies:
+        table(("target", "folder", "keep", "KiB/s", "immutable"), _targets(policy), "Copies")
     guests = [
         (
             g.vmid,
@@ -307,6 +324,15 @@ def _show(policy: Policy) -> None:
         guests,
         "Guests (all others: default tier, check agent)",
     )
+
+
+def _targets(policy: Policy) -> list[tuple[object, ...]]:
+    from policies.site.copies import folder_of
+
+    return [
+        (t.name, folder_of(t), t.keep, t.bandwidth or "unlimited", t.immutable)
+        for t in policy.copies
+    ]
 
 
 def _guests_of(guests: tuple[int, ...] | None, exclude: tuple[int, ...]) -> str:

@@ -4,15 +4,19 @@ little to prune (law 3).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from backupsvc.catalog.inspections import Acceptance
-from backupsvc.inventory.listing import survey
+from backupsvc.inventory.listing import Walk
 from backupsvc.requester import person
 from backupsvc.services import Cluster
 from policies import prune_guard, reach, whole
 from policies.model import Archive
+
+BATCH = 20_000  # archives that are judged at a time, some 20 MB with what the catalog knows of them
+_MAX_VMIDS = 1000  # that one statement names
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,31 +47,75 @@ def sync(
     Who accepted what is written into the catalog. With ``dry_run`` nothing is recorded as gone and
     nothing is accepted.
     """
-    before = {whole.key(one): one for one in service.catalog.archives.find()}
-    seen = survey(service, complete=not dry_run)
-    now = {whole.key(one): one for one in seen.listed}
-    stopped = prune_guard.stopped(list(now.values()), service.catalog.inspections.knowledge())
-    chosen = {guest: why for guest, why in stopped.items() if accept and vmid in (None, guest)}
-    accepted = _acceptances(chosen, list(now.values()), int(service.clock.now()))
+    walk = Walk(service, complete=not dry_run)
+    new: list[Archive] = []
+    gone: list[Archive] = []
+    counts: Counter[int] = Counter()
+    listed = 0
+    for place, there, before in walk.storages(before=True):
+        known, now = {whole.key(one): one for one in before}, {whole.key(one): one for one in there}
+        if fresh := now.keys() - known.keys():
+            recorded = {whole.key(one): one for one in walk.held(*place)}
+            new += [recorded.get(key, now[key]) for key in fresh]
+        gone += [one for key, one in known.items() if key not in now]
+        counts.update(one.vmid for one in now.values() if one.vmid is not None)
+        listed += len(now)
+    seen, elsewhere = walk.survey()
+    gone += elsewhere
+    stopped, accepted = _judged(
+        service, walk.looked, counts, gone, lambda guest: accept and vmid in (None, guest)
+    )
     if not dry_run:
         service.catalog.inspections.accept(accepted)
-    new = tuple(now[key] for key in now.keys() - before.keys())
-    gone = tuple(
-        before[key]
-        for key in before.keys() - now.keys()
-        if reach.was_listed(before[key], seen.looked)
+    return Synced(
+        listed, tuple(new), tuple(gone), stopped, accepted, seen.unreachable, tuple(seen.said())
     )
-    left = {guest: why for guest, why in stopped.items() if guest not in chosen}
-    return Synced(len(now), new, gone, left, accepted, seen.unreachable, tuple(seen.said()))
 
 
-def _acceptances(
-    stopped: Mapping[int, str], archives: Sequence[Archive], at: int
-) -> tuple[Acceptance, ...]:
-    volids: dict[int, list[str]] = {vmid: [] for vmid in stopped}
-    for archive in archives:
-        if archive.vmid in volids:
-            volids[archive.vmid].append(archive.volid)
-    return tuple(
-        Acceptance(vmid, at, person(), why, tuple(volids[vmid])) for vmid, why in stopped.items()
-    )
+def _judged(
+    service: Cluster,
+    looked: Collection[reach.Place],
+    counts: Mapping[int, int],
+    gone: Iterable[Archive],
+    wanted: Callable[[int], bool],
+) -> tuple[dict[int, str], tuple[Acceptance, ...]]:
+    """Given where was looked, each guest with how many archives it has there, those that are gone,
+    and who is to be accepted, return the guests that a prune would not touch and those that it now
+    would. No more than some guests are held at a time.
+    """
+    catalog, at, lost = service.catalog, int(service.clock.now()), {whole.key(one) for one in gone}
+    order = {place: number for number, place in enumerate(looked)}
+    left: dict[int, str] = {}
+    accepted: list[Acceptance] = []
+    for vmids in _batches(counts):
+        found = (
+            one
+            for one in catalog.archives.find(vmids=vmids)
+            if reach.place(one) in order and whole.key(one) not in lost
+        )
+        archives = sorted(found, key=lambda one: (order[reach.place(one)], one.ctime, one.volid))
+        for guest, why in prune_guard.stopped(
+            archives, catalog.inspections.knowledge(vmids=vmids)
+        ).items():
+            if wanted(guest):
+                volids = tuple(one.volid for one in archives if one.vmid == guest)
+                accepted.append(Acceptance(guest, at, person(), why, volids))
+            else:
+                left[guest] = why
+    return left, tuple(accepted)
+
+
+def _batches(counts: Mapping[int, int]) -> Iterator[list[int]]:
+    """The guests in ascending order, as many at a time as have ``BATCH`` archives together: a
+    statement a guest takes longer.
+    """
+    batch: list[int] = []
+    held = 0
+    for vmid, count in sorted(counts.items()):
+        if batch and (held + count > BATCH or len(batch) == _MAX_VMIDS):
+            yield batch
+            batch, held = [], 0
+        batch.append(vmid)
+        held += count
+    if batch:
+        yield batch

@@ -7,7 +7,7 @@ neither gone nor missing (law 4).
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -175,6 +175,89 @@ def survey(
     passing += [error.message for error in failed.values() if isinstance(error, PveError)]
     listing = tuple(known.get(whole.key(one), one) for one in listed)
     return Survey(listing, looked, out, why, down, seen.silent, "; ".join(passing))
+
+
+class Walk:
+    """One look at all storages (for the archives of one guest, or of all), one storage at a time,
+    so that no more than one storage's listing is held. What ``complete`` and ``remember`` mean is
+    said at ``survey``.
+    """
+
+    def __init__(
+        self, service: Cluster, vmid: int | None = None, *, complete: bool = False
+    ) -> None:
+        """Ask which storages there are; none is listed yet. ``looked`` are the places that were, in
+        their order.
+        """
+        self._service, self._vmid, self._complete = service, vmid, complete
+        self._began = int(service.clock.now())
+        self._seen, self._nodes = service.pve.storage.seen(), service.pve.cluster.nodes()
+        self._readers = readers(self._seen.storages, self._nodes)
+        self._failed: dict[reach.Place, BackupsvcError] = {}
+        self._known = service.catalog.archives.places(vmid)
+        self._aside = [
+            one for place, storage in self._elsewhere() for one in self.held(place, storage)
+        ]
+        self.looked: dict[reach.Place, None] = {}
+
+    def _elsewhere(self) -> set[reach.Place]:
+        """Where archives are known and nothing is listed now: a node that is down, a storage that
+        is shared by now or gone.
+        """
+        return {(place, storage) for place, _, storage in self._known} - self._readers.keys()
+
+    def held(self, place: str, storage: str) -> list[Archive]:
+        """Return what the catalog knows of one storage in one place."""
+        return self._service.catalog.archives.find(vmid=self._vmid, storage=storage, place=place)
+
+    def storages(
+        self, *, before: bool = False
+    ) -> Iterator[tuple[reach.Place, list[Archive], list[Archive]]]:
+        """List each storage that can be listed, remember it, and yield its place, what is there,
+        what was known ``before``.
+        """
+        catalog = self._service.catalog
+        for place, able in self._readers.items():
+            known = self.held(*place) if before else []
+            try:
+                node, listed = read(self._service.pve, place[1], able, self._vmid)
+            except FAILS as error:
+                self._failed[place] = error
+                continue
+            self.looked[place] = None
+            # Where a storage was just made shared, one node may not know yet: then neither listing
+            # says what the other lacks.
+            mixed = any(
+                name == place[1] and bool(where) != bool(place[0]) for where, name in self._readers
+            )
+            scope = (
+                [(node, place[1])] if self._complete and self._vmid is None and not mixed else []
+            )
+            catalog.archives.observe(
+                listed, scope=scope, at=self._began, looked=[place] if self._vmid is None else ()
+            )
+            yield place, listed, known
+
+    def survey(self) -> tuple[Survey, list[Archive]]:
+        """Once all are listed, return the look without what was listed, and the archives that were
+        known elsewhere and are gone: of a storage that is shared by now, or no longer is.
+        """
+        failed = [one for place in self._failed for one in self.held(*place)]
+        out = reach.unlisted((*self._aside, *failed), self.looked)
+        gone = [one for one in self._aside if reach.was_listed(one, self.looked)]
+        down = reach.down(self._nodes, self._seen.silent)
+        unlisted = {
+            _place(storage) for storage in self._seen.storages if _takes_archives(storage)
+        } - self.looked.keys()
+        why = {
+            place: _why(place, down, self._seen, self._failed)
+            for place in unlisted | {reach.place(one) for one in out}
+        }
+        passing = [self._seen.passing] if self._seen.passing else []
+        passing += [error.message for error in self._failed.values() if isinstance(error, PveError)]
+        return Survey(
+            (), frozenset(self.looked), out, why, down, self._seen.silent, "; ".join(passing)
+        ), gone
 
 
 def require_answers(passing: str, *, retries: bool) -> None:

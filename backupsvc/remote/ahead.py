@@ -36,14 +36,18 @@ class _Piece:
 
 
 class Ahead:
-    """A remote file, read from start to end. paramiko calls it back as it does its own files."""
+    """A remote file, read from ``start`` to its end. paramiko calls it back as it does its own
+    files.
+    """
 
-    def __init__(self, sftp: paramiko.SFTPClient, remote: paramiko.SFTPFile, size: int) -> None:
+    def __init__(
+        self, sftp: paramiko.SFTPClient, remote: paramiko.SFTPFile, size: int, start: int = 0
+    ) -> None:
         self._sftp: Any = sftp  # its inner calls are in no type stub
         self._remote, self._size = remote, size
         self._pieces: deque[_Piece] = deque()
         self._waiting: dict[int, _Piece] = {}
-        self._next, self._left, self._length = 0, b"", REQUEST
+        self._next, self._left, self._length = start, b"", REQUEST
 
     def read(self, size: int) -> bytes:
         """Given a number of bytes, return as many, fewer only at the end. Raise what paramiko

@@ -50,9 +50,9 @@ class Peer:
     """Whom to connect to. ``what`` names it in messages (``the probe``, ``node clovis``),
     ``setting`` where it is configured.
 
-    ``pinned`` is the only host key that is believed (``type base64``); without it ``known_hosts``
-    decides, else the user's own. ``key_setting`` is the setting that holds the host key, or names
-    the file with it.
+    ``pinned`` are the only host keys that are believed (``type base64``, a line each, one of a
+    kind); without it ``known_hosts`` decides, else the user's own. ``key_setting`` is the setting
+    that holds the host key, or names the file with it.
     """
 
     what: str
@@ -162,10 +162,11 @@ def _transport(*args: Any, **kwargs: Any) -> paramiko.Transport:
 
 def _load_host_keys(client: paramiko.SSHClient, peer: Peer) -> None:
     if peer.pinned:
-        kind, _, data = peer.pinned.strip().partition(" ")
-        client.get_host_keys().add(
-            peer.key_name, kind, _pinned_key(peer, kind, data.partition(" ")[0])
-        )
+        for line in peer.pinned.strip().splitlines():
+            kind, _, data = line.strip().partition(" ")
+            client.get_host_keys().add(
+                peer.key_name, kind, _pinned_key(peer, kind, data.partition(" ")[0])
+            )
     elif peer.known_hosts:
         try:
             client.load_host_keys(str(peer.known_hosts))

@@ -136,6 +136,56 @@ class PruneRules:
 
 
 @dataclass(frozen=True, slots=True)
+class PveStorage:
+    """A place for copies: the dump folder ``path`` of a node's storage, which PVE there lists and
+    restores.
+    """
+
+    node: str
+    storage: str
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class SftpFolder:
+    """A place for copies: a folder that an SSH server gives by SFTP. ``host_keys`` are the only
+    ones that are believed.
+    """
+
+    host: str
+    port: int
+    user: str
+    path: str
+    host_keys: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Directory:
+    """A place for copies: a folder of this machine. ``mounted``: it must be a mount point, so that
+    its disk is really there.
+    """
+
+    path: str
+    mounted: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class CopyTarget:
+    """Where archives are copied to. ``keep`` is its own retention, ``bandwidth`` in KiB/s.
+
+    ``immutable``: what lies there can be neither renamed nor removed by us. ``allow_root``: a login
+    as root is put up with.
+    """
+
+    name: str
+    place: PveStorage | SftpFolder | Directory
+    keep: str = "keep-all=1"
+    bandwidth: int | None = None
+    immutable: bool = False
+    allow_root: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Exemption:
     """An accepted finding (derogation): it has an owner, a reason and a last day (ISO date), and
     turns red after it.
@@ -164,6 +214,7 @@ class Policy:
     default_tier: str
     prune: PruneRules = PruneRules()
     exemptions: tuple[Exemption, ...] = ()
+    copies: tuple[CopyTarget, ...] = ()
     max_clock_drift: int = 30
     source: str = ""
     digest: str = ""

@@ -5,7 +5,7 @@ terms.
 from __future__ import annotations
 
 from policies.model import Job, Scratch
-from policies.pve import calendar_event, prune_backups
+from policies.pve import calendar_event
 from policies.site import values
 from policies.yaml_reader import Value
 
@@ -46,7 +46,7 @@ def _job(name: str, key: Value, value: Value, timezone: str, scratch: Scratch) -
         exclude=exclude,
         mode=section.take("mode", lambda one: one.choice(MODES), "snapshot"),
         compress=section.take("compress", _compress, "zstd"),
-        keep=section.take("keep", _keep, "keep-all=1"),
+        keep=section.take("keep", values.keep, "keep-all=1"),
         window=section.take("window", Value.duration, 4 * 3600),
         bandwidth=section.take("bandwidth", values.bandwidth, None),
         timeout=section.take("timeout", Value.duration, 12 * 3600),
@@ -61,14 +61,6 @@ def _job_guests(value: Value, scratch: Scratch) -> tuple[int, ...] | None:
     if not vmids:
         raise value.wrong("the list is empty", "all, or a list of VMIDs such as [100, 101]")
     return vmids
-
-
-def _keep(value: Value) -> str:
-    allowed = (
-        "keep-all=1, or keep-last, -hourly, -daily, -weekly, -monthly, -yearly with counts, such "
-        "as keep-last=3,keep-daily=7"
-    )
-    return str(value.checked(prune_backups.parse_keep, allowed))
 
 
 def _compress(value: Value) -> str:

@@ -12,6 +12,7 @@ from types import MappingProxyType
 from policies.i18n import LANGUAGES
 from policies.model import Policy, PruneRules, Scratch
 from policies.pve import calendar_event
+from policies.site.copies import read_copies
 from policies.site.exemptions import read_exemptions
 from policies.site.guests import (
     DEFAULT_TIER,
@@ -26,7 +27,7 @@ from policies.yaml_reader import Value, read
 
 SECTIONS = (
     "site", "timezone", "language", "scratch", "jobs", "tiers", "default-tier", "guests", "prune", "exemptions",
-    "max-clock-drift",
+    "copies", "max-clock-drift",
 )  # fmt: skip
 
 
@@ -54,6 +55,7 @@ def load_policy(text: str, source: str) -> Policy:
         default_tier=default_tier,
         prune=top.take("prune", _prune, PruneRules()),
         exemptions=top.take("exemptions", read_exemptions, ()),
+        copies=top.take("copies", read_copies, ()),
         max_clock_drift=top.take("max-clock-drift", Value.duration, 30),
         source=source,
         digest=hashlib.sha256(text.encode()).hexdigest(),

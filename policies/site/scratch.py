@@ -9,7 +9,6 @@ from policies.yaml_reader import Value
 
 DEFAULT_SCRATCH = (9000, 9099)
 DEFAULT_SETTLE = 30  # seconds
-_NODE = r"[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?"  # PVE's pve-node
 _BRIDGE = r"[A-Za-z][A-Za-z0-9_]{1,20}"  # PVE's pve-iface, without aliases
 
 
@@ -26,7 +25,7 @@ def read_scratch(value: Value) -> Scratch:
             "bridge", lambda one: one.matching(_BRIDGE, "a bridge's name, such as vmbr9"), None
         ),
         storage=section.take("storage", values.storage, None),
-        node=section.take("node", lambda one: one.matching(_NODE, "a node's name"), None),
+        node=section.take("node", values.node, None),
         pool=section.take(
             "pool", lambda one: one.matching(r"[A-Za-z0-9._/-]+", "a pool's name"), None
         ),

@@ -1,20 +1,36 @@
-"""Values that several sections of a policy have: storages, memory, bandwidth, VMIDs, how long a
-copy must live.
+"""Values that several sections of a policy have: nodes, storages, retention, memory, bandwidth,
+VMIDs, how long to settle.
 """
 
 from __future__ import annotations
 
 from policies.model import Scratch
+from policies.pve import prune_backups
 from policies.yaml_reader import Value
 
 MIN_VMID, MAX_VMID = 100, 999_999_999  # PVE's own limits
 MAX_SETTLE = 3600  # seconds
+_NODE = r"[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?"  # PVE's pve-node
 _STORAGE = r"[A-Za-z][A-Za-z0-9._-]*[A-Za-z0-9]"  # PVE's pve-storage-id
 
 
 def storage(value: Value) -> str:
     """Given a value, return the storage that it names. Raise PolicyError if it cannot be one."""
     return value.matching(_STORAGE, "a storage's name, such as local")
+
+
+def node(value: Value) -> str:
+    """Given a value, return the node that it names. Raise PolicyError if it cannot be one."""
+    return value.matching(_NODE, "a node's name")
+
+
+def keep(value: Value) -> str:
+    """Given a retention, return it as PVE writes it. Raise PolicyError if PVE would not take it."""
+    allowed = (
+        "keep-all=1, or keep-last, -hourly, -daily, -weekly, -monthly, -yearly with counts, such "
+        "as keep-last=3,keep-daily=7"
+    )
+    return str(value.checked(prune_backups.parse_keep, allowed))
 
 
 def memory(value: Value) -> int:

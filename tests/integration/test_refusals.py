@@ -67,6 +67,7 @@ def test_archives_are_listed_without_a_policy(site: Shell, tmp_path: Path) -> No
     assert Shell(tmp_path, env)("catalog", "list", "--json").json == {
         "schema": "catalog list/1",
         "archives": [],
+        "more": 0,
     }
     assert Shell(tmp_path, env)("backup", "run").code == 2
 

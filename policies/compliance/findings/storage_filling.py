@@ -39,12 +39,15 @@ def _last_round(facts: SiteFacts, storage: str, node: str | None) -> int:
     """
     total = 0
     for item in facts.guests:
-        there = [
-            archive
-            for archive in item.held
-            if archive.storage == storage and node in (None, archive.node)
-        ]
-        total += there[-1].size if there else 0
+        newest_first = reversed(item.held)
+        total += next(
+            (
+                one.size
+                for one in newest_first
+                if one.storage == storage and node in (None, one.node)
+            ),
+            0,
+        )
     return total
 
 

@@ -51,6 +51,28 @@ def test_a_right_policy_is_summed_up(site: Path) -> None:
     assert "VMID 9000-9099, no isolated bridge: links down" in result.stdout
 
 
+def test_where_archives_are_copied_to_is_said_and_shown(site: Path) -> None:
+    site.write_text(
+        f"{TEXT}copies: {{usb: {{kind: directory, path: /mnt/usb, mounted: true, keep: "
+        f"keep-last=2}}}}\n",
+        encoding="utf-8",
+    )
+    assert "copies to usb: /mnt/usb, keep-last=2" in run("check", site).stdout
+    assert "/mnt/usb" in run("show", site).stdout
+    shown = json.loads(run("show", site, "--json").stdout)["copies"]
+    place = {"kind": "directory", "path": "/mnt/usb", "mounted": True}
+    assert shown == [
+        {
+            "name": "usb",
+            "keep": "keep-last=2",
+            "bandwidth": None,
+            "immutable": False,
+            "allow_root": False,
+            **place,
+        }
+    ]
+
+
 def test_a_policy_whose_guests_no_test_can_prove_is_right_with_warnings(site: Path) -> None:
     result = run("check", site)
     assert result.exit_code == 0

@@ -1,0 +1,198 @@
+"""A folder that SSH gives by SFTP as a target: an SFTP server's, or the dump folder of a PVE
+node.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import shlex
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from stat import S_ISREG
+from typing import BinaryIO, Protocol, TypeVar, cast
+
+import paramiko
+
+from backupsvc.copies.target import CHUNK, MODE, Came, Digest, Space, Writing, no_room, trouble
+from backupsvc.errors import CopyError, RemoteUnreachable
+from backupsvc.remote.ahead import Ahead
+from backupsvc.remote.behind import Behind, SftpFault, create, extended
+from backupsvc.remote.connections import LINE_BROKE
+from backupsvc.remote.ssh import Peer
+
+T = TypeVar("T")
+
+SILENT = 300.0  # seconds without an answer: a disk that syncs much at once takes long
+LEAST = 4 << 20  # bytes a second that a machine reads and hashes at least
+# bytes of room, under which a write that failed without a reason failed for want of it
+FULL = 1 << 20
+_HASH = re.compile(r"([0-9a-f]{64})[ *-]*\n([0-9]{1,18})\n")
+# Synced, and dropped from the page cache, so that the disk is read. Where a tool is not GNU's, it
+# is read all the same.
+_COMMAND = (
+    'f={path}; sync "$f" 2>&-; dd if="$f" iflag=nocache count=0 2>&-; nice sha256sum < "$f" && '
+    'stat -c %s "$f"'
+)
+
+
+class Line(Protocol):
+    """An SSH connection, made when it is first needed."""
+
+    peer: Peer
+
+    def begin(self, use: Callable[[paramiko.SSHClient], T]) -> T:
+        """Given what to begin on the connection (open a channel), do so and return the result."""
+        ...
+
+    def drop(self) -> None:
+        """End the connection: the next use makes a new one."""
+        ...
+
+
+class SftpTarget:
+    """A folder behind SSH. Close it."""
+
+    def __init__(self, name: str, path: str, line: Line) -> None:
+        self.what = (
+            f"copy target {name} ({line.peer.user}@{line.peer.host}:{line.peer.port}, {path})"
+        )
+        self._path, self._line = path, line
+        self._opened: paramiko.SFTPClient | None = None
+
+    def close(self) -> None:
+        """End the SFTP session; the connection is its owner's."""
+        if self._opened:
+            self._opened.close()
+            self._opened = None
+
+    def space(self) -> Space | None:
+        """Return what the file system has, None if the server does not tell
+        (statvfs@openssh.com).
+        """
+        with self._told("tell its free space") as sftp:
+            found = extended(sftp, "statvfs@openssh.com", self._path)
+        if found is None:
+            return None
+        _, unit, blocks, _, free = (found.get_int64() for _ in range(5))
+        return Space(free * unit, blocks * unit)
+
+    def files(self) -> dict[str, int]:
+        """Return the files in the folder with their sizes."""
+        with self._told("list its files") as sftp:
+            found = sftp.listdir_attr(self._path)
+        return {one.filename: one.st_size or 0 for one in found if S_ISREG(one.st_mode or 0)}
+
+    @contextmanager
+    def read(self, name: str, offset: int = 0) -> Iterator[BinaryIO]:
+        """Open a file, to be read from an offset to its end."""
+        with self._told(f"read {name}") as sftp, sftp.open(self._at(name), "rb") as remote:
+            yield cast(BinaryIO, Ahead(sftp, remote, remote.stat().st_size or 0, offset))
+
+    @contextmanager
+    def write(self, name: str, offset: int = 0) -> Iterator[Writing]:
+        """Open a file to be written from an offset on, a new one at 0."""
+        with self._told(f"write {name}") as sftp:
+            path = self._at(name)
+            with sftp.open(path, "r+b") if offset else create(sftp, path, MODE) as remote:
+                yield Behind(sftp, remote, offset)
+
+    def rename(self, old: str, new: str) -> None:
+        """Give a file another name, never one that is taken: SFTP's own rename does not
+        overwrite.
+        """
+        if new in self.files():
+            raise CopyError(
+                f"{self.what} has a file {new} already", "look what it is; nothing was overwritten"
+            )
+        with self._told(f"rename {old}") as sftp:
+            sftp.rename(self._at(old), self._at(new))
+
+    def remove(self, name: str) -> None:
+        """Remove a file."""
+        with self._told(f"remove {name}") as sftp, suppress(FileNotFoundError):
+            sftp.remove(self._at(name))
+
+    def digest(self, name: str, came: Came) -> Digest:
+        """Read a file where it lies: by sha256sum there if the login is a shell, else all of it
+        comes back by SFTP.
+        """
+        return self._summed_there(name, came) or self._read_back(name, came)
+
+    def _read_back(self, name: str, came: Came) -> Digest:
+        hashed, size = hashlib.sha256(), 0
+        with self.read(name) as file:
+            while data := file.read(CHUNK):
+                hashed.update(data)
+                size += len(data)
+                came(len(data))
+        return Digest(size, hashed.hexdigest(), "read back by SFTP")
+
+    def _summed_there(self, name: str, came: Came) -> Digest | None:
+        """What sha256sum says there, None if the login is no shell, or has no such command."""
+        size = self.files().get(name, 0)
+        command = _COMMAND.format(path=shlex.quote(self._at(name)))
+        until = time.monotonic() + SILENT + size / LEAST
+        # who lets nobody run anything may say so in any way; SFTP then tells whether it lives
+        with suppress(*LINE_BROKE):
+            _, out, _ = self._line.begin(
+                lambda client: client.exec_command(command, timeout=SILENT)
+            )
+            # where SFTP is all there is, its server runs now, and ends at once
+            out.channel.shutdown_write()
+            while not (ended := out.channel.exit_status_ready()) and time.monotonic() < until:
+                came(0)
+                time.sleep(0.02 if size < LEAST else 0.5)
+            said = out.read(200).decode(errors="replace") if ended else ""
+            out.channel.close()
+            if found := _HASH.fullmatch(said):
+                return Digest(int(found[2]), found[1], "sha256sum there")
+        return None
+
+    @contextmanager
+    def _told(self, doing: str) -> Iterator[paramiko.SFTPClient]:
+        """Yield the SFTP session; raise what goes wrong within as an error of the tree."""
+        sftp = self._session()
+        try:
+            yield sftp
+        except LINE_BROKE as error:
+            channel = sftp.get_channel()
+            alive = (
+                channel is not None and not channel.closed and not isinstance(error, TimeoutError)
+            )
+            if not alive or not isinstance(error, OSError):
+                self.close()
+                self._line.drop()
+                said = str(error) or type(error).__name__
+                hint = "is that machine up, and the line? Copy again: it goes on where it stopped"
+                raise RemoteUnreachable(
+                    f"{self.what} broke off while we {doing}: {said}", hint
+                ) from None
+            raise self._room_or(error, doing) from None
+
+    def _session(self) -> paramiko.SFTPClient:
+        if self._opened is None:
+            try:
+                self._opened = self._line.begin(paramiko.SSHClient.open_sftp)
+            except LINE_BROKE as error:
+                said = str(error) or type(error).__name__
+                raise RemoteUnreachable(
+                    f"{self.what} offers no SFTP: {said}", "enable the sftp subsystem there"
+                ) from None
+            if channel := self._opened.get_channel():
+                channel.settimeout(SILENT)
+        return self._opened
+
+    def _room_or(self, error: OSError, doing: str) -> Exception:
+        """Given what a server said, return the error: of a full disk it says no more than
+        `Failure`.
+        """
+        if isinstance(error, SftpFault) and error.errno is None:
+            space = self.space()
+            if space and space.free < FULL:
+                return no_room(self.what, f"{doing}: {error}, and {space.free} bytes are free")
+        return trouble(error, self.what, doing)
+
+    def _at(self, name: str) -> str:
+        return f"{self._path.rstrip('/')}/{name}"

@@ -1,0 +1,74 @@
+"""A page of the archives: the newest so many, each compared with what its storage lists now.
+
+Of millions of archives, no more is held at a time than one storage's listing, and a page of each.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from backupsvc.inventory.listing import Walk
+from backupsvc.services import Cluster
+from policies import reach, whole
+from policies.model import Archive
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """An archive that the catalog knows. ``missing``: its storage was listed without it;
+    ``unreachable``: it was not listed.
+    """
+
+    archive: Archive
+    missing: bool = False
+    unreachable: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """The newest archives, newest first, how many ``more`` there are that are older, and a sentence
+    for each place that could not be listed.
+    """
+
+    archives: tuple[Line, ...]
+    more: int
+    blind: tuple[str, ...] = ()
+
+
+def page(
+    service: Cluster,
+    vmid: int | None = None,
+    *,
+    limit: int,
+    since: int | None = None,
+    offline: bool = False,
+) -> Page:
+    """Given how many archives are wanted, return the newest that the catalog knows (of one guest,
+    or of all).
+
+    ``since`` (epoch seconds) leaves older ones out. Unless ``offline``, the storages are listed,
+    and remembered.
+    """
+    archives = service.catalog.archives
+    if offline:
+        return Page(
+            tuple(map(Line, archives.find(vmid=vmid, since=since, limit=limit))),
+            _more(service, vmid, since, limit),
+        )
+    walk, there = Walk(service, vmid), set[tuple[str, str]]()
+    for (place, storage), listed, _ in walk.storages():
+        keys = {whole.key(one) for one in listed}
+        # What is on the page is among the newest of its storage: only of these it must be known
+        # whether they are there.
+        newest = archives.find(vmid=vmid, storage=storage, place=place, since=since, limit=limit)
+        there |= keys & {whole.key(one) for one in newest}
+    seen, _ = walk.survey()
+    lines = []
+    for one in archives.find(vmid=vmid, since=since, limit=limit):
+        out = not reach.was_listed(one, seen.looked)
+        lines.append(Line(one, missing=not out and whole.key(one) not in there, unreachable=out))
+    return Page(tuple(lines), _more(service, vmid, since, limit), tuple(seen.said()))
+
+
+def _more(service: Cluster, vmid: int | None, since: int | None, limit: int) -> int:
+    return max(0, service.catalog.archives.count(vmid=vmid, since=since) - limit)

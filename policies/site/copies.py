@@ -1,0 +1,184 @@
+"""The section ``copies``: where archives are copied to, so that they outlive the node on which they
+were made.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Callable
+
+from policies.check_kinds import HOST_NAME
+from policies.model import CopyTarget, Directory, PveStorage, SftpFolder
+from policies.site import values
+from policies.yaml_reader import Section, Value
+
+_SHARED = ("kind", "path", "keep", "bandwidth", "immutable", "allow-root")
+_KEY_KINDS = (
+    "ssh-ed25519",
+    "ecdsa-sha2-nistp256",
+    "ecdsa-sha2-nistp384",
+    "ecdsa-sha2-nistp521",
+    "ssh-rsa",
+)
+_HOST_KEY = (
+    "a host key as known_hosts has it, such as ssh-ed25519 AAAAC3...; `ssh-keyscan -p PORT HOST` "
+    "prints them"
+)
+
+
+def read_copies(value: Value) -> tuple[CopyTarget, ...]:
+    """Given the section, return its targets. Raise PolicyError where a value is wrong, or two
+    targets are one place.
+    """
+    found: dict[str, CopyTarget] = {}
+    for name, (key, one) in value.entries("a mapping of names to targets").items():
+        key.matching(
+            r"[A-Za-z][A-Za-z0-9_-]{0,49}",
+            "a target's name: a letter, then letters, digits, - and _",
+        )
+        target = _target(name, one)
+        where = folder_of(target)
+        if where in found:
+            raise one.wrong(
+                f"this is the same folder as that of {found[where].name}",
+                "a folder of its own for each target",
+            )
+        found[where] = target
+    return tuple(found.values())
+
+
+def _target(name: str, value: Value) -> CopyTarget:
+    entries = {
+        key: one
+        for key, (_, one) in value.entries(f"a mapping with `kind: {' | '.join(_KINDS)}`").items()
+    }
+    kind = Section(value, entries).need("kind", " | ".join(_KINDS)).choice(tuple(_KINDS))
+    keys, read = _KINDS[kind]
+    section = value.section(*_SHARED, *keys)
+    place = read(section)
+    immutable = section.take("immutable", Value.boolean, False)
+    keep = section.take("keep", values.keep, "keep-all=1")
+    if immutable and isinstance(place, PveStorage):
+        why = "PVE itself removes archives from its storages, so no copy there is immutable"
+        raise section.entries["immutable"].wrong(why, "false, or another kind of target")
+    if immutable and keep != "keep-all=1":
+        why = (
+            "nothing can be removed from an immutable target, so the retention there is the far "
+            "side's"
+        )
+        raise section.entries["keep"].wrong(why, "keep-all=1, or leave it out")
+    return CopyTarget(
+        name,
+        place,
+        keep=keep,
+        bandwidth=section.take("bandwidth", values.bandwidth, None),
+        immutable=immutable,
+        allow_root=section.take("allow-root", Value.boolean, False),
+    )
+
+
+def _pve_storage(section: Section) -> PveStorage:
+    return PveStorage(
+        node=values.node(section.need("node", "the node that has the storage")),
+        storage=values.storage(section.need("storage", "the storage's name, such as local")),
+        path=_path(section, "the storage's dump folder on that node, such as /var/lib/vz/dump"),
+    )
+
+
+def _sftp(section: Section) -> SftpFolder:
+    return SftpFolder(
+        host=section.need("host", "the server's name or address").matching(
+            rf"{HOST_NAME}|[0-9a-fA-F:.]+",
+            "a host's name or address, such as backup.example.com; the port stands in `port`",
+        ),
+        port=section.take("port", lambda one: one.integer(1, 65535), 22),
+        user=section.need("user", "who logs in there").matching(
+            r"[A-Za-z_][A-Za-z0-9_.-]*\$?", "a user's name, such as copies"
+        ),
+        path=_path(section, "the folder there, such as /srv/copies"),
+        host_keys=_host_keys(
+            section.need("host-keys", f"a list of the server's host keys, each {_HOST_KEY}")
+        ),
+    )
+
+
+def _directory(section: Section) -> Directory:
+    return Directory(
+        _path(section, "a folder of this machine, such as /mnt/usb"),
+        section.take("mounted", Value.boolean, False),
+    )
+
+
+_KINDS: dict[
+    str, tuple[tuple[str, ...], Callable[[Section], PveStorage | SftpFolder | Directory]]
+] = {
+    "pve-storage": (("node", "storage"), _pve_storage),
+    "sftp": (("host", "port", "user", "host-keys"), _sftp),
+    "directory": (("mounted",), _directory),
+}
+
+
+def _path(section: Section, what: str) -> str:
+    path = section.need("path", what)
+    text = path.matching(r"/[^\x00-\x1f]*", f"{what}: a path that begins with /")
+    if ".." in text.split("/"):
+        raise path.wrong(f"{text!r} leads back", "a path without ..")
+    return "/" + "/".join(part for part in text.split("/") if part not in ("", "."))
+
+
+def _host_keys(value: Value) -> tuple[str, ...]:
+    """Given a list of host keys, return each as ``kind base64``. One a kind: of two, SSH would
+    believe only the last.
+    """
+    found: dict[str, str] = {}
+    for item in value.items(f"a list, each {_HOST_KEY}"):
+        kind, _, rest = item.text(_HOST_KEY).strip().partition(" ")
+        if kind not in _KEY_KINDS:
+            raise item.wrong(
+                f"{kind!r} is no kind of host key", f"{', '.join(_KEY_KINDS)}, followed by the key"
+            )
+        data = rest.strip().partition(" ")[0]
+        if not _is_key(kind, data):
+            raise item.wrong(f"what follows {kind} is no key of that kind", _HOST_KEY)
+        if kind in found:
+            raise item.wrong(f"there are two keys of the kind {kind}", "one key of each kind")
+        found[kind] = f"{kind} {data}"
+    if not found:
+        raise value.wrong(
+            "the list is empty, so no server would be believed", f"at least one, {_HOST_KEY}"
+        )
+    return tuple(found.values())
+
+
+def _is_key(kind: str, data: str) -> bool:
+    """Whether a key's base64 names its own kind within (RFC 4253, 6.6)."""
+    try:
+        raw = base64.b64decode(data, validate=True)
+    except (binascii.Error, ValueError):
+        return False
+    name = kind.encode()
+    return (
+        len(raw) > 4 + len(name)
+        and raw[:4] == len(name).to_bytes(4, "big")
+        and raw[4:].startswith(name)
+    )
+
+
+def kind_of(target: CopyTarget) -> str:
+    """Given a target, return its kind as the policy writes it."""
+    return {PveStorage: "pve-storage", SftpFolder: "sftp", Directory: "directory"}[
+        type(target.place)
+    ]
+
+
+def folder_of(target: CopyTarget) -> str:
+    """Given a target, return which folder it is, for a reader: ``lge-pve02:/var/lib/vz/dump``. No
+    two targets have the same.
+    """
+    place = target.place
+    if isinstance(place, PveStorage):
+        return f"{place.node}:{place.path}"
+    if isinstance(place, SftpFolder):
+        return f"sftp://{place.host.lower()}:{place.port}{place.path}"
+    return place.path
