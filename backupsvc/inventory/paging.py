@@ -49,13 +49,12 @@ def page(
     ``since`` (epoch seconds) leaves older ones out. Unless ``offline``, the storages are listed,
     and remembered.
     """
-    archives = service.catalog.archives
     if offline:
-        return Page(
-            tuple(map(Line, archives.find(vmid=vmid, since=since, limit=limit))),
-            _more(service, vmid, since, limit),
-        )
+        found = service.catalog.archives.find(vmid=vmid, since=since, limit=limit)
+        return Page(tuple(map(Line, found)), _more(service, vmid, since, limit))
+    # the cluster first: where it does not answer, no catalog is made that was not there
     walk, there = Walk(service, vmid), set[tuple[str, str]]()
+    archives = service.catalog.archives
     for (place, storage), listed, _ in walk.storages():
         keys = {whole.key(one) for one in listed}
         # What is on the page is among the newest of its storage: only of these it must be known
