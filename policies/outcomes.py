@@ -16,6 +16,7 @@ from typing import Any
 from policies.model import Operation, OperationState, Verdict
 
 _TESTS = ("prove#", "again#", "sample#")  # how a night calls its restore tests
+_COPIES = "copy#"  # and its copies
 _NAMED = 5  # guests that a sentence names before it only counts
 
 
@@ -78,7 +79,8 @@ class JobRunOutcome:
     ``at`` is when it was due (epoch seconds); ``expected`` how many guests were to be backed up,
     None if it did not come so far; ``missing`` those of them whose backup did not end. ``tests``
     counts its restore tests, ``proven`` those that proved their archive, ``simulated`` those of
-    modelled guests; ``failed_guests`` are the VMIDs without a good backup.
+    modelled guests; ``failed_guests`` are the VMIDs without a good backup. ``copies`` counts the
+    copies that were begun, ``not_copied`` those of them that are not there.
     """
 
     operation: str
@@ -99,6 +101,8 @@ class JobRunOutcome:
     ended: int
     error: str | None = None
     failed_guests: tuple[int, ...] = ()
+    copies: int = 0
+    not_copied: int = 0
 
     @property
     def level(self) -> Level:
@@ -130,6 +134,8 @@ class JobRunOutcome:
             said.append(f"{bad} of {self.expected} guests have no good backup ({named}{more})")
         if self.retention not in ("done", "none"):
             said.append(f"retention: {self.retention}")
+        if self.not_copied:
+            said.append(f"{self.not_copied} of {self.copies} copies were not made")
         if self.not_proven:
             said.append(f"{self.not_proven} of {self.tests} restore tests proved nothing")
         return f"the last night of job {self.job}: {'; '.join(said) or 'nothing was wrong'}"
@@ -226,6 +232,9 @@ def of_job_run(
     }
     counts |= {"tests": tests.total(), "proven": proven, "simulated": simulated}
     counts["not_proven"] = tests.total() - proven - simulated
+    copies = [piece for name, piece, _ in called if name.startswith(_COPIES)]
+    counts["copies"] = len(copies)
+    counts["not_copied"] = sum(piece.state is not OperationState.DONE for piece in copies)
     finished = job_run.finished if job_run.finished is not None else job_run.updated
     return JobRunOutcome(
         operation=job_run.id,
@@ -250,6 +259,9 @@ def said(event: Event) -> dict[str, Any]:
     found = {field.name: getattr(event, field.name) for field in fields(event)}
     if isinstance(event, Outcome) and not event.frozen:
         found.pop("frozen")
+    if isinstance(event, JobRunOutcome) and not event.copies:
+        found.pop("copies")
+        found.pop("not_copied")
     found["failed_guests"] = ",".join(str(vmid) for vmid in found.pop("failed_guests", ()))
     plain = {
         name: str(value) if isinstance(value, StrEnum) else value for name, value in found.items()
@@ -261,7 +273,7 @@ def _judge(state: OperationState, counts: Mapping[str, int], retention: str) -> 
     bad = counts["failed"] + counts["missing"]
     if state is not OperationState.DONE or not counts["ok"]:
         return JobRunVerdict.FAILED
-    if bad or counts["not_proven"] or retention not in ("done", "none"):
+    if bad or counts["not_proven"] or counts["not_copied"] or retention not in ("done", "none"):
         return JobRunVerdict.DEGRADED
     return JobRunVerdict.SIMULATED if counts["simulated"] else JobRunVerdict.GOOD
 

@@ -9,6 +9,7 @@ from typing import Self
 
 from backupsvc.catalog.archive_pins import ArchivePinRepository
 from backupsvc.catalog.archives import ArchiveRepository
+from backupsvc.catalog.copies import CopyRepository
 from backupsvc.catalog.database import RETRY_FOR_S, Database
 from backupsvc.catalog.heartbeats import HeartbeatRepository
 from backupsvc.catalog.identity import IdentityRepository
@@ -27,6 +28,7 @@ class Catalog:
         self._database = database
         self.archive_pins = ArchivePinRepository(database)
         self.archives = ArchiveRepository(database)
+        self.copies = CopyRepository(database)
         self.heartbeats = HeartbeatRepository(database)
         self.identity = IdentityRepository(database)
         self.inspections = InspectionRepository(database)

@@ -259,6 +259,36 @@ class IdentityRow(SQLModel, table=True):
     id: str
 
 
+class CopyRow(SQLModel, table=True):
+    """A copy of an archive at a target, or how far one came. ``place`` as in archive; ``folder``
+    and ``site`` as an ArchiveCopy's folder and place.
+
+    ``sent`` bytes with this ``sha256`` are in ``file`` there; ``modified`` is the archive's time by
+    then. Until ``verified_at`` is known it is no copy, whatever lies there. ``listed`` is its own
+    volid at ``site`` where PVE lists it.
+    """
+
+    __tablename__ = "copy"
+    __table_args__ = (Index("ix_copy_vmid", "vmid"),)  # the copies of a guest's archives
+
+    folder: str = Field(primary_key=True)
+    place: str = Field(primary_key=True)
+    volid: str = Field(primary_key=True)
+    target: str
+    site: str
+    vmid: int | None = None
+    file: str
+    size: int = Field(sa_type=BigInteger)
+    modified: int = Field(sa_type=BigInteger)
+    sent: int = Field(sa_type=BigInteger)
+    sha256: str
+    at: int = Field(sa_type=BigInteger)
+    operation: str
+    verified_at: int | None = Field(default=None, sa_type=BigInteger)
+    how: str = Field(default="", sa_type=Text)
+    listed: str | None = None
+
+
 METADATA = SQLModel.metadata
 ARCHIVE = METADATA.tables["archive"]
 STORAGE_LOOK = METADATA.tables["storage_look"]
@@ -272,3 +302,4 @@ PROOF = METADATA.tables["proof"]
 HEARTBEAT = METADATA.tables["pulse"]
 IDENTITY = METADATA.tables["identity"]
 UNTOLD = METADATA.tables["untold"]
+COPY = METADATA.tables["copy"]

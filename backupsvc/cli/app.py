@@ -16,6 +16,7 @@ from backupsvc.cli.groups import Named, first_sentence, say_whole
 GROUPS = {
     "backup": ("backupsvc.cli.backup", "Run backup jobs."),
     "catalog": ("backupsvc.cli.catalog", "What archives exist, and how far each is proven."),
+    "copy": ("backupsvc.cli.copy", "Copies of archives off their node."),
     "archive": ("backupsvc.cli.archive", "Read archive files, without any cluster."),
     "retention": ("backupsvc.cli.retention", "Try retention rules, without any cluster."),
     "policy": ("backupsvc.cli.policy", "Check and show the site's policy."),

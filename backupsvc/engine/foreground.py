@@ -97,7 +97,9 @@ class Engine:
             return None
         workflow, now = self.kinds[kind].workflow, int(self.service.clock.now())
         exclusive_key = None
-        if workflow.exclusive:
+        if own_key := self.kinds[kind].exclusive_key:
+            exclusive_key = own_key(memory)
+        elif workflow.exclusive:
             exclusive_key = f"a {kind}" if subject is None else f"guest {subject}"
         if exclusive_key and (other := operations.by_exclusive_key(exclusive_key)):
             self._make_way(exclusive_key, other)

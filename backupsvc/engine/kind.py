@@ -54,6 +54,7 @@ class OperationKind(Generic[S, M]):
         operation.
         summary: in one line, what has come of one so far; None where nothing has.
         name_of: the name of the guest that one is about, "" where it is not known.
+        exclusive_key: what only one open operation may be about, given its memory; None: its guest.
     """
 
     workflow: Workflow
@@ -68,6 +69,7 @@ class OperationKind(Generic[S, M]):
     never_again: Callable[[Catalog, Operation], Refused] | None = None
     summary: Callable[[Operation], str | None] = lambda operation: None
     name_of: Callable[[Operation], str] = lambda operation: ""
+    exclusive_key: Callable[[M], str] | None = None
 
     @property
     def name(self) -> str:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from backupsvc.engine.kind import Kinds
 from backupsvc.operations.backup.kind import BACKUP
+from backupsvc.operations.copy.kind import COPY
 from backupsvc.operations.job_run.kind import JOB_RUN
 from backupsvc.operations.prune.kind import PRUNE
 from backupsvc.operations.restore.kind import RESTORE
@@ -13,5 +14,6 @@ from backupsvc.operations.restore_test.kind import RESTORE_TEST
 from backupsvc.operations.scratch_cleanup.kind import SCRATCH_CLEANUP
 
 KINDS: Kinds = {
-    kind.name: kind for kind in (BACKUP, RESTORE_TEST, RESTORE, PRUNE, SCRATCH_CLEANUP, JOB_RUN)
+    kind.name: kind
+    for kind in (BACKUP, RESTORE_TEST, RESTORE, PRUNE, SCRATCH_CLEANUP, COPY, JOB_RUN)
 }

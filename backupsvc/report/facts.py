@@ -36,6 +36,7 @@ from policies.compliance.facts import (
 from policies.freezing import LeftFrozen, Thaw
 from policies.model import (
     Archive,
+    ArchiveCopy,
     Guest,
     GuestType,
     Node,
@@ -346,6 +347,9 @@ def _guests(
     proofs: dict[int, list[Proof]] = defaultdict(list)
     for proof in catalog.proofs.find():
         proofs[proof.vmid].append(proof)
+    copies: dict[int | None, list[ArchiveCopy]] = defaultdict(list)
+    for copy in catalog.copies.find():
+        copies[copy.route.vmid].append(copy)
     operations = catalog.operations.find(kind="backup")
     backups = _backups(operations)
     frozen = _left_frozen(operations)
@@ -372,6 +376,7 @@ def _guests(
                 if askable
                 else frozen.get(vmid),
                 unreachable=tuple(unreachable.get(vmid, ())),
+                copies=tuple(copies.get(vmid, ())),
             )
         )
     return tuple(found)

@@ -7,14 +7,24 @@ that says why, so that ignorance never looks like health.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from types import MappingProxyType
 
 from policies import lineage, whole
 from policies.freezing import LeftFrozen
-from policies.model import Archive, Guest, GuestType, Node, Proof, Rung, Storage, Verdict
+from policies.model import (
+    Archive,
+    ArchiveCopy,
+    Guest,
+    GuestType,
+    Node,
+    Proof,
+    Rung,
+    Storage,
+    Verdict,
+)
 from policies.orphans import Orphan
 from policies.valid_proofs import good, valid_proofs
 
@@ -44,7 +54,7 @@ class GuestFacts:
     the catalog knows on storages that could not be listed now, ``removed`` those that it remembers
     and that are gone. ``proofs`` are its restore tests and ``backups`` its ended backup operations,
     in any order. ``left_frozen`` if a dump left its file systems frozen, and no later look showed
-    them thawed.
+    them thawed. ``copies`` are the verified copies of its archives at the policy's targets.
     """
 
     vmid: int
@@ -59,6 +69,7 @@ class GuestFacts:
     ha_managed: bool = False
     left_frozen: LeftFrozen | None = None
     unreachable: tuple[Archive, ...] = ()
+    copies: tuple[ArchiveCopy, ...] = ()
 
     @cached_property
     def held(self) -> tuple[Archive, ...]:
@@ -71,6 +82,26 @@ class GuestFacts:
     def known(self) -> tuple[Archive, ...]:
         """What it could be restored from, within reach or out of it, oldest first."""
         return usable(self.archives + self.unreachable) if self.unreachable else self.held
+
+    def places(self, archives: Iterable[Archive]) -> dict[int, set[str]]:
+        """Given some of its archives, return the places that each of their backups lies in, by its
+        start (epoch seconds): a copy of a backup has the same start, by its name.
+
+        A copy counts only while it is of that archive's very bytes, by their number.
+        """
+        copied: dict[tuple[str, str], list[ArchiveCopy]] = {}
+        for copy in self.copies:
+            copied.setdefault(copy.route.archive, []).append(copy)
+        found: dict[int, set[str]] = {}
+        for archive in archives:
+            held = found.setdefault(archive.ctime, set())
+            held.add(place(archive))
+            held |= {
+                copy.route.place
+                for copy in copied.get(whole.key(archive), ())
+                if copy.size == archive.size
+            }
+        return found
 
     @property
     def last_backup(self) -> BackupOutcome | None:

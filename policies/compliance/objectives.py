@@ -18,7 +18,6 @@ from policies.compliance.facts import (
     SiteFacts,
     newest_proof,
     once_proven,
-    place,
     proven,
     usable,
 )
@@ -178,7 +177,7 @@ def _assess(facts: SiteFacts, item: GuestFacts, policy: Policy, now: int) -> Gue
         rpo_recorded=max(0, now - case.held[-1].ctime) if case.held else None,
         rto=by_name["rto"].measured,
         proof_age=proof_age,
-        copies=len(_places(case.held)),
+        copies=len(_places(case)),
         depth=_days(case),
         last_test=newest_proof(item),
         last_good=max(case.proofs, key=lambda proof: proof.ended, default=None),
@@ -258,7 +257,7 @@ def _age(case: _Case) -> int | None:
 
 
 def _copies(case: _Case) -> Objective:
-    objective, places = case.tier.copies, _places(case.held)
+    objective, places = case.tier.copies, _places(case)
     said, values = len(places), {"measured": len(places), "objective": case.tier.copies}
     if said >= objective:
         return case.said(
@@ -273,13 +272,9 @@ def _copies(case: _Case) -> Objective:
     )
 
 
-def _places(held: tuple[Archive, ...]) -> list[str]:
-    """The places of the better held one of the two newest backups: a copy of a backup has the same
-    start, by its name.
-    """
-    backups: dict[int, set[str]] = {}
-    for archive in held:
-        backups.setdefault(archive.ctime, set()).add(place(archive))
+def _places(case: _Case) -> list[str]:
+    """The places of the better held one of the two newest backups."""
+    backups = case.item.places(case.held)
     recent = sorted(backups)[-_RECENT:]
     found: set[str] = set()
     for start in reversed(recent):

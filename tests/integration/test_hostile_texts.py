@@ -106,6 +106,9 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         "  window: 01:00-06:00", "  # any time", 1
     )
     named = "site: " + json.dumps("langeo" + BAD).replace("\x7f", r"\x7f")
+    folder = home / f"usb{STYLE}"
+    folder.mkdir()
+    text += f"\ncopies: {{usb: {{kind: directory, path: {json.dumps(str(folder))}}}}}\n"
     policy.write_text(re.sub(r"(?m)^site: .*$", lambda line: named, text), encoding="utf-8")
     archives = Path(
         os.fsdecode(os.fsencode(str(home)) + b"/" + f"a{STYLE}[red]".encode() + b"\xff")
@@ -194,6 +197,12 @@ CASES: dict[str, Words] = {
         ["catalog", "show", ARGUMENT],
     ],
     "catalog sync": lambda s: [["catalog", "sync", "--dry-run"], ["catalog", "sync", "--accept"]],
+    "copy list": lambda s: [["copy", "list"], ["copy", "list", "--vmid", "108"]],
+    "copy run": lambda s: [
+        ["copy", "run", "--dry-run"],
+        ["copy", "run", "--vmid", "108"],
+        ["copy", "run", "--to", ARGUMENT],
+    ],
     "demo": wrong("demo", "--hypervisor"),
     "doctor": lambda s: [
         ["doctor"],

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 
 from backupsvc.catalog import Catalog
 from backupsvc.operations.backup import memory as backup
+from backupsvc.operations.copy import memory as copy
 from backupsvc.operations.job_run.memory import recall
 from backupsvc.operations.prune import memory as prune
 from backupsvc.operations.restore_test import memory as restore_test
@@ -19,6 +20,7 @@ FACTS: Mapping[str, Callable[[Operation], Facts]] = {
     "backup": backup.facts,
     "prune": prune.facts,
     "restore-test": restore_test.facts,
+    "copy": copy.facts,
 }
 
 
@@ -27,7 +29,7 @@ def job_run_summary(operation: Operation) -> str | None:
     yet.
     """
     said = recall(operation).results
-    parts = [said[name] for name in ("backups", "retention", "tests") if name in said]
+    parts = [said[name] for name in ("backups", "copies", "retention", "tests") if name in said]
     return "; ".join(parts) or None
 
 

@@ -1,5 +1,5 @@
-"""A night: a job's due occurrence as an operation that opens the others: every guest's backup,
-retention, the restore tests due.
+"""A night: a job's due occurrence as an operation that opens the others: every guest's backup, its
+copies, retention, the restore tests due.
 
 The night does no work itself: it opens operations and waits until they have ended. Each of them has
 an occurrence key of its own, so that it is opened once, however often this operation is resumed
@@ -17,7 +17,7 @@ from backupsvc.engine.context import Handler, Wait
 from backupsvc.errors import OperationFailed
 from backupsvc.operations.backup.memory import recall as recall_backup
 from backupsvc.operations.backup.opening import GUESTS_AGE, open_backup
-from backupsvc.operations.job_run import due_tests
+from backupsvc.operations.job_run import copies, due_tests
 from backupsvc.operations.job_run.memory import NightMemory
 from backupsvc.operations.job_run.pieces import Opener, ended, wait_for
 from backupsvc.operations.prune.opening import open_prune
@@ -49,6 +49,11 @@ def back_up(run: Run[NightMemory]) -> Wait | None:
     return None
 
 
+def copy(run: Run[NightMemory]) -> Wait | None:
+    """Open the copies that are due; they go on beside what follows."""
+    return copies.open_due(run)
+
+
 def apply_retention(run: Run[NightMemory]) -> Wait | None:
     """Open the site's prune, and wait for it."""
 
@@ -69,11 +74,18 @@ def prove(run: Run[NightMemory]) -> Wait | None:
     return due_tests.prove(run, _job(run))
 
 
-WORKFLOW = Workflow("night", ("back-up", "prune", "prove"), exclusive=False)
+def copied(run: Run[NightMemory]) -> Wait | None:
+    """Wait for the copies."""
+    return copies.await_all(run)
+
+
+WORKFLOW = Workflow("night", ("back-up", "copy", "prune", "prove", "copied"), exclusive=False)
 HANDLERS: Mapping[str, Handler[StepServices, NightMemory]] = {
     "back-up": back_up,
+    "copy": copy,
     "prune": apply_retention,
     "prove": prove,
+    "copied": copied,
 }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 
 from policies import reach
-from policies.compliance.facts import SiteFacts, place
+from policies.compliance.facts import SiteFacts
 from policies.compliance.rule import Rule, Seen, about
 from policies.jobs import job_for
 from policies.model import Job, Policy, Severity
@@ -20,7 +20,7 @@ def find(facts: SiteFacts, policy: Policy, now: int) -> Iterator[Seen]:
         if item.guest is None:
             continue
         held = item.known
-        if held and {place(archive) for archive in held} == {item.guest.node}:
+        if held and set().union(*item.places(held).values()) == {item.guest.node}:
             yield about(
                 item,
                 "down" if item.guest.node in gone else "",

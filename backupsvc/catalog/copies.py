@@ -1,0 +1,137 @@
+"""Copies of archives at the targets of the policy, and how far those came that are not whole yet.
+
+Only whoever drives the operation that copies may write here: a driver that slept through its lease
+must not call bytes verified that another one is writing.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import delete, exists, insert, select, update
+
+from backupsvc.catalog.database import Database
+from backupsvc.catalog.fences import Fence, hold
+from backupsvc.catalog.retry import repeatable, retried
+from backupsvc.catalog.tables import ARCHIVE, COPY
+from policies.copy_decision import Progress
+from policies.model import ArchiveCopy, CopyRoute
+
+
+class CopyRepository:
+    """The catalog's copies."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    @retried
+    def progress(self, route: CopyRoute) -> Progress | None:
+        """Return how far the copy came that was begun last on a route, None if none was begun, or
+        it was verified.
+        """
+        query = select(COPY).where(*_on(route), COPY.c.verified_at.is_(None))
+        with self._database.read() as connection:
+            row = connection.execute(query).first()
+        if row is None:
+            return None
+        return Progress(row.volid, row.size, row.modified, row.file, row.sent, row.sha256)
+
+    @retried
+    def get(self, route: CopyRoute) -> ArchiveCopy | None:
+        """Return the copy on a route that was verified, None if there is none."""
+        query = select(COPY).where(*_on(route), COPY.c.verified_at.is_not(None))
+        with self._database.read() as connection:
+            row = connection.execute(query).first()
+        return _copy(row) if row else None
+
+    @retried
+    def find(self, vmid: int | None = None) -> list[ArchiveCopy]:
+        """Return the copies that were verified, of one guest's archives or of all, by VMID, volid
+        and target: without those that PVE listed once, and that are gone.
+        """
+        gone = exists().where(
+            ARCHIVE.c.place == COPY.c.site,
+            ARCHIVE.c.volid == COPY.c.listed,
+            ARCHIVE.c.gone_at.is_not(None),
+        )
+        query = select(COPY).where(COPY.c.verified_at.is_not(None), ~gone)
+        if vmid is not None:
+            query = query.where(COPY.c.vmid == vmid)
+        with self._database.read() as connection:
+            rows = connection.execute(query.order_by(COPY.c.vmid, COPY.c.volid, COPY.c.target))
+            return [_copy(row) for row in rows]
+
+    @repeatable
+    def record_progress(self, route: CopyRoute, progress: Progress, at: int, fence: Fence) -> None:
+        """Write down how far a copy came at ``at`` (epoch seconds). What was verified on that route
+        before is no copy any more.
+        """
+        values = {
+            "file": progress.file,
+            "size": progress.size,
+            "modified": progress.modified,
+            "sent": progress.sent,
+            "sha256": progress.sha256,
+            "at": at,
+            "operation": fence[0],
+        }
+        self._replace(route, values, fence)
+
+    @repeatable
+    def record_verified(self, copy: ArchiveCopy, modified: int, fence: Fence) -> None:
+        """Write down that a copy is there. ``modified`` is the archive's time, in epoch seconds."""
+        values = {
+            "file": copy.file,
+            "size": copy.size,
+            "modified": modified,
+            "sent": copy.size,
+            "sha256": copy.sha256,
+            "at": copy.verified_at,
+            "operation": copy.operation,
+            "verified_at": copy.verified_at,
+            "how": copy.how,
+        }
+        self._replace(copy.route, values, fence)
+
+    @repeatable
+    def record_listed(self, route: CopyRoute, volid: str, fence: Fence) -> None:
+        """Write down under which volid PVE lists a copy at its place."""
+        with self._database.write() as connection:
+            hold(connection, fence)
+            connection.execute(update(COPY).where(*_on(route)).values(listed=volid))
+
+    @repeatable
+    def forget(self, route: CopyRoute, fence: Fence) -> None:
+        """Remove what is known of a copy: it was looked for at its target, and is not there."""
+        with self._database.write() as connection:
+            hold(connection, fence)
+            connection.execute(delete(COPY).where(*_on(route)))
+
+    def _replace(self, route: CopyRoute, values: dict[str, Any], fence: Fence) -> None:
+        about = {
+            "folder": route.folder,
+            "place": route.node,
+            "volid": route.volid,
+            "target": route.target,
+            "site": route.place,
+            "vmid": route.vmid,
+        }
+        with self._database.write() as connection:
+            hold(connection, fence)
+            connection.execute(delete(COPY).where(*_on(route)))
+            connection.execute(insert(COPY).values(about | values))
+
+
+def _on(route: CopyRoute) -> tuple[Any, ...]:
+    return (
+        COPY.c.folder == route.folder,
+        COPY.c.place == route.node,
+        COPY.c.volid == route.volid,
+    )
+
+
+def _copy(row: Any) -> ArchiveCopy:
+    route = CopyRoute(row.target, row.folder, row.site, row.place, row.volid, row.vmid)
+    return ArchiveCopy(
+        route, row.file, row.size, row.sha256, row.verified_at, row.how, row.operation
+    )

@@ -1,0 +1,186 @@
+"""``backupsvc copy``: bring archives off their node, and show which copies there are."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from backupsvc.cli.completing import vmids
+from backupsvc.cli.driving import EnqueueOption, FollowOption
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from backupsvc.bootstrap import Service
+    from backupsvc.inventory.listing import Survey
+    from policies.copies_due import DueCopy
+
+app = typer.Typer(no_args_is_help=True)
+
+
+@app.callback()
+def _group() -> None:
+    """Copies of archives off their node."""
+
+
+@app.command()
+def run(
+    vmid: Annotated[
+        list[int] | None,
+        typer.Option("--vmid", help="Only this guest; may be repeated.", autocompletion=vmids),
+    ] = None,
+    to: Annotated[
+        list[str] | None, typer.Option("--to", help="Only to this target; may be repeated.")
+    ] = None,
+    enqueue: EnqueueOption = False,
+    follow: FollowOption = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be copied where; copy nothing.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Copy each guest's newest archive to every target of the policy, and read each copy back
+    there.
+
+    A copy that is there already is found by its manifest, and nothing travels. Exit 1 if a copy
+    could not be made, 3 if a target was not reached or a storage could not be listed.
+    """
+    from backupsvc.cli.driving import announce, bring_to_end, check_options
+    from backupsvc.cli.output import emit_json
+    from backupsvc.cli.progress import Progress
+    from backupsvc.cli.session import open_service
+    from backupsvc.operations.copy.opening import open_copy
+    from backupsvc.operations.copy.result import outcome, planned, skipped
+    from backupsvc.operations.opening import Opened
+
+    check_options(enqueue, follow, dry_run)
+    told: dict[str, Any] = {}
+    with open_service(enqueue=enqueue) as service:
+        wanted, seen = _wanted(service, vmid or [], to or [])
+        found = [skipped(one) for one in wanted if one.skip]
+        going = [one for one in wanted if not one.skip]
+        code = 0
+        if dry_run:
+            found += [planned(one) for one in going]
+        elif going:
+            openers = [partial(open_copy, service, one) for one in going]
+            opened, refused = _open(going, openers)
+            found += refused
+            operations = tuple(operation for _, operation in opened)
+            if enqueue:
+                left = Opened(operations, {})
+                told = announce(service, left, follow=follow, as_json=as_json)
+            with Progress(quiet=as_json) as progress:
+                ended = bring_to_end(service, operations, progress, enqueue=enqueue)
+            found += [outcome(one, end) for (one, _), end in zip(opened, ended, strict=True)]
+            kinds = service.engine.kinds
+            code = max(
+                [kinds[end.kind].exit_code(service.catalog, end) for end in ended]
+                + [one["exit_code"] for one in refused],
+                default=0,
+            )
+    blind = seen.said()
+    if as_json:
+        workers = {key: told[key] for key in ("workers",) if key in told}
+        emit_json({"copies": found, "dry_run": dry_run, "not_listed": blind} | workers)
+    else:
+        _show(found, blind)
+    raise typer.Exit(code or (3 if blind else 0))
+
+
+def _wanted(
+    service: Service, only: Sequence[int], targets: Sequence[str]
+) -> tuple[tuple[DueCopy, ...], Survey]:
+    """What is to be copied where. Raise UsageError if the policy has no such target."""
+    from backupsvc.errors import UsageError
+    from backupsvc.inventory.listing import survey
+    from policies.copies_due import due
+
+    names = [target.name for target in service.policy.copies]
+    if not names:
+        raise UsageError(
+            "the policy names no copy targets",
+            "add the section `copies` (docs/policy.md), then `backupsvc policy check`",
+        )
+    if unknown := [name for name in targets if name not in names]:
+        raise UsageError(
+            f"the policy has no copy target {unknown[0]}", f"its targets are: {', '.join(names)}"
+        )
+    seen = survey(service)
+    return due(service.policy, seen.listed, only=only, targets=targets), seen
+
+
+def _open(
+    going: Sequence[DueCopy], openers: Sequence[Any]
+) -> tuple[list[tuple[DueCopy, Any]], list[dict[str, Any]]]:
+    """Open every copy that can be: one that is at work already keeps no other from its own."""
+    from backupsvc.errors import BackupsvcError
+    from backupsvc.operations.copy.result import refused as as_refused
+
+    opened: list[tuple[DueCopy, Any]] = []
+    refused: list[dict[str, Any]] = []
+    for one, opener in zip(going, openers, strict=True):
+        try:
+            opened.append((one, opener()))
+        except BackupsvcError as error:
+            refused.append(as_refused(one, error))
+    return opened, refused
+
+
+@app.command("list")
+def list_copies(
+    vmid: Annotated[
+        int | None, typer.Option("--vmid", help="Only this guest's.", autocompletion=vmids)
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """List the copies that were read back at their targets, and how long ago."""
+    from backupsvc.cli.output import emit_json
+    from backupsvc.cli.session import open_service
+    from backupsvc.operations.copy.result import listed
+
+    with open_service() as service:
+        targets = {target.name: target for target in service.policy.copies}
+        now = service.clock.now()
+        found = [
+            listed(copy, targets.get(copy.route.target), now)
+            for copy in service.catalog.copies.find(vmid)
+        ]
+    if as_json:
+        emit_json({"copies": found})
+    else:
+        _show(found, [])
+
+
+def _show(found: list[dict[str, Any]], blind: Sequence[str]) -> None:
+    from backupsvc.cli.output import say, size, table, tell
+    from policies.i18n import duration
+
+    if not found:
+        say("no copies")
+    rows = [
+        (
+            one["vmid"],
+            one["volid"],
+            one["source"]["node"] or "",
+            one["target"]["name"],
+            one["target"]["path"],
+            one["state"],
+            size(one["bytes"]) if one["bytes"] else "",
+            duration(one["age"], "en") if "age" in one else one["reason"] or "",
+        )
+        for one in found
+    ]
+    last = "age" if found and "age" in found[0] else "reason"
+    if rows:
+        table(("VMID", "archive", "node", "target", "folder", "state", "size", last), rows)
+    for one in found:
+        if one["state"] == "failed":
+            tell(f"backupsvc: {one['volid']} to {one['target']['name']}: {one['reason']}")
+            tell(f"  -> {one['hint']}")
+        for name in one.get("litter", ()):
+            say(f"{name} at {one['target']['name']} is of no use; the far side may remove it")
+    for sentence in blind:
+        say(f"not listed: {sentence}")

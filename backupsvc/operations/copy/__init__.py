@@ -1,0 +1,1 @@
+"""Retention: what goes, decided with reasons and removed one by one."""

@@ -1,0 +1,90 @@
+"""What ``copy run --json`` and ``copy list --json`` say of a copy."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from backupsvc.errors import BackupsvcError
+from backupsvc.operations.copy.memory import recall
+from policies.copies_due import DueCopy
+from policies.model import ArchiveCopy, CopyTarget, Operation, OperationState, PveStorage
+from policies.pve.volid import storage_of
+from policies.site.copies import folder_of
+
+
+def skipped(due: DueCopy) -> dict[str, Any]:
+    """Given what is not copied, return it with the reason."""
+    return _about(due, "skipped") | {"reason": due.skip}
+
+
+def planned(due: DueCopy) -> dict[str, Any]:
+    """Given what would be copied, return it as ``copy run --dry-run`` shows it."""
+    return _about(due, "planned") | {"bytes": due.archive.size}
+
+
+def outcome(due: DueCopy, operation: Operation) -> dict[str, Any]:
+    """Given an ended copy, return what came of it."""
+    verified, error = recall(operation).verified, operation.book.error
+    if verified is None or operation.state is not OperationState.DONE:
+        why = error.message if error else f"it was {operation.state}"
+        hint = error.hint if error else None
+        return _about(due, "failed") | {
+            "reason": why,
+            "hint": hint,
+            "operation": operation.id,
+        }
+    return _about(due, "verified") | {
+        "sha256": verified.sha256,
+        "bytes": verified.size,
+        "moved": verified.moved,
+        "seconds": round(verified.seconds, 3),
+        "reason": verified.how,
+        "litter": list(verified.litter),
+        "operation": operation.id,
+    }
+
+
+def refused(due: DueCopy, error: BackupsvcError) -> dict[str, Any]:
+    """Given a copy that could not be opened, and why, return it."""
+    return _about(due, "failed") | {
+        "reason": error.message,
+        "hint": error.hint,
+        "exit_code": error.exit_code,
+    }
+
+
+def listed(copy: ArchiveCopy, target: CopyTarget | None, now: float) -> dict[str, Any]:
+    """Given a recorded copy, return it as ``copy list`` shows it. ``target`` None: the policy names
+    it no more; ``now`` in epoch seconds.
+    """
+    route = copy.route
+    node = target.place.node if target and isinstance(target.place, PveStorage) else None
+    return {
+        "vmid": route.vmid,
+        "volid": route.volid,
+        "source": {"node": route.node or None, "storage": storage_of(route.volid)},
+        "target": {"name": route.target, "node": node, "path": route.folder},
+        "state": "verified",
+        "sha256": copy.sha256,
+        "bytes": copy.size,
+        "seconds": None,
+        "reason": copy.how if target else f"{copy.how}; the policy names this target no more",
+        "age": max(0, int(now) - copy.verified_at),
+        "operation": copy.operation,
+    }
+
+
+def _about(due: DueCopy, state: str) -> dict[str, Any]:
+    archive, target = due.archive, due.target
+    node = target.place.node if isinstance(target.place, PveStorage) else None
+    return {
+        "vmid": archive.vmid,
+        "volid": archive.volid,
+        "source": {"node": archive.node, "storage": archive.storage},
+        "target": {"name": target.name, "node": node, "path": folder_of(target)},
+        "state": state,
+        "sha256": None,
+        "bytes": 0,
+        "seconds": None,
+        "reason": None,
+    }

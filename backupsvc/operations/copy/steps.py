@@ -1,0 +1,172 @@
+"""Copy an archive off its node: pin it, wait for the turn between its node and the target, bring it
+there, read it back, and record it; where PVE has the target, see that PVE lists it.
+
+One at a time an archive and target; between a node and a target one after the other, for two
+streams side by side share one line. A copy that was interrupted goes on where it stopped, whoever
+takes it up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from backupsvc.copies.opening import open_target
+from backupsvc.copies.send import Order, Watch, send
+from backupsvc.copies.sources import NodeSource
+from backupsvc.copies.target import Target
+from backupsvc.engine.context import Handler, Wait
+from backupsvc.errors import ArchiveError, CopyError, OperationFailed, PveNotFound
+from backupsvc.operations import choosing
+from backupsvc.operations.copy.memory import CopyMemory, Verified
+from backupsvc.operations.copy.opening import lock_of
+from backupsvc.operations.services import Run, StepServices
+from policies.amounts import size as amount
+from policies.copies_due import route_of
+from policies.copy_decision import Progress
+from policies.model import Archive, ArchiveCopy, CopyRoute, CopyTarget, PveStorage, Rung
+from policies.workflow import Workflow
+
+
+def choose(run: Run[CopyMemory]) -> Wait | None:
+    """Keep prune from the archive (law 3), and wait for the turn between its node and the
+    target.
+    """
+    archive, target = _archive(run), _target(run)
+    choosing.pin(run.service, archive, run.fence(), run.now())
+    return run.turn(
+        lock_of(archive.node, target.name),
+        f"another copy from {archive.node} to {target.name} is under way",
+    )
+
+
+def bring(run: Run[CopyMemory]) -> Wait | None:
+    """Bring the archive to the target, unless it is there, and record the copy."""
+    service, archive, target = run.service, _archive(run), _target(run)
+    route = route_of(archive, target)
+    path = service.pve.storage.volume_path(archive.node, archive.volid)
+    source = NodeSource(service.nodes, archive.node, path)
+    with open_target(target, service.nodes, service.settings.ssh) as folder:
+        _forget_if_lost(run, route, folder)
+        order = Order(
+            volid=archive.volid,
+            sha256=archive.sha256,
+            progress=service.catalog.copies.progress(route),
+            immutable=target.immutable,
+            bandwidth=target.bandwidth,
+        )
+
+        def record(progress: Progress) -> None:
+            service.catalog.copies.record_progress(route, progress, run.now(), run.fence())
+            run.say(f"{amount(progress.sent)} of {amount(progress.size)} sent to {target.name}")
+
+        found = send(source, folder, order, Watch(record, run.heartbeat, run.clock))
+    manifest = found.manifest
+    copy = ArchiveCopy(
+        route, manifest.file, manifest.size, manifest.sha256, run.now(), found.how, run.id
+    )
+    service.catalog.copies.record_verified(copy, source.stat().modified, run.fence())
+    run.memory = replace(
+        run.memory,
+        verified=Verified(
+            manifest.sha256, manifest.size, found.how, found.moved, found.seconds, found.litter
+        ),
+    )
+    run.conclude(f"verified at {target.name}: {found.how}")
+    run.note("verified", sha256=manifest.sha256, reasons=list(found.reasons))
+    return None
+
+
+def enlist(run: Run[CopyMemory]) -> Wait | None:
+    """Where the target is a storage of PVE, see that PVE lists the copy, and record it as the
+    archive that it is there: from then on it is pruned, tested and restored as any other.
+    """
+    service, archive, target, verified = (
+        run.service,
+        _archive(run),
+        _target(run),
+        run.memory.verified,
+    )
+    place = target.place
+    if not isinstance(place, PveStorage) or verified is None:
+        return None
+    began = run.now()
+    volid = f"{place.storage}:{archive.volid.partition(':')[2]}"
+    listed = service.pve.storage.archives(place.node, place.storage, archive.vmid)
+    there = next((one for one in listed if one.volid == volid), None)
+    if there is None or there.size != verified.size:
+        raise CopyError(
+            f"the copy of {archive.volid} is whole in {place.path} on {place.node}, and PVE does "
+            f"not list it in the storage {place.storage} there",
+            f"`path` of the copy target {target.name} must be that storage's dump folder (`pvesm "
+            f"path {volid}` on {place.node} says it), and the storage must take backups",
+        )
+    catalog = service.catalog
+    catalog.archives.observe(listed, scope=[], at=began)
+    known = catalog.archives.facts(archive.node, archive.volid)
+    catalog.archives.annotate(
+        place.node,
+        volid,
+        name=known["name"] or None,
+        sha256=archive.sha256,
+        size=verified.size,
+        config=known["config"],
+        uuid=known["uuid"],
+        consistency=known["consistency"],
+        excluded=known["excluded"],
+        operation=run.id,
+        at=began,
+    )
+    # the same bytes: what was read of the archive is true of its copy, and no more than that
+    if archive.sha256 == verified.sha256 and archive.rung.height >= Rung.INTACT.height:
+        catalog.archives.raise_rung(place.node, volid, Rung.INTACT, began)
+    catalog.copies.record_listed(route_of(archive, target), volid, run.fence())
+    run.conclude(f"{volid} on {place.node}")
+    return None
+
+
+def _forget_if_lost(run: Run[CopyMemory], route: CopyRoute, folder: Target) -> None:
+    """A copy that was verified once, and is not at its target now, is none."""
+    known = run.service.catalog.copies.get(route)
+    if known and folder.files().get(known.file) != known.size:
+        run.service.catalog.copies.forget(route, run.fence())
+        run.note("lost", file=known.file, verified_at=known.verified_at)
+
+
+def _archive(run: Run[CopyMemory]) -> Archive:
+    """The archive as the catalog knows it now. Raise PveNotFound if it is gone, ArchiveError if it
+    is not as it was recorded.
+    """
+    memory = run.memory
+    archive = run.service.catalog.archives.get(memory.node, memory.volid)
+    if archive is None:
+        raise PveNotFound(
+            f"archive {memory.volid} on {memory.node} is not in the catalog",
+            "run `backupsvc catalog sync`",
+        )
+    if archive.changed:
+        raise ArchiveError(
+            f"archive {memory.volid} on {memory.node} was changed since it was recorded "
+            f"({archive.changed}): a copy of it would outlive the good ones",
+            "back the guest up again; see `backupsvc catalog show` what is known of it",
+        )
+    return archive
+
+
+def _target(run: Run[CopyMemory]) -> CopyTarget:
+    for target in run.service.policy.copies:
+        if target.name == run.memory.target:
+            return target
+    raise OperationFailed(
+        f"copy target {run.memory.target} is no longer in the policy",
+        "see `backupsvc policy show`",
+        operation=run.id,
+    )
+
+
+WORKFLOW = Workflow("copy", ("choose", "bring", "enlist"), long=frozenset({"bring"}))
+HANDLERS: Mapping[str, Handler[StepServices, CopyMemory]] = {
+    "choose": choose,
+    "bring": bring,
+    "enlist": enlist,
+}

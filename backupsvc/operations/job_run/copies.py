@@ -1,0 +1,64 @@
+"""A night's copies: opened when the guests are backed up, waited for at the night's end.
+
+In between, retention is applied and restore tests run: a copy takes as long as the line to its
+target does.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+
+from backupsvc.engine.context import Wait
+from backupsvc.operations.copy.memory import recall as recall_copy
+from backupsvc.operations.copy.opening import open_copy
+from backupsvc.operations.job_run.memory import NightMemory
+from backupsvc.operations.job_run.pieces import ended, open_piece
+from backupsvc.operations.services import Run
+from policies.copies_due import due
+from policies.model import OperationState
+
+COPIES = "copy#"  # how the names of a night's copies begin
+ASK_AGAIN = 30.0  # seconds between two looks at copies that run
+
+
+def open_due(run: Run[NightMemory]) -> Wait | None:
+    """Open a copy of each guest's newest archive to each target that has none yet.
+
+    One that is at work already (somebody runs it by hand) is left to whoever does.
+    """
+    service = run.service
+    if not service.policy.copies or not run.memory.vmids:
+        return None
+    catalog = service.catalog
+    wanted = due(
+        service.policy,
+        catalog.archives.find(),
+        catalog.copies.find(),
+        only=run.memory.vmids,
+    )
+    opened = 0
+    for one in wanted:
+        name = f"{COPIES}{one.archive.vmid}#{one.target.name}"
+        if one.skip is None and name not in run.memory.children:
+            run.heartbeat()
+            opened += open_piece(run, name, partial(open_copy, service, one))
+    run.conclude(f"{opened} archives are being copied")
+    return None
+
+
+def await_all(run: Run[NightMemory]) -> Wait | None:
+    """Wait until the night's copies have ended, and say what came of them."""
+    copies = {id for name, id in run.memory.children.items() if name.startswith(COPIES)}
+    if not copies:
+        return None
+    if still := run.service.catalog.operations.still_open(copies):
+        return Wait(f"{len(still)} archives are being copied", most=ASK_AGAIN)
+    found = ended(run, COPIES)
+    bad = [one for one in found if one.state is not OperationState.DONE]
+    named = ", ".join(f"{one.subject} to {recall_copy(one).target}" for one in bad)
+    said = f"copies: {len(found) - len(bad)} of {len(found)} verified"
+    said += f", not those of {named}" if bad else ""
+    run.memory = replace(run.memory, results={**run.memory.results, "copies": said})
+    run.conclude(said)
+    return None

@@ -1,0 +1,92 @@
+"""Decide which archives are copied to which targets, and say of each that is not, why.
+
+The newest good archive of each guest, in the order of the tiers: an older one was the newest in its
+own night. A file that holds nothing, was changed, or is of another machine is worth no copy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+
+from policies import lineage, whole
+from policies.jobs import rank
+from policies.model import Archive, ArchiveCopy, CopyRoute, CopyTarget, Policy, PveStorage
+from policies.pve.volid import storage_of
+from policies.site.copies import folder_of
+
+
+@dataclass(frozen=True, slots=True)
+class DueCopy:
+    """An archive and a target. ``skip`` says why nothing is to be copied, None: it is due."""
+
+    archive: Archive
+    target: CopyTarget
+    skip: str | None = None
+
+
+def route_of(archive: Archive, target: CopyTarget) -> CopyRoute:
+    """Given an archive and a target, return the route between them."""
+    place = target.place
+    node, volid = whole.key(archive)
+    return CopyRoute(
+        target=target.name,
+        folder=folder_of(target),
+        place=place.node if isinstance(place, PveStorage) else f"copy target {target.name}",
+        node=node,
+        volid=volid,
+        vmid=archive.vmid,
+    )
+
+
+def due(
+    policy: Policy,
+    archives: Iterable[Archive],
+    copies: Iterable[ArchiveCopy] = (),
+    *,
+    only: Collection[int] = (),
+    targets: Collection[str] = (),
+) -> tuple[DueCopy, ...]:
+    """Given the policy, what the storages list and which copies were verified, return the newest
+    good archive of each guest at each target, the first tier first.
+
+    ``only`` and ``targets`` choose guests and targets, () all. ``copies`` are taken at their word:
+    whoever wants to look at the targets again gives none.
+    """
+    verified = {(copy.route, copy.size): copy for copy in copies}
+    found = []
+    for archive in _newest(policy, archives, only):
+        for target in policy.copies:
+            if not targets or target.name in targets:
+                there = verified.get((route_of(archive, target), archive.size))
+                skip = _lies_there(archive, target) or (
+                    "a verified copy is there already" if there else None
+                )
+                found.append(DueCopy(archive, target, skip))
+    return tuple(found)
+
+
+def _newest(policy: Policy, archives: Iterable[Archive], only: Collection[int]) -> list[Archive]:
+    candidates = [
+        one for one in archives if one.vmid is not None and (not only or one.vmid in only)
+    ]
+    apart = whole.hollow(candidates) | lineage.others(candidates)
+    copied_to = {one.place.node for one in policy.copies if isinstance(one.place, PveStorage)}
+    newest: dict[int, tuple[int, bool, Archive]] = {}
+    for one in candidates:
+        if one.size > 0 and not one.changed and whole.key(one) not in apart:
+            # of an archive and its copy, which PVE lists alike, the archive is what is copied
+            found = one.ctime, one.shared or one.node not in copied_to, one
+            if one.vmid is not None and found[:2] > newest.get(one.vmid, (0, False))[:2]:
+                newest[one.vmid] = found
+    return [newest[vmid][2] for vmid in sorted(newest, key=lambda vmid: (rank(policy, vmid), vmid))]
+
+
+def _lies_there(archive: Archive, target: CopyTarget) -> str | None:
+    """Why there is nothing to copy: the archive itself lies in the target's storage."""
+    place = target.place
+    if not isinstance(place, PveStorage) or storage_of(archive.volid) != place.storage:
+        return None
+    if archive.shared or archive.node == place.node:
+        return f"the archive itself lies on {place.storage} of {place.node}"
+    return None

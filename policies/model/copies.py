@@ -1,0 +1,44 @@
+"""What is known of copies of archives at the targets of the policy."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class CopyRoute:
+    """Which archive is copied where. ``node`` is the archive's own, "" where it lies on a shared
+    storage.
+
+    ``folder`` names the target's folder, ``place`` what would be lost together with a copy there:
+    the node that has it, or the target.
+    """
+
+    target: str
+    folder: str
+    place: str
+    node: str
+    volid: str
+    vmid: int | None
+
+    @property
+    def archive(self) -> tuple[str, str]:
+        """Which archive it is a copy of, as ``whole.key`` tells archives apart."""
+        return self.node, self.volid
+
+
+@dataclass(frozen=True, slots=True)
+class ArchiveCopy:
+    """A copy of an archive that was read back at its target, and is what was sent there.
+
+    ``verified_at`` in epoch seconds, by the operation ``operation``; ``how`` says how it was read
+    back.
+    """
+
+    route: CopyRoute
+    file: str
+    size: int
+    sha256: str
+    verified_at: int
+    how: str
+    operation: str
