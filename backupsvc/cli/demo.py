@@ -17,6 +17,16 @@ if TYPE_CHECKING:
 
 CRITICAL, WITH_AGENT, LOST = 108, 101, 105
 SETTLE = "3s"
+ELSEWHERE = "lge-pve02"
+COPIES = """
+copies:
+  {node}:
+    kind: pve-storage
+    node: {node}
+    storage: local
+    path: {path}
+    allow-root: true  # a lab's nodes are logged in to as whoever runs it
+"""
 
 
 def demo(
@@ -28,8 +38,8 @@ def demo(
         str, typer.Option("--hypervisor", help="auto, qemu or simulated (proves nothing).")
     ] = "auto",
 ) -> None:
-    """Start the lab and live through one night: back up, prove, prune, lose a guest, restore it,
-    report.
+    """Start the lab and live through one night: back up, copy, prune, prove, lose a guest, restore
+    it, report.
     """
     from backupsvc.cli.lab import lab_errors
     from backupsvc.cli.output import say
@@ -90,14 +100,16 @@ def _private_lab() -> Path:
 
 
 def _settle_briefly(lab_dir: Path) -> None:
-    """The demonstration's policy is the reference site's, but for ``settle``."""
+    """The demonstration's policy is the reference site's, but for ``settle``, and with copies to
+    the other node.
+    """
     from backupsvc.settings import lab_policy
 
     text = lab_policy().read_text(encoding="utf-8")
     policy = lab_dir / "demo.yaml"
-    policy.write_text(
-        text.replace("\nscratch:\n", f"\nscratch:\n  settle: {SETTLE}\n", 1), encoding="utf-8"
-    )
+    briefly = text.replace("\nscratch:\n", f"\nscratch:\n  settle: {SETTLE}\n", 1)
+    dump = lab_dir / "nodes" / ELSEWHERE / "var" / "lib" / "vz" / "dump"
+    policy.write_text(briefly + COPIES.format(node=ELSEWHERE, path=dump), encoding="utf-8")
     os.environ["BACKUPSVC_POLICY"] = str(policy)
 
 
@@ -109,6 +121,8 @@ def _night(
 
     progress.line("21:00  the nightly job: eleven guests, each archive read back and verified")
     backups = run_job(service, service.policy.jobs[0], [], progress)
+    progress.line(f"copies: each archive to {ELSEWHERE}, read back there")
+    copied = _copy(service, progress)
     progress.line("retention: every archive marked, with reasons")
     pruned = _prune(service, progress)
     progress.line(
@@ -118,14 +132,28 @@ def _night(
     progress.line(f"the accident: guest {LOST} is deleted")
     restored = _lose_and_restore(service, lab_dir, progress)
     report, compliant = _report(service, output)
-    rows = _rows(backups, pruned, tests, restored, compliant)
+    rows = _rows(backups, copied, pruned, tests, restored, compliant)
     good = (
         backups["good"]
+        and all(one["state"] == "verified" for one in copied)
         and not pruned["error"]
         and restored["started"]
         and all(test["verdict"] == "proven" for test in tests)
     )
     return rows, bool(good), report
+
+
+def _copy(service: Service, progress: Progress) -> list[dict[str, Any]]:
+    from backupsvc.inventory.listing import survey
+    from backupsvc.operations.copy.opening import open_copy
+    from backupsvc.operations.copy.result import outcome
+    from policies.copies_due import due
+
+    service.engine.executor.observe(progress)
+    wanted = [one for one in due(service.policy, survey(service).listed) if one.skip is None]
+    opened = [operation for one in wanted if (operation := open_copy(service, one))]
+    ended = service.engine.drive([operation.id for operation in opened])
+    return [outcome(one, operation) for one, operation in zip(wanted, ended, strict=True)]
 
 
 def _prune(service: Service, progress: Progress) -> dict[str, Any]:
@@ -168,7 +196,9 @@ def _report(service: Service, output: Path) -> tuple[list[Path], str]:
     return write_report(document, output, service.policy.language), document.status
 
 
-def _rows(backups: Any, pruned: Any, tests: Any, restored: Any, compliant: str) -> list[list[Any]]:
+def _rows(
+    backups: Any, copied: Any, pruned: Any, tests: Any, restored: Any, compliant: str
+) -> list[list[Any]]:
     verified = sum(guest["verified"] is True for guest in backups["guests"])
     kept = sum(item["mark"] != "remove" for item in pruned["archives"])
     rows = [
@@ -178,6 +208,11 @@ def _rows(backups: Any, pruned: Any, tests: Any, restored: Any, compliant: str) 
             f"{len(backups['guests'])} guests",
         ],
         ["archives intact", f"{verified} read whole: every checksum, every cluster"],
+        [
+            "copies",
+            f"{sum(one['state'] == 'verified' for one in copied)} of {len(copied)} on "
+            f"{ELSEWHERE}, each read back there",
+        ],
         [
             "retention",
             pruned["error"]["message"]

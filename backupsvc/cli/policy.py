@@ -57,8 +57,8 @@ def check(file: File = None, as_json: AsJson = False) -> None:
         else "no isolated bridge: links down"
     )
     say(f"  restored copies: VMID {policy.scratch.first}-{policy.scratch.last}, {bridge}")
-    for name, folder, keep, *_ in _targets(policy):
-        say(f"  copies to {name}: {folder}, {keep}")
+    for name, folder, *_ in _targets(policy):
+        say(f"  copies to {name}: {folder}")
     for warning in warnings:
         say(f"warning: {warning['finding']}: {warning['subject']}: {warning['detail']}")
         say(f"  -> {warning['action']}")
@@ -244,7 +244,7 @@ def _target(target: CopyTarget) -> dict[str, Any]:
 
     from policies.site.copies import kind_of
 
-    words = ("name", "keep", "bandwidth", "immutable", "allow_root")
+    words = ("name", "bandwidth", "immutable", "allow_root")
     return {word: getattr(target, word) for word in words} | {
         "kind": kind_of(target),
         **asdict(target.place),
@@ -307,7 +307,7 @@ def _show(policy: Policy) -> None:
         f"Tiers (default: {policy.default_tier})",
     )
     if policy.copies:
-        table(("target", "folder", "keep", "KiB/s", "immutable"), _targets(policy), "Copies")
+        table(("target", "folder", "KiB/s", "immutable"), _targets(policy), "Copies")
     guests = [
         (
             g.vmid,
@@ -329,10 +329,7 @@ def _show(policy: Policy) -> None:
 def _targets(policy: Policy) -> list[tuple[object, ...]]:
     from policies.site.copies import folder_of
 
-    return [
-        (t.name, folder_of(t), t.keep, t.bandwidth or "unlimited", t.immutable)
-        for t in policy.copies
-    ]
+    return [(t.name, folder_of(t), t.bandwidth or "unlimited", t.immutable) for t in policy.copies]
 
 
 def _guests_of(guests: tuple[int, ...] | None, exclude: tuple[int, ...]) -> str:

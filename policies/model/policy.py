@@ -171,7 +171,7 @@ class Directory:
 
 @dataclass(frozen=True, slots=True)
 class CopyTarget:
-    """Where archives are copied to. ``keep`` is its own retention, ``bandwidth`` in KiB/s.
+    """Where archives are copied to. ``bandwidth`` in KiB/s.
 
     ``immutable``: what lies there can be neither renamed nor removed by us. ``allow_root``: a login
     as root is put up with.
@@ -179,7 +179,6 @@ class CopyTarget:
 
     name: str
     place: PveStorage | SftpFolder | Directory
-    keep: str = "keep-all=1"
     bandwidth: int | None = None
     immutable: bool = False
     allow_root: bool = False

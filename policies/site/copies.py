@@ -13,7 +13,7 @@ from policies.model import CopyTarget, Directory, PveStorage, SftpFolder
 from policies.site import values
 from policies.yaml_reader import Section, Value
 
-_SHARED = ("kind", "path", "keep", "bandwidth", "immutable", "allow-root")
+_SHARED = ("kind", "path", "bandwidth", "immutable", "allow-root")
 _KEY_KINDS = (
     "ssh-ed25519",
     "ecdsa-sha2-nistp256",
@@ -58,20 +58,12 @@ def _target(name: str, value: Value) -> CopyTarget:
     section = value.section(*_SHARED, *keys)
     place = read(section)
     immutable = section.take("immutable", Value.boolean, False)
-    keep = section.take("keep", values.keep, "keep-all=1")
     if immutable and isinstance(place, PveStorage):
         why = "PVE itself removes archives from its storages, so no copy there is immutable"
         raise section.entries["immutable"].wrong(why, "false, or another kind of target")
-    if immutable and keep != "keep-all=1":
-        why = (
-            "nothing can be removed from an immutable target, so the retention there is the far "
-            "side's"
-        )
-        raise section.entries["keep"].wrong(why, "keep-all=1, or leave it out")
     return CopyTarget(
         name,
         place,
-        keep=keep,
         bandwidth=section.take("bandwidth", values.bandwidth, None),
         immutable=immutable,
         allow_root=section.take("allow-root", Value.boolean, False),

@@ -53,18 +53,16 @@ def test_a_right_policy_is_summed_up(site: Path) -> None:
 
 def test_where_archives_are_copied_to_is_said_and_shown(site: Path) -> None:
     site.write_text(
-        f"{TEXT}copies: {{usb: {{kind: directory, path: /mnt/usb, mounted: true, keep: "
-        f"keep-last=2}}}}\n",
+        f"{TEXT}copies: {{usb: {{kind: directory, path: /mnt/usb, mounted: true}}}}\n",
         encoding="utf-8",
     )
-    assert "copies to usb: /mnt/usb, keep-last=2" in run("check", site).stdout
+    assert "copies to usb: /mnt/usb" in run("check", site).stdout
     assert "/mnt/usb" in run("show", site).stdout
     shown = json.loads(run("show", site, "--json").stdout)["copies"]
     place = {"kind": "directory", "path": "/mnt/usb", "mounted": True}
     assert shown == [
         {
             "name": "usb",
-            "keep": "keep-last=2",
             "bandwidth": None,
             "immutable": False,
             "allow_root": False,

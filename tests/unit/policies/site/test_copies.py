@@ -23,7 +23,6 @@ copies:
     node: lge-pve02
     storage: local
     path: //var/./lib/vz/dump/
-    keep: keep-last=2
     bandwidth: 50000
     allow-root: true
   offsite:
@@ -36,7 +35,7 @@ copies:
       - {ED25519} root@backup
       - {RSA}
     immutable: true
-  usb: {{kind: directory, path: /mnt/usb, mounted: yes, keep: "keep-daily=7,keep-last=3"}}
+  usb: {{kind: directory, path: /mnt/usb, mounted: yes}}
 """
 PVE = "kind: pve-storage, node: a, storage: local, path: /d"
 SFTP = f"kind: sftp, host: h, user: u, path: /d, host-keys: [{ED25519}]"
@@ -59,7 +58,6 @@ def test_everything_that_is_written_is_read_into_its_place() -> None:
         CopyTarget(
             "pve02",
             PveStorage("lge-pve02", "local", "/var/lib/vz/dump"),
-            "keep-last=2",
             bandwidth=50000,
             allow_root=True,
         ),
@@ -68,7 +66,7 @@ def test_everything_that_is_written_is_read_into_its_place() -> None:
             SftpFolder("backup.example.com", 2222, "langeo", "/copies", (ED25519, RSA)),
             immutable=True,
         ),
-        CopyTarget("usb", Directory("/mnt/usb", mounted=True), "keep-last=3,keep-daily=7"),
+        CopyTarget("usb", Directory("/mnt/usb", mounted=True)),
     )
 
 
@@ -81,7 +79,7 @@ def test_what_is_not_written_means_what_the_page_says() -> None:
         CopyTarget("t1", SftpFolder("h", 22, "u", "/d", (ED25519,))),
         CopyTarget("t2", Directory("/d")),
     )
-    assert (read(SFTP)[0].keep, read(SFTP)[0].bandwidth) == ("keep-all=1", None)
+    assert read(SFTP)[0].bandwidth is None
     assert not read(SFTP)[0].immutable and not read(SFTP)[0].allow_root
 
 
@@ -90,8 +88,8 @@ def test_what_is_not_written_means_what_the_page_says() -> None:
     [
         f"{SFTP}, port: 1",
         f"{SFTP}, port: 65535",
-        f"{SFTP}, immutable: true, keep: keep-all=1",
-        f"{PVE}, immutable: false, keep: keep-last=1",
+        f"{SFTP}, immutable: true",
+        f"{PVE}, immutable: false",
         f'kind: sftp, host: "fd00::1", user: backup_2, path: /, host-keys: ["{RSA}"]',
         f"kind: sftp, host: 10.0.0.1, user: u, path: /, host-keys: [{RSA} a comment of words]",
     ],
@@ -122,11 +120,7 @@ def test_what_is_just_allowed_is_read(target: str) -> None:
             f"{PVE}, immutable: true",
             "copies.t0.immutable: PVE itself removes archives from its storages",
         ),
-        (
-            f"{SFTP}, immutable: true, keep: keep-last=3",
-            "copies.t0.keep: nothing can be removed from an immutable target",
-        ),
-        (f"{SFTP}, keep: keep-lst=3", "keep-lst: property is not defined"),
+        (f"{SFTP}, keep: keep-last=3", "the key 'keep' is unknown"),
         (f"{SFTP}, bandwidth: 0", "0 is out of range"),
         (f"{SFTP}, port: 0", "0 is out of range"),
         (f"{SFTP}, port: 65536", "65536 is out of range"),
