@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from policies.pve.volid import EXTENSION
 
 FORMAT = 1
+MANIFEST_END = ".copy.json"
 MOST = 64 * 1024  # bytes of a manifest; a longer one is none
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _NUMBER = r"(?:~([2-9]|[1-9][0-9]{1,5}))?"
@@ -89,7 +90,7 @@ def part_name(name: str) -> str:
 
 def manifest_name(name: str) -> str:
     """Given an archive's name, return its manifest's."""
-    return f"{name}.copy.json"
+    return f"{name}{MANIFEST_END}"
 
 
 def sidecar_names(name: str) -> tuple[str, ...]:

@@ -8,9 +8,11 @@ unreachable, 4 refused.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TypeVar
 
+from backupsvc.doctor import copy_targets
+from backupsvc.doctor.lines import FAILED, OK, UNKNOWN, WARNING, Line
 from backupsvc.errors import BackupsvcError, LawRefused, PvePermissionDenied
 from backupsvc.inventory.listing import Survey, survey
 from backupsvc.operations.scratch_cleanup import forgotten
@@ -22,24 +24,10 @@ from policies.compliance.findings import node_offline, scratch_not_isolated, sta
 from policies.compliance.scratch_network import linked_down, scratch_network
 from policies.model import Node, PolicyError, Severity, Storage
 
+__all__ = ["FAILED", "OK", "UNKNOWN", "WARNING", "Line", "examine", "exit_code"]
+
 T = TypeVar("T")
-OK, WARNING, FAILED = "ok", "warning", "failed"
-# it follows from a node that does not answer, of which the first line has said everything
-UNKNOWN = "unknown"
 _WORD = "en"  # the language of the command line; only the report speaks two
-
-
-@dataclass(frozen=True, slots=True)
-class Line:
-    """One thing that was looked at: ``action`` is the reader's next step where it is not ok. Both
-    may have several lines.
-    """
-
-    name: str
-    status: str
-    detail: str
-    action: str = ""
-    exit_code: int = 0
 
 
 def examine(service: DoctorServices) -> list[Line]:
@@ -68,6 +56,7 @@ def examine(service: DoctorServices) -> list[Line]:
             lines += _ask(name, service, question)
         if service.settings.pve.restore_token:
             lines += _ask("restore token", service, _restore_token)
+        lines += _ask(copy_targets.NAME, service, copy_targets.look)
     for name, question in (("ssh to the nodes", _ssh), ("probe", _probe), ("broker", _broker)):
         lines += _ask(name, service, question)
     return lines

@@ -8,7 +8,7 @@ import contextlib
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from backupsvc.doctor.checks import FAILED, OK, WARNING, Line
+from backupsvc.doctor.lines import FAILED, OK, WARNING, Line
 from backupsvc.errors import BackupsvcError, UsageError
 from backupsvc.operations.restore_test.listening import NOWHERE
 from backupsvc.services import DoctorServices

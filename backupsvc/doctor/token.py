@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Generator, Iterator
 from typing import TYPE_CHECKING
 
-from backupsvc.doctor.checks import FAILED, OK, WARNING, Line
+from backupsvc.doctor.lines import FAILED, OK, WARNING, Line
 from backupsvc.operations.restore.rights import way_out
 from backupsvc.services import Nodes
 from policies import jobs, restore_rights, role
