@@ -10,10 +10,10 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from policies import lineage, whole
+from policies.copy_folders import folder_of
 from policies.jobs import rank
 from policies.model import Archive, ArchiveCopy, CopyRoute, CopyTarget, Policy, PveStorage
 from policies.pve.volid import storage_of
-from policies.site.copies import folder_of
 
 
 @dataclass(frozen=True, slots=True)

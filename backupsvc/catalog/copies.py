@@ -6,16 +6,17 @@ must not call bytes verified that another one is writing.
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
-from sqlalchemy import delete, exists, insert, select, update
+from sqlalchemy import delete, exists, func, insert, select, update
 
 from backupsvc.catalog.database import Database
 from backupsvc.catalog.fences import Fence, hold
 from backupsvc.catalog.retry import repeatable, retried
-from backupsvc.catalog.tables import ARCHIVE, COPY
+from backupsvc.catalog.tables import ARCHIVE, CANARY, COPY
 from policies.copy_decision import Progress
-from policies.model import ArchiveCopy, CopyRoute
+from policies.model import ArchiveCopy, Canary, CopyRoute
 
 
 class CopyRepository:
@@ -106,6 +107,23 @@ class CopyRepository:
         with self._database.write() as connection:
             hold(connection, fence)
             connection.execute(delete(COPY).where(*_on(route)))
+
+    @retried
+    def record_canary(self, canary: Canary) -> None:
+        """Write down what was tried at an immutable target."""
+        with self._database.write() as connection:
+            connection.execute(insert(CANARY).values(asdict(canary)))
+
+    @retried
+    def canaries(self) -> list[Canary]:
+        """Return what was tried last at each folder, by target."""
+        last = select(func.max(CANARY.c.number)).group_by(CANARY.c.folder)
+        query = select(CANARY).where(CANARY.c.number.in_(last)).order_by(CANARY.c.target)
+        with self._database.read() as connection:
+            return [
+                Canary(row.target, row.folder, row.at, row.overwritten, row.deleted, row.said)
+                for row in connection.execute(query)
+            ]
 
     def _replace(self, route: CopyRoute, values: dict[str, Any], fence: Fence) -> None:
         about = {

@@ -289,6 +289,23 @@ class CopyRow(SQLModel, table=True):
     listed: str | None = None
 
 
+class CanaryRow(SQLModel, table=True):
+    """That this service tried to harm a file of its own at an immutable target. Rows are only
+    inserted: each is evidence.
+    """
+
+    __tablename__ = "canary"
+    __table_args__ = (Index("ix_canary_folder", "folder"),)  # what was tried last at a target
+
+    number: int | None = Field(default=None, primary_key=True)
+    folder: str
+    target: str
+    at: int = Field(sa_type=BigInteger)
+    overwritten: bool
+    deleted: bool
+    said: str = Field(sa_type=Text)
+
+
 METADATA = SQLModel.metadata
 ARCHIVE = METADATA.tables["archive"]
 STORAGE_LOOK = METADATA.tables["storage_look"]
@@ -303,3 +320,4 @@ HEARTBEAT = METADATA.tables["pulse"]
 IDENTITY = METADATA.tables["identity"]
 UNTOLD = METADATA.tables["untold"]
 COPY = METADATA.tables["copy"]
+CANARY = METADATA.tables["canary"]

@@ -154,6 +154,69 @@ def list_copies(
         _show(found, [])
 
 
+@app.command("try-delete")
+def try_delete(
+    to: Annotated[
+        list[str] | None, typer.Option("--to", help="Only this target; may be repeated.")
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be tried, and what was tried last.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Try to overwrite and to delete a file of our own at each immutable target, and keep the
+    refusal as evidence.
+
+    Exit 0 if every target held, 1 if anything could be harmed. No copy is touched.
+    """
+    from backupsvc.cli.output import emit_json, say, table
+    from backupsvc.cli.session import open_service
+    from backupsvc.errors import UsageError
+    from backupsvc.operations.copy.canaries import try_target
+    from backupsvc.operations.copy.result import tried
+    from policies.copy_folders import folder_of
+
+    with open_service() as service:
+        declared = [target for target in service.policy.copies if target.immutable]
+        names = [target.name for target in declared]
+        if unknown := [name for name in to or [] if name not in names]:
+            raise UsageError(
+                f"the policy declares no copy target {unknown[0]} immutable",
+                f"those declared so are: {', '.join(names) or 'none'}",
+            )
+        if not names:
+            raise UsageError(
+                "the policy declares no copy target immutable",
+                "set `immutable: true` for a target whose files nobody with our login can harm "
+                "(docs/policy.md, copies)",
+            )
+        chosen = [target for target in declared if not to or target.name in to]
+        last = {canary.folder: canary for canary in service.catalog.copies.canaries()}
+        found = [
+            last.get(folder_of(target)) if dry_run else try_target(service, target)
+            for target in chosen
+        ]
+    results = [tried(target, canary) for target, canary in zip(chosen, found, strict=True)]
+    if as_json:
+        emit_json({"targets": results, "dry_run": dry_run})
+    else:
+        words = {True: "held", False: "NOT immutable", None: "never tried"}
+        rows = [
+            (
+                one["target"],
+                one["folder"],
+                one["tried"] or "",
+                words[one["held"]],
+                one["said"] or "",
+            )
+            for one in results
+        ]
+        table(("target", "folder", "last tried" if dry_run else "tried", "result", "said"), rows)
+        if dry_run:
+            say("nothing was tried")
+    raise typer.Exit(any(one["held"] is False for one in results) and not dry_run)
+
+
 def _show(found: list[dict[str, Any]], blind: Sequence[str]) -> None:
     from backupsvc.cli.output import say, size, table, tell
     from policies.i18n import duration

@@ -242,7 +242,7 @@ def _as_dict(policy: Policy) -> dict[str, Any]:
 def _target(target: CopyTarget) -> dict[str, Any]:
     from dataclasses import asdict
 
-    from policies.site.copies import kind_of
+    from policies.copy_folders import kind_of
 
     words = ("name", "bandwidth", "immutable", "allow_root")
     return {word: getattr(target, word) for word in words} | {
@@ -327,7 +327,7 @@ def _show(policy: Policy) -> None:
 
 
 def _targets(policy: Policy) -> list[tuple[object, ...]]:
-    from policies.site.copies import folder_of
+    from policies.copy_folders import folder_of
 
     return [(t.name, folder_of(t), t.bandwidth or "unlimited", t.immutable) for t in policy.copies]
 

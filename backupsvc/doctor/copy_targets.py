@@ -9,9 +9,9 @@ from backupsvc.doctor.lines import FAILED, OK, WARNING, Line
 from backupsvc.errors import BackupsvcError
 from backupsvc.services import DoctorServices
 from policies.amounts import size
+from policies.copy_folders import folder_of
 from policies.copy_manifest import MANIFEST_END
 from policies.model import CopyTarget
-from policies.site.copies import folder_of
 
 NAME = "copy targets"
 NEARLY_FULL = 20  # it is said when less than one part in so many is free

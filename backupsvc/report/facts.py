@@ -166,6 +166,7 @@ def collect(pve: Pve, catalog: Catalog, policy: Policy, clock: Clock) -> SiteFac
         release=version.version,
         orphans=_orphans(pve, catalog, policy, guests, asked, gaps),
         moves=_moves(catalog),
+        canaries=tuple(catalog.copies.canaries()),
     )
     # all has been asked by now
     return replace(facts, gaps=tuple(gaps.found), silent=dict(gaps.silent))

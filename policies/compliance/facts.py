@@ -17,6 +17,7 @@ from policies.freezing import LeftFrozen
 from policies.model import (
     Archive,
     ArchiveCopy,
+    Canary,
     Guest,
     GuestType,
     Node,
@@ -230,6 +231,7 @@ class SiteFacts:
 
     ``silent`` are the nodes that were called online and did not answer, each with why.
     ``simulated``: the guests are only modelled, so that nothing here proves anything (law 5).
+    ``canaries`` is what was tried last at each immutable copy target.
     """
 
     cluster: str
@@ -250,6 +252,7 @@ class SiteFacts:
     orphans: tuple[Orphan, ...] = ()
     moves: tuple[MovedCopy, ...] = ()
     silent: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    canaries: tuple[Canary, ...] = ()
 
 
 def proven(facts: SiteFacts, guest: GuestFacts, wanted: Rung = Rung.HEALTHY) -> tuple[Proof, ...]:

@@ -332,6 +332,28 @@ FINDINGS: dict[str, tuple[str, str]] = {
         "range and its tag; then run "
         "backupsvc restore-test {vmid}.",
     ),
+    "copy-deletable": (
+        "On {when} this service could overwrite and delete a file of its own at the copy target "
+        "{target} ({folder}), which is declared immutable: whoever takes the service over can "
+        "destroy the copies with the archives.",
+        "Set that server up as docs/policy.md says (copies: an immutable SFTP server), or declare "
+        "the target immutable: false; then run backupsvc copy try-delete --to {target}.",
+    ),
+    "copy-deletable.overwritten": (
+        "On {when} this service could overwrite a file of its own at the copy target {target} "
+        "({folder}), which is declared immutable: whoever takes the service over can destroy the "
+        "copies with the archives.",
+        "Set that server up as docs/policy.md says (copies: an immutable SFTP server; -u 0333 "
+        "keeps files from being written over), or declare the target immutable: false; then run "
+        "backupsvc copy try-delete --to {target}.",
+    ),
+    "copy-deletable.deleted": (
+        "On {when} this service could delete a file of its own at the copy target {target} "
+        "({folder}), which is declared immutable: whoever takes the service over can destroy the "
+        "copies with the archives.",
+        "Set that server up as docs/policy.md says (copies: an immutable SFTP server), or declare "
+        "the target immutable: false; then run backupsvc copy try-delete --to {target}.",
+    ),
 }
 
 # a finding's id -> its title
@@ -359,6 +381,7 @@ TITLES: dict[str, str] = {
     "exception-expired": "Exemption expired",
     "orphan-copy": "Left-over copy",
     "copy-moved": "Copy moved in mid-test",
+    "copy-deletable": "Copies can be destroyed",
 }
 
 REASONS: dict[str, str] = {

@@ -365,6 +365,30 @@ FINDINGS: dict[str, tuple[str, str]] = {
         "plage de test et de son "
         "étiquette ; puis lancer backupsvc restore-test {vmid}.",
     ),
+    "copy-deletable": (
+        "Le {when}, ce service a pu écraser et supprimer un fichier à lui dans la cible de copie "
+        "{target} ({folder}), pourtant déclarée immuable : qui prend la main sur le service peut "
+        "détruire les copies avec les archives.",
+        "Configurer ce serveur comme le dit docs/policy.md (copies : serveur SFTP immuable), ou "
+        "déclarer la cible immutable: false ; puis lancer backupsvc copy try-delete --to "
+        "{target}.",
+    ),
+    "copy-deletable.overwritten": (
+        "Le {when}, ce service a pu écraser un fichier à lui dans la cible de copie {target} "
+        "({folder}), pourtant déclarée immuable : qui prend la main sur le service peut détruire "
+        "les copies avec les archives.",
+        "Configurer ce serveur comme le dit docs/policy.md (copies : serveur SFTP immuable ; "
+        "-u 0333 empêche d'écraser les fichiers), ou déclarer la cible immutable: false ; puis "
+        "lancer backupsvc copy try-delete --to {target}.",
+    ),
+    "copy-deletable.deleted": (
+        "Le {when}, ce service a pu supprimer un fichier à lui dans la cible de copie {target} "
+        "({folder}), pourtant déclarée immuable : qui prend la main sur le service peut détruire "
+        "les copies avec les archives.",
+        "Configurer ce serveur comme le dit docs/policy.md (copies : serveur SFTP immuable), ou "
+        "déclarer la cible immutable: false ; puis lancer backupsvc copy try-delete --to "
+        "{target}.",
+    ),
 }
 
 TITLES: dict[str, str] = {
@@ -391,6 +415,7 @@ TITLES: dict[str, str] = {
     "exception-expired": "Dérogation expirée",
     "orphan-copy": "Copie oubliée",
     "copy-moved": "Copie déplacée en plein test",
+    "copy-deletable": "Copies destructibles",
 }
 
 REASONS: dict[str, str] = {

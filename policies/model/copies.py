@@ -42,3 +42,24 @@ class ArchiveCopy:
     verified_at: int
     how: str
     operation: str
+
+
+@dataclass(frozen=True, slots=True)
+class Canary:
+    """That the service tried, at ``at`` (epoch seconds), to harm a file of its own at an immutable
+    target, with the credentials that it copies with.
+
+    ``overwritten`` and ``deleted`` say whether it could; ``said`` are the target's own words.
+    """
+
+    target: str
+    folder: str
+    at: int
+    overwritten: bool
+    deleted: bool
+    said: str
+
+    @property
+    def held(self) -> bool:
+        """Whether the target kept what it was given."""
+        return not self.overwritten and not self.deleted

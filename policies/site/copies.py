@@ -9,6 +9,7 @@ import binascii
 from collections.abc import Callable
 
 from policies.check_kinds import HOST_NAME
+from policies.copy_folders import folder_of
 from policies.model import CopyTarget, Directory, PveStorage, SftpFolder
 from policies.site import values
 from policies.yaml_reader import Section, Value
@@ -155,22 +156,3 @@ def _is_key(kind: str, data: str) -> bool:
         and raw[:4] == len(name).to_bytes(4, "big")
         and raw[4:].startswith(name)
     )
-
-
-def kind_of(target: CopyTarget) -> str:
-    """Given a target, return its kind as the policy writes it."""
-    return {PveStorage: "pve-storage", SftpFolder: "sftp", Directory: "directory"}[
-        type(target.place)
-    ]
-
-
-def folder_of(target: CopyTarget) -> str:
-    """Given a target, return which folder it is, for a reader: ``lge-pve02:/var/lib/vz/dump``. No
-    two targets have the same.
-    """
-    place = target.place
-    if isinstance(place, PveStorage):
-        return f"{place.node}:{place.path}"
-    if isinstance(place, SftpFolder):
-        return f"sftp://{place.host.lower()}:{place.port}{place.path}"
-    return place.path

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from backupsvc.copies import canary
 from backupsvc.copies import sftp as sftp_target
 from backupsvc.copies.opening import open_target
 from backupsvc.copies.send import Watch, send
@@ -591,3 +592,67 @@ def test_law_9_a_copy_to_a_guarded_target_killed_at_any_step_counts_by_its_manif
         return left_open(server, place(server, there, user="nobody"))
 
     assert killed_everywhere(source, folder, open_folder, immutable=True, every=3) > 10
+
+
+# --- what can be harmed there is tried ------------------------------------------------------------
+
+
+def test_where_everything_is_allowed_the_canary_is_overwritten_and_deleted(
+    sftp: Sshd, there: Path
+) -> None:
+    with opened(sftp, place(sftp, there)) as folder:
+        tried = canary.try_harm(folder)
+    assert (tried.overwritten, tried.deleted) == (True, True)
+    assert tried.said == "overwriting it: no objection; deleting it: no objection"
+    assert names(there) == set()
+
+
+def test_a_server_that_only_refuses_to_remove_lets_the_canary_be_overwritten(
+    immutable: Sshd, there: Path
+) -> None:
+    with opened(immutable, place(immutable, there)) as folder:
+        tried = canary.try_harm(folder)
+        again = canary.try_harm(folder)
+    assert (tried.overwritten, tried.deleted) == (True, False) == (again.overwritten, again.deleted)
+    assert "does not let us remove" in tried.said
+    assert (there / canary.NAME).read_bytes() == canary.TEXT  # what was changed is changed back
+
+
+def test_a_guarded_server_holds_and_its_refusals_are_kept_in_its_own_words(
+    guarded: tuple[Sshd, Path],
+) -> None:
+    server, there = guarded
+    with opened(server, place(server, there, user="nobody")) as folder:
+        for _ in range(2):
+            tried = canary.try_harm(folder)
+            assert (tried.overwritten, tried.deleted) == (False, False)
+            assert "does not let us write" in tried.said and "does not let us remove" in tried.said
+    assert (there / canary.NAME).read_bytes() == canary.TEXT
+
+
+def test_a_file_of_somebody_else_under_the_canarys_name_is_left_alone(
+    sftp: Sshd, there: Path
+) -> None:
+    (there / canary.NAME).write_bytes(b"mine")
+    with (
+        opened(sftp, place(sftp, there)) as folder,
+        pytest.raises(CopyError, match="did not write"),
+    ):
+        canary.try_harm(folder)
+    assert (there / canary.NAME).read_bytes() == b"mine"
+
+
+def test_a_server_that_goes_away_meanwhile_has_refused_nothing(
+    sftp: Sshd, there: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with opened(sftp, place(sftp, there)) as folder:
+        real = folder.remove
+
+        def cut(name: str) -> None:
+            for pid in sftp.sessions():
+                os.kill(pid, signal.SIGKILL)
+            real(name)
+
+        monkeypatch.setattr(folder, "remove", cut)
+        with pytest.raises(RemoteUnreachable):
+            canary.try_harm(folder)

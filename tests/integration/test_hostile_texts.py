@@ -108,7 +108,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     named = "site: " + json.dumps("langeo" + BAD).replace("\x7f", r"\x7f")
     folder = home / f"usb{STYLE}"
     folder.mkdir()
-    text += f"\ncopies: {{usb: {{kind: directory, path: {json.dumps(str(folder))}}}}}\n"
+    text += f"\ncopies: {{usb: {{kind: directory, path: {json.dumps(str(folder))}, immutable: true}}}}\n"
     policy.write_text(re.sub(r"(?m)^site: .*$", lambda line: named, text), encoding="utf-8")
     archives = Path(
         os.fsdecode(os.fsencode(str(home)) + b"/" + f"a{STYLE}[red]".encode() + b"\xff")
@@ -202,6 +202,11 @@ CASES: dict[str, Words] = {
         ["copy", "run", "--dry-run"],
         ["copy", "run", "--vmid", "108"],
         ["copy", "run", "--to", ARGUMENT],
+    ],
+    "copy try-delete": lambda s: [
+        ["copy", "try-delete"],
+        ["copy", "try-delete", "--dry-run"],
+        ["copy", "try-delete", "--to", ARGUMENT],
     ],
     "demo": wrong("demo", "--hypervisor"),
     "doctor": lambda s: [

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from backupsvc.clock import iso
 from backupsvc.errors import BackupsvcError
 from backupsvc.operations.copy.memory import recall
 from policies.copies_due import DueCopy
-from policies.model import ArchiveCopy, CopyTarget, Operation, OperationState, PveStorage
+from policies.copy_folders import folder_of
+from policies.model import ArchiveCopy, Canary, CopyTarget, Operation, OperationState, PveStorage
 from policies.pve.volid import storage_of
-from policies.site.copies import folder_of
 
 
 def skipped(due: DueCopy) -> dict[str, Any]:
@@ -71,6 +72,21 @@ def listed(copy: ArchiveCopy, target: CopyTarget | None, now: float) -> dict[str
         "reason": copy.how if target else f"{copy.how}; the policy names this target no more",
         "age": max(0, int(now) - copy.verified_at),
         "operation": copy.operation,
+    }
+
+
+def tried(target: CopyTarget, canary: Canary | None) -> dict[str, Any]:
+    """Given an immutable target and what was tried there last (None: nothing), return it as ``copy
+    try-delete`` shows it.
+    """
+    return {
+        "target": target.name,
+        "folder": folder_of(target),
+        "tried": iso(canary.at) if canary else None,
+        "held": canary.held if canary else None,
+        "overwritten": canary.overwritten if canary else None,
+        "deleted": canary.deleted if canary else None,
+        "said": canary.said if canary else None,
     }
 
 

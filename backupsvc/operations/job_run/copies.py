@@ -10,6 +10,8 @@ from dataclasses import replace
 from functools import partial
 
 from backupsvc.engine.context import Wait
+from backupsvc.errors import BackupsvcError
+from backupsvc.operations.copy import canaries
 from backupsvc.operations.copy.memory import recall as recall_copy
 from backupsvc.operations.copy.opening import open_copy
 from backupsvc.operations.job_run.memory import NightMemory
@@ -51,6 +53,7 @@ def await_all(run: Run[NightMemory]) -> Wait | None:
     """Wait until the night's copies have ended, and say what came of them."""
     copies = {id for name, id in run.memory.children.items() if name.startswith(COPIES)}
     if not copies:
+        _try_targets(run)
         return None
     if still := run.service.catalog.operations.still_open(copies):
         return Wait(f"{len(still)} archives are being copied", most=ASK_AGAIN)
@@ -60,5 +63,20 @@ def await_all(run: Run[NightMemory]) -> Wait | None:
     said = f"copies: {len(found) - len(bad)} of {len(found)} verified"
     said += f", not those of {named}" if bad else ""
     run.memory = replace(run.memory, results={**run.memory.results, "copies": said})
+    _try_targets(run)
     run.conclude(said)
     return None
+
+
+def _try_targets(run: Run[NightMemory]) -> None:
+    """Try the immutable targets that were not tried for a month. One that cannot be reached is
+    tried next night.
+    """
+    for target in canaries.due(run.service):
+        run.heartbeat()
+        try:
+            tried = canaries.try_target(run.service, target)
+        except BackupsvcError as error:
+            run.note("untried", target=target.name, why=error.message)
+        else:
+            run.note("tried", target=target.name, held=tried.held, said=tried.said)

@@ -1,4 +1,4 @@
-"""Copies of archives at the targets of the policy.
+"""Copies of archives at the targets of the policy, and what was tried at immutable ones.
 
 Revision ID: 0010
 Revises: 0009
@@ -14,7 +14,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Create the table, empty."""
+    """Create the tables, empty."""
     op.create_table(
         "copy",
         sa.Column("folder", sa.String(), nullable=False),
@@ -36,8 +36,21 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("folder", "place", "volid"),
     )
     op.create_index("ix_copy_vmid", "copy", ["vmid"])
+    op.create_table(
+        "canary",
+        sa.Column("number", sa.Integer(), nullable=False),
+        sa.Column("folder", sa.String(), nullable=False),
+        sa.Column("target", sa.String(), nullable=False),
+        sa.Column("at", sa.BigInteger(), nullable=False),
+        sa.Column("overwritten", sa.Boolean(), nullable=False),
+        sa.Column("deleted", sa.Boolean(), nullable=False),
+        sa.Column("said", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("number"),
+    )
+    op.create_index("ix_canary_folder", "canary", ["folder"])
 
 
 def downgrade() -> None:
-    """Remove it again."""
+    """Remove them again."""
+    op.drop_table("canary")
     op.drop_table("copy")

@@ -12,7 +12,16 @@ import pytest
 from policies.compliance.evaluation import exemption_for, findings
 from policies.compliance.facts import BackupOutcome, Clocks, JobRun, Listing, MovedCopy, SiteFacts
 from policies.compliance.selecting import TOLD_FOR_S, last_due
-from policies.model import Exemption, Finding, Job, Severity, Verdict
+from policies.model import (
+    Canary,
+    CopyTarget,
+    Directory,
+    Exemption,
+    Finding,
+    Job,
+    Severity,
+    Verdict,
+)
 from tests.unit.report.langeo import (
     GIB,
     HOUR,
@@ -88,6 +97,36 @@ def test_what_was_missed_or_moved_is_told_of_for_a_week(at: int, told: bool) -> 
     )
     moved = MovedCopy(108, "01J", "clovis", "lge-pve02", at)
     assert bool(found(replace(put_right(), moves=(moved,)), "copy-moved")) is told
+
+
+@pytest.mark.parametrize(
+    ("overwritten", "deleted", "said"),
+    [
+        (True, True, "could overwrite and delete a file"),
+        (True, False, "could overwrite a file"),
+        (False, True, "could delete a file"),
+        (False, False, None),
+    ],
+)
+def test_an_immutable_target_that_did_not_hold_is_critical(
+    overwritten: bool, deleted: bool, said: str | None
+) -> None:
+    offsite = CopyTarget("offsite", Directory("/copies"), immutable=True)
+    tried = Canary("offsite", "/copies", NOW - HOUR, overwritten, deleted, "")
+    facts = replace(put_right(), canaries=(tried,))
+    items = found(facts, "copy-deletable", copies=(offsite,))
+    assert [one.severity for one in items] == [Severity.CRITICAL] * bool(said)
+    assert all(str(said) in one.detail and "--to offsite" in one.action for one in items)
+
+
+def test_what_was_tried_elsewhere_or_is_not_promised_is_no_finding() -> None:
+    tried = Canary("offsite", "/elsewhere", NOW - HOUR, True, True, "")
+    for target in (
+        CopyTarget("offsite", Directory("/copies"), immutable=True),
+        CopyTarget("offsite", Directory("/elsewhere")),
+    ):
+        facts = replace(put_right(), canaries=(tried,))
+        assert not found(facts, "copy-deletable", copies=(target,))
 
 
 def test_a_run_before_the_missed_one_does_not_make_it_good() -> None:

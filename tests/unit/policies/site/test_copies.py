@@ -9,9 +9,9 @@ from importlib.resources import files
 
 import pytest
 
+from policies.copy_folders import folder_of, kind_of
 from policies.model import CopyTarget, Directory, PolicyError, PveStorage, SftpFolder
 from policies.site import load_policy
-from policies.site.copies import folder_of, kind_of
 
 ED25519 = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGxmbGYxQ0r4pLJr2y6vQm0u8GmMZkHkWm7n0T2bJ9Zc"
 OTHER = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
