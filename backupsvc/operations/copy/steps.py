@@ -14,6 +14,7 @@ from dataclasses import replace
 from backupsvc.copies.opening import open_target
 from backupsvc.copies.send import Order, Watch, send
 from backupsvc.copies.sources import NodeSource
+from backupsvc.copies.stale import remove_stale_manifests
 from backupsvc.copies.target import Target
 from backupsvc.engine.context import Handler, Wait
 from backupsvc.errors import ArchiveError, CopyError, OperationFailed, PveNotFound
@@ -61,6 +62,8 @@ def bring(run: Run[CopyMemory]) -> Wait | None:
             run.say(f"{amount(progress.sent)} of {amount(progress.size)} sent to {target.name}")
 
         found = send(source, folder, order, Watch(record, run.heartbeat, run.clock))
+        if not target.immutable and (stale := remove_stale_manifests(folder)):
+            run.note("tidied", removed=stale)
     manifest = found.manifest
     copy = ArchiveCopy(
         route, manifest.file, manifest.size, manifest.sha256, run.now(), found.how, run.id

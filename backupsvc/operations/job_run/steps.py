@@ -79,7 +79,12 @@ def copied(run: Run[NightMemory]) -> Wait | None:
     return copies.await_all(run)
 
 
-WORKFLOW = Workflow("night", ("back-up", "copy", "prune", "prove", "copied"), exclusive=False)
+WORKFLOW = Workflow(
+    "night",
+    ("back-up", "copy", "prune", "prove", "copied"),
+    exclusive=False,
+    long=frozenset({"copied"}),  # a target that is tried may be slow to answer
+)
 HANDLERS: Mapping[str, Handler[StepServices, NightMemory]] = {
     "back-up": back_up,
     "copy": copy,
