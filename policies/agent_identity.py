@@ -5,7 +5,7 @@ its VMID alone.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from policies.model import PolicyError
 from policies.pve import guest_config
@@ -16,17 +16,15 @@ _NONE = "00:00:00:00:00:00"
 
 def macs(config: Mapping[str, str]) -> tuple[str, ...]:
     """Given a VM's config, return the MACs of its NICs, in upper case."""
-    return tuple(sorted({mac.upper() for mac in _macs(config)}))
-
-
-def _macs(config: Mapping[str, str]) -> Iterator[str]:
+    found: set[str] = set()
     for _, value in guest_config.nics(config):
         try:
             nic = guest_config.parse_nic(value)
         except PolicyError:
             continue  # such a line starts no copy
         if nic.mac:
-            yield nic.mac
+            found.add(nic.mac.upper())
+    return tuple(sorted(found))
 
 
 def told(interfaces: Sequence[Mapping[str, object]]) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ guest that is switched off may be switched on at any moment.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from policies import ownership
@@ -75,7 +75,10 @@ def strangers(
     all its NICs on the bridge. Without VM.Audit on /vms guests are left out of every list, so that
     is a sentence too.
     """
-    found = list(_unseen(node, permissions))
+    found = []
+    if "VM.Audit" not in privileges(permissions, "/vms"):
+        why = "the token lacks VM.Audit on /vms, without which guests are left out"
+        found.append(f"who else is on the bridge on {node} cannot be seen: {why}")
     for one in cards:
         keys = [key for key, value in one.options if _joins(key, value, bridge)]
         # A NIC without any bridge leads out through the node itself, and raw words may lead
@@ -101,12 +104,6 @@ def strangers(
     return tuple(found)
 
 
-def _unseen(node: str, permissions: Mapping[str, frozenset[str]]) -> Iterator[str]:
-    if "VM.Audit" not in privileges(permissions, "/vms"):
-        why = "the token lacks VM.Audit on /vms, without which guests are left out"
-        yield f"who else is on the bridge on {node} cannot be seen: {why}"
-
-
 def _joins(key: str, value: str, bridge: str) -> bool:
     if key in _RAW:
         return bridge in _WORD.findall(value)
@@ -123,14 +120,14 @@ def foreign_ports(
     """
     if kernel.missing:
         return (f"the kernel of {node} has no bridge {bridge}",)
-    foreign = [port for port in kernel.ports or () if _vmid_of(port) not in known]
+    foreign = []
+    for port in kernel.ports or ():
+        guests = _PORT.fullmatch(port)
+        vmid = int(guests["vmid"] or guests["behind"]) if guests else None
+        if vmid not in known:
+            foreign.append(port)
     return (
         (f"by the kernel of {node}, bridge {bridge} has the ports {', '.join(foreign)}",)
         if foreign
         else ()
     )
-
-
-def _vmid_of(port: str) -> int | None:
-    found = _PORT.fullmatch(port)
-    return int(found["vmid"] or found["behind"]) if found else None

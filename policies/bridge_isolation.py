@@ -89,15 +89,14 @@ def _openings(
         yield f"bridge {name} on {node} has the ports {', '.join(found.ports)}"
     if found.addresses:
         yield f"{node} itself has an address on bridge {name}: {', '.join(found.addresses)}"
+    # on the bridge itself or on a VLAN of it (vmbr9.5); an alias (vmbr9:1) is one too
+    on_it = (f"{name}.", f"{name}:")
     if stacked := sorted(
-        item.name for item in network.interfaces if item.name != name and _on(item, name)
+        item.name
+        for item in network.interfaces
+        if item.name != name
+        and any(
+            one == name or one.startswith(on_it) for one in (item.name, *item.ports, *item.below)
+        )
     ):
         yield f"on {node} other interfaces are stacked on bridge {name}: {', '.join(stacked)}"
-
-
-def _on(item: Interface, bridge: str) -> bool:
-    """Whether an interface is stacked on a bridge, on a VLAN of it, or is an alias of it."""
-    return any(
-        name == bridge or name.startswith((f"{bridge}.", f"{bridge}:"))
-        for name in (item.name, *item.ports, *item.below)
-    )

@@ -77,7 +77,14 @@ def harm(key: str, value: str) -> str | None:
     if name in _ALLOWED:
         return None
     if _DRIVE.fullmatch(name):
-        return _drive(value)
+        strange = sorted(
+            option
+            for option in guest_config.drive(value)
+            if option not in _DRIVE_OPTIONS and not _THROTTLE.fullmatch(option)
+        )
+        return (
+            f"its options {', '.join(strange)} are not known to this version" if strange else None
+        )
     judge = _JUDGED.get(name)
     return (
         judge(value)
@@ -126,14 +133,6 @@ def mapped_pci(key: str, value: str) -> str | None:
     return None if "host" in options else options.get("mapping")
 
 
-def _drive(value: str) -> str | None:
-    options = guest_config.drive(value)
-    strange = sorted(
-        name for name in options if name not in _DRIVE_OPTIONS and not _THROTTLE.fullmatch(name)
-    )
-    return f"its options {', '.join(strange)} are not known to this version" if strange else None
-
-
 def _always(why: str) -> Callable[[str], str | None]:
     return lambda value: f"{why} ({value})"
 
@@ -153,10 +152,6 @@ def _usb(value: str) -> str | None:
     options = _options(value, "host") or {}
     spice = options.get("host", "").lower() == "spice" and "mapping" not in options
     return None if spice else f"it is a USB device of the node ({value})"
-
-
-def _serial(value: str) -> str | None:
-    return None if value == "socket" else f"it is a serial port of the node ({value})"
 
 
 def _random(value: str) -> str | None:
@@ -202,7 +197,9 @@ _JUDGED: dict[str, Callable[[str], str | None]] = {
     "keephugepages": _unless_off("it leaves the node's huge pages taken when the copy is gone"),
     "ivshmem": _shared_memory,
     "rng0": _random,
-    "serial#": _serial,
+    "serial#": lambda value: (
+        None if value == "socket" else f"it is a serial port of the node ({value})"
+    ),
     "usb#": _usb,
     "freeze": _unless_off("the CPU would stay frozen, so that the copy never boots"),
     "template": _unless_off("PVE starts no template"),
@@ -253,23 +250,20 @@ def blockers(
             key in replaced and (family(key) in _JUST_OPTIONS or HARDWARE in held)
         ):
             continue
+        mapped = mapped_pci(key, config[key])
+        # PVE asks for it when a mapped device is restored, and again when it is deleted
+        may_map = mapped is not None and MAPPING in privileges(
+            permissions, f"/mapping/pci/{mapped}"
+        )
         if key in replaced:
             found.append(f"{key}: {why}, and replacing it needs {HARDWARE}, which the token lacks")
-        elif not (HARDWARE in held and _may_use_mapping(key, config[key], permissions)):
+        elif not (HARDWARE in held and may_map):
             found.append(f"{key}: {why}")
     return (*found, *_lines_that_stay(config))
 
 
 # replaced with the privileges that every copy needs
 _JUST_OPTIONS = frozenset({"freeze", "template"})
-
-
-def _may_use_mapping(key: str, value: str, permissions: Mapping[str, frozenset[str]]) -> bool:
-    """Whether a device is a mapped PCI one that the token may restore and delete (PVE asks for
-    Mapping.Use at both).
-    """
-    mapped = mapped_pci(key, value)
-    return mapped is not None and MAPPING in privileges(permissions, f"/mapping/pci/{mapped}")
 
 
 def _lines_that_stay(config: Mapping[str, str]) -> Iterator[str]:

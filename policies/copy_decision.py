@@ -103,18 +103,16 @@ def decide(
     mine = {
         file: found for file, found in seen.manifests.items() if attempts(wanted.name, [found.file])
     }
-    if done := _proven(wanted, seen, mine):
-        why, part = f"a verified copy is there: {done.file}", part_name(wanted.name)
-        if immutable:
-            return Decision(
-                Action.DONE,
-                done.file,
-                (why,),
-                litter=tuple(_litter(wanted, seen, mine)),
-                manifest=done,
-            )
+    for found in mine.values():
+        same = (found.volid, found.size) == (wanted.volid, wanted.size)
+        same = same and wanted.sha256 in (None, found.sha256)
+        if not same or seen.files.get(found.file) != wanted.size:
+            continue
+        why, part = f"a verified copy is there: {found.file}", part_name(wanted.name)
+        remove = () if immutable or part not in seen.files else (part,)
+        litter = tuple(_litter(wanted, seen, mine)) if immutable else ()
         return Decision(
-            Action.DONE, done.file, (why,), remove=(part,) * (part in seen.files), manifest=done
+            Action.DONE, found.file, (why,), remove=remove, litter=litter, manifest=found
         )
     if immutable:
         return _on_immutable(wanted, seen, mine, progress, refuted)
@@ -197,21 +195,6 @@ def holds(wanted: Wanted, progress: Progress, sha256: str) -> bool:
     what was sent then.
     """
     return progress.sha256 == sha256 and _same(wanted, progress)
-
-
-def _proven(wanted: Wanted, seen: Seen, mine: Mapping[str, Manifest]) -> Manifest | None:
-    """The manifest of this very archive whose bytes are there in full length, None if there is
-    none.
-    """
-    for found in mine.values():
-        same = (
-            found.volid == wanted.volid
-            and found.size == wanted.size
-            and wanted.sha256 in (None, found.sha256)
-        )
-        if same and seen.files.get(found.file) == wanted.size:
-            return found
-    return None
 
 
 def _usable(

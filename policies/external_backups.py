@@ -73,12 +73,16 @@ def scheduled(
 
     A job of another node passes the guest by. A schedule that cannot be read promises nothing.
     """
-    found = [
-        Beside(f"PVE job {job.id}", begins, job.storage, certain=True)
-        for job in jobs
-        if job.enabled and job.covers(vmid) and job.node in (None, node)
-        for begins in _near(job.schedule, at, timezone)
-    ]
+    found = []
+    for job in jobs:
+        ours_too = job.enabled and job.covers(vmid) and job.node in (None, node)
+        if not ours_too or not job.schedule:
+            continue
+        try:
+            near = occurrences(job.schedule, timezone, at - NEAR - 1, at + NEAR)
+        except PolicyError:
+            continue
+        found += [Beside(f"PVE job {job.id}", begins, job.storage, certain=True) for begins in near]
     return min(found, key=lambda item: (item.begins, item.origin), default=None)
 
 
@@ -126,10 +130,3 @@ def decide(
     if now < at + window and (beside.certain or runs):
         return StandBack(f"{beside.origin} backs the guest up: its archive is waited for")
     return Own()
-
-
-def _near(schedule: str, at: int, timezone: str) -> list[int]:
-    try:
-        return occurrences(schedule, timezone, at - NEAR - 1, at + NEAR) if schedule else []
-    except PolicyError:
-        return []

@@ -135,20 +135,16 @@ def after_asking(answer: Answer, so_far: ThawProgress) -> Later | ThawNow | Sett
         )
         return Settled(State.THAWED, by_us)
     if answer.frozen:
-        return _frozen(so_far)
+        if so_far.frozen_for is None or so_far.frozen_for < SURE_AFTER:
+            return Later("the guest's file systems are frozen: its agent is asked once more")
+        if so_far.may_thaw and so_far.thaws < MAX_THAWS:
+            return ThawNow()
+        tried = f", also after {so_far.thaws} attempts to thaw them" if so_far.thaws else ""
+        return Settled(State.FROZEN, f"its agent says so{tried}")
     waits = answer.trouble is Trouble.PASSING or (answer.trouble is Trouble.SILENT and so_far.tried)
     if waits and so_far.since < SILENT_FOR:
         return Later(f"whether the guest is thawed is not known yet: {answer.text}")
     return Settled(State.UNKNOWN, answer.text)
-
-
-def _frozen(so_far: ThawProgress) -> Later | ThawNow | Settled:
-    if so_far.frozen_for is None or so_far.frozen_for < SURE_AFTER:
-        return Later("the guest's file systems are frozen: its agent is asked once more")
-    if so_far.may_thaw and so_far.thaws < MAX_THAWS:
-        return ThawNow()
-    tried = f", also after {so_far.thaws} attempts to thaw them" if so_far.thaws else ""
-    return Settled(State.FROZEN, f"its agent says so{tried}")
 
 
 def may_thaw(policy: Policy, vmid: int, job: Job | None) -> bool:

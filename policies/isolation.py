@@ -9,7 +9,7 @@ map of key to text, as PVE's API gives it or ``parse_config`` reads it.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from policies import copy_config, ownership
@@ -42,9 +42,6 @@ class Assertion:
     detail: str
 
 
-# --- reading --------------------------------------------------------------------------------------
-
-
 # --- 1. what goes with the restore call -----------------------------------------------------------
 
 
@@ -71,8 +68,22 @@ def overrides(
     }
     marker = ownership.mark(operation, service)
     description = f"{marker}\nCopy made by a restore test. It will be destroyed when the test ends."
-    sent |= {"onboot": "0", "description": description} | _name(config, operation)
-    return sent | copy_config.replacements(config) | _memory(config, memory)
+    sent |= {"onboot": "0", "description": description}
+    drive_of = copy_config.cloud_init(config)
+    if drive_of is None:
+        # a valid DNS label, which PVE demands, that shows in PVE's own tree what this guest is
+        original = re.sub(r"[^A-Za-z0-9-]+", "-", config.get("name", "") or operation)
+        sent["name"] = f"restore-test-{original}"[:63].rstrip("-")
+    elif not config.get("name"):
+        # The data on its cloud-init drive names it, if need be after its VMID. By another name it
+        # would take itself for a new instance, with new host keys, users and first-boot scripts.
+        sent["name"] = f"VM{drive_of[1]}"
+    sent |= copy_config.replacements(config)
+    if memory is not None and guest_config.memory_of(config) > memory:
+        sent["memory"] = str(memory)
+        if config.get("balloon", "").isdigit() and int(config["balloon"]) > memory:
+            sent["balloon"] = str(memory)  # PVE refuses a balloon above the memory
+    return sent
 
 
 def _isolated_nic(key: str, value: str, scratch: Scratch, network: str) -> str:
@@ -96,29 +107,6 @@ def _isolated_nic(key: str, value: str, scratch: Scratch, network: str) -> str:
     return ",".join(parts + (["link_down=1"] if network == LINK_DOWN else []))
 
 
-def _name(config: Mapping[str, str], operation: str) -> dict[str, str]:
-    """A valid DNS label, which PVE demands, that shows in PVE's own tree what this guest is.
-
-    Not for a guest with a cloud-init drive: its name is in the data on it, and by another name it
-    would take itself for a new instance, with new host keys, users and first-boot scripts. One
-    without a name is called after its VMID there.
-    """
-    if drive_of := copy_config.cloud_init(config):
-        return {} if config.get("name") else {"name": f"VM{drive_of[1]}"}
-    original = re.sub(r"[^A-Za-z0-9-]+", "-", config.get("name", "") or operation)
-    return {"name": f"restore-test-{original}"[:63].rstrip("-")}
-
-
-def _memory(config: Mapping[str, str], cap: int | None) -> dict[str, str]:
-    archived = guest_config.memory_of(config)
-    if cap is None or archived <= cap:
-        return {}
-    lowered = {"memory": str(cap)}
-    if config.get("balloon", "").isdigit() and int(config["balloon"]) > cap:
-        lowered["balloon"] = str(cap)  # PVE refuses a balloon above the memory
-    return lowered
-
-
 def changes(config: Mapping[str, str], sent: Mapping[str, str]) -> tuple[str, ...]:
     """Given an archived config and its overrides, return one sentence for each thing that the copy
     has otherwise: evidence.
@@ -126,22 +114,17 @@ def changes(config: Mapping[str, str], sent: Mapping[str, str]) -> tuple[str, ..
     said: list[str] = []
     for key in sorted(set(sent) - {"description"}):
         if guest_config.is_nic(key):
-            said += _nic_changes(
-                key, guest_config.parse_nic(config[key]), guest_config.parse_nic(sent[key])
-            )
+            old, new = guest_config.parse_nic(config[key]), guest_config.parse_nic(sent[key])
+            if old.bridge != new.bridge:
+                said.append(f"{key}: bridge {old.bridge or 'not set'} became {new.bridge}")
+            if new.link_down and not old.link_down:
+                said.append(f"{key}: link taken down")
+            if old.link_down and not new.link_down:
+                said.append(f"{key}: link brought up, on the isolated bridge")
+            said += (f"{key}: {name}={value} dropped" for name, value in sorted(old.others.items()))
         elif key != "onboot" or maybe_on(config.get(key, "0")):
             said.append(f"{key}: {config.get(key, 'not set')} became {sent[key]}")
     return tuple(said)
-
-
-def _nic_changes(key: str, old: guest_config.Nic, new: guest_config.Nic) -> Iterator[str]:
-    if old.bridge != new.bridge:
-        yield f"{key}: bridge {old.bridge or 'not set'} became {new.bridge}"
-    if new.link_down and not old.link_down:
-        yield f"{key}: link taken down"
-    if old.link_down and not new.link_down:
-        yield f"{key}: link brought up, on the isolated bridge"
-    yield from (f"{key}: {option}={value} dropped" for option, value in sorted(old.others.items()))
 
 
 # --- 2. what the restored copy must lose ----------------------------------------------------------
@@ -171,7 +154,12 @@ def strip(config: Mapping[str, str], sent: Mapping[str, str] = _NOTHING) -> Stri
         ),
     ]
     delete = tuple(key for key, _ in found)
-    return Strip(delete, tuple(sentence for _, sentence in found), tuple(_blockers(config, delete)))
+    blockers = [f"{key}: {why}" for key, why in copy_config.harms(config) if key not in delete]
+    for key, value in guest_config.volumes(config):
+        file = guest_config.drive(value).get("file", "")
+        if file.startswith("/"):
+            blockers.append(f"{key} is the node's own device {file}")
+    return Strip(delete, tuple(sentence for _, sentence in found), tuple(blockers))
 
 
 def _media(config: Mapping[str, str]) -> Iterator[tuple[str, str]]:
@@ -186,13 +174,6 @@ def _media(config: Mapping[str, str]) -> Iterator[tuple[str, str]]:
             and not copy_config.freed_when_deleted(file)
         ):
             yield key, value
-
-
-def _blockers(config: Mapping[str, str], delete: Collection[str]) -> Iterator[str]:
-    yield from (f"{key}: {why}" for key, why in copy_config.harms(config) if key not in delete)
-    for key, value in guest_config.volumes(config):
-        if guest_config.drive(value).get("file", "").startswith("/"):
-            yield f"{key} is the node's own device {guest_config.drive(value)['file']}"
 
 
 # --- 3. what must hold before the copy may start --------------------------------------------------
@@ -304,6 +285,3 @@ def _disks_hold(config: Mapping[str, str], vmid: int) -> Assertion:
     return Assertion(
         "disks", not foreign, f"not of VM {vmid}: {'; '.join(foreign)}" if foreign else detail
     )
-
-
-# --- disks ----------------------------------------------------------------------------------------

@@ -92,18 +92,12 @@ def restored_by(token: str, tasks: Iterable[Task]) -> bool:
     the VMID that it was made of.
     """
     told = [task for task in tasks if task.type in _MADE | _REMOVED and not task.failed]
-    return bool(told) and all(
-        (task.type, task.user) == (_RESTORED, token) for task in _latest(told)
-    )
-
-
-def _latest(tasks: list[Task]) -> list[Task]:
-    """Return the last task, or all that may be it: on one node ticks tell which of a second was
-    last, on two nothing does.
-    """
-    second = max(task.began for task in tasks)
-    within = [task for task in tasks if task.began == second]
-    if len({task.node for task in within}) > 1:
-        return within
-    last = max(task.ticks for task in within)
-    return [task for task in within if task.ticks == last]
+    if not told:
+        return False
+    second = max(task.began for task in told)
+    latest = [task for task in told if task.began == second]
+    # on one node ticks tell which of a second was last, on two nothing does
+    if len({task.node for task in latest}) == 1:
+        ticks = max(task.ticks for task in latest)
+        latest = [task for task in latest if task.ticks == ticks]
+    return all((task.type, task.user) == (_RESTORED, token) for task in latest)

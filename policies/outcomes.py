@@ -119,10 +119,12 @@ class JobRunOutcome:
     def reason(self) -> str:
         """What was not good about it, in one sentence without its time."""
         if self.state is not OperationState.DONE:
-            return (
-                f"the last night of job {self.job} "
-                f"{_ended(self.state)}{f': {self.error}' if self.error else ''}"
-            )
+            how = {
+                OperationState.MISSED: "was missed",
+                OperationState.CANCELLED: "was cancelled",
+            }.get(self.state, "failed")
+            why = f": {self.error}" if self.error else ""
+            return f"the last night of job {self.job} {how}{why}"
         said = (
             []
             if self.expected
@@ -285,9 +287,3 @@ def _retention(prune: Operation, facts: Facts) -> str:
 
 def _verdict(test: Operation, facts: Facts) -> str:
     return facts.verdict if test.state is OperationState.DONE and facts.verdict else str(test.state)
-
-
-def _ended(state: OperationState) -> str:
-    return {OperationState.MISSED: "was missed", OperationState.CANCELLED: "was cancelled"}.get(
-        state, "failed"
-    )

@@ -93,7 +93,14 @@ def refusal(
     that must hold it.
     """
     if heir is not None:
-        return _not_the_heirs(vmid, config, scratch, operation, lease_holder, heir)
+        if not heir.service or service_of(config) != heir.service:
+            return f"the config of VM {vmid} does not bear this service's identity"
+        if lease_holder != heir.operation:
+            return (
+                f"the catalog's lease on VMID {vmid} belongs to {lease_holder or 'nobody'}, not to "
+                f"operation {heir.operation}"
+            )
+        lease_holder = operation  # the heir's lease stands for that of the forgotten operation
     if vmid not in scratch:
         return f"VMID {vmid} is outside the scratch range {scratch.first}-{scratch.last}"
     if not marked(config, operation):
@@ -109,24 +116,6 @@ def refusal(
             f"{operation}"
         )
     return None
-
-
-def _not_the_heirs(
-    vmid: int,
-    config: Mapping[str, str],
-    scratch: Scratch,
-    operation: str,
-    lease_holder: str | None,
-    heir: Heir,
-) -> str | None:
-    if not heir.service or service_of(config) != heir.service:
-        return f"the config of VM {vmid} does not bear this service's identity"
-    if lease_holder != heir.operation:
-        return (
-            f"the catalog's lease on VMID {vmid} belongs to {lease_holder or 'nobody'}, not to "
-            f"operation {heir.operation}"
-        )
-    return refusal(vmid, config, scratch=scratch, operation=operation, lease_holder=operation)
 
 
 def is_stub(config: Mapping[str, str]) -> bool:

@@ -129,7 +129,12 @@ def _node_problem(node: Node, site: _Site) -> str | None:
         return "no probe is on its isolated bridge, and the checks need the network"
     if node.name in site.silent:
         return f"it did not say which storages it has ({site.silent[node.name]})"
-    if not _reads(node.name, site):
+    readable = (
+        any(found.name == site.archive.storage and found.active for found in _on(node.name, site))
+        if site.archive.shared
+        else node.name == site.archive.node
+    )
+    if not readable:
         return (
             "the node cannot read storage "
             f"{site.archive.storage}{'' if site.archive.shared else f' of {site.archive.node}'}"
@@ -140,12 +145,6 @@ def _node_problem(node: Node, site: _Site) -> str | None:
         needed, to_spare = apart(site.memory, max(spare, 0))
         return f"{needed} of memory are needed, {to_spare} are to spare"
     return None
-
-
-def _reads(node: str, site: _Site) -> bool:
-    if not site.archive.shared:
-        return node == site.archive.node
-    return any(found.name == site.archive.storage and found.active for found in _on(node, site))
 
 
 def _on(node: str, site: _Site) -> Iterator[Storage]:

@@ -200,7 +200,14 @@ def _young(vmid: int, archives: Sequence[Archive], knowledge: Knowledge) -> str 
     known since.
     """
     known = max(knowledge.proven.get(vmid, 0), knowledge.accepted.get(vmid, 0))
-    looks = _first_looks(archives, knowledge)
+    # when the catalog first looked at each storage: in a listing of all guests, or of this one
+    looks: dict[Place, int] = {}
+    for archive in archives:
+        storage, seen = _storage(archive), knowledge.sightings.get(_key(archive))
+        if storage not in looks and storage in knowledge.looks:
+            looks[storage] = knowledge.looks[storage]
+        if seen and seen.first_seen < looks.get(storage, inf):
+            looks[storage] = seen.first_seen
     older = [
         one
         for one in archives
@@ -231,20 +238,6 @@ def _older(archive: Archive, look: int | None, known: int, seen: Sighting | None
     ):
         return False
     return archive.ctime < look or (seen is not None and seen.first_seen <= look)
-
-
-def _first_looks(archives: Sequence[Archive], knowledge: Knowledge) -> dict[Place, int]:
-    """When the catalog first looked at a guest's archives on each storage: in a listing of all
-    guests, or of this one.
-    """
-    looks: dict[Place, int] = {}
-    for archive in archives:
-        storage, seen = _storage(archive), knowledge.sightings.get(_key(archive))
-        if storage not in looks and storage in knowledge.looks:
-            looks[storage] = knowledge.looks[storage]
-        if seen and seen.first_seen < looks.get(storage, inf):
-            looks[storage] = seen.first_seen
-    return looks
 
 
 def _misdated(vmid: int, archives: Sequence[Archive], knowledge: Knowledge) -> str | None:

@@ -51,7 +51,11 @@ def needed(
     for key, network in networks(config):
         if bridges is None or network.split("/")[0] in bridges:
             needs.append(Need(f"{LOCAL_ZONE}/{network}", "SDN.Use", f"put {key} back onto it"))
-    return (*needs, *_mapped(config))
+    for key, options in _devices(config):
+        if mapped := options.get("mapping"):
+            kind = _MAPPINGS["usb" if key.startswith("usb") else "hostpci"]
+            needs.append(Need(f"{kind}/{mapped}", "Mapping.Use", f"give it {key} back"))
+    return tuple(needs)
 
 
 def networks(config: Mapping[str, str]) -> Iterator[tuple[str, str]]:
@@ -94,13 +98,6 @@ def real_devices(config: Mapping[str, str]) -> list[str]:
     restore such a guest.
     """
     return [key for key, options in _devices(config) if options.get("host", "spice") != "spice"]
-
-
-def _mapped(config: Mapping[str, str]) -> Iterator[Need]:
-    for key, options in _devices(config):
-        if mapped := options.get("mapping"):
-            kind = _MAPPINGS["usb" if key.startswith("usb") else "hostpci"]
-            yield Need(f"{kind}/{mapped}", "Mapping.Use", f"give it {key} back")
 
 
 def _devices(config: Mapping[str, str]) -> Iterator[tuple[str, dict[str, str]]]:

@@ -62,11 +62,6 @@ class _Period:
     label: Callable[[datetime], str]
 
 
-def _iso_week(local: datetime) -> str:
-    year, week, _ = local.isocalendar()  # the ISO year, which around New Year is not the calendar's
-    return f"{year}-W{week:02}"
-
-
 PERIODS = {
     "keep-last": _Period(lambda e: e.ctime, lambda t: f"{t:%Y-%m-%d %H:%M:%S}"),
     "keep-hourly": _Period(
@@ -74,7 +69,8 @@ PERIODS = {
         lambda t: f"{t:%Y-%m-%d %H}h",
     ),
     "keep-daily": _Period(lambda e: e.local.toordinal(), lambda t: f"{t:%Y-%m-%d}"),
-    "keep-weekly": _Period(lambda e: e.local.isocalendar()[:2], _iso_week),
+    # the ISO year, which around New Year is not the calendar's
+    "keep-weekly": _Period(lambda e: e.local.isocalendar()[:2], lambda t: f"{t:%G-W%V}"),
     "keep-monthly": _Period(lambda e: (e.local.year, e.local.month), lambda t: f"{t:%Y-%m}"),
     "keep-yearly": _Period(lambda e: e.local.year, lambda t: f"{t:%Y}"),
 }
@@ -127,32 +123,24 @@ def mark_all(archives: Sequence[Archive], keep: Keep, tz: str) -> list[Marked]:
     # takes the memory
     while groups:
         _, found = groups.popitem()
-        _mark_group(
-            [_Entry(index, ctime, datetime.fromtimestamp(ctime, place)) for index, ctime in found],
-            keep,
-            marks,
-        )
+        if keep.keep_all:
+            marks.update(dict.fromkeys((index for index, _ in found), _KEEP_ALL))
+            continue
+        group = [
+            _Entry(index, ctime, datetime.fromtimestamp(ctime, place)) for index, ctime in found
+        ]
+        # equal times keep the order of the listing
+        pending = sorted(group, key=lambda entry: -entry.ctime)
+        kept: list[_Entry] = []
+        for rule, count in keep.counts():
+            pending = _apply(rule, count, pending, kept, marks)
+        marks.update(dict.fromkeys((entry.position for entry in pending), _UNCOVERED))
     return [Marked(archive, *marks[index]) for index, archive in enumerate(archives)]
 
 
 def _kind(name: ArchiveName | None) -> str:
     """PVE's word for what an archive is of; it says ``unknown`` of a name that tells nothing."""
     return (name.kind if name else None) or "unknown"
-
-
-def _mark_group(group: list[_Entry], keep: Keep, marks: _Marks) -> None:
-    """Given one guest's archives of one storage, mark each: rules in order, then whatever no rule
-    has reached is removed.
-    """
-    if keep.keep_all:
-        marks.update(dict.fromkeys((entry.position for entry in group), _KEEP_ALL))
-        return
-    # equal times keep the order of the listing
-    pending = sorted(group, key=lambda entry: -entry.ctime)
-    kept: list[_Entry] = []
-    for rule, count in keep.counts():
-        pending = _apply(rule, count, pending, kept, marks)
-    marks.update(dict.fromkeys((entry.position for entry in pending), _UNCOVERED))
 
 
 def _apply(
@@ -231,7 +219,15 @@ def _held(marked: Sequence[Marked], in_use: Collection[str]) -> dict[int, str]:
     """
     held: dict[int, str] = {}
     hollow = whole.hollow(one.archive for one in marked)
-    for every in _by_guest(marked).values():
+    others = lineage.others(one.archive for one in marked)
+    # Another machine under the same VMID is another guest: neither holds on to an archive in place
+    # of the other (law 10).
+    guests: dict[object, list[int]] = defaultdict(list)
+    for index, one in enumerate(marked):
+        guests[
+            one.archive.vmid, one.archive.type, bool(others) and whole.key(one.archive) in others
+        ].append(index)
+    for every in guests.values():
         vmid = marked[every[0]].archive.vmid
         guest = "an unknown guest" if vmid is None else f"guest {vmid}"
         indexes = (
@@ -277,19 +273,6 @@ def _namesakes(marked: Sequence[Marked], held: Collection[int]) -> dict[int, str
         and index not in held
         and (one.archive.volid, one.archive.size) in staying
     }
-
-
-def _by_guest(marked: Sequence[Marked]) -> dict[object, list[int]]:
-    """Another machine under the same VMID is another guest: neither holds on to an archive in place
-    of the other (law 10).
-    """
-    groups: dict[object, list[int]] = defaultdict(list)
-    others = lineage.others(one.archive for one in marked)
-    for index, one in enumerate(marked):
-        groups[
-            one.archive.vmid, one.archive.type, bool(others) and whole.key(one.archive) in others
-        ].append(index)
-    return groups
 
 
 def _newest(marked: Sequence[Marked], indexes: Iterable[int]) -> int:

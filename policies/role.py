@@ -65,7 +65,15 @@ def everyday(
     ``bridge`` is the one that copies may use, links down, when the policy names no isolated bridge
     (None: the one that is proposed).
     """
-    needs = [*_guests(policy), *_copies(policy), *_archives(policy, pruning)]
+    needs = [*_guests(policy), *_copies(policy)]
+    needs += [
+        Need(path, "Datastore.AllocateSpace", "write, list, read and prune archives")
+        for path in _archive_paths(policy)
+    ]
+    needs += [
+        Need(_storage(name), "Datastore.Allocate", "overrule the storage's own retention")
+        for name in sorted(set(pruning) & {job.storage for job in policy.jobs})
+    ]
     needs.append(
         Need(
             _storage(policy.scratch.storage), "Datastore.AllocateSpace", "make the disks of copies"
@@ -285,13 +293,6 @@ def _copies(policy: Policy) -> Iterator[Need]:
         yield Need(path, "VM.GuestAgent.Audit", "ask a copy's guest agent whether it has booted")
     if policy.scratch.memory or any(guest.memory for guest in policy.guests.values()):
         yield Need(path, "VM.Config.Memory", "cap a copy's memory")
-
-
-def _archives(policy: Policy, pruning: Iterable[str]) -> Iterator[Need]:
-    for path in _archive_paths(policy):
-        yield Need(path, "Datastore.AllocateSpace", "write, list, read and prune archives")
-    for name in sorted(set(pruning) & {job.storage for job in policy.jobs}):
-        yield Need(_storage(name), "Datastore.Allocate", "overrule the storage's own retention")
 
 
 def _archive_paths(policy: Policy) -> list[str]:

@@ -101,7 +101,13 @@ def judge(vitals: Vitals, now: float) -> Health:
     """
     silent = {queue: silence(vitals, queue, now) for queue in vitals.queues}
     limit = TICKS_OF_SILENCE * vitals.tick
-    reasons = [_complaint(vitals, queue, quiet) for queue, quiet in silent.items() if quiet > limit]
+    reasons = [
+        f"queue {queue} has consumed nothing for {quiet:.0f} s"
+        if queue in vitals.heartbeats
+        else f"queue {queue} never consumed anything"
+        for queue, quiet in silent.items()
+        if quiet > limit
+    ]
     reasons += [
         f"{child.name} is down ({child.last or 'not started yet'})"
         for child in vitals.children
@@ -129,14 +135,6 @@ def judge(vitals: Vitals, now: float) -> Health:
         )
     bad = tuple(job_run.reason for job_run in vitals.job_runs if not job_run.good)
     return Health("degraded" if bad else "ok", bad, silent)
-
-
-def _complaint(vitals: Vitals, queue: str, quiet: float) -> str:
-    return (
-        f"queue {queue} has consumed nothing for {quiet:.0f} s"
-        if queue in vitals.heartbeats
-        else f"queue {queue} never consumed anything"
-    )
 
 
 def hung(vitals: Vitals, longest_task: float, now: float) -> list[str]:

@@ -140,7 +140,14 @@ def read(text: str, address: str) -> Table | None:
     """Given a probe's answer to ``question``, return what it says of the address; None if it is no
     answer to it, or not all.
     """
-    sections = _sections(text)
+    sections: dict[str, list[str]] = {}
+    lines: list[str] = []
+    for line in text.splitlines():
+        if line.startswith("@"):
+            lines = sections.setdefault(line[1:].strip(), [])
+        else:
+            lines.append(line)
+    # without its end the answer may have been cut off anywhere
     if "end" not in sections or "forwarding" not in sections:
         return None
     wanted, forwarding = ipaddress.ip_address(address), tuple(_forwarding(sections["forwarding"]))
@@ -151,17 +158,6 @@ def read(text: str, address: str) -> Table | None:
         state, mac = next(_arp(sections["arp"], wanted), (State.ABSENT, None))
         return Table(state, mac, None, _way_by_files(sections, wanted), forwarding)
     return None
-
-
-def _sections(text: str) -> dict[str, list[str]]:
-    found: dict[str, list[str]] = {}
-    lines: list[str] = []
-    for line in text.splitlines():
-        if line.startswith("@"):
-            lines = found.setdefault(line[1:].strip(), [])
-        else:
-            lines.append(line)
-    return found
 
 
 def _neighbours(

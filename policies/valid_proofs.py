@@ -46,11 +46,15 @@ def valid_proofs(
         if one.proven_at is not None
     }
     shared = {(archive.volid, archive.ctime) for archive in archives if archive.shared}
-    tests = [(_of(proof, shared), proof) for proof in proofs]
+    tests: list[tuple[Key, Proof]] = []
     # A failure counts against proofs of that very archive that ended before it, never against
     # another's.
     failed: dict[Key, int] = {}
-    for key, proof in tests:
+    for proof in proofs:
+        # On a shared storage it is the same archive from whichever node it was restored.
+        node = "" if (proof.volid, proof.archive_ctime) in shared else proof.node
+        key = (node, proof.volid, proof.archive_ctime)
+        tests.append((key, proof))
         if proof.verdict is Verdict.FAILED:
             failed[key] = max(failed.get(key, 0), proof.ended)
     found = [
@@ -59,14 +63,3 @@ def valid_proofs(
         if good(proof, wanted(proof.vmid)) and key in proven and proof.ended > failed.get(key, -1)
     ]
     return tuple(sorted(found, key=lambda proof: (proof.archive_ctime, proof.ended)))
-
-
-def _of(proof: Proof, shared: set[tuple[str, int]]) -> Key:
-    """The archive that a proof is of. On a shared storage it is the same one from whichever node it
-    was restored.
-    """
-    return (
-        "" if (proof.volid, proof.archive_ctime) in shared else proof.node,
-        proof.volid,
-        proof.archive_ctime,
-    )

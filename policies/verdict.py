@@ -123,22 +123,19 @@ def _cause(evidence: Evidence, *, failed: bool) -> Cause | None:
     if evidence.missing_disks or evidence.wrong or evidence.verified_intact is False:
         return Cause.ARCHIVE
     if evidence.restore_error or not failed:
-        unanswered = Cause.NETWORK if evidence.answers or _unreached(evidence) else None
+        # whether a question did not get through; that a guest has no agent is not the network's
+        # fault
+        unreached = any(
+            check.outcome is Outcome.INCONCLUSIVE and check.kind != "agent"
+            for check in evidence.checks
+        )
+        unanswered = Cause.NETWORK if evidence.answers or unreached else None
         return (
             evidence.cause
             or unanswered
             or (None if _settled(evidence, Outcome.PASSED) else evidence.settled.cause)
         )
     return Cause.BOOT if evidence.booted is False else Cause.SERVICE
-
-
-def _unreached(evidence: Evidence) -> bool:
-    """Whether a question did not get through to the copy; a guest without an agent is no fault of
-    the network.
-    """
-    return any(
-        check.outcome is Outcome.INCONCLUSIVE and check.kind != "agent" for check in evidence.checks
-    )
 
 
 def within_one_time(judgement: Judgement, jump: float, most: int) -> Judgement:
@@ -158,8 +155,13 @@ def within_one_time(judgement: Judgement, jump: float, most: int) -> Judgement:
 
 
 def _rung(evidence: Evidence) -> Rung:
+    # A restore reads all of the archive and misses no cluster, but without a checksum one flipped
+    # bit restores with TASK OK (pve-facts 7.6).
+    intact = evidence.verified_intact
+    if intact is None:
+        intact = evidence.restored and evidence.compressed_checksum
     climb = (
-        (Rung.INTACT, _intact(evidence)),
+        (Rung.INTACT, intact and not evidence.wrong),
         (Rung.RESTORED, evidence.restored and not evidence.restore_error),
         (Rung.BOOTED, _alive(evidence) and evidence.isolation_ok and not evidence.missing_disks),
         (Rung.HEALTHY, _clean(evidence) and asks_service(check.kind for check in evidence.checks)),
@@ -170,19 +172,6 @@ def _rung(evidence: Evidence) -> Rung:
             break
         reached = rung
     return reached
-
-
-def _intact(evidence: Evidence) -> bool:
-    """Read by us, or restored by PVE from an archive with a checksum: a restore reads all of it and
-    misses no cluster.
-
-    Without a checksum one flipped bit restores with TASK OK (pve-facts 7.6).
-    """
-    if evidence.wrong:
-        return False
-    if evidence.verified_intact is not None:
-        return evidence.verified_intact
-    return evidence.restored and evidence.compressed_checksum
 
 
 def _alive(evidence: Evidence) -> bool:

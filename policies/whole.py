@@ -8,7 +8,7 @@ lists an archive.
 from __future__ import annotations
 
 from collections import defaultdict, deque
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from itertools import groupby
 from statistics import median
 
@@ -46,35 +46,30 @@ def contradictions(text: str, devices: Collection[str]) -> tuple[str, ...]:
     wanted = (
         disk for disk in disks_to_dump(config) if disk != "efidisk0" or config.get("bios") == "ovmf"
     )
-    return (
-        *_unlike(mapped, devices),
-        *(
-            f"the config names the disk {disk}, which was not dumped"
-            for disk in wanted
-            if disk not in mapped
-        ),
-        *(
-            f"the config does not say which disk the device {device} is: a restore leaves it out"
-            for device in devices
-            if device not in mapped.values()
-        ),
-    )
-
-
-def _unlike(mapped: dict[str, str], devices: Collection[str]) -> Iterator[str]:
-    """Given disks with the devices that vzdump's lines name for them, yield what is wrong with
-    those lines.
-    """
-    first: dict[str, str] = {}
+    found = []
+    first: dict[str, str] = {}  # the disk that was named first for each device
     for disk, device in mapped.items():
         if device not in devices:
-            yield f"the config says that disk {disk} was dumped as {device}, which the header lacks"
+            found.append(
+                f"the config says that disk {disk} was dumped as {device}, which the header lacks"
+            )
         elif device in first:
-            yield (
+            found.append(
                 f"the config says of {first[device]} and {disk} alike that they were dumped as "
                 f"{device}"
             )
         first.setdefault(device, disk)
+    found += [
+        f"the config names the disk {disk}, which was not dumped"
+        for disk in wanted
+        if disk not in mapped
+    ]
+    found += [
+        f"the config does not say which disk the device {device} is: a restore leaves it out"
+        for device in devices
+        if device not in mapped.values()
+    ]
+    return tuple(found)
 
 
 def key(archive: Archive) -> tuple[str, str]:
@@ -135,23 +130,19 @@ def collapsed(archives: Iterable[Archive]) -> frozenset[tuple[str, str]]:
     for archive in archives:
         if archive.size > 0 and archive.holds_disk is not False:
             histories[archive.type, archive.vmid, archive.format].append(archive)
-    return frozenset(
-        key(archive) for history in histories.values() for archive in _collapsed(history)
-    )
-
-
-def _collapsed(history: list[Archive]) -> Iterator[Archive]:
-    """Given a guest's archives of one format, yield those that have collapsed, as ``usual`` and
-    ``below`` say it.
-    """
-    history.sort(key=lambda archive: archive.ctime)
-    sizes: deque[int] = deque(maxlen=HISTORY)
-    for _, together in groupby(history, key=lambda archive: archive.ctime):
-        group = list(together)
-        # No median is above the largest: so most are seen to be whole without one.
-        if len(sizes) >= 2 and min(archive.size for archive in group) < SHRUNK * max(sizes):
-            before = len(sizes), int(median(sizes))
-            yield from (
-                archive for archive in group if archive.proven_at is None and below(archive, before)
-            )
-        sizes.append(group[-1].size)  # of one moment the last one listed counts
+    found: set[tuple[str, str]] = set()
+    for history in histories.values():
+        history.sort(key=lambda archive: archive.ctime)
+        sizes: deque[int] = deque(maxlen=HISTORY)
+        for _, together in groupby(history, key=lambda archive: archive.ctime):
+            group = list(together)
+            # No median is above the largest: so most are seen to be whole without one.
+            if len(sizes) >= 2 and min(archive.size for archive in group) < SHRUNK * max(sizes):
+                before = len(sizes), int(median(sizes))
+                found |= {
+                    key(archive)
+                    for archive in group
+                    if archive.proven_at is None and below(archive, before)
+                }
+            sizes.append(group[-1].size)  # of one moment the last one listed counts
+    return frozenset(found)

@@ -227,19 +227,16 @@ def _onward(workflow: Workflow, status: StepStatus, *, failed: bool) -> Move:
         rest = workflow.cleanup[workflow.cleanup.index(step) + 1 :]
     if rest:
         return NextStep(rest[0], failed=failed)
-    return Finish(_state(workflow, status, failed=failed), failed=failed)
-
-
-def _state(workflow: Workflow, status: StepStatus, *, failed: bool) -> OperationState:
-    """How it ends: a failed cleanup outweighs all, then a cancellation, then a failed step unless
-    that is its result.
-    """
-    in_cleanup = status.step in workflow.cleanup
-    if status.cleanup_failed or (failed and in_cleanup):
-        return OperationState.FAILED
-    if status.cancelled:
-        return OperationState.CANCELLED
+    # A failed cleanup outweighs all, for what it left stays; then a cancellation, then a failed
+    # step unless that is the operation's result.
+    in_cleanup = step in workflow.cleanup
     broken = status.failed or (failed and not in_cleanup)
-    return (
-        OperationState.FAILED if broken and not workflow.failure_is_result else OperationState.DONE
-    )
+    if status.cleanup_failed or (failed and in_cleanup):
+        state = OperationState.FAILED
+    elif status.cancelled:
+        state = OperationState.CANCELLED
+    elif broken and not workflow.failure_is_result:
+        state = OperationState.FAILED
+    else:
+        state = OperationState.DONE
+    return Finish(state, failed=failed)

@@ -229,27 +229,22 @@ def _proof(case: _Case) -> Objective:
         status = Status.BREACHED if latest.verdict is Verdict.FAILED else Status.UNKNOWN
         verdict = i18n.word(latest.verdict, case.language)
         return case.said("proof", objective, None, status, "latest", verdict=verdict, reason=why)
-    if failed := _failed_since(case):
-        why = failed.reasons[0] if failed.reasons else why
+    good = max(case.proofs, key=lambda proof: proof.ended)
+    failed = [
+        proof
+        for proof in case.item.proofs
+        if proof.verdict is Verdict.FAILED
+        and proof.ended > good.ended
+        and proof.archive_ctime >= good.archive_ctime
+    ]
+    if failed:
+        last = max(failed, key=lambda proof: proof.ended)
+        why = last.reasons[0] if last.reasons else why
         return case.said("proof", objective, age, Status.BREACHED, "failed", reason=why)
-    if (age or 0) <= objective and max(
-        case.proofs, key=lambda proof: proof.ended
-    ).rung.height < Rung.HEALTHY.height:
+    if (age or 0) <= objective and good.rung.height < Rung.HEALTHY.height:
         values = {"age": case.span(age or 0), "objective": case.span(objective)}
         return case.said("proof", objective, age, Status.MET, "booted", **values)
     return _compared(case, "proof", objective, age or 0, age=case.span(age or 0))
-
-
-def _failed_since(case: _Case) -> Proof | None:
-    good = max(case.proofs, key=lambda proof: proof.ended)
-    for proof in sorted(case.item.proofs, key=lambda proof: -proof.ended):
-        if (
-            proof.verdict is Verdict.FAILED
-            and proof.ended > good.ended
-            and proof.archive_ctime >= good.archive_ctime
-        ):
-            return proof
-    return None
 
 
 def _age(case: _Case) -> int | None:

@@ -103,19 +103,6 @@ def _unread(facts: SiteFacts) -> set[str]:
     return {gap.subject for gap in facts.gaps if gap.kind == "bridges"}
 
 
-def _own(facts: SiteFacts, permissions: Mapping[str, frozenset[str]]) -> str | None:
-    """The bridge on which copies hang with their links down, where the policy names none: only if
-    it leads nowhere.
-    """
-    name = bridges.own(permissions)
-    leads = [
-        bridge
-        for bridge in facts.bridges or ()
-        if bridge.name == name and (bridge.ports or bridge.address)
-    ]
-    return None if leads or facts.bridges is None else name
-
-
 def _production(
     facts: SiteFacts, scratch: Scratch, permissions: Mapping[str, frozenset[str]]
 ) -> list[str]:
@@ -125,7 +112,12 @@ def _production(
     of its own names.
     """
     known = {f"{LOCAL_ZONE}/{bridge.name}" for bridge in facts.bridges or ()}
-    mine = scratch.bridge or _own(facts, permissions)
+    mine = scratch.bridge
+    if not mine and facts.bridges is not None:
+        # Then copies hang on this one with their links down; it is theirs only if it leads nowhere.
+        own = bridges.own(permissions)
+        leads = any(one.name == own and (one.ports or one.address) for one in facts.bridges)
+        mine = None if leads else own
     named = {
         path for path in permissions if path.startswith("/sdn/zones/") and path.count("/") >= 4
     }

@@ -104,7 +104,9 @@ def rendered(value: object, language: str, timezone: str) -> object:
         case Sentence(key, values):
             return reason(key, language, **all_rendered(values, language, timezone))
         case Listed(items):
-            return _listed([rendered(item, language, timezone) for item in items], language)
+            shown = formats.names(rendered(item, language, timezone) for item in items[:MAX_NAMED])
+            more = len(items) - MAX_NAMED
+            return shown if more <= 0 else f"{shown} {reason('more', language, count=more)}"
         case Joined(items):
             return " ".join(str(rendered(item, language, timezone)) for item in items)
         case Steps(items):
@@ -146,11 +148,6 @@ def title(id: str, language: str) -> str:
 def gap(kind: str, subject: str, language: str) -> str:
     """Given a gap, return what it is that is not known."""
     return _filled(_catalogue(language).GAPS[kind], language, {"subject": subject})
-
-
-def _listed(items: Sequence[object], language: str) -> str:
-    shown, more = formats.names(items[:MAX_NAMED]), len(items) - MAX_NAMED
-    return shown if more <= 0 else f"{shown} {reason('more', language, count=more)}"
 
 
 def _catalogue(language: str) -> ModuleType:

@@ -121,7 +121,11 @@ def parse(spec: str, tz: str) -> Calendar:
         raise PolicyError(
             f"the schedule is {len(spec)} characters long; allowed: at most {MAX_LENGTH}"
         )
-    calendar = Calendar(spec, _expression(spec), zone(tz))
+    # oncalendar's form: */5 and 30 are minutes, */n starts at the field's first value
+    parts = spec.lower().replace("semi-annually", "semiannually").split()
+    if parts and _MINUTES.fullmatch(parts[-1]):
+        parts[-1] = f"*:{parts[-1]}"
+    calendar = Calendar(spec, " ".join(_repeats(part) for part in parts), zone(tz))
     try:
         first = calendar.next_after(0)
     except OnCalendarError as error:
@@ -170,16 +174,6 @@ def clock_changes(tz: str, after: int, until: int) -> list[tuple[int, int]]:
             )
         start = end
     return found
-
-
-def _expression(spec: str) -> str:
-    """Given PVE's form, return oncalendar's: ``*/5`` and ``30`` are minutes, ``*/n`` starts at the
-    field's first value.
-    """
-    parts = spec.lower().replace("semi-annually", "semiannually").split()
-    if parts and _MINUTES.fullmatch(parts[-1]):
-        parts[-1] = f"*:{parts[-1]}"
-    return " ".join(_repeats(part) for part in parts)
 
 
 def _repeats(part: str) -> str:

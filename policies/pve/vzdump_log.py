@@ -42,6 +42,13 @@ class Freeze(StrEnum):
         return self in (Freeze.FROZEN, Freeze.FAILED)
 
 
+_SKIPPED = (  # what PVE says when it does not even try
+    (texts.FREEZE_NO_AGENT, Freeze.SILENT),
+    (texts.FREEZE_OFF, Freeze.OFF),
+    (texts.FREEZE_BY_OTHERS, Freeze.BY_OTHERS),
+)
+
+
 @dataclass(frozen=True, slots=True)
 class DumpReport:
     """One guest's part of a vzdump log. ``failure`` is PVE's text when its backup failed, else
@@ -63,23 +70,23 @@ class DumpReport:
 def read(log: Sequence[str], vmid: int) -> DumpReport:
     """Given a task's log lines and a VMID, return what they say about that guest."""
     lines = _section(log, vmid)
-    failure = _failure(log, vmid)
+    done = any(int(one[1]) == vmid for one in texts.GUEST_DONE.among(tuple(log)))
+    failures = [one[2] for one in texts.GUEST_FAILED.among(tuple(log)) if int(one[1]) == vmid]
+    # PVE's last word counts: an agent's error may run over lines that look just like it
+    failure = failures[-1] if failures and not done else None
     out = (texts.DISK_EXCLUDED.search(line) or texts.MOUNT_EXCLUDED.search(line) for line in lines)
     freeze, thaw_failed = _freeze(lines)
+    modes = {m[1] or m[2] for m in texts.MODE.among(tuple(lines))}
+    if freeze is Freeze.FROZEN:
+        consistency = Consistency.FROZEN
+    elif modes & {"stop", "stopped"}:
+        consistency = Consistency.STOPPED
+    else:
+        consistency = Consistency.CRASH if modes else Consistency.UNKNOWN
     return DumpReport(
-        bool(lines), _consistency(lines, freeze), tuple(m[1] for m in out if m), _warnings(lines, failure), failure,
+        bool(lines), consistency, tuple(m[1] for m in out if m), _warnings(lines, failure), failure,
         freeze, thaw_failed,
     )  # fmt: skip
-
-
-def _failure(log: Sequence[str], vmid: int) -> str | None:
-    """Why the guest's backup failed: PVE's last word on it. An agent's error may run over lines
-    that look just like it.
-    """
-    if any(int(done[1]) == vmid for done in texts.GUEST_DONE.among(tuple(log))):
-        return None
-    told = [failed[2] for failed in texts.GUEST_FAILED.among(tuple(log)) if int(failed[1]) == vmid]
-    return told[-1] if told else None
 
 
 def archives_begun(log: Sequence[str], vmid: int) -> tuple[str, ...]:
@@ -137,25 +144,5 @@ def _freeze(lines: Sequence[str]) -> tuple[Freeze, str | None]:
         elif thawing and thaw_failed is None and (said := texts.THAW_FAILED.search(line)):
             thaw_failed = said[1]
         else:
-            freeze = _skipped(line) or freeze
+            freeze = next((what for text, what in _SKIPPED if text.search(line)), freeze)
     return freeze, thaw_failed
-
-
-def _skipped(line: str) -> Freeze | None:
-    for text, meaning in (
-        (texts.FREEZE_NO_AGENT, Freeze.SILENT),
-        (texts.FREEZE_OFF, Freeze.OFF),
-        (texts.FREEZE_BY_OTHERS, Freeze.BY_OTHERS),
-    ):
-        if text.search(line):
-            return meaning
-    return None
-
-
-def _consistency(lines: Sequence[str], freeze: Freeze) -> Consistency:
-    if freeze is Freeze.FROZEN:
-        return Consistency.FROZEN
-    modes = [m[1] or m[2] for m in texts.MODE.among(tuple(lines))]
-    if "stop" in modes or "stopped" in modes:
-        return Consistency.STOPPED
-    return Consistency.CRASH if modes else Consistency.UNKNOWN

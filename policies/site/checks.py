@@ -38,7 +38,17 @@ def read_checks(value: Value) -> tuple[CheckSpec, ...]:
     """
     checks: dict[str, CheckSpec] = {}
     for item in value.items(_FORMS):
-        check = _check(item)
+        if item.is_mapping:
+            entries = list(item.entries(_FORMS).values())
+            if len(entries) != 1:
+                raise item.wrong(
+                    f"{len(entries)} keys are written here", "one check an item, as `- tcp: 22`"
+                )
+            key, options = entries[0]
+            kind = Value(key.node, item.path, item.source).choice(tuple(CHECK_KINDS))
+            check = CHECK_KINDS[kind].read(item, None if options.is_null else options)
+        else:
+            check = CHECK_KINDS[item.choice(tuple(CHECK_KINDS))].read(item, None)
         if check.name in checks:
             raise item.wrong(
                 f"the check {check.name!r} is written twice",
@@ -46,17 +56,3 @@ def read_checks(value: Value) -> tuple[CheckSpec, ...]:
             )
         checks[check.name] = check
     return tuple(checks.values())
-
-
-def _check(item: Value) -> CheckSpec:
-    """Given one check, as a bare kind or as ``kind: options``, return it."""
-    if not item.is_mapping:
-        return CHECK_KINDS[item.choice(tuple(CHECK_KINDS))].read(item, None)
-    entries = list(item.entries(_FORMS).items())
-    if len(entries) != 1:
-        raise item.wrong(
-            f"{len(entries)} keys are written here", "one check an item, as `- tcp: 22`"
-        )
-    _, (key, value) = entries[0]
-    kind = Value(key.node, item.path, item.source).choice(tuple(CHECK_KINDS))
-    return CHECK_KINDS[kind].read(item, None if value.is_null else value)

@@ -17,18 +17,20 @@ def read_exemptions(value: Value) -> tuple[Exemption, ...]:
     """Given the section, return its exemptions. Raise PolicyError where one lacks an owner, a
     reason or a last day.
     """
-    return tuple(_exemption(item) for item in value.items("a list of accepted findings"))
-
-
-def _exemption(value: Value) -> Exemption:
-    section = value.section("finding", "vmid", "owner", "reason", "until")
-    return Exemption(
-        finding=section.need("finding", "a finding's id").choice(FINDINGS),
-        vmid=section.take("vmid", lambda one: one.integer(values.MIN_VMID, values.MAX_VMID), None),
-        owner=section.need("owner", "who answers for it").text(),
-        reason=section.need("reason", "why it is accepted").text(),
-        until=_date(section.need("until", "its last day, such as 2026-12-31")),
-    )
+    found = []
+    for item in value.items("a list of accepted findings"):
+        section = item.section("finding", "vmid", "owner", "reason", "until")
+        exemption = Exemption(
+            finding=section.need("finding", "a finding's id").choice(FINDINGS),
+            vmid=section.take(
+                "vmid", lambda one: one.integer(values.MIN_VMID, values.MAX_VMID), None
+            ),
+            owner=section.need("owner", "who answers for it").text(),
+            reason=section.need("reason", "why it is accepted").text(),
+            until=_date(section.need("until", "its last day, such as 2026-12-31")),
+        )
+        found.append(exemption)
+    return tuple(found)
 
 
 def _date(value: Value) -> str:

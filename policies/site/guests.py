@@ -20,23 +20,21 @@ NETWORKS = ("isolated", "link-down")
 
 def read_tiers(value: Value) -> dict[str, Tier]:
     """Given the section, return its tiers by name. Raise PolicyError where a value is wrong."""
-    entries = value.entries("a mapping of tier names to objectives").items()
-    return {name: _tier(name, one) for name, (_, one) in entries}
-
-
-def _tier(name: str, value: Value) -> Tier:
-    section = value.section("rpo", "rto", "proof-age", "copies", "depth", "proof-rung")
-    return Tier(
-        name,
-        rpo=section.take("rpo", Value.duration, DEFAULT_TIER.rpo),
-        rto=section.take("rto", Value.duration, DEFAULT_TIER.rto),
-        proof_age=section.take("proof-age", Value.duration, DEFAULT_TIER.proof_age),
-        copies=section.take("copies", lambda one: one.integer(1, 10), DEFAULT_TIER.copies),
-        depth=section.take("depth", _days, DEFAULT_TIER.depth),
-        proof_rung=section.take(
-            "proof-rung", lambda one: Rung(one.choice(PROOF_RUNGS)), DEFAULT_TIER.proof_rung
-        ),
-    )
+    tiers = {}
+    for name, (_, tier) in value.entries("a mapping of tier names to objectives").items():
+        section = tier.section("rpo", "rto", "proof-age", "copies", "depth", "proof-rung")
+        tiers[name] = Tier(
+            name,
+            rpo=section.take("rpo", Value.duration, DEFAULT_TIER.rpo),
+            rto=section.take("rto", Value.duration, DEFAULT_TIER.rto),
+            proof_age=section.take("proof-age", Value.duration, DEFAULT_TIER.proof_age),
+            copies=section.take("copies", lambda one: one.integer(1, 10), DEFAULT_TIER.copies),
+            depth=section.take("depth", _days, DEFAULT_TIER.depth),
+            proof_rung=section.take(
+                "proof-rung", lambda one: Rung(one.choice(PROOF_RUNGS)), DEFAULT_TIER.proof_rung
+            ),
+        )
+    return tiers
 
 
 def _days(value: Value) -> int:
@@ -71,8 +69,16 @@ def read_guests(
         values.refuse_scratch(key, vmid, scratch)
         if vmid in found:
             raise key.wrong(f"the guest {name} is written twice", "each VMID once")
-        found[vmid] = read_guest(vmid, one)
-        _refuse_shared_address(one, found[vmid], found)
+        guest = read_guest(vmid, one)
+        # Copies lose their VLAN tags, so all of them share one network.
+        for other in found.values():
+            if guest.address and other.address == guest.address:
+                _, written = one.entries("a guest")["address"]
+                raise written.wrong(
+                    f"{guest.address} is the address of guest {other.vmid} too",
+                    "an address of its own for each guest",
+                )
+        found[vmid] = guest
     return found
 
 
@@ -159,23 +165,3 @@ def _address(value: Value) -> str:
             allowed,
         )
     return str(address)
-
-
-def _refuse_shared_address(value: Value, guest: GuestPolicy, found: dict[int, GuestPolicy]) -> None:
-    """Raise PolicyError if another guest has this one's address: copies lose their VLAN tags, so
-    all share one network.
-    """
-    other = next(
-        (
-            one
-            for one in found.values()
-            if guest.address and one is not guest and one.address == guest.address
-        ),
-        None,
-    )
-    if other:
-        _, written = value.entries("a guest")["address"]
-        raise written.wrong(
-            f"{guest.address} is the address of guest {other.vmid} too",
-            "an address of its own for each guest",
-        )

@@ -53,17 +53,19 @@ def load_policy(text: str, source: str) -> Policy:
         ),
         scratch=scratch,
         default_tier=default_tier,
-        prune=top.take("prune", _prune, PruneRules()),
+        prune=top.take(
+            "prune",
+            lambda value: PruneRules(
+                value.section("max-share").take("max-share", _share, PruneRules().max_share)
+            ),
+            PruneRules(),
+        ),
         exemptions=top.take("exemptions", read_exemptions, ()),
         copies=top.take("copies", read_copies, ()),
         max_clock_drift=top.take("max-clock-drift", Value.duration, 30),
         source=source,
         digest=hashlib.sha256(text.encode()).hexdigest(),
     )
-
-
-def _prune(value: Value) -> PruneRules:
-    return PruneRules(value.section("max-share").take("max-share", _share, PruneRules().max_share))
 
 
 def _share(value: Value) -> float:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 
 from policies import reach
 from policies.compliance.facts import SiteFacts
 from policies.compliance.rule import Rule, Seen, about
 from policies.jobs import job_for
-from policies.model import Job, Policy, Severity
+from policies.model import Policy, Severity
 
 
 def find(facts: SiteFacts, policy: Policy, now: int) -> Iterator[Seen]:
@@ -27,23 +27,16 @@ def find(facts: SiteFacts, policy: Policy, now: int) -> Iterator[Seen]:
                 node=item.guest.node,
                 count=len(held),
             )
-        elif (
-            not held
-            and (job := job_for(policy, item.vmid))
-            and _writes_beside(facts, job, item.guest.node, gone)
-        ):
-            yield about(item, "planned", node=item.guest.node, job=job.id, storage=job.storage)
-
-
-def _writes_beside(facts: SiteFacts, job: Job, node: str, gone: Collection[str]) -> bool:
-    """A node that is down shows no storage: what another one shows of that name is the same
-    definition.
-    """
-    places = {item.node for item in facts.storages} if node in gone else {node}
-    return any(
-        item.name == job.storage and item.node in places and not item.shared
-        for item in facts.storages
-    )
+        elif not held and (job := job_for(policy, item.vmid)):
+            node = item.guest.node
+            # A node that is down shows no storage: what another one shows of that name is the same
+            # definition.
+            asked = {one.node for one in facts.storages} if node in gone else {node}
+            if any(
+                one.name == job.storage and one.node in asked and not one.shared
+                for one in facts.storages
+            ):
+                yield about(item, "planned", node=node, job=job.id, storage=job.storage)
 
 
 RULE = Rule("archives-on-guest-node", Severity.CRITICAL, find)

@@ -4,7 +4,7 @@ reach, and the way on.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 
 from policies import reach
 from policies.compliance.facts import GuestFacts, SiteFacts
@@ -18,25 +18,27 @@ def find(facts: SiteFacts, policy: Policy, now: int) -> Iterator[Seen]:
     """Given the facts, yield a case for each node that is down."""
     gone = reach.down(facts.nodes, facts.silent)
     alive = [item.name for item in facts.nodes if item.name not in gone]
+    quorate = facts.quorum.quorate if facts.quorum else None
+    quorum = "unknown" if quorate is None else "kept" if quorate else "lost"
+    votes = {"online": len(facts.nodes) - len(gone), "votes": len(facts.nodes)}
     for node, how in gone.items():
         guests = [item for item in facts.guests if item.guest and item.guest.node == node]
+        held = [item for item in guests if item.held]
+        reach_of = (
+            "" if not guests else ".none" if not held else ".all" if held == guests else ".some"
+        )
         values = {
             "how": Sentence(f"down.{how}", {"node": node, "why": facts.silent.get(node, "")}),
-            "quorum": _quorum(facts, gone),
+            "quorum": Sentence(f"down.quorum.{quorum}", votes),
             "guests": _guests(guests, facts),
             "archives": _archives(facts, node),
-            "reach": _within_reach(guests, alive),
+            "reach": Sentence(
+                f"down.reach{reach_of}",
+                {"nodes": tuple(alive) or Word("none"), "guests": _names(held)},
+            ),
             "steps": _steps(facts, node, alive, guests),
         }
         yield Seen(node, values)
-
-
-def _quorum(facts: SiteFacts, gone: Collection[str]) -> Sentence:
-    quorate = facts.quorum.quorate if facts.quorum else None
-    state = "unknown" if quorate is None else "kept" if quorate else "lost"
-    return Sentence(
-        f"down.quorum.{state}", {"online": len(facts.nodes) - len(gone), "votes": len(facts.nodes)}
-    )
 
 
 def _guests(guests: list[GuestFacts], facts: SiteFacts) -> Sentence | Joined:
@@ -67,14 +69,6 @@ def _archives(facts: SiteFacts, node: str) -> Sentence:
         return Sentence("down.no-archives", {"node": node})
     storages = tuple(sorted({one.storage for one in there}))
     return Sentence("down.archives", {"count": len(there), "storages": storages, "node": node})
-
-
-def _within_reach(guests: list[GuestFacts], alive: list[str]) -> Sentence:
-    held = [item for item in guests if item.held]
-    form = "" if not guests else ".none" if not held else ".all" if held == guests else ".some"
-    return Sentence(
-        f"down.reach{form}", {"nodes": tuple(alive) or Word("none"), "guests": _names(held)}
-    )
 
 
 def _steps(facts: SiteFacts, node: str, alive: list[str], guests: list[GuestFacts]) -> Steps:

@@ -25,30 +25,20 @@ def find(facts: SiteFacts, policy: Policy, now: int) -> Iterator[Seen]:
             continue
         seen.add(subject)  # each node lists a shared storage once more
         share = round(100 * item.used / item.total)
-        needed = int(ROUND * _last_round(facts, item.name, None if item.shared else item.node))
+        last_round = 0
+        for guest in facts.guests:
+            there = [
+                one
+                for one in guest.held
+                if one.storage == item.name and (item.shared or one.node == item.node)
+            ]
+            last_round += there[-1].size if there else 0
+        needed = int(ROUND * last_round)
         if needed > item.available:
             left, amount = Size(item.available, (needed,)), Size(needed, (item.available,))
             yield Seen(subject, {"available": left, "needed": amount}, "night")
         elif share >= FULL:
             yield Seen(subject, {"share": share, "available": Size(item.available)})
-
-
-def _last_round(facts: SiteFacts, storage: str, node: str | None) -> int:
-    """Given a storage (on a node, or None if shared), return the bytes of the newest archive of
-    each guest on it.
-    """
-    total = 0
-    for item in facts.guests:
-        newest_first = reversed(item.held)
-        total += next(
-            (
-                one.size
-                for one in newest_first
-                if one.storage == storage and node in (None, one.node)
-            ),
-            0,
-        )
-    return total
 
 
 RULE = Rule("storage-filling", Severity.WARNING, find, forms={"night": Severity.CRITICAL})
