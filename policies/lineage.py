@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -67,9 +68,13 @@ def of(config: Mapping[str, str]) -> Identity:
     dumped = sorted(guest_config.dumped_disks(config))
     uuid = guest_config.smbios_uuid(config)
     vmgenid = config.get("vmgenid", "").lower()
+    created = ""
+    with suppress(PolicyError):
+        created = property_string.parse(config.get("meta", "")).get("ctime", "")
+    is_time = created.isascii() and created.isdigit() and 0 < len(created) < 12
     return Identity(
         uuid.lower() if uuid else None,
-        _born(config),
+        (int(created) or None) if is_time else None,
         vmgenid if vmgenid not in ("", "0", "1") else None,
         config.get("name", ""),
         tuple(dumped or disks_to_dump(config)),
@@ -79,18 +84,6 @@ def of(config: Mapping[str, str]) -> Identity:
 def read(text: str) -> Identity:
     """Given a config as it stands in an archive, return whose it is."""
     return of(parse_config(text))
-
-
-def _born(config: Mapping[str, str]) -> int | None:
-    try:
-        digits = property_string.parse(config.get("meta", "")).get("ctime", "")
-    except PolicyError:
-        return None
-    return (
-        int(digits)
-        if digits.isascii() and digits.isdigit() and 0 < len(digits) < 12 and int(digits)
-        else None
-    )
 
 
 def another(found: Identity, lineage: Identity) -> tuple[str, ...]:

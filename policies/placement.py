@@ -165,10 +165,16 @@ def _storage(node: str, site: _Site) -> tuple[Storage | None, list[str]]:
     )
     candidates = [storage for storage in ranked if storage.name == named] if named else ranked
     for storage in candidates:
-        if problem := _storage_problem(storage, site):
-            passed.append(f"{node}: storage {storage.name} {problem}")
+        if "images" not in storage.content:
+            problem = "holds no disk images"
+        elif not storage.active:
+            problem = "is not active"
+        elif storage.total and storage.available < _needed(site):
+            free, needed = apart(storage.available, _needed(site))
+            problem = f"has {free} free, {needed} are needed"
         else:
             return storage, passed
+        passed.append(f"{node}: storage {storage.name} {problem}")
     if not candidates:
         passed.append(f"{node}: {_unseen(node, site)}")
     return None, passed
@@ -190,17 +196,6 @@ def _unseen(node: str, site: _Site) -> str:
         f"{what} is shown to this token: there is none, or the token lacks Datastore.Audit on "
         f"{path}"
     )
-
-
-def _storage_problem(storage: Storage, site: _Site) -> str | None:
-    if "images" not in storage.content:
-        return "holds no disk images"
-    if not storage.active:
-        return "is not active"
-    if storage.total and storage.available < _needed(site):
-        free, needed = apart(storage.available, _needed(site))
-        return f"has {free} free, {needed} are needed"
-    return None
 
 
 def _needed(site: _Site) -> int:

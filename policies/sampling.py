@@ -119,26 +119,22 @@ def due(
     end before the proof's age. Never proven comes before all; then the earliest deadline. Ties go
     to the stricter tier, then to the lower VMID.
     """
-    turns = [_turn(policy, vmid, proven.get(vmid), began.get(vmid), now) for vmid in policy.guests]
+    turns = []
+    for vmid, guest in policy.guests.items():
+        last = proven.get(vmid)
+        if last is None:
+            turns.append(Turn(vmid, None, True, "never proven"))
+            continue
+        deadline = last + _proof_age(policy, vmid)
+        if vmid in began:
+            deadline = min(deadline, began[vmid] + policy.tiers[guest.tier].rpo)
+        when = "overdue for" if now > deadline else "due in"
+        days = abs(deadline - now) / _DAY
+        turns.append(Turn(vmid, deadline, now > deadline, f"{when} {days:.1f} days"))
     return tuple(
         sorted(
             turns, key=lambda turn: (turn.deadline or 0, _proof_age(policy, turn.vmid), turn.vmid)
         )
-    )
-
-
-def _turn(policy: Policy, vmid: int, last: int | None, began: int | None, now: int) -> Turn:
-    if last is None:
-        return Turn(vmid, None, True, "never proven")
-    deadline = last + _proof_age(policy, vmid)
-    if began is not None:
-        deadline = min(deadline, began + policy.tiers[policy.guests[vmid].tier].rpo)
-    days = abs(deadline - now) / _DAY
-    return Turn(
-        vmid,
-        deadline,
-        now > deadline,
-        f"{'overdue for' if now > deadline else 'due in'} {days:.1f} days",
     )
 
 

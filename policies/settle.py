@@ -15,7 +15,7 @@ passes for seen: it makes the test inconclusive, or it is said where the rest is
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from statistics import median
@@ -140,11 +140,7 @@ def trouble(watch: Watch) -> Settled | None:
     None.
     """
     return next(
-        (
-            found
-            for found in (_gone(watch), *_process(watch), _reboot(watch), *_answers(watch))
-            if found
-        ),
+        (found for found in (_gone(watch), *_not_one_life(watch), *_answers(watch)) if found),
         None,
     )
 
@@ -176,7 +172,8 @@ def _gone(watch: Watch) -> Settled | None:
     return None
 
 
-def _process(watch: Watch) -> Iterator[Settled]:
+def _not_one_life(watch: Watch) -> Iterator[Settled]:
+    """It went off or stood still, or went on as another process or in another boot."""
     seen = [look for look in watch.looks if not (look.unseen or look.gone)]
     for look in seen:
         if look.status != RUNNING:
@@ -199,15 +196,9 @@ def _process(watch: Watch) -> Iterator[Settled]:
                 f"the copy's uptime fell from {before.uptime} s to {look.uptime} s "
                 f"{_at(watch, look.at)}"
             )
-
-
-def _reboot(watch: Watch) -> Settled | None:
-    ids = [boot.id for boot in watch.boots if boot.id]
-    return (
-        _failed("the copy booted anew while it settled: its boot id changed")
-        if len(set(ids)) > 1
-        else None
-    )
+    # a reset keeps process and uptime
+    if len({boot.id for boot in watch.boots if boot.id}) > 1:
+        yield _failed("the copy booted anew while it settled: its boot id changed")
 
 
 def _answers(watch: Watch) -> Iterator[Settled]:
@@ -235,29 +226,22 @@ def _not_watched(watch: Watch) -> Iterator[Settled]:
         )
     for name in watch.checks:
         asked = [attempt for attempt in watch.answers if attempt.name == name]
-        for start, end in _gaps(watch, asked):
-            yield _unknown(
-                f"check {name} was not watched between {start - watch.began:.1f} and "
-                f"{end - watch.began:.1f} s after the checks "
-                f"had passed (more than {MAX_GAP:g} s)",
-                Cause.OURS,
-                again=True,
-            )
+        covered = watch.began
+        questions = sorted((attempt.began, attempt.ended) for attempt in asked)
+        for began, ended in (*questions, (watch.ended, watch.ended)):
+            if began - covered > MAX_GAP:
+                yield _unknown(
+                    f"check {name} was not watched between {covered - watch.began:.1f} and "
+                    f"{began - watch.began:.1f} s after the checks "
+                    f"had passed (more than {MAX_GAP:g} s)",
+                    Cause.OURS,
+                    again=True,
+                )
+            covered = max(covered, ended)
         if not any(attempt.began >= watch.began + watch.wanted for attempt in asked):
             yield _unknown(
                 f"check {name} was not asked once more in the end", Cause.OURS, again=True
             )
-
-
-def _gaps(watch: Watch, asked: Sequence[Asked]) -> Iterator[tuple[float, float]]:
-    """The times, too long ones, in which a check was not being asked."""
-    covered = watch.began
-    for attempt in sorted(asked, key=lambda attempt: attempt.began):
-        if attempt.began - covered > MAX_GAP:
-            yield covered, attempt.began
-        covered = max(covered, attempt.ended)
-    if watch.ended - covered > MAX_GAP:
-        yield covered, watch.ended
 
 
 def _silences(watch: Watch) -> Iterator[Settled]:

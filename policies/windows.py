@@ -57,7 +57,15 @@ def parse(text: str) -> Window:
         raise PolicyError(
             f"{text!r} lasts no time; allowed: {ALLOWED}, or no window at all for any time"
         )
-    return Window(opens, closes, _weekdays(found["days"], text), " ".join(text.split()))
+    days: set[int] = set() if found["days"] else set(range(7))
+    for part in found["days"].split(",") if found["days"] else ():
+        first, dots, last = part.partition("..")
+        if first not in DAYS or (dots and last not in DAYS):
+            raise PolicyError(f"{part!r} in {text!r} is no weekday; allowed: {ALLOWED}")
+        # a range may run over the week's end, as sat..mon does
+        begin, length = DAYS.index(first), (DAYS.index(last) - DAYS.index(first)) % 7 if dots else 0
+        days |= {(begin + step) % 7 for step in range(length + 1)}
+    return Window(opens, closes, tuple(sorted(days)), " ".join(text.split()))
 
 
 def span(window: Window, timezone: str, now: int) -> Slot:
@@ -118,19 +126,6 @@ def _minutes(text: str, whole: str, most: int) -> int:
     if minutes > 59 or hours * 60 + minutes > most:
         raise PolicyError(f"{text} in {whole!r} is no time of day; allowed: {ALLOWED}")
     return hours * 60 + minutes
-
-
-def _weekdays(text: str | None, whole: str) -> tuple[int, ...]:
-    if text is None:
-        return tuple(range(7))
-    found: set[int] = set()
-    for part in text.split(","):
-        first, dots, last = part.partition("..")
-        if first not in DAYS or (dots and last not in DAYS):
-            raise PolicyError(f"{part!r} in {whole!r} is no weekday; allowed: {ALLOWED}")
-        begin, length = DAYS.index(first), (DAYS.index(last) - DAYS.index(first)) % 7 if dots else 0
-        found |= {(begin + step) % 7 for step in range(length + 1)}
-    return tuple(sorted(found))
 
 
 def _moment(day: date, minutes: int, zone: ZoneInfo) -> int:

@@ -186,8 +186,14 @@ def after(workflow: Workflow, status: StepStatus, report: Report) -> Move:
         and status.backs < MAX_BACK
     ):
         return NextStep(report.to)
-    if isinstance(report, Failed) and (pause := _another_try(status, report.trouble)) is not None:
-        return RetryLater(pause, again=True)
+    if isinstance(report, Failed):
+        if report.trouble is Trouble.TRANSIENT and status.tries < len(TRANSIENT_PAUSES):
+            return RetryLater(TRANSIENT_PAUSES[status.tries], again=True)
+        tried_for = 0.0 if status.since is None else status.now - status.since
+        if report.trouble is Trouble.UNAVAILABLE and tried_for < status.retry_for_s:
+            first, longest = UNAVAILABLE_PAUSES
+            pause = min(longest, first * 2 ** min(status.tries, 8))
+            return RetryLater(float(pause), again=True)
     return _onward(workflow, status, failed=not isinstance(report, Done))
 
 
@@ -202,19 +208,6 @@ def stopped(workflow: Workflow, status: StepStatus, stop: Stop) -> Move:
         cancelled=cancelled,
     )
     return _onward(workflow, at, failed=True)
-
-
-def _another_try(status: StepStatus, trouble: Trouble) -> float | None:
-    """Seconds until the step is tried again, or None if it has failed for good."""
-    if trouble is Trouble.TRANSIENT and status.tries < len(TRANSIENT_PAUSES):
-        return TRANSIENT_PAUSES[status.tries]
-    if (
-        trouble is Trouble.UNAVAILABLE
-        and status.now - (status.now if status.since is None else status.since) < status.retry_for_s
-    ):
-        first, longest = UNAVAILABLE_PAUSES
-        return float(min(longest, first * 2 ** min(status.tries, 8)))
-    return None
 
 
 def _onward(workflow: Workflow, status: StepStatus, *, failed: bool) -> Move:

@@ -43,37 +43,22 @@ def recovery_steps(node: str, remains: Remains) -> tuple[Sentence, ...]:
     if remains.restorable and remains.quorate is False:
         steps.append(step("quorum", alive=remains.alive[0]))
         if remains.managed:
-            steps.append(
-                step(
-                    "ha", commands="; ".join(f"ha-manager remove {sid}" for sid in remains.managed)
-                )
-            )
+            commands = "; ".join(f"ha-manager remove {sid}" for sid in remains.managed)
+            steps.append(step("ha", commands=commands))
     if remains.restorable:
         steps.append(step("free", alive=remains.alive[0]))
-    for where, found in _by_node(remains).items():
+    by_node: dict[str, list[tuple[int, Archive]]] = {}
+    for vmid, archive in remains.restorable:
+        # a shared archive can be read from any node that lives
+        elsewhere = archive.shared and archive.node not in remains.alive
+        where = remains.alive[0] if elsewhere else archive.node
+        by_node.setdefault(where, []).append((vmid, archive))
+    for where, found in by_node.items():
         told = [
             Sentence("way.guest", {"vmid": vmid, "when": Moment(one.ctime), "volid": one.volid})
             for vmid, one in found
         ]
-        vmid = found[0][0] if len(found) == 1 else "VMID"
-        steps.append(
-            step(
-                "restore", command=f"`backupsvc restore {vmid} --node {where}`", guests=Listed(told)
-            )
-        )
+        which = found[0][0] if len(found) == 1 else "VMID"
+        command = f"`backupsvc restore {which} --node {where}`"
+        steps.append(step("restore", command=command, guests=Listed(told)))
     return (*steps, step("none")) if remains.lost else tuple(steps)
-
-
-def _by_node(remains: Remains) -> dict[str, list[tuple[int, Archive]]]:
-    """The guests by the node on which each archive can be read; a shared one from any that
-    lives.
-    """
-    found: dict[str, list[tuple[int, Archive]]] = {}
-    for vmid, archive in remains.restorable:
-        where = (
-            remains.alive[0]
-            if archive.shared and archive.node not in remains.alive
-            else archive.node
-        )
-        found.setdefault(where, []).append((vmid, archive))
-    return found

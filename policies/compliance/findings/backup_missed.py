@@ -18,31 +18,7 @@ def find(facts: SiteFacts, policy: Policy, now: int) -> Iterator[Seen]:
     """Given facts, policy and the time, yield a case for each job whose runs were missed and each
     guest without its archive.
     """
-    yield from _runs_missed(facts, policy, now)
-    yield from _archives_missed(facts, policy, now)
-
-
-def _archives_missed(facts: SiteFacts, policy: Policy, now: int) -> Iterator[Seen]:
-    """Of guests that have archives: one that has none is guest-not-covered."""
-    due = {job.id: last_due(job, policy.timezone, now) for job in policy.jobs}
-    # A node whose clock is behind gives its archives a time before the one at which they were due.
-    slack = policy.max_clock_drift + max(
-        (-offset for offset in facts.clocks.offsets.values() if offset < 0), default=0
-    )
-    for item in backed_up(facts, policy):
-        held, last = item.known, item.last_backup
-        job = job_for(policy, item.vmid)
-        wanted = due[job.id] if job else None
-        if last and not last.succeeded and (not held or held[-1].ctime < max(last.at, last.until)):
-            yield about(item, "failed", waits=True, when=Moment(last.at), detail=last.detail)
-        elif job and held and wanted is not None and held[-1].ctime < wanted - slack:
-            yield about(
-                item, waits=True, due=Moment(wanted), job=job.id, last=Moment(held[-1].ctime)
-            )
-
-
-def _runs_missed(facts: SiteFacts, policy: Policy, now: int) -> Iterator[Seen]:
-    """Told for a week, and critical until a later occurrence was run."""
+    # A missed run is told of for a week, and is critical until a later one was run.
     for job in policy.jobs:
         runs = [run for run in facts.job_runs if run.job == job.id]
         missed = sorted(run.at for run in runs if run.missed and run.at > now - TOLD_FOR_S)
@@ -55,6 +31,22 @@ def _runs_missed(facts: SiteFacts, policy: Policy, now: int) -> Iterator[Seen]:
                 "last": Moment(missed[-1]),
             }
             yield Seen(job.id, values, "run-since" if later else "run")
+    due = {job.id: last_due(job, policy.timezone, now) for job in policy.jobs}
+    # A node whose clock is behind gives its archives a time before the one at which they were due.
+    slack = policy.max_clock_drift + max(
+        (-offset for offset in facts.clocks.offsets.values() if offset < 0), default=0
+    )
+    for item in backed_up(facts, policy):
+        held, last = item.known, item.last_backup
+        covering = job_for(policy, item.vmid)
+        wanted = due[covering.id] if covering else None
+        if last and not last.succeeded and (not held or held[-1].ctime < max(last.at, last.until)):
+            yield about(item, "failed", waits=True, when=Moment(last.at), detail=last.detail)
+        # a guest that has no archive at all is guest-not-covered
+        elif covering and held and wanted is not None and held[-1].ctime < wanted - slack:
+            yield about(
+                item, waits=True, due=Moment(wanted), job=covering.id, last=Moment(held[-1].ctime)
+            )
 
 
 # What has been made good is worth knowing all the same.

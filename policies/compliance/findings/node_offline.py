@@ -27,11 +27,23 @@ def find(facts: SiteFacts, policy: Policy, now: int) -> Iterator[Seen]:
         reach_of = (
             "" if not guests else ".none" if not held else ".all" if held == guests else ".some"
         )
+        there = [
+            one
+            for item in facts.guests
+            for one in item.unreachable
+            if one.node == node and not one.shared
+        ]
+        storages = tuple(sorted({one.storage for one in there}))
+        archives = (
+            Sentence("down.archives", {"count": len(there), "storages": storages, "node": node})
+            if there
+            else Sentence("down.no-archives", {"node": node})
+        )
         values = {
             "how": Sentence(f"down.{how}", {"node": node, "why": facts.silent.get(node, "")}),
             "quorum": Sentence(f"down.quorum.{quorum}", votes),
             "guests": _guests(guests, facts),
-            "archives": _archives(facts, node),
+            "archives": archives,
             "reach": Sentence(
                 f"down.reach{reach_of}",
                 {"nodes": tuple(alive) or Word("none"), "guests": _names(held)},
@@ -56,19 +68,6 @@ def _guests(guests: list[GuestFacts], facts: SiteFacts) -> Sentence | Joined:
 
 def _names(guests: Iterable[GuestFacts]) -> Listed:
     return Listed([f"{item.vmid} {item.name}".strip() for item in guests])
-
-
-def _archives(facts: SiteFacts, node: str) -> Sentence:
-    there = [
-        one
-        for item in facts.guests
-        for one in item.unreachable
-        if one.node == node and not one.shared
-    ]
-    if not there:
-        return Sentence("down.no-archives", {"node": node})
-    storages = tuple(sorted({one.storage for one in there}))
-    return Sentence("down.archives", {"count": len(there), "storages": storages, "node": node})
 
 
 def _steps(facts: SiteFacts, node: str, alive: list[str], guests: list[GuestFacts]) -> Steps:
