@@ -213,6 +213,13 @@ def test_on_an_immutable_target_a_copy_with_its_manifest_is_done_and_all_else_of
     assert one.litter == (NAME, MANIFEST, f"{NAME}.notes")
 
 
+def test_on_an_immutable_target_a_second_copy_counts_beside_another_archives() -> None:
+    second = replace(MINE, file=f"{NAME}~2")
+    done = kept({NAME: 100, second.file: 100, PART: 40}, OTHER, second)
+    assert (done.action, done.file, done.manifest) == (Action.DONE, second.file, second)
+    assert done.remove == ()
+
+
 def test_on_an_immutable_target_a_verified_copy_of_something_else_has_the_name() -> None:
     one = kept({NAME: 100, MANIFEST: 9}, OTHER)
     assert one.action is Action.REFUSE and "local:backup/other" in one.reasons[0]
