@@ -36,6 +36,11 @@ from pvelab.wire import Reply, Request
 THREADS = 64
 # pve-facts 1.7: the broken pipe takes 5.2 s where a refused token takes 3
 _BROKEN_PIPE_FACTOR = 5.2 / 3
+_ALLOCATING = {
+    "/storage": "Datastore.Allocate",
+    "/vms": "VM.Allocate",
+    "/pool": "Pool.Allocate",
+}
 _log = logging.getLogger(__name__)
 
 
@@ -61,7 +66,11 @@ def _dispatch(lab: Lab, request: Request) -> Reply:
         return wire.success(request, _answer(lab, request))
     except LabError as error:
         if error.status == 401:
-            return _unauthorized(request, error, delay)
+            # refused credentials have no body at all; only a failed login has one (pve-facts 1.4)
+            if request.call != "/access/ticket" or request.method != "POST":
+                return Reply(401, error.reason, delay=delay)
+            reply = wire.failure(request, error, pause=0)
+            return Reply(reply.status, reply.reason, reply.body, reply.content_type, delay)
         if error.status == 595:
             # the address of a dead host is asked for in vain for as long as a refused login is kept
             # waiting
@@ -72,14 +81,6 @@ def _dispatch(lab: Lab, request: Request) -> Reply:
     except Exception as error:  # noqa: BLE001 - a handler's bug is an answer of the server (any Perl die is a 500), and is logged
         _log.exception("%s %s failed", request.method, request.path)
         return wire.failure(request, LabError(500, f"{type(error).__name__}: {error}"), pause=delay)
-
-
-def _unauthorized(request: Request, error: LabError, delay: float) -> Reply:
-    """Refused credentials have no body at all; only a failed login has one (pve-facts 1.4)."""
-    if request.call == "/access/ticket" and request.method == "POST":
-        reply = wire.failure(request, error, pause=0)
-        return Reply(reply.status, reply.reason, reply.body, reply.content_type, delay)
-    return Reply(401, error.reason, delay=delay)
 
 
 def _answer(lab: Lab, request: Request) -> Any:
@@ -101,8 +102,9 @@ def _answer(lab: Lab, request: Request) -> Any:
     given = _merged(found[1], wire.parameters(request, endpoint.parameters))
     call = Call(request.method, endpoint.path, given, identity, lab, node)
     check_permissions(call, endpoint.permissions)
-    if endpoint.proxied:
-        _reach(lab, given["node"])
+    # such a call is forwarded to the node
+    if endpoint.proxied and not lab.node(given["node"]).online:
+        raise LabError(595, "No route to host")
     call.params = validate(endpoint.parameters, given)
     check_quorum(lab, call.method, call.path)
     return handler(call)
@@ -129,12 +131,6 @@ def _merged(from_path: dict[str, str], given: dict[str, Any]) -> dict[str, Any]:
     return {**given, **from_path}
 
 
-def _reach(lab: Lab, name: str) -> None:
-    """The call is forwarded to the node: it must exist and be alive."""
-    if not lab.node(name).online:
-        raise LabError(595, "No route to host")
-
-
 def check_permissions(call: Call, permissions: dict[str, Any]) -> None:
     """Raise LabError 403 unless the caller meets an endpoint's machine-readable rule; handlers
     check the rest themselves.
@@ -150,7 +146,10 @@ def _check(call: Call, rule: list[Any]) -> None:
     if kind == "perm":
         call.check(_filled(rest[0], call.params), *dict.fromkeys(rest[1]), any="any" in rest[2:])
     elif kind == "perm-modify":
-        _check_modify(call, _filled(rest[0], call.params))
+        path = _filled(rest[0], call.params)
+        # what allocates the objects below may change their ACL too (PVE::RPCEnvironment)
+        allocating = [priv for prefix, priv in _ALLOCATING.items() if path.startswith(prefix)]
+        call.check(path, "Permissions.Modify", *allocating, any=True)
     elif kind == "userid-group":
         call.check("/access/groups", *rest[0], any=True)
     elif kind == "userid-param":
@@ -177,15 +176,6 @@ def _check_any(call: Call, rules: list[list[Any]]) -> None:
         except LabError as error:
             refused = error
     raise refused or LabError(403, "Permission check failed")
-
-
-def _check_modify(call: Call, path: str) -> None:
-    """Who may change an ACL: Permissions.Modify there, or what allocates the objects below
-    (PVE::RPCEnvironment).
-    """
-    allocates = {"/storage": "Datastore.Allocate", "/vms": "VM.Allocate", "/pool": "Pool.Allocate"}
-    own = next((priv for prefix, priv in allocates.items() if path.startswith(prefix)), None)
-    call.check(path, *(["Permissions.Modify", own] if own else ["Permissions.Modify"]), any=True)
 
 
 def _filled(template: str, params: dict[str, Any]) -> str:

@@ -32,7 +32,10 @@ def identify(access: Access, method: str, headers: Mapping[str, str]) -> Identit
     if ticket:
         user = check_ticket(access, ticket)
         if method != "GET":
-            _check_csrf(access, user, headers.get("csrfpreventiontoken", ""))
+            stamp, _, signature = headers.get("csrfpreventiontoken", "").partition(":")
+            signed = _sign(access, f"csrf:{stamp}:{user}")
+            if not hmac.compare_digest(signature.encode(), signed.encode()) or not _fresh(stamp):
+                raise LabError(401, "Permission denied - invalid csrf token")
         return Identity(user)
     if authorization.startswith("PVEAPIToken"):
         return _token(
@@ -116,14 +119,6 @@ def check_ticket(access: Access, ticket: str) -> str:
     ):
         return parts[1]
     raise LabError(401, "permission denied - invalid PVE ticket")
-
-
-def _check_csrf(access: Access, user: str, token: str) -> None:
-    stamp, _, signature = token.partition(":")
-    if not hmac.compare_digest(
-        signature.encode(), _sign(access, f"csrf:{stamp}:{user}").encode()
-    ) or not _fresh(stamp):
-        raise LabError(401, "Permission denied - invalid csrf token")
 
 
 def _fresh(stamp: str) -> bool:

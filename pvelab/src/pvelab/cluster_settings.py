@@ -66,11 +66,22 @@ def _checked(lab: Lab, chosen: Mapping[str, Any]) -> dict[str, Any]:
     for key, value in chosen.items():
         try:
             if key == "time_factor":
-                found[key] = _factor(float(value))
+                factor = float(value)
+                if not 1 <= factor <= _FASTEST:
+                    raise UsageError(
+                        f"the time factor cannot be {factor:g}", f"from 1 to {_FASTEST}"
+                    )
+                found[key] = factor
             elif key == "qdevice":
                 found[key] = bool(value)
             elif key == "replication":
-                found[key] = {str(int(vmid)): _job(lab, job) for vmid, job in value.items()}
+                found[key] = {
+                    str(int(vmid)): {
+                        "target": _node(lab, str(job["target"])),
+                        "interval": float(job.get("interval", INTERVAL)),
+                    }
+                    for vmid, job in value.items()
+                }
                 _check_replicatable(lab, map(int, value), {*chosen.get("zfs", ())})
             elif key == "zfs":
                 found[key] = [_thin(lab, name) for name in value]
@@ -85,19 +96,6 @@ def _checked(lab: Lab, chosen: Mapping[str, Any]) -> dict[str, Any]:
                 f"{key} cannot be {value!r}", "see the example in docs/lab-cluster.md"
             ) from error
     return found
-
-
-def _factor(value: float) -> float:
-    if not 1 <= value <= _FASTEST:
-        raise UsageError(f"the time factor cannot be {value:g}", f"from 1 to {_FASTEST}")
-    return value
-
-
-def _job(lab: Lab, job: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        "target": _node(lab, str(job["target"])),
-        "interval": float(job.get("interval", INTERVAL)),
-    }
 
 
 def _check_replicatable(lab: Lab, vmids: Iterable[int], zfs: set[str]) -> None:

@@ -19,6 +19,9 @@ from pathlib import Path
 
 from pvelab.errors import LabError
 
+# what PVE leaves as it is in a line of a description: all but control characters, %, : and what is
+# not ASCII
+_PLAIN = " !\"#$&'()*+,-./;<=>?@[\\]^_`{|}~"
 _FOLDERS = {"qemu": "qemu-server", "lxc": "lxc"}
 
 
@@ -56,7 +59,10 @@ def dump(config: dict[str, str]) -> str:
     value`` lines.
     """
     description = config.get("description", "")
-    lines = [f"#{_encode(line)}" for line in description.split("\n")] if description else []
+    lines = [
+        f"#{urllib.parse.quote(line, safe=_PLAIN)}"
+        for line in (description.split("\n") if description else ())
+    ]
     lines += [
         f"{key}: {value}" for key, value in config.items() if key not in ("description", "digest")
     ]
@@ -81,13 +87,6 @@ def parse(text: str) -> tuple[dict[str, str], str]:
     if comments:
         config = {"description": "\n".join(comments), **config}
     return config, bracket.lstrip("\n") + rest
-
-
-def _encode(line: str) -> str:
-    """Percent-encode what PVE encodes in a description line: control characters, ``%``, ``:`` and
-    all that is not ASCII.
-    """
-    return urllib.parse.quote(line, safe=" !\"#$&'()*+,-./;<=>?@[\\]^_`{|}~")
 
 
 class GuestTable:

@@ -94,16 +94,11 @@ class Ha:
                 and sid in sids
                 and not int(rule.get("disable", 0))
             ):
-                ranks = dict(
-                    _ranked(entry) for entry in str(rule["nodes"]).replace(";", ",").split(",")
-                )
+                ranks = {}
+                for entry in str(rule["nodes"]).replace(";", ",").split(","):
+                    node, _, rank = entry.strip().partition(":")  # clovis:2
+                    ranks[node] = int(rank or 0)
                 best = max((rank for name, rank in ranks.items() if name in online), default=None)
                 if best is not None or int(rule.get("strict", 0)):
                     return [name for name in online if ranks.get(name) == best]
         return online
-
-
-def _ranked(entry: str) -> tuple[str, int]:
-    """``clovis:2`` -> its priority; 0 where none stands."""
-    name, _, rank = entry.strip().partition(":")
-    return name, int(rank or 0)

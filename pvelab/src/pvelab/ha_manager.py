@@ -42,10 +42,17 @@ class HaManager:
         """Do what is due now."""
         now = self.lab.clock.seconds()
         self._watchdogs(now)
-        self._reboots(now)
+        for name in [name for name, at in self._rebooting.items() if now >= at]:
+            del self._rebooting[name]
+            if not self.lab.nodes[name].online:
+                revive_node(self.lab, name)
         if not self.lab.quorate() or not self._leads(now):
             return
-        self._look_at_nodes(now)
+        for node in self.lab.nodes.values():
+            if node.online:
+                self.ha.node_status[node.name], self._last_online[node.name] = "online", now
+            elif self.ha.node_status.get(node.name, "online") == "online":
+                self.ha.node_status[node.name] = "unknown"
         for sid in [sid for sid in self.ha.services if not self._is_managed(sid)]:
             del self.ha.services[sid]
         for sid in sorted(sid for sid in self.ha.resources if self._is_managed(sid)):
@@ -90,12 +97,6 @@ class HaManager:
                 kill_node(self.lab, node)
                 self._rebooting[node] = now + REBOOT
 
-    def _reboots(self, now: float) -> None:
-        for node in [node for node, at in self._rebooting.items() if now >= at]:
-            del self._rebooting[node]
-            if not self.lab.nodes[node].online:
-                revive_node(self.lab, node)
-
     def _leads(self, now: float) -> bool:
         """Say whether there is a master that lives; a dead one's lock has to run out before another
         node takes over.
@@ -110,13 +111,6 @@ class HaManager:
         self.ha.master = self.lab.answering()
         self._last_online.clear()
         return True
-
-    def _look_at_nodes(self, now: float) -> None:
-        for node in self.lab.nodes.values():
-            if node.online:
-                self.ha.node_status[node.name], self._last_online[node.name] = "online", now
-            elif self.ha.node_status.get(node.name, "online") == "online":
-                self.ha.node_status[node.name] = "unknown"
 
     def _is_lost(self, node: str, now: float) -> bool:
         """Say whether a node has been away for so long that it is to be fenced; a new master counts
@@ -137,19 +131,17 @@ class HaManager:
             service.node = vm.node  # somebody may have moved it by hand
         while True:
             before = service.state
-            if self._is_recoverable(sid, before) and self._is_lost(service.node, now):
+            # what is switched off on purpose is not taken over when its node is lost
+            recoverable = (
+                before not in ("fence", "recovery", "error") and self.ha.wanted(sid) != "disabled"
+            )
+            if recoverable and self._is_lost(service.node, now):
                 service.state, service.task = "fence", ""
                 self.ha.node_status[service.node] = "fence"
             else:
                 self._next(sid, service, vm, now)
             if service.state == before:
                 return
-
-    def _is_recoverable(self, sid: str, state: str) -> bool:
-        """Say whether a service in this state is taken over when its node is lost: not one that is
-        switched off on purpose.
-        """
-        return state not in ("fence", "recovery", "error") and self.ha.wanted(sid) != "disabled"
 
     def _next(self, sid: str, service: Service, vm: VmConfig, now: float) -> None:
         wanted, alive = self.ha.wanted(sid), self.lab.nodes[service.node].online

@@ -34,7 +34,8 @@ def move(lab: Lab, vmid: int, source: str, target: str, log: TaskLog) -> None:
     if target not in lab.nodes or not lab.nodes[target].online:
         raise TaskDied(f"target node '{target}' is not online")
     with task_lock(lab, vmid, log):
-        vm = need(lab, source, vmid, _type(lab, vmid))
+        known = lab.guests.get(vmid)
+        vm = need(lab, source, vmid, known.type if known else "qemu")
         check_unlocked(vm)
         log.line(
             f"starting migration of {vm.word} {vmid} to node '{target}' ({lab.nodes[target].ip})"
@@ -52,11 +53,6 @@ def move(lab: Lab, vmid: int, source: str, target: str, log: TaskLog) -> None:
         "migration finished successfully (duration "
         f"{seconds // 3600:02}:{seconds // 60 % 60:02}:{seconds % 60:02})"
     )
-
-
-def _type(lab: Lab, vmid: int) -> str:
-    vm = lab.guests.get(vmid)
-    return vm.type if vm else "qemu"
 
 
 def _volumes(vm: VmConfig) -> list[tuple[str, Mapping[str, str]]]:
@@ -176,7 +172,13 @@ class Replication:
                 machine.snapshot(keys, freeze=agent_enabled(vm.config))
             else:
                 for volid, (new, _) in fresh.items():
-                    _copy_volume(volumes.find(lab, vm.node, volid).path, new)
+                    source = volumes.find(lab, vm.node, volid).path
+                    # a disk is a file; a container's volume is a directory here
+                    if source.is_dir():
+                        shutil.rmtree(new, ignore_errors=True)
+                        shutil.copytree(source, new, symlinks=True)
+                    else:
+                        copy_sparse(source, new)
             if not lab.nodes[vm.node].online:  # it died over the copy
                 return False
             for new, path in fresh.values():
@@ -189,12 +191,3 @@ def _put(volume: Path, place: Path) -> None:
     if place.is_dir():
         shutil.rmtree(place)
     volume.replace(place)
-
-
-def _copy_volume(source: Path, target: Path) -> None:
-    """A disk is a file; a container's volume is a directory here."""
-    if source.is_dir():
-        shutil.rmtree(target, ignore_errors=True)
-        shutil.copytree(source, target, symlinks=True)
-    else:
-        copy_sparse(source, target)

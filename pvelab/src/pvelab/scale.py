@@ -190,9 +190,11 @@ def seed_lab(lab: Lab) -> None:
     lab.jobs.save()
     for index in range(scale.guests):
         guest = scale.guest(index)
-        _make_disk(
-            lab.storage_dir(scale.node(index), "local-lvm") / f"vm-{guest.vmid}-disk-0", guest
-        )
+        disk = lab.storage_dir(scale.node(index), "local-lvm") / f"vm-{guest.vmid}-disk-0"
+        # sparse, with one line in it: thousands of them must cost next to nothing
+        with disk.open("wb") as file:
+            file.write(f"simulated disk of {guest.name}\n".encode())
+            file.truncate(guest.boot_disk)
         lab.guests.create(scale.node(index), guest.vmid, scale.config(index))
 
 
@@ -244,10 +246,3 @@ def write_policy(lab: Lab) -> Path:
 
 def _scale(lab: Lab) -> Scale:
     return Scale(**lab.settings["scale"])
-
-
-def _make_disk(path: Path, guest: GuestSeed) -> None:
-    """A sparse disk with one line in it: thousands of them must cost next to nothing."""
-    with path.open("wb") as file:
-        file.write(f"simulated disk of {guest.name}\n".encode())
-        file.truncate(guest.boot_disk)

@@ -300,12 +300,9 @@ def copy_sparse(source: Path, target: Path) -> None:
             end = os.lseek(reader.fileno(), start, os.SEEK_HOLE)
             reader.seek(start)
             writer.seek(start)
-            _copy_exactly(reader, writer, end - start)
+            left = end - start
+            while left > 0 and (chunk := reader.read(min(left, _COPY_PIECE))):
+                writer.write(chunk)
+                left -= len(chunk)
             offset = end
         writer.truncate(size)
-
-
-def _copy_exactly(reader: Any, writer: Any, length: int) -> None:
-    while length > 0 and (chunk := reader.read(min(length, _COPY_PIECE))):
-        writer.write(chunk)
-        length -= len(chunk)

@@ -224,9 +224,6 @@ class Tasks:
             last = f"TASK ERROR: {error}"
         if last:
             log.line(last)
-        self._finish(upid)
-
-    def _finish(self, upid: Upid) -> None:
         end, status = self._now(upid.node), last_status(self.log(upid))
         with self._mutex, (self._tasks_dir(upid.node) / "index").open("a") as file:
             file.write(f"{upid.text} {end:08X} {status}\n")

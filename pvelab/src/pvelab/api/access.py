@@ -101,17 +101,14 @@ def permissions(call: Call) -> Any:
         user, _, token = wanted.partition("!")
         identity = Identity(user, token or None)
     access = call.lab.access
+    named = [*(entry["path"] for entry in access.acl), *access.pooled_paths()]
     paths = (
         [call.params["path"]]
         if "path" in call.params
-        else _all_paths([entry["path"] for entry in access.acl] + access.pooled_paths())
+        else sorted({*_BASE_PATHS, *(above for path in named for above in ancestry(path))})
     )
     found = {path: access.propagates(identity, path) for path in paths}
     return {path: privs for path, privs in found.items() if privs or "path" in call.params}
-
-
-def _all_paths(from_acl: list[str]) -> list[str]:
-    return sorted({*_BASE_PATHS, *(above for path in from_acl for above in ancestry(path))})
 
 
 @route("GET", "/access/roles")
@@ -241,18 +238,14 @@ def _subjects(call: Call) -> list[tuple[str, str]]:
 def users(call: Call) -> Any:
     """List all users to those who may see them, else only the caller."""
     everything = call.allowed("/access/groups", "User.Modify", "Sys.Audit", any=True)
-    rows = [
-        _user_row(call, name, bool(call.params.get("full")))
-        for name in sorted(call.lab.access.users)
-    ]
+    rows: list[dict[str, Any]] = []
+    for name, user in sorted(call.lab.access.users.items()):
+        row = {"userid": name, "realm-type": name.rpartition("@")[2], **user}
+        tokens = {"tokens": list(_tokens(call, name))} if call.params.get("full") else {}
+        rows.append({**row, **tokens})
     wanted = call.params.get("enabled")
     seen = [row for row in rows if everything or row["userid"] == call.identity.user]
     return [row for row in seen if wanted is None or row.get("enable", 1) == wanted]
-
-
-def _user_row(call: Call, name: str, full: bool) -> dict[str, Any]:
-    row = {"userid": name, "realm-type": name.rpartition("@")[2], **call.lab.access.users[name]}
-    return {**row, "tokens": list(_tokens(call, name))} if full else row
 
 
 @route("GET", "/access/users/{userid}")

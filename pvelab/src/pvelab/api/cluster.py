@@ -4,14 +4,13 @@ PVE/API2/Cluster.pm).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
 from pvelab import calendar_event, figures
 from pvelab.api.tasks import finished_row, may_see
-from pvelab.kernel import Call, Lab, Upid, parameter_error, route
+from pvelab.kernel import Call, Lab, parameter_error, route
 
 _RECENT_TASKS_PER_NODE = 25
 # pvestatd reads the list of tasks every so many seconds: until then a task that just ended is as
@@ -82,7 +81,9 @@ def resources(call: Call) -> Any:
     if wanted in (None, "vm"):
         guests = lab.guests.all(type=None)
         seen = call.visible("vms", (vm.vmid for vm in guests), "VM.Audit")
-        rows += [figures.guest(lab, vm) | _pool(lab, vm.vmid) for vm in guests if vm.vmid in seen]
+        for vm in (vm for vm in guests if vm.vmid in seen):
+            pool = lab.access.pool_of("vms", vm.vmid)
+            rows.append(figures.guest(lab, vm) | ({"pool": pool} if pool else {}))
     if wanted in (None, "node"):
         rows += [_node_row(call, name) for name in lab.nodes]
     if wanted in (None, "storage"):
@@ -94,11 +95,6 @@ def resources(call: Call) -> Any:
             for name, i in ids
         ]
     return rows
-
-
-def _pool(lab: Lab, vmid: int) -> dict[str, str]:
-    name = lab.access.pool_of("vms", vmid)
-    return {"pool": name} if name else {}
 
 
 def _node_row(call: Call, name: str) -> dict[str, Any]:
@@ -195,21 +191,16 @@ def cluster_tasks(call: Call) -> Any:
     for node in call.lab.nodes:
         recent = tasks.finished(node)[:_RECENT_TASKS_PER_NODE]
         for upid, end, text in recent:
-            saved = _saved(call.lab, node, end, recent)
+            newest = max(row[1] for row in recent)
+            fresh = end == newest and call.lab.now(node) - end < _STATS_INTERVAL
+            # a number where its worker just wrote it, text once it was read back (07_tasks 31)
+            saved: int | str = 1 if fresh else "1"
             rows.append((upid, {**finished_row(upid, end, text), "saved": saved}))
     seen = [row for upid, row in rows if everything or may_see(call, upid)]
     for row in seen:
         for name in ("pid", "pstart") if "endtime" in row else ("pstart",):
             del row[name]
     return sorted(seen, key=lambda row: row["starttime"], reverse=True)
-
-
-def _saved(lab: Lab, node: str, end: int, recent: Sequence[tuple[Upid, int, str]]) -> int | str:
-    """That a task is over, as a number where its worker just wrote it, as text once it was read
-    back (07_tasks 31).
-    """
-    fresh = end == max(row[1] for row in recent) and lab.now(node) - end < _STATS_INTERVAL
-    return 1 if fresh else "1"
 
 
 @route("GET", "/cluster/log")

@@ -73,7 +73,8 @@ def ha_current(call: Call) -> Any:
 
 def _lrm(call: Call, name: str) -> dict[str, Any]:
     lab = call.lab
-    word = _age_word(call, name, _lrm_word(lab, name))
+    state = "active" if lab.quorate() else "lost agent lock"
+    word = _age_word(call, name, state if _has_services(lab, name) else "idle")
     watchdog = (
         {"active": ", watchdog active", "idle": ", watchdog standby"}.get(word, "")
         if lab.release.newer
@@ -104,12 +105,6 @@ def _age_word(call: Call, name: str, word: str) -> str:
     if age < -_DRIFT_TOLERATED:
         return "detected time drift!"
     return "old timestamp - dead?" if age > _FRESH else word
-
-
-def _lrm_word(lab: Lab, name: str) -> str:
-    if not _has_services(lab, name):
-        return "idle"
-    return "active" if lab.quorate() else "lost agent lock"
 
 
 def _last_stamp(lab: Lab, name: str) -> int:

@@ -62,7 +62,8 @@ class ContainerDump(Dump):
         log, options = self.log, self.options
         if self.mode == "snapshot":
             self._list_disks()
-            if not all(self._snapshots(mount) for mount in self.included):
+            storages = [mount.volume.partition(":")[0] for mount in self.included]
+            if not all(self.lab.storage(name).type in _WITH_SNAPSHOTS for name in storages):
                 log.info("mode failure - some volumes do not support snapshots")
                 log.info("trying 'suspend' mode instead")
                 self.fallback = "suspend"
@@ -86,9 +87,6 @@ class ContainerDump(Dump):
                 self.log.info(f"including mount point {mount.key} ('{mount.path}') in backup")
                 included.append(mount)
         self.included = included
-
-    def _snapshots(self, mount: Mount) -> bool:
-        return self.lab.storage(mount.volume.partition(":")[0]).type in _WITH_SNAPSHOTS
 
     def _make(self) -> None:
         trees = {

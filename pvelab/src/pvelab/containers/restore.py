@@ -78,7 +78,14 @@ class Restore:
             try:
                 self._restore(vm, old)
             except (TaskDied, LabError) as error:
-                self._clean_up(vm)
+                for _, tree in self.made.values():
+                    self.log.line(trees.free(self.lab, tree))
+                # a container that was not there before goes; of one that was, what is left stays
+                left = {key: value for key, value in vm.config.items() if key != "lock"}
+                if left:
+                    save(self.lab, vm, left)
+                else:
+                    self.lab.guests.remove(vm.vmid)
                 raise TaskDied(f"unable to restore CT {vmid} - {error}") from error
             if pool := self.call.params.get("pool"):
                 self.lab.access.join_pool(pool, vmid)
@@ -217,17 +224,6 @@ class Restore:
             f"command '{user_namespace(merged)}tar xpf - {unpacker}{_UNPACK} {place}' failed: "
             "exit code 2"
         )
-
-    def _clean_up(self, vm: VmConfig) -> None:
-        """Free what was made. A container that was not there before goes; of one that was, the bare
-        configuration stays.
-        """
-        for _, tree in self.made.values():
-            self.log.line(trees.free(self.lab, tree))
-        if set(vm.config) <= {"lock"}:
-            self.lab.guests.remove(vm.vmid)
-        else:
-            save(self.lab, vm, {key: value for key, value in vm.config.items() if key != "lock"})
 
 
 def allocation_lines(lab: Lab, tree: trees.Tree) -> Iterator[str]:

@@ -85,7 +85,13 @@ def write_tar(
 
 
 def _add(tar: tarfile.TarFile, tree: Tree, place: str, excluded: tuple[str, ...]) -> None:
-    for inside, path in _walk(tree.root, ".", lambda name: _is_out(place + name[1:], excluded)):
+    def is_out(name: str) -> bool:
+        full = place + name[1:]
+        return full.endswith("/lost+found") or any(
+            fnmatch.fnmatchcase(full, pattern) for pattern in excluded
+        )
+
+    for inside, path in _walk(tree.root, ".", is_out):
         entry = tar.gettarinfo(path, arcname=place + inside[1:])
         entry.uid, entry.gid, entry.mode = tree.owner(inside, path.lstat())
         entry.uname = entry.gname = ""
@@ -94,12 +100,6 @@ def _add(tar: tarfile.TarFile, tree: Tree, place: str, excluded: tuple[str, ...]
                 tar.addfile(entry, file)
         else:
             tar.addfile(entry)
-
-
-def _is_out(name: str, excluded: tuple[str, ...]) -> bool:
-    return name.endswith("/lost+found") or any(
-        fnmatch.fnmatchcase(name, pattern) for pattern in excluded
-    )
 
 
 def _walk(path: Path, name: str, is_out: Callable[[str], bool]) -> Iterator[tuple[str, Path]]:

@@ -54,10 +54,10 @@ class Board:
             return None
         for fault in self.all():
             times = KINDS[fault.kind].times
-            if (
-                fault.kind == kind
-                and not (times and fault.struck >= times)
-                and (_fits(fault, where) or _same(fault, uuid))
+            if fault.kind != kind or (times and fault.struck >= times):
+                continue
+            if (uuid is not None and fault.uuid == uuid) or all(
+                fnmatchcase(str(value), str(fault[name])) for name, value in where.items()
             ):
                 return fault
         return None
@@ -106,11 +106,3 @@ def read(path: Path) -> list[Fault]:
     """Return the faults that a file holds, none when there is no file."""
     rows: list[dict[str, Any]] = json.loads(path.read_text()) if path.is_file() else []
     return [Fault(**row) for row in rows]
-
-
-def _fits(fault: Fault, where: Mapping[str, Value]) -> bool:
-    return all(fnmatchcase(str(value), str(fault[name])) for name, value in where.items())
-
-
-def _same(fault: Fault, uuid: str | None) -> bool:
-    return uuid is not None and fault.uuid == uuid

@@ -29,7 +29,11 @@ def around(board: Board, request: Request, carry_out: Callable[[], Reply]) -> Re
     if fault["do"] == "drop":
         return Reply(500, dropped=True)
     if fault["do"] == "error":
-        return _error(request, fault)
+        status, text = int(fault["status"]), str(fault["text"])
+        # PVE's own 401 and 59x answers have no body
+        if status == 401 or status >= 590:
+            return Reply(status, text)
+        return wire.failure(request, LabError(status, text), pause=0)
     reply = carry_out()
     if fault["do"] == "delay":
         return replace(reply, delay=reply.delay + fault["seconds"])
@@ -44,19 +48,12 @@ def _struck(board: Board, request: Request) -> Fault | None:
     """
     struck = None
     for fault in board.all():
-        seen = board.see(fault) if fault.kind == "api" and _fits(fault, request) else None
+        fits = (
+            fault.kind == "api"
+            and fnmatchcase(request.method, fault["method"])
+            and fnmatchcase(request.call, fault["path"])
+        )
+        seen = board.see(fault) if fits else None
         if seen and struck is None and seen["call"] in (0, seen.seen):
             struck = board.count(seen)
     return struck
-
-
-def _fits(fault: Fault, request: Request) -> bool:
-    return fnmatchcase(request.method, fault["method"]) and fnmatchcase(request.call, fault["path"])
-
-
-def _error(request: Request, fault: Fault) -> Reply:
-    """PVE's own 401 and 59x answers have no body."""
-    status, text = int(fault["status"]), str(fault["text"])
-    if status == 401 or status >= 590:
-        return Reply(status, text)
-    return wire.failure(request, LabError(status, text), pause=0)

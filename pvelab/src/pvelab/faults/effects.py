@@ -89,18 +89,14 @@ def _damage(lab: Lab, kind: str, options: Mapping[str, Value]) -> dict[str, Valu
     if not 0 <= at < size:
         raise UsageError(f"{options['volid']} has no byte {at}", f"it has {size} bytes")
     if kind == "archive-flip":
-        _flip(path, at)
+        with path.open("r+b") as file:
+            file.seek(at)
+            byte = file.read(1)[0]
+            file.seek(at)
+            file.write(bytes([byte ^ 1]))
     else:
         os.truncate(path, at)
     return {**found, "at": at}
-
-
-def _flip(path: Path, at: int) -> None:
-    with path.open("r+b") as file:
-        file.seek(at)
-        byte = file.read(1)[0]
-        file.seek(at)
-        file.write(bytes([byte ^ 1]))
 
 
 def _archive(lab: Lab, volid: str, node: str) -> tuple[str, Path]:

@@ -162,7 +162,14 @@ def read_options(kind: str, given: Mapping[str, Any]) -> dict[str, Value]:
         raise UsageError(
             f"fault {kind} needs {missing[0]}", f"its options are {', '.join(known.types)}"
         )
-    options = {name: _typed(kind, name, found[name]) for name in known.types}
+    options: dict[str, Value] = {}
+    for name, wanted in known.types.items():
+        try:
+            options[name] = wanted(found[name])
+        except (TypeError, ValueError):
+            raise UsageError(
+                f"fault {kind}: {name} {found[name]!r} is no {wanted.__name__}"
+            ) from None
     if kind == "api" and options["do"] not in API_ACTIONS:
         raise UsageError(f"fault api cannot do {options['do']}", f"one of {', '.join(API_ACTIONS)}")
     if kind == "agent-refuses" and options["how"] not in REFUSALS:
@@ -174,11 +181,3 @@ def read_options(kind: str, given: Mapping[str, Any]) -> dict[str, Value]:
             f"fault bridge cannot do {options['do']}", f"one of {', '.join(BRIDGE_ACTIONS)}"
         )
     return options
-
-
-def _typed(kind: str, name: str, value: Any) -> Value:
-    wanted = KINDS[kind].types[name]
-    try:
-        return wanted(value)
-    except (TypeError, ValueError):
-        raise UsageError(f"fault {kind}: {name} {value!r} is no {wanted.__name__}") from None

@@ -160,19 +160,19 @@ def prune_marks(
     type: str | None = None,
 ) -> list[tuple[Archive, str]]:
     """Return the archives (of one guest, one type) with their marks, by file name."""
-    chosen = [a for a in archives(lab, node, storage, vmid) if _matches(a.name, vmid, type)]
-    candidates = [Candidate(_group(a.name), a.ctime, a.protected) for a in chosen]
+    chosen = [
+        archive
+        for archive in archives(lab, node, storage, vmid)
+        if vmid in (None, archive.name.vmid) and type in (None, archive.name.type)
+    ]
+    candidates = []
+    for archive in chosen:
+        kind, guest = archive.name.type, archive.name.vmid
+        group = (kind, guest) if kind is not None and guest is not None else None
+        candidates.append(Candidate(group, archive.ctime, archive.protected))
     return list(zip(chosen, prune(candidates, parse_keep(keep), lab.tz), strict=True))
 
 
 def removable(marked: Iterable[tuple[Archive, str]]) -> list[Archive]:
     """Return the archives marked for removal."""
     return [archive for archive, mark in marked if mark == "remove"]
-
-
-def _matches(name: ArchiveName, vmid: int | None, type: str | None) -> bool:
-    return vmid in (None, name.vmid) and type in (None, name.type)
-
-
-def _group(name: ArchiveName) -> tuple[str, int] | None:
-    return (name.type, name.vmid) if name.type is not None and name.vmid is not None else None

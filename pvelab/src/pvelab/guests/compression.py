@@ -162,7 +162,9 @@ class Decompressed:
                 try:
                     out = frame.decompress(data, _ZSTD_BLOCK)
                 except zstd.ZstdError as error:
-                    self.failure = self._explained(error)
+                    text = str(error).rpartition(": ")[2].rstrip(".")
+                    code = _ZSTD_CODES.get(text, 20 if "corruption" in text else 36)
+                    self.failure = f"{self._shown} : Decoding error ({code}) : {text} "
                     return
                 data = frame.unused_data if frame.eof else b""
                 if out:
@@ -173,13 +175,6 @@ class Decompressed:
         elif not frame.eof:
             self.failure = f"{self._shown} : Read error (39) : premature end "
         yield held
-
-    def _explained(self, error: zstd.ZstdError) -> str:
-        text = str(error).rpartition(": ")[2].rstrip(".")
-        return (
-            f"{self._shown} : Decoding error "
-            f"({_ZSTD_CODES.get(text, 20 if 'corruption' in text else 36)}) : {text} "
-        )
 
     def _gunzip(self) -> Iterator[bytes]:
         unpacker = zlib.decompressobj(wbits=31)

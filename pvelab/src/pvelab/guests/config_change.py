@@ -67,7 +67,11 @@ class Change:
             self.check(vm)
             config = dict(vm.config)
             for key in self.deleted:
-                _delete(config, key)
+                old = config.pop(key, None)
+                # a disk is not lost but becomes an unused one
+                if old and DRIVE.fullmatch(key) and "media=cdrom" not in old:
+                    number = next(n for n in range(len(config) + 1) if f"unused{n}" not in config)
+                    config[f"unused{number}"] = old.split(",")[0]
             for key, value in self.given.items():
                 config[key] = (
                     with_mac(value)
@@ -89,14 +93,6 @@ def _known(key: str) -> bool:
         and key not in REQUEST_ONLY
         and property_schema(found[0].parameters, key) is not None
     )
-
-
-def _delete(config: dict[str, str], key: str) -> None:
-    """Take an option away; a disk is not lost but becomes an unused one."""
-    old = config.pop(key, None)
-    if old and DRIVE.fullmatch(key) and "media=cdrom" not in old:
-        number = next(n for n in range(len(config) + 1) if f"unused{n}" not in config)
-        config[f"unused{number}"] = old.split(",")[0]
 
 
 def _replug(lab: Lab, vm: VmConfig, before: dict[str, str]) -> None:

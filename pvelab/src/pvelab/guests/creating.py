@@ -31,8 +31,11 @@ def create(call: Call, given: Mapping[str, str], log: TaskLog) -> None:
                 volumes.free(volume)
             lab.guests.remove(vmid)
             raise
+        bootable = [drive.key for drive in disks(config)][:1]
+        bootable += sorted(key for key in config if NET.fullmatch(key))
         own = {
-            "boot": _boot_order(config),
+            # PVE writes a blank when there is nothing to boot from (01b_encoding 5)
+            "boot": f"order={';'.join(bootable)}" if bootable else " ",
             "vmgenid": str(uuid.uuid4()),
             "smbios1": f"uuid={uuid.uuid4()}",
             "meta": f"creation-qemu=10.0.2,ctime={lab.now(node)}",
@@ -67,12 +70,3 @@ def new_disk(
             log.line(f"Formatting '{volume.path}', fmt=raw size={size} preallocation=off")
         log.line(f"{key}: successfully created disk '{volume.volid},size={format_size(size)}'")
     return Drive(key, volume.volid, {**wanted.properties, "size": format_size(size)}).text()
-
-
-def _boot_order(config: Mapping[str, str]) -> str:
-    """The first disk, then every NIC; PVE writes a blank when there is nothing to boot from
-    (01b_encoding 5).
-    """
-    first = [d.key for d in disks(config)][:1]
-    found = [*first, *sorted(key for key in config if NET.fullmatch(key))]
-    return f"order={';'.join(found)}" if found else " "

@@ -367,7 +367,10 @@ def dump_guest(
         raise GuestFailed(f"unable to find VM '{vmid}'")
     place = archives.directory(lab, node, options.storage)
     place.mkdir(parents=True, exist_ok=True)
-    archive = _new_archive(lab, node, vm, options, place)
+    suffix = SUFFIXES[options.compress]
+    # Names tell seconds apart: within one and the same second the next dump waits.
+    while (archive := place / archive_name(vmid, lab.now(node), lab.tz, suffix, vm.type)).exists():
+        time.sleep(_NAP)
     _check_limits(lab, node, options, archive.name)
     log.info(f"Starting Backup of VM {vmid} ({vm.type})")
     log.only_task(f"Backup started at {log.time}")
@@ -392,16 +395,6 @@ def notes_for(lab: Lab, node: str, vm: VmConfig, template: str) -> str:
         "vmid": str(vm.vmid),
     }
     return expand(template, values)
-
-
-def _new_archive(lab: Lab, node: str, vm: VmConfig, options: Options, place: Path) -> Path:
-    """The file that this dump makes. Names tell seconds apart: within one and the same second the
-    next dump waits.
-    """
-    suffix = SUFFIXES[options.compress]
-    while (path := place / archive_name(vm.vmid, lab.now(node), lab.tz, suffix, vm.type)).exists():
-        time.sleep(_NAP)
-    return path
 
 
 def _check_limits(lab: Lab, node: str, options: Options, file: str) -> None:

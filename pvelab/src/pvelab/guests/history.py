@@ -216,7 +216,9 @@ def write_archive(path: Path, vmid: int, ctime: int, config: Mapping[str, str], 
             for number in range(1, device.clusters):
                 writer.add(device.id, number, None)
         writer.flush()
-    _fill_up(path, size)
+    missing = size - path.stat().st_size - _SKIPPED.size
+    with path.open("ab") as file:
+        file.write(_SKIPPED.pack(_SKIPPABLE_MAGIC, missing) + bytes(missing))
 
 
 def size_of(vmid: int, number: int) -> int:
@@ -224,12 +226,6 @@ def size_of(vmid: int, number: int) -> int:
     evenly.
     """
     return _LEAST_SIZE + vmid * 7919 % _SIZE_SPREAD + 8 * number + vmid * number * 104729 % _WOBBLE
-
-
-def _fill_up(path: Path, size: int) -> None:
-    missing = size - path.stat().st_size - _SKIPPED.size
-    with path.open("ab") as file:
-        file.write(_SKIPPED.pack(_SKIPPABLE_MAGIC, missing) + bytes(missing))
 
 
 def _night(day: date, zone: ZoneInfo) -> Night:

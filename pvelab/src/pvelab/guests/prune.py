@@ -50,24 +50,19 @@ def prune(archives: Sequence[Candidate], keep: Mapping[str, int], tz: str) -> li
     for index, archive in enumerate(archives):
         if marks[index] is None:
             groups.setdefault(archive.group, []).append(index)
+    zone = ZoneInfo(tz)
     for members in groups.values():
         members.sort(key=lambda i: archives[i].ctime, reverse=True)
-        _mark(archives, members, keep, ZoneInfo(tz), marks)
+        for rule in RULES:
+            if keep.get(rule):
+                times = [archives[index].ctime for index in members]
+                ids: list[object] = (
+                    [*times]
+                    if rule == "keep-last"
+                    else [_PERIODS[rule](datetime.fromtimestamp(time, zone)) for time in times]
+                )
+                _apply(members, ids, keep[rule], marks)
     return [mark or ("remove" if keep else "keep") for mark in marks]
-
-
-def _mark(
-    archives: Sequence[Candidate],
-    members: list[int],
-    keep: Mapping[str, int],
-    zone: ZoneInfo,
-    marks: list[Mark | None],
-) -> None:
-    """Apply the rules in their order to one group, newest first."""
-    for rule in RULES:
-        if keep.get(rule):
-            ids = [_period(rule, archives[index].ctime, zone) for index in members]
-            _apply(members, ids, keep[rule], marks)
 
 
 def _apply(members: list[int], ids: list[object], count: int, marks: list[Mark | None]) -> None:
@@ -83,7 +78,3 @@ def _apply(members: list[int], ids: list[object], count: int, marks: list[Mark |
         else:
             taken.add(id)
             marks[index] = "keep"
-
-
-def _period(rule: str, ctime: int, zone: ZoneInfo) -> object:
-    return ctime if rule == "keep-last" else _PERIODS[rule](datetime.fromtimestamp(ctime, zone))

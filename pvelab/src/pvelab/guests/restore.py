@@ -113,16 +113,29 @@ class Restore:
             try:
                 self._restore(vm)
             except (TaskDied, LabError) as error:
-                self._drop_lock(vm)
+                # as PVE tries to: what is left without it is the stub
+                if vm.config.get("lock") == "create":
+                    kept = {key: value for key, value in vm.config.items() if key != "lock"}
+                    save(self.lab, vm, kept)
+                else:
+                    self.log.line("no lock found trying to remove 'create'  lock")
                 self.log.line(_BEFORE_OR_DURING.format(vmid))
                 raise TaskDied(str(error)) from error
         if self.request.start:
             self.log.line("Execute autostart")
-            self._autostart()
+            # in a task of its own: whether that works is told nowhere here (pve-facts 7.7)
+            self.call.spawn(
+                "qmstart", vmid, lambda log: power.start(self.lab, self.node, vmid, log)
+            )
 
     def _restore(self, vm: VmConfig) -> None:
         request = self.request
-        self._check_old_guest(vm)
+        # with force there may be a guest already: it must be off and unprotected
+        self.old = {key: value for key, value in vm.config.items() if key != "lock"}
+        if power.machine_of(self.lab, vm.vmid):
+            raise TaskDied(f"unable to restore VM {vm.vmid} - vm is running")
+        if vm.config.get("protection") == "1":
+            raise TaskDied(f"unable to restore VM {vm.vmid} - - protection mode enabled")
         if request.live:
             raise TaskDied(
                 "live-restore is only compatible with backup images from a Proxmox Backup Server"
@@ -145,19 +158,14 @@ class Restore:
             unique=request.unique,
             overrides=request.overrides,
         )
-        save(self.lab, vm, new | self._left_over(new))
+        # with force, disks of the old guest that the archive does not name become unused ones
+        replaced = {key for key in new if key in self.made}
+        kept = [old.volume for old in disks(self.old) if old.key not in replaced]
+        unused = {f"unused{number}": volume for number, volume in enumerate(kept)}
+        save(self.lab, vm, new | unused)
         self.log.line("rescan volumes...")
         if request.pool:
             self.lab.access.join_pool(request.pool, vm.vmid)
-
-    def _check_old_guest(self, vm: VmConfig) -> None:
-        """With force there may be a guest already: it must be off and unprotected."""
-        vmid = vm.vmid
-        self.old = {key: value for key, value in vm.config.items() if key != "lock"}
-        if power.machine_of(self.lab, vmid):
-            raise TaskDied(f"unable to restore VM {vmid} - vm is running")
-        if vm.config.get("protection") == "1":
-            raise TaskDied(f"unable to restore VM {vmid} - - protection mode enabled")
 
     def _early_checks(self) -> None:
         """Look at every bridge of the final configuration; an archive that cannot be read skips
@@ -183,7 +191,11 @@ class Restore:
         try:
             header = read_header(stream)
         except VmaError as error:
-            self._wait_for_nothing()
+            timeout = float(self.lab.settings.get("vma_header_timeout", _HEADER_TIMEOUT))
+            end = time.monotonic() + timeout
+            while time.monotonic() < end:
+                self.log.check_cancelled()
+                time.sleep(_NAP)
             raise pipe.failed("got timeout reading VMA header - corrupted?") from error
         for name, content in header.configs.items():
             self.log.line(f"CFG: size: {len(content)} name: {name}")
@@ -192,12 +204,6 @@ class Restore:
         when = datetime.fromtimestamp(header.ctime, ZoneInfo(self.lab.tz))
         self.log.line(f"CTIME: {when:%a %b} {when.day:2d} {when:%H:%M:%S %Y}")
         return header
-
-    def _wait_for_nothing(self) -> None:
-        end = time.monotonic() + float(self.lab.settings.get("vma_header_timeout", _HEADER_TIMEOUT))
-        while time.monotonic() < end:
-            self.log.check_cancelled()
-            time.sleep(_NAP)
 
     def _plan(self, header: Header, raw: str, pipe: _Pipe) -> list[tuple[str, Device, str]]:
         """Decide each disk's storage: key, device and storage. Raise TaskDied if one cannot hold
@@ -324,28 +330,6 @@ class Restore:
             volumes.free(volume)
             self.log.line(f"temporary volume '{volume.volid}' successfully removed")
         self.made.clear()
-
-    def _left_over(self, new: Mapping[str, str]) -> dict[str, str]:
-        """Disks of the old guest (force) that the archive does not name: they become unused
-        ones.
-        """
-        replaced = {key for key in new if key in self.made}
-        kept = [old.volume for old in disks(self.old) if old.key not in replaced]
-        return {f"unused{number}": volume for number, volume in enumerate(kept)}
-
-    def _drop_lock(self, vm: VmConfig) -> None:
-        """Take the lock ``create`` away again, as PVE tries to; what is then left is the stub."""
-        if vm.config.get("lock") == "create":
-            save(self.lab, vm, {key: value for key, value in vm.config.items() if key != "lock"})
-        else:
-            self.log.line("no lock found trying to remove 'create'  lock")
-
-    def _autostart(self) -> None:
-        """Start the guest in a task of its own: whether that works is told nowhere here (pve-facts
-        7.7).
-        """
-        vmid = self.request.vmid
-        self.call.spawn("qmstart", vmid, lambda log: power.start(self.lab, self.node, vmid, log))
 
 
 class _Progress:

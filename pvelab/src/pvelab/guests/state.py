@@ -67,11 +67,9 @@ def typed(config: Mapping[str, str], type: str = "qemu") -> dict[str, Any]:
     """
     found = api().find("POST", f"/nodes/x/{type}")
     schema = found[0].parameters if found else {}
-    return {
-        key: _typed((property_schema(schema, key) or {}).get("type"), value)
-        for key, value in config.items()
-    }
-
-
-def _typed(kind: object, value: str) -> Any:
-    return int(value) if kind in ("integer", "boolean") and value.lstrip("-").isdigit() else value
+    answered: dict[str, Any] = {}
+    for key, value in config.items():
+        kind = (property_schema(schema, key) or {}).get("type")
+        is_number = kind in ("integer", "boolean") and value.lstrip("-").isdigit()
+        answered[key] = int(value) if is_number else value
+    return answered

@@ -119,21 +119,17 @@ def unpack_header(raw: bytes) -> Header:
         (data,) = struct.unpack_from(">I", raw, _DATA_AT + slot * 4)
         if name:
             configs[_blob(blobs, name).rstrip(b"\0").decode()] = _blob(blobs, data)
-    return Header(uuid, ctime, configs, _devices(raw, blobs))
+    devices = []
+    for number in range(1, 255):
+        name, _, length = DEVICE.unpack_from(raw, _DEVICES_AT + number * DEVICE.size)
+        if name:
+            devices.append(Device(number, _blob(blobs, name).rstrip(b"\0").decode(), length))
+    return Header(uuid, ctime, configs, tuple(devices))
 
 
 def md5(data: bytes | bytearray) -> bytes:
     """Return the MD5 that the format uses as a checksum of headers."""
     return hashlib.md5(data, usedforsecurity=False).digest()
-
-
-def _devices(raw: bytes, blobs: bytes) -> tuple[Device, ...]:
-    found = []
-    for number in range(1, 255):
-        name, _, size = DEVICE.unpack_from(raw, _DEVICES_AT + number * DEVICE.size)
-        if name:
-            found.append(Device(number, _blob(blobs, name).rstrip(b"\0").decode(), size))
-    return tuple(found)
 
 
 def _add_blob(blobs: bytearray, content: bytes) -> int:

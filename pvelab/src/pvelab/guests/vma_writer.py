@@ -71,7 +71,9 @@ class VmaWriter:
         mask = 0
         if data is not None and data != _ZERO_CLUSTER[: len(data)]:
             mask = self._store(data)
-        self._count(data, mask)
+        self.written.read += CLUSTER
+        self.written.zero += CLUSTER - mask.bit_count() * BLOCK
+        self.written.stored += mask.bit_count() * BLOCK
         self._entries.append(ENTRY.pack(mask, 0, device, number))
         if len(self._entries) == WRITER_SLOTS:
             self.flush()
@@ -109,11 +111,6 @@ class VmaWriter:
             self._data.extend(block.ljust(BLOCK, b"\0") for block in chosen)
         self._blocks += mask.bit_count()
         return mask
-
-    def _count(self, data: bytes | None, mask: int) -> None:
-        self.written.read += CLUSTER
-        self.written.zero += CLUSTER - mask.bit_count() * BLOCK
-        self.written.stored += mask.bit_count() * BLOCK
 
 
 def write_vma(

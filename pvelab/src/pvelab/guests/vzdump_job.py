@@ -39,7 +39,12 @@ class VzdumpJob:
         self._check_storage()
         with _node_lock(self.lab, self.node, self.options.lockwait, self.log):
             self.log.line(f"INFO: starting new backup job: {self.options.command}")
-            self._check_guests()
+            # the right to back a guest up is looked at in the task, not before it (pve-facts 3.3)
+            for vmid in filter(self.lab.guests.get, self.options.vmids):
+                try:
+                    self.call.check(f"/vms/{vmid}", "VM.Backup")
+                except LabError as error:
+                    raise TaskDied(f"403 {error.reason}") from error
             failed = [vmid for vmid in self.options.vmids if not self._dump(vmid)]
         if failed:
             self.log.line("INFO: Backup job finished with errors")
@@ -72,15 +77,6 @@ class VzdumpJob:
         if "backup" not in definition.content:
             wrong = f"can't use storage '{name}' for backups - wrong content type"
             raise TaskDied(f"could not get storage information for '{name}': {wrong}")
-
-    def _check_guests(self) -> None:
-        """The right to back a guest up is looked at in the task, not before it (pve-facts 3.3)."""
-        for vmid in self.options.vmids:
-            if self.lab.guests.get(vmid):
-                try:
-                    self.call.check(f"/vms/{vmid}", "VM.Backup")
-                except LabError as error:
-                    raise TaskDied(f"403 {error.reason}") from error
 
 
 @contextmanager

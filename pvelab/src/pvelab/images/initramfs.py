@@ -86,17 +86,14 @@ def build(tree: Path) -> bytes:
     for name, text in FILES.items():
         entries[name] = (stat.S_IFREG | 0o644, text.encode())
     for script in sorted(SCRIPTS.iterdir()):
-        entries[_place(script.name)] = (stat.S_IFREG | 0o755, script.read_bytes())
+        place = "sbin/shutdown" if script.name == "shutdown" else f"etc/{script.name}"
+        entries[place] = (stat.S_IFREG | 0o755, script.read_bytes())
     for applet in applets(tree):
         if not any(f"{folder}/{applet}" in entries for folder in ("bin", "sbin")):
             entries[f"bin/{applet}"] = (stat.S_IFLNK | 0o777, b"busybox")
     for name in ("init", "sbin/reboot", "sbin/poweroff"):
         entries[name] = (stat.S_IFLNK | 0o777, b"/bin/busybox")
     return cpio(entries)
-
-
-def _place(script: str) -> str:
-    return "sbin/shutdown" if script == "shutdown" else f"etc/{script}"
 
 
 def applets(tree: Path) -> list[str]:

@@ -56,7 +56,12 @@ def check_object(schema: Schema, given: dict[str, Any], path: str, errors: dict[
         if found is None:
             errors[_join(path, name)] = UNKNOWN
         elif value is not None:  # null is taken as empty (pve-facts 1.2)
-            _check(found, value, _join(path, name), errors)
+            at = _join(path, name)
+            wrong = _wrong_type(found.get("type", "string"), value) or _wrong_value(
+                found, value, at
+            )
+            if wrong:
+                errors[at] = wrong
             needed = found.get("requires")
             if needed and given.get(needed) is None:
                 errors[_join(path, needed)] = f"missing property required by '{name}'"
@@ -72,12 +77,6 @@ def property_schema(schema: Schema, name: str) -> Schema | None:
     if template is None or numbered is None:
         return None
     return template if int(numbered[2]) <= _HIGHEST.get(numbered[1], 255) else None
-
-
-def _check(schema: Schema, value: Any, path: str, errors: dict[str, str]) -> None:
-    wrong = _wrong_type(schema.get("type", "string"), value) or _wrong_value(schema, value, path)
-    if wrong:
-        errors[path] = wrong
 
 
 def _wrong_type(kind: str, value: Any) -> str | None:
@@ -106,7 +105,9 @@ def _wrong_value(schema: Schema, value: Any, path: str) -> str | None:
     text = str(int(value)) if isinstance(value, bool) else str(value)
     if schema.get("format") and text and (wrong := _wrong_format(schema["format"], text, path)):
         return wrong
-    if (pattern := schema.get("pattern")) and not re.fullmatch(_python_regex(pattern), text):
+    # Perl prints a compiled pattern as (?^:...): Python's word for that is (?:...)
+    pattern = schema.get("pattern", "").replace("(?^:", "(?:").replace("(?^i:", "(?i:")
+    if pattern and not re.fullmatch(pattern, text):
         return "value does not match the regex pattern"
     if (longest := schema.get("maxLength")) is not None and len(text) > int(longest):
         return f"value may only be {longest} characters long"
@@ -135,11 +136,6 @@ def _wrong_format(name: str | Schema, text: str, path: str) -> str | None:
     except FormatError as error:
         return f"invalid format - {error}"
     return None
-
-
-def _python_regex(pattern: str) -> str:
-    """Perl prints a compiled pattern as ``(?^:...)``: Python's word for that is ``(?:...)``."""
-    return pattern.replace("(?^:", "(?:").replace("(?^i:", "(?i:")
 
 
 def _convert(schema: Schema, value: Any) -> Any:

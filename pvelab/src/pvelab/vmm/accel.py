@@ -57,18 +57,14 @@ def boots(images: Images, accelerator: str, timeout_s: float) -> bool:
         )
         try:
             machine.start()
-            return _comes_up(machine, timeout_s)
+            deadline = time.monotonic() + timeout_s
+            while time.monotonic() < deadline and machine.pid is not None:
+                if READY in machine.console():
+                    return True
+                time.sleep(0.1)
+            return False
         except (QemuError, subprocess.SubprocessError):
             return False
         finally:
             machine.stop()
             networks.close()
-
-
-def _comes_up(machine: Machine, timeout_s: float) -> bool:
-    deadline = time.monotonic() + timeout_s
-    while time.monotonic() < deadline and machine.pid is not None:
-        if READY in machine.console():
-            return True
-        time.sleep(0.1)
-    return False

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pvelab.vmm.network import Port
-from pvelab.vmm.spec import Disk, MachineSpec, Nic
+from pvelab.vmm.spec import Disk, MachineSpec
 
 # MiB that a guest really gets, whatever its config says: the images need about 90, and the whole
 # site must fit on one host.
@@ -70,7 +70,9 @@ def qemu_command(
     for number, disk in enumerate(spec.disks, start=1):
         command += _disk(disk, number)
     for nic, port in zip(spec.nics, ports, strict=True):
-        command += [*port.arguments, *_nic(nic)]
+        # the guest's side, with id nicN and without a network boot ROM
+        device = f"virtio-net-pci,id=nic{nic.index},netdev=net{nic.index},mac={nic.mac},romfile="
+        command += [*port.arguments, "-device", device]
     if spec.agent:
         command += _agent(folder / AGENT)
     return [*command, *extra]
@@ -94,14 +96,6 @@ def _disk(disk: Disk, number: int) -> list[str]:
     # when it matters.
     device = f"virtio-blk-pci,drive={disk.key},serial={disk.key},bootindex={number},werror=stop"
     return ["-blockdev", json.dumps(node), "-device", device]
-
-
-def _nic(nic: Nic) -> list[str]:
-    """The guest's side, with id ``nicN`` and without a network boot ROM."""
-    return [
-        "-device",
-        f"virtio-net-pci,id=nic{nic.index},netdev=net{nic.index},mac={nic.mac},romfile=",
-    ]
 
 
 def _agent(path: Path) -> list[str]:

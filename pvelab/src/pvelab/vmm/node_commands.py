@@ -50,7 +50,9 @@ def translate(text: str, root: str | os.PathLike[str]) -> list[str]:
             f"{words[0] if words else 'a shell'}: this node offers {', '.join(_COMMANDS)} and SFTP"
         )
     options, needed = _COMMANDS[words[0]]
-    words = _joined(words)
+    if words[0] == "stat" and "-c" in words[:-1]:  # stat -c FORMAT is one option here
+        at = words.index("-c")
+        words[at : at + 2] = [f"-c{words[at + 1]}"]
     given = [word for word in words[1:] if word.startswith("-") and word != "--"]
     for word in given:
         if not options.fullmatch(word):
@@ -61,14 +63,6 @@ def translate(text: str, root: str | os.PathLike[str]) -> list[str]:
     if not paths:
         raise Refused(f"{words[0]}: which file?")
     return [words[0], *given, "--", *paths]
-
-
-def _joined(words: list[str]) -> list[str]:
-    """``stat -c FORMAT`` is one option here."""
-    if words[0] == "stat" and "-c" in words[:-1]:
-        at = words.index("-c")
-        return [*words[:at], f"-c{words[at + 1]}", *words[at + 2 :]]
-    return words
 
 
 def _real(name: str, root: str | os.PathLike[str]) -> str:

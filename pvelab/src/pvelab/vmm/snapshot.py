@@ -59,7 +59,13 @@ def backup_disks(
         _wait(qmp, set(targets), tell)
     finally:
         _clean_up(qmp, targets)
-        _let_go_on(qmp)
+        # A full target halts the guest, for QEMU saves old data there before each of its writes.
+        # With the jobs gone, the write that failed is done as if nothing had been (command.py sets
+        # werror=stop).
+        with suppress(QemuError):
+            state = qmp("query-status")
+            if isinstance(state, dict) and state.get("status") == "io-error":
+                qmp("cont")
     return Snapshot(bool(frozen), time.monotonic() - started)
 
 
@@ -177,19 +183,6 @@ def _clean_up(qmp: Monitor, keys: Mapping[str, object]) -> None:
     for key in keys:
         with suppress(QemuError):
             qmp("blockdev-del", node_name=_node(key))
-
-
-def _let_go_on(qmp: Monitor) -> None:
-    """Let a guest go on that a full target has halted: QEMU saves old data there before each of the
-    guest's writes.
-
-    With the jobs gone, the write that failed is done as if nothing had been (command.py sets
-    ``werror=stop``).
-    """
-    with suppress(QemuError):
-        state = qmp("query-status")
-        if isinstance(state, dict) and state.get("status") == "io-error":
-            qmp("cont")
 
 
 def _jobs(qmp: Monitor, keys: set[str]) -> list[dict[str, Any]]:

@@ -40,7 +40,11 @@ def update(call: Call) -> Any:
         _check(call, vm, given, deleted)
         config = dict(vm.config)
         for key in deleted:
-            _delete(config, key)
+            old = config.pop(key, None)
+            # a volume is not lost but becomes an unused one
+            if old and MOUNT.fullmatch(key) and mount(key, old).kind == "volume":
+                number = next(n for n in range(len(config) + 1) if f"unused{n}" not in config)
+                config[f"unused{number}"] = mount(key, old).volume
         for key, value in given.items():
             config[key] = _value(call, vm, key, value)
         save(call.lab, vm, config)
@@ -95,11 +99,3 @@ def _value(call: Call, vm: VmConfig, key: str, value: str) -> str:
     return Mount(
         key, tree.volume.volid, {**wanted.properties, "size": format_size(tree.size)}
     ).text()
-
-
-def _delete(config: dict[str, str], key: str) -> None:
-    """Take an option away; a volume is not lost but becomes an unused one."""
-    old = config.pop(key, None)
-    if old and MOUNT.fullmatch(key) and mount(key, old).kind == "volume":
-        number = next(n for n in range(len(config) + 1) if f"unused{n}" not in config)
-        config[f"unused{number}"] = mount(key, old).volume

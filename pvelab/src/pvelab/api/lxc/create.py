@@ -34,7 +34,11 @@ def create(call: Call) -> Any:
     if not archive.path.is_file():
         raise LabError(500, f"volume '{archive.volid}' does not exist")
     for storage in _storages(params, given):
-        _check_storage(call, storage)
+        if "rootdir" not in volumes.usable(call.lab, call.node, storage).content:
+            raise parameter_error(
+                storage=f"storage '{storage}' does not support container directories"
+            )
+        call.check(f"/storage/{storage}", "Datastore.AllocateSpace")
     if not call.lab.quorate():
         raise LabError(500, "cluster not ready - no quorum?")
     _reserve(call)
@@ -121,12 +125,6 @@ def _storages(params: dict[str, Any], given: dict[str, str]) -> set[str]:
         for key, value in given.items()
         if mount(key, value).kind == "volume"
     }
-
-
-def _check_storage(call: Call, storage: str) -> None:
-    if "rootdir" not in volumes.usable(call.lab, call.node, storage).content:
-        raise parameter_error(storage=f"storage '{storage}' does not support container directories")
-    call.check(f"/storage/{storage}", "Datastore.AllocateSpace")
 
 
 def _reserve(call: Call) -> None:

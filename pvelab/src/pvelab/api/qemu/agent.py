@@ -77,7 +77,8 @@ def execution(call: Call) -> Any:
     row |= {key: int(found[key]) for key in ("exitcode", "signal") if key in found}
     for stream in ("out", "err"):
         if f"{stream}-data" in found:
-            row[f"{stream}-data"] = _characters(found[f"{stream}-data"])
+            # each byte becomes one character, as Perl lets it (pve-facts 8.6)
+            row[f"{stream}-data"] = base64.b64decode(found[f"{stream}-data"]).decode("latin-1")
             row[f"{stream}-truncated"] = int(found.get(f"{stream}-truncated", 0))
     return row
 
@@ -173,11 +174,6 @@ def _content(part: bytes, *, decode: bool) -> str:
         return part.decode("latin-1")
     pieces = [part[start : start + _READ_CHUNK] for start in range(0, len(part), _READ_CHUNK)]
     return "".join(base64.b64encode(piece).decode() for piece in pieces)
-
-
-def _characters(encoded: str) -> str:
-    """Each byte becomes one character, as Perl lets it (pve-facts 8.6)."""
-    return base64.b64decode(encoded).decode("latin-1")
 
 
 def _bytes(text: str) -> bytes:

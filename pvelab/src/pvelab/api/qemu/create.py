@@ -29,7 +29,11 @@ def create(call: Call) -> Any:
     the task starts.
     """
     _check_create(call)
-    overrides = _overrides(call.params)
+    overrides = {
+        key: with_mac(str(value)) if NET.fullmatch(key) else str(value)
+        for key, value in call.params.items()
+        if key not in REQUEST_ONLY
+    }
     if call.params.get("archive"):
         return _restore(call, overrides)
     check_options(call, call.vmid, overrides, call.params.get("pool"))
@@ -76,14 +80,6 @@ def _check_create(call: Call) -> None:
         call.check(f"/vms/{vmid}", "VM.PowerMgmt")
     if not lab.quorate():
         raise LabError(500, "cluster not ready - no quorum?")
-
-
-def _overrides(params: Mapping[str, Any]) -> dict[str, str]:
-    """The options of a configuration among a call's parameters; NICs get a MAC address where they
-    have none.
-    """
-    chosen = {key: str(value) for key, value in params.items() if key not in REQUEST_ONLY}
-    return {key: with_mac(value) if NET.fullmatch(key) else value for key, value in chosen.items()}
 
 
 def _restore(call: Call, overrides: Mapping[str, str]) -> str:
