@@ -73,7 +73,16 @@ class Child:
         """Take note of its death, start it when that is due; return in how many seconds to look
         again.
         """
-        self._reap()
+        if self._process and _ended(self._process.pid):
+            pid, ran = self._process.pid, self._clock.monotonic() - self._began
+            self._bury()
+            self.deaths = deaths_in_a_row(self.deaths, ran)
+            pause = pause_before_restart(self.deaths)
+            self._due = self._clock.monotonic() + pause
+            self._say(
+                f"{self.name} (process {pid}) ended with {self._last} after {ran:.0f} s; it is "
+                f"restarted in {pause:.0f} s"
+            )
         wait = self._due - self._clock.monotonic()
         if self._process is None and wait <= 0:
             self._start()
@@ -113,19 +122,6 @@ class Child:
         self._relay.start()
         self._restarts += 1
         self._since, self._began = self._clock.now(), self._clock.monotonic()
-
-    def _reap(self) -> None:
-        if not self._process or not _ended(self._process.pid):
-            return
-        pid, ran = self._process.pid, self._clock.monotonic() - self._began
-        self._bury()
-        self.deaths = deaths_in_a_row(self.deaths, ran)
-        pause = pause_before_restart(self.deaths)
-        self._due = self._clock.monotonic() + pause
-        self._say(
-            f"{self.name} (process {pid}) ended with {self._last} after {ran:.0f} s; it is "
-            f"restarted in {pause:.0f} s"
-        )
 
     def _bury(self) -> None:
         """Kill what the dead child left in its group, and only then let its process id go."""

@@ -38,7 +38,11 @@ def only_one(state: Path) -> Iterator[Callable[[str], None]]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise _refusal(state) from None
+            pid = (running(state) or {}).get("pid", "unknown")
+            raise Refused(
+                f"`backupsvc serve` runs already for {state}, as process {pid}",
+                f"stop it with `kill {pid}`, or give this one a BACKUPSVC_STATE_DIR of its own",
+            ) from None
         _write(file, {"pid": os.getpid()})
         yield lambda listen: _write(file, {"pid": os.getpid(), "listen": listen})
         _write(file, {})
@@ -65,11 +69,3 @@ def _write(file: TextIO, content: dict[str, Any]) -> None:
     file.truncate()
     json.dump(content, file)
     file.flush()
-
-
-def _refusal(state: Path) -> Refused:
-    pid = (running(state) or {}).get("pid", "unknown")
-    return Refused(
-        f"`backupsvc serve` runs already for {state}, as process {pid}",
-        f"stop it with `kill {pid}`, or give this one a BACKUPSVC_STATE_DIR of its own",
-    )

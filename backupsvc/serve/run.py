@@ -43,7 +43,11 @@ def serve(
     Raise UsageError or PolicyError (settings, policy, address), CatalogUnreachable, Refused
     (another one runs here) or Unreachable (no Redis) before anything is started.
     """
-    _look_first(service)
+    # what is wrong fails here, with a sentence, rather than in every child
+    _ = service.policy
+    if not service.settings.pve.host:
+        raise UsageError(*NO_CLUSTER)
+    _ = service.catalog
     with lock.only_one(plan.state) as write_down:
         if plan.private_redis:
             # for the children; a URL may hold a password
@@ -93,14 +97,6 @@ def check_queue(queue: str) -> dict[str, Any]:
             due=due,
         )
     return as_dict(vitals, judge(vitals, now), now)
-
-
-def _look_first(service: Service) -> None:
-    """Fail here, with a sentence, rather than in every child."""
-    _ = service.policy
-    if not service.settings.pve.host:
-        raise UsageError(*NO_CLUSTER)
-    _ = service.catalog
 
 
 def _answer(observer: Observer) -> tuple[bool, dict[str, Any]]:

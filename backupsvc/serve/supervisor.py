@@ -70,21 +70,16 @@ class Supervisor:
         """
         with Signals() as signals:
             try:
-                if self._start(signals):
+                if self._redis_is_up(signals):
+                    self._tend()
+                    self._notifier.ready()
                     self._keep(signals)
             finally:
                 self._notifier.stopping()
                 self._stop(signals)
 
-    def _start(self, signals: Signals) -> bool:
-        """Start Redis, then the rest; say whether nobody has asked to stop meanwhile."""
-        if not self._redis_is_up(signals):
-            return False
-        self._tend()
-        self._notifier.ready()
-        return True
-
     def _redis_is_up(self, signals: Signals) -> bool:
+        """Wait until it answers; say whether nobody has asked to stop meanwhile."""
         end = self._clock.monotonic() + _REDIS_STARTS_WITHIN
         while self._redis and not private_redis.answers(self._plan.state):
             self._tend_redis()
@@ -101,7 +96,9 @@ class Supervisor:
     def _keep(self, signals: Signals) -> None:
         wait = 0.0
         while not signals.wait(wait):
-            self._end_hung()
+            for name in hung(self._observer.vitals(), self._plan.longest_task, self._clock.now()):
+                self._warn(f"{name} lives and does nothing: it is ended")
+                next(child for child in self._all if child.name == name).kill()
             wait = min(_LOOK_SECONDS, self._tend())
             self._notifier.alive(self._clock.monotonic())
             health, _ = self._observer.report()
@@ -123,11 +120,6 @@ class Supervisor:
                     "is to do"
                 )
                 private_redis.burn(self._plan.state)
-
-    def _end_hung(self) -> None:
-        for name in hung(self._observer.vitals(), self._plan.longest_task, self._clock.now()):
-            self._warn(f"{name} lives and does nothing: it is ended")
-            next(child for child in self._all if child.name == name).kill()
 
     def _stop(self, signals: Signals) -> None:
         """Nothing new is sent, then nothing is taken, then nothing is kept. A second signal ends

@@ -65,7 +65,10 @@ class Observer:
                 self._catalog.heartbeats.newest(),
                 self._catalog.operations.backlog(int(self._clock.now())),
             )
-            self._look_at_job_runs()
+            # once a tick is enough: they are searched for among all that ever were
+            if (now := self._clock.monotonic()) >= self._job_runs_due:
+                self._job_runs = last_job_runs(self._catalog, self._jobs, self._job_runs)
+                self._job_runs_due = now + self._vitals.tick
         except BackupsvcError as error:
             self._vitals = replace(self._vitals, catalog_error=error.message)
         else:
@@ -78,14 +81,6 @@ class Observer:
                 catalog_error=None,
                 job_runs=job_runs,
             )
-
-    def _look_at_job_runs(self) -> None:
-        """Read how the last nights ended: once a tick, for they are searched for among all that
-        ever were.
-        """
-        if (now := self._clock.monotonic()) >= self._job_runs_due:
-            self._job_runs = last_job_runs(self._catalog, self._jobs, self._job_runs)
-            self._job_runs_due = now + self._vitals.tick
 
     def report(self) -> tuple[Health, dict[str, Any]]:
         """Return the judgement, and it as /healthz prints it."""
