@@ -24,7 +24,6 @@ from policies.compliance.facts import (
     BackupOutcome,
     BridgeFacts,
     Clocks,
-    ClusterJob,
     Gap,
     GuestFacts,
     JobRun,
@@ -136,27 +135,26 @@ def collect(pve: Pve, catalog: Catalog, policy: Policy, clock: Clock) -> SiteFac
     asked = {node.name for node in nodes if node.online}
     seen = gaps.ask("storages", "", pve.storage.seen) or SeenStorages(())
     archives = _archives(pve, catalog, seen, nodes, gaps)
-    name, quorum = _quorum(pve, gaps)
-    resources = gaps.ask("ha", "", pve.cluster.ha_resources)
+    status = gaps.ask("quorum", "", pve.cluster.status)
+    quorum = None
+    if status:
+        votes, clustered = len(status.nodes), status.quorate is not None or len(status.nodes) > 1
+        quorum = Quorum(clustered=clustered, votes=votes, quorate=status.quorate)
+    managed = gaps.ask("ha", "", pve.cluster.ha_resources) or set()
+    now = int(clock.now())
+    # in the order in which the gaps are told
+    known = _guests(pve, catalog, policy, guests, asked, archives, managed, now, gaps)
+    clocks = _clocks(pve, nodes, gaps)
+    jobs = gaps.ask("jobs", "", pve.cluster.jobs)
     facts = SiteFacts(
-        cluster=name or policy.site,
-        at=int(clock.now()),
-        guests=_guests(
-            pve,
-            catalog,
-            policy,
-            guests,
-            asked,
-            archives,
-            resources or set(),
-            int(clock.now()),
-            gaps,
-        ),
+        cluster=(status.name if status else "") or policy.site,
+        at=now,
+        guests=known,
         nodes=tuple(nodes),
         storages=seen.storages,
         quorum=quorum,
-        clocks=_clocks(pve, nodes, gaps),
-        jobs=_jobs(pve, guests, gaps),
+        clocks=clocks,
+        jobs=None if jobs is None else tuple(job.seen(guests) for job in jobs),
         permissions=gaps.ask("permissions", "", pve.cluster.permissions),
         bridges=_bridges(pve, nodes, gaps),
         listings=archives.listings,
@@ -175,14 +173,6 @@ def collect(pve: Pve, catalog: Catalog, policy: Policy, clock: Clock) -> SiteFac
 # --- the cluster ----------------------------------------------------------------------------------
 
 
-def _quorum(pve: Pve, gaps: Gaps) -> tuple[str, Quorum | None]:
-    status = gaps.ask("quorum", "", pve.cluster.status)
-    if status is None:
-        return "", None
-    clustered = status.quorate is not None or len(status.nodes) > 1
-    return status.name, Quorum(clustered=clustered, votes=len(status.nodes), quorate=status.quorate)
-
-
 def _clocks(pve: Pve, nodes: Sequence[Node], gaps: Gaps) -> Clocks:
     offsets = gaps.ask("clocks", "", pve.cluster.clock_offsets)
     for node in nodes if offsets is not None else ():
@@ -193,11 +183,6 @@ def _clocks(pve: Pve, nodes: Sequence[Node], gaps: Gaps) -> Clocks:
     return Clocks(
         {node: round(offset) for node, offset in (offsets or {}).items()}, tuple(drifting)
     )
-
-
-def _jobs(pve: Pve, guests: Sequence[Guest], gaps: Gaps) -> tuple[ClusterJob, ...] | None:
-    jobs = gaps.ask("jobs", "", pve.cluster.jobs)
-    return None if jobs is None else tuple(job.seen(guests) for job in jobs)
 
 
 def _bridges(pve: Pve, nodes: Sequence[Node], gaps: Gaps) -> tuple[BridgeFacts, ...] | None:

@@ -29,7 +29,10 @@ def render(document: Document) -> str:
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
-        finalize=_shown,  # each text as it goes into the page, before it is escaped
+        # each text as it goes into the page, before it is escaped
+        finalize=lambda value: (
+            visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+        ),
     )
     environment.filters.update(
         span=lambda seconds: (
@@ -59,10 +62,6 @@ def bar(objective: Objective | None) -> tuple[float, float] | None:
         return None
     share = min(objective.measured / objective.objective, _FULL) / _FULL
     return (round(max(share, 0.02) * 100, 1), round(100 / _FULL, 1))
-
-
-def _shown(value: object) -> object:
-    return visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
 def _dash(value: object) -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 from typing import Any
 
 from backupsvc.clock import iso
-from backupsvc.report.document import Document, FindingLine, GapLine, GuestLine
+from backupsvc.report.document import Document, GuestLine
 from policies.model import Exemption, Proof
 
 
@@ -20,8 +20,23 @@ def status(document: Document) -> dict[str, Any]:
         "simulated": document.facts.simulated,
         "status": document.status,
         "guests": [_guest(line) for line in document.guests],
-        "findings": [_finding(line) for line in document.findings],
-        "gaps": [_gap(gap) for gap in document.gaps],
+        "findings": [
+            {
+                "id": line.finding.id,
+                "severity": str(line.finding.severity),
+                "subject": line.finding.subject,
+                "vmid": line.finding.vmid,
+                "detail": line.finding.detail,
+                "action": line.finding.action,
+                "under": line.finding.under or None,
+                "exemption": _exemption(line.exemption) if line.exemption else None,
+            }
+            for line in document.findings
+        ],
+        "gaps": [
+            {"kind": gap.kind, "subject": gap.subject, "text": gap.text, "reason": gap.reason}
+            for gap in document.gaps
+        ],
     }
 
 
@@ -103,20 +118,6 @@ def _guest(line: GuestLine) -> dict[str, Any]:
     }
 
 
-def _finding(line: FindingLine) -> dict[str, Any]:
-    item = line.finding
-    return {
-        "id": item.id,
-        "severity": str(item.severity),
-        "subject": item.subject,
-        "vmid": item.vmid,
-        "detail": item.detail,
-        "action": item.action,
-        "under": item.under or None,
-        "exemption": _exemption(line.exemption) if line.exemption else None,
-    }
-
-
 def _exemption(item: Exemption) -> dict[str, Any]:
     return {
         "finding": item.finding,
@@ -125,10 +126,6 @@ def _exemption(item: Exemption) -> dict[str, Any]:
         "reason": item.reason,
         "until": item.until,
     }
-
-
-def _gap(item: GapLine) -> dict[str, Any]:
-    return {"kind": item.kind, "subject": item.subject, "text": item.text, "reason": item.reason}
 
 
 def _proof(proof: Proof) -> dict[str, Any]:
