@@ -13,8 +13,9 @@ from typing import TypeVar
 
 from backupsvc.doctor import copy_targets
 from backupsvc.doctor.lines import FAILED, OK, UNKNOWN, WARNING, Line
+from backupsvc.doctor.probe import probes
 from backupsvc.errors import BackupsvcError, LawRefused, PvePermissionDenied
-from backupsvc.inventory.listing import Survey, survey
+from backupsvc.inventory.listing import survey
 from backupsvc.operations.scratch_cleanup import forgotten
 from backupsvc.services import DoctorServices
 from policies import i18n, isolation, prune_guard, reach, role
@@ -57,7 +58,7 @@ def examine(service: DoctorServices) -> list[Line]:
         if service.settings.pve.restore_token:
             lines += _ask("restore token", service, _restore_token)
         lines += _ask(copy_targets.NAME, service, copy_targets.look)
-    for name, question in (("ssh to the nodes", _ssh), ("probe", _probe), ("broker", _broker)):
+    for name, question in (("ssh to the nodes", _ssh), ("probe", probes), ("broker", _broker)):
         lines += _ask(name, service, question)
     return lines
 
@@ -388,20 +389,13 @@ def _retention(service: DoctorServices) -> Iterator[Line]:
         _, action = prune_guard.refusal({0: why}) or ("", "")
         yield Line("retention", WARNING, f"{why}; prune removes nothing of it", action)
     if not stopped:
-        unseen = (
-            f"; what lies on {where} was not looked at" if (where := _not_looked_at(seen)) else ""
-        )
+        # a storage of a node that is down goes without saying
+        alone = [reach.in_words(place) for place in sorted(seen.why) if place[0] not in seen.down]
+        where = i18n.names([*sorted(seen.down), *alone])
+        unseen = f"; what lies on {where} was not looked at" if where else ""
         yield Line(
             "retention", OK, f"every guest's archives are known well enough to be pruned{unseen}"
         )
-
-
-def _not_looked_at(seen: Survey) -> str:
-    """The nodes that could not be asked, and the storages of the others that could not be
-    listed.
-    """
-    alone = [reach.in_words(place) for place in sorted(seen.why) if place[0] not in seen.down]
-    return i18n.names([*sorted(seen.down), *alone])
 
 
 def _ssh(service: DoctorServices) -> Iterator[Line]:
@@ -436,12 +430,6 @@ def _down(service: DoctorServices) -> dict[str, str]:
         return reach.down(service.pve.cluster.nodes())
     except (BackupsvcError, PolicyError):
         return {}
-
-
-def _probe(service: DoctorServices) -> Iterator[Line]:
-    from backupsvc.doctor.probe import probes
-
-    yield from probes(service)
 
 
 def _broker(service: DoctorServices) -> Iterator[Line]:
