@@ -42,6 +42,7 @@ def build(words: Sequence[str] = ()) -> typer.Typer:
     names.
     """
     first = words[0] if words else ""
+    # the shell's completion may ask for any name
     whole = first not in GROUPS | COMMANDS or any(name.endswith("_COMPLETE") for name in os.environ)
     app = typer.Typer(
         name="backupsvc",

@@ -18,9 +18,7 @@ from backupsvc.errors import UsageError
 from backupsvc.visible import one_line
 
 if TYPE_CHECKING:
-    from backupsvc.archives.describe import Description
     from backupsvc.archives.verify import Verification
-    from backupsvc.archives.vma import Device
 
 app = typer.Typer(
     no_args_is_help=True, help="Verify, describe and extract archives, without any cluster."
@@ -68,8 +66,31 @@ def info(file: Annotated[Path, typer.Argument(metavar="FILE")], as_json: Json = 
     found = describe(file)
     if as_json:
         emit_json(found.as_dict())
-    else:
-        _show(found)
+        return
+    created = None
+    if found.ctime is not None:
+        try:
+            created = iso(found.ctime)
+        except (ValueError, OverflowError, OSError):  # a header may call any 64 bits a time
+            created = f"{found.ctime} seconds after 1970, which is no date"
+    lines = {
+        "format": found.format,
+        "guest": " ".join(str(part) for part in (found.type, found.vmid, found.name) if part),
+        "created": created,
+        "uuid": found.uuid,
+    }
+    say(found.file)
+    for key, value in lines.items():
+        if value:
+            say(f"  {key:<8} {value}")
+    for disk in found.devices:
+        held = f"{disk.size} bytes ({size(disk.size)}), {disk.clusters} clusters"
+        say(f"  {'device':<8} {disk.name}: {held}")
+    for name, text in found.configs.items():
+        say()
+        say(f"{name}:")
+        for line in text.rstrip("\n").split("\n"):
+            say(f"  {line}")
 
 
 @app.command()
@@ -166,35 +187,3 @@ def _tell(result: Verification, quiet: bool) -> None:
                 "  structure only: this archive carries no checksum of its data, so a flipped bit "
                 "in it would not be seen"
             )
-
-
-def _show(found: Description) -> None:
-    lines = {
-        "format": found.format,
-        "guest": " ".join(str(part) for part in (found.type, found.vmid, found.name) if part),
-        "created": _moment(found.ctime) if found.ctime is not None else None,
-        "uuid": found.uuid,
-    }
-    say(found.file)
-    for key, value in lines.items():
-        if value:
-            say(f"  {key:<8} {value}")
-    for device in found.devices:
-        say(f"  {'device':<8} {_device(device)}")
-    for name, text in found.configs.items():
-        say()
-        say(f"{name}:")
-        for line in text.rstrip("\n").split("\n"):
-            say(f"  {line}")
-
-
-def _moment(ctime: int) -> str:
-    """Given any 64 bits that a header calls a time, return them as one, or as what they are."""
-    try:
-        return iso(ctime)
-    except (ValueError, OverflowError, OSError):
-        return f"{ctime} seconds after 1970, which is no date"
-
-
-def _device(device: Device) -> str:
-    return f"{device.name}: {device.size} bytes ({size(device.size)}), {device.clusters} clusters"

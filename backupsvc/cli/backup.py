@@ -198,17 +198,6 @@ def _preview(service: Service, job: Job, only: list[int], as_json: bool, room: l
             )
 
 
-def _failures(guests: list[dict[str, Any]]) -> list[tuple[str, str, str]]:
-    """Given the guests' lines, return each error with its hint once, after all the guests that it
-    struck.
-    """
-    struck: dict[tuple[str, str], list[str]] = {}
-    for guest in guests:
-        if guest["error"]:
-            struck.setdefault((guest["error"], guest["hint"] or ""), []).append(str(guest["vmid"]))
-    return [(", ".join(vmids), error, hint) for (error, hint), vmids in struck.items()]
-
-
 def _show(result: dict[str, Any]) -> None:
     from backupsvc.cli.output import say, size, table
 
@@ -226,8 +215,13 @@ def _show(result: dict[str, Any]) -> None:
         for guest in result["guests"]
     ]
     table(("VMID", "name", "node", "backup", "size", "rung", "consistency", "seconds"), rows)
-    for whom, error, hint in _failures(result["guests"]):
-        say(f"{whom}: {error}")
+    # each error once, after all the guests that it struck
+    struck: dict[tuple[str, str], list[str]] = {}
+    for guest in result["guests"]:
+        if guest["error"]:
+            struck.setdefault((guest["error"], guest["hint"] or ""), []).append(str(guest["vmid"]))
+    for (error, hint), whom in struck.items():
+        say(f"{', '.join(whom)}: {error}")
         if hint:
             say(f"  -> {hint}")
     for guest in result["guests"]:

@@ -42,13 +42,22 @@ def demo(
     it, report.
     """
     from backupsvc.cli.lab import lab_errors
-    from backupsvc.cli.output import say
+    from backupsvc.cli.output import say, table
+    from backupsvc.settings import lab_settings_file, state_dir
 
     began = time.monotonic()
-    lab_dir = _private_lab()
+    # a state directory of its own, so that neither a real catalog nor a lab in use is touched
+    home = state_dir() / "demo"
+    for name in [name for name in os.environ if name.startswith("BACKUPSVC_")]:
+        del os.environ[name]
+    os.environ["BACKUPSVC_STATE_DIR"] = str(home.absolute())
+    lab_dir = lab_settings_file().parent
     with lab_errors():
         rows, good, report = _live(lab_dir, hypervisor, output, keep)
-    _show(rows, report, time.monotonic() - began)
+    table(("the night", "result"), rows)
+    for path in report:
+        say(f"report: {path}")
+    say(f"done in {time.monotonic() - began:.0f} s")
     if keep:
         say(f"the lab is still up: BACKUPSVC_STATE_DIR={lab_dir.parent} backupsvc lab down")
     raise typer.Exit(0 if good else 1)
@@ -73,7 +82,13 @@ def _live(
             progress=lambda text: progress.line(f"lab: {text}"),
         )
         progress.line(f"lab: up after {time.monotonic() - began:.0f} s")
-        _settle_briefly(lab_dir)
+        # the reference site's policy, but for ``settle``, and with copies to the other node
+        text = lab_policy().read_text(encoding="utf-8")
+        briefly = text.replace("\nscratch:\n", f"\nscratch:\n  settle: {SETTLE}\n", 1)
+        dump = lab_dir / "nodes" / ELSEWHERE / "var" / "lib" / "vz" / "dump"
+        policy = lab_dir / "demo.yaml"
+        policy.write_text(briefly + COPIES.format(node=ELSEWHERE, path=dump), encoding="utf-8")
+        os.environ["BACKUPSVC_POLICY"] = str(policy)
         progress.line(
             f"here copies live on for {SETTLE} after their checks; a site gives them half a "
             "minute (scratch.settle)"
@@ -86,45 +101,21 @@ def _live(
                 control.down(lab_dir)
 
 
-def _private_lab() -> Path:
-    """The demonstration has a state directory of its own, so that it touches neither a real catalog
-    nor a lab in use.
-    """
-    from backupsvc.settings import lab_settings_file, state_dir
-
-    home = state_dir() / "demo"
-    for name in [name for name in os.environ if name.startswith("BACKUPSVC_")]:
-        del os.environ[name]
-    os.environ["BACKUPSVC_STATE_DIR"] = str(home.absolute())
-    return lab_settings_file().parent
-
-
-def _settle_briefly(lab_dir: Path) -> None:
-    """The demonstration's policy is the reference site's, but for ``settle``, and with copies to
-    the other node.
-    """
-    from backupsvc.settings import lab_policy
-
-    text = lab_policy().read_text(encoding="utf-8")
-    policy = lab_dir / "demo.yaml"
-    briefly = text.replace("\nscratch:\n", f"\nscratch:\n  settle: {SETTLE}\n", 1)
-    dump = lab_dir / "nodes" / ELSEWHERE / "var" / "lib" / "vz" / "dump"
-    policy.write_text(briefly + COPIES.format(node=ELSEWHERE, path=dump), encoding="utf-8")
-    os.environ["BACKUPSVC_POLICY"] = str(policy)
-
-
 def _night(
     service: Service, lab_dir: Path, output: Path, progress: Progress
 ) -> tuple[list[list[Any]], bool, list[Path]]:
     from backupsvc.cli.backup import run_job
     from backupsvc.cli.restore_test import run_tests
+    from backupsvc.operations.prune.opening import open_prune
+    from backupsvc.operations.prune.result import prune_outcome
 
     progress.line("21:00  the nightly job: eleven guests, each archive read back and verified")
     backups = run_job(service, service.policy.jobs[0], [], progress)
     progress.line(f"copies: each archive to {ELSEWHERE}, read back there")
     copied = _copy(service, progress)
     progress.line("retention: every archive marked, with reasons")
-    pruned = _prune(service, progress)
+    service.engine.executor.observe(progress)
+    pruned = prune_outcome(service.engine.drive_one(open_prune(service)))
     progress.line(
         f"restore tests: {CRITICAL} over the isolated bridge, {WITH_AGENT} through its agent"
     )
@@ -154,14 +145,6 @@ def _copy(service: Service, progress: Progress) -> list[dict[str, Any]]:
     opened = [operation for one in wanted if (operation := open_copy(service, one))]
     ended = service.engine.drive([operation.id for operation in opened])
     return [outcome(one, operation) for one, operation in zip(wanted, ended, strict=True)]
-
-
-def _prune(service: Service, progress: Progress) -> dict[str, Any]:
-    from backupsvc.operations.prune.opening import open_prune
-    from backupsvc.operations.prune.result import prune_outcome
-
-    service.engine.executor.observe(progress)
-    return prune_outcome(service.engine.drive_one(open_prune(service)))
 
 
 def _lose_and_restore(service: Service, lab_dir: Path, progress: Progress) -> dict[str, Any]:
@@ -231,12 +214,3 @@ def _rows(
         else "NOT restored"
     )
     return [*rows, [f"guest {LOST}, deleted", state], ["PRA", compliant]]
-
-
-def _show(rows: list[list[Any]], report: list[Path], seconds: float) -> None:
-    from backupsvc.cli.output import say, table
-
-    table(("the night", "result"), rows)
-    for path in report:
-        say(f"report: {path}")
-    say(f"done in {seconds:.0f} s")

@@ -88,7 +88,7 @@ def doctor(
 
 
 def _examine(as_json: bool) -> None:
-    from backupsvc.cli.output import emit_json
+    from backupsvc.cli.output import emit_json, say, table
     from backupsvc.cli.session import open_service
     from backupsvc.doctor import checks as health
 
@@ -104,18 +104,9 @@ def _examine(as_json: bool) -> None:
                 "exit_code": code,
             }
         )
-    else:
-        _show(lines)
-    raise typer.Exit(code)
-
-
-def _show(lines: list[Any]) -> None:
-    from backupsvc.cli.output import say, table
-
-    table(
-        ("what", "status", "seen"),
-        [(line.name, line.status, line.detail.partition("\n")[0]) for line in lines],
-    )
+        raise typer.Exit(code)
+    rows = [(line.name, line.status, line.detail.partition("\n")[0]) for line in lines]
+    table(("what", "status", "seen"), rows)
     for line in lines:
         if line.action:
             first, *more = line.detail.splitlines()
@@ -125,6 +116,7 @@ def _show(lines: list[Any]) -> None:
                 say(f"  {sentence}")
             for step in line.action.splitlines():
                 say(f"  -> {step}")
+    raise typer.Exit(code)
 
 
 def _emit_role(

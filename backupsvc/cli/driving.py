@@ -69,7 +69,11 @@ def announce(service: Service, opened: Opened, *, follow: bool, as_json: bool) -
     for vmid, error in opened.refused.items():
         tell(f"backupsvc: {'' if vmid is None else f'{vmid}: '}{error.message}")
         tell(f"  -> {error.hint}")
-    _warn(service, found)
+    if found.good:
+        tell(f"the workers find it within {service.settings.tick:g} s")
+    else:
+        tell(f"WARNING: nobody seems to work for this catalog: {'; '.join(found.reasons)}")
+        tell("  -> start the workers with `backupsvc serve`; what is enqueued waits for them")
     if follow:
         return answer
     if as_json:
@@ -192,13 +196,3 @@ def _answer(service: Service, opened: Opened, found: Health) -> dict[str, Any]:
         "refused": refused,
         "workers": {"consuming": found.good, "reasons": list(found.reasons)},
     }
-
-
-def _warn(service: Service, found: Health) -> None:
-    from backupsvc.cli.output import tell
-
-    if found.good:
-        tell(f"the workers find it within {service.settings.tick:g} s")
-        return
-    tell(f"WARNING: nobody seems to work for this catalog: {'; '.join(found.reasons)}")
-    tell("  -> start the workers with `backupsvc serve`; what is enqueued waits for them")

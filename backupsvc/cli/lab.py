@@ -9,15 +9,12 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import typer
 
 from backupsvc.cli.groups import Named
 from backupsvc.errors import BackupsvcError, OperationFailed, Unreachable, UsageError
-
-if TYPE_CHECKING:
-    from pvelab.errors import PvelabError
 
 _OURS: dict[int, type[BackupsvcError]] = {
     UsageError.exit_code: UsageError,
@@ -43,12 +40,8 @@ def lab_errors() -> Iterator[None]:
     try:
         yield
     except PvelabError as error:
-        raise _ours(error) from error
-
-
-def _ours(error: PvelabError) -> BackupsvcError:
-    kind = _OURS.get(error.exit_code, OperationFailed)
-    return kind(_in_our_words(error.message), _in_our_words(error.hint))
+        kind = _OURS.get(error.exit_code, OperationFailed)
+        raise kind(_in_our_words(error.message), _in_our_words(error.hint)) from error
 
 
 def _in_our_words(text: str) -> str:

@@ -71,18 +71,13 @@ def emit_json(value: Mapping[str, Any]) -> None:
     Its first key says which object it is: ``schema``, the command's name and the version of its
     shape.
     """
-    value = {"schema": _schema(value), **value}
+    name = "error" if "error" in value and len(value) == 1 else " ".join(_words)
+    # what would be done has a shape of its own
+    tense = " --dry-run" if value.get("dry_run") is True else ""
+    value = {"schema": f"{name}{tense}/{SCHEMA_VERSION}", **value}
     encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
     plain = encoding.lower().replace("-", "") != "utf8"
     sys.stdout.write(f"{json_text(value, indent=2, ascii=plain)}\n")
-
-
-def _schema(value: Mapping[str, Any]) -> str:
-    """Which command answers, and whether it says what it did or what it would do, with the version
-    of that shape.
-    """
-    name = "error" if "error" in value and len(value) == 1 else " ".join(_words)
-    return f"{name}{' --dry-run' if value.get('dry_run') is True else ''}/{SCHEMA_VERSION}"
 
 
 def answering(depth: int, word: str) -> None:
@@ -165,7 +160,15 @@ def table(headers: Sequence[str], rows: Sequence[Sequence[object]], title: str =
     """
     cells = [[one_line(str(cell)) if cell is not None else "-" for cell in row] for row in rows]
     if interactive():
-        _rich_table(headers, cells, one_line(title))
+        from rich.table import Table
+        from rich.text import Text
+
+        framed = Table(title=Text(one_line(title)) if title else None, title_justify="left")
+        for header in headers:
+            framed.add_column(header)
+        for row in cells:
+            framed.add_row(*(Text(cell, style=_COLOURS.get(cell, "")) for cell in row))
+        console().print(framed)
         return
     if title:
         say(title)
@@ -181,18 +184,6 @@ def paragraph(text: str) -> str:
     as what they are.
     """
     return visible(text.rstrip("\n")).replace("\n", _MORE)
-
-
-def _rich_table(headers: Sequence[str], cells: Sequence[Sequence[str]], title: str) -> None:
-    from rich.table import Table
-    from rich.text import Text
-
-    shown = Table(title=Text(title) if title else None, title_justify="left")
-    for header in headers:
-        shown.add_column(header)
-    for row in cells:
-        shown.add_row(*(Text(cell, style=_COLOURS.get(cell, "")) for cell in row))
-    console().print(shown)
 
 
 _COLOURS = {

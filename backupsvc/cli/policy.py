@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from policies.model import CopyTarget, GuestPolicy, Policy
+    from policies.model import GuestPolicy, Policy
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -182,6 +182,7 @@ def _occurrences(policy: Policy, now: int, days: int) -> list[dict[str, Any]]:
         for job in policy.jobs
         for at in occurrences(job.schedule, policy.timezone, now, now + days * 86400)
     ]
+    # by its date: a change earlier that day, or later on the last one, is of that day too
     changing = {
         change["local"][:14]: change["words"]
         for change in _clock_changes(policy, now - 86400, days + 2)
@@ -224,6 +225,19 @@ def _as_dict(policy: Policy) -> dict[str, Any]:
     """
     from dataclasses import asdict
 
+    from policies.copy_folders import kind_of
+
+    copies = [
+        {
+            "name": target.name,
+            "bandwidth": target.bandwidth,
+            "immutable": target.immutable,
+            "allow_root": target.allow_root,
+            "kind": kind_of(target),
+            **asdict(target.place),
+        }
+        for target in policy.copies
+    ]
     return {
         **_head(policy),
         "language": policy.language,
@@ -234,20 +248,8 @@ def _as_dict(policy: Policy) -> dict[str, Any]:
         "guests": [_guest(guest) for guest in policy.guests.values()],
         "prune": asdict(policy.prune),
         "exemptions": [asdict(exemption) for exemption in policy.exemptions],
-        "copies": [_target(target) for target in policy.copies],
+        "copies": copies,
         "max_clock_drift": policy.max_clock_drift,
-    }
-
-
-def _target(target: CopyTarget) -> dict[str, Any]:
-    from dataclasses import asdict
-
-    from policies.copy_folders import kind_of
-
-    words = ("name", "bandwidth", "immutable", "allow_root")
-    return {word: getattr(target, word) for word in words} | {
-        "kind": kind_of(target),
-        **asdict(target.place),
     }
 
 

@@ -10,8 +10,6 @@ import typer
 if TYPE_CHECKING:
     from backupsvc.bootstrap import Service
     from backupsvc.report.document import Document
-    from policies.compliance.objectives import GuestAssessment
-    from policies.model import Proof
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -116,71 +114,16 @@ def _document(service: Service, month: str | None, language: str | None) -> Docu
         gc.enable()
 
 
-def _short_of(proof: Proof | None) -> str:
-    """Given a guest's latest good proof, return its rung where that is below healthy: a copy that
-    boots is not yet a service.
-    """
-    return " (booted)" if proof and proof.rung == "booted" else ""
-
-
-def _node_of(node: str | None, gone: dict[str, str]) -> str | None:
-    return f"{node} ({gone[node]})" if node in gone else node
-
-
-def _archives_of(item: GuestAssessment) -> str:
-    return (
-        f"{item.archives}, {item.unreachable} out of reach"
-        if item.unreachable
-        else str(item.archives)
-    )
-
-
 def _show(document: Document) -> None:
     """Guests first, then the findings once each with their subjects, then what is not known."""
-    from backupsvc.cli.output import say, table
+    from backupsvc.cli.output import say
     from backupsvc.report.words import chrome
-    from policies import reach
-    from policies.i18n import duration, names, typeset
-
-    def span(seconds: float | None) -> str:
-        return (
-            "-"
-            if seconds is None
-            else typeset(duration(seconds, document.language), document.language)
-        )
+    from policies.i18n import names
 
     if document.facts.simulated:
         say("SIMULATED: the guests of this cluster are only modelled; nothing here proves anything")
     say(f"{document.policy.site}: {document.status.replace('-', ' ')}")
-    gone = reach.down(document.facts.nodes, document.facts.silent)
-    rows = [
-        (
-            line.assessment.vmid,
-            line.assessment.name,
-            _node_of(line.assessment.node, gone),
-            line.assessment.tier,
-            _archives_of(line.assessment),
-            f"{span(line.assessment.rpo)} / {span(line.rpo.objective)}",
-            f"{span(line.assessment.rto)} / {span(line.rto.objective)}",
-            span(line.assessment.proof_age) + _short_of(line.assessment.last_good),
-            line.assessment.status,
-        )
-        for line in document.guests
-    ]
-    table(
-        (
-            "VMID",
-            "name",
-            "node",
-            "tier",
-            "archives",
-            "RPO / objective",
-            "RTO / objective",
-            "proven ago",
-            "status",
-        ),
-        rows,
-    )
+    _show_guests(document)
     shortfalls = document.short_of()
     if shortfalls:
         say()
@@ -207,3 +150,38 @@ def _show(document: Document) -> None:
         say()
     for gap in document.gaps:
         say(f"not known: {gap.text} ({gap.reason})")
+
+
+def _show_guests(document: Document) -> None:
+    from backupsvc.cli.output import table
+    from policies import reach
+    from policies.i18n import duration, typeset
+
+    language = document.language
+
+    def span(seconds: float | None) -> str:
+        return "-" if seconds is None else typeset(duration(seconds, language), language)
+
+    gone = reach.down(document.facts.nodes, document.facts.silent)
+    rows = []
+    for line in document.guests:
+        item = line.assessment
+        lost = f", {item.unreachable} out of reach" if item.unreachable else ""
+        # a copy that boots is not yet a service
+        short = " (booted)" if item.last_good and item.last_good.rung == "booted" else ""
+        rows.append(
+            (
+                item.vmid,
+                item.name,
+                f"{item.node} ({gone[item.node]})" if item.node in gone else item.node,
+                item.tier,
+                f"{item.archives}{lost}",
+                f"{span(item.rpo)} / {span(line.rpo.objective)}",
+                f"{span(item.rto)} / {span(line.rto.objective)}",
+                span(item.proof_age) + short,
+                item.status,
+            )
+        )
+    objectives = ("RPO / objective", "RTO / objective")
+    headers = ("VMID", "name", "node", "tier", "archives", *objectives, "proven ago", "status")
+    table(headers, rows)

@@ -74,7 +74,13 @@ class Progress:
         elif event.kind == "wait":
             self._wait(about, event)
         elif event.kind in _WORDS:
-            self._ended(about, event)
+            # that there was nothing to settle is not worth a line
+            if event.step == "settle" and event.kind == "done" and not event.text:
+                return
+            cancelled = event.kind == "failed" and event.operation.cancel
+            word = "CANCELLED" if cancelled else _WORDS[event.kind]
+            took = f"{event.seconds:6.1f} s"
+            self._line(f"{about:<18} {event.step:<10} {took}  {word}  {event.text}".rstrip())
         elif event.kind == "say":
             self._line(f"{about:<18} {event.text}")
         elif event.kind == "end":
@@ -84,17 +90,6 @@ class Progress:
         """Show a line of its own."""
         if not self.quiet:
             self._line(text)
-
-    def _ended(self, about: str, event: StepEvent) -> None:
-        """A step has ended. That there was nothing to settle is not worth a line."""
-        if event.step == "settle" and event.kind == "done" and not event.text:
-            return
-        word = (
-            "CANCELLED" if event.kind == "failed" and event.operation.cancel else _WORDS[event.kind]
-        )
-        self._line(
-            f"{about:<18} {event.step:<10} {event.seconds:6.1f} s  {word}  {event.text}".rstrip()
-        )
 
     def _wait(self, about: str, event: StepEvent) -> None:
         """Note what is waited for. In a pipe that is a line once it lasts, and another only when it

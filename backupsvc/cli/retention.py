@@ -78,7 +78,7 @@ def simulate(
         raise UsageError(
             error.message, f"correct --keep {keep!r}, for example keep-last=3,keep-daily=7"
         ) from None
-    entries = _entries(_read(file), file)
+    entries = _entries(file)
     try:
         marked = retention.decide(
             [_archive(entry) for entry in entries], rules, timezone, vmid=vmid, type=type
@@ -93,12 +93,12 @@ def simulate(
         _print_json(entries, marked, bare=not as_json)
 
 
-def _read(file: str) -> str:
-    """Given a file's name, or - for standard input, return its text. Raise UsageError if it cannot
-    be read.
+def _entries(file: str) -> list[dict[str, Any]]:
+    """Given the name of a JSON file, or - for standard input, return its archives. Raise
+    UsageError if it cannot be read, or, naming the archive, if what is needed is not there.
     """
     try:
-        return (
+        text = (
             sys.stdin.buffer.read().decode()
             if file == "-"
             else Path(file).read_text(encoding="utf-8")
@@ -107,12 +107,6 @@ def _read(file: str) -> str:
         raise UsageError(f"{file} cannot be read: {error.strerror}", f"give {SHAPE}") from None
     except UnicodeDecodeError:
         raise UsageError(f"{file} is not UTF-8 text", f"give {SHAPE}") from None
-
-
-def _entries(text: str, file: str) -> list[dict[str, Any]]:
-    """Given JSON text, return its archives. Raise UsageError, naming the archive, if what is needed
-    is not there.
-    """
     try:
         entries = json.loads(text)
     except (ValueError, RecursionError) as error:

@@ -4,7 +4,7 @@ work.
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -89,26 +89,18 @@ def serve(
 
 
 def _check(listen: str | None, queue: str | None, codes: dict[str, int], as_json: bool) -> None:
-    from backupsvc.cli.output import emit_json
+    from backupsvc.cli.output import emit_json, say
     from backupsvc.serve import run
 
     state = run.check_queue(queue) if queue else run.check(listen)
     if as_json:
         emit_json(state)
     else:
-        _show(state)
+        say(f"{state['status']}: {state['operations']['open']} operations are open")
+        for name, its in state["queues"].items():
+            consumed, limit = its["seconds_since_consumed"], its["limit"]
+            say(f"queue {name}: consumed {consumed:.0f} s ago (limit {limit:.0f} s)")
+        for reason in state["reasons"]:
+            say(reason)
     if code := codes.get(state["status"], 0):
         raise typer.Exit(code)
-
-
-def _show(state: dict[str, Any]) -> None:
-    from backupsvc.cli.output import say
-
-    say(f"{state['status']}: {state['operations']['open']} operations are open")
-    for name, queue in state["queues"].items():
-        say(
-            f"queue {name}: consumed {queue['seconds_since_consumed']:.0f} s ago (limit "
-            f"{queue['limit']:.0f} s)"
-        )
-    for reason in state["reasons"]:
-        say(reason)

@@ -12,7 +12,7 @@ from backupsvc.cli.output import say
 from backupsvc.cli.values import in_words, label
 from backupsvc.clock import iso
 from backupsvc.operations import showing
-from backupsvc.operations.following import Look, follow
+from backupsvc.operations.following import follow
 from policies.task_logs import without_progress
 
 if TYPE_CHECKING:
@@ -89,18 +89,13 @@ class Sheet:
         with left_to_others([operation.id]):
             for look in follow(self._service, [operation.id]):
                 operation = look.operation
-                self._look(look)
+                for line in look.transitions:
+                    self._line(operation, line)
+                if look.standing:
+                    now = iso(self._service.clock.now())
+                    say(f"{now}  {operation.step:<10} ...        {look.standing}")
         say(f"{operation.state}: {showing.result(operation)}")
         return operation
-
-    def _look(self, look: Look) -> None:
-        for line in look.transitions:
-            self._line(look.operation, line)
-        if look.standing:
-            say(
-                f"{iso(self._service.clock.now())}  {look.operation.step:<10} ...        "
-                f"{look.standing}"
-            )
 
     def _line(self, operation: Operation, line: Transition) -> None:
         detail: Any = line.detail

@@ -106,7 +106,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         "  window: 01:00-06:00", "  # any time", 1
     )
     named = "site: " + json.dumps("langeo" + BAD).replace("\x7f", r"\x7f")
-    folder = home / f"usb{STYLE}"
+    folder = home / "usb[red]"
     folder.mkdir()
     text += f"\ncopies: {{usb: {{kind: directory, path: {json.dumps(str(folder))}, immutable: true}}}}\n"
     policy.write_text(re.sub(r"(?m)^site: .*$", lambda line: named, text), encoding="utf-8")
