@@ -261,11 +261,13 @@ def build(facts: SiteFacts, policy: Policy, month: str, now: int) -> Document:
     period = period_of(month, policy.timezone, now)
     found, assessed = findings(facts, policy, now), assess(facts, policy, now)
     by_vmid = {item.vmid: item for item in facts.guests}
+    # what is not yet due was not missed
     last = min(period.end - 1, now)
     due = {
         job.id: len(occurrences(job.schedule, policy.timezone, period.start - 1, last))
         for job in policy.jobs
     }
+    # of a site without guests nothing is proven either
     good = (
         not pressing(found, policy, now)
         and all(item.status is Status.MET for item in assessed)

@@ -47,6 +47,7 @@ def _replace(path: Path, content: str) -> Path:
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as stream:
             stream.write(content)
+        # mkstemp lets its owner alone read it, and a report is for others
         Path(name).chmod(0o644)
         Path(name).replace(path)
     except OSError:

@@ -69,6 +69,7 @@ def command(state: Path) -> list[str]:
         "unixsocketperm": "600",
         "dir": str(home),
         "appendonly": "yes",
+        # the append-only file is enough: no snapshots beside it
         "save": "",
         "maxmemory-policy": "noeviction",
         "daemonize": "no",
