@@ -47,7 +47,9 @@ class ClusterSet:
         if page is None:
             if self._is_complete(number):
                 return False
-            page = self._begin(number)
+            page = self._pages[number] = array("H")
+            self._left[number] = min(PAGE, self.count - number * PAGE)
+            self._account.bytes += OVERHEAD
         if isinstance(page, bytearray):
             byte, flag = bit >> 3, 1 << (bit & 7)
             if page[byte] & flag:
@@ -60,7 +62,10 @@ class ClusterSet:
             page.insert(at, bit)
             self._account.bytes += 2
             if len(page) > SPARSE:
-                self._condense(number, page)
+                flags = self._pages[number] = bytearray(PAGE // 8)
+                for seen in page:
+                    flags[seen >> 3] |= 1 << (seen & 7)
+                self._account.bytes += len(flags) - 2 * len(page)
         self._added += 1
         self._left[number] -= 1
         if not self._left[number]:
@@ -75,19 +80,13 @@ class ClusterSet:
         if not total:
             return 0, 0
         number = next(number for number in itertools.count() if not self._is_complete(number))
-        return number * PAGE + _first_gap(self._pages.get(number, array("H"))), total
-
-    def _begin(self, number: int) -> array[int]:
-        page = self._pages[number] = array("H")
-        self._left[number] = min(PAGE, self.count - number * PAGE)
-        self._account.bytes += OVERHEAD
-        return page
-
-    def _condense(self, number: int, page: array[int]) -> None:
-        flags = self._pages[number] = bytearray(PAGE // 8)
-        for bit in page:
-            flags[bit >> 3] |= 1 << (bit & 7)
-        self._account.bytes += len(flags) - 2 * len(page)
+        page = self._pages.get(number, array("H"))
+        if isinstance(page, bytearray):
+            at = next(at for at, byte in enumerate(page) if byte != 0xFF)
+            gap = 8 * at + (~page[at] & (page[at] + 1)).bit_length() - 1
+        else:
+            gap = next((at for at, bit in enumerate(page) if bit != at), len(page))
+        return number * PAGE + gap, total
 
     def _finish(self, number: int) -> None:
         page = self._pages.pop(number)
@@ -102,11 +101,3 @@ class ClusterSet:
         return number >> 3 < len(self._complete) and bool(
             self._complete[number >> 3] >> (number & 7) & 1
         )
-
-
-def _first_gap(page: array[int] | bytearray) -> int:
-    """Given a page that is not complete, return its first cluster that was never seen."""
-    if isinstance(page, bytearray):
-        at = next(at for at, byte in enumerate(page) if byte != 0xFF)
-        return 8 * at + (~page[at] & (page[at] + 1)).bit_length() - 1
-    return next((at for at, bit in enumerate(page) if bit != at), len(page))

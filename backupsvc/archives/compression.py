@@ -99,29 +99,24 @@ class Members:
                     f"{self._word} data",
                 )
             decompressor = self._member()
-            yield from self._read(decompressor, rest)
+            while not decompressor.eof:
+                start = self._source.offset - len(rest)
+                if not rest and decompressor.needs_input:
+                    rest = self._source.some(INPUT)
+                    if not rest:
+                        raise Damage(
+                            start,
+                            f"the file ends in the middle of its {self._word} data (premature end)",
+                        )
+                try:
+                    chunk = decompressor.decompress(rest, OUTPUT)
+                except (zlib.error, OSError, EOFError) as error:
+                    raise Damage(start, f"corrupt {self._word} data: {error}") from error
+                rest = b""
+                if chunk:
+                    yield chunk
+            # what was read too far is of the next member
             rest = decompressor.unused_data
-
-    def _read(self, decompressor: _Member, data: bytes) -> Iterator[bytes]:
-        """Given a fresh decompressor and bytes that were read too far before, yield its member's
-        content.
-        """
-        while not decompressor.eof:
-            start = self._source.offset - len(data)
-            if not data and decompressor.needs_input:
-                data = self._source.some(INPUT)
-                if not data:
-                    raise Damage(
-                        start,
-                        f"the file ends in the middle of its {self._word} data (premature end)",
-                    )
-            try:
-                chunk = decompressor.decompress(data, OUTPUT)
-            except (zlib.error, OSError, EOFError) as error:
-                raise Damage(start, f"corrupt {self._word} data: {error}") from error
-            data = b""
-            if chunk:
-                yield chunk
 
 
 def _zstd(source: ByteStream) -> Decoder:

@@ -87,40 +87,29 @@ def _describe(content: Content, path: Path) -> Description:
         header = read_header(content.raw)
         configs: Mapping[str, bytes] = header.configs
     else:
-        configs = _container_configs(content.raw)
+        reader = TarPass()
+        # vzdump writes them before all else, so the first other file behind them ends the search
+        reader.read(
+            content.raw,
+            until=lambda name: (
+                (bool(reader.configs) and not name.startswith(CONFIG_FOLDER))
+                or reader.members >= MAX_MEMBERS
+            ),
+        )
+        configs = reader.configs
     texts = {name: data.decode("utf-8", "replace") for name, data in configs.items()}
     named = parse_name(path.name)
+    # a snapshot's section may bear another name: only the current one counts
+    current = (text.partition("\n[")[0] for name, text in texts.items() if name.endswith(".conf"))
+    name_lines = (match for text in current if (match := NAME_LINE.search(text)))
     return Description(
         file=str(path),
         format=content.format(kind),
         vmid=named.vmid if named else None,
         type=GuestType.QEMU if kind == "vma" else GuestType.LXC,
-        name=_guest_name(texts),
+        name=next((match[1] for match in name_lines), None),
         ctime=header.ctime if header else None,
         uuid=str(header.uuid) if header else None,
         devices=tuple(header.devices.values()) if header else (),
         configs=texts,
     )
-
-
-def _container_configs(raw: ByteStream) -> dict[str, bytes]:
-    """Return a container's configs. vzdump writes them before all else, so the first other file
-    behind them ends the search.
-    """
-    reader = TarPass()
-    reader.read(
-        raw,
-        until=lambda name: (
-            (bool(reader.configs) and not name.startswith(CONFIG_FOLDER))
-            or reader.members >= MAX_MEMBERS
-        ),
-    )
-    return reader.configs
-
-
-def _guest_name(configs: Mapping[str, str]) -> str | None:
-    for name, text in configs.items():
-        current = text.partition("\n[")[0]
-        if name.endswith(".conf") and (match := NAME_LINE.search(current)):
-            return match[1]
-    return None

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
 
 from backupsvc.archives.content import Content
 from backupsvc.archives.files import file_names
@@ -55,7 +54,15 @@ def extract(
     path, directory = Path(path), Path(directory)
     try:
         with path.open("rb", buffering=0) as stream, ExitStack() as opened, ExitStack() as undo:
-            files = _extract(stream, path, _Disks(directory, opened, undo), on_progress)
+            content = Content(ByteStream(chunks_of(stream, on_progress)), path.name)
+            if content.kind() != "vma":
+                raise _no_disks(path)
+            disks = _Disks(directory, opened, undo)
+            reader = VmaPass(disks)
+            reader.read(content.raw)
+            if reader.problems:
+                raise _not_intact(path, reader.problems[0])
+            files = disks.finish()
             undo.pop_all()
             return Extraction(directory, files)
     except Damage as damage:
@@ -111,19 +118,6 @@ def _no_disks(path: Path) -> UsageError:
     )
 
 
-def _extract(
-    stream: BinaryIO, path: Path, disks: _Disks, on_progress: Progress | None
-) -> tuple[Path, ...]:
-    content = Content(ByteStream(chunks_of(stream, on_progress)), path.name)
-    if content.kind() != "vma":
-        raise _no_disks(path)
-    reader = VmaPass(disks)
-    reader.read(content.raw)
-    if reader.problems:
-        raise _not_intact(path, reader.problems[0])
-    return disks.finish()
-
-
 def _not_intact(path: Path, problem: Problem) -> ArchiveError:
     hint = (
         "Nothing was extracted. `backupsvc archive verify` tells all that is wrong; take another "
@@ -147,7 +141,11 @@ class _Disks:
 
         Raise UsageError rather than overwrite one.
         """
-        self._claim(files)
+        new = not self._directory.exists()
+        self._directory.mkdir(parents=True, exist_ok=True)
+        if new:
+            self._undo.callback(_remove_empty, self._directory)
+        refuse_to_overwrite(self._directory, files)
         for device, name in zip(header.devices.values(), files, strict=False):
             self._open[device.id] = self._create(name)
             if device.name != VMSTATE:
@@ -173,13 +171,6 @@ class _Disks:
         for temporary, final in self._files:
             temporary.rename(final)
         return tuple(final for _, final in self._files)
-
-    def _claim(self, names: Sequence[str]) -> None:
-        new = not self._directory.exists()
-        self._directory.mkdir(parents=True, exist_ok=True)
-        if new:
-            self._undo.callback(_remove_empty, self._directory)
-        refuse_to_overwrite(self._directory, names)
 
     def _create(self, name: str) -> int:
         """Return the descriptor of a new file under a temporary name."""

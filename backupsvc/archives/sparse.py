@@ -136,7 +136,11 @@ class Sparse:
             taken += BLOCK
             *numbers, rest = (rest + block).split(b"\n")
             if left is None and numbers:
-                left = 2 * self._count(numbers.pop(0))
+                digits = numbers.pop(0)
+                self.count = int(digits) if _is_number(digits) else 0
+                if not _is_number(digits):
+                    self.map.broken("it holds something that is no number")
+                left = 2 * self.count
             wanted = numbers if left is None else numbers[:left]
             left = None if left is None else left - len(wanted)
             self._numbers(wanted, rest if left != 0 else b"")
@@ -153,12 +157,6 @@ class Sparse:
         if not self.map.wrong and self.count != self.map.pieces:
             return "it has not as many pieces as it says"
         return self.map.lack(self.size, stored)
-
-    def _count(self, digits: bytes) -> int:
-        self.count = int(digits) if _is_number(digits) else 0
-        if not _is_number(digits):
-            self.map.broken("it holds something that is no number")
-        return self.count
 
     def _numbers(self, numbers: list[bytes], rest: bytes = b"") -> None:
         for digits in numbers:

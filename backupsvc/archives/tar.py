@@ -21,6 +21,7 @@ CONFIGS = ("pct.conf", "vps.conf")
 KEPT = {CONFIG_FOLDER + name.encode(): name for name in (*CONFIGS, "pct.fw")}
 # A container's config is some hundred bytes, and pmxcfs takes no file above 1 MiB.
 MAX_CONFIG = 1024 * 1024
+USTAR = b"ustar\0"
 HARD_LINK, SYMLINK, FOLDER, SPARSE = b"1", b"2", b"5", b"S"
 FILES = frozenset((b"0", b"\0", b"7"))
 WITHOUT_DATA = frozenset((b"2", b"3", b"4", b"5", b"6"))
@@ -76,14 +77,26 @@ class TarPass:
             header = stream.take(BLOCK)
             if told is None and len(header) == BLOCK and not any(header):
                 return self._end(stream)
-            _check(header, offset)
+            if not header:
+                raise Damage(offset, "the tar stream ends without its end-of-archive blocks", "tar")
+            if len(header) < BLOCK:
+                text = f"the tar stream ends inside a header ({len(header)} of {BLOCK} bytes)"
+                raise Damage(offset, text, "tar")
+            if not _checksum_holds(header):
+                raise Damage(offset, "wrong tar header checksum", "tar")
             kind = header[156:157]
             if kind in pax.KINDS:
                 told = told or Told()
                 pax.read(stream, kind, _number(header, 124, offset), told)
                 continue
             told = told or Told()
-            name = (told.sparse_name or told.name or _header_name(header)).removeprefix(b"./")
+            name = told.sparse_name or told.name
+            if not name:
+                name = header[:100].partition(b"\0")[0]
+                # only POSIX has a prefix there: GNU's own dialect keeps times and a map in its place
+                prefix = header[345:500].partition(b"\0")[0] if header[257:263] == USTAR else b""
+                name = prefix + b"/" + name if prefix else name
+            name = name.removeprefix(b"./")
             if until(name):
                 return None
             self._member(stream, header, offset, name, told)
@@ -95,11 +108,12 @@ class TarPass:
         self.members += 1
         kind = header[156:157]
         length = _number(header, 124, offset) if told.size is None else told.size
-        self._tell(
-            _unextractable(header, kind, name, told.link)
-            or self._linked(header, kind, name, told.link),
-            offset,
-        )
+        reason = _unextractable(header, kind, name, told.link)
+        if not reason and kind == HARD_LINK and _target(header, told.link) not in self._names:
+            reason = "a hard link to a file that is not in the archive before it"
+        elif not reason and kind != FOLDER:  # to a folder there is no hard link
+            self._names.add(name)
+        self._tell(reason, offset)
         if kind == HARD_LINK:
             return
         if kind in WITHOUT_DATA and length:
@@ -113,23 +127,17 @@ class TarPass:
         # The first one counts, as for PVE (``tar --occurrence``): what comes later is a file of the
         # guest's own.
         if kept is not None and kept not in self.configs and length <= MAX_CONFIG:
-            self.configs[kept] = _content(stream, length - taken)
+            left = length - taken
+            data = stream.take(_padded(left))
+            if len(data) < _padded(left):
+                raise cut(stream)
+            self.configs[kept] = data[:left]
         else:
             skip(stream, _padded(length) - taken)
 
     def _tell(self, reason: str, offset: int) -> None:
         if reason:
             self._found.setdefault(reason, [offset, 0])[1] += 1
-
-    def _linked(self, header: bytes, kind: bytes, name: bytes, link: bytes) -> str:
-        """Given a member, return why tar could not link it, "" if it can; remember its name for
-        links to it.
-        """
-        if kind == HARD_LINK and _target(header, link) not in self._names:
-            return "a hard link to a file that is not in the archive before it"
-        if kind != FOLDER:  # to a folder there is no hard link
-            self._names.add(name)
-        return ""
 
     def _map(self, stream: ByteStream, header: bytes, offset: int, length: int, told: Told) -> int:
         """Read the map of a member with holes, and hold it against what is stored; return how many
@@ -167,17 +175,6 @@ class TarPass:
                     "tar",
                 )
             )
-
-
-def _check(header: bytes, offset: int) -> None:
-    if not header:
-        raise Damage(offset, "the tar stream ends without its end-of-archive blocks", "tar")
-    if len(header) < BLOCK:
-        raise Damage(
-            offset, f"the tar stream ends inside a header ({len(header)} of {BLOCK} bytes)", "tar"
-        )
-    if not _checksum_holds(header):
-        raise Damage(offset, "wrong tar header checksum", "tar")
 
 
 def _checksum_holds(header: bytes) -> bool:
@@ -244,12 +241,6 @@ def _number(header: bytes, at: int, offset: int) -> int:
     return int(digits or b"0", 8)
 
 
-def _header_name(header: bytes) -> bytes:
-    name = header[:100].partition(b"\0")[0]
-    prefix = header[345:500].partition(b"\0")[0] if header[257:263] == b"ustar\0" else b""
-    return prefix + b"/" + name if prefix else name
-
-
 def _gnu_map(stream: ByteStream, header: bytes, offset: int) -> Map:
     """Read the map of GNU's own dialect: four pieces in the header, and 21 in each block behind it
     that it announces.
@@ -276,13 +267,6 @@ def _pieces(block: bytes, first: int, most: int, offset: int, found: Map) -> boo
             return True
         found.add(_number(block, at, offset), _number(block, at + 12, offset))
     return False
-
-
-def _content(stream: ByteStream, size: int) -> bytes:
-    data = stream.take(_padded(size))
-    if len(data) < _padded(size):
-        raise cut(stream)
-    return data[:size]
 
 
 def _padded(size: int) -> int:

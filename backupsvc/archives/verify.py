@@ -97,7 +97,9 @@ def verify(
         file = ByteStream(source)
         findings = _inspect(file, name)
         _drain(file, findings)
-    devices, configs, uuid, ctime = _facts(findings.reader)
+    reader = findings.reader
+    header = reader.header if isinstance(reader, VmaPass) else None
+    configs = reader.configs if isinstance(reader, TarPass) else header.configs if header else {}
     return Verification(
         file=name,
         format=findings.format,
@@ -105,10 +107,10 @@ def verify(
         raw_size=findings.raw_size,
         sha256=source.sha256,
         checksummed=findings.checksummed,
-        uuid=uuid,
-        ctime=ctime,
-        devices=devices,
-        configs=configs,
+        uuid=str(header.uuid) if header else None,
+        ctime=header.ctime if header else None,
+        devices=tuple(header.devices.values()) if header else (),
+        configs=tuple(configs),
         problems=tuple(findings.problems),
         seconds=clock.monotonic() - started,
     )
@@ -153,30 +155,24 @@ def _inspect(file: ByteStream, name: str) -> _Findings:
     findings = _Findings(format=extension_of(name))
     try:
         content = Content(file, name)
-        findings.reader = content.reader()
-        findings.format = content.format(findings.reader.kind)
+        reader = findings.reader = content.reader()
+        findings.format = content.format(reader.kind)
     except Damage as damage:
         findings.problems.append(damage.problem)
         return findings
-    _read(content, findings, findings.reader)
-    findings.raw_size = content.raw.offset
-    whole = all(problem.layer != "file" for problem in findings.problems)
-    findings.checksummed = whole and content.decoder.checksummed
-    return findings
-
-
-def _read(content: Content, findings: _Findings, reader: VmaPass | TarPass) -> None:
-    """Read the stream inside, and after damage in it what is left, since the compression's own
-    checksum may tell the cause.
-    """
     try:
         reader.read(content.raw)
     except Damage as damage:
         findings.problems.append(damage.problem)
+        # the compression's own checksum, at the end, may tell the cause
         if damage.problem.layer != "file":
             _drain(content.raw, findings)
     findings.problems.extend(reader.problems)
     findings.problems.extend(Problem(HEADER, text, "vma") for text in _account(reader))
+    findings.raw_size = content.raw.offset
+    whole = all(problem.layer != "file" for problem in findings.problems)
+    findings.checksummed = whole and content.decoder.checksummed
+    return findings
 
 
 def _account(reader: VmaPass | TarPass) -> tuple[str, ...]:
@@ -205,15 +201,3 @@ def _drain(stream: ByteStream, findings: _Findings) -> None:
         stream.drain()
     except Damage as damage:
         findings.problems.append(damage.problem)
-
-
-def _facts(
-    reader: VmaPass | TarPass | None,
-) -> tuple[tuple[Device, ...], tuple[str, ...], str | None, int | None]:
-    """Return the devices, the names of the configs, the uuid and the ctime that the pass met."""
-    if isinstance(reader, TarPass):
-        return (), tuple(reader.configs), None, None
-    if reader is None or reader.header is None:
-        return (), (), None, None
-    header = reader.header
-    return tuple(header.devices.values()), tuple(header.configs), str(header.uuid), header.ctime

@@ -284,7 +284,15 @@ class VmaPass:
                     "the clusters come too scattered to keep account of them: no vzdump writes "
                     "them so",
                 )
-        self._count_missing(stream.offset, header.devices)
+        for dev_id, seen in self._seen.items():
+            first, missing = seen.missing()
+            # a guest's memory has no size of which clusters could be missing
+            if missing and header.devices[dev_id].name != VMSTATE:
+                text = (
+                    f"detected missing cluster {first} for stream "
+                    f"{header.devices[dev_id].name}{_more(missing)}"
+                )
+                self._missing.append(Problem(stream.offset, text, "vma"))
 
     def _extent(self, extent: _Extent, devices: Mapping[int, Device], data: memoryview) -> None:
         at = 0
@@ -336,25 +344,11 @@ class VmaPass:
             if not mask >> block & 1:
                 block += 1
                 continue
-            run = _ones(mask >> block)
+            rest = mask >> block
+            run = (~rest & (rest + 1)).bit_length() - 1  # lowest bits set without a gap
             sink.write(device, offset + block * BLOCK, data[at : at + run * BLOCK])
             at, block = at + run * BLOCK, block + run
-
-    def _count_missing(self, end: int, devices: Mapping[int, Device]) -> None:
-        for dev_id, seen in self._seen.items():
-            first, count = seen.missing()
-            if count and devices[dev_id].name != VMSTATE:
-                text = (
-                    f"detected missing cluster {first} for stream "
-                    f"{devices[dev_id].name}{_more(count)}"
-                )
-                self._missing.append(Problem(end, text, "vma"))
 
 
 def _more(count: int) -> str:
     return f" (and {count - 1} more)" if count > 1 else ""
-
-
-def _ones(mask: int) -> int:
-    """Given a mask, return how many of its lowest bits are set without a gap."""
-    return (~mask & (mask + 1)).bit_length() - 1

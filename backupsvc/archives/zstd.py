@@ -45,7 +45,9 @@ class ZstdDecoder:
                 yield from self._frame()
                 self._frames += 1
             elif len(magic) == 4 and struct.unpack("<I", magic)[0] & ~0xF == SKIPPABLE:
-                self._skip_frame()
+                (size,) = struct.unpack("<I", self._exactly(4))
+                if source.skip(size) < size:
+                    raise self._premature_end()
             elif self._frames:
                 raise Damage(
                     start,
@@ -65,9 +67,22 @@ class ZstdDecoder:
         last = False
         while not last:
             start = self._source.offset
-            size, last = self._block(decoder)
-            if size:
-                yield from self._pieces(decoder, self._exactly(size), start)
+            block_header = self._exactly(3)
+            word = int.from_bytes(block_header, "little")
+            kind, size, last = word >> 1 & 3, word >> 3, bool(word & 1)
+            if kind > COMPRESSED or size > BLOCK_MAX:
+                raise Damage(start, "corrupt zstd block header")
+            self._decode(decoder, block_header, start)
+            if kind == RLE:  # one byte in the file, whatever size it is repeated to
+                size = 1
+            if not size:
+                continue
+            # taken out in pieces for which the decoder needs one buffer and no copy
+            piece = self._decode(decoder, self._exactly(size), start)
+            while piece:
+                yield piece
+                more = not (decoder.needs_input or decoder.eof)
+                piece = self._decode(decoder, b"", start) if more else b""
         if has_checksum:
             start = self._source.offset
             self._decode(decoder, self._exactly(4), start)
@@ -84,7 +99,12 @@ class ZstdDecoder:
         single_segment = flags >> 5 & 1
         content_size = (single_segment, 2, 4, 8)[flags >> 6]
         rest = self._exactly((1 - single_segment) + DICTIONARY_ID_BYTES[flags & 3] + content_size)
-        window = _content_size(rest[-content_size:]) if single_segment else _window(rest[0])
+        if single_segment:  # its content is its window; a size of two bytes counts from 256
+            window = int.from_bytes(rest[-content_size:], "little")
+            window += 256 if content_size == 2 else 0
+        else:  # RFC 8878, 3.1.1.1.2
+            base = 1 << 10 + (rest[0] >> 3)
+            window = base + base // 8 * (rest[0] & 7)
         if window > MAX_WINDOW:
             text = (
                 f"its zstd data asks for {window} bytes of memory, of which {MAX_WINDOW} are given"
@@ -93,33 +113,6 @@ class ZstdDecoder:
                 start, f"{text}; run `zstd -d --memory={window}` and check the decompressed file"
             )
         return descriptor + rest, bool(flags & 4)
-
-    def _block(self, decoder: ZstdDecompressor) -> tuple[int, bool]:
-        """Feed the next block's header; return how many bytes the block has in the file, and
-        whether it is the frame's last.
-        """
-        start = self._source.offset
-        header = self._exactly(3)
-        word = int.from_bytes(header, "little")
-        kind, size = word >> 1 & 3, word >> 3
-        if kind > COMPRESSED or size > BLOCK_MAX:
-            raise Damage(start, "corrupt zstd block header")
-        self._decode(decoder, header, start)
-        return 1 if kind == RLE else size, bool(word & 1)
-
-    def _pieces(self, decoder: ZstdDecompressor, block: bytes, start: int) -> Iterator[bytes]:
-        """Given a block and where it starts, yield its content in pieces for which the decoder
-        needs one buffer and no copy.
-        """
-        piece = self._decode(decoder, block, start)
-        while piece:
-            yield piece
-            piece = b"" if decoder.needs_input or decoder.eof else self._decode(decoder, b"", start)
-
-    def _skip_frame(self) -> None:
-        (size,) = struct.unpack("<I", self._exactly(4))
-        if self._source.skip(size) < size:
-            raise self._premature_end()
 
     def _decode(self, decoder: ZstdDecompressor, data: bytes, offset: int) -> bytes:
         try:
@@ -137,18 +130,3 @@ class ZstdDecoder:
         return Damage(
             self._source.offset, "the file ends in the middle of its zstd data (premature end)"
         )
-
-
-def _window(descriptor: int) -> int:
-    """Given a frame's window descriptor, return the window's size in bytes (RFC 8878,
-    3.1.1.1.2).
-    """
-    base = 1 << 10 + (descriptor >> 3)
-    return base + base // 8 * (descriptor & 7)
-
-
-def _content_size(field: bytes) -> int:
-    """Given a frame's content size field, return the size (RFC 8878, 3.1.1.1.4: that of two bytes
-    counts from 256).
-    """
-    return int.from_bytes(field, "little") + (256 if len(field) == 2 else 0)
