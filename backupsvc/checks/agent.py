@@ -4,7 +4,7 @@ along.
 
 from __future__ import annotations
 
-from backupsvc.checks.kinds import AgentPort, Answer, CannotAsk, Kind, Target
+from backupsvc.checks.kinds import Answer, CannotAsk, Kind, Target
 from backupsvc.errors import PveError
 from policies.model import CheckSpec, Outcome
 
@@ -18,20 +18,16 @@ def ask(spec: CheckSpec, target: Target) -> Answer:
         )
     if not target.agent.ping():
         return Outcome.FAILED, "the guest agent does not answer"
-    return Outcome.PASSED, f"the guest agent answers: {_system(target.agent)}"
-
-
-def _system(agent: AgentPort) -> str:
-    """What runs there, in a few words; an agent that answers but tells nothing of itself has still
-    answered.
-    """
     try:
-        info = agent.osinfo()
+        info = target.agent.osinfo()
     except PveError as error:
-        return f"it does not say which system ({error.text or error.message})"
-    name = info.get("pretty-name") or info.get("name") or "unnamed system"
-    kernel = info.get("kernel-release")
-    return f"{name}, kernel {kernel}" if kernel else str(name)
+        # an agent that tells nothing of itself has still answered
+        why = error.text or error.message
+        return Outcome.PASSED, f"the guest agent answers: it does not say which system ({why})"
+    system = str(info.get("pretty-name") or info.get("name") or "unnamed system")
+    if kernel := info.get("kernel-release"):
+        system += f", kernel {kernel}"
+    return Outcome.PASSED, f"the guest agent answers: {system}"
 
 
 KIND = Kind("agent", ask)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import http.client
 import re
-import socket
 
 from backupsvc.checks.kinds import PORT, Answer, Kind, Option, Target
 from backupsvc.checks.wire import certificate, connection, printable, why
@@ -31,7 +30,11 @@ def ask(spec: CheckSpec, target: Target) -> Answer:
     try:
         with connection(target, port, spec.timeout, tls=tls, host=host) as wire:
             shown = certificate(wire)
-            status, body = _fetch(wire, host or str(target.address), port, path)
+            page = http.client.HTTPConnection(host or str(target.address), port)
+            page.sock = wire
+            page.request("GET", path, headers={"Connection": "close", "User-Agent": "backupsvc"})
+            response = page.getresponse()
+            status, body = response.status, response.read(MAX_BODY)
     except OSError as error:
         return Outcome.FAILED, f"{url}: {why(error, spec.timeout)}"
     except http.client.HTTPException as error:
@@ -55,14 +58,6 @@ def _judge(spec: CheckSpec, url: str, status: int, body: bytes) -> Answer:
     return Outcome.PASSED, f"{url} answers {status}" + (
         f" with the words {words!r}" if words else ""
     )
-
-
-def _fetch(sock: socket.socket, host: str, port: int, path: str) -> tuple[int, bytes]:
-    connection = http.client.HTTPConnection(host, port)
-    connection.sock = sock
-    connection.request("GET", path, headers={"Connection": "close", "User-Agent": "backupsvc"})
-    response = connection.getresponse()
-    return response.status, response.read(MAX_BODY)
 
 
 _STATUS = Option(int, "a status from 100 to 599", fits=lambda value: 100 <= value < 600)

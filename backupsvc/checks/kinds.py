@@ -87,8 +87,9 @@ def problems_with(kind: Kind, options: Mapping[str, object]) -> list[str]:
     """Given a kind and the options of a check, return what is wrong with them, one sentence
     each.
     """
+    taken = f"it takes {', '.join(sorted(kind.options))}" if kind.options else "it takes none"
     found = [
-        f"{kind.name} has no option {name!r}: {_allowed(kind)}"
+        f"{kind.name} has no option {name!r}: {taken}"
         for name in options
         if name not in kind.options
     ]
@@ -104,7 +105,3 @@ def problems_with(kind: Kind, options: Mapping[str, object]) -> list[str]:
         elif option.required:
             found.append(f"{kind.name} needs {name}: {option.allowed}")
     return found
-
-
-def _allowed(kind: Kind) -> str:
-    return f"it takes {', '.join(sorted(kind.options))}" if kind.options else "it takes none"

@@ -11,7 +11,6 @@ from __future__ import annotations
 import re
 import socket
 from collections import defaultdict
-from collections.abc import Iterator
 from typing import Any
 
 from pyasn1.codec.ber import decoder, encoder
@@ -79,7 +78,14 @@ def _search(wire: socket.socket) -> tuple[list[Entry], str]:
     not).
     """
     entries: list[Entry] = []
-    for message in _messages(wire):
+    left = MAX_ANSWER
+    while True:
+        data = _message(wire, left)
+        left -= len(data)
+        try:
+            message = decoder.decode(data, asn1Spec=rfc2251.LDAPMessage())[0]
+        except (PyAsn1Error, ArithmeticError, LookupError, RecursionError, TypeError, ValueError):
+            raise NotLdap(f"{printable(data)!r}") from None
         operation = message["protocolOp"]
         kind = operation.getName()
         # a notice of disconnection (RFC 4511, 4.4.1)
@@ -93,21 +99,13 @@ def _search(wire: socket.socket) -> tuple[list[Entry], str]:
                 done["resultCode"]
             ) == 0 else f"refuses the search: {_result(done)}"
         if kind == "searchResEntry":
-            entries.append(_entry(operation[kind]))
+            entry: Entry = defaultdict(list)
+            for attribute in operation[kind]["attributes"]:
+                values = [bytes(value) for value in attribute["vals"]]
+                entry[str(attribute["type"]).lower()] += values
+            entries.append(entry)
         elif kind != "searchResRef":
             raise NotLdap(f"it answers a search with {kind}")
-    raise AssertionError("_messages goes on for ever, or raises")
-
-
-def _messages(wire: socket.socket) -> Iterator[Any]:
-    left = MAX_ANSWER
-    while True:
-        data = _message(wire, left)
-        left -= len(data)
-        try:
-            yield decoder.decode(data, asn1Spec=rfc2251.LDAPMessage())[0]
-        except (PyAsn1Error, ArithmeticError, LookupError, RecursionError, TypeError, ValueError):
-            raise NotLdap(f"{printable(data)!r}") from None
 
 
 def _message(wire: socket.socket, most: int) -> bytes:
@@ -142,13 +140,6 @@ def _exactly(wire: socket.socket, count: int, before: bytes) -> bytes:
             )
         said += piece
     return bytes(said)
-
-
-def _entry(answer: Any) -> Entry:
-    found: Entry = defaultdict(list)
-    for attribute in answer["attributes"]:
-        found[str(attribute["type"]).lower()] += [bytes(value) for value in attribute["vals"]]
-    return found
 
 
 def _result(answer: Any) -> str:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import socket
-
 from backupsvc.checks.kinds import PORT, Answer, Kind, Target
 from backupsvc.checks.wire import connection, printable, why
 from policies.model import CheckSpec, Outcome
@@ -17,9 +15,18 @@ def ask(spec: CheckSpec, target: Target) -> Answer:
     """Given a port (22), wait for the server's greeting."""
     port = int(str(spec.options.get("port", DEFAULT_PORT)))
     where = f"{target.address}:{port}"
+    said = b""
     try:
         with connection(target, port, spec.timeout) as sock:
-            said = _greeting(sock)
+            # up to the end of the greeting's line: a server may send others before it
+            while len(said) < MAX_PREAMBLE:
+                piece = sock.recv(1024)
+                said += piece
+                if not piece or any(
+                    line.startswith(GREETING) and line.endswith(b"\n")
+                    for line in said.splitlines(keepends=True)
+                ):
+                    break
     except OSError as error:
         return Outcome.FAILED, f"{where}: {why(error, spec.timeout)}"
     lines = said.splitlines()
@@ -29,20 +36,6 @@ def ask(spec: CheckSpec, target: Target) -> Answer:
         Outcome.FAILED,
         f"{where} does not greet as an SSH server: {printable(said) or 'it said nothing'}",
     )
-
-
-def _greeting(sock: socket.socket) -> bytes:
-    """All that came up to the greeting's end of line, or to the end."""
-    said = b""
-    while len(said) < MAX_PREAMBLE:
-        piece = sock.recv(1024)
-        said += piece
-        if not piece or any(
-            line.startswith(GREETING) and line.endswith(b"\n")
-            for line in said.splitlines(keepends=True)
-        ):
-            break
-    return said
 
 
 KIND = Kind("ssh", ask, {"port": PORT})
