@@ -62,7 +62,11 @@ class Ahead:
 
     def _piece(self) -> bytes:
         """The next bytes of the file, b"" at its end."""
-        self._ask()
+        while len(self._pieces) < UNDER_WAY and self._next < self._size:
+            piece = _Piece(self._next, min(self._length, self._size - self._next))
+            self._next += piece.length
+            self._pieces.append(piece)
+            self._send(piece)
         if not self._pieces:
             return b""
         piece = self._pieces.popleft()
@@ -81,13 +85,6 @@ class Ahead:
             self._pieces.clear()
             self._next = self._size
         return data
-
-    def _ask(self) -> None:
-        while len(self._pieces) < UNDER_WAY and self._next < self._size:
-            piece = _Piece(self._next, min(self._length, self._size - self._next))
-            self._next += piece.length
-            self._pieces.append(piece)
-            self._send(piece)
 
     def _send(self, piece: _Piece) -> None:
         number = self._sftp._async_request(

@@ -169,7 +169,14 @@ class Jump:
                 raise RemoteUnreachable(
                     f"{self._peer} forbids forwarding to {address}:{port}", hint
                 ) from None
-            raise _connect_failed(address, port, str(refused.text)) from None
+            # the probe's words become what a direct connection would have raised
+            text = str(refused.text)
+            lost = ("timed out", "no route", "unreachable")
+            silent = any(words in text.lower() for words in lost)
+            kind = TimeoutError if silent else ConnectionRefusedError
+            raise kind(
+                f"the probe has no connection to {address}:{port}: {text or 'refused'}"
+            ) from None
         except (paramiko.SSHException, EOFError, OSError) as error:
             if transport.is_active():
                 raise TimeoutError(
@@ -196,17 +203,6 @@ class Jump:
                 transport = self._client.get_transport()
             assert transport is not None, "a connected SSH client has a transport"
             return transport
-
-
-def _connect_failed(address: str, port: int, text: str) -> OSError:
-    """Given the probe's word on a connection that it could not make, return what a direct one would
-    have raised.
-    """
-    if "timed out" in text.lower() or "no route" in text.lower() or "unreachable" in text.lower():
-        return TimeoutError(f"the probe has no connection to {address}:{port}: {text}")
-    return ConnectionRefusedError(
-        f"the probe has no connection to {address}:{port}: {text or 'refused'}"
-    )
 
 
 def _pump(channel: paramiko.Channel, inner: socket.socket) -> None:

@@ -25,8 +25,13 @@ def ports(nodes: NodeConnections, node: str, bridge: str) -> Kernel | None:
     """
     if not nodes.reaches(node):
         return None
+    command = f"ip -j link show master {shlex.quote(bridge)}"
     try:
-        code, out, err = _ask(nodes, node, f"ip -j link show master {shlex.quote(bridge)}")
+        _, out, err = nodes.begin(
+            node, lambda client: client.exec_command(command, timeout=SECONDS)
+        )
+        said, wrong = out.read().decode(errors="replace"), err.read().decode(errors="replace")
+        code = out.channel.recv_exit_status()
     except SshRefused:
         raise
     except (BackupsvcError, *LINE_BROKE) as error:
@@ -41,20 +46,12 @@ def ports(nodes: NodeConnections, node: str, bridge: str) -> Kernel | None:
             f"the kernel of {node} could not be asked, so PVE's word on bridge {bridge} stands: "
             f"{why}",
         )
-    if code and _ABSENT in err:
+    if code and _ABSENT in wrong:
         return Kernel((), missing=True)
-    return _read(node, bridge, out) if code == 0 else _dumb(node, bridge, err.strip())
-
-
-def _ask(nodes: NodeConnections, node: str, command: str) -> tuple[int, str, str]:
-    _, out, err = nodes.begin(node, lambda client: client.exec_command(command, timeout=SECONDS))
-    said, wrong = out.read().decode(errors="replace"), err.read().decode(errors="replace")
-    return out.channel.recv_exit_status(), said, wrong
-
-
-def _read(node: str, bridge: str, out: str) -> Kernel:
+    if code:
+        return _dumb(node, bridge, wrong.strip())
     try:
-        rows = json.loads(out or "[]")
+        rows = json.loads(said or "[]")
         # iproute2 leaves {} for what a filter took out
         return Kernel(tuple(str(row["ifname"]) for row in rows if row))
     except (ValueError, TypeError, KeyError):

@@ -32,7 +32,11 @@ def open_archive(nodes: NodeConnections, node: str, path: str) -> Iterator[Binar
     sftp = _sftp(nodes, node, peer)
     try:
         remote = _open(sftp, path, peer)
-        yield cast(BinaryIO, _Stream(Ahead(sftp, remote, _size(remote, peer)), peer))
+        try:
+            size = int(remote.stat().st_size or 0)
+        except LINE_BROKE as error:
+            raise _broken(peer, error) from None
+        yield cast(BinaryIO, _Stream(Ahead(sftp, remote, size), peer))
     except RemoteUnreachable:
         nodes.drop(node)
         raise
@@ -96,13 +100,6 @@ def _open(sftp: paramiko.SFTPClient, path: str, peer: Peer) -> paramiko.SFTPFile
             f"{peer.user} may not read {path} on {peer.what}",
             "give that user read access, or connect as root",
         ) from None
-    except LINE_BROKE as error:
-        raise _broken(peer, error) from None
-
-
-def _size(remote: paramiko.SFTPFile, peer: Peer) -> int:
-    try:
-        return int(remote.stat().st_size or 0)
     except LINE_BROKE as error:
         raise _broken(peer, error) from None
 

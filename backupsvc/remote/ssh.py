@@ -38,11 +38,9 @@ logging.getLogger("paramiko").addHandler(logging.NullHandler())
 _LATE_CHANNEL = "Success for unrequested channel!"
 
 
-def _worth_logging(record: logging.LogRecord) -> bool:
-    return not str(record.msg).startswith(_LATE_CHANNEL)
-
-
-logging.getLogger("paramiko.transport").addFilter(_worth_logging)
+logging.getLogger("paramiko.transport").addFilter(
+    lambda record: not str(record.msg).startswith(_LATE_CHANNEL)
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +116,9 @@ def open_client(peer: Peer) -> paramiko.SSHClient:
         )
     except (paramiko.SSHException, OSError, EOFError, ValueError) as error:
         client.close()
-        raise _refusal(peer, error, policy.seen, _known(client, peer)) from None
+        keys = client.get_host_keys().lookup(peer.key_name)
+        known = ", ".join(fingerprint(key) for key in keys.values()) if keys else "none"
+        raise _refusal(peer, error, policy.seen, known) from None
     transport = client.get_transport()
     if transport is not None:
         transport.set_keepalive(KEEPALIVE)
@@ -163,10 +163,14 @@ def _transport(*args: Any, **kwargs: Any) -> paramiko.Transport:
 def _load_host_keys(client: paramiko.SSHClient, peer: Peer) -> None:
     if peer.pinned:
         for line in peer.pinned.strip().splitlines():
-            kind, _, data = line.strip().partition(" ")
-            client.get_host_keys().add(
-                peer.key_name, kind, _pinned_key(peer, kind, data.partition(" ")[0])
-            )
+            kind, _, rest = line.strip().partition(" ")
+            data = rest.partition(" ")[0]  # what follows is a comment, as in known_hosts
+            try:
+                key = paramiko.PKey.from_type_string(kind, base64.b64decode(data, validate=True))
+            except (paramiko.SSHException, UnknownKeyType, ValueError, IndexError):
+                hint = f"{peer.setting} takes a line like `ssh-ed25519 AAAA...`"
+                raise UsageError(f"the pinned host key of {peer.what} is not one", hint) from None
+            client.get_host_keys().add(peer.key_name, kind, key)
     elif peer.known_hosts:
         try:
             client.load_host_keys(str(peer.known_hosts))
@@ -177,14 +181,6 @@ def _load_host_keys(client: paramiko.SSHClient, peer: Peer) -> None:
             ) from None
     else:
         client.load_system_host_keys()
-
-
-def _pinned_key(peer: Peer, kind: str, data: str) -> paramiko.PKey:
-    try:
-        return paramiko.PKey.from_type_string(kind, base64.b64decode(data, validate=True))
-    except (paramiko.SSHException, UnknownKeyType, ValueError, IndexError):
-        hint = f"{peer.setting} takes a line like `ssh-ed25519 AAAA...`"
-        raise UsageError(f"the pinned host key of {peer.what} is not one", hint) from None
 
 
 def _key_file(peer: Peer) -> str | None:
@@ -199,12 +195,6 @@ def _key_file(peer: Peer) -> str | None:
             "create it with ssh-keygen -t ed25519",
         )
     return str(peer.key_file)
-
-
-def _known(client: paramiko.SSHClient, peer: Peer) -> str:
-    """The fingerprints that are known of the peer, for the message."""
-    keys = client.get_host_keys().lookup(peer.key_name)
-    return ", ".join(fingerprint(key) for key in keys.values()) if keys else "none"
 
 
 def _refusal(
