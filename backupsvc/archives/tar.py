@@ -93,7 +93,7 @@ class TarPass:
             name = told.sparse_name or told.name
             if not name:
                 name = header[:100].partition(b"\0")[0]
-                # only POSIX has a prefix there: GNU's own dialect keeps times and a map in its place
+                # a prefix is POSIX's alone: GNU's own dialect keeps times and a map in its place
                 prefix = header[345:500].partition(b"\0")[0] if header[257:263] == USTAR else b""
                 name = prefix + b"/" + name if prefix else name
             name = name.removeprefix(b"./")
