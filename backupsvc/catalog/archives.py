@@ -399,7 +399,7 @@ def _insert(
     connection: Connection, archives: Sequence[Archive], looks: Mapping[Key, int | None], at: int
 ) -> None:
     rows = [
-        _values(archive)
+        {name: getattr(archive, name) for name in _LISTED}
         | {
             "place": _key(archive)[0],
             "volid": archive.volid,
@@ -419,10 +419,6 @@ def _insert(
         connection.execute(insert(ARCHIVE), rows)
 
 
-def _values(archive: Archive) -> dict[str, Any]:
-    return {name: getattr(archive, name) for name in _LISTED}
-
-
 def _refresh(connection: Connection, pairs: Sequence[tuple[Row[Any], Archive]], at: int) -> None:
     """Write only what differs: a nightly listing of a hundred thousand archives changes a few dozen
     rows.
@@ -430,14 +426,17 @@ def _refresh(connection: Connection, pairs: Sequence[tuple[Row[Any], Archive]], 
     changed = [
         (row, archive)
         for row, archive in pairs
-        if row.gone_at is not None or _differs(row, archive)
+        if row.gone_at is not None
+        or any(getattr(row, name) != getattr(archive, name) for name in _LISTED)
     ]
     if changed:
         statement = update(ARCHIVE).where(ARCHIVE.c.id == bindparam("row")).values(gone_at=None)
         statement = statement.values({name: bindparam(f"new_{name}") for name in _LISTED})
-        connection.execute(
-            statement, [{"row": row.id} | _prefixed(archive) for row, archive in changed]
-        )
+        new = [
+            {"row": row.id} | {f"new_{name}": getattr(archive, name) for name in _LISTED}
+            for row, archive in changed
+        ]
+        connection.execute(statement, new)
     for row, archive in changed:
         if differs := lineage.resized(row.size, archive.size):
             _mark_changed(connection, row, differs, at)
@@ -496,14 +495,6 @@ def _first(
     return {
         key: value for key, value in values.items() if value is not None and known.get(key) is None
     }
-
-
-def _differs(row: Row[Any], archive: Archive) -> bool:
-    return any(getattr(row, name) != getattr(archive, name) for name in _LISTED)
-
-
-def _prefixed(archive: Archive) -> dict[str, Any]:
-    return {f"new_{name}": value for name, value in _values(archive).items()}
 
 
 def _mark_gone(connection: Connection, rows: Sequence[Row[Any]], at: int) -> None:

@@ -132,7 +132,12 @@ class Database:
         except IntegrityError:
             raise
         except DBAPIError as error:
-            raise self._failure(error, unknown=ending and error.connection_invalidated) from None
+            if ending and error.connection_invalidated:
+                said = f"{self._says(error)} (whether the last change was written is not known)"
+                raise CatalogCut(said, _UNKNOWN, undone=False) from None
+            if passes(error):
+                raise CatalogCut(self._says(error), _WAITED) from None
+            raise CatalogUnreachable(self._says(error), _HINT) from None
 
     def _begun(self, writes: bool) -> Connection:
         """A connection whose transaction has begun. Until then nothing was sent, so it is safe to
@@ -165,18 +170,9 @@ class Database:
             raise
         return connection
 
-    def _failure(self, error: DBAPIError, *, unknown: bool) -> CatalogUnreachable:
-        if unknown:
-            said = f"{self._says(error)} (whether the last change was written is not known)"
-            return CatalogCut(said, _UNKNOWN, undone=False)
-        return (
-            CatalogCut(self._says(error), _WAITED)
-            if passes(error)
-            else CatalogUnreachable(self._says(error), _HINT)
-        )
-
     def _says(self, error: DBAPIError, since: str = "") -> str:
-        return f"the catalog {self._label} does not answer{since}: {_first_line(error)}"
+        lines = str(error.orig).strip().splitlines() or [type(error.orig).__name__]
+        return f"the catalog {self._label} does not answer{since}: {lines[0]}"
 
     def _migrate(self) -> None:
         with self.read() as connection:
@@ -299,11 +295,3 @@ def _set_up_postgres(raw: Any, _record: object) -> None:
 def _begin_sqlite(connection: Connection) -> None:
     writes = connection.get_execution_options().get("writes")
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
-
-
-def _first_line(error: DBAPIError) -> str:
-    return (
-        str(error.orig).strip().splitlines()[0]
-        if str(error.orig).strip()
-        else type(error.orig).__name__
-    )

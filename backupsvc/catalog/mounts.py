@@ -47,12 +47,10 @@ def file_system(path: PurePath, mountinfo: str) -> str | None:
     found: tuple[int, str | None] = (0, None)
     for line in mountinfo.splitlines():
         before, _, after = line.partition(" - ")
-        place = PurePath(_unescaped(before.split(" ")[4]))
+        # a blank in a path stands there as \040, its octal code
+        mounted = re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), before.split(" ")[4])
+        place = PurePath(mounted)
         # of two on one place the later one hides the other
         if path.is_relative_to(place) and len(place.parts) >= found[0]:
             found = (len(place.parts), after.split(" ")[0])
     return found[1]
-
-
-def _unescaped(text: str) -> str:
-    return re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), text)

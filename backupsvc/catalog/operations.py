@@ -413,27 +413,23 @@ class OperationRepository:
     def _lease(self, driver: Driver) -> dict[str, Any]:
         return {"lease_owner": driver.owner, "lease_until": driver.now + driver.ttl}
 
-    def _mine(self, id: str, driver: Driver) -> Any:
-        lease = OPERATION.c
-        return update(OPERATION).where(
-            lease.id == id, lease.lease_owner == driver.owner, lease.state == OPEN
-        )
-
     def _change(
         self, connection: Connection, id: str, driver: Driver, values: Mapping[str, Any]
     ) -> None:
-        if connection.execute(self._mine(id, driver).values(values)).rowcount == 1:
+        lease = OPERATION.c
+        mine = (lease.id == id, lease.lease_owner == driver.owner, lease.state == OPEN)
+        if connection.execute(update(OPERATION).where(*mine).values(values)).rowcount == 1:
             return
         row = connection.execute(select(OPERATION.c.state).where(OPERATION.c.id == id)).first()
-        raise (
-            _unknown(id)
-            if row is None
-            else LeaseLost(
-                f"operation {id} "
-                f"{'is driven by another process' if row.state == OPEN else f'has ended ({row.state})'}",
-                f"see `backupsvc operations show {id}`",
+        if row is None:
+            raise OperationFailed(
+                f"there is no operation {id} in the catalog",
+                "list them with `backupsvc operations list`",
                 operation=id,
             )
+        how = "is driven by another process" if row.state == OPEN else f"has ended ({row.state})"
+        raise LeaseLost(
+            f"operation {id} {how}", f"see `backupsvc operations show {id}`", operation=id
         )
 
     def _append(self, connection: Connection, id: str, note: Note, at: int) -> None:
@@ -566,11 +562,3 @@ def _begins(prefix: str) -> ColumnElement[bool]:
     letters here.
     """
     return func.substr(OPERATION.c.occurrence, 1, len(prefix)) == prefix
-
-
-def _unknown(id: str) -> OperationFailed:
-    return OperationFailed(
-        f"there is no operation {id} in the catalog",
-        "list them with `backupsvc operations list`",
-        operation=id,
-    )
