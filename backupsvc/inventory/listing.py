@@ -195,16 +195,11 @@ class Walk:
         self._readers = readers(self._seen.storages, self._nodes)
         self._failed: dict[reach.Place, BackupsvcError] = {}
         self._known = service.catalog.archives.places(vmid)
-        self._aside = [
-            one for place, storage in self._elsewhere() for one in self.held(place, storage)
-        ]
+        # where archives are known and nothing is listed now: a node that is down, a storage that is
+        # shared by now or gone
+        elsewhere = {(place, storage) for place, _, storage in self._known} - self._readers.keys()
+        self._aside = [one for place, storage in elsewhere for one in self.held(place, storage)]
         self.looked: dict[reach.Place, None] = {}
-
-    def _elsewhere(self) -> set[reach.Place]:
-        """Where archives are known and nothing is listed now: a node that is down, a storage that
-        is shared by now or gone.
-        """
-        return {(place, storage) for place, _, storage in self._known} - self._readers.keys()
 
     def held(self, place: str, storage: str) -> list[Archive]:
         """Return what the catalog knows of one storage in one place."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from backupsvc.errors import PveError
 from backupsvc.services import Cluster
@@ -62,7 +62,11 @@ def judge(service: Cluster, archive: Archive, text: str, uuid: str | None) -> li
     if archive.type is GuestType.QEMU and not whole.holds_disk(text):
         _refuse_without_disk(service, archive, config, before)
     said = []
-    known, facts = _last_known(service, before)
+    # the newest whose config the catalog has
+    with_facts = (
+        (one, service.catalog.archives.facts(one.node, one.volid)) for one in before[:_LOOK_BACK]
+    )
+    known, facts = next((item for item in with_facts if item[1].get("config")), (None, {}))
     if known and uuid and facts["uuid"] and facts["uuid"].lower() != uuid.lower():
         raise PveError(
             f"archive {archive.volid} of guest {archive.vmid} is of another machine than "
@@ -155,14 +159,3 @@ def _refuse_without_disk(
             f"see what VM {archive.vmid} is now; its older archives are kept, and `backupsvc "
             "restore` takes one of them",
         )
-
-
-def _last_known(
-    service: Cluster, before: Sequence[Archive]
-) -> tuple[Archive | None, dict[str, Any]]:
-    """The newest archive whose config the catalog has, with what is known of it."""
-    for one in before[:_LOOK_BACK]:
-        facts = service.catalog.archives.facts(one.node, one.volid)
-        if facts.get("config"):
-            return one, facts
-    return None, {}
