@@ -13,7 +13,6 @@ from typing import Any
 from backupsvc.clock import Clock, polls
 from backupsvc.errors import AgentHeld, PveError
 from backupsvc.pve.client import Client
-from backupsvc.pve.fields import Row
 from backupsvc.pve.guests import Guests, GuestStatus
 from policies.pve import texts
 
@@ -142,7 +141,14 @@ class Agent:
             # 8.5).
             answer = self._client.get(f"{path}/exec-status", {"pid": pid}, retry=False).row()
             if answer.boolean("exited"):
-                return _exec_result(answer)
+                cut = answer.boolean("out-truncated") or answer.boolean("err-truncated")
+                return ExecResult(
+                    exitcode=answer.integer_if_any("exitcode"),
+                    out=_guest_text(answer.text("out-data")),
+                    err=_guest_text(answer.text("err-data")),
+                    signal=answer.integer_if_any("signal"),
+                    truncated=cut,
+                )
         raise PveError(
             f"{command[0]} still runs in guest {vmid} on {node} after {timeout:g} s",
             "give the check a longer timeout",
@@ -188,16 +194,6 @@ class AgentPort:
     def exec(self, command: list[str], timeout: float) -> ExecResult:
         """Run a command inside and return what it did."""
         return self.agent.exec(self.node, self.vmid, command, timeout)
-
-
-def _exec_result(answer: Row) -> ExecResult:
-    return ExecResult(
-        exitcode=answer.integer_if_any("exitcode"),
-        out=_guest_text(answer.text("out-data")),
-        err=_guest_text(answer.text("err-data")),
-        signal=answer.integer_if_any("signal"),
-        truncated=answer.boolean("out-truncated") or answer.boolean("err-truncated"),
-    )
 
 
 def _guest_text(data: str) -> str:

@@ -115,12 +115,34 @@ class Caller:
 def error_for(answer: BadAnswer, caller: Caller) -> BackupsvcError:
     """Given an answer and who asked, return the error to raise."""
     if answer.status == 401:
-        return _token_refused(answer, caller)
+        return PveTokenRefused(
+            f"{caller.host} does not accept the token {caller.token}: "
+            f"{answer.text or 'no reason given'}",
+            "check BACKUPSVC_PVE__TOKEN (user@realm!name=secret): does the token exist, is it "
+            "expired, is its secret right? "
+            "`pveum user token list USER` shows a user's tokens",
+        )
     if answer.status == 403:
-        return _denied(answer, caller)
+        return PvePermissionDenied(
+            f"{caller.host} forbids {caller.call} to the token {caller.token}: {answer.text}",
+            _grant(answer, caller),
+        )
     if unreachable(answer, caller):
-        return _silent(answer, caller)
-    return _pve_error(answer, caller)
+        return PveUnreachable(
+            f"{caller.host} could not get an answer to {caller.call}: {answer.status} "
+            f"{answer.text}",
+            ABOUT_SILENT_NODE,
+            node=caller.node if answer.status in NODE_SILENT else "",
+        )
+    kind = PveNotFound if texts.MISSING.search(answer.text) else PveError
+    return kind(
+        f"{caller.host} refused {caller.call}: {answer.text or f'status {answer.status}'}",
+        hint_for(answer.text)
+        or "if PVE's words do not tell, `journalctl -u pvedaemon -u pveproxy` on the node may",
+        status=answer.status,
+        text=answer.text,
+        errors=dict(answer.errors) or parameter_errors(answer.message),
+    )
 
 
 def unreachable(answer: BadAnswer, caller: Caller) -> bool:
@@ -152,23 +174,6 @@ def parameter_errors(message: str) -> dict[str, str]:
     }
 
 
-def _token_refused(answer: BadAnswer, caller: Caller) -> BackupsvcError:
-    return PveTokenRefused(
-        f"{caller.host} does not accept the token {caller.token}: "
-        f"{answer.text or 'no reason given'}",
-        "check BACKUPSVC_PVE__TOKEN (user@realm!name=secret): does the token exist, is it "
-        "expired, is its secret right? "
-        "`pveum user token list USER` shows a user's tokens",
-    )
-
-
-def _denied(answer: BadAnswer, caller: Caller) -> BackupsvcError:
-    return PvePermissionDenied(
-        f"{caller.host} forbids {caller.call} to the token {caller.token}: {answer.text}",
-        _grant(answer, caller),
-    )
-
-
 def _grant(answer: BadAnswer, caller: Caller) -> str:
     """Given a 403, return how to lift it."""
     if texts.NO_TOKEN_CALL.search(answer.text):
@@ -198,27 +203,6 @@ def grant_for(text: str, token: str) -> str:
     return (
         f"give a role with {privilege} on {path} (or above it) to the user and to its token: "
         f"pveum acl modify {quote(path)} --users '{user}' --tokens '{token}' --roles ROLE"
-    )
-
-
-def _silent(answer: BadAnswer, caller: Caller) -> BackupsvcError:
-    return PveUnreachable(
-        f"{caller.host} could not get an answer to {caller.call}: {answer.status} {answer.text}",
-        ABOUT_SILENT_NODE,
-        node=caller.node if answer.status in NODE_SILENT else "",
-    )
-
-
-def _pve_error(answer: BadAnswer, caller: Caller) -> PveError:
-    errors = dict(answer.errors) or parameter_errors(answer.message)
-    kind = PveNotFound if texts.MISSING.search(answer.text) else PveError
-    return kind(
-        f"{caller.host} refused {caller.call}: {answer.text or f'status {answer.status}'}",
-        hint_for(answer.text)
-        or "if PVE's words do not tell, `journalctl -u pvedaemon -u pveproxy` on the node may",
-        status=answer.status,
-        text=answer.text,
-        errors=errors,
     )
 
 

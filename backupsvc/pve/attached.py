@@ -7,7 +7,7 @@ be; a guest that was not there before is read in any case.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from contextlib import suppress
 
 from backupsvc.clock import Clock
 from backupsvc.errors import PveNotFound
@@ -40,7 +40,8 @@ class Attachments:
             known = self._known.get((node, guest.vmid))
             if known is None or now - known[0] >= max_age:
                 self._known.pop((node, guest.vmid), None)
-                if found := self._read(guest):
+                with suppress(PveNotFound):
+                    found = card(guest.vmid, guest.name, self._options(guest))
                     self._known[node, guest.vmid] = (now, found)
         there = {guest.vmid for guest in here}
         for key in [key for key in self._known if key[0] == node and key[1] not in there]:
@@ -49,32 +50,23 @@ class Attachments:
             self._known[node, guest.vmid][1] for guest in here if (node, guest.vmid) in self._known
         ]
 
-    def _read(self, guest: Guest) -> Card | None:
-        try:
-            return card(guest.vmid, guest.name, self._options(guest))
-        except PveNotFound:
-            return None
-
     def _options(self, guest: Guest) -> list[tuple[str, str]]:
         """Every option as it is and as it will be. One call tells both of a VM; of a container each
         needs its own.
         """
         if guest.type is not GuestType.LXC:
-            return list(
-                _both(self._client.get(f"nodes/{guest.node}/qemu/{guest.vmid}/pending").rows())
-            )
+            rows = self._client.get(f"nodes/{guest.node}/qemu/{guest.vmid}/pending").rows()
+            return [
+                (row.need_text("key"), _plain(row, which))
+                for row in rows
+                for which in ("value", "pending")
+                if which in row
+            ]
         answers = [
             self._client.get(f"nodes/{guest.node}/lxc/{guest.vmid}/config", asked).row()
             for asked in ({}, {"current": True})
         ]
         return [(name, _plain(answer, name)) for answer in answers for name in answer.names()]
-
-
-def _both(rows: Iterable[Row]) -> Iterator[tuple[str, str]]:
-    for row in rows:
-        for which in ("value", "pending"):
-            if which in row:
-                yield row.need_text("key"), _plain(row, which)
 
 
 def _plain(row: Row, key: str) -> str:

@@ -113,9 +113,11 @@ class Row:
             return value
         if value is None:
             return ""
-        if isinstance(value, bool) or not isinstance(value, int | float) or value != value:
+        if isinstance(value, bool) or not isinstance(value, int | float):
             self._refuse(key, "a text")
-        return self._plain_number(key, value)
+        if not abs(value) <= LARGEST:  # so that NaN is caught too
+            self._refuse(key, "a text")
+        return str(value)
 
     def need_text(self, key: str) -> str:
         """Return a text that must be there."""
@@ -193,11 +195,6 @@ class Row:
     def row_if_any(self, key: str) -> Row | None:
         """Return an object inside, None if there is none."""
         return None if self.fields.get(key) is None else self.row(key)
-
-    def _plain_number(self, key: str, value: float) -> str:
-        if not abs(value) <= LARGEST:
-            self._refuse(key, "a text")
-        return str(value)
 
     def _refuse(self, key: str, wanted: str) -> NoReturn:
         self.answer.refuse(f"{self.place}.{key}", wanted, self.fields.get(key, _ABSENT))

@@ -61,13 +61,14 @@ class Guests:
     def status(self, node: str, vmid: int) -> GuestStatus:
         """Given a guest, return its state now. Raise PveNotFound if that node has no such guest."""
         data = self._client.get(f"nodes/{node}/qemu/{vmid}/status/current").row()
+        ha = data.row_if_any("ha")
         return GuestStatus(
             status=data.need_text("status"),
             qmpstatus=data.text("qmpstatus"),
             agent=data.boolean("agent"),
             lock=data.text("lock") or None,
             uptime=data.integer("uptime"),
-            ha_managed=_ha_managed(data),
+            ha_managed=ha.boolean("managed") if ha is not None and "managed" in ha else None,
             pid=data.integer("pid") or None,
             reads=_reads(data),
         )
@@ -105,8 +106,3 @@ def _reads(data: Row) -> dict[str, Reads] | None:
         for key, row in rows.items()
         if "rd_bytes" in row
     }
-
-
-def _ha_managed(data: Row) -> bool | None:
-    ha = data.row_if_any("ha")
-    return ha.boolean("managed") if ha is not None and "managed" in ha else None

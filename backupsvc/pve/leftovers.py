@@ -4,12 +4,12 @@ bears a marker of ours.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from backupsvc.errors import PveNotFound
-from backupsvc.pve.tasks import TaskRow, parse_upid, succeeded
+from backupsvc.pve.tasks import parse_upid, succeeded
 from policies import ownership
 from policies.model import Guest, GuestType, Scratch
 from policies.orphans import Copy, Orphan, Task, restored_by
@@ -53,12 +53,12 @@ def restored_here(pve: Pve, vmid: int) -> bool:
         if node.online
         for row in pve.tasks.of_guest(node.name, vmid)
     ]
-    return restored_by(pve.token_id, [_task(row) for row in rows])
-
-
-def _task(row: TaskRow) -> Task:
-    upid, failed = parse_upid(row.upid), row.status != "running" and not succeeded(row.status)
-    return Task(upid.type, row.starttime, row.user, failed, upid.node, upid.ticks)
+    tasks = []
+    for row in rows:
+        upid = parse_upid(row.upid)
+        failed = row.status != "running" and not succeeded(row.status)
+        tasks.append(Task(upid.type, row.starttime, row.user, failed, upid.node, upid.ticks))
+    return restored_by(pve.token_id, tasks)
 
 
 def _copy(pve: Pve, guest: Guest) -> Copy | None:
@@ -77,9 +77,5 @@ def _copy(pve: Pve, guest: Guest) -> Copy | None:
         running,
         operation,
         ownership.service_of(config),
-        _storages(config),
+        tuple(sorted({storage_of(volid) for volid in guest_config.volids(config)})),
     )
-
-
-def _storages(config: Mapping[str, str]) -> tuple[str, ...]:
-    return tuple(sorted({storage_of(volid) for volid in guest_config.volids(config)}))

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 
 from backupsvc.errors import LawRefused, PveError, PveNotFound
 from backupsvc.pve import leftovers
-from backupsvc.pve.client import Client
-from backupsvc.pve.tasks import TaskRow, parse_upid, task_row
+from backupsvc.pve.client import Client, Value
+from backupsvc.pve.tasks import parse_upid, task_row
 from policies import attached, bridge_isolation, isolation, ownership, stubs
 from policies.model import Scratch
 from policies.pve import texts
@@ -111,13 +111,16 @@ class ScratchGuests:
         2).
         """
         config = self._owned(node, vmid, operation)
+        managed = self._guests.status(node, vmid).ha_managed
+        if managed is None:  # a PVE that does not tell it with the state
+            managed = f"vm:{vmid}" in self._cluster.ha_resources()
         asserted = isolation.assertions(
             config,
             scratch=self._scratch,
             vmid=vmid,
             operation=operation,
             network=network,
-            ha_managed=self._ha_managed(node, vmid),
+            ha_managed=managed,
         )
         if broken := [
             f"{assertion.name}: {assertion.detail}" for assertion in asserted if not assertion.holds
@@ -246,10 +249,6 @@ class ScratchGuests:
             heir=self._heir,
         )
 
-    def _ha_managed(self, node: str, vmid: int) -> bool:
-        managed = self._guests.status(node, vmid).ha_managed
-        return f"vm:{vmid}" in self._cluster.ha_resources() if managed is None else managed
-
 
 class RestoreStubs:
     """What a failed restore leaves under the VMID that it was to restore: law 1's exception (a),
@@ -277,10 +276,14 @@ class RestoreStubs:
                 node,
                 self._client.token_id,
             )
+            # anybody's, by the node's own clock: each may have made another guest since
+            asked: dict[str, Value] = {"source": "all", "vmid": vmid, "since": task.start}
             later = [
-                row.upid
+                task_row(row).upid
                 for kind in ("qmrestore", "qmcreate")
-                for row in self._begun(node, kind, vmid, task.start)
+                for row in self._client.get(
+                    f"nodes/{node}/tasks", {**asked, "typefilter": kind}
+                ).rows()
             ]
             ours = ours and not [upid for upid in later if upid != restore_upid]
             ended = pve.tasks.poll(restore_upid) if ours else None
@@ -303,16 +306,6 @@ class RestoreStubs:
         if why := self.why_not(node, vmid, restore_upid):
             raise LawRefused(1, f"VM {vmid} on {node} is left alone: {why}", _HINT_LAW_1)
         return self._client.delete(f"nodes/{node}/qemu/{vmid}").upid()
-
-    def _begun(self, node: str, kind: str, vmid: int, start: int) -> list[TaskRow]:
-        """The tasks of anybody that may have made a guest since ``start``, by the node's own
-        clock.
-        """
-        rows = self._client.get(
-            f"nodes/{node}/tasks",
-            {"source": "all", "typefilter": kind, "vmid": vmid, "since": start},
-        ).rows()
-        return [task_row(row) for row in rows]
 
     def _volumes(self, node: str, vmid: int) -> list[str]:
         """Every volume of that VMID that the node sees. A storage that is enabled there and cannot

@@ -146,7 +146,9 @@ def not_asked(place: Place, words: str, asked: Asked) -> Failed:
 
 def disconnected(host: Host, error: requests.exceptions.ConnectionError, caller: Caller) -> Failed:
     """Given a connection that did not come about or broke off, return the failure."""
-    unsent = _unsent(error)
+    # urllib3's own verdict alone: what stands in the chain of contexts may be of another call
+    reason = getattr(error.args[0], "reason", None) if error.args else None
+    unsent = isinstance(reason, NewConnectionError | ConnectTimeoutError)
     if _caused_by(error, NameResolutionError):
         hint = "correct BACKUPSVC_PVE__HOST, or the name service"
         return Failed(PveUnreachable(f"there is no host called {host.name}", hint), unsent=unsent)
@@ -164,16 +166,6 @@ def disconnected(host: Host, error: requests.exceptions.ConnectionError, caller:
 
 def _node(place: Place) -> str:
     return place[1] if len(place) == _A_NODE else ""
-
-
-def _unsent(error: requests.exceptions.ConnectionError) -> bool:
-    """Whether no connection came about, so that nothing was sent.
-
-    Only urllib3's own verdict counts, not what stands in the chain of contexts: that may come from
-    quite another call.
-    """
-    reason = getattr(error.args[0], "reason", None) if error.args else None
-    return isinstance(reason, NewConnectionError | ConnectTimeoutError)
 
 
 def no_answer(what: str, caller: Caller, *, unsent: bool = False) -> PveUnreachable:

@@ -49,19 +49,15 @@ def trusts_of(settings: PveSettings, hosts: int) -> list[Trust]:
                 "BACKUPSVC_PVE__CA_FILE instead",
             )
         return pins * hosts if len(pins) == 1 else pins
-    return [_authority_of(settings)] * hosts
-
-
-def _authority_of(settings: PveSettings) -> Trust:
     if settings.ca_file is None:
-        return Trust(verify=system_bundle())
+        return [Trust(verify=system_bundle())] * hosts
     if not settings.ca_file.is_file():
         raise UsageError(
             f"BACKUPSVC_PVE__CA_FILE: {settings.ca_file} is not a file",
             "copy a node's /etc/pve/pve-root-ca.pem to this machine and name it there, or set "
             "BACKUPSVC_PVE__FINGERPRINT instead",
         )
-    return Trust(verify=str(settings.ca_file))
+    return [Trust(verify=str(settings.ca_file))] * hosts
 
 
 def normal_fingerprint(text: str) -> str:
