@@ -24,8 +24,6 @@ from policies.breaker import (
     undecided,
 )
 
-_A_NODE = 2  # words of its place
-
 
 class Breakers:
     """What a process knows of the silence of hosts and nodes. Safe to share between threads,
@@ -95,19 +93,6 @@ class Breakers:
                     self._known.pop((EVERY_HOST, node), None)
                 else:
                     self._open((EVERY_HOST, node), words(node))
-
-    def silent_nodes(self) -> dict[str, str]:
-        """Return the nodes that are not asked at this moment, with what is said of each."""
-        with self._mutex:
-            now = self._clock.monotonic()
-            found = [
-                place
-                for place in self._known
-                if len(place) == _A_NODE and not may_ask(self._known[place], now)
-            ]
-            return {
-                node: self._known[host, node].words for host, node in sorted(found, reverse=True)
-            }
 
     def live_long(self) -> None:
         """From now on look again after short pauses: an operation waits until a node is back. What

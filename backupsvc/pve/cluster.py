@@ -4,7 +4,7 @@ availability.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from backupsvc.clock import Clock
@@ -166,7 +166,13 @@ class Cluster:
     def status(self) -> ClusterStatus:
         """Return quorum and members. Raise PvePermissionDenied without Sys.Audit on /."""
         rows = self._client.get("cluster/status").rows()
-        nodes = tuple(_member(row) for row in rows if row.need_text("type") == "node")
+        nodes = tuple(
+            ClusterNode(
+                row.need_text("name"), row.integer("nodeid"), row.text("ip"), row.boolean("online")
+            )
+            for row in rows
+            if row.need_text("type") == "node"
+        )
         for row in rows:
             if row.text("type") == "cluster":
                 quorate = row.boolean("quorate")
@@ -211,19 +217,11 @@ class Cluster:
             self._jobs = (now, [_job(row) for row in self._client.get("cluster/backup").rows()])
         return list(self._jobs[1])
 
-    def node_times(self) -> dict[str, int]:
-        """Return each online node's clock, epoch seconds, as it was when that node was asked. A
-        silent node is left out.
-        """
-        return {node: time for node, time, _ in self._times()}
-
     def clock_offsets(self) -> dict[str, float]:
         """Return how far each online node's clock is ahead of this machine's, in seconds, good to
         about one second.
         """
-        return {node: time - mine for node, time, mine in self._times()}
-
-    def _times(self) -> Iterator[tuple[str, int, float]]:
+        offsets: dict[str, float] = {}
         for node in self.nodes():
             if node.online:
                 asked = self._clock.now()
@@ -231,7 +229,8 @@ class Cluster:
                     time = self._client.get(f"nodes/{node.name}/time").row().need_integer("time")
                 except PveUnreachable:
                     continue  # it died between the two calls; its absence is the answer
-                yield node.name, time, (asked + self._clock.now()) / 2
+                offsets[node.name] = time - (asked + self._clock.now()) / 2
+        return offsets
 
     def bridges(self, node: str) -> list[Bridge]:
         """Given a node, return its bridges, with the interfaces each is tied to."""
@@ -292,12 +291,6 @@ def _guest(row: Row) -> Guest:
         ha_state=row.text("hastate") or None,
         pool=row.text("pool") or None,
         lock=row.text("lock") or None,
-    )
-
-
-def _member(row: Row) -> ClusterNode:
-    return ClusterNode(
-        row.need_text("name"), row.integer("nodeid"), row.text("ip"), row.boolean("online")
     )
 
 

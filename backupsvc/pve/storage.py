@@ -28,13 +28,21 @@ class Storages:
 
         A node that is offline is left out; so is a retention that the token may not read.
         """
-        prune = self._retentions()
+        try:
+            prune = {
+                row.need_text("storage"): row.properties("prune-backups")
+                for row in self._client.get("storage").rows()
+            }
+        except PvePermissionDenied:
+            prune = {}
         found: list[Storage] = []
         silent: dict[str, str] = {}
         refused: set[str] = set()
         for node in (node.name for node in self._nodes.all() if node.online):
             try:
-                found += [_storage(row, node, prune) for row in self._of(node)]
+                rows = self._client.get(f"nodes/{node}/storage").rows()
+                rows.sort(key=lambda row: row.need_text("storage"))
+                found += [_storage(row, node, prune) for row in rows]
             except (PveError, PveUnreachable) as error:
                 silent[node] = error.message
                 refused |= {node} if isinstance(error, PveError) else set()
@@ -52,7 +60,10 @@ class Storages:
         rows = self._client.get(
             f"nodes/{node}/storage/{storage}/content", {"content": "backup", "vmid": vmid}
         ).rows()
-        shared = self._is_shared(node, storage)
+        if (node, storage) not in self._shared:
+            status = self._client.get(f"nodes/{node}/storage/{storage}/status").row()
+            self._shared[node, storage] = status.boolean("shared")
+        shared = self._shared[node, storage]
         return sorted(
             (_archive(row, node, storage, shared) for row in rows),
             key=lambda archive: (archive.ctime, archive.volid),
@@ -67,18 +78,6 @@ class Storages:
     def volume_path(self, node: str, volid: str) -> str:
         """Given an archive, return its file's path on that node."""
         return self._client.get(_content(node, volid)).row().need_text("path")
-
-    def set_notes(self, node: str, volid: str, notes: str) -> None:
-        """Given an archive that exists (PVE does not check: pve-facts 5.5), replace its notes; ""
-        removes them.
-        """
-        self._client.put(_content(node, volid), {"notes": notes})
-
-    def set_protected(self, node: str, volid: str, protected: bool) -> None:
-        """Given an archive that exists (PVE does not check: pve-facts 5.5), protect it from every
-        deletion, or lift that.
-        """
-        self._client.put(_content(node, volid), {"protected": protected})
 
     def delete(self, node: str, volid: str) -> str | None:
         """Given an archive, begin to delete it and return the task, None if PVE needed none.
@@ -105,27 +104,6 @@ class Storages:
             known = (now, {name: found.properties(name) for name in found.names()})
             self._defaults[node, storage] = known
         return known[1]
-
-    def _of(self, node: str) -> list[Row]:
-        return sorted(
-            self._client.get(f"nodes/{node}/storage").rows(),
-            key=lambda row: row.need_text("storage"),
-        )
-
-    def _retentions(self) -> dict[str, str]:
-        try:
-            return {
-                row.need_text("storage"): row.properties("prune-backups")
-                for row in self._client.get("storage").rows()
-            }
-        except PvePermissionDenied:
-            return {}
-
-    def _is_shared(self, node: str, storage: str) -> bool:
-        if (node, storage) not in self._shared:
-            status = self._client.get(f"nodes/{node}/storage/{storage}/status").row()
-            self._shared[node, storage] = status.boolean("shared")
-        return self._shared[node, storage]
 
 
 def _content(node: str, volid: str) -> str:

@@ -6,11 +6,10 @@ A task has succeeded if its exit status is ``OK`` or ``WARNINGS: n``; everything
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
-from backupsvc.clock import Clock, polls
-from backupsvc.errors import PveError, PveNotFound, PvePermissionDenied, PveUnreachable, TaskFailed
+from backupsvc.clock import Clock
+from backupsvc.errors import PveError, PveNotFound, PvePermissionDenied, TaskFailed
 from backupsvc.pve.answers import grant_for, hint_for
 from backupsvc.pve.client import Client, Value
 from backupsvc.pve.fields import UPID, Row
@@ -18,9 +17,6 @@ from policies import causes
 from policies.external_backups import Dumping
 from policies.pve import texts
 
-# seconds without any answer that a wait outlives: a node's pveproxy may restart while its task goes
-# on
-MAX_SILENCE_S = 120.0
 LIST_LIMIT = 500  # rows; 0 would be none at all, unlike in the log (pve-facts 2.3)
 CLOCK_SLACK = 1  # second: node clocks are read in whole seconds
 UNSURE = "unexpected status"
@@ -165,46 +161,21 @@ class Tasks:
             return None
         exitstatus, log = state.text("exitstatus") or UNSURE, self.log(upid)
         if _vague(exitstatus):
-            exitstatus = _last_word(log) or self._listed(upid) or exitstatus
+            last = texts.TASK_ENDS.search(log[-1]) if log else None
+            said = (last["good"] or last["bad"]) if last else None
+            # the node's list may not show the task yet, or know no better
+            row = None if said else self._row(upid)
+            listed = row.text("status") if row else ""
+            exitstatus = said or ("" if _vague(listed) else listed) or exitstatus
         warned = texts.WARNINGS.search(exitstatus)
         return TaskResult(
             upid, succeeded(exitstatus), exitstatus, int(warned[1]) if warned else 0, tuple(log)
         )
 
-    def wait(
-        self, upid: str, timeout: float, on_line: Callable[[str], None] | None = None
-    ) -> TaskResult:
-        """Given a UPID and a deadline in seconds, return its result; every line of its log is given
-        to ``on_line`` once.
-
-        Raise TaskFailed if it still runs at the deadline (it is not stopped), PveUnreachable if
-        nobody answers for two minutes.
-        """
-        shown, silent_since = 0, None
-        for _ in polls(self._clock, timeout):
-            try:
-                result = self.poll(upid)
-                shown = self._show(upid, shown, result, on_line)
-                silent_since = None
-            except PveUnreachable:
-                silent_since = silent_since or self._clock.monotonic()
-                if self._clock.monotonic() - silent_since > MAX_SILENCE_S:
-                    raise
-                continue
-            if result is not None:
-                return result
-        hint = "it is left running: wait for it, or stop it in PVE"
-        raise TaskFailed(
-            f"{upid} still runs after {timeout:g} s",
-            hint,
-            upid=upid,
-            exitstatus="still running",
-            log=(),
-        )
-
-    def log(self, upid: str, start: int = 0) -> list[str]:
-        """Given a UPID, return its log from line ``start`` on (0: all). [] when there is none."""
-        rows = self._client.get(f"{_path(upid)}/log", {"start": start or None, "limit": 0}).rows()
+    def log(self, upid: str) -> list[str]:
+        """Given a UPID, return its whole log. [] when there is none."""
+        # 0 is all of it, unlike in a list of tasks (pve-facts 2.3)
+        rows = self._client.get(f"{_path(upid)}/log", {"limit": 0}).rows()
         lines = [row.text("t") for row in sorted(rows, key=lambda row: row.need_integer("n"))]
         return [] if len(lines) == 1 and texts.NO_LOG.search(lines[0]) else lines
 
@@ -272,14 +243,6 @@ class Tasks:
         # both are whole seconds, rounded down
         return ended - parse_upid(upid).start + 1 if ended else None
 
-    def _listed(self, upid: str) -> str | None:
-        """The finished task's exit status as the node's list has it; None if it does not show it
-        (yet), or knows no better.
-        """
-        row = self._row(upid)
-        status = row.text("status") if row else ""
-        return None if not status or _vague(status) else status
-
     def _row(self, upid: str) -> Row | None:
         task = parse_upid(upid)
         asked: dict[str, Value] = {
@@ -290,20 +253,6 @@ class Tasks:
         }
         rows = self._client.get(f"nodes/{task.node}/tasks", asked).rows()
         return next((row for row in rows if row.text("upid") == upid), None)
-
-    def _show(
-        self,
-        upid: str,
-        shown: int,
-        result: TaskResult | None,
-        on_line: Callable[[str], None] | None,
-    ) -> int:
-        if on_line is None:
-            return shown
-        lines = list(result.log[shown:]) if result else self.log(upid, shown)
-        for line in lines:
-            on_line(line)
-        return shown + len(lines)
 
 
 def _path(upid: str) -> str:
@@ -328,9 +277,3 @@ def _vague(exitstatus: str) -> bool:
     it, and that is then cached.
     """
     return texts.NO_LAST_LINE.search(exitstatus) is not None
-
-
-def _last_word(log: list[str]) -> str | None:
-    """The exit status as the last line of a log tells it, or None."""
-    last = texts.TASK_ENDS.search(log[-1]) if log else None
-    return (last["good"] or last["bad"]) if last else None

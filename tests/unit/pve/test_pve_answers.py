@@ -162,7 +162,6 @@ QUESTIONS: dict[str, Callable[[Pve], Any]] = {
     "attached": lambda pve: pve.attached.of("pve"),
     "poll": lambda pve: pve.tasks.poll(UPID),
     "log": lambda pve: pve.tasks.log(UPID),
-    "wait": lambda pve: pve.tasks.wait(UPID, 1.0),
     "find": lambda pve: pve.tasks.find("pve", type="vzdump", vmid=200, since=1, mine=False),
     "recent": lambda pve: (pve.tasks.surely_runs(UPID), pve.tasks.dumps_of_others()),
     "stop": lambda pve: pve.tasks.stop(UPID),

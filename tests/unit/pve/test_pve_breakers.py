@@ -82,7 +82,8 @@ def test_a_node_that_is_dead_is_asked_once_in_a_command_and_told_of_in_the_same_
         clock.time += 100
     assert len(fake.requests) == 1 and clock.slept == []
     assert len(set(said)) == 1 and said[0][2] == "b" and "595 No route to host" in said[0][0]
-    assert list(client.breakers.silent_nodes()) == ["b"]
+    refused = client.breakers.refusal(fake.host, "nodes/b/status", 60)
+    assert refused is not None and refused[0][1] == "b"
 
 
 def test_a_dead_node_hides_neither_the_others_nor_the_cluster(
@@ -119,7 +120,8 @@ def test_a_node_that_only_restarts_its_proxy_is_tried_again_in_the_same_call(
     fake.on("GET", "/nodes/b/status", RESTARTING, RESTARTING, {"uptime": 1})
     client = among(fake.host)
     assert client.get("nodes/b/status").data == {"uptime": 1}
-    assert clock.slept == [0.3, 1.0] and client.breakers.silent_nodes() == {}
+    assert clock.slept == [0.3, 1.0]
+    assert client.breakers.refusal(fake.host, "nodes/b/status", 60) is None
     fake.on("GET", "/nodes/b/status", RESTARTING)
     for _ in range(3):
         with pytest.raises(PveUnreachable, match="Connection refused"):
@@ -239,7 +241,7 @@ def test_a_storage_that_hangs_is_told_from_its_node(
     # as long as each takes a moment; a wait of a minute is not repeated
     assert asked(fake, "/nodes/b/storage/nfs/content") == 3
     assert client.get("nodes/b/storage/local/content").data == []
-    assert client.breakers.silent_nodes() == {}
+    assert client.breakers.refusal(fake.host, "nodes/b/version", 60) is None
 
 
 @pytest.mark.parametrize("reply", [LATE, NO_ANSWER])
@@ -295,7 +297,8 @@ def test_an_error_is_no_silence(among: Callable[..., Client], fake: FakePve, rep
             break
         except (PveError, PvePermissionDenied, PveUnreachable):
             continue
-    assert asked(fake, "/nodes/b/status") > 1 and client.breakers.silent_nodes() == {}
+    assert asked(fake, "/nodes/b/status") > 1
+    assert client.breakers.refusal(fake.host, "nodes/b/status", 60) is None
 
 
 def test_an_agents_text_that_pve_cannot_pass_on_is_no_silence(

@@ -143,18 +143,6 @@ def test_the_path_of_an_archive_is_its_file_on_the_node(fake: FakePve, pve: Pve)
     )
 
 
-def test_notes_and_protection_are_changed_one_at_a_time(fake: FakePve, pve: Pve) -> None:
-    fake.on("PUT", f"{CONTENT}/{ARCHIVE}", None)
-    pve.storage.set_notes("pve", ARCHIVE, "first\nsecond übung")
-    pve.storage.set_protected("pve", ARCHIVE, True)
-    pve.storage.set_protected("pve", ARCHIVE, False)
-    assert fake.sent("PUT", f"{CONTENT}/{ARCHIVE}") == [
-        {"notes": "first\nsecond übung"},
-        {"protected": "1"},
-        {"protected": "0"},
-    ]
-
-
 def test_a_deleted_archive_is_a_task_whose_failure_shows(fake: FakePve, pve: Pve) -> None:
     upid = "UPID:pve:000054FD:000975BD:6B03FD47:imgdel:888@local:svc@pve!b1:"
     fake.on("DELETE", f"{CONTENT}/{ARCHIVE}", upid, None)
@@ -165,8 +153,10 @@ def test_a_deleted_archive_is_a_task_whose_failure_shows(fake: FakePve, pve: Pve
         ["TASK ERROR: cannot remove protected volume"],
     )
     assert pve.storage.delete("pve", ARCHIVE) == upid
+    result = pve.tasks.poll(upid)
+    assert result is not None
     with pytest.raises(TaskFailed, match="cannot remove protected volume"):
-        pve.tasks.wait(upid, 5).raise_if_failed("deleting it")
+        result.raise_if_failed("deleting it")
     assert pve.storage.delete("pve", ARCHIVE) is None
 
 

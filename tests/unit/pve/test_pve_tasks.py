@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from backupsvc.errors import PveError, PveNotFound, PvePermissionDenied, PveUnreachable, TaskFailed
+from backupsvc.errors import PveError, PveNotFound, PvePermissionDenied, TaskFailed
 from backupsvc.pve import Pve
 from backupsvc.pve.tasks import parse_upid, succeeded
 
-from .server import FakeClock, FakePve, Reply, refuse
+from .server import FakePve
 
 VZDUMP = "UPID:pve:00005202:00096797:6B03FD23:vzdump:200:root@pam!lab:"
 RESTORE = "UPID:pve:00003406:0008DED1:6B03FBC5:qmrestore:9010:root@pam!lab:"
@@ -174,63 +174,6 @@ def test_a_upid_is_taken_apart() -> None:
         "root@pam!lab",
     )
     assert parse_upid("UPID:pve:000053F2:00097285:6B03FD3F:vzdump::root@pam!lab:").id == ""
-
-
-def test_waiting_tells_every_line_of_the_log_once(
-    fake: FakePve, pve: Pve, clock: FakeClock
-) -> None:
-    path = f"/nodes/pve/tasks/{VZDUMP}"
-    fake.on(
-        "GET",
-        f"{path}/status",
-        {"status": "running"},
-        {"status": "running"},
-        {"status": "stopped", "exitstatus": "OK"},
-    )
-    lines = [{"n": n, "t": f"line {n}"} for n in range(1, 6)]
-    fake.on("GET", f"{path}/log", lines[:2], lines[2:3], lines)
-    fake.on("GET", "/nodes/pve/tasks", [])
-    told: list[str] = []
-    assert pve.tasks.wait(VZDUMP, 60, told.append).ok
-    assert told == ["line 1", "line 2", "line 3", "line 4", "line 5"]
-    assert [sent.get("start") for sent in fake.sent("GET", f"{path}/log")] == [None, "2", None]
-    assert clock.slept[0] == pytest.approx(0.1)
-
-
-def test_a_wait_outlives_a_restart_of_the_api(fake: FakePve, pve: Pve) -> None:
-    down = refuse(503, "restarting")
-    fake.on(
-        "GET",
-        f"/nodes/pve/tasks/{VZDUMP}/status",
-        *[down] * 9,
-        {"status": "stopped", "exitstatus": "OK"},
-    )
-    fake.on("GET", f"/nodes/pve/tasks/{VZDUMP}/log", [{"n": 1, "t": "TASK OK"}])
-    fake.on("GET", "/nodes/pve/tasks", [])
-    assert pve.tasks.wait(VZDUMP, 600).ok
-
-
-def test_a_wait_ends_when_nobody_answers_for_two_minutes(
-    fake: FakePve, pve: Pve, clock: FakeClock
-) -> None:
-    fake.on(
-        "GET",
-        f"/nodes/pve/tasks/{VZDUMP}/status",
-        Reply(status=595, reason="No route to host", raw=""),
-    )
-    with pytest.raises(PveUnreachable):
-        pve.tasks.wait(VZDUMP, 6000)
-    assert 120 <= clock.time - 1_795_423_000 < 140
-
-
-def test_a_wait_ends_at_its_deadline_and_leaves_the_task_running(
-    fake: FakePve, pve: Pve, clock: FakeClock
-) -> None:
-    fake.on("GET", f"/nodes/pve/tasks/{VZDUMP}/status", {"status": "running"})
-    with pytest.raises(TaskFailed, match="still runs after 30 s"):
-        pve.tasks.wait(VZDUMP, 30)
-    assert clock.time - 1_795_423_000 == pytest.approx(30)
-    assert fake.changes() == []
 
 
 def test_stopping_a_task_that_is_gone_is_no_error(fake: FakePve, pve: Pve) -> None:
