@@ -24,6 +24,7 @@ from tests.commands import Shell, settle_briefly
 from tests.integration.administrator import disable_pve_job
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+LANGEO = Path(__file__).parents[2] / "policies" / "sites" / "langeo.yaml"
 PAGE = Path(__file__).parents[2] / "docs" / "json.md"
 NODE, LOST = "clovis", 107
 
@@ -31,6 +32,8 @@ CHANGES = {
     "archive extract",
     "backup run",
     "catalog sync",
+    "copy run",
+    "copy try-delete",
     "operations cancel",
     "operations retry",
     "pra report",
@@ -93,8 +96,9 @@ class Asked:
     def __init__(self, shell: Shell) -> None:
         self.shell, self.answers, self.asked = shell, dict[str, list[dict[str, Any]]](), set[str]()
 
-    def __call__(self, *words: object) -> dict[str, Any]:
-        told = self.shell(*words, "--json")
+    def __call__(self, *words: object, policy: Path | None = None) -> dict[str, Any]:
+        env = {"BACKUPSVC_POLICY": str(policy)} if policy else {}
+        told = Shell(self.shell.state, self.shell.env | env)(*words, "--json")
         answer: dict[str, Any] = json.loads(told.out)
         assert next(iter(answer)) == "schema", told.out
         self.answers.setdefault(answer["schema"], []).append(answer)
@@ -127,6 +131,7 @@ class Asked:
         for words in (("list",), ("gaps",), ("sync", "--dry-run"), ("sync",), ("show", 108)):
             self("catalog", *words)
         self("catalog", "show", archive)
+        self._copies()
         for words in (
             ("restore-test", 108, "--dry-run"),
             ("restore-test", 108),
@@ -151,6 +156,20 @@ class Asked:
         self._files(next((lab / "nodes" / NODE / "var" / "lib" / "vz" / "dump").glob("*.vma.zst")))
         self("restore", LOST)  # which exists by now: an error is an answer too
         self("lab", "down")
+
+    def _copies(self) -> None:
+        folder, site = self.shell.state / "usb", self.shell.state / "copies.yaml"
+        folder.mkdir()
+        usb = f"{{kind: directory, path: {folder}, immutable: true}}"
+        site.write_text(f"{LANGEO.read_text(encoding='utf-8')}\ncopies: {{usb: {usb}}}\n")
+        for words in (
+            ("run", "--vmid", 108, "--dry-run"),
+            ("run", "--vmid", 108),
+            ("list",),
+            ("try-delete", "--dry-run"),
+            ("try-delete",),
+        ):
+            self("copy", *words, policy=site)
 
     def _operations(self) -> None:
         self("operations", "list")
