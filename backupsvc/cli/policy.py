@@ -331,7 +331,10 @@ def _show(policy: Policy) -> None:
 def _targets(policy: Policy) -> list[tuple[object, ...]]:
     from policies.copy_folders import folder_of
 
-    return [(t.name, folder_of(t), t.bandwidth or "unlimited", t.immutable) for t in policy.copies]
+    return [
+        (t.name, folder_of(t), t.bandwidth or "unlimited", "yes" if t.immutable else "no")
+        for t in policy.copies
+    ]
 
 
 def _guests_of(guests: tuple[int, ...] | None, exclude: tuple[int, ...]) -> str:
