@@ -51,7 +51,7 @@ def break_calls(
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(2700)
 @pytest.mark.parametrize("kind", KINDS)
 def test_law_9_any_call_of_a_command_may_go_wrong_once(
     scene: Scene, kind: str, record_property: Record
@@ -60,7 +60,7 @@ def test_law_9_any_call_of_a_command_may_go_wrong_once(
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(2700)
 @pytest.mark.parametrize("kind", KINDS)
 def test_law_9_any_call_of_a_worker_may_go_wrong_once(
     scene: Scene, kind: str, record_property: Record
