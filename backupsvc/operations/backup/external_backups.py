@@ -6,9 +6,7 @@ A backup that a person asks for never stands back.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from backupsvc.engine.context import Wait
 from backupsvc.errors import OperationFailed, PvePermissionDenied
@@ -19,9 +17,6 @@ from policies import external_backups as foreign
 from policies.external_backups import Adopt, StandBack
 from policies.model import Archive, Guest, Job
 from policies.pve import vzdump_log as vzdumplog
-
-if TYPE_CHECKING:
-    from policies.compliance.facts import ClusterJob
 
 JOBS_AGE = 60.0  # seconds that an answer about PVE's own jobs serves for all guests
 LOOK_AGAIN = 120.0  # seconds between two looks for an archive that PVE makes
@@ -62,9 +57,13 @@ def _await_archive(run: Run[BackupMemory], guest: Guest, job: Job, at: int) -> W
     runs = external_backups.running(guest.vmid, guest.node, pve.tasks.dumps_of_others())
     if runs:
         run.memory = replace(run.memory, foreign=runs)
+    try:
+        of_pve = pve.cluster.jobs(max_age=JOBS_AGE)
+    except PvePermissionDenied:  # the report names that gap
+        of_pve = []
+    jobs = [one.seen(pve.cluster.guests(max_age=JOBS_AGE)) for one in of_pve]
     beside = (
-        foreign.scheduled(guest.vmid, guest.node, at, _jobs(run), policy.timezone)
-        or run.memory.foreign
+        foreign.scheduled(guest.vmid, guest.node, at, jobs, policy.timezone) or run.memory.foreign
     )
     decision = foreign.decide(
         beside,
@@ -76,17 +75,13 @@ def _await_archive(run: Run[BackupMemory], guest: Guest, job: Job, at: int) -> W
         runs=runs is not None,
     )
     if isinstance(decision, Adopt):
-        _adopt(run, decision)
+        archive, origin = decision.archive, decision.origin
+        adopted = Adopted(archive.volid, archive.storage, origin)
+        # what PVE's task said of the guest's consistency is not known, and is not made up
+        unread = Dump(vzdumplog.read((), run.vmid), "OK")
+        run.memory = replace(run.memory, adopted=adopted, dump=unread)
+        run.note("adopted", volid=archive.volid, origin=origin)
     return Wait(decision.why, most=LOOK_AGAIN) if isinstance(decision, StandBack) else None
-
-
-def _jobs(run: Run[BackupMemory]) -> Sequence[ClusterJob]:
-    cluster = run.service.pve.cluster
-    try:
-        jobs = cluster.jobs(max_age=JOBS_AGE)
-    except PvePermissionDenied:  # the report names that gap
-        return ()
-    return [job.seen(cluster.guests(max_age=JOBS_AGE)) for job in jobs]
 
 
 def _archives(run: Run[BackupMemory], guest: Guest, storages: set[str]) -> list[Archive]:
@@ -102,13 +97,3 @@ def _archives(run: Run[BackupMemory], guest: Guest, storages: set[str]) -> list[
         replace(item, operation=old.operation) if old else item
         for item, old in zip(listed, known, strict=True)
     ]
-
-
-def _adopt(run: Run[BackupMemory], found: Adopt) -> None:
-    """Remember PVE's archive. What its task said of the guest's consistency is not known, and is
-    not made up.
-    """
-    archive = found.archive
-    adopted = Adopted(archive.volid, archive.storage, found.origin)
-    run.memory = replace(run.memory, adopted=adopted, dump=Dump(vzdumplog.read((), run.vmid), "OK"))
-    run.note("adopted", volid=archive.volid, origin=found.origin)

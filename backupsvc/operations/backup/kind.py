@@ -23,10 +23,6 @@ def _exit_code(catalog: Catalog, operation: Operation) -> int:
     return 1 if freezing.left(recall(operation).thaw) else 0
 
 
-def _done_hint(operation: Operation) -> str:
-    return f"back the guest up once more with `backupsvc backup run --vmid {operation.subject}`"
-
-
 BACKUP = OperationKind(
     WORKFLOW,
     HANDLERS,
@@ -34,6 +30,8 @@ BACKUP = OperationKind(
     _result,
     facts,
     exit_code=_exit_code,
-    done_hint=_done_hint,
+    done_hint=lambda operation: (
+        f"back the guest up once more with `backupsvc backup run --vmid {operation.subject}`"
+    ),
     name_of=lambda operation: recall(operation).name,
 )

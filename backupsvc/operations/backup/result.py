@@ -6,7 +6,7 @@ from dataclasses import asdict
 from typing import Any
 
 from backupsvc.inventory.listing import as_dict
-from backupsvc.operations.backup.memory import Dump, recall
+from backupsvc.operations.backup.memory import recall
 from policies import freezing
 from policies.model import Operation, OperationState
 
@@ -17,7 +17,8 @@ def backup_outcome(operation: Operation) -> dict[str, Any]:
     bad = operation.state is not OperationState.DONE
     warnings = [*freezing.sentences(operation.subject or 0, memory.thaw), *memory.warnings]
     left_frozen = freezing.left(memory.thaw) is not None
-    warned = bool(warnings) or (memory.dump is not None and memory.dump.exitstatus != "OK")
+    dump, report = memory.dump, memory.dump.report if memory.dump else None
+    warned = bool(warnings) or (dump is not None and dump.exitstatus != "OK")
     return {
         "vmid": operation.subject,
         "name": memory.name,
@@ -26,7 +27,11 @@ def backup_outcome(operation: Operation) -> dict[str, Any]:
         "status": "failed" if bad else "warnings" if warned else "ok",
         "archive": as_dict(memory.archive) if memory.archive else None,
         "verified": memory.verified,
-        **_dumped(memory.dump),
+        "consistency": str(report.consistency) if report else None,
+        "consistency_reason": dump.consistency_reason if dump else "",
+        "freeze": str(report.freeze) if report else None,
+        "excluded_disks": list(report.excluded) if report else [],
+        "exitstatus": dump.exitstatus if dump else None,
         "file_systems": asdict(memory.thaw) | {"state": str(memory.thaw.state)}
         if memory.thaw
         else None,
@@ -37,16 +42,4 @@ def backup_outcome(operation: Operation) -> dict[str, Any]:
         "error": operation.error,
         "exit_code": (book.error.exit_code if book.error else 1) if bad else int(left_frozen),
         "hint": book.error.hint if bad and book.error else "",
-    }
-
-
-def _dumped(dump: Dump | None) -> dict[str, Any]:
-    """What came of the dump, all of it empty before it is over."""
-    report = dump.report if dump else None
-    return {
-        "consistency": str(report.consistency) if report else None,
-        "consistency_reason": dump.consistency_reason if dump else "",
-        "freeze": str(report.freeze) if report else None,
-        "excluded_disks": list(report.excluded) if report else [],
-        "exitstatus": dump.exitstatus if dump else None,
     }

@@ -57,7 +57,16 @@ def locate(run: Run[BackupMemory]) -> Wait | None:
         return wait
     if run.memory.adopted:
         return None
-    _refuse_silent_node(run, guest)
+    # asked once for all guests of the node, so that none waits for the others
+    if how := reach.down(run.service.pve.cluster.nodes(max_age=GUESTS_AGE)).get(guest.node):
+        silent = (
+            "is offline" if how == reach.OFFLINE else "does not answer, and its status is unknown"
+        )
+        raise PveUnreachable(
+            f"node {guest.node} {silent}, so its guests cannot be backed up now",
+            f"bring {guest.node} back; `backupsvc pra status` says what is known, what is within "
+            "reach, and the way on",
+        )
     if wait := run.turn(f"vzdump {guest.node}", f"another guest of {guest.node} is being dumped"):
         return wait
     storage = run.service.pve.storage
@@ -69,21 +78,6 @@ def locate(run: Run[BackupMemory]) -> Wait | None:
     )
     _refuse_rest_of_a_restore(run, guest, listed)
     return None
-
-
-def _refuse_silent_node(run: Run[BackupMemory], guest: Guest) -> None:
-    """Raise PveUnreachable if the guest's node cannot be asked: asked once for all its guests, and
-    none waits for the others.
-    """
-    if how := reach.down(run.service.pve.cluster.nodes(max_age=GUESTS_AGE)).get(guest.node):
-        silent = (
-            "is offline" if how == reach.OFFLINE else "does not answer, and its status is unknown"
-        )
-        raise PveUnreachable(
-            f"node {guest.node} {silent}, so its guests cannot be backed up now",
-            f"bring {guest.node} back; `backupsvc pra status` says what is known, what is within "
-            "reach, and the way on",
-        )
 
 
 def dump(run: Run[BackupMemory]) -> Wait | Again | None:

@@ -9,7 +9,6 @@ run``, ``pra status`` and the report.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from backupsvc.engine.context import Wait
 from backupsvc.errors import (
@@ -37,10 +36,6 @@ from policies.freezing import (
 from policies.model import GuestType
 from policies.pve import texts
 
-if TYPE_CHECKING:
-    from backupsvc.pve.guests import GuestStatus
-    from policies.model import Job
-
 STEP = "thawed"
 LOOK_AGAIN = 2.0  # seconds between two looks
 _FAILS = (PveError, PvePermissionDenied, PveUnreachable, PveAnswerUnreadable)
@@ -60,20 +55,26 @@ def thawed(run: Run[BackupMemory]) -> Wait | None:
 
 
 def _look(run: Run[BackupMemory]) -> Wait | None:
-    agent = run.service.pve.agent
-    if (found := _find(run)) is None:
-        return _follow(run, Settled(State.OFF, "it is no longer in the cluster"))
-    node, status = found
+    pve, node = run.service.pve, str(run.memory.node)
+    try:
+        status = pve.agent.state(node, run.vmid)
+    except PveNotFound:  # mostly it is where it was dumped, but it may have been moved since
+        places = [guest.node for guest in pve.cluster.guests() if guest.vmid == run.vmid]
+        if not places:
+            return _follow(run, Settled(State.OFF, "it is no longer in the cluster"))
+        node, status = places[0], pve.agent.state(places[0], run.vmid)
     first = freezing.before_asking(
         freezing.Guest(status.running, status.agent, status.lock), _so_far(run)
     )
     if not isinstance(first, Ask):
         return _follow(run, first)
     try:
-        answer = Answer(agent.frozen(node, run.vmid))
+        answer = Answer(pve.agent.frozen(node, run.vmid))
     except _FAILS as error:
         answer = _trouble(error)
-    _remember_frozen(run, answer)
+    kept = run.memory.thawing
+    if answer.frozen and kept.frozen_since is None:
+        run.memory = replace(run.memory, thawing=replace(kept, frozen_since=run.passed(STEP)))
     decision = freezing.after_asking(answer, _so_far(run))
     return _thaw(run, node) if isinstance(decision, ThawNow) else _follow(run, decision)
 
@@ -92,31 +93,14 @@ def _thaw(run: Run[BackupMemory], node: str) -> Wait:
     return Wait("the guest is being thawed", most=1.0, least=1.0)
 
 
-def _find(run: Run[BackupMemory]) -> tuple[str, GuestStatus] | None:
-    """Where the guest is now, mostly where it was dumped, and how it is. None: nowhere in the
-    cluster.
-    """
-    pve, node = run.service.pve, str(run.memory.node)
-    try:
-        return node, pve.agent.state(node, run.vmid)
-    except PveNotFound:
-        places = [guest.node for guest in pve.cluster.guests() if guest.vmid == run.vmid]
-        return (places[0], pve.agent.state(places[0], run.vmid)) if places else None
-
-
-def _remember_frozen(run: Run[BackupMemory], answer: Answer) -> None:
-    kept = run.memory.thawing
-    if answer.frozen and kept.frozen_since is None:
-        run.memory = replace(run.memory, thawing=replace(kept, frozen_since=run.passed(STEP)))
-
-
 def _so_far(run: Run[BackupMemory]) -> ThawProgress:
     kept, since = run.memory.thawing, run.passed(STEP)
+    job = next((job for job in run.service.policy.jobs if job.id == run.memory.job), None)
     return ThawProgress(
         since,
         tried=_tried(run.memory),
         frozen_for=since - kept.frozen_since if kept.frozen_since is not None else None,
-        may_thaw=freezing.may_thaw(run.service.policy, run.vmid, _job(run)),
+        may_thaw=freezing.may_thaw(run.service.policy, run.vmid, job),
         thaws=kept.thaws,
     )
 
@@ -126,10 +110,6 @@ def _tried(memory: BackupMemory) -> bool:
     may have.
     """
     return memory.dump.report.freeze.tried if memory.dump else True
-
-
-def _job(run: Run[BackupMemory]) -> Job | None:
-    return next((job for job in run.service.policy.jobs if job.id == run.memory.job), None)
 
 
 def _trouble(error: BackupsvcError) -> Answer:
@@ -146,19 +126,16 @@ def _trouble(error: BackupsvcError) -> Answer:
 
 
 def _follow(run: Run[BackupMemory], decision: Later | Settled | ThawNow) -> Wait | None:
-    if isinstance(decision, Settled):
-        _settle(run, decision)
-        return None
-    why = decision.why if isinstance(decision, Later) else "the guest's agent is asked again"
-    return Wait(why, most=LOOK_AGAIN, least=LOOK_AGAIN)
-
-
-def _settle(run: Run[BackupMemory], found: Settled) -> None:
-    """Write down what is known, and say at once what is wrong."""
+    """Wait until the next look; or, once it is settled, write down what is known, and say at once
+    what is wrong.
+    """
+    if not isinstance(decision, Settled):
+        why = decision.why if isinstance(decision, Later) else "the guest's agent is asked again"
+        return Wait(why, most=LOOK_AGAIN, least=LOOK_AGAIN)
     memory = run.memory
     thaw = Thaw(
-        found.state,
-        found.why,
+        decision.state,
+        decision.why,
         run.now(),
         tried=_tried(memory),
         thaws=memory.thawing.thaws,
@@ -167,4 +144,6 @@ def _settle(run: Run[BackupMemory], found: Settled) -> None:
     run.memory = replace(memory, thaw=thaw, thawing=Thawing())
     for sentence in freezing.sentences(run.vmid, thaw):
         run.say(f"guest {run.vmid}: {sentence}")
-    run.conclude(str(found.state) if found.state is State.THAWED else f"{found.state}: {found.why}")
+    state, why = decision.state, decision.why
+    run.conclude(str(state) if state is State.THAWED else f"{state}: {why}")
+    return None
