@@ -66,7 +66,12 @@ def attend(service: Opening) -> list[Operation]:
     except (BackupsvcError, PolicyError) as error:
         _log.info("forgotten copies could not be looked for: %s", error)
         return []
-    _tell(found)
+    now = {(orphan.copy.vmid, orphan.copy.operation): orphan for orphan in found}
+    for key in now.keys() - _told:
+        _log.warning("orphan-copy: %s; %s", *says(now[key]))
+    # what has gone meanwhile is told again if it comes back
+    _told.intersection_update(now)
+    _told.update(now)
     reaps = (
         _reap(service, orphan.copy)
         for orphan in found
@@ -99,14 +104,6 @@ def says(orphan: Orphan) -> tuple[str, str]:
         f"{detail}; it was made by {whose}, or its catalog was lost",
         f"see that no other service uses it, then remove it {by_hand}",
     )
-
-
-def _tell(found: tuple[Orphan, ...]) -> None:
-    now = {(orphan.copy.vmid, orphan.copy.operation): orphan for orphan in found}
-    for key in now.keys() - _told:
-        _log.warning("orphan-copy: %s; %s", *says(now[key]))
-    _told.intersection_update(now)
-    _told.update(now)
 
 
 def _reap(service: Opening, copy: Copy) -> Operation | None:

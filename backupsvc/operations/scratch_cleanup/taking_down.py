@@ -59,24 +59,18 @@ def tear_down(
     Where PVE cannot be asked, or answers with something that cannot be read, the error names the
     copy that is left.
     """
+    scratch = run.memory.scratch
     try:
-        return _tear_down(run, meanwhile, afterwards)
+        if scratch and (wait := _end_restore(run, scratch) or _remove(run, scratch)):
+            return _in_time(run, scratch, replace(wait, most=0.01) if meanwhile() else wait)
+        if wait := afterwards():
+            return wait
+        release_vmids(run, holder(run))
+        run.leave()
+        return None
     except (Unreachable, PveError) as error:
         _name_the_copy(run, error)
         raise
-
-
-def _tear_down(
-    run: Run[C], meanwhile: Callable[[], bool], afterwards: Callable[[], Wait | None]
-) -> Wait | None:
-    scratch = run.memory.scratch
-    if scratch and (wait := _end_restore(run, scratch) or _remove(run, scratch)):
-        return _in_time(run, scratch, replace(wait, most=0.01) if meanwhile() else wait)
-    if wait := afterwards():
-        return wait
-    release_vmids(run, holder(run))
-    run.leave()
-    return None
 
 
 def _name_the_copy(run: Run[C], error: BackupsvcError) -> None:
@@ -138,7 +132,9 @@ def open_reap(service: Opening, vmid: int, ended: Operation) -> Operation | None
     """Given a scratch VMID that an ended operation still holds, open the reap that takes its copy
     down. Raise Refused if something is at work there.
     """
-    copy = _copy_of(service, ended)
+    remembered = service.engine.kinds[ended.kind].form.read(ended.memory)
+    # what is of a kind that makes no copy remembers nothing of one
+    copy = remembered if isinstance(remembered, CopyMemory) else CopyMemory()
     if copy.orphan:
         # If its copy is still there, it is found again as one that is forgotten.
         service.catalog.leases.release_of_ended(vmid, ended.id)
@@ -154,14 +150,6 @@ def open_reap(service: Opening, vmid: int, ended: Operation) -> Operation | None
         made_by=made_by,
     )
     return service.engine.open("reap", vmid, memory)
-
-
-def _copy_of(service: Opening, ended: Operation) -> CopyMemory:
-    """What an operation of whatever kind remembers of its copy: nothing, if it is of a kind that
-    makes none.
-    """
-    memory = service.engine.kinds[ended.kind].form.read(ended.memory)
-    return memory if isinstance(memory, CopyMemory) else CopyMemory()
 
 
 def tried(service: Opening, vmid: int, copy_of: str) -> bool:

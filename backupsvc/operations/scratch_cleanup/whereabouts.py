@@ -87,7 +87,17 @@ def where_now(run: Run[C], scratch: ScratchPlace) -> Wait | None:
         )
     if wait := _wait_for(run, vmid, node):
         return wait
-    _note_volumes(run, scratch, node)
+    # what its own config names is noted while that still bears our marker
+    places = {(scratch.node, scratch.storage), (node, scratch.storage), *run.memory.places}
+    try:
+        config = run.service.pve.guests.config(node, vmid)
+    except PveNotFound:
+        config = {}
+    if ownership.marked(config, owner(run)):
+        volids = guest_config.volids(config)
+        run.memory = replace(run.memory, volumes=tuple(sorted(volids | set(run.memory.volumes))))
+        places |= {(node, storage_of(volid)) for volid in volids}
+    run.memory = replace(run.memory, places=tuple(sorted(places)))
     run.memory = replace(run.memory, found=True)
     return None
 
@@ -100,13 +110,20 @@ def until_gone(run: Run[C], scratch: ScratchPlace) -> Wait | None:
     """
     if wait := _free_next(run, scratch):
         return wait
-    found = moved.fate(_look(run, scratch))
+    cluster, vmid, node = run.service.pve.cluster, scratch.vmid, place_of(run, scratch)
+    quorate, free = cluster.status().quorate, cluster.vmid_free(vmid)
+    listed_on = None if free else _listed_on(run, vmid)
+    left = tuple(sorted({volid for _, volid in _left(run, scratch)})) if free else ()
+    found = moved.fate(moved.Look(vmid, node, quorate, free, listed_on, left))
     if found.fate is Fate.GONE:
         return None
     if found.fate is Fate.LEFT:
         return _free_left(run, scratch)
     if found.fate in (Fate.ELSEWHERE, Fate.THERE):
-        _again(run)
+        # once more, from the question where it is
+        run.memory = replace(run.memory, found=False, stopped=False, destroyed=False)
+        for key in ("stop", "destroy"):
+            run.forget(key)
     return Wait(found.why, most=5.0, least=1.0)
 
 
@@ -134,30 +151,6 @@ def _wait_for(run: Run[C], vmid: int, node: str) -> Wait | None:
     )
 
 
-def _note_volumes(run: Run[C], scratch: ScratchPlace, node: str) -> None:
-    """Remember what the copy's own config names, while it still bears our marker, and where it
-    lay.
-    """
-    places = {(scratch.node, scratch.storage), (node, scratch.storage), *run.memory.places}
-    try:
-        config = run.service.pve.guests.config(node, scratch.vmid)
-    except PveNotFound:
-        config = {}
-    if ownership.marked(config, owner(run)):
-        volids = guest_config.volids(config)
-        run.memory = replace(run.memory, volumes=tuple(sorted(volids | set(run.memory.volumes))))
-        places |= {(node, storage_of(volid)) for volid in volids}
-    run.memory = replace(run.memory, places=tuple(sorted(places)))
-
-
-def _look(run: Run[C], scratch: ScratchPlace) -> moved.Look:
-    cluster, vmid, node = run.service.pve.cluster, scratch.vmid, place_of(run, scratch)
-    quorate, free = cluster.status().quorate, cluster.vmid_free(vmid)
-    listed_on = None if free else _listed_on(run, vmid)
-    left = tuple(sorted({volid for _, volid in _left(run, scratch)})) if free else ()
-    return moved.Look(vmid, node, quorate, free, listed_on, left)
-
-
 def _left(run: Run[C], scratch: ScratchPlace) -> list[tuple[str, str]]:
     """Every volume of the VMID, with its node, on each storage that the copy used. One that does
     not answer raises.
@@ -169,13 +162,6 @@ def _left(run: Run[C], scratch: ScratchPlace) -> list[tuple[str, str]]:
         for node, name in places
         for volid in storage.volumes(node, name, scratch.vmid)
     ]
-
-
-def _again(run: Run[C]) -> None:
-    """Take it down once more, from the question where it is."""
-    run.memory = replace(run.memory, found=False, stopped=False, destroyed=False)
-    for key in ("stop", "destroy"):
-        run.forget(key)
 
 
 def _free_left(run: Run[C], scratch: ScratchPlace) -> Wait | None:
