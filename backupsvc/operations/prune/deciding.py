@@ -107,7 +107,7 @@ def _decided(
         "rules": rules,
     }
     facts["in_use"] = in_use(service)
-    whose = everything[0].vmid if _of_one_guest(everything) else None
+    whose = everything[0].vmid if len({one.vmid for one in everything}) == 1 else None
     stopped = prune_guard.stopped(everything, service.catalog.inspections.knowledge(whose))
     # Once before, so that only those count as stopped that would have lost something; once after,
     # so that they do not count.
@@ -163,10 +163,6 @@ def _is_rest(service: Cluster, guest: Guest, down: Collection[str]) -> bool:
     if guest.node in down:
         raise PveUnreachable(f"{guest.node} cannot be asked")
     return rest_of_a_restore(service.pve, guest)
-
-
-def _of_one_guest(archives: Sequence[Archive]) -> bool:
-    return len({archive.vmid for archive in archives}) == 1
 
 
 def stopped_refusal(stopped: Mapping[int, str]) -> LawRefused | None:

@@ -10,10 +10,6 @@ from backupsvc.operations.prune.steps import HANDLERS, WORKFLOW
 from policies.model import Operation, OperationState
 
 
-def _result(operation: Operation) -> str:
-    return f"{len(recall(operation).removed)} archives removed"
-
-
 def _exit_code(catalog: Catalog, operation: Operation) -> int:
     """One that could not list every storage ends as a command that needs a system which cannot be
     reached.
@@ -22,4 +18,11 @@ def _exit_code(catalog: Catalog, operation: Operation) -> int:
     return prune_exit_code(prune_outcome(operation)) if done else error_code(operation)
 
 
-PRUNE = OperationKind(WORKFLOW, HANDLERS, FORM, _result, facts, exit_code=_exit_code)
+PRUNE = OperationKind(
+    WORKFLOW,
+    HANDLERS,
+    FORM,
+    lambda operation: f"{len(recall(operation).removed)} archives removed",
+    facts,
+    exit_code=_exit_code,
+)

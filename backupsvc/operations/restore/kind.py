@@ -10,10 +10,6 @@ from backupsvc.operations.services import StepServices
 from policies.model import Operation
 
 
-def _result(operation: Operation) -> str:
-    return recall(operation).archive.volid
-
-
 def _retry(service: StepServices, operation: Operation, asked: RestoreMemory) -> RestoreMemory:
     """The same archive, to the same place, if the guest is still absent and the archive still there
     (law 1).
@@ -35,7 +31,7 @@ RESTORE = OperationKind(
     WORKFLOW,
     HANDLERS,
     FORM,
-    _result,
+    lambda operation: recall(operation).archive.volid,
     facts,
     retry=_retry,
     name_of=lambda operation: recall(operation).name,
