@@ -21,7 +21,7 @@ from backupsvc.operations.job_run.memory import NightMemory, Test
 from backupsvc.operations.job_run.pieces import ended, open_piece
 from backupsvc.operations.restore_test.memory import recall as recall_test
 from backupsvc.operations.restore_test.opening import open_test
-from backupsvc.operations.services import Cluster, Run
+from backupsvc.operations.services import Run
 from policies import sampling, windows
 from policies.causes import Cause
 from policies.guest_policy import policy_for
@@ -41,13 +41,24 @@ def prove(run: Run[NightMemory], job: Job) -> Wait | None:
     due, or no slot is left.
     """
     now = run.now()
-    slot = _slot(run, job, now)
-    running = _running(run)
+    slot = next(_slots(run, job, now), None)
+    tests = {name: id for name, id in run.memory.children.items() if name.startswith(TESTS)}
+    still = run.service.catalog.operations.still_open(tests.values()) if tests else set()
+    running = [name for name, id in tests.items() if id in still]
     if slot is not None and slot.is_open(now):
         running += _open_what_fits(run, job, slot, running)
     if running:
         return Wait(f"{len(running)} restored copies are being tested", most=ASK_AGAIN)
-    coming = _next_chance(run, job, now)
+    # before the first slot opens nobody knows yet what is wanted
+    coming = next(
+        (
+            one
+            for one in _slots(run, job, now)
+            if run.memory.tests is None
+            or any(one.fits(max(now, one.opens), test.seconds) for test in _wanted(run))
+        ),
+        None,
+    )
     if coming is None:
         _sum_up(run)
         return None
@@ -69,34 +80,15 @@ def job_run_ends(policy: Policy, job: Job, at: int) -> int | None:
     return calendar_event.parse(job.schedule, policy.timezone).next_after(at)
 
 
-def _until(run: Run[NightMemory], job: Job) -> float:
-    """The end of this night: the job's next occurrence, or the night's own deadline."""
-    following = job_run_ends(run.service.policy, job, run.memory.at)
-    ends = [end for end in (following, run.book.deadline) if end is not None]
-    return min(ends, default=float("inf"))
-
-
 def _slots(run: Run[NightMemory], job: Job, now: int) -> Iterator[Slot]:
     """The slots that begin while this night lasts; the present one first."""
-    until = _until(run, job)
+    following = job_run_ends(run.service.policy, job, run.memory.at)
+    ends = [end for end in (following, run.book.deadline) if end is not None]
+    until = min(ends, default=float("inf"))
     for slot in windows.slots(run.service.policy, now):
         if slot.opens >= until:
             return
         yield slot if slot.closes is None or slot.closes <= until else Slot(slot.opens, int(until))
-
-
-def _slot(run: Run[NightMemory], job: Job, now: int) -> Slot | None:
-    return next(_slots(run, job, now), None)
-
-
-def _next_chance(run: Run[NightMemory], job: Job, now: int) -> Slot | None:
-    """The next slot in which a test that is still wanted would fit, or None."""
-    for slot in _slots(run, job, now):
-        if run.memory.tests is None:
-            return slot
-        if any(slot.fits(max(now, slot.opens), test.seconds) for test in _wanted(run)):
-            return slot
-    return None
 
 
 # --- which ----------------------------------------------------------------------------------------
@@ -106,12 +98,21 @@ def _open_what_fits(run: Run[NightMemory], job: Job, slot: Slot, running: list[s
     """Open the most urgent tests that fit, one a node at a time; return their names."""
     if run.memory.tests is None:
         due = tuple(_due(run, job))
-        run.memory = replace(run.memory, tests=due, lanes=_parallel_tests(run.service))
+        service = run.service
+        # one at a time on each node on which copies may run
+        lanes = (
+            1
+            if service.policy.scratch.node
+            else max(1, sum(node.online for node in service.pve.cluster.nodes()))
+        )
+        run.memory = replace(run.memory, tests=due, lanes=lanes)
     opened: list[str] = []
     for test in _wanted(run):
         if len(running) + len(opened) >= run.memory.lanes:
             return opened
-        if slot.fits(_begins(run, running + opened), test.seconds) and _open(run, slot, test):
+        # it may get the node on which another one still works, and begins only after that one
+        over_by = [int(run.memory.over_by[name]) for name in running + opened]
+        if slot.fits(max([run.now(), *over_by]), test.seconds) and _open(run, slot, test):
             opened.append(test.name)
     if not running and not opened and not _wanted(run) and (more := _more(run)) is not None:
         run.memory = replace(run.memory, tests=(*(run.memory.tests or ()), *more))
@@ -125,23 +126,17 @@ def _more(run: Run[NightMemory]) -> list[Test] | None:
     """
     if not run.memory.retried:
         run.memory = replace(run.memory, retried=True)
-        return _undecided(run)
+        causes = {test.subject: cause_of(test) for test in ended(run, "prove#")}
+        # a reason that does not lie in the archive may have passed, or not hold elsewhere
+        return [
+            Test(f"again#{test.vmid}", test.vmid, test.seconds)
+            for test in run.memory.tests or ()
+            if (cause := causes.get(test.vmid)) and not cause.against_the_archive
+        ]
     if not run.memory.sampled:
         run.memory = replace(run.memory, sampled=True)
         return _samples(run)
     return None
-
-
-def _undecided(run: Run[NightMemory]) -> list[Test]:
-    """The guests whose test could not be decided for a reason that may have passed: once more,
-    elsewhere if there is one.
-    """
-    causes = {test.subject: cause_of(test) for test in ended(run, "prove#")}
-    return [
-        Test(f"again#{test.vmid}", test.vmid, test.seconds)
-        for test in run.memory.tests or ()
-        if (cause := causes.get(test.vmid)) and not cause.against_the_archive
-    ]
 
 
 def _open(run: Run[NightMemory], slot: Slot, test: Test) -> bool:
@@ -162,19 +157,6 @@ def _open(run: Run[NightMemory], slot: Slot, test: Test) -> bool:
         return False
     run.memory = replace(run.memory, over_by={**run.memory.over_by, test.name: now + test.seconds})
     return True
-
-
-def _begins(run: Run[NightMemory], running: list[str]) -> int:
-    """When a test that is opened now would begin at the latest: it may get the node on which
-    another one still works.
-    """
-    return max([run.now(), *(int(run.memory.over_by[name]) for name in running)])
-
-
-def _running(run: Run[NightMemory]) -> list[str]:
-    tests = {name: id for name, id in run.memory.children.items() if name.startswith(TESTS)}
-    still = run.service.catalog.operations.still_open(tests.values()) if tests else set()
-    return [name for name, id in tests.items() if id in still]
 
 
 def _wanted(run: Run[NightMemory]) -> list[Test]:
@@ -200,22 +182,15 @@ def _due(run: Run[NightMemory], job: Job) -> list[Test]:
     began = {proof.vmid: proof.archive_ctime for proof in good}
     turns = sampling.due(replace(policy, guests=wanted), proven, run.now(), began)
     seconds = _durations(proofs)
-    late = _late(run, job)
+    # what falls due before the tests of the job's next night are over is due in this one
+    following = job_run_ends(policy, job, run.memory.at)
+    slot = windows.slot(policy, following) if following is not None else None
+    late = (slot.closes or following) if slot else None
     return [
         Test(f"prove#{turn.vmid}", turn.vmid, seconds.get(turn.vmid, sampling.USUAL))
         for turn in turns
         if turn.deadline is None or late is None or turn.deadline < late
     ]
-
-
-def _late(run: Run[NightMemory], job: Job) -> int | None:
-    """When the tests of the job's next night are over: what falls due before that is due tonight.
-    None: there is no next.
-    """
-    policy = run.service.policy
-    following = job_run_ends(policy, job, run.memory.at)
-    slot = windows.slot(policy, following) if following is not None else None
-    return (slot.closes or following) if slot else None
 
 
 def _durations(proofs: list[Proof]) -> dict[int, float]:
@@ -242,13 +217,6 @@ def _samples(run: Run[NightMemory]) -> list[Test]:
             seconds = _durations(proofs).get(vmid, sampling.USUAL)
             found.append(Test(f"sample#{vmid}", vmid, seconds, chosen.volid))
     return found
-
-
-def _parallel_tests(service: Cluster) -> int:
-    """How many tests may run at a time: one a node on which copies may run."""
-    if service.policy.scratch.node:
-        return 1
-    return max(1, sum(node.online for node in service.pve.cluster.nodes()))
 
 
 # --- what came of it ------------------------------------------------------------------------------

@@ -9,11 +9,6 @@ from backupsvc.operations.job_run.memory import FORM, recall
 from backupsvc.operations.job_run.result import failed_children, job_run_outcome, job_run_summary
 from backupsvc.operations.job_run.steps import HANDLERS, WORKFLOW
 from policies.model import Operation, OperationState
-from policies.outcomes import Event
-
-
-def _result(operation: Operation) -> str:
-    return job_run_summary(operation) or f"{len(recall(operation).children)} operations"
 
 
 def _exit_code(catalog: Catalog, operation: Operation) -> int:
@@ -23,10 +18,6 @@ def _exit_code(catalog: Catalog, operation: Operation) -> int:
     if operation.state is not OperationState.DONE:
         return error_code(operation)
     return 0 if job_run_outcome(catalog, operation).good else 1
-
-
-def _event(catalog: Catalog, operation: Operation) -> Event:
-    return job_run_outcome(catalog, operation)
 
 
 def _never_again(catalog: Catalog, operation: Operation) -> Refused:
@@ -45,8 +36,8 @@ JOB_RUN = OperationKind(
     WORKFLOW,
     HANDLERS,
     FORM,
-    _result,
-    event=_event,
+    lambda operation: job_run_summary(operation) or f"{len(recall(operation).children)} operations",
+    event=job_run_outcome,
     exit_code=_exit_code,
     never_again=_never_again,
     summary=job_run_summary,

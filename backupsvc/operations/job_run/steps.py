@@ -45,7 +45,13 @@ def back_up(run: Run[NightMemory]) -> Wait | None:
         openers[f"backup#{vmid}"] = partial(open_backup, service, job, item, at=run.memory.at)
     if wait := wait_for(run, openers, "the guests are being backed up"):
         return wait
-    _remember(run, backups=_backups(ended(run, "backup#")))
+    found = ended(run, "backup#")
+    bad = [str(one.subject) for one in found if one.state is not OperationState.DONE]
+    frozen = [str(one.subject) for one in found if freezing.left(recall_backup(one).thaw)]
+    told = f"backups: {len(found) - len(bad)} of {len(found)} done"
+    told += f", not those of {', '.join(bad)}" if bad else ""
+    told += f"; left frozen: {', '.join(frozen)}" if frozen else ""
+    _remember(run, backups=told)
     return None
 
 
@@ -97,20 +103,6 @@ HANDLERS: Mapping[str, Handler[StepServices, NightMemory]] = {
 def _remember(run: Run[NightMemory], **said: str) -> None:
     run.memory = replace(run.memory, results={**run.memory.results, **said})
     run.conclude(next(iter(said.values())))
-
-
-def _backups(found: list[Operation]) -> str:
-    good = sum(operation.state is OperationState.DONE for operation in found)
-    bad = ", ".join(
-        str(operation.subject) for operation in found if operation.state is not OperationState.DONE
-    )
-    frozen = ", ".join(
-        str(operation.subject)
-        for operation in found
-        if freezing.left(recall_backup(operation).thaw)
-    )
-    told = f"backups: {good} of {len(found)} done" + (f", not those of {bad}" if bad else "")
-    return told + (f"; left frozen: {frozen}" if frozen else "")
 
 
 def _job(run: Run[NightMemory]) -> Job:
