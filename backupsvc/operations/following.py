@@ -84,18 +84,13 @@ def _look(service: Opening, id: str, after: int) -> Look:
     lines = tuple(service.catalog.operations.transitions(id, after))
     if operation.state is not OperationState.OPEN:
         return Look(operation, lines, "")
-    return Look(operation, lines, _standing(service, operation))
-
-
-def _standing(service: Opening, operation: Operation) -> str:
-    """What it waits for. Who drives it changes with every poll of the workers, so that is only said
-    when nobody comes.
-    """
     waits = operation.book.waits
     if service.engine.attended(operation):
-        return waits or ("" if operation.book.entered else "nobody has begun it yet")
+        begun = "" if operation.book.entered else "nobody has begun it yet"
+        return Look(operation, lines, waits or begun)
+    # who drives it changes with every poll of the workers, so it is only said when nobody comes
     who = showing.standing(operation, service.clock.now(), attended=False)
-    return f"{waits}; {who}" if waits else who
+    return Look(operation, lines, f"{waits}; {who}" if waits else who)
 
 
 def _event(operation: Operation, line: Transition) -> StepEvent | None:

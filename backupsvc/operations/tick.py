@@ -35,21 +35,15 @@ def tick(service: Opening) -> list[str]:
     service.catalog.operations.cap_future_times(now, MAX_AHEAD)
     last = service.catalog.heartbeats.newest().get(HEARTBEAT)
     open_due(service, since=None if last is None else int(last))
-    _was_here(service, now)
+    service.catalog.heartbeats.record(HEARTBEAT, now)
+    # a clock that was set back takes the memory of the last tick back with it
+    if service.catalog.heartbeats.newest()[HEARTBEAT] > now + SET_BACK:
+        service.catalog.heartbeats.reset(HEARTBEAT, now)
     taking_down.open_reaps(service)
     forgotten.attend(service)
     telling.tell_due(service.catalog, engine.kinds, now)
     due = service.catalog.operations.due(now, MAX_HINTS)
     return list(dict.fromkeys([*take_hints(engine.executor), *due]))
-
-
-def _was_here(service: Opening, now: int) -> None:
-    """Remember that the scheduler was at work now. A clock that was set back takes the memory back
-    with it.
-    """
-    service.catalog.heartbeats.record(HEARTBEAT, now)
-    if service.catalog.heartbeats.newest()[HEARTBEAT] > now + SET_BACK:
-        service.catalog.heartbeats.reset(HEARTBEAT, now)
 
 
 def told(service: Opening, ids: Sequence[str]) -> None:
