@@ -24,7 +24,11 @@ def identity(*, foreground: bool) -> DriverId:
     is never taken for gone.
     """
     pid = os.getpid()
-    own = _proc_is_ours()
+    try:
+        # whether /proc numbers processes as this one does: it may be of another PID namespace
+        own = (_PROC / "self").readlink() == Path(str(pid))
+    except OSError:
+        own = False
     seen = look(pid) if own else None
     return DriverId(
         socket.gethostname().replace(":", "_"),
@@ -85,16 +89,6 @@ def look(pid: int) -> Process | None:
     fields = text.rpartition(")")[2].split()
     state, threads, start = fields[0], int(fields[17]), fields[19]
     return Process(start, ended=state in "ZX" and threads <= 1)
-
-
-def _proc_is_ours() -> bool:
-    """Whether /proc numbers processes as this process does: it may be that of another PID
-    namespace.
-    """
-    try:
-        return (_PROC / "self").readlink() == Path(str(os.getpid()))
-    except OSError:
-        return False
 
 
 @cache

@@ -176,7 +176,14 @@ class Executor:
         """Given an operation's id, do one step or one poll of it. Raise Refused when another
         process holds it.
         """
-        operation = self._claim(id)
+        # Claimed by a clock that was read no long time ago, for a catalog that was down may have
+        # been waited for. One that is set again and again is no reason to go on for ever: the next
+        # write renews the lease in any case.
+        for _ in range(MAX_CLAIMS):
+            driver = self.driver()
+            operation = self.service.catalog.operations.claim(id, driver)
+            if operation is None or abs(self.service.clock.now() - driver.now) < LEASE_SECONDS / 2:
+                break
         if operation is None:
             found = self.service.catalog.operations.get(id)
             if found is None:
@@ -197,26 +204,14 @@ class Executor:
             raise
         return self._turn(run, kind)
 
-    def _claim(self, id: str) -> Operation | None:
-        """Claim an operation, by a clock that was read no long time ago: a catalog that was down
-        may have been waited for.
-
-        A clock that is set again and again is no reason to go on for ever: the next write renews
-        the lease in any case.
-        """
-        for _ in range(MAX_CLAIMS):
-            driver = self.driver()
-            operation = self.service.catalog.operations.claim(id, driver)
-            if operation is None or abs(self.service.clock.now() - driver.now) < LEASE_SECONDS / 2:
-                break
-        return operation
-
     def _turn(self, run: Run[Any, Any], kind: OperationKind[Any, Any]) -> Advance:
         status = self._status(run, kind)
         allowed = workflow.before(kind.workflow, status)
         if isinstance(allowed, Stop):
             return self._stop(run, kind, status, allowed)
-        self._enter(run)
+        if run.enter(run.operation.step):
+            run.note("started")
+            self.tell(run.operation, "step", "")
         try:
             answer = kind.handlers[status.step](run)
         except LeaseLost:
@@ -264,11 +259,6 @@ class Executor:
         if self.foreground:
             return 0.0 if step == kind.workflow.first else FOREGROUND_RETRY_FOR_S
         return CLEANUP_RETRY_FOR_S if step in kind.workflow.cleanup else RETRY_FOR_S
-
-    def _enter(self, run: Run[Any, Any]) -> None:
-        if run.enter(run.operation.step):
-            run.note("started")
-            self.tell(run.operation, "step", "")
 
     # --- what follows -----------------------------------------------------------------------------
 
@@ -332,7 +322,12 @@ class Executor:
     ) -> Advance:
         if stop.cancelled:
             run.book = replace(run.book, cancelled=stop.why)
-            self._cancel_pieces(run, stop.why)
+            operations = self.service.catalog.operations
+            # before its own end is written down: after a crash they are asked once more
+            for piece in operations.open_child_ids(run.operation.occurrence):
+                why = pieces_end(run.operation.kind, stop.why)
+                if operations.request_cancel(piece, why, run.now()):
+                    self.hints.append(piece)
         about = (
             f"{kind.name} of guest {run.operation.subject}"
             if run.operation.subject is not None
@@ -351,16 +346,6 @@ class Executor:
             error,
             cancelled=stop.cancelled,
         )
-
-    def _cancel_pieces(self, run: Run[Any, Any], why: str) -> None:
-        """Ask that what the operation opened end with it. Asked before its own end is written down:
-        a crash asks once more.
-        """
-        for piece in self.service.catalog.operations.open_child_ids(run.operation.occurrence):
-            if self.service.catalog.operations.request_cancel(
-                piece, pieces_end(run.operation.kind, why), run.now()
-            ):
-                self.hints.append(piece)
 
     def _fail(
         self,
@@ -430,7 +415,17 @@ class Executor:
     def _move(self, run: Run[Any, Any], move: workflow.Move, note: Note) -> Advance:
         run.book = replace(run.book, waits="")
         if isinstance(move, Finish):
-            return self._end(run, move, note)
+            run.leave()
+            error = run.book.cleanup_error or (
+                run.book.error if move.state is not OperationState.DONE else None
+            )
+            text = error.message if error else None
+            ended = self.service.catalog.operations.finish(
+                run.id, self.driver(), move.state, kept=run.kept(), error=text, note=note
+            )
+            self.tell(ended, "end", text or "")
+            telling.ended(self.service.catalog, self.kinds, ended, run.now())
+            return Advance(ended)
         if not isinstance(move, NextStep):
             raise OperationFailed(
                 f"operation {run.id} cannot stay at a step that has ended", operation=run.id
@@ -439,19 +434,6 @@ class Executor:
             run.id, self.driver(), step=move.step, kept=run.kept(), note=note
         )
         return Advance(replace(_as_kept(run), step=move.step, attempts=0))
-
-    def _end(self, run: Run[Any, Any], move: Finish, note: Note) -> Advance:
-        run.leave()
-        error = run.book.cleanup_error or (
-            run.book.error if move.state is not OperationState.DONE else None
-        )
-        text = error.message if error else None
-        ended = self.service.catalog.operations.finish(
-            run.id, self.driver(), move.state, kept=run.kept(), error=text, note=note
-        )
-        self.tell(ended, "end", text or "")
-        telling.ended(self.service.catalog, self.kinds, ended, run.now())
-        return Advance(ended)
 
     def _measure(self, run: Run[Any, Any]) -> float:
         step = run.operation.step

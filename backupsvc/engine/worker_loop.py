@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from backupsvc.engine.executor import Executor, HeldElsewhere
 from backupsvc.errors import LeaseLost
-from policies.model import Operation, OperationState
+from policies.model import OperationState
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,11 @@ def work(executor: Executor, id: str, *, long: bool) -> WorkerResult:
     while (
         operation := executor.service.catalog.operations.get(id)
     ) and operation.state is OperationState.OPEN:
-        if not long and _is_long(executor, operation):
+        if (
+            not long
+            and operation.step in executor.kinds[operation.kind].workflow.long
+            and operation.cancel is None  # else it goes to its cleanup
+        ):
             if mine:
                 executor.give_back(id)
             return WorkerResult(take_hints(executor), again=0.0, long=True)
@@ -53,13 +57,6 @@ def work(executor: Executor, id: str, *, long: bool) -> WorkerResult:
             executor.give_back(id)
             return WorkerResult(take_hints(executor), again=0.0)
     return WorkerResult(take_hints(executor))
-
-
-def _is_long(executor: Executor, operation: Operation) -> bool:
-    """Whether its next step works for minutes. One that is being cancelled goes to its cleanup."""
-    return (
-        operation.step in executor.kinds[operation.kind].workflow.long and operation.cancel is None
-    )
 
 
 def take_hints(executor: Executor) -> tuple[str, ...]:
