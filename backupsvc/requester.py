@@ -19,7 +19,10 @@ def person() -> str:
     anything there.
     """
     caller = os.environ.get("SUDO_USER", "")
-    user = _user()
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):  # no name for this number, as in many containers
+        user = f"uid {os.getuid()}"
     return f"{user}@{socket.gethostname()}" + (
         f" (sudo by {caller})" if caller and caller != user else ""
     )
@@ -28,10 +31,3 @@ def person() -> str:
 def schedule() -> str:
     """Return who asks for what is due by itself: the beat of this host."""
     return f"{BEAT}@{socket.gethostname()}"
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # no name for this number, as in many containers
-        return f"uid {os.getuid()}"

@@ -64,13 +64,11 @@ def _written(character: str) -> str:
 def _escaped(character: str) -> str:
     if "\ud800" <= character <= "\udfff":
         return "\ufffd"
-    return "".join(f"\\u{unit:04x}" for unit in _units(ord(character)))
-
-
-def _units(code: int) -> tuple[int, ...]:
-    """The UTF-16 units of a code point."""
-    return (
+    code = ord(character)
+    # JSON's escapes are UTF-16 units: beyond the first plane it takes two
+    units = (
         (code,)
         if code < 0x10000
         else (0xD800 + (code - 0x10000 >> 10), 0xDC00 + (code - 0x10000 & 0x3FF))
     )
+    return "".join(f"\\u{unit:04x}" for unit in units)
