@@ -13,7 +13,7 @@ from backupsvc.engine.context import Wait
 from backupsvc.errors import BackupsvcError
 from backupsvc.operations.restore_test.memory import RestoreTestMemory
 from backupsvc.operations.scratch_cleanup.taking_down import open_reap
-from backupsvc.operations.services import Records, Run
+from backupsvc.operations.services import Run
 from policies.model import Operation, OperationState
 
 # seconds that a test waits for it: what takes longer goes on beside it, and a VMID is reserved
@@ -28,28 +28,26 @@ def take_down_left_copies(run: Run[RestoreTestMemory]) -> Wait | None:
     What cannot be removed now is named and keeps its VMID; the test goes on with another one.
     Workers have their tick for this.
     """
+    catalog = run.service.catalog
     while run.foreground:
         if run.memory.clearing:
             if wait := _await(run, run.memory.clearing):
                 return wait
             run.memory = replace(run.memory, clearing=None)
+        held = [(vmid, catalog.operations.get(id)) for vmid, id in catalog.leases.holders().items()]
         left = next(
-            (item for item in _left(run.service) if item[0] not in run.memory.cleared), None
+            (
+                (vmid, one)
+                for vmid, one in held
+                if one and one.state is not OperationState.OPEN and vmid not in run.memory.cleared
+            ),
+            None,
         )
         if left is None or run.memory.not_cleared:
             break
         run.memory = replace(run.memory, cleared=(*run.memory.cleared, left[0]))
         run.memory = replace(run.memory, clearing=_begin(run, *left))
     return None
-
-
-def _left(service: Records) -> list[tuple[int, Operation]]:
-    """The scratch VMIDs that ended operations hold."""
-    held = [
-        (vmid, service.catalog.operations.get(id))
-        for vmid, id in service.catalog.leases.holders().items()
-    ]
-    return [(vmid, one) for vmid, one in held if one and one.state is not OperationState.OPEN]
 
 
 def _begin(run: Run[RestoreTestMemory], vmid: int, ended: Operation) -> str | None:

@@ -29,10 +29,6 @@ def _exit_code(catalog: Catalog, operation: Operation) -> int:
     )
 
 
-def _done_hint(operation: Operation) -> str:
-    return f"test the guest once more with `backupsvc restore-test {operation.subject}`"
-
-
 def _name(operation: Operation) -> str:
     archive = recall(operation).archive
     return archive.name if archive else ""
@@ -45,6 +41,8 @@ RESTORE_TEST = OperationKind(
     _result,
     facts,
     exit_code=_exit_code,
-    done_hint=_done_hint,
+    done_hint=lambda operation: (
+        f"test the guest once more with `backupsvc restore-test {operation.subject}`"
+    ),
     name_of=_name,
 )

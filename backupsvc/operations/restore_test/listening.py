@@ -266,7 +266,15 @@ def _knocked(
         else None
     )
     if first:
-        _refuse_unfit(run, first, address)
+        _refuse_router(run, first)
+        if why := silence.unfit(first, address):
+            raise NotTheCopy(
+                f"no copy of guest {run.vmid} can be asked through the probe of "
+                f"{run.memory.reserved.node}: {why}",
+                "correct the guest's address in the policy, or give the probe an address in its "
+                "network",
+                operation=run.id,
+            )
     # without clearing, the long look has found it empty
     cleared = first is None or first.state in silence.SILENT_STATES
     at, may_ask = run.clock.monotonic(), first is not None or not clear
@@ -300,18 +308,6 @@ def _refuse_router(run: Run[RestoreTestMemory], table: silence.Table) -> None:
             f"{through}, so the copy could reach production through it",
             "switch forwarding off in the probe: sysctl -w net.ipv4.ip_forward=0 "
             "net.ipv6.conf.all.forwarding=0",
-        )
-
-
-def _refuse_unfit(run: Run[RestoreTestMemory], table: silence.Table, address: str) -> None:
-    node = run.memory.reserved.node
-    _refuse_router(run, table)
-    if why := silence.unfit(table, address):
-        raise NotTheCopy(
-            f"no copy of guest {run.vmid} can be asked through the probe of {node}: {why}",
-            "correct the guest's address in the policy, or give the probe an address in its "
-            "network",
-            operation=run.id,
         )
 
 

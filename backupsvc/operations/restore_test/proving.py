@@ -20,7 +20,6 @@ from policies.causes import Blame, Cause
 from policies.check_kinds import NETWORK_KINDS
 from policies.error_kinds import ErrorKind
 from policies.model import Archive, CheckResult, Operation, Outcome, Proof, Rung, Verdict
-from policies.settle import Settled
 from policies.silence import Silence
 
 _CAUSES = {ErrorKind.NO_ROOM: Cause.CAPACITY, ErrorKind.NOT_THE_COPY: Cause.NETWORK}
@@ -121,7 +120,7 @@ def outcome(operation: Operation) -> dict[str, Any]:
     time, sizes bytes.
     """
     memory, book = recall(operation), operation.book
-    proof = memory.proof
+    proof, settled = memory.proof, memory.settled
     isolated = {
         "stripped": list(memory.isolation.stripped),
         "asserted": list(memory.isolation.asserted),
@@ -140,20 +139,17 @@ def outcome(operation: Operation) -> dict[str, Any]:
             {"name": r.name, "outcome": str(r.outcome), "detail": r.detail, "seconds": r.seconds}
             for r in results_of(memory)
         ],
-        "settle": _settled(memory.settled, memory.settle_seconds) if memory.settled else None,
+        "settle": {
+            "seconds": memory.settle_seconds,
+            "outcome": str(settled.outcome),
+            "said": list(settled.said),
+            "cause": str(settled.cause) if settled.cause else None,
+        }
+        if settled
+        else None,
         "isolation": isolated | ({"silence": _silence(memory.silence)} if memory.silence else {}),
         "rto_seconds": proof.rto if proof else None,
         "error": error_as_dict(book.worst),
-    }
-
-
-def _settled(found: Settled, seconds: int) -> dict[str, Any]:
-    cause = str(found.cause) if found.cause else None
-    return {
-        "seconds": seconds,
-        "outcome": str(found.outcome),
-        "said": list(found.said),
-        "cause": cause,
     }
 
 

@@ -54,24 +54,21 @@ def settle(run: Run[RestoreTestMemory], guest: GuestPolicy, target: Any) -> Wait
     Nothing is watched when a check has not passed: there is nothing left to prove. ``target`` is
     whom the checks ask.
     """
-    wanted = seconds(run.service.policy.scratch, guest)
-    if not _worth_watching(run.memory):
+    wanted, memory = seconds(run.service.policy.scratch, guest), run.memory
+    passed = all(result.outcome is Outcome.PASSED for result in memory.checks.values())
+    if not passed or not (memory.checks or memory.booted):
         found = policy.NOT_DUE
     elif not wanted:
         found = policy.NOT_ASKED_FOR
     else:
-        found = _watched(run, guest, target, wanted)
+        if memory.settling:
+            run.say("it was not watched for a while, so that its settling begins anew")
+        run.memory = replace(run.memory, settling=run.memory.settling + 1)
+        run.save()
+        found = _until_watched(run, guest, target, wanted)
     run.memory = replace(run.memory, settled=replace(found, again=False), settle_seconds=wanted)
     run.conclude("; ".join(found.said))
     return None
-
-
-def _watched(run: Run[RestoreTestMemory], guest: GuestPolicy, target: Any, wanted: int) -> Settled:
-    if run.memory.settling:
-        run.say("it was not watched for a while, so that its settling begins anew")
-    run.memory = replace(run.memory, settling=run.memory.settling + 1)
-    run.save()
-    return _until_watched(run, guest, target, wanted)
 
 
 def kept(memory: RestoreTestMemory) -> Settled:
@@ -79,11 +76,6 @@ def kept(memory: RestoreTestMemory) -> Settled:
     nothing watched.
     """
     return memory.settled or policy.NOT_WATCHED
-
-
-def _worth_watching(memory: RestoreTestMemory) -> bool:
-    passed = all(result.outcome is Outcome.PASSED for result in memory.checks.values())
-    return passed and (bool(memory.checks) or bool(memory.booted))
 
 
 def _until_watched(
@@ -165,17 +157,29 @@ class Watcher:
 
         ``heartbeat`` is called all the time; what it raises ends the watch.
         """
+        names = tuple(spec.name for spec in self.checks)
         self._boots.append(self.boot())
         began = self.clock.monotonic()
+        over = began + self.wanted
         while True:
             heartbeat()
             self._put_and_take()
-            seen = self._seen(began)
+            seen = Watch(
+                self.wanted,
+                began,
+                self.clock.monotonic(),
+                names,
+                tuple(self._looks),
+                tuple(self._answers),
+                tuple(self._boots),
+            )
             if policy.trouble(seen):
                 self.clock.sleep(EACH)
                 # who is to blame: a node that died tells no more
                 return replace(seen, looks=(*seen.looks, self.look()))
-            if self._all_asked_since(began + self.wanted):
+            # an answer to a question that was put before the time was up says nothing of its end
+            late = {answer.name for answer in self._answers if answer.began >= over}
+            if late >= set(names) and self._last.get("", 0.0) >= over and "" not in self._open:
                 return replace(seen, boots=(*seen.boots, self.boot()))
             self.clock.sleep(TICK)
 
@@ -184,7 +188,11 @@ class Watcher:
         questions |= {spec.name: self._question(spec) for spec in self.checks}
         for name, question in questions.items():
             if name in self._open and self._open[name].done():
-                self._take(self._open.pop(name).result())
+                found = self._open.pop(name).result()
+                if isinstance(found, Look):
+                    self._looks.append(found)
+                else:
+                    self._answers.append(found)
                 self._next[name] = self.clock.monotonic() + EACH
             if name not in self._open and self.clock.monotonic() >= self._next.get(name, 0.0):
                 self._last[name] = self.clock.monotonic()
@@ -197,28 +205,3 @@ class Watcher:
             return Asked(spec.name, began, self.clock.monotonic(), result.outcome, result.detail)
 
         return put
-
-    def _take(self, found: Asked | Look) -> None:
-        if isinstance(found, Look):
-            self._looks.append(found)
-        else:
-            self._answers.append(found)
-
-    def _all_asked_since(self, at: float) -> bool:
-        """Whether PVE and every check have answered a question that was put after that time."""
-        names = {spec.name for spec in self.checks}
-        late = {answer.name for answer in self._answers if answer.began >= at}
-        return late >= names and self._last.get("", 0.0) >= at and "" not in self._open
-
-    def _seen(self, began: float) -> Watch:
-        names = tuple(spec.name for spec in self.checks)
-        now = self.clock.monotonic()
-        return Watch(
-            self.wanted,
-            began,
-            now,
-            names,
-            tuple(self._looks),
-            tuple(self._answers),
-            tuple(self._boots),
-        )

@@ -11,7 +11,7 @@ from backupsvc.errors import OperationFailed, PveError, PveUnreachable
 from backupsvc.operations.restore_test.memory import RestoreTestMemory
 from backupsvc.operations.services import Run
 from policies import stillness
-from policies.stillness import Conclusion, Look, Reading, Seen
+from policies.stillness import Conclusion, Look, Reading
 
 EVERY = 5.0  # seconds between two looks
 _HALTED_HINT = "the archive is not to blame: look at the copy's node and storage, and test again"
@@ -23,7 +23,15 @@ def look(run: Run[RestoreTestMemory], config: Mapping[str, str]) -> Conclusion:
     """
     before, now = run.memory.machine, run.passed("boot")
     if before is None or now - before.last.at >= EVERY:
-        before = _looked(run, now)
+        scratch = run.memory.reserved
+        try:
+            status = run.service.pve.guests.status(scratch.node, scratch.vmid)
+        except (PveError, PveUnreachable):
+            pass  # what PVE does not tell this time leaves everything as it was
+        else:
+            found = Look(now, status.qmpstatus, status.reads, status.pid)
+            before = stillness.seen(before, found)
+            run.memory = replace(run.memory, machine=before)
     return stillness.conclude(config, before) if before else Conclusion(Reading.OPEN, "")
 
 
@@ -49,15 +57,3 @@ def end_if_unbootable(run: Run[RestoreTestMemory], found: Conclusion) -> None:
         raise OperationFailed(
             f"the copy of guest {run.vmid} showed no sign of life: {found.said}", operation=run.id
         )
-
-
-def _looked(run: Run[RestoreTestMemory], now: float) -> Seen | None:
-    """What is seen now; what PVE does not tell this time leaves everything as it was."""
-    before, scratch = run.memory.machine, run.memory.reserved
-    try:
-        status = run.service.pve.guests.status(scratch.node, scratch.vmid)
-    except (PveError, PveUnreachable):
-        return before
-    found = stillness.seen(before, Look(now, status.qmpstatus, status.reads, status.pid))
-    run.memory = replace(run.memory, machine=found)
-    return found

@@ -91,35 +91,30 @@ def reserve(run: Run[RestoreTestMemory]) -> Wait | None:
     if run.memory.scratch is None:
         if wait := clearing.take_down_left_copies(run):
             return wait
-        _reserve(run)
+        service = run.service
+        release_vmids(run, run.id)  # one that a driver leased and died before it could say so
+        plan = copying.find(
+            service,
+            run.vmid,
+            choosing.chosen(service, run.memory.chosen),
+            _config(run),
+            operation=run.id,
+            simulated=run.memory.simulated,
+            take=lambda vmid: service.catalog.leases.take(vmid, run.now(), run.fence()),
+            say=run.say,
+            retries=run.retries,
+        )
+        run.memory = replace(
+            run.memory,
+            scratch=ScratchPlace(plan.vmid, plan.node, plan.storage),
+            bridge=plan.bridge,
+            network=plan.network,
+            planned=dict(plan.overrides),
+        )
+        run.conclude(f"VMID {plan.vmid} on {plan.node}")
+        run.note("reserved", vmid=plan.vmid, node=plan.node, reasons=list(plan.reasons))
     node = run.memory.reserved.node
     return run.turn(f"restore {node}", f"another copy is being tested on {node}")
-
-
-def _reserve(run: Run[RestoreTestMemory]) -> None:
-    service = run.service
-    release_vmids(run, run.id)  # one that a driver leased and died before it could say so
-    plan = copying.find(
-        service,
-        run.vmid,
-        choosing.chosen(service, run.memory.chosen),
-        _config(run),
-        operation=run.id,
-        simulated=run.memory.simulated,
-        take=lambda vmid: service.catalog.leases.take(vmid, run.now(), run.fence()),
-        say=run.say,
-        retries=run.retries,
-    )
-    place = ScratchPlace(plan.vmid, plan.node, plan.storage)
-    run.memory = replace(
-        run.memory,
-        scratch=place,
-        bridge=plan.bridge,
-        network=plan.network,
-        planned=dict(plan.overrides),
-    )
-    run.conclude(f"VMID {plan.vmid} on {plan.node}")
-    run.note("reserved", vmid=plan.vmid, node=plan.node, reasons=list(plan.reasons))
 
 
 def begin(run: Run[RestoreTestMemory]) -> Wait | None:
@@ -192,7 +187,8 @@ def isolate(run: Run[RestoreTestMemory]) -> Wait | None:
     pve, scratch = run.service.pve, run.memory.reserved
     node, vmid = scratch.node, scratch.vmid
     sent = run.memory.overrides
-    _require_bridge(run, node, run.memory.network)
+    for note in copies(run).require_bridge(node, run.memory.network):
+        run.say(note)
     found = isolation.strip(pve.guests.config(node, vmid), sent)
     known = run.memory.isolation.stripped
     changed = (item for item in isolation.changes(_config(run), sent) if item not in known)
@@ -457,11 +453,6 @@ def _overrides(run: Run[RestoreTestMemory]) -> Mapping[str, str]:
         operation=run.id,
         service=service.catalog.identity.get(),
     )
-
-
-def _require_bridge(run: Run[RestoreTestMemory], node: str, network: str) -> None:
-    for note in copies(run).require_bridge(node, network):
-        run.say(note)
 
 
 def _may_still_pass(result: CheckResult, asked: int) -> bool:
