@@ -28,7 +28,7 @@ class Verified:
 
 
 @dataclass(frozen=True, slots=True)
-class CopyMemory:
+class ArchiveCopyMemory:
     """``target`` is the target's name in the policy, ``node`` and ``volid`` are the archive's."""
 
     target: str
@@ -37,10 +37,10 @@ class CopyMemory:
     verified: Verified | None = None
 
 
-FORM = MemoryForm(CopyMemory)
+FORM = MemoryForm(ArchiveCopyMemory)
 
 
-def recall(operation: Operation) -> CopyMemory:
+def recall(operation: Operation) -> ArchiveCopyMemory:
     """Given a copy, return what it remembers."""
     return FORM.read(operation.memory)
 

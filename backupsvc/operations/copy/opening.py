@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from backupsvc.operations.copy.memory import CopyMemory
+from backupsvc.operations.copy.memory import ArchiveCopyMemory
 from backupsvc.operations.services import Opening
 from policies.copies_due import DueCopy
 from policies.jobs import rank
@@ -27,7 +27,7 @@ def open_copy(
     archive to that target is at work.
     """
     archive = due.archive
-    memory = CopyMemory(due.target.name, archive.node, archive.volid)
+    memory = ArchiveCopyMemory(due.target.name, archive.node, archive.volid)
     return service.engine.open(
         "copy",
         archive.vmid,

@@ -19,7 +19,7 @@ from backupsvc.copies.target import Target
 from backupsvc.engine.context import Handler, Wait
 from backupsvc.errors import ArchiveError, CopyError, OperationFailed, PveNotFound
 from backupsvc.operations import choosing
-from backupsvc.operations.copy.memory import CopyMemory, Verified
+from backupsvc.operations.copy.memory import ArchiveCopyMemory, Verified
 from backupsvc.operations.copy.opening import lock_of
 from backupsvc.operations.services import Run, StepServices
 from policies.amounts import size as amount
@@ -29,7 +29,7 @@ from policies.model import Archive, ArchiveCopy, CopyRoute, CopyTarget, PveStora
 from policies.workflow import Workflow
 
 
-def choose(run: Run[CopyMemory]) -> Wait | None:
+def choose(run: Run[ArchiveCopyMemory]) -> Wait | None:
     """Keep prune from the archive (law 3), and wait for the turn between its node and the
     target.
     """
@@ -41,7 +41,7 @@ def choose(run: Run[CopyMemory]) -> Wait | None:
     )
 
 
-def bring(run: Run[CopyMemory]) -> Wait | None:
+def bring(run: Run[ArchiveCopyMemory]) -> Wait | None:
     """Bring the archive to the target, unless it is there, and record the copy."""
     service, archive, target = run.service, _archive(run), _target(run)
     route = route_of(archive, target)
@@ -80,7 +80,7 @@ def bring(run: Run[CopyMemory]) -> Wait | None:
     return None
 
 
-def enlist(run: Run[CopyMemory]) -> Wait | None:
+def enlist(run: Run[ArchiveCopyMemory]) -> Wait | None:
     """Where the target is a storage of PVE, see that PVE lists the copy, and record it as the
     archive that it is there: from then on it is pruned, tested and restored as any other.
     """
@@ -128,7 +128,7 @@ def enlist(run: Run[CopyMemory]) -> Wait | None:
     return None
 
 
-def _forget_if_lost(run: Run[CopyMemory], route: CopyRoute, folder: Target) -> None:
+def _forget_if_lost(run: Run[ArchiveCopyMemory], route: CopyRoute, folder: Target) -> None:
     """A copy that was verified once, and is not at its target now, is none."""
     known = run.service.catalog.copies.get(route)
     if known and folder.files().get(known.file) != known.size:
@@ -136,7 +136,7 @@ def _forget_if_lost(run: Run[CopyMemory], route: CopyRoute, folder: Target) -> N
         run.note("lost", file=known.file, verified_at=known.verified_at)
 
 
-def _archive(run: Run[CopyMemory]) -> Archive:
+def _archive(run: Run[ArchiveCopyMemory]) -> Archive:
     """The archive as the catalog knows it now. Raise PveNotFound if it is gone, ArchiveError if it
     is not as it was recorded.
     """
@@ -156,7 +156,7 @@ def _archive(run: Run[CopyMemory]) -> Archive:
     return archive
 
 
-def _target(run: Run[CopyMemory]) -> CopyTarget:
+def _target(run: Run[ArchiveCopyMemory]) -> CopyTarget:
     for target in run.service.policy.copies:
         if target.name == run.memory.target:
             return target
@@ -168,7 +168,7 @@ def _target(run: Run[CopyMemory]) -> CopyTarget:
 
 
 WORKFLOW = Workflow("copy", ("choose", "bring", "enlist"), long=frozenset({"bring"}))
-HANDLERS: Mapping[str, Handler[StepServices, CopyMemory]] = {
+HANDLERS: Mapping[str, Handler[StepServices, ArchiveCopyMemory]] = {
     "choose": choose,
     "bring": bring,
     "enlist": enlist,

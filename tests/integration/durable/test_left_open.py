@@ -35,6 +35,7 @@ STOOD = {  # where the one of each kind was killed
     "restore": "restore",
     "restore-test": "start",
 }
+SINCE = {"copy"}  # the kinds that the older release did not have
 
 
 class EarlierClock(conductor.HastyClock):
@@ -91,7 +92,7 @@ def test_one_of_each_kind_that_an_older_release_left_in_mid_step_comes_to_its_en
     file = unpacked(tmp_path)
     stood = asked(file, "SELECT kind, id, step FROM operation WHERE state = 'open'")
     ids = {kind: id for kind, id, step in stood if STOOD[kind] == step}
-    assert ids.keys() == STOOD.keys() == KINDS.keys()
+    assert ids.keys() == STOOD.keys() == KINDS.keys() - SINCE
     assert asked(file, "SELECT version_num FROM alembic_version") == [("0008",)]
     ((stopped,),) = asked(file, "SELECT max(updated) FROM operation")
     shell = Shell(tmp_path)
