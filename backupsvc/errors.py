@@ -124,13 +124,15 @@ class CatalogCut(CatalogUnreachable):
 class RemoteUnreachable(Unreachable):
     """SSH to a node, to the probe or to a copy's target failed."""
 
+    kind = ErrorKind.REMOTE_UNREACHABLE
+
 
 class TargetMissing(Unreachable):
     """The folder that copies go to is not there, or no disk is mounted at it: nothing was
     written.
     """
 
-    kind = ErrorKind.REMOTE_UNREACHABLE
+    kind = ErrorKind.TARGET_MISSING
 
 
 class Refused(BackupsvcError):
@@ -182,6 +184,8 @@ class TargetRefused(Refused):
     """The folder that copies go to does not let our login do something there. Waiting does not
     change that.
     """
+
+    kind = ErrorKind.TARGET_REFUSED
 
 
 class PveError(BackupsvcError):
@@ -235,6 +239,8 @@ class CopyError(BackupsvcError):
     """A copy did not come to be: the target lost or changed bytes, broke its word, or has something
     else under the name.
     """
+
+    kind = ErrorKind.COPY
 
 
 class ArchiveError(BackupsvcError):

@@ -413,12 +413,16 @@ class OperationRepository:
     def _lease(self, driver: Driver) -> dict[str, Any]:
         return {"lease_owner": driver.owner, "lease_until": driver.now + driver.ttl}
 
+    def _mine(self, id: str, driver: Driver) -> Any:
+        lease = OPERATION.c
+        return update(OPERATION).where(
+            lease.id == id, lease.lease_owner == driver.owner, lease.state == OPEN
+        )
+
     def _change(
         self, connection: Connection, id: str, driver: Driver, values: Mapping[str, Any]
     ) -> None:
-        lease = OPERATION.c
-        mine = (lease.id == id, lease.lease_owner == driver.owner, lease.state == OPEN)
-        if connection.execute(update(OPERATION).where(*mine).values(values)).rowcount == 1:
+        if connection.execute(self._mine(id, driver).values(values)).rowcount == 1:
             return
         row = connection.execute(select(OPERATION.c.state).where(OPERATION.c.id == id)).first()
         if row is None:
