@@ -13,7 +13,7 @@ from policies import lineage, whole
 from policies.copy_folders import folder_of
 from policies.jobs import rank
 from policies.model import Archive, ArchiveCopy, CopyRoute, CopyTarget, Policy, PveStorage
-from policies.pve.volid import storage_of
+from policies.pve.volid import file_of, storage_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,19 +46,21 @@ def due(
     *,
     only: Collection[int] = (),
     targets: Collection[str] = (),
+    again: bool = False,
 ) -> tuple[DueCopy, ...]:
     """Given the policy, what the storages list and which copies were verified, return the newest
     good archive of each guest at each target, the first tier first.
 
-    ``only`` and ``targets`` choose guests and targets, () all. ``copies`` are taken at their word:
-    whoever wants to look at the targets again gives none.
+    ``only`` and ``targets`` choose guests and targets, () all. ``copies`` are taken at their word,
+    but with ``again``: then all are due, so that the targets are looked at once more.
     """
-    verified = {(copy.route, copy.size): copy for copy in copies}
+    copies = tuple(copies)
+    verified = set() if again else {(copy.route, copy.size) for copy in copies}
     found = []
-    for archive in _newest(policy, archives, only):
+    for archive in _newest(policy, archives, copies, only):
         for target in policy.copies:
             if not targets or target.name in targets:
-                there = verified.get((route_of(archive, target), archive.size))
+                there = (route_of(archive, target), archive.size) in verified
                 skip = _lies_there(archive, target) or (
                     "a verified copy is there already" if there else None
                 )
@@ -66,27 +68,42 @@ def due(
     return tuple(found)
 
 
-def _newest(policy: Policy, archives: Iterable[Archive], only: Collection[int]) -> list[Archive]:
+def _newest(
+    policy: Policy,
+    archives: Iterable[Archive],
+    copies: Iterable[ArchiveCopy],
+    only: Collection[int],
+) -> list[Archive]:
     candidates = [
         one for one in archives if one.vmid is not None and (not only or one.vmid in only)
     ]
     apart = whole.hollow(candidates) | lineage.others(candidates)
-    copied_to = {one.place.node for one in policy.copies if isinstance(one.place, PveStorage)}
-    newest: dict[int, tuple[int, bool, Archive]] = {}
-    for one in candidates:
+    copied = {(copy.route.folder, file_of(copy.route.volid), copy.size) for copy in copies}
+    newest: dict[int, tuple[tuple[int, bool, bool], Archive]] = {}
+    for one in sorted(candidates, key=whole.key):
         if one.size > 0 and not one.changed and whole.key(one) not in apart:
-            # of an archive and its copy, which PVE lists alike, the archive is what is copied
-            found = one.ctime, one.shared or one.node not in copied_to, one
-            if one.vmid is not None and found[:2] > newest.get(one.vmid, (0, False))[:2]:
-                newest[one.vmid] = found
-    return [newest[vmid][2] for vmid in sorted(newest, key=lambda vmid: (rank(policy, vmid), vmid))]
+            # of an archive and its copy, which PVE lists alike, the archive is what is copied; two
+            # nodes that are each other's target are told apart by what was copied
+            inside = [folder_of(target) for target in policy.copies if _lies_in(one, target)]
+            made = any((folder, file_of(one.volid), one.size) in copied for folder in inside)
+            order = one.ctime, not made, not inside
+            if one.vmid is not None and (one.vmid not in newest or order > newest[one.vmid][0]):
+                newest[one.vmid] = order, one
+    return [newest[vmid][1] for vmid in sorted(newest, key=lambda vmid: (rank(policy, vmid), vmid))]
 
 
 def _lies_there(archive: Archive, target: CopyTarget) -> str | None:
     """Why there is nothing to copy: the archive itself lies in the target's storage."""
     place = target.place
-    if not isinstance(place, PveStorage) or storage_of(archive.volid) != place.storage:
-        return None
-    if archive.shared or archive.node == place.node:
+    if isinstance(place, PveStorage) and _lies_in(archive, target):
         return f"the archive itself lies on {place.storage} of {place.node}"
     return None
+
+
+def _lies_in(archive: Archive, target: CopyTarget) -> bool:
+    place = target.place
+    return (
+        isinstance(place, PveStorage)
+        and storage_of(archive.volid) == place.storage
+        and (archive.shared or archive.node == place.node)
+    )

@@ -51,7 +51,7 @@ class CopyRepository:
         and target: without those that PVE listed once, and that are gone.
         """
         gone = exists().where(
-            ARCHIVE.c.place == COPY.c.site,
+            ARCHIVE.c.place.in_((COPY.c.site, "")),  # "": the target's storage is a shared one
             ARCHIVE.c.volid == COPY.c.listed,
             ARCHIVE.c.gone_at.is_not(None),
         )

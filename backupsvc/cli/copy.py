@@ -109,7 +109,9 @@ def _wanted(
             f"the policy has no copy target {unknown[0]}", f"its targets are: {', '.join(names)}"
         )
     seen = survey(service)
-    return due(service.policy, seen.listed, only=only, targets=targets), seen
+    copies = service.catalog.copies.find()
+    wanted = due(service.policy, seen.listed, copies, only=only, targets=targets, again=True)
+    return wanted, seen
 
 
 def _open(

@@ -6,6 +6,7 @@ from backupsvc.engine.kind import OperationKind
 from backupsvc.operations.copy.memory import FORM, facts, recall
 from backupsvc.operations.copy.steps import HANDLERS, WORKFLOW
 from policies.model import Operation
+from policies.pve.volid import file_of
 
 
 def _result(operation: Operation) -> str:
@@ -19,7 +20,8 @@ COPY = OperationKind(
     FORM,
     _result,
     facts,
-    # one at a time an archive and target: two would write the same file
-    exclusive_key=lambda memory: f"the copy of {memory.volid} on {memory.node} to {memory.target}",
+    # one at a time a file at a target: an archive on a shared storage is listed by any node, and an
+    # archive and its copy have one name
+    exclusive_key=lambda memory: f"the copy of {file_of(memory.volid)} to {memory.target}",
     done_hint=lambda operation: "see it with `backupsvc copy list`",
 )
