@@ -296,3 +296,72 @@ def test_a_test_that_could_not_be_decided_and_was_made_good_the_same_night_does_
         GOOD | {"prove#101": piece("restore-test", 101, verdict="inconclusive"), "again#101": again}
     )
     assert found.good, found.reason
+
+
+# --- a night's copies -----------------------------------------------------------------------------
+
+
+COPIED = {
+    "copy#101#lge": piece("copy", 101, node="clovis"),
+    "copy#102#lge": piece("copy", 102, node="clovis"),
+}
+
+
+def test_a_night_whose_copies_were_all_made_is_good_and_counts_them() -> None:
+    found = night(GOOD | COPIED)
+    assert (found.verdict, found.copies, found.not_copied) == (JobRunVerdict.GOOD, 2, 0)
+    told = outcomes.said(found)
+    assert (told["copies"], told["not_copied"]) == (2, 0)
+    assert "copies" not in found.reason
+
+
+@pytest.mark.parametrize("state", [FAILED, OPEN, OperationState.CANCELLED])
+def test_a_night_with_a_copy_that_was_not_made_is_degraded_and_says_so(
+    state: OperationState,
+) -> None:
+    found = night(GOOD | COPIED | {"copy#102#lge": piece("copy", 102, state)})
+    assert (found.verdict, found.good, found.level) == (
+        JobRunVerdict.DEGRADED,
+        False,
+        Level.WARNING,
+    )
+    assert (found.ok, found.failed, found.copies, found.not_copied) == (2, 0, 2, 1)
+    assert found.reason == "the last night of job nightly: 1 of 2 copies were not made"
+    assert outcomes.said(found)["not_copied"] == 1
+
+
+def test_the_copies_of_one_guest_to_two_targets_are_two() -> None:
+    other = replace(operation("copy", 101, FAILED), id="01copy101usb"), Facts()
+    found = night(GOOD | COPIED | {"copy#101#usb": other})
+    assert (found.copies, found.not_copied) == (3, 1)
+
+
+def test_a_copy_that_was_not_made_is_told_beside_what_else_was_amiss() -> None:
+    bad = {
+        "prune": piece("prune", None, FAILED),
+        "copy#101#lge": piece("copy", 101, FAILED),
+        "prove#101": piece("restore-test", 101, verdict="failed"),
+    }
+    assert night(GOOD | bad).reason == (
+        "the last night of job nightly: retention: failed; 1 of 1 copies were not made; "
+        "1 of 1 restore tests proved nothing"
+    )
+
+
+def test_law_5_a_night_of_modelled_guests_is_not_made_good_by_its_copies() -> None:
+    modelled = {"prove#101": piece("restore-test", 101, verdict="simulated")}
+    assert night(GOOD | COPIED | modelled).verdict is JobRunVerdict.SIMULATED
+
+
+def test_a_night_without_copies_says_no_word_of_them() -> None:
+    found = night(GOOD)
+    assert (found.copies, found.not_copied) == (0, 0)
+    assert not {"copies", "not_copied"} & set(outcomes.said(found))
+    worse = night(GOOD | {"prune": piece("prune", None, FAILED)})
+    assert "cop" not in worse.reason
+
+
+def test_a_copy_by_itself_is_told_with_the_node_that_has_its_archive() -> None:
+    found = outcomes.of(*piece("copy", 101, node="clovis"))
+    assert (found.kind, found.vmid, found.node, found.level) == ("copy", 101, "clovis", Level.INFO)
+    assert outcomes.of(*piece("copy", 101, FAILED)).level is Level.ERROR
