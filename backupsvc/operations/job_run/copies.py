@@ -42,11 +42,19 @@ def open_due(run: Run[NightMemory]) -> Wait | None:
     opened = 0
     for one in wanted:
         name = f"{COPIES}{one.archive.vmid}#{one.target.name}"
-        if one.skip is None and name not in run.memory.children:
+        if name not in run.memory.children and (one.skip is None or _begun(run, name)):
             run.heartbeat()
             opened += open_piece(run, name, partial(open_copy, service, one))
     run.conclude(f"{opened} archives are being copied")
     return None
+
+
+def _begun(run: Run[NightMemory], name: str) -> bool:
+    """Whether this night opened that copy and died before it noted so: it may be verified by now,
+    and is the night's all the same.
+    """
+    key = f"{run.operation.occurrence}#{name}"
+    return run.service.catalog.operations.by_occurrence(key) is not None
 
 
 def await_all(run: Run[NightMemory]) -> Wait | None:

@@ -1,0 +1,313 @@
+"""A night's copies on virtual time: each that is due is opened once, nothing waits for them but the
+night's end.
+
+What is simulated of a copy: the bytes, which take their time. What is real: its turn, its pin, what
+the catalog records of it.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from backupsvc.engine.context import Wait
+from backupsvc.engine.foreground import Engine
+from backupsvc.errors import NoRoom
+from backupsvc.operations.copy import steps as copy_steps
+from backupsvc.operations.copy.memory import CopyMemory
+from backupsvc.operations.copy.memory import recall as recall_copy
+from backupsvc.operations.copy.opening import open_copy
+from backupsvc.operations.job_run import copies as job_run_copies
+from backupsvc.operations.job_run.result import job_run_outcome, job_run_summary
+from backupsvc.operations.services import Run
+from policies.copies_due import DueCopy, route_of
+from policies.model import (
+    ArchiveCopy,
+    CopyTarget,
+    Directory,
+    Job,
+    Operation,
+    OperationState,
+    Policy,
+)
+from policies.outcomes import JobRunVerdict
+from tests.unit.operations.farm import Site, at, policy, site
+
+pytestmark = pytest.mark.slow
+NIGHTLY = Job("nightly", "21:00", "local")
+USB, NFS = (CopyTarget(name, Directory(f"/mnt/{name}")) for name in ("usb", "nfs"))
+START, MORNING = at("2026-03-09 20:59"), at("2026-03-10 01:00")
+REST = "retention: done; restore tests: 3 proven"
+
+
+def copied_to(*targets: CopyTarget, **wanted: Any) -> Policy:
+    return replace(policy(NIGHTLY, **wanted), copies=targets)
+
+
+@dataclass
+class Lines:
+    """The lines to the targets. A copy takes ``seconds`` and has no room there for ``full``
+    guests; ``carried`` is when each began and ended, by its operation.
+    """
+
+    seconds: int = 300
+    full: set[int] = field(default_factory=set)
+    carried: dict[str, tuple[int, int]] = field(default_factory=dict)
+    locks: dict[str, tuple[str, str]] = field(default_factory=dict)
+
+    def bring(self, run: Run[CopyMemory]) -> Wait | None:
+        memory = run.memory
+        began, _ = self.carried.get(run.id, (run.now(), 0))
+        self.carried[run.id] = began, run.now()
+        self.locks[run.id] = memory.node, memory.target
+        if run.vmid in self.full:
+            raise NoRoom("copy target has no room", "give it more")
+        if run.now() < began + self.seconds:
+            return Wait("copying", most=300.0, least=60.0)
+        archive = run.service.catalog.archives.get(memory.node, memory.volid)
+        assert archive
+        target = next(one for one in run.service.policy.copies if one.name == memory.target)
+        route = route_of(archive, target)
+        made = ArchiveCopy(route, "f", archive.size, "ab", run.now(), "read back", run.id)
+        run.service.catalog.copies.record_verified(made, archive.ctime, run.fence())
+        return None
+
+
+def with_lines(found: Site, lines: Lines) -> None:
+    """Let the site's workers copy over those lines."""
+    kinds = dict(found.world.engine.kinds)
+    handlers = {**copy_steps.HANDLERS, "bring": lines.bring, "enlist": lambda run: None}
+    kinds["copy"] = replace(kinds["copy"], handlers=handlers)
+    found.world.engine = Engine(found.world, kinds, foreground=False)
+
+
+def copies(found: Site) -> list[Operation]:
+    return found.world.catalog.operations.find(kind="copy")
+
+
+def to(found: Site) -> Counter[tuple[int | None, str]]:
+    return Counter((one.subject, recall_copy(one).target) for one in copies(found))
+
+
+def the_night(found: Site) -> Operation:
+    return found.world.catalog.operations.find(kind="night")[0]
+
+
+def summary(found: Site) -> str | None:
+    return job_run_summary(the_night(found))
+
+
+@pytest.fixture
+def lines() -> Lines:
+    return Lines()
+
+
+@pytest.fixture
+def night(tmp_path: Path) -> Callable[..., AbstractContextManager[Site]]:
+    """A minute before a night of that policy."""
+
+    def made(wanted: Policy) -> AbstractContextManager[Site]:
+        return site(tmp_path, wanted, START)
+
+    return made
+
+
+Nights = Callable[[Policy], AbstractContextManager[Site]]
+
+
+def test_a_night_copies_each_guests_archive_once_to_each_target_and_says_so(
+    night: Nights, lines: Lines
+) -> None:
+    with night(copied_to(USB, NFS)) as found:
+        with_lines(found, lines)
+        found.live(MORNING)
+        assert found.nights() == [("03-09 21:00", "done")]
+        assert to(found) == {(vmid, name): 1 for vmid in (101, 102, 103) for name in ("usb", "nfs")}
+        assert {one.state for one in copies(found)} == {OperationState.DONE}
+        assert summary(found) == f"backups: 3 of 3 done; copies: 6 of 6 verified; {REST}"
+        outcome = job_run_outcome(found.world.catalog, the_night(found))
+        assert (outcome.verdict, outcome.copies, outcome.not_copied) == (JobRunVerdict.GOOD, 6, 0)
+        tonight = {one.volid for one in found.farm.archives}
+        assert {recall_copy(one).volid for one in copies(found)} == tonight
+        assert len(found.world.catalog.copies.find()) == 6
+
+
+def test_between_a_node_and_a_target_one_copy_goes_after_the_other(
+    night: Nights, lines: Lines
+) -> None:
+    with night(copied_to(USB, NFS)) as found:
+        with_lines(found, lines)
+        found.live(MORNING)
+        times: dict[tuple[str, str], list[tuple[int, int]]] = {}
+        for id, span in lines.carried.items():
+            times.setdefault(lines.locks[id], []).append(span)
+        assert {key: len(spans) for key, spans in times.items()} == {
+            ("clovis", "usb"): 2,
+            ("clovis", "nfs"): 2,
+            ("lge-pve02", "usb"): 1,
+            ("lge-pve02", "nfs"): 1,
+        }
+        for spans in times.values():
+            spans.sort()
+            for (_, end), (begin, _) in pairwise(spans):
+                assert end <= begin <= end + 60, "the next one begins when the last has ended"
+
+
+def test_retention_and_restore_tests_go_on_while_copies_run_and_the_night_waits_at_its_end(
+    night: Nights, lines: Lines
+) -> None:
+    lines.seconds = 5400
+    with night(copied_to(USB)) as found:
+        with_lines(found, lines)
+        found.live(at("2026-03-09 22:00"))
+        (prune,) = found.world.catalog.operations.find(kind="prune")
+        assert prune.state is OperationState.DONE
+        assert sorted(vmid for _, vmid in found.tests) == [101, 102, 103]
+        assert {one.state for one in copies(found)} == {OperationState.OPEN}
+        assert (the_night(found).state, the_night(found).step) == (OperationState.OPEN, "copied")
+        assert summary(found) == f"backups: 3 of 3 done; {REST}"
+        found.live(MORNING)
+        assert the_night(found).state is OperationState.DONE
+        assert the_night(found).finished >= max(end for _, end in lines.carried.values())  # type: ignore[operator]
+        assert "copies: 3 of 3 verified" in str(summary(found))
+
+
+def test_law_3_an_archive_that_waits_for_its_turn_is_kept_from_prune(
+    night: Nights, lines: Lines
+) -> None:
+    lines.seconds = 1800
+    with night(copied_to(USB)) as found:
+        with_lines(found, lines)
+        found.live(at("2026-03-09 21:30"))
+        assert len(lines.carried) == 2, "one of clovis waits for the other"
+        pinned = found.world.catalog.archive_pins.pinned()
+        assert pinned >= {one.volid for one in found.farm.archives}
+        found.live(MORNING)
+        assert found.world.catalog.archive_pins.pinned() == set()
+        assert found.world.catalog.locks.holders() == {}
+
+
+def test_the_strictest_tier_is_copied_first(night: Nights, lines: Lines) -> None:
+    with night(copied_to(USB, tiers={102: "gold"})) as found:
+        with_lines(found, lines)
+        found.live(MORNING)
+        began = {one.subject: lines.carried[one.id][0] for one in copies(found)}
+        assert began[102] < began[101]
+
+
+def test_a_copy_that_was_not_made_is_named_and_degrades_the_night_and_no_other(
+    night: Nights, lines: Lines
+) -> None:
+    lines.full = {102}
+    with night(copied_to(USB, NFS)) as found:
+        with_lines(found, lines)
+        found.live(MORNING)
+        said = "copies: 4 of 6 verified, not those of 102 to usb, 102 to nfs"
+        assert summary(found) == f"backups: 3 of 3 done; {said}; {REST}"
+        assert the_night(found).state is OperationState.DONE
+        outcome = job_run_outcome(found.world.catalog, the_night(found))
+        assert (outcome.verdict, outcome.not_copied) == (JobRunVerdict.DEGRADED, 2)
+        assert outcome.reason.endswith("2 of 6 copies were not made")
+
+
+def test_without_targets_no_copy_is_opened_and_no_word_is_said_of_any(
+    night: Nights, lines: Lines
+) -> None:
+    with night(policy(NIGHTLY)) as found:
+        with_lines(found, lines)
+        found.live(MORNING)
+        assert copies(found) == []
+        assert summary(found) == f"backups: 3 of 3 done; {REST}"
+        assert job_run_outcome(found.world.catalog, the_night(found)).copies == 0
+
+
+def test_a_copy_that_somebody_makes_by_hand_meanwhile_does_not_stop_the_night(
+    night: Nights, lines: Lines
+) -> None:
+    """101's backup fails, so that its archive of yesterday, which is being copied, is its newest."""
+    lines.seconds = 12 * 3600
+    with night(copied_to(USB)) as found:
+        with_lines(found, lines)
+        found.farm.sick = {101}
+        old = found.farm.leave(101, at("2026-03-08 21:00"))
+        found.world.catalog.archives.observe([old], scope=[], at=START)
+        by_hand = open_copy(found.world, DueCopy(old, USB))
+        assert by_hand
+        found.waiting.append(by_hand.id)
+        found.live(at("2026-03-09 21:30"))
+        assert len(copies(found)) == 3
+        lines.seconds = 300
+        found.live(MORNING)
+        assert found.nights() == [("03-09 21:00", "done")]
+        assert to(found) == {(101, "usb"): 1, (102, "usb"): 1, (103, "usb"): 1}
+        assert "; copies: 2 of 2 verified; " in str(summary(found))
+        (told,) = (one for one in copies(found) if one.id == by_hand.id)
+        assert told.state is OperationState.DONE, "it goes its own way"
+
+
+def test_a_guest_whose_backup_failed_and_whose_last_archive_is_copied_is_left_alone(
+    night: Nights, lines: Lines
+) -> None:
+    with night(copied_to(USB)) as found:
+        with_lines(found, lines)
+        found.live(MORNING)
+        found.farm.sick = {101}
+        found.live(at("2026-03-11 01:00"))
+        assert to(found) == {(101, "usb"): 1, (102, "usb"): 2, (103, "usb"): 2}
+        second = found.world.catalog.operations.find(kind="night")
+        assert any("copies: 2 of 2 verified" in str(job_run_summary(one)) for one in second)
+
+
+def test_guests_of_other_jobs_are_not_copied_by_this_night(night: Nights, lines: Lines) -> None:
+    wanted = replace(copied_to(USB), jobs=(replace(NIGHTLY, guests=(101, 103)),))
+    with night(wanted) as found:
+        with_lines(found, lines)
+        old = found.farm.leave(102, at("2026-03-08 21:00"))
+        found.world.catalog.archives.observe([old], scope=[], at=START)
+        found.live(MORNING)
+        assert to(found) == {(101, "usb"): 1, (103, "usb"): 1}
+
+
+def test_law_9_a_night_that_died_between_two_openings_opens_each_copy_once(
+    night: Nights, lines: Lines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[int | None] = []
+
+    def dies(service: Any, due: DueCopy, *rest: Any, **given: Any) -> Operation | None:
+        made = open_copy(service, due, *rest, **given)
+        opened.append(due.archive.vmid)
+        if len(opened) == 2:
+            raise KeyboardInterrupt
+        return made
+
+    monkeypatch.setattr(job_run_copies, "open_copy", dies)
+    with night(copied_to(USB)) as found:
+        with_lines(found, lines)
+        with pytest.raises(KeyboardInterrupt):
+            found.live(MORNING)
+        assert len(copies(found)) == 2
+        found.live(MORNING)
+        assert len(opened) >= 4, "those that the night had not noted were asked for once more"
+        assert to(found) == {(101, "usb"): 1, (102, "usb"): 1, (103, "usb"): 1}
+        assert "copies: 3 of 3 verified" in str(summary(found))
+
+
+def test_a_cancelled_night_takes_its_copies_with_it(night: Nights, lines: Lines) -> None:
+    lines.seconds = 12 * 3600
+    with night(copied_to(USB)) as found:
+        with_lines(found, lines)
+        found.live(at("2026-03-09 21:20"))
+        now = int(found.world.clock.now())
+        found.world.catalog.operations.request_cancel(the_night(found).id, "an upgrade", now)
+        found.live(at("2026-03-09 21:40"))
+        assert the_night(found).state is OperationState.CANCELLED
+        assert {one.state for one in copies(found)} == {OperationState.CANCELLED}
+        assert found.world.catalog.copies.find() == []
+        assert found.world.catalog.archive_pins.pinned() == set()
