@@ -55,12 +55,14 @@ def due(
     but with ``again``: then all are due, so that the targets are looked at once more.
     """
     copies = tuple(copies)
-    verified = set() if again else {(copy.route, copy.size) for copy in copies}
+    verified = (
+        set() if again else {(copy.route.folder, copy.route.archive, copy.size) for copy in copies}
+    )
     found = []
     for archive in _newest(policy, archives, copies, only):
         for target in policy.copies:
             if not targets or target.name in targets:
-                there = (route_of(archive, target), archive.size) in verified
+                there = (folder_of(target), whole.key(archive), archive.size) in verified
                 skip = _lies_there(archive, target) or (
                     "a verified copy is there already" if there else None
                 )

@@ -95,11 +95,13 @@ class CopyRepository:
         self._replace(copy.route, values, fence)
 
     @repeatable
-    def record_listed(self, route: CopyRoute, volid: str, fence: Fence) -> None:
-        """Write down under which volid PVE lists a copy at its place."""
+    def record_listed(self, route: CopyRoute, volid: str, place: str, fence: Fence) -> None:
+        """Write down under which volid PVE lists a copy, and what would be lost together with it:
+        its node, or the shared storage that it turned out to lie on.
+        """
         with self._database.write() as connection:
             hold(connection, fence)
-            connection.execute(update(COPY).where(*_on(route)).values(listed=volid))
+            connection.execute(update(COPY).where(*_on(route)).values(listed=volid, site=place))
 
     @repeatable
     def forget(self, route: CopyRoute, fence: Fence) -> None:

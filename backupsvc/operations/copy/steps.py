@@ -23,6 +23,7 @@ from backupsvc.operations.copy.memory import ArchiveCopyMemory, Verified
 from backupsvc.operations.copy.opening import lock_of
 from backupsvc.operations.services import Run, StepServices
 from policies.amounts import size as amount
+from policies.compliance.facts import place as place_of
 from policies.copies_due import route_of
 from policies.copy_decision import Progress
 from policies.model import Archive, ArchiveCopy, CopyRoute, CopyTarget, PveStorage, Rung
@@ -123,7 +124,7 @@ def enlist(run: Run[ArchiveCopyMemory]) -> Wait | None:
     # the same bytes: what was read of the archive is true of its copy, and no more than that
     if archive.sha256 == verified.sha256 and archive.rung.height >= Rung.INTACT.height:
         catalog.archives.raise_rung(place.node, volid, Rung.INTACT, began)
-    catalog.copies.record_listed(route_of(archive, target), volid, run.fence())
+    catalog.copies.record_listed(route_of(archive, target), volid, place_of(there), run.fence())
     run.conclude(f"{volid} on {place.node}")
     return None
 

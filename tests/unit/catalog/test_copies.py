@@ -77,7 +77,7 @@ def test_a_verified_copy_is_found_and_has_no_progress_any_more(
 
 def test_a_copy_that_is_begun_anew_is_verified_no_longer(catalog: Catalog, fence: Fence) -> None:
     catalog.copies.record_verified(verified(), HALF.modified, fence)
-    catalog.copies.record_listed(LGE, VOLID, fence)
+    catalog.copies.record_listed(LGE, VOLID, "lge-pve02", fence)
     catalog.copies.record_progress(LGE, HALF, NOW + 20, fence)
     assert catalog.copies.get(LGE) is None and catalog.copies.find() == []
     assert catalog.copies.progress(LGE) == HALF
@@ -160,7 +160,7 @@ def test_a_copy_that_pve_listed_and_lists_no_more_is_none(catalog: Catalog, fenc
     listing(catalog, there(), at=NOW)
     for route in (LGE, USB):
         catalog.copies.record_verified(verified(route), HALF.modified, fence)
-    catalog.copies.record_listed(LGE, VOLID, fence)
+    catalog.copies.record_listed(LGE, VOLID, "lge-pve02", fence)
     assert len(catalog.copies.find()) == len(catalog.copies.find(108)) == 2
     listing(catalog, at=NOW + 100)
     assert catalog.copies.find() == catalog.copies.find(108) == [verified(USB)]
@@ -173,8 +173,9 @@ def test_a_copy_on_a_shared_storage_goes_when_no_node_lists_it(
 ) -> None:
     listing(catalog, there(shared=True), at=NOW)
     catalog.copies.record_verified(verified(), HALF.modified, fence)
-    catalog.copies.record_listed(LGE, VOLID, fence)
-    assert catalog.copies.find() == [verified()]
+    catalog.copies.record_listed(LGE, VOLID, "storage local", fence)
+    shared = replace(LGE, place="storage local")
+    assert catalog.copies.find() == [verified(shared)]
     listing(catalog, at=NOW + 100)
     assert catalog.copies.find() == []
 
@@ -183,7 +184,7 @@ def test_a_copy_outlives_its_archive(catalog: Catalog, fence: Fence) -> None:
     listing(catalog, there("clovis"), at=NOW, place="clovis")
     listing(catalog, there(), at=NOW)
     catalog.copies.record_verified(verified(), HALF.modified, fence)
-    catalog.copies.record_listed(LGE, VOLID, fence)
+    catalog.copies.record_listed(LGE, VOLID, "lge-pve02", fence)
     listing(catalog, at=NOW + 100, place="clovis")
     assert catalog.copies.find() == [verified()]
 
@@ -202,7 +203,9 @@ def test_what_pve_never_listed_is_there_until_somebody_looks(
 WRITES: list[Callable[[Catalog, Fence], None]] = [
     lambda catalog, fence: catalog.copies.record_progress(LGE, HALF, NOW, fence),
     lambda catalog, fence: catalog.copies.record_verified(verified(size=5), NOW, fence),
-    lambda catalog, fence: catalog.copies.record_listed(LGE, "local:backup/another", fence),
+    lambda catalog, fence: catalog.copies.record_listed(
+        LGE, "local:backup/another", "third", fence
+    ),
     lambda catalog, fence: catalog.copies.forget(LGE, fence),
 ]
 NAMES = ["progress", "verified", "listed", "forget"]
@@ -240,7 +243,7 @@ def test_a_driver_that_lost_its_copy_writes_nothing_of_it(
     happen: Callable[[Catalog, Operation], None],
 ) -> None:
     catalog.copies.record_verified(verified(), HALF.modified, fence)
-    catalog.copies.record_listed(LGE, VOLID, fence)
+    catalog.copies.record_listed(LGE, VOLID, "lge-pve02", fence)
     happen(catalog, copying)
     with pytest.raises(LeaseLost, match=copying.id):
         write(catalog, fence)

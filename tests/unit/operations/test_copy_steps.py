@@ -22,7 +22,9 @@ from backupsvc.operations.copy.memory import recall
 from backupsvc.operations.copy.opening import open_copy
 from backupsvc.operations.copy.result import listed, outcome, planned, refused, skipped
 from backupsvc.operations.kinds import KINDS
-from policies.copies_due import DueCopy, route_of
+from policies.compliance.facts import GuestFacts
+from policies.compliance.facts import place as place_of
+from policies.copies_due import DueCopy, due, route_of
 from policies.model import Archive, CopyTarget, Directory, Operation, OperationState, Rung
 from policies.model import PveStorage as Storage
 from tests.unit.copies import scene
@@ -216,6 +218,22 @@ def test_a_copy_that_pve_lists_is_an_archive_there_with_what_is_known_of_its_byt
     assert [one.route.place for one in place.site.catalog.copies.find()] == ["lge-pve02"]
     catalog.observe([], scope=[("lge-pve02", "local")], at=2_000_000_000)
     assert place.site.catalog.copies.find() == [], "PVE lists it no more"
+
+
+def test_a_copy_that_turns_out_to_lie_on_a_shared_storage_is_one_place_and_not_its_node_too(
+    place: Place,
+) -> None:
+    nas = CopyTarget("nas", Storage("lge-pve02", "nas", "/mnt/pve/nas/dump"))
+    place.site.policy = replace(policy(), copies=(nas,))
+    volid = ARCHIVE.volid.replace("local:", "nas:")
+    place.listing = [there(place, storage="nas", volid=volid, shared=True)]
+    assert place.copy(nas).state is OperationState.DONE
+    (copy,) = place.site.catalog.copies.find()
+    held = place.site.catalog.archives.find(vmid=108)
+    assert copy.route.place in {place_of(one) for one in held} == {"clovis", "storage nas"}
+    guest = GuestFacts(108, "web", None, copies=(copy,))
+    assert list(guest.places(held).values()) == [{"clovis", "storage nas"}]
+    assert [one.skip is None for one in due(place.site.policy, held, [copy])] == [False]
 
 
 def test_law_5_a_copy_is_proven_no_further_than_intact_whatever_its_archive_is(

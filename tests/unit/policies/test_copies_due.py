@@ -162,6 +162,18 @@ def test_whoever_wants_to_look_again_looks_at_every_target() -> None:
     assert told(found) == [("clovis", "usb", None), ("clovis", "lge", None)]
 
 
+def test_a_copy_is_known_by_its_folder_whatever_its_target_is_called_and_would_be_lost_with() -> (
+    None
+):
+    one = archive()
+    renamed = copy_of(one, replace(USB, name="disk"))
+    nas = CopyTarget("nas", PveStorage("lge-pve02", "nas", "/mnt/pve/nas/dump"))
+    made = copy_of(one, nas)
+    shared = replace(made, route=replace(made.route, place="storage nas"))
+    found = due(policy(USB, nas), [one], [renamed, shared])
+    assert [item.skip for item in found] == [THERE, THERE]
+
+
 @pytest.mark.parametrize(
     "other",
     [
