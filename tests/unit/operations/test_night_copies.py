@@ -21,7 +21,7 @@ from backupsvc.engine.context import Wait
 from backupsvc.engine.foreground import Engine
 from backupsvc.errors import NoRoom
 from backupsvc.operations.copy import steps as copy_steps
-from backupsvc.operations.copy.memory import CopyMemory
+from backupsvc.operations.copy.memory import ArchiveCopyMemory
 from backupsvc.operations.copy.memory import recall as recall_copy
 from backupsvc.operations.copy.opening import open_copy
 from backupsvc.operations.job_run import copies as job_run_copies
@@ -62,7 +62,7 @@ class Lines:
     carried: dict[str, tuple[int, int]] = field(default_factory=dict)
     locks: dict[str, tuple[str, str]] = field(default_factory=dict)
 
-    def bring(self, run: Run[CopyMemory]) -> Wait | None:
+    def bring(self, run: Run[ArchiveCopyMemory]) -> Wait | None:
         memory = run.memory
         began, _ = self.carried.get(run.id, (run.now(), 0))
         self.carried[run.id] = began, run.now()
