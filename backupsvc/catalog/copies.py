@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from sqlalchemy import delete, exists, func, insert, select, update
+from sqlalchemy import delete, exists, func, insert, or_, select, update
 
 from backupsvc.catalog.database import Database
 from backupsvc.catalog.fences import Fence, hold
@@ -46,16 +46,19 @@ class CopyRepository:
         return _copy(row) if row else None
 
     @retried
-    def find(self, vmid: int | None = None) -> list[ArchiveCopy]:
+    def find(self, vmid: int | None = None, *, archives: bool = True) -> list[ArchiveCopy]:
         """Return the copies that were verified, of one guest's archives or of all, by VMID, volid
-        and target: without those that PVE listed once, and that are gone.
+        and target: without those that PVE listed once, and that are gone. Without ``archives`` only
+        those that PVE never listed: of the others its listings tell.
         """
-        gone = exists().where(
-            ARCHIVE.c.place.in_((COPY.c.site, "")),  # "": the target's storage is a shared one
+        lists = exists().where(
+            ARCHIVE.c.place.in_((COPY.c.site, "")),  # "": the storage is shared
             ARCHIVE.c.volid == COPY.c.listed,
-            ARCHIVE.c.gone_at.is_not(None),
+            ARCHIVE.c.gone_at.is_(None),
         )
-        query = select(COPY).where(COPY.c.verified_at.is_not(None), ~gone)
+        unlisted = COPY.c.listed.is_(None)
+        there = or_(unlisted, lists) if archives else unlisted
+        query = select(COPY).where(COPY.c.verified_at.is_not(None), there)
         if vmid is not None:
             query = query.where(COPY.c.vmid == vmid)
         with self._database.read() as connection:
@@ -95,13 +98,18 @@ class CopyRepository:
         self._replace(copy.route, values, fence)
 
     @repeatable
-    def record_listed(self, route: CopyRoute, volid: str, place: str, fence: Fence) -> None:
-        """Write down under which volid PVE lists a copy, and what would be lost together with it:
-        its node, or the shared storage that it turned out to lie on.
+    def record_listed(
+        self, route: CopyRoute, volid: str, place: str, at: int, how: str, fence: Fence
+    ) -> None:
+        """Write down that a copy which is there in full is verified (``at`` in epoch seconds, and
+        how it was read back), under which volid PVE lists it, and what would be lost together with
+        it: its node, or the shared storage that it turned out to lie on.
         """
+        values = {"listed": volid, "site": place, "verified_at": at, "how": how}
+        values |= {"operation": fence[0], "at": at}
         with self._database.write() as connection:
             hold(connection, fence)
-            connection.execute(update(COPY).where(*_on(route)).values(listed=volid, site=place))
+            connection.execute(update(COPY).where(*_on(route)).values(values))
 
     @repeatable
     def forget(self, route: CopyRoute, fence: Fence) -> None:

@@ -93,8 +93,10 @@ def run(
 def _wanted(
     service: Service, only: Sequence[int], targets: Sequence[str]
 ) -> tuple[tuple[DueCopy, ...], Survey]:
-    """What is to be copied where. Raise UsageError if the policy has no such target."""
-    from backupsvc.errors import UsageError
+    """What is to be copied where. Raise UsageError if the policy has no such target, PveNotFound if
+    a guest that was asked for has nothing to be copied.
+    """
+    from backupsvc.errors import PveNotFound, UsageError
     from backupsvc.inventory.listing import survey
     from policies.copies_due import due
 
@@ -110,8 +112,16 @@ def _wanted(
         )
     seen = survey(service)
     copies = service.catalog.copies.find()
-    wanted = due(service.policy, seen.listed, copies, only=only, targets=targets, again=True)
-    return wanted, seen
+    found = due(service.policy, seen.listed, copies, only=only, targets=targets, again=True)
+    lacking = sorted(set(only) - {one.archive.vmid for one in found})
+    if lacking and not seen.said():
+        which = f"guest{'s' if len(lacking) > 1 else ''} {', '.join(map(str, lacking))}"
+        raise PveNotFound(
+            f"the storages list no archive of {which} that could be copied; nothing was copied",
+            f"see `backupsvc catalog list --vmid {lacking[0]}` what is known: an archive that was "
+            "changed, or holds nothing, is worth no copy",
+        )
+    return found, seen
 
 
 def _open(
@@ -142,12 +152,13 @@ def list_copies(
     from backupsvc.cli.output import emit_json
     from backupsvc.cli.session import open_service
     from backupsvc.operations.copy.result import listed
+    from policies.copy_folders import folder_of
 
     with open_service() as service:
-        targets = {target.name: target for target in service.policy.copies}
+        targets = {folder_of(target): target for target in service.policy.copies}
         now = service.clock.now()
         found = [
-            listed(copy, targets.get(copy.route.target), now)
+            listed(copy, targets.get(copy.route.folder), now)
             for copy in service.catalog.copies.find(vmid)
         ]
     if as_json:

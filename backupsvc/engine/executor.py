@@ -29,6 +29,7 @@ from backupsvc.errors import (
     PveError,
     PveNotFound,
     Refused,
+    TargetMissing,
     TaskFailed,
     Unreachable,
 )
@@ -455,11 +456,11 @@ def trouble_of(error: BackupsvcError) -> Trouble:
     """Given the error a step ended with, return what may be hoped for: silence passes, and so do
     PVE's own hiccups (5xx).
 
-    What is known to be out of reach is not waited for: a restore test of another guest could be
-    made meanwhile. An answer that cannot be read is tried again as one of those: it is no silence,
+    What is known to be out of reach, or not mounted, is not waited for: a restore test of another
+    guest could be made meanwhile. An answer that cannot be read is tried again as one of those: it is no silence,
     and a call that it answered may have begun.
     """
-    if isinstance(error, PveAnswerUnreadable | OutOfReach):
+    if isinstance(error, PveAnswerUnreadable | OutOfReach | TargetMissing):
         return Trouble.TRANSIENT
     if isinstance(error, Unreachable) and not isinstance(error, PveCertificateRefused):
         return Trouble.UNAVAILABLE

@@ -32,6 +32,7 @@ from policies.compliance.facts import (
     Quorum,
     SiteFacts,
 )
+from policies.copy_folders import folder_of
 from policies.freezing import LeftFrozen, Thaw
 from policies.model import (
     Archive,
@@ -334,8 +335,10 @@ def _guests(
     for proof in catalog.proofs.find():
         proofs[proof.vmid].append(proof)
     copies: dict[int | None, list[ArchiveCopy]] = defaultdict(list)
-    for copy in catalog.copies.find():
-        copies[copy.route.vmid].append(copy)
+    folders = {folder_of(target) for target in policy.copies}
+    for copy in catalog.copies.find(archives=False):
+        if copy.route.folder in folders:
+            copies[copy.route.vmid].append(copy)
     operations = catalog.operations.find(kind="backup")
     backups = _backups(operations)
     frozen = _left_frozen(operations)

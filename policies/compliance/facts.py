@@ -55,7 +55,8 @@ class GuestFacts:
     the catalog knows on storages that could not be listed now, ``removed`` those that it remembers
     and that are gone. ``proofs`` are its restore tests and ``backups`` its ended backup operations,
     in any order. ``left_frozen`` if a dump left its file systems frozen, and no later look showed
-    them thawed. ``copies`` are the verified copies of its archives at the policy's targets.
+    them thawed. ``copies`` are the verified copies of its archives at targets that
+    PVE does not list: one that it lists is an archive.
     """
 
     vmid: int

@@ -43,7 +43,9 @@ def choose(run: Run[ArchiveCopyMemory]) -> Wait | None:
 
 
 def bring(run: Run[ArchiveCopyMemory]) -> Wait | None:
-    """Bring the archive to the target, unless it is there, and record the copy."""
+    """Bring the archive to the target, unless it is there, and record the copy: where PVE has the
+    target, as one that came so far, until PVE lists it.
+    """
     service, archive, target = run.service, _archive(run), _target(run)
     route = route_of(archive, target)
     path = service.pve.storage.volume_path(archive.node, archive.volid)
@@ -62,6 +64,7 @@ def bring(run: Run[ArchiveCopyMemory]) -> Wait | None:
             service.catalog.copies.record_progress(route, progress, run.now(), run.fence())
             run.say(f"{amount(progress.sent)} of {amount(progress.size)} sent to {target.name}")
 
+        modified = source.stat().modified  # now: once it is there, nothing is asked of the source
         found = send(source, folder, order, Watch(record, run.heartbeat, run.clock))
         if not target.immutable and (stale := remove_stale_manifests(folder)):
             run.note("tidied", removed=stale)
@@ -69,7 +72,10 @@ def bring(run: Run[ArchiveCopyMemory]) -> Wait | None:
     copy = ArchiveCopy(
         route, manifest.file, manifest.size, manifest.sha256, run.now(), found.how, run.id
     )
-    service.catalog.copies.record_verified(copy, source.stat().modified, run.fence())
+    if isinstance(target.place, PveStorage):
+        _record_unlisted(run, copy, modified)
+    else:
+        service.catalog.copies.record_verified(copy, modified, run.fence())
     run.memory = replace(
         run.memory,
         verified=Verified(
@@ -103,7 +109,8 @@ def enlist(run: Run[ArchiveCopyMemory]) -> Wait | None:
             f"the copy of {archive.volid} is whole in {place.path} on {place.node}, and PVE does "
             f"not list it in the storage {place.storage} there",
             f"`path` of the copy target {target.name} must be that storage's dump folder (`pvesm "
-            f"path {volid}` on {place.node} says it), and the storage must take backups",
+            f"path {volid}` on {place.node} says it), and the storage must take backups; if it "
+            "is and does, somebody removed the copy meanwhile: copy again",
         )
     catalog = service.catalog
     catalog.archives.observe(listed, scope=[], at=began)
@@ -124,9 +131,23 @@ def enlist(run: Run[ArchiveCopyMemory]) -> Wait | None:
     # the same bytes: what was read of the archive is true of its copy, and no more than that
     if archive.sha256 == verified.sha256 and archive.rung.height >= Rung.INTACT.height:
         catalog.archives.raise_rung(place.node, volid, Rung.INTACT, began)
-    catalog.copies.record_listed(route_of(archive, target), volid, place_of(there), run.fence())
+    catalog.copies.record_listed(
+        route_of(archive, target), volid, place_of(there), run.now(), verified.how, run.fence()
+    )
     run.conclude(f"{volid} on {place.node}")
     return None
+
+
+def _record_unlisted(run: Run[ArchiveCopyMemory], copy: ArchiveCopy, modified: int) -> None:
+    """A copy that PVE does not list yet is no archive there, whatever lies in the folder: nobody is
+    told that it is verified, and the next night looks after it. One that it lists stays listed.
+    """
+    copies = run.service.catalog.copies
+    known = copies.get(copy.route)
+    if known is None or (known.file, known.sha256) != (copy.file, copy.sha256):
+        size = copy.size
+        whole = Progress(copy.route.volid, size, modified, copy.file, size, copy.sha256)
+        copies.record_progress(copy.route, whole, run.now(), run.fence())
 
 
 def _forget_if_lost(run: Run[ArchiveCopyMemory], route: CopyRoute, folder: Target) -> None:

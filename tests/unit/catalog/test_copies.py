@@ -77,7 +77,7 @@ def test_a_verified_copy_is_found_and_has_no_progress_any_more(
 
 def test_a_copy_that_is_begun_anew_is_verified_no_longer(catalog: Catalog, fence: Fence) -> None:
     catalog.copies.record_verified(verified(), HALF.modified, fence)
-    catalog.copies.record_listed(LGE, VOLID, "lge-pve02", fence)
+    catalog.copies.record_listed(LGE, VOLID, "lge-pve02", NOW + 9, verified().how, fence)
     catalog.copies.record_progress(LGE, HALF, NOW + 20, fence)
     assert catalog.copies.get(LGE) is None and catalog.copies.find() == []
     assert catalog.copies.progress(LGE) == HALF
@@ -160,7 +160,7 @@ def test_a_copy_that_pve_listed_and_lists_no_more_is_none(catalog: Catalog, fenc
     listing(catalog, there(), at=NOW)
     for route in (LGE, USB):
         catalog.copies.record_verified(verified(route), HALF.modified, fence)
-    catalog.copies.record_listed(LGE, VOLID, "lge-pve02", fence)
+    catalog.copies.record_listed(LGE, VOLID, "lge-pve02", NOW + 9, verified().how, fence)
     assert len(catalog.copies.find()) == len(catalog.copies.find(108)) == 2
     listing(catalog, at=NOW + 100)
     assert catalog.copies.find() == catalog.copies.find(108) == [verified(USB)]
@@ -173,9 +173,9 @@ def test_a_copy_on_a_shared_storage_goes_when_no_node_lists_it(
 ) -> None:
     listing(catalog, there(shared=True), at=NOW)
     catalog.copies.record_verified(verified(), HALF.modified, fence)
-    catalog.copies.record_listed(LGE, VOLID, "storage local", fence)
+    catalog.copies.record_listed(LGE, VOLID, "storage local", NOW + 9, verified().how, fence)
     shared = replace(LGE, place="storage local")
-    assert catalog.copies.find() == [verified(shared)]
+    assert catalog.copies.find() == [verified(shared, operation=fence[0])]
     listing(catalog, at=NOW + 100)
     assert catalog.copies.find() == []
 
@@ -184,9 +184,9 @@ def test_a_copy_outlives_its_archive(catalog: Catalog, fence: Fence) -> None:
     listing(catalog, there("clovis"), at=NOW, place="clovis")
     listing(catalog, there(), at=NOW)
     catalog.copies.record_verified(verified(), HALF.modified, fence)
-    catalog.copies.record_listed(LGE, VOLID, "lge-pve02", fence)
+    catalog.copies.record_listed(LGE, VOLID, "lge-pve02", NOW + 9, verified().how, fence)
     listing(catalog, at=NOW + 100, place="clovis")
-    assert catalog.copies.find() == [verified()]
+    assert catalog.copies.find() == [verified(operation=fence[0])]
 
 
 def test_what_pve_never_listed_is_there_until_somebody_looks(
@@ -204,7 +204,7 @@ WRITES: list[Callable[[Catalog, Fence], None]] = [
     lambda catalog, fence: catalog.copies.record_progress(LGE, HALF, NOW, fence),
     lambda catalog, fence: catalog.copies.record_verified(verified(size=5), NOW, fence),
     lambda catalog, fence: catalog.copies.record_listed(
-        LGE, "local:backup/another", "third", fence
+        LGE, "local:backup/another", "third", NOW, "", fence
     ),
     lambda catalog, fence: catalog.copies.forget(LGE, fence),
 ]
@@ -242,12 +242,14 @@ def test_a_driver_that_lost_its_copy_writes_nothing_of_it(
     write: Callable[[Catalog, Fence], None],
     happen: Callable[[Catalog, Operation], None],
 ) -> None:
+    listing(catalog, there(), at=NOW)
     catalog.copies.record_verified(verified(), HALF.modified, fence)
-    catalog.copies.record_listed(LGE, VOLID, "lge-pve02", fence)
+    catalog.copies.record_listed(LGE, VOLID, "lge-pve02", NOW + 9, verified().how, fence)
     happen(catalog, copying)
     with pytest.raises(LeaseLost, match=copying.id):
         write(catalog, fence)
-    assert catalog.copies.find() == [verified()] and listed(catalog) == VOLID
+    assert catalog.copies.find() == [verified(operation=fence[0])]
+    assert listed(catalog) == VOLID
 
 
 @pytest.mark.parametrize("write", WRITES, ids=NAMES)

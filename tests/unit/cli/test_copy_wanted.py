@@ -10,7 +10,7 @@ import pytest
 
 from backupsvc.catalog.operations import Driver, NewOperation
 from backupsvc.cli import copy as command
-from backupsvc.errors import Refused, UsageError
+from backupsvc.errors import PveNotFound, Refused, UsageError
 from backupsvc.inventory import listing
 from backupsvc.inventory.listing import Survey
 from policies.copies_due import DueCopy, route_of
@@ -70,7 +70,8 @@ def test_copies_that_are_known_are_looked_at_again_and_tell_the_archive_from_its
 
 def test_only_the_guests_and_targets_that_were_named_are_wanted(site: World) -> None:
     assert set(wanted(site, [108], ["usb"])) == {"usb"}
-    assert wanted(site, [109], []) == {}
+    with pytest.raises(PveNotFound, match="no archive of guest 109 that could be copied"):
+        wanted(site, [108, 109], [])
 
 
 def test_a_target_that_the_policy_does_not_have_is_refused_with_those_that_it_has(
