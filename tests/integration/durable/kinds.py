@@ -1,5 +1,5 @@
-"""The four operations that are killed and broken: how each is opened, and what must be the same
-whatever happened.
+"""The operations that are killed and broken: how each is opened, and what must be the same whatever
+happened.
 """
 
 from __future__ import annotations
@@ -11,16 +11,19 @@ from typing import Any
 from backupsvc.bootstrap import Service
 from backupsvc.operations.backup.opening import open_backup
 from backupsvc.operations.backup.result import backup_outcome
+from backupsvc.operations.copy.memory import recall as recall_copy
+from backupsvc.operations.copy.opening import open_copy
 from backupsvc.operations.prune.opening import open_prune
 from backupsvc.operations.prune.result import prune_outcome
 from backupsvc.operations.restore.planning import open_restore, plan_restore
 from backupsvc.operations.restore.result import restore_outcome
 from backupsvc.operations.restore_test import proving
 from backupsvc.operations.restore_test.opening import open_test
+from policies.copies_due import due
 from policies.jobs import expected
 from policies.model import Operation
 
-BACKED_UP, TESTED, RESTORED, PRUNED = 110, 101, 103, 105
+BACKED_UP, TESTED, RESTORED, PRUNED, COPIED = 110, 101, 103, 105, 104
 
 
 @dataclass(frozen=True)
@@ -94,6 +97,31 @@ def _pruned(service: Service, operation: Operation) -> Any:
     return {"removed": sorted(told["removed"]), "error": told["error"], "left": left}
 
 
+def _open_copy(service: Service, target: str) -> Operation | None:
+    archives = service.catalog.archives.find(vmid=COPIED)
+    (one,) = due(service.policy, archives, targets=[target])
+    return open_copy(service, one)
+
+
+def _copied(service: Service, operation: Operation) -> Any:
+    verified, error = recall_copy(operation).verified, operation.book.error
+    known = service.catalog.copies.find(COPIED)
+    return {
+        "bytes": verified and (verified.sha256, verified.size),
+        "error": error and error.message,
+        "listed": [(copy.route.target, copy.file, copy.sha256) for copy in known],
+        "archives": sorted(
+            (archive.node, archive.volid, archive.rung)
+            for archive in service.catalog.archives.find(vmid=COPIED)
+        ),
+    }
+
+
+def copy_to(target: str) -> Kind:
+    """Given a target of the stage's policy, return the kind that copies to it."""
+    return Kind("copy", COPIED, lambda service: _open_copy(service, target), _copied)
+
+
 KINDS = {
     kind.name: kind
     for kind in (
@@ -102,4 +130,5 @@ KINDS = {
         Kind("prune", PRUNED, lambda service: open_prune(service, [PRUNED]), _pruned),
         Kind("restore", RESTORED, _open_restore, _restored),
     )
-}
+} | {"copy": copy_to("pve02"), "copy-to-a-folder": copy_to("usb")}
+ASKING_PVE = [title for title in KINDS if title != "copy-to-a-folder"]

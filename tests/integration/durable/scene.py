@@ -23,11 +23,11 @@ from typing import Any
 
 from pvelab.accident import delete_guest
 from tests.commands import Shell, briefly
-from tests.integration.durable.kinds import PRUNED, RESTORED, TESTED
+from tests.integration.durable.kinds import COPIED, PRUNED, RESTORED, TESTED
 from tests.integration.test_modelled_isolation import as_root
 
 ROOT = Path(__file__).parents[3]
-NODE = "clovis"
+NODE, ELSEWHERE = "clovis", "lge-pve02"
 OLD_NIGHTS = ("2026_03_08-21_00_00", "2026_03_09-21_00_00", "2026_03_10-21_00_00")
 WORK = re.compile(r"vzdump|qmrestore|qmstart|qmstop|qmdestroy|imgdel")
 
@@ -66,6 +66,7 @@ class Scene:
         self.shell, self._conductor = shell, conductor
         self.lab = shell.state / "lab"
         self.dump = self.lab / "nodes" / NODE / "var" / "lib" / "vz" / "dump"
+        self.targets = {target: Path(folder) for target, folder in target_folders(shell).items()}
         self._kept = shell.state / "kept"
 
     # --- setting up -------------------------------------------------------------------------------
@@ -74,7 +75,7 @@ class Scene:
     hashes: dict[str, str]
 
     def prepare(self) -> None:
-        """Back up the guests that are tested, restored and pruned; delete the one that is restored;
+        """Back up the guests that are tested, restored, pruned and copied; delete the one that is restored;
         age the one's archives.
         """
         for node in self.nodes():
@@ -90,7 +91,7 @@ class Scene:
         done = self.shell(
             "backup",
             "run",
-            *(word for vmid in (TESTED, RESTORED, PRUNED) for word in ("--vmid", vmid)),
+            *(word for vmid in (TESTED, RESTORED, PRUNED, COPIED) for word in ("--vmid", vmid)),
             "--json",
         )
         assert done.code == 0, done.out + done.err
@@ -117,6 +118,9 @@ class Scene:
         for path in self._kept.iterdir():
             if not (self.dump / path.name).exists():
                 shutil.copy2(path, self.dump)
+        for folder in self.targets.values():
+            for path in folder.iterdir():
+                path.unlink()
         self._forget_new_archives()
 
     def _forget_new_archives(self) -> None:
@@ -131,6 +135,8 @@ class Scene:
                 (volid,) for volid in known if not (self._kept / volid.partition("/")[2]).exists()
             ]
             catalog.executemany("UPDATE archive SET gone_at = 1 WHERE volid = ?", gone)
+            catalog.execute("UPDATE archive SET gone_at = 1 WHERE node = ?", (ELSEWHERE,))
+            catalog.execute("DELETE FROM copy")
             # long ago: a listing of the second in which an archive went would be taken for the
             # older news
             catalog.execute("UPDATE archive SET gone_at = 1 WHERE gone_at IS NOT NULL")
@@ -161,6 +167,7 @@ class Scene:
             "archives": sorted(fresh),
             "disks": self.disks(RESTORED),
             "config": self.restored_config(),
+            "copies": self.copies(),
         }
         tasks = self.tasks() - tasks
         run = Run(
@@ -237,6 +244,14 @@ class Scene:
         lines = self.guests().get(RESTORED, "").splitlines()
         return "\n".join(line for line in lines if not line.startswith(("vmgenid:", "meta:")))
 
+    def copies(self) -> dict[str, str]:
+        """The hashes of what lies at the targets, by target and name: of a part its name alone."""
+        return {
+            f"{target}/{path.name}": "" if path.name.endswith(".part") else _hash(path)
+            for target, folder in self.targets.items()
+            for path in sorted(folder.iterdir())
+        }
+
     def left_overs(self) -> list[str]:
         """What an operation must not leave behind, as sentences."""
         found = [f"scratch guest {vmid} is left" for vmid in self.guests() if 9000 <= vmid < 9100]
@@ -260,6 +275,7 @@ class Scene:
             ("SELECT id FROM operation WHERE state = 'open'", "open operation"),
             ("SELECT vmid FROM vmid_lease", "lease on VMID"),
             ("SELECT name FROM lane", "lane"),
+            ("SELECT volid FROM archive_pin", "pin on"),
             ("SELECT id FROM operation WHERE kind = 'reap'", "reap"),
             (
                 "SELECT id FROM operation WHERE lane IS NOT NULL AND state != 'open'",
@@ -287,6 +303,33 @@ class Scene:
         ]
 
 
+def target_folders(shell: Shell) -> dict[str, str]:
+    """Given a user whose lab is up, return the folders of the stage's copy targets."""
+    dump = shell.state / "lab" / "nodes" / ELSEWHERE / "var" / "lib" / "vz" / "dump"
+    return {"pve02": str(dump), "usb": str(shell.state / "usb")}
+
+
+def copy_targets(shell: Shell) -> str:
+    """Given a user whose lab is up, return the policy's section with those targets, and make their
+    folders.
+    """
+    folders = target_folders(shell)
+    for folder in folders.values():
+        Path(folder).mkdir(parents=True, exist_ok=True)
+    return f"""
+copies:
+  pve02:
+    kind: pve-storage
+    node: {ELSEWHERE}
+    storage: local
+    path: {folders["pve02"]}
+    allow-root: true
+  usb:
+    kind: directory
+    path: {folders["usb"]}
+"""
+
+
 def _hash(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
@@ -301,7 +344,7 @@ def stage(state: Path) -> Iterator[Scene]:
     up = shell("lab", "up", "--hypervisor", "simulated", "--json")
     assert up.code == 0, up.err
     try:
-        with conducted(shell) as scene:
+        with conducted(shell, copy_targets(shell)) as scene:
             scene.prepare()
             yield scene
             assert scene.hash_disks() == scene.hashes
@@ -310,16 +353,17 @@ def stage(state: Path) -> Iterator[Scene]:
 
 
 @contextmanager
-def conducted(shell: Shell) -> Iterator[Scene]:
+def conducted(shell: Shell, copies: str = "") -> Iterator[Scene]:
     """Given a user whose lab is up, start the warm process that drives operations on it, by a
-    policy whose nights never come.
+    policy whose nights never come, with the section ``copies``.
     """
     policy = (ROOT / "policies" / "sites" / "langeo.yaml").read_text(encoding="utf-8")
     policy = policy.replace('schedule: "21:00"', 'schedule: "2038-01-01 21:00"')
     # how many calls a watch makes hangs on the time, and these are counted
     policy = briefly(policy, "0s")
     path = shell.state / "durable.yaml"
-    path.write_text(re.sub("keep: keep-last.*", "keep: keep-last=2", policy), encoding="utf-8")
+    policy = re.sub("keep: keep-last.*", "keep: keep-last=2", policy)
+    path.write_text(policy + copies, encoding="utf-8")
     shell = Shell(shell.state, shell.env | {"BACKUPSVC_POLICY": str(path)})
     env = {**os.environ, "BACKUPSVC_STATE_DIR": str(shell.state), **shell.env}
     command = [sys.executable, "-m", "tests.integration.durable.conductor"]

@@ -9,7 +9,7 @@ import time
 import pytest
 
 from tests.integration.durable.interference import FAULTS
-from tests.integration.durable.kinds import KINDS
+from tests.integration.durable.kinds import ASKING_PVE
 from tests.integration.durable.scene import Scene
 from tests.integration.durable.test_killed_everywhere import Record, cut_short, report
 
@@ -52,7 +52,7 @@ def break_calls(
 
 @pytest.mark.slow
 @pytest.mark.timeout(2700)
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ASKING_PVE)
 def test_law_9_any_call_of_a_command_may_go_wrong_once(
     scene: Scene, kind: str, record_property: Record
 ) -> None:
@@ -61,7 +61,7 @@ def test_law_9_any_call_of_a_command_may_go_wrong_once(
 
 @pytest.mark.slow
 @pytest.mark.timeout(2700)
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ASKING_PVE)
 def test_law_9_any_call_of_a_worker_may_go_wrong_once(
     scene: Scene, kind: str, record_property: Record
 ) -> None:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable
 
 import pytest
 
-from tests.integration.durable.kinds import KINDS
+from tests.integration.durable.kinds import ASKING_PVE, KINDS
 from tests.integration.durable.scene import Run, Scene
 
 Record = Callable[[str, object], None]
@@ -74,7 +74,7 @@ def test_law_9_a_command_killed_at_any_point_is_finished_by_a_worker(
 
 @pytest.mark.slow
 @pytest.mark.timeout(2700)
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ASKING_PVE)
 def test_law_9_a_worker_killed_at_any_point_is_replaced_by_another(
     scene: Scene, kind: str, record_property: Record
 ) -> None:
