@@ -405,6 +405,20 @@ def test_two_commands_at_once_make_one_copy(user: User, archive: Path) -> None:
     assert user.listed() == [("usb", archive.name)]
 
 
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
+def test_law_9_the_next_command_goes_on_where_one_was_killed_or_interrupted(
+    user: User, archive: Path, how: signal.Signals
+) -> None:
+    with stopped_in_mid_copy(user, archive) as copying:
+        copying.send_signal(how)
+        assert ended(copying).code != 0
+    assert archives(user.usb) == [] and user.listed() == []
+    again = user.copy("--to", "usb")
+    assert again.code == 0, again.out + again.err
+    assert (user.usb / archive.name).read_bytes() == archive.read_bytes()
+    assert list(user.usb.glob(".*")) == [] and user.listed() == [("usb", archive.name)]
+
+
 def test_law_3_a_prune_leaves_an_archive_that_is_being_copied(user: User, archive: Path) -> None:
     user.keep_one()
     with stopped_in_mid_copy(user, archive) as copying:
