@@ -74,8 +74,8 @@ def way_out(name: str, nodes: Collection[str] = ()) -> str:
     where = ", ".join(sorted(nodes)) or "every node"
     return (
         f"make {name} on {where}, a bridge for copies alone, without port or address "
-        f"({to_make(name)}), and let the token use it "
-        f"and no other: `backupsvc doctor --role --bridge {name}` prints the commands"
+        f"({to_make(name)}), and let the token use it and no other: `backupsvc doctor --role "
+        f"--bridge {name}` prints the commands"
     )
 
 

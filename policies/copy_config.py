@@ -42,9 +42,8 @@ _FREE = {
 _DRIVE = re.compile(r"(?:scsi|virtio|sata|ide)#|efidisk0|tpmstate0")
 _DRIVE_WORDS = (
     "file size format backup media shared replicate discard detect_zeroes ssd iothread queues "
-    "cache aio rerror werror ro serial"
-    " model product vendor wwn snapshot scsiblock cyls heads secs trans efitype pre-enrolled-keys "
-    "ms-cert version"
+    "cache aio rerror werror ro serial model product vendor wwn snapshot scsiblock cyls heads secs "
+    "trans efitype pre-enrolled-keys ms-cert version"
 )
 _DRIVE_OPTIONS = frozenset(_DRIVE_WORDS.split())
 _THROTTLE = re.compile(r"(?:bps|mbps|iops)(?:_rd|_wr)?(?:_max)?(?:_length)?")
@@ -177,8 +176,7 @@ _JUDGED: dict[str, Callable[[str], str | None]] = {
     "lock": _always("another task holds the guest"),
     "cicustom": _always(
         "the cloud-init drive is made from snippet files on a storage of production, whose steps "
-        "the copy would carry out; "
-        "without them it would take itself for a new instance"
+        "the copy would carry out; without them it would take itself for a new instance"
     ),
     "hostpci#": _always("it is a PCI device of the node"),
     "parallel#": _always("it is a parallel port of the node"),

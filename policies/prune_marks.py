@@ -16,8 +16,7 @@ from policies.pve import prune_backups
 
 SMALL = (
     "it is less than half as large as those before it, so it counts for no keep rule until a "
-    "restore test proves it whole: "
-    "`backupsvc restore-test VMID --archive VOLID`"
+    "restore test proves it whole: `backupsvc restore-test VMID --archive VOLID`"
 )
 CHANGED = (
     "it was changed since it was recorded ({}), so it is put aside and counts for no keep rule: "
@@ -29,8 +28,7 @@ ANOTHER = (
 )
 ASIDE = (
     "as far as can be seen it holds no disk, so it is put aside and counts for no keep rule: look "
-    "at it, and remove it in PVE "
-    "yourself"
+    "at it, and remove it in PVE yourself"
 )
 
 

@@ -230,8 +230,8 @@ def notes(policy: Policy, bridge: str | None = None) -> tuple[str, ...]:
     """
     said = [
         "the commands may be run again, also with other options: the first takes back what was "
-        "given before, and the service is "
-        "refused until the last has run; that user and token exist already is then no matter"
+        "given before, and the service is refused until the last has run; that user and token "
+        "exist already is then no matter"
     ]
     if not policy.scratch.bridge:
         name = bridge or bridges.OWN
@@ -242,9 +242,8 @@ def notes(policy: Policy, bridge: str | None = None) -> tuple[str, ...]:
         )
         said.append(
             f"the policy names no isolated bridge (scratch.bridge), so copies hang on {name} with "
-            "their links down: a bridge for "
-            "them alone, without port or address, that every node must have: "
-            f"{bridges.to_make(name)}{other}"
+            "their links down: a bridge for them alone, without port or address, that every node "
+            f"must have: {bridges.to_make(name)}{other}"
         )
     if not policy.scratch.storage:
         said.append(
@@ -259,8 +258,7 @@ def notes(policy: Policy, bridge: str | None = None) -> tuple[str, ...]:
     if policy.scratch.pool:
         said.append(
             f"the pool {policy.scratch.pool} must exist (pveum pool add {policy.scratch.pool}); "
-            "what a failed restore leaves is "
-            "in no pool, so an administrator has to remove it"
+            "what a failed restore leaves is in no pool, so an administrator has to remove it"
         )
     return tuple(said)
 

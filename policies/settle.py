@@ -187,9 +187,8 @@ def _not_one_life(watch: Watch) -> Iterator[Settled]:
     for before, look in pairwise(seen):
         if before.pid and look.pid and before.pid != look.pid:
             yield _failed(
-                f"the copy's QEMU process was another one {_at(watch, look.at)} (pid "
-                f"{before.pid}, then {look.pid}): it was "
-                "switched off and on"
+                f"the copy's QEMU process was another one {_at(watch, look.at)} (pid {before.pid}, "
+                f"then {look.pid}): it was switched off and on"
             )
         elif before.uptime is not None and look.uptime is not None and look.uptime < before.uptime:
             yield _failed(
@@ -232,8 +231,8 @@ def _not_watched(watch: Watch) -> Iterator[Settled]:
             if began - covered > MAX_GAP:
                 yield _unknown(
                     f"check {name} was not watched between {covered - watch.began:.1f} and "
-                    f"{began - watch.began:.1f} s after the checks "
-                    f"had passed (more than {MAX_GAP:g} s)",
+                    f"{began - watch.began:.1f} s after the checks had passed (more than "
+                    f"{MAX_GAP:g} s)",
                     Cause.OURS,
                     again=True,
                 )
@@ -257,8 +256,8 @@ def _silences(watch: Watch) -> Iterator[Settled]:
             if (lasted := attempt.ended - attempt.began) > usual + MAX_SILENCE:
                 yield _unknown(
                     f"check {name} took {lasted:.1f} s to answer {_at(watch, attempt.ended)}, "
-                    f"usually {usual:.1f} s: the copy "
-                    "may have been reset meanwhile, and no boot id tells",
+                    f"usually {usual:.1f} s: the copy may have been reset meanwhile, and no boot "
+                    "id tells",
                     Cause.NETWORK,
                 )
 

@@ -117,8 +117,7 @@ def question(address: str, *, clear: bool = False) -> str:
     drop = f"ip neigh flush to {target} >/dev/null 2>&1; " if clear else ""
     by_ip = (
         f"{drop}echo @neigh; ip -s neigh show to {target} 2>/dev/null || ip neigh show to "
-        f"{target}; "
-        f"echo @route; ip route get {target} 2>&1; "
+        f"{target}; echo @route; ip route get {target} 2>&1; "
     )
     by_files = (
         "echo @arp; cat /proc/net/arp; echo @routes; cat /proc/net/route; echo @fib; cat "
@@ -130,8 +129,7 @@ def question(address: str, *, clear: bool = False) -> str:
     )
     script = (
         f"PATH=$PATH:/sbin:/usr/sbin; if command -v ip >/dev/null; then {by_ip} else {by_files} "
-        "fi; "
-        f"echo @forwarding; {forwarding} echo @end"
+        f"fi; echo @forwarding; {forwarding} echo @end"
     )
     return f"sh -c '{script}'"
 

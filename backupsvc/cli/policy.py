@@ -290,9 +290,8 @@ def _show(policy: Policy) -> None:
     memory = f"at most {scratch.memory} MiB" if scratch.memory else "as archived"
     say(
         f"restored copies: VMID {scratch.first}-{scratch.last}, bridge "
-        f"{scratch.bridge or 'none (links down)'}, "
-        f"storage {scratch.storage or 'any'}, node {scratch.node or 'any'}, memory {memory}, "
-        f"settle {span(scratch.settle)}"
+        f"{scratch.bridge or 'none (links down)'}, storage {scratch.storage or 'any'}, node "
+        f"{scratch.node or 'any'}, memory {memory}, settle {span(scratch.settle)}"
     )
     jobs = [
         (j.id, j.schedule, _guests_of(j.guests, j.exclude), j.storage, j.mode, j.compress, j.keep)

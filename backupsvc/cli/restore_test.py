@@ -184,9 +184,8 @@ def _show_plan(item: dict[str, Any]) -> None:
     place, bridge = item["scratch"], item["bridge"] or "as archived"
     say(
         f"guest {item['vmid']}: would restore {archive['volid']} on {archive['node']} into VMID "
-        f"{place['vmid']} on "
-        f"{place['node']}, storage {place['storage']}, with {item['memory']} MiB, network "
-        f"{item['network']}, bridge {bridge}"
+        f"{place['vmid']} on {place['node']}, storage {place['storage']}, with {item['memory']} "
+        f"MiB, network {item['network']}, bridge {bridge}"
     )
     for sentence in (*item["reasons"], *item["changes"]):
         say(f"  {sentence}")

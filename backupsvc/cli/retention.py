@@ -21,8 +21,7 @@ app = typer.Typer(no_args_is_help=True)
 
 SHAPE = (
     'a JSON list such as [{"volid": "local:backup/vzdump-qemu-108-2026_03_09-21_00_02.vma.zst", '
-    '"ctime": 1773086402, '
-    '"vmid": 108, "type": "qemu"}]'
+    '"ctime": 1773086402, "vmid": 108, "type": "qemu"}]'
 )
 
 

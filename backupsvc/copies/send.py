@@ -268,8 +268,7 @@ class _Sending:
         self._discard(decision.file)
         raise CopyError(
             f"{self._target.what} does not hold what was sent to it: {found.size} bytes with "
-            f"SHA-256 {found.sha256} "
-            f"({found.how}), sent were {self._wanted.size} with {sha256}",
+            f"SHA-256 {found.sha256} ({found.how}), sent were {self._wanted.size} with {sha256}",
             "its disk or its memory changes data: trust no copy there until it is examined "
             "(SMART, memtest, a scrub)",
         )

@@ -108,10 +108,9 @@ def _grant(pve: Pve, path: str, privs: str) -> str:
         "once the line `isolated bridge` says that it leads nowhere, " if "SDN.Use" in privs else ""
     )
     return (
-        f"{first}give user and token a role that holds them there: pveum acl modify {path} "
-        f"--users '{user}' "
-        f"--tokens '{pve.token_id}' --roles ROLE (`backupsvc doctor --role` prints all that is "
-        "needed)"
+        f"{first}give user and token a role that holds them there: pveum acl modify {path} --users "
+        f"'{user}' --tokens '{pve.token_id}' --roles ROLE (`backupsvc doctor --role` prints all "
+        "that is needed)"
     )
 
 

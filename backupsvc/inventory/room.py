@@ -122,8 +122,8 @@ def _no_room(vmid: int, place: DiskRoom, storages: Sequence[Storage]) -> NoRoom:
     way = f", or put the disks elsewhere with --storage: {elsewhere}" if elsewhere else nowhere
     return NoRoom(
         f"restoring guest {vmid} was not begun: storage {place.need.storage} on {place.node} has "
-        f"{free} free, and {needed} are "
-        "needed, because it sets the whole size of a disk aside when the disk is made",
+        f"{free} free, and {needed} are needed, because it sets the whole size of a disk aside "
+        "when the disk is made",
         f"free {lacking} there{way}",
     )
 
@@ -151,9 +151,8 @@ def _doubt(place: DiskRoom, packed: int) -> str | None:
         )
         return (
             f"{where} has {free} free, and the disks take {needed} there when full: only what is "
-            "written is allocated, so the "
-            f"restore may fit, and the guest run out of room later{hardly}; free some, or name "
-            "another storage with --storage"
+            "written is allocated, so the restore may fit, and the guest run out of room "
+            f"later{hardly}; free some, or name another storage with --storage"
         )
     if need.unsized:
         return (

@@ -70,8 +70,7 @@ def judge(service: Cluster, archive: Archive, text: str, uuid: str | None) -> li
     if known and uuid and facts["uuid"] and facts["uuid"].lower() != uuid.lower():
         raise PveError(
             f"archive {archive.volid} of guest {archive.vmid} is of another machine than "
-            f"{known.volid}: its SMBIOS UUID is "
-            f"{uuid}, there it was {facts['uuid']}",
+            f"{known.volid}: its SMBIOS UUID is {uuid}, there it was {facts['uuid']}",
             f"see what VM {archive.vmid} is; if it is a new machine under an old VMID, back it up "
             "once more",
         )

@@ -83,8 +83,8 @@ def _way_on(
         began = datetime.fromtimestamp(known[0].ctime, ZoneInfo(service.policy.timezone))
         return (
             f"its oldest archive is {known[0].volid}, begun on {began:%Y-%m-%d} at {began:%H:%M} "
-            f"{began.tzname()}: "
-            f"choose --at {began:%Y-%m-%d} or later, or leave --at out for the newest one"
+            f"{began.tzname()}: choose --at {began:%Y-%m-%d} or later, or leave --at out for the "
+            "newest one"
         )
     hint = f"its archives are: {', '.join(archive.volid for archive in known) or 'none'}"
     if known and not volid:
@@ -107,8 +107,7 @@ def _out_of_reach(vmid: int, beyond: Sequence[Archive], seen: Survey) -> OutOfRe
     )
     return OutOfReach(
         f"no archive of guest {vmid} that fits is within reach: {count} {newest.volid}, lies on "
-        f"{where}, and "
-        f"{seen.why[reach.place(newest)]}; it is not gone",
+        f"{where}, and {seen.why[reach.place(newest)]}; it is not gone",
         f"{bring}; `backupsvc pra status` says what is within reach meanwhile",
     )
 

@@ -114,9 +114,8 @@ def refuse_unless_named(service: Cluster, archive: Archive, text: str, *, named:
     if said and not named:
         raise Refused(
             "; ".join(said),
-            f"take another one with --at, or name this one with --archive {archive.volid} if it "
-            "is the one that you want; "
-            f"`backupsvc catalog show {archive.vmid}` shows them all",
+            f"take another one with --at, or name this one with --archive {archive.volid} if it is "
+            f"the one that you want; `backupsvc catalog show {archive.vmid}` shows them all",
         )
     return said
 

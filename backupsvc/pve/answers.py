@@ -119,8 +119,7 @@ def error_for(answer: BadAnswer, caller: Caller) -> BackupsvcError:
             f"{caller.host} does not accept the token {caller.token}: "
             f"{answer.text or 'no reason given'}",
             "check BACKUPSVC_PVE__TOKEN (user@realm!name=secret): does the token exist, is it "
-            "expired, is its secret right? "
-            "`pveum user token list USER` shows a user's tokens",
+            "expired, is its secret right? `pveum user token list USER` shows a user's tokens",
         )
     if answer.status == 403:
         return PvePermissionDenied(
@@ -195,9 +194,8 @@ def grant_for(text: str, token: str) -> str:
     if privilege == "SDN.Use":
         return (
             "give no everyday token a production bridge: `backupsvc doctor` names the bridge for "
-            "copies and what the token lacks "
-            "on it; a lost guest is brought back by a second token (`backupsvc doctor --role "
-            "--restore BRIDGE`)"
+            "copies and what the token lacks on it; a lost guest is brought back by a second token "
+            "(`backupsvc doctor --role --restore BRIDGE`)"
         )
     user = token.partition("!")[0]
     return (

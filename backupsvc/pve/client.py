@@ -377,8 +377,8 @@ class Client:
         )
         hint = (
             "compare the one seen with `openssl x509 -in /etc/pve/local/pve-ssl.pem -noout "
-            "-fingerprint -sha256` on the node "
-            "itself; only if they agree set BACKUPSVC_PVE__FINGERPRINT to it"
+            "-fingerprint -sha256` on the node itself; only if they agree set "
+            "BACKUPSVC_PVE__FINGERPRINT to it"
         )
         if host.trust.pin:
             return PveCertificateRefused(

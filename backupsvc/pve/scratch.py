@@ -98,8 +98,7 @@ class ScratchGuests:
                 2,
                 f"no copy starts on {node}: {'; '.join(found)}",
                 f"name a bridge in scratch.bridge that has on {node} neither port nor address nor "
-                "any guest but the probe "
-                "(BACKUPSVC_PROBE__VMID names it); see `backupsvc doctor`",
+                "any guest but the probe (BACKUPSVC_PROBE__VMID names it); see `backupsvc doctor`",
             )
         return (kernel.said,) if kernel and kernel.said else ()
 

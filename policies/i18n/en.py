@@ -15,17 +15,15 @@ FINDINGS: dict[str, tuple[str, str]] = {
         "{node} itself answers, and is read like any other node: guests, archives, storages. Only "
         "PVE's own lists do not tell "
         "which of its guests run, how they are called, and how full it is.",
-        "On {node}: systemctl status pvestatd; then look for the storage that hangs it, mostly "
-        "NFS or CIFS (pvesm status; "
-        "findmnt -t nfs,nfs4,cifs; dmesg). Once that answers again: systemctl restart pvestatd.",
+        "On {node}: systemctl status pvestatd; then look for the storage that hangs it, mostly NFS "
+        "or CIFS (pvesm status; findmnt -t nfs,nfs4,cifs; dmesg). Once that answers again: "
+        "systemctl restart pvestatd.",
     ),
     "guest-not-covered.absent": (
         "The policy expects this guest, but the cluster does not list it ({count} archive(s) "
-        "remain): it was "
-        "deleted, or the token cannot see it.",
-        "If it was deleted by mistake, run backupsvc restore {vmid}; if it is retired, take it "
-        "out of the policy; "
-        "else grant the token VM.Audit on /vms.",
+        "remain): it was deleted, or the token cannot see it.",
+        "If it was deleted by mistake, run backupsvc restore {vmid}; if it is retired, take it out "
+        "of the policy; else grant the token VM.Audit on /vms.",
     ),
     "guest-not-covered.job": (
         "No job of the policy backs this guest up.",
@@ -40,21 +38,18 @@ FINDINGS: dict[str, tuple[str, str]] = {
     "guest-not-covered.unreachable": (
         "No archive of this guest is within reach; {count} are known on {places}, which could not "
         "be listed. They are not gone.",
-        "Bring that storage or its node back (pvesm status there says what is wrong); nothing "
-        "need be backed up anew "
-        "because of it.",
+        "Bring that storage or its node back (pvesm status there says what is wrong); nothing need "
+        "be backed up anew because of it.",
     ),
     "guest-left-frozen": (
         "The dump of {when} left the guest's file systems frozen ({why}): whatever writes to them "
-        "hangs, though PVE may "
-        "call the backup good.",
+        "hangs, though PVE may call the backup good.",
         "Thaw them on its node now: qm guest cmd {vmid} fsfreeze-thaw. If that fails, the guest "
         "has to be reset.",
     ),
     "guest-left-frozen.unknown": (
-        "After the dump of {when} PVE could not thaw the guest ({why}), and its agent could not "
-        "be asked since: its file "
-        "systems may stand frozen.",
+        "After the dump of {when} PVE could not thaw the guest ({why}), and its agent could not be "
+        "asked since: its file systems may stand frozen.",
         "Look at once whether the guest still works: qm guest cmd {vmid} fsfreeze-status; thaw it "
         "with fsfreeze-thaw.",
     ),
@@ -91,23 +86,19 @@ FINDINGS: dict[str, tuple[str, str]] = {
     ),
     "no-service-check": (
         "The checks of this guest ({checks}) are signs of life only: a restore test can show that "
-        "a copy boots, not that its "
-        "service works, and ends inconclusive.",
+        "a copy boots, not that its service works, and ends inconclusive.",
         "Add a check of its service to its policy ({suggested}); or, if it is enough that it "
-        "boots, give it a tier with "
-        "proof-rung: booted.",
+        "boots, give it a tier with proof-rung: booted.",
     ),
     "no-service-check.none": (
         "No check of this guest is configured: a restore test can show at most that a copy boots, "
         "and ends inconclusive.",
         "Add a check of its service to its policy ({suggested}); or, if it is enough that it "
-        "boots, give it a tier with "
-        "proof-rung: booted.",
+        "boots, give it a tier with proof-rung: booted.",
     ),
     "archives-on-guest-node": (
         "All archives of this guest ({count}) lie on {node}, the node that runs it: losing {node} "
-        "loses the guest "
-        "and every copy.",
+        "loses the guest and every copy.",
         "Copy the archives to another node or site, or back up to a storage that does not live on "
         "{node}.",
     ),
@@ -119,54 +110,45 @@ FINDINGS: dict[str, tuple[str, str]] = {
     ),
     "archives-on-guest-node.down": (
         "All known archives of this guest ({count}) lie on {node}, the node that ran it and that "
-        "does not answer: guest "
-        "and archives "
-        "are out of reach together.",
+        "does not answer: guest and archives are out of reach together.",
         "Bring {node} back, or save its disks: they hold the only archives. Later, copy archives "
         "to another node or site.",
     ),
     "quorum-two-votes": (
         "The cluster has {votes} votes: losing one node loses quorum, then HA cannot act and PVE "
         "refuses every restore.",
-        "Add a third vote: a QDevice on a small machine outside the cluster (pvecm qdevice "
-        "setup), or a third node. "
-        "PVE's API does not show a QDevice: if there is one already, record an exemption for this "
-        "finding.",
+        "Add a third vote: a QDevice on a small machine outside the cluster (pvecm qdevice setup), "
+        "or a third node. PVE's API does not show a QDevice: if there is one already, record an "
+        "exemption for this finding.",
     ),
     "quorum-two-votes.lost": (
         "The cluster has {votes} votes and no quorum at this moment: HA does not act and PVE "
         "refuses every restore.",
         "Bring the missing node back; if it is lost for good, follow the PRA's procedure (pvecm "
-        "expected 1, on the "
-        "surviving node only).",
+        "expected 1, on the surviving node only).",
     ),
     "scratch-not-isolated.none": (
         "The policy names no isolated bridge: restored copies start with their links down, and "
-        "nothing that answers over "
-        "the network can be checked.",
-        "Create a bridge without ports on the nodes, name it under scratch: bridge: in the "
-        "policy, and grant the "
-        "token SDN.Use on it alone.",
+        "nothing that answers over the network can be checked.",
+        "Create a bridge without ports on the nodes, name it under scratch: bridge: in the policy, "
+        "and grant the token SDN.Use on it alone.",
     ),
     "scratch-not-isolated.missing": (
         "The isolated bridge {bridge} does not exist on {nodes}, or the token cannot see it: "
-        "nothing can be proven "
-        "there over the network.",
+        "nothing can be proven there over the network.",
         "Create {bridge} without ports there, and grant the token SDN.Use on "
         "/sdn/zones/localnetwork/{bridge}.",
     ),
     "scratch-not-isolated.ports": (
         "The bridge {bridge} is not isolated: on {node} it has the port(s) {ports}, so a restored "
-        "copy would meet "
-        "the network behind (duplicate addresses, a rogue gateway, a domain controller rolled "
-        "back).",
+        "copy would meet the network behind (duplicate addresses, a rogue gateway, a domain "
+        "controller rolled back).",
         "Remove the ports from {bridge} on {node}, or name another bridge in the policy. Run no "
         "restore test before.",
     ),
     "scratch-not-isolated.address": (
         "The node {node} has an address of its own ({address}) on the bridge {bridge}: restored "
-        "copies can reach "
-        "the node, and beyond it if it routes.",
+        "copies can reach the node, and beyond it if it routes.",
         "Remove the address from {bridge} on {node}; the probe is the only host that belongs "
         "there.",
     ),
@@ -174,33 +156,28 @@ FINDINGS: dict[str, tuple[str, str]] = {
         "The token may use production networks ({bridges}): PVE itself would not stop a restored "
         "copy from meeting production.",
         "Grant the token SDN.Use on the isolated bridge alone (/sdn/zones/localnetwork/<bridge>), "
-        "and keep "
-        "production bridges to the restore token.",
+        "and keep production bridges to the restore token.",
     ),
     "listing-blind": (
         "The storage lists {now} archive(s), and {lost} more that the catalog knows there are not "
-        "listed: they were "
-        "removed by someone else, or the token lost rights.",
+        "listed: they were removed by someone else, or the token lost rights.",
         "Check the storage by hand (pvesm list {storage}); if they are really gone, run backupsvc "
         "catalog sync.",
     ),
     "listing-blind.all": (
-        "The storage lists no archive any more, but the catalog knows {lost} there: the token "
-        "lost its rights, the "
-        "storage is not mounted, or everything was deleted.",
+        "The storage lists no archive any more, but the catalog knows {lost} there: the token lost "
+        "its rights, the storage is not mounted, or everything was deleted.",
         "Check the storage by hand (pvesm list {storage}) before anything else; nothing is pruned "
         "meanwhile.",
     ),
     "listing-blind.storage": (
-        "The token has neither Datastore.AllocateSpace nor Datastore.Allocate on this storage: "
-        "PVE answers an empty "
-        "list, not an error.",
+        "The token has neither Datastore.AllocateSpace nor Datastore.Allocate on this storage: PVE "
+        "answers an empty list, not an error.",
         "Grant the token's user and the token Datastore.AllocateSpace on /storage/{storage}.",
     ),
     "listing-blind.guests": (
         "The token lacks VM.Backup on /vms: archives of deleted guests, and of guests it has no "
-        "right on, are "
-        "silently left out of every listing.",
+        "right on, are silently left out of every listing.",
         "Grant the token's user and the token VM.Backup on /vms, with propagation.",
     ),
     "listing-blind.empty": (
@@ -216,21 +193,20 @@ FINDINGS: dict[str, tuple[str, str]] = {
     ),
     "job-pinned-to-node.skips": (
         "The PVE job is pinned to {node}, and these guests run elsewhere or may be moved by HA: "
-        "{guests}. They are "
-        "silently skipped as soon as they leave {node}, and PVE still answers OK.",
+        "{guests}. They are silently skipped as soon as they leave {node}, and PVE still answers "
+        "OK.",
         "Clear the node of the job (Datacenter > Backup), or disable the job: backupsvc backs "
         "each guest up where it is.",
     ),
     "foreign-job": (
         "A PVE job of its own ({schedule}, to {storage}) backs up guests that this service backs "
-        "up too: {guests}. "
-        "They are dumped twice, wait for each other's lock, and each prunes by its own rules.",
+        "up too: {guests}. They are dumped twice, wait for each other's lock, and each prunes by "
+        "its own rules.",
         "Disable the PVE job (Datacenter > Backup), or take these guests out of the policy.",
     ),
     "storage-prunes": (
-        "PVE applies a retention of its own on this storage ({prune}): it may remove archives "
-        "that the policy "
-        "keeps, proven ones too.",
+        "PVE applies a retention of its own on this storage ({prune}): it may remove archives that "
+        "the policy keeps, proven ones too.",
         "Set the storage's retention to keep-all (Datacenter > Storage > Backup Retention) and "
         "let backupsvc prune.",
     ),
@@ -245,12 +221,10 @@ FINDINGS: dict[str, tuple[str, str]] = {
         "the next backup.",
     ),
     "archive-changed": (
-        "The archive {volid} on {node} is not the one that was recorded: {what}. It proves "
-        "nothing any more, and no "
-        "restore takes it unless it is named.",
+        "The archive {volid} on {node} is not the one that was recorded: {what}. It proves nothing "
+        "any more, and no restore takes it unless it is named.",
         "Find out who wrote to {node}; see what was recorded with backupsvc catalog show {volid}. "
-        "Once it is removed or "
-        "renamed in PVE, this finding goes.",
+        "Once it is removed or renamed in PVE, this finding goes.",
     ),
     "archive-shrunk": (
         "The newest archive {volid} is {size}; the {count} before it were around {usual}: data "
@@ -276,26 +250,21 @@ FINDINGS: dict[str, tuple[str, str]] = {
         "is not needed.",
     ),
     "guest-agent-missing": (
-        "The QEMU guest agent is not configured: backups are only crash-consistent (no "
-        "file-system freeze), and a "
-        "restored copy cannot be asked from inside.",
+        "The QEMU guest agent is not configured: backups are only crash-consistent (no file-system "
+        "freeze), and a restored copy cannot be asked from inside.",
         "Install qemu-guest-agent in the guest, then set the VM's option QEMU Guest Agent (qm set "
-        "{vmid} --agent 1) "
-        "and restart it.",
+        "{vmid} --agent 1) and restart it.",
     ),
     "clock-drift": (
         "The clock of {node} is {offset} {direction} this service's clock: schedules, retention, "
-        "HA and measured "
-        "ages all lean on it.",
+        "HA and measured ages all lean on it.",
         "Set the time on {node} and keep it synchronised (chronyc tracking; chrony ships with "
         "PVE).",
     ),
     "clock-drift.own": (
         "All nodes agree with one another, but their clocks are {offset} {direction} this "
-        "service's clock: the "
-        "wrong clock is probably the one of the machine that runs backupsvc, and every measured "
-        "age is wrong by as "
-        "much.",
+        "service's clock: the wrong clock is probably the one of the machine that runs backupsvc, "
+        "and every measured age is wrong by as much.",
         "Synchronise the clock of the machine that runs backupsvc (timedatectl, chronyc tracking).",
     ),
     "clock-drift.ha": (
@@ -307,9 +276,8 @@ FINDINGS: dict[str, tuple[str, str]] = {
         "Remove the cause and the exemption, or have {owner} renew it with a new end date.",
     ),
     "orphan-copy": (
-        "A left-over copy runs as VM {vmid} on {node}: its restore test {operation} is not open "
-        "in this catalog. It may answer "
-        "at a production address on the isolated bridge.",
+        "A left-over copy runs as VM {vmid} on {node}: its restore test {operation} is not open in "
+        "this catalog. It may answer at a production address on the isolated bridge.",
         "See that no other service uses it, then remove it on {node} (qm stop {vmid}; qm destroy "
         "{vmid} --purge).",
     ),
@@ -325,12 +293,10 @@ FINDINGS: dict[str, tuple[str, str]] = {
         "shows how that went.",
     ),
     "copy-moved": (
-        "The copy of restore test {operation} was moved from {source} to {target} in the middle "
-        "of the test, seen on {when}; "
-        "it was taken down there, and the test decided nothing.",
+        "The copy of restore test {operation} was moved from {source} to {target} in the middle of "
+        "the test, seen on {when}; it was taken down there, and the test decided nothing.",
         "See who moves guests (HA, a rebalancing tool, a person) and keep it from the scratch "
-        "range and its tag; then run "
-        "backupsvc restore-test {vmid}.",
+        "range and its tag; then run backupsvc restore-test {vmid}.",
     ),
     "copy-deletable": (
         "On {when} this service could overwrite and delete a file of its own at the copy target "
@@ -423,8 +389,7 @@ REASONS: dict[str, str] = {
     "way.guest": "{vmid} of {when} ({volid})",
     "way.none": (
         "Guests without an archive within reach cannot be restored before {node} is back: do not "
-        "reinstall it, and keep "
-        "its disks."
+        "reinstall it, and keep its disks."
     ),
     "rpo.met": "the last proven backup began {age} ago (objective {objective})",
     "rpo.breached": "the last proven backup began {age} ago; {objective} is the objective",

@@ -17,18 +17,15 @@ FINDINGS: dict[str, tuple[str, str]] = {
         "stockages. Seules les listes "
         "de PVE ne "
         "disent plus quels invités y tournent, comment ils s'appellent, ni s'il est plein.",
-        "Sur {node} : systemctl status pvestatd ; puis chercher le stockage qui le bloque, le "
-        "plus souvent NFS ou CIFS (pvesm "
-        "status ; findmnt -t nfs,nfs4,cifs ; dmesg). Dès qu'il répond à nouveau : systemctl "
-        "restart pvestatd.",
+        "Sur {node} : systemctl status pvestatd ; puis chercher le stockage qui le bloque, le plus "
+        "souvent NFS ou CIFS (pvesm status ; findmnt -t nfs,nfs4,cifs ; dmesg). Dès qu'il répond à "
+        "nouveau : systemctl restart pvestatd.",
     ),
     "guest-not-covered.absent": (
         "La politique attend cet invité, mais le cluster ne le montre pas (archives restantes : "
-        "{count}) : il a été "
-        "supprimé, ou le jeton ne le voit pas.",
+        "{count}) : il a été supprimé, ou le jeton ne le voit pas.",
         "S'il a été supprimé par erreur, lancer backupsvc restore {vmid} ; s'il est retiré du "
-        "service, l'ôter de la "
-        "politique ; sinon accorder au jeton VM.Audit sur /vms.",
+        "service, l'ôter de la politique ; sinon accorder au jeton VM.Audit sur /vms.",
     ),
     "guest-not-covered.job": (
         "Aucune tâche de la politique ne sauvegarde cet invité.",
@@ -42,25 +39,19 @@ FINDINGS: dict[str, tuple[str, str]] = {
     ),
     "guest-not-covered.unreachable": (
         "Aucune archive de cet invité n'est à portée ; {count} sont connues sur {places}, qui n'a "
-        "pas pu être listé. "
-        "Elles ne sont "
-        "pas perdues.",
+        "pas pu être listé. Elles ne sont pas perdues.",
         "Remettre en service ce stockage ou son nœud (pvesm status y dit ce qui ne va pas) ; "
-        "aucune sauvegarde n'est à "
-        "refaire pour "
-        "cela.",
+        "aucune sauvegarde n'est à refaire pour cela.",
     ),
     "guest-left-frozen": (
         "La sauvegarde du {when} a laissé les systèmes de fichiers de l'invité gelés ({why}) : "
-        "tout ce qui y écrit se bloque, "
-        "même si PVE dit la sauvegarde réussie.",
+        "tout ce qui y écrit se bloque, même si PVE dit la sauvegarde réussie.",
         "Les dégeler tout de suite sur son nœud : qm guest cmd {vmid} fsfreeze-thaw. En cas "
         "d'échec, réinitialiser l'invité.",
     ),
     "guest-left-frozen.unknown": (
         "Après la sauvegarde du {when}, PVE n'a pas pu dégeler l'invité ({why}), et son agent n'a "
-        "pas pu être interrogé depuis : "
-        "ses systèmes de fichiers sont peut-être encore gelés.",
+        "pas pu être interrogé depuis : ses systèmes de fichiers sont peut-être encore gelés.",
         "Vérifier tout de suite que l'invité fonctionne : qm guest cmd {vmid} fsfreeze-status ; "
         "le dégeler avec fsfreeze-thaw.",
     ),
@@ -82,87 +73,70 @@ FINDINGS: dict[str, tuple[str, str]] = {
     ),
     "backup-missed.run-since": (
         "{count} exécution(s) de la tâche {job} manquée(s), du {first} au {last} : aucun "
-        "planificateur n'était en marche. "
-        "Une exécution a eu lieu depuis.",
+        "planificateur n'était en marche. Une exécution a eu lieu depuis.",
         "Chercher pourquoi le planificateur était arrêté ; les archives de ces exécutions "
         "manquent définitivement.",
     ),
     "never-proven": (
         "Aucune archive de cet invité n'a jamais été restaurée puis contrôlée : une sauvegarde "
-        "jamais restaurée "
-        "n'est qu'un espoir.",
+        "jamais restaurée n'est qu'un espoir.",
         "Lancer backupsvc restore-test {vmid}.",
     ),
     "never-proven.tried": (
         "Test(s) de restauration effectué(s) : {count}, aucun n'a rien prouvé ; le dernier, le "
-        "{when}, a pour "
-        "verdict « {verdict} » : {reason}",
+        "{when}, a pour verdict « {verdict} » : {reason}",
         "Supprimer la cause que nomme son dernier test de restauration, puis lancer backupsvc "
         "restore-test {vmid}.",
     ),
     "no-service-check": (
         "Les contrôles de cet invité ({checks}) ne sont que des signes de vie : un test de "
-        "restauration peut montrer qu'une "
-        "copie démarre, pas que son service fonctionne, et reste non concluant.",
+        "restauration peut montrer qu'une copie démarre, pas que son service fonctionne, et reste "
+        "non concluant.",
         "Ajouter à sa politique un contrôle de son service ({suggested}) ; ou, s'il suffit qu'il "
-        "démarre, lui donner un niveau "
-        "avec proof-rung: booted.",
+        "démarre, lui donner un niveau avec proof-rung: booted.",
     ),
     "no-service-check.none": (
         "Aucun contrôle n'est configuré pour cet invité : un test de restauration peut au plus "
-        "montrer qu'une copie démarre, "
-        "et reste non concluant.",
+        "montrer qu'une copie démarre, et reste non concluant.",
         "Ajouter à sa politique un contrôle de son service ({suggested}) ; ou, s'il suffit qu'il "
-        "démarre, lui donner un niveau "
-        "avec proof-rung: booted.",
+        "démarre, lui donner un niveau avec proof-rung: booted.",
     ),
     "archives-on-guest-node": (
         "Toutes les archives de cet invité ({count}) sont sur {node}, le nœud qui l'exécute : "
-        "perdre {node}, c'est "
-        "perdre l'invité et toutes ses copies.",
+        "perdre {node}, c'est perdre l'invité et toutes ses copies.",
         "Copier les archives sur un autre nœud ou un autre site, ou sauvegarder vers un stockage "
         "hors de {node}.",
     ),
     "archives-on-guest-node.planned": (
         "La tâche {job} écrit sur le stockage {storage} de {node}, le nœud qui exécute cet invité "
-        ": perdre "
-        "{node}, ce serait perdre les deux.",
+        ": perdre {node}, ce serait perdre les deux.",
         "Copier les archives sur un autre nœud ou un autre site, ou sauvegarder vers un stockage "
         "hors de {node}.",
     ),
     "archives-on-guest-node.down": (
         "Toutes les archives connues de cet invité ({count}) sont sur {node}, le nœud qui "
-        "l'exécutait et qui ne répond pas : "
-        "invité et archives sont hors d'atteinte ensemble.",
+        "l'exécutait et qui ne répond pas : invité et archives sont hors d'atteinte ensemble.",
         "Remettre {node} en service, ou sauver ses disques : ils portent les seules archives. "
-        "Ensuite, copier les "
-        "archives sur un "
-        "autre nœud ou un autre site.",
+        "Ensuite, copier les archives sur un autre nœud ou un autre site.",
     ),
     "quorum-two-votes": (
         "Le cluster compte {votes} votes : la perte d'un nœud fait perdre le quorum, alors la HA "
-        "ne peut plus agir "
-        "et PVE refuse toute restauration.",
+        "ne peut plus agir et PVE refuse toute restauration.",
         "Ajouter un troisième vote : un QDevice sur une petite machine hors du cluster (pvecm "
-        "qdevice setup), ou "
-        "un troisième nœud. L'API de PVE ne montre pas les QDevices : s'il en existe déjà un, "
-        "consigner une "
-        "dérogation pour ce constat.",
+        "qdevice setup), ou un troisième nœud. L'API de PVE ne montre pas les QDevices : s'il en "
+        "existe déjà un, consigner une dérogation pour ce constat.",
     ),
     "quorum-two-votes.lost": (
         "Le cluster compte {votes} votes et n'a pas le quorum en ce moment : la HA n'agit pas et "
         "PVE refuse toute restauration.",
         "Remettre en service le nœud manquant ; s'il est perdu, suivre la procédure du PRA (pvecm "
-        "expected 1, sur "
-        "le seul nœud survivant).",
+        "expected 1, sur le seul nœud survivant).",
     ),
     "scratch-not-isolated.none": (
-        "La politique ne nomme aucun pont isolé : les copies restaurées démarrent liens coupés, "
-        "et rien de ce qui répond "
-        "par le réseau ne peut être contrôlé.",
-        "Créer sur les nœuds un pont sans port, le nommer sous scratch: bridge: dans la "
-        "politique, et n'accorder au "
-        "jeton SDN.Use que sur lui.",
+        "La politique ne nomme aucun pont isolé : les copies restaurées démarrent liens coupés, et "
+        "rien de ce qui répond par le réseau ne peut être contrôlé.",
+        "Créer sur les nœuds un pont sans port, le nommer sous scratch: bridge: dans la politique, "
+        "et n'accorder au jeton SDN.Use que sur lui.",
     ),
     "scratch-not-isolated.missing": (
         "Le pont isolé {bridge} n'existe pas sur {nodes}, ou le jeton ne le voit pas : rien ne "
@@ -172,53 +146,43 @@ FINDINGS: dict[str, tuple[str, str]] = {
     ),
     "scratch-not-isolated.ports": (
         "Le pont {bridge} n'est pas isolé : sur {node} il a le(s) port(s) {ports} ; une copie "
-        "restaurée "
-        "rencontrerait le réseau derrière (adresses en double, passerelle parasite, contrôleur de "
-        "domaine revenu en "
-        "arrière).",
+        "restaurée rencontrerait le réseau derrière (adresses en double, passerelle parasite, "
+        "contrôleur de domaine revenu en arrière).",
         "Retirer les ports de {bridge} sur {node}, ou nommer un autre pont dans la politique. "
-        "D'ici là, ne lancer "
-        "aucun test de restauration.",
+        "D'ici là, ne lancer aucun test de restauration.",
     ),
     "scratch-not-isolated.address": (
         "Le nœud {node} a une adresse ({address}) sur le pont {bridge} : les copies restaurées "
-        "peuvent joindre le "
-        "nœud, et au-delà s'il route.",
+        "peuvent joindre le nœud, et au-delà s'il route.",
         "Retirer l'adresse de {bridge} sur {node} ; seule la sonde a sa place sur ce pont.",
     ),
     "scratch-not-isolated.token": (
-        "Le jeton peut utiliser des réseaux de production ({bridges}) : PVE lui-même "
-        "n'empêcherait pas une copie "
-        "restaurée de rencontrer la production.",
+        "Le jeton peut utiliser des réseaux de production ({bridges}) : PVE lui-même n'empêcherait "
+        "pas une copie restaurée de rencontrer la production.",
         "N'accorder au jeton SDN.Use que sur le pont isolé (/sdn/zones/localnetwork/<pont>), et "
-        "réserver les ponts "
-        "de production au jeton de restauration.",
+        "réserver les ponts de production au jeton de restauration.",
     ),
     "listing-blind": (
         "Le stockage montre {now} archive(s) ; {lost} autre(s), connue(s) du catalogue, n'y "
-        "figurent plus : "
-        "supprimées par quelqu'un d'autre, ou droits du jeton perdus.",
+        "figurent plus : supprimées par quelqu'un d'autre, ou droits du jeton perdus.",
         "Vérifier le stockage à la main (pvesm list {storage}) ; si elles ont vraiment disparu, "
         "lancer backupsvc catalog sync.",
     ),
     "listing-blind.all": (
         "Le stockage ne montre plus aucune archive, mais le catalogue y en connaît {lost} : jeton "
-        "sans droits, "
-        "stockage non monté, ou tout a été supprimé.",
+        "sans droits, stockage non monté, ou tout a été supprimé.",
         "Vérifier d'abord le stockage à la main (pvesm list {storage}) ; rien n'est purgé "
         "entre-temps.",
     ),
     "listing-blind.storage": (
         "Le jeton n'a ni Datastore.AllocateSpace ni Datastore.Allocate sur ce stockage : PVE "
-        "répond par une liste "
-        "vide, pas par une erreur.",
+        "répond par une liste vide, pas par une erreur.",
         "Accorder à l'utilisateur du jeton et au jeton Datastore.AllocateSpace sur "
         "/storage/{storage}.",
     ),
     "listing-blind.guests": (
         "Le jeton n'a pas VM.Backup sur /vms : les archives des invités supprimés, ou hors de ses "
-        "droits, manquent "
-        "sans un mot à toutes les listes.",
+        "droits, manquent sans un mot à toutes les listes.",
         "Accorder à l'utilisateur du jeton et au jeton VM.Backup sur /vms, avec propagation.",
     ),
     "listing-blind.empty": (
@@ -229,31 +193,26 @@ FINDINGS: dict[str, tuple[str, str]] = {
     "job-pinned-to-node": (
         "La tâche de sauvegarde PVE est liée au nœud {node} : un invité qui change de nœud est "
         "ignoré sans bruit, et PVE dit OK.",
-        "Retirer le nœud de la tâche (Centre de données > Sauvegarde), ou désactiver cette tâche "
-        ": backupsvc "
-        "sauvegarde chaque invité là où il se trouve.",
+        "Retirer le nœud de la tâche (Centre de données > Sauvegarde), ou désactiver cette tâche : "
+        "backupsvc sauvegarde chaque invité là où il se trouve.",
     ),
     "job-pinned-to-node.skips": (
         "La tâche de sauvegarde PVE est liée au nœud {node}, et ces invités tournent ailleurs ou "
-        "peuvent être déplacés par la HA "
-        ": {guests}. Ils sont ignorés sans un mot dès qu'ils quittent {node}, et PVE répond OK.",
-        "Retirer le nœud de la tâche (Centre de données > Sauvegarde), ou désactiver cette tâche "
-        ": backupsvc "
-        "sauvegarde chaque invité là où il se trouve.",
+        "peuvent être déplacés par la HA : {guests}. Ils sont ignorés sans un mot dès qu'ils "
+        "quittent {node}, et PVE répond OK.",
+        "Retirer le nœud de la tâche (Centre de données > Sauvegarde), ou désactiver cette tâche : "
+        "backupsvc sauvegarde chaque invité là où il se trouve.",
     ),
     "foreign-job": (
-        "Une tâche propre à PVE ({schedule}, vers {storage}) sauvegarde des invités que ce "
-        "service sauvegarde "
-        "aussi : {guests}. Ils sont sauvegardés deux fois, attendent le verrou l'un de l'autre, "
-        "et chacun purge "
-        "selon ses règles.",
+        "Une tâche propre à PVE ({schedule}, vers {storage}) sauvegarde des invités que ce service "
+        "sauvegarde aussi : {guests}. Ils sont sauvegardés deux fois, attendent le verrou l'un de "
+        "l'autre, et chacun purge selon ses règles.",
         "Désactiver la tâche PVE (Centre de données > Sauvegarde), ou ôter ces invités de la "
         "politique.",
     ),
     "storage-prunes": (
         "PVE applique sa propre rétention sur ce stockage ({prune}) : elle peut supprimer des "
-        "archives que la "
-        "politique garde, même prouvées.",
+        "archives que la politique garde, même prouvées.",
         "Mettre la rétention du stockage à keep-all (Centre de données > Stockage > Rétention) et "
         "laisser backupsvc purger.",
     ),
@@ -263,33 +222,27 @@ FINDINGS: dict[str, tuple[str, str]] = {
     ),
     "storage-filling.night": (
         "Il reste {available}, mais une série de sauvegardes occupe environ {needed} : la "
-        "prochaine peut remplir le "
-        "stockage et échouer.",
+        "prochaine peut remplir le stockage et échouer.",
         "Purger (backupsvc prune --dry-run montre ce qui partirait) ou agrandir le stockage avant "
         "la prochaine sauvegarde.",
     ),
     "archive-changed": (
         "L'archive {volid} sur {node} n'est plus celle qui a été enregistrée : {what}. Elle ne "
-        "prouve plus rien, et aucune "
-        "restauration ne la prend sans qu'elle soit nommée.",
+        "prouve plus rien, et aucune restauration ne la prend sans qu'elle soit nommée.",
         "Chercher qui a écrit sur {node} ; backupsvc catalog show {volid} montre ce qui a été "
-        "enregistré. Le constat disparaît "
-        "quand l'archive est supprimée ou renommée dans PVE.",
+        "enregistré. Le constat disparaît quand l'archive est supprimée ou renommée dans PVE.",
     ),
     "archive-shrunk": (
         "L'archive la plus récente {volid} pèse {size} ; les {count} précédentes pesaient environ "
-        "{usual} : il y "
-        "manque peut-être des données.",
+        "{usual} : il y manque peut-être des données.",
         "Comparer les disques de l'invité à l'archive (backupsvc archive info), et lancer "
         "backupsvc restore-test {vmid}.",
     ),
     "archive-shrunk.no-disk": (
         "L'archive la plus récente {volid} ne contient aucun disque : restaurée, elle donnerait "
-        "une machine vide. Les plus "
-        "anciennes sont gardées à sa place.",
+        "une machine vide. Les plus anciennes sont gardées à sa place.",
         "Voir ce qu'est la VM {vmid} (qm config {vmid}) : une restauration échouée laisse un tel "
-        "reste. Puis ramener "
-        "l'invité, ou le sauvegarder.",
+        "reste. Puis ramener l'invité, ou le sauvegarder.",
     ),
     "archive-shrunk.empty": (
         "L'archive la plus récente {volid} est vide : elle ne contient rien à restaurer.",
@@ -304,26 +257,21 @@ FINDINGS: dict[str, tuple[str, str]] = {
     ),
     "guest-agent-missing": (
         "L'agent invité QEMU n'est pas configuré : les sauvegardes ont la cohérence d'un arrêt "
-        "brutal (pas de gel "
-        "des systèmes de fichiers), et une copie restaurée ne peut pas être interrogée de "
-        "l'intérieur.",
-        "Installer qemu-guest-agent dans l'invité, puis activer l'option QEMU Guest Agent de la "
-        "VM (qm set {vmid} "
-        "--agent 1) et la redémarrer.",
+        "brutal (pas de gel des systèmes de fichiers), et une copie restaurée ne peut pas être "
+        "interrogée de l'intérieur.",
+        "Installer qemu-guest-agent dans l'invité, puis activer l'option QEMU Guest Agent de la VM "
+        "(qm set {vmid} --agent 1) et la redémarrer.",
     ),
     "clock-drift": (
         "L'horloge de {node} est {direction} de {offset} sur celle de ce service : planification, "
-        "rétention, HA et "
-        "mesures d'âge en dépendent.",
+        "rétention, HA et mesures d'âge en dépendent.",
         "Remettre à l'heure {node} et la garder synchronisée (chronyc tracking ; chrony est livré "
         "avec PVE).",
     ),
     "clock-drift.own": (
         "Tous les nœuds sont d'accord entre eux, mais leurs horloges sont {direction} de {offset} "
-        "sur celle de ce "
-        "service : l'horloge fausse est sans doute celle de la machine qui exécute backupsvc, et "
-        "chaque âge mesuré "
-        "est faux d'autant.",
+        "sur celle de ce service : l'horloge fausse est sans doute celle de la machine qui exécute "
+        "backupsvc, et chaque âge mesuré est faux d'autant.",
         "Synchroniser l'horloge de la machine qui exécute backupsvc (timedatectl, chronyc "
         "tracking).",
     ),
@@ -339,15 +287,14 @@ FINDINGS: dict[str, tuple[str, str]] = {
     ),
     "orphan-copy": (
         "Une copie oubliée tourne sous le nom de VM {vmid} sur {node} : son test de restauration "
-        "{operation} n'est pas ouvert "
-        "dans ce catalogue. Elle peut répondre à une adresse de production sur le pont isolé.",
+        "{operation} n'est pas ouvert dans ce catalogue. Elle peut répondre à une adresse de "
+        "production sur le pont isolé.",
         "Vérifier qu'aucun autre service ne s'en sert, puis la supprimer sur {node} (qm stop "
         "{vmid}; qm destroy {vmid} --purge).",
     ),
     "orphan-copy.stopped": (
         "Une copie oubliée, arrêtée, est restée : VM {vmid} sur {node}. Son test de restauration "
-        "{operation} n'est pas ouvert "
-        "dans ce catalogue.",
+        "{operation} n'est pas ouvert dans ce catalogue.",
         "Vérifier qu'aucun autre service ne s'en sert, puis la supprimer sur {node} (qm destroy "
         "{vmid} --purge).",
     ),
@@ -359,11 +306,9 @@ FINDINGS: dict[str, tuple[str, str]] = {
     ),
     "copy-moved": (
         "La copie du test de restauration {operation} a été déplacée de {source} vers {target} "
-        "pendant le test, vu le {when} ; "
-        "elle y a été supprimée, et le test n'a rien décidé.",
+        "pendant le test, vu le {when} ; elle y a été supprimée, et le test n'a rien décidé.",
         "Chercher qui déplace les invités (HA, rééquilibrage, une personne) et l'écarter de la "
-        "plage de test et de son "
-        "étiquette ; puis lancer backupsvc restore-test {vmid}.",
+        "plage de test et de son étiquette ; puis lancer backupsvc restore-test {vmid}.",
     ),
     "copy-deletable": (
         "Le {when}, ce service a pu écraser et supprimer un fichier à lui dans la cible de copie "
@@ -448,8 +393,7 @@ REASONS: dict[str, str] = {
     "down.reach.some": "À portée : {nodes} ; des archives de {guests}.",
     "way.seen": (
         "Voir sur place (console, IPMI, alimentation) si {node} est vraiment éteint : un invité "
-        "qui y tourne encore ne "
-        "doit pas tourner deux fois."
+        "qui y tourne encore ne doit pas tourner deux fois."
     ),
     "way.back": "S'il peut revenir bientôt, le remettre en service : ce qui s'y trouve est resté "
     "tel quel.",
@@ -464,8 +408,7 @@ REASONS: dict[str, str] = {
     "way.guest": "{vmid} du {when} ({volid})",
     "way.none": (
         "Les invités sans archive à portée ne peuvent être restaurés avant le retour de {node} : "
-        "ne pas le réinstaller, "
-        "garder ses disques."
+        "ne pas le réinstaller, garder ses disques."
     ),
     "rpo.met": "la dernière sauvegarde prouvée a commencé il y a {age} (objectif {objective})",
     "rpo.breached": "la dernière sauvegarde prouvée a commencé il y a {age} ; l'objectif est "

@@ -28,8 +28,8 @@ from policies.model import PolicyError
 MAX_LENGTH = 128  # characters, PVE's own limit of a schedule (pve-facts 4.2)
 ALLOWED = (
     "allowed: [WEEKDAY] [[YEAR-]MONTH-DAY] [HOUR:MINUTE[:SECOND]] with lists `,`, ranges `..` and "
-    "repeats `start/step`, "
-    "such as `21:00`, `mon..fri 22:30`, `sat *-*-1..7 15:00`, `*:0/30`, `hourly`, `daily`"
+    "repeats `start/step`, such as `21:00`, `mon..fri 22:30`, `sat *-*-1..7 15:00`, `*:0/30`, "
+    "`hourly`, `daily`"
 )
 _DAILY = re.compile(r"([01]?\d|2[0-3]):([0-5]\d)")
 _MINUTES = re.compile(r"[0-9*][0-9*,./]*")

@@ -111,10 +111,8 @@ def measure(nights: int) -> None:
     plan, name = statistics.median(plans), statistics.median(names)
     print(
         f"{len(archives):8} archives of {GUESTS} guests, {gone} would go: {plan:.2f} s of CPU "
-        f"(best {min(plans):.2f}), "
-        f"{plan / name:.2f} x reading their names ({name:.2f} s); {memory('VmHWM')} MiB at the "
-        f"most, of these {listed} MiB "
-        "before it began"
+        f"(best {min(plans):.2f}), {plan / name:.2f} x reading their names ({name:.2f} s); "
+        f"{memory('VmHWM')} MiB at the most, of these {listed} MiB before it began"
     )
 
 

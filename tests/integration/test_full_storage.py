@@ -41,11 +41,10 @@ BACKUP = (
     "  -> free space on the storage, or choose another one"
 )
 THIN = (
-    "storage local-lvm on clovis has SIZE free, and the disks take SIZE there when full: only "
-    "what is written is allocated, so "
-    "the restore may fit, and the guest run out of room later; the archive alone is SIZE packed, "
-    "so it will hardly fit; free "
-    "some, or name another storage with --storage"
+    "storage local-lvm on clovis has SIZE free, and the disks take SIZE there when full: only what "
+    "is written is allocated, so the restore may fit, and the guest run out of room later; the "
+    "archive alone is SIZE packed, so it will hardly fit; free some, or name another storage with "
+    "--storage"
 )
 RESTORE = (
     "backupsvc: restoring guest 104 on clovis from local:backup/vzdump-qemu-104-WHEN.vma.zst (an "

@@ -23,8 +23,7 @@ GONE = "it was removed since the decision"
 
 UNSURE = (
     "whether VMID {vmid} on {node} is a guest, or what a failed restore left, is not known "
-    "({why}): its archives are kept until "
-    "it is"
+    "({why}): its archives are kept until it is"
 )
 
 

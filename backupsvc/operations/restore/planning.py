@@ -105,8 +105,8 @@ def _left_out(config: Mapping[str, str]) -> tuple[str, ...]:
     wanted = guest_config.disks_to_dump(config)
     return tuple(
         f"disk {disk} is not in the archive "
-        f"({'it was not dumped' if disk in wanted else 'excluded from the backup: backup=0'}), "
-        "so the guest comes back without it"
+        f"({'it was not dumped' if disk in wanted else 'excluded from the backup: backup=0'}), so "
+        "the guest comes back without it"
         for disk in guest_config.missing_disks(config, config)
     )
 
@@ -175,8 +175,7 @@ def must_be_absent(service: Nodes, vmid: int) -> Rest | None:
         raise LawRefused(
             1,
             f"guest {_named(service, found)} exists on {found.node} and is "
-            f"{_state(service, found)}; an existing guest is never"
-            " overwritten",
+            f"{_state(service, found)}; an existing guest is never overwritten",
             f"to prove its archive use `backupsvc restore-test {vmid}`; to replace it, first "
             "remove the guest in PVE yourself",
         )
@@ -211,8 +210,7 @@ def _of_silent_node(service: Nodes, guest: Guest, how: str) -> LawRefused:
     return LawRefused(
         1,
         f"guest {_named(service, guest)} belongs to node {guest.node}, which {silent}: whether it "
-        "still runs there is not known, "
-        "so nothing is restored in its place",
+        "still runs there is not known, so nothing is restored in its place",
         str(i18n.rendered(steps, i18n.ENGLISH, service.policy.timezone)).replace("\n", " "),
     )
 

@@ -150,8 +150,7 @@ def _refusal(
         }
         return PvePermissionDenied(
             f"no copy of guest {archive.vmid} is restored: PVE wants a bridge even for NICs whose "
-            "links are down, and "
-            f"{service.pve.token_id} may use none (SDN.Use)",
+            f"links are down, and {service.pve.token_id} may use none (SDN.Use)",
             bridges.way_out(bridges.free_name(taken)),
         )
     reasons = "; ".join(why.reasons)

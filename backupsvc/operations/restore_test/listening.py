@@ -199,8 +199,8 @@ def _look_before(
         node, address = run.memory.reserved.node, memory.address
         raise NotTheCopy(
             f"somebody else answers at {address}{f' (MAC {found.mac})' if found.mac else ''} on "
-            f"the isolated bridge of {node}: "
-            f"{found.words}; no copy of guest {run.vmid} is started beside it",
+            f"the isolated bridge of {node}: {found.words}; no copy of guest {run.vmid} is started "
+            "beside it",
             "find out what it is (a copy that was left behind, a guest with a NIC there), and "
             "take it off that bridge",
             operation=run.id,
@@ -303,9 +303,8 @@ def _refuse_router(run: Run[RestoreTestMemory], table: silence.Table) -> None:
     if through := silence.forwards(table):
         raise LawRefused(
             2,
-            f"the copy of guest {run.vmid} must not start: the probe of "
-            f"{run.memory.reserved.node} passes packets on at "
-            f"{through}, so the copy could reach production through it",
+            f"the copy of guest {run.vmid} must not start: the probe of {run.memory.reserved.node} "
+            f"passes packets on at {through}, so the copy could reach production through it",
             "switch forwarding off in the probe: sysctl -w net.ipv4.ip_forward=0 "
             "net.ipv6.conf.all.forwarding=0",
         )

@@ -86,8 +86,7 @@ def says(orphan: Orphan) -> tuple[str, str]:
     state = "runs" if copy.running else "is there, stopped"
     detail = (
         f"VM {copy.vmid} ({copy.name}) {state} on {copy.node}: a copy of restore test "
-        f"{copy.operation}, which is not open in "
-        "this catalog"
+        f"{copy.operation}, which is not open in this catalog"
     )
     if orphan.ours:
         return detail, "this service made it, and removes it while workers run (`backupsvc serve`)"
@@ -95,8 +94,7 @@ def says(orphan: Orphan) -> tuple[str, str]:
     if orphan.unconfirmed:
         return (
             f"{detail}; it bears this service's identity, but PVE's tasks do not say that this "
-            "service restored it: it may be a "
-            "clone of a copy",
+            "service restored it: it may be a clone of a copy",
             f"see whose it is; if nobody needs it, remove it {by_hand}",
         )
     whose = "another service" if copy.service else "a service that did not sign it"

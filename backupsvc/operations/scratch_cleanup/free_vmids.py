@@ -25,8 +25,7 @@ def in_ha(service: Cluster, say: Callable[[str], None]) -> set[int]:
         raise LawRefused(
             2,
             f"every VMID of the scratch range {scratch.first}-{scratch.last} is configured in HA, "
-            "which would start a copy "
-            "as soon as its restore ends",
+            "which would start a copy as soon as its restore ends",
             _HINT.format(vmid=scratch.first),
         )
     for vmid in sorted(found):

@@ -78,9 +78,8 @@ def _name_the_copy(run: Run[C], error: BackupsvcError) -> None:
     if scratch and _began(run) and "stays reserved" not in error.hint:
         left = (
             f"the copy in scratch VMID {scratch.vmid} on {place_of(run, scratch)} may still be "
-            "there, and the VMID stays "
-            "reserved: the next `backupsvc restore-test`, or workers (`backupsvc serve`), take it "
-            "down"
+            "there, and the VMID stays reserved: the next `backupsvc restore-test`, or workers "
+            "(`backupsvc serve`), take it down"
         )
         error.hint = f"{error.hint}; {left}" if error.hint else left
 
@@ -283,8 +282,7 @@ def _adopt_stub(run: Run[C], node: str, vmid: int) -> None:
             # PVE puts a guest into its pool at the end of a restore: this one is in none
             raise PvePermissionDenied(
                 f"VM {vmid} on {node} is the empty rest of our failed restore, and in no pool, so "
-                "that "
-                f"{run.service.pve.token_id} may not remove it",
+                f"that {run.service.pve.token_id} may not remove it",
                 f"remove it there as root: `qm destroy {vmid}`; until then the scratch VMID "
                 f"{vmid} stays reserved",
             ) from None

@@ -31,8 +31,7 @@ VMID, TOKEN = 200, "svc@pve!drill"
 MINIMAL = {
     "/vms": (
         "VM.Audit VM.Backup VM.Allocate VM.PowerMgmt VM.Config.Network VM.Config.Options "
-        "VM.Config.CPU VM.Config.Memory "
-        "VM.GuestAgent.Audit"
+        "VM.Config.CPU VM.Config.Memory VM.GuestAgent.Audit"
     ),
     "/storage/local": "Datastore.AllocateSpace",
     "/sdn/zones/localnetwork/vmbr1": "SDN.Use",

@@ -318,9 +318,9 @@ def test_a_catalog_of_an_earlier_version_learns_whose_its_archives_are_from_the_
         ):
             connection.execute(
                 text(
-                    f"INSERT INTO archive ({columns}, config, uuid) "
-                    "VALUES ('clovis', :volid, 'clovis', 'local', 108, 'qemu', 1, 500,"
-                    " '', :no, :no, '', 1, 'recorded', '', :config, :uuid)"
+                    f"INSERT INTO archive ({columns}, config, uuid) VALUES ('clovis', :volid, "
+                    "'clovis', 'local', 108, 'qemu', 1, 500, '', :no, :no, '', 1, 'recorded', '', "
+                    ":config, :uuid)"
                 ),
                 {
                     "volid": f"local:backup/{number}",

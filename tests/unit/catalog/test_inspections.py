@@ -113,10 +113,9 @@ def test_what_a_catalog_of_an_earlier_version_knew_counts_as_known(new_url: str)
             connection.execute(
                 text(
                     "INSERT INTO archive (place, volid, node, storage, vmid, type, ctime, size, "
-                    "format, protected, shared, notes,"
-                    " first_seen, rung, name) VALUES ('clovis', :volid, 'clovis', 'local', :vmid, "
-                    "'qemu', :ctime, 500, '', :no,"
-                    " :no, '', :seen, 'recorded', '')"
+                    "format, protected, shared, notes, first_seen, rung, name) VALUES ('clovis', "
+                    ":volid, 'clovis', 'local', :vmid, 'qemu', :ctime, 500, '', :no, :no, '', "
+                    ":seen, 'recorded', '')"
                 ),
                 {
                     "volid": f"local:backup/{number}",

@@ -191,8 +191,8 @@ def slow_commit(request: pytest.FixtureRequest, postgres_url: str) -> Iterator[s
         _administer(
             postgres_url,
             "CREATE SEQUENCE tries",  # what it counts outlives a transaction that is undone
-            "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS "
-            "'BEGIN IF nextval(''tries'') = 1 THEN PERFORM pg_sleep(60); END IF; RETURN NULL; END'",
+            "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN IF "
+            "nextval(''tries'') = 1 THEN PERFORM pg_sleep(60); END IF; RETURN NULL; END'",
             "CREATE CONSTRAINT TRIGGER slow AFTER INSERT ON vmid_lease INITIALLY DEFERRED FOR "
             "EACH ROW EXECUTE FUNCTION slow()",
         )

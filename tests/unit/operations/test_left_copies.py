@@ -126,8 +126,7 @@ def test_a_tear_down_that_nobody_is_at_is_done_by_the_command_that_waits_for_it_
     assert site.clock.monotonic() - began < LEFT_ALONE / 4
     assert person.said == [
         f"it waits for restore-test {left} of guest 107, at step tear-down, which this command "
-        "goes on with; "
-        f"see `backupsvc operations show {left}`"
+        f"goes on with; see `backupsvc operations show {left}`"
     ]
 
 
@@ -266,8 +265,7 @@ def test_a_command_takes_down_what_ended_tests_left_before_it_makes_a_copy_and_s
     ] * 2 and site.catalog.leases.holders() == {}
     assert [text for text in person.said if "first, by reap" in text] == [
         f"restore-test {one.id} left its copy in scratch VMID {vmid} ({UNREADABLE}); it is taken "
-        f"down first, by reap {reap.id}: "
-        f"see `backupsvc operations show {reap.id}`"
+        f"down first, by reap {reap.id}: see `backupsvc operations show {reap.id}`"
         for one, vmid, reap in zip(left, (9000, 9001), reaps, strict=True)
     ]
 

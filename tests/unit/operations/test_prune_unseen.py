@@ -116,8 +116,7 @@ def test_law_3_what_was_listed_is_pruned_and_what_was_not_is_named_and_neither_g
     assert unknown["vmid"] == 108
     assert unknown["said"] == (
         "guest 108: 2 known archives are out of reach, and not gone (2 on storage local of "
-        "lge-pve02, where "
-        f"{WAYS[way][1]}): no other goes because of them"
+        f"lge-pve02, where {WAYS[way][1]}): no other goes because of them"
     )
     assert done["not_listed"] == [
         "2 known archive(s) on storage local of lge-pve02 are out of reach, and not gone: "

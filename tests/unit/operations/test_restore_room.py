@@ -54,9 +54,8 @@ def test_where_it_surely_cannot_fit_nothing_begins_and_the_numbers_and_the_way_o
         plan(site)
     assert refused.value.exit_code == 4 and cluster.started == []
     assert refused.value.message == (
-        "restoring guest 108 was not begun: storage local-lvm on clovis has 66.1 MB free, and "
-        "67.1 MB are needed, because it "
-        "sets the whole size of a disk aside when the disk is made"
+        "restoring guest 108 was not begun: storage local-lvm on clovis has 66.1 MB free, and 67.1 "
+        "MB are needed, because it sets the whole size of a disk aside when the disk is made"
     )
     assert (
         refused.value.hint
@@ -80,11 +79,9 @@ def test_a_thin_pool_may_be_overcommitted_so_that_is_a_warning_with_the_numbers(
     stands(site, replace(DISKS, type="lvmthin", available=63 * MIB))
     planned = plan(site)
     assert planned.room == (
-        "storage local-lvm on clovis has 66.1 MB free, and the disks take 67.1 MB there when "
-        "full: only what is written is "
-        "allocated, so the restore may fit, and the guest run out of room later; free some, or "
-        "name another storage with "
-        "--storage",
+        "storage local-lvm on clovis has 66.1 MB free, and the disks take 67.1 MB there when full: "
+        "only what is written is allocated, so the restore may fit, and the guest run out of room "
+        "later; free some, or name another storage with --storage",
     )
     assert f"  WARNING: {planned.room[0]}" in _lines(108, planned)
     stands(site, replace(DISKS, type="lvmthin", available=10))

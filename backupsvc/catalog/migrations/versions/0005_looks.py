@@ -39,8 +39,8 @@ def upgrade() -> None:
     )
     op.create_index("ix_acceptance_vmid", "acceptance", ["vmid"])
     op.execute(
-        "INSERT INTO storage_look (place, storage, first_look) "
-        "SELECT place, storage, min(first_seen) FROM archive GROUP BY place, storage"
+        "INSERT INTO storage_look (place, storage, first_look) SELECT place, storage, "
+        "min(first_seen) FROM archive GROUP BY place, storage"
     )
     archive = sa.table("archive", sa.column("vmid"), sa.column("first_seen"))
     why = "known before revision 0005 of the catalog"

@@ -28,8 +28,8 @@ GIB = 1024**3
 _BLOCK, _BLOCKS_A_GROUP, _BYTES_AN_INODE = 4096, 32768, 16384
 _UNPACK = (
     "--totals --one-file-system -p --sparse --numeric-owner --acls --xattrs "
-    "'--xattrs-include=user.*'"
-    " '--xattrs-include=security.capability' '--warning=no-file-ignored' '--warning=no-xattr-write'"
+    "'--xattrs-include=user.*' '--xattrs-include=security.capability' '--warning=no-file-ignored' "
+    "'--warning=no-xattr-write'"
 )
 _UNPACKERS = {".zst": "--zstd ", ".gz": "-z ", ".lzo": "--lzop "}
 

@@ -414,8 +414,7 @@ def _check_limits(lab: Lab, node: str, options: Options, file: str) -> None:
         if len(held) >= limit:
             raise GuestFailed(
                 f"There is a max backup limit of {limit} enforced by the target storage or the "
-                "vzdump parameters."
-                " Either increase the limit or delete old backups."
+                "vzdump parameters. Either increase the limit or delete old backups."
             )
 
 

@@ -128,9 +128,8 @@ class Progress:
         read, stored = self._last.read - self._before[0], self._last.stored - self._before[1]
         self._log.info(
             f"{percent:3d}% ({text.size(min(self._last.read, self._total))} of "
-            f"{text.size(self._total)})"
-            f" in {text.duration(int(now - self._start))}, read: {text.size(read / span)}/s, "
-            f"write: {text.size(stored / span)}/s"
+            f"{text.size(self._total)}) in {text.duration(int(now - self._start))}, read: "
+            f"{text.size(read / span)}/s, write: {text.size(stored / span)}/s"
         )
         self._shown, self._shown_at, self._before = (
             percent,

@@ -15,8 +15,7 @@ from pvelab.kernel import Machine, VmConfig
 
 _SUPPORT = (
     "backup-access-api backup-fleecing backup-max-workers pbs-dirty-bitmap "
-    "pbs-dirty-bitmap-migration pbs-dirty-bitmap-savevm"
-    " pbs-masterkey query-bitmap-info"
+    "pbs-dirty-bitmap-migration pbs-dirty-bitmap-savevm pbs-masterkey query-bitmap-info"
 )
 _KINDS = ("rd", "wr", "flush", "unmap", "zone_append")
 

@@ -23,8 +23,8 @@ SYSTEM_START = BOOT_START + BOOT_SIZE
 # trusting there.
 KERNEL_ARGUMENTS = (
     "quiet loglevel=3 console=ttyS0 console=tty0 rdinit=/init nokaslr mitigations=off "
-    "no_timer_check tsc=reliable "
-    "cryptomgr.notests random.trust_cpu=on i8042.noaux pci=noaer audit=0 panic=-1"
+    "no_timer_check tsc=reliable cryptomgr.notests random.trust_cpu=on i8042.noaux pci=noaer "
+    "audit=0 panic=-1"
 )
 LOADER_CONFIG = (
     "DEFAULT lab\nPROMPT 0\nTIMEOUT 0\nLABEL lab\n  KERNEL /vmlinuz\n  INITRD /initrd\n  APPEND "

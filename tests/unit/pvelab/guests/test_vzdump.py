@@ -159,8 +159,8 @@ def test_a_locked_guest_fails_as_recorded(api: Api, lab: Lab) -> None:
     [
         (
             "nosuch",
-            "could not activate storage 'nosuch': storage 'nosuch' does not exist"
-            " could not get storage information for 'nosuch': storage 'nosuch' does not exist",
+            "could not activate storage 'nosuch': storage 'nosuch' does not exist could not get "
+            "storage information for 'nosuch': storage 'nosuch' does not exist",
         ),
         ("dis", "could not activate storage 'dis': storage 'dis' is disabled"),
         (

@@ -14,8 +14,7 @@ from pvelab.kernel import Call, Lab, LabError, TaskLog, VmConfig, route
 
 _INDEX = (
     "config pending unlink vncproxy termproxy migrate resize move rrd rrddata monitor agent "
-    "snapshot spiceproxy sendkey firewall"
-    " mtunnel remote_migrate status"
+    "snapshot spiceproxy sendkey firewall mtunnel remote_migrate status"
 )
 _STATUS_INDEX = "current start stop reset shutdown suspend reboot"
 _SERIAL_PORTS = 4
