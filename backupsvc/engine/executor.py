@@ -457,8 +457,8 @@ def trouble_of(error: BackupsvcError) -> Trouble:
     PVE's own hiccups (5xx).
 
     What is known to be out of reach, or not mounted, is not waited for: a restore test of another
-    guest could be made meanwhile. An answer that cannot be read is tried again as one of those: it is no silence,
-    and a call that it answered may have begun.
+    guest could be made meanwhile. An answer that cannot be read is tried again as one of those: it
+    is no silence, and a call that it answered may have begun.
     """
     if isinstance(error, PveAnswerUnreadable | OutOfReach | TargetMissing):
         return Trouble.TRANSIENT

@@ -1,5 +1,5 @@
-"""``copy run`` and ``copy list`` on a lab with modelled guests: what they answer, what they leave at
-a target that refuses them, and what happens when others write meanwhile.
+"""``copy run`` and ``copy list`` on a lab with modelled guests: what they answer, what they leave
+at a target that refuses them, and what happens when others write meanwhile.
 """
 
 from __future__ import annotations

@@ -108,7 +108,10 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     named = "site: " + json.dumps("langeo" + BAD).replace("\x7f", r"\x7f")
     folder = home / "usb[red]"
     folder.mkdir()
-    text += f"\ncopies: {{usb: {{kind: directory, path: {json.dumps(str(folder))}, immutable: true}}}}\n"
+    text += (
+        f"\ncopies: {{usb: {{kind: directory, path: {json.dumps(str(folder))}, immutable: "
+        f"true}}}}\n"
+    )
     policy.write_text(re.sub(r"(?m)^site: .*$", lambda line: named, text), encoding="utf-8")
     archives = Path(
         os.fsdecode(os.fsencode(str(home)) + b"/" + f"a{STYLE}[red]".encode() + b"\xff")

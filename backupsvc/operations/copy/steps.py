@@ -27,6 +27,7 @@ from policies.compliance.facts import place as place_of
 from policies.copies_due import route_of
 from policies.copy_decision import Progress
 from policies.model import Archive, ArchiveCopy, CopyRoute, CopyTarget, PveStorage, Rung
+from policies.pve.volid import file_of
 from policies.workflow import Workflow
 
 
@@ -101,7 +102,7 @@ def enlist(run: Run[ArchiveCopyMemory]) -> Wait | None:
     if not isinstance(place, PveStorage) or verified is None:
         return None
     began = run.now()
-    volid = f"{place.storage}:{archive.volid.partition(':')[2]}"
+    volid = f"{place.storage}:backup/{file_of(archive.volid)}"
     listed = service.pve.storage.archives(place.node, place.storage, archive.vmid)
     there = next((one for one in listed if one.volid == volid), None)
     if there is None or there.size != verified.size:

@@ -75,8 +75,8 @@ class Scene:
     hashes: dict[str, str]
 
     def prepare(self) -> None:
-        """Back up the guests that are tested, restored, pruned and copied; delete the one that is restored;
-        age the one's archives.
+        """Back up the guests that are tested, restored, pruned and copied; delete the one that is
+        restored; age the one's archives.
         """
         for node in self.nodes():
             iso = node / "var" / "lib" / "vz" / "template" / "iso" / "tools.iso"

@@ -1,5 +1,5 @@
-"""A copy that was killed and then cancelled is whole at its target or nothing that PVE lists, nobody
-calls it verified unless it is there, and the next copy makes it whole.
+"""A copy that was killed and then cancelled is whole at its target or nothing that PVE lists,
+nobody calls it verified unless it is there, and the next copy makes it whole.
 """
 
 from __future__ import annotations

@@ -43,6 +43,9 @@ def test_a_guest_whose_node_died_with_its_archive_comes_back_from_the_copy_with_
     with built(tmp_path) as stage:
         lab, shell = stage.lab, stage.shell
         with_copies(stage)
+        # while it is off, so that its disks stay what the archive holds
+        backup = shell("backup", "run", "--vmid", VMID, "--json")
+        assert backup.code == 0, backup.out + backup.err
         (copied,) = shell("copy", "run", "--vmid", VMID, "--json").json["copies"]
         assert copied["state"] == "verified", copied
         before = disk_hashes(lab)

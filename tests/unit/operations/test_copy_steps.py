@@ -1,4 +1,6 @@
-"""A copy from its opening to its end: what is brought, what is recorded, and what PVE lists then."""
+"""A copy from its opening to its end: what is brought, what is recorded, and what PVE lists
+then.
+"""
 
 from __future__ import annotations
 

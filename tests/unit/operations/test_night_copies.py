@@ -231,7 +231,9 @@ def test_without_targets_no_copy_is_opened_and_no_word_is_said_of_any(
 def test_a_copy_that_somebody_makes_by_hand_meanwhile_does_not_stop_the_night(
     night: Nights, lines: Lines
 ) -> None:
-    """101's backup fails, so that its archive of yesterday, which is being copied, is its newest."""
+    """101's backup fails, so that its archive of yesterday, which is being copied, is its
+    newest.
+    """
     lines.seconds = 12 * 3600
     with night(copied_to(USB)) as found:
         with_lines(found, lines)
