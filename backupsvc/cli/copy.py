@@ -9,6 +9,7 @@ import typer
 
 from backupsvc.cli.completing import vmids
 from backupsvc.cli.driving import EnqueueOption, FollowOption
+from backupsvc.errors import BackupsvcError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -52,7 +53,7 @@ def run(
     from backupsvc.cli.progress import Progress
     from backupsvc.cli.session import open_service
     from backupsvc.operations.copy.opening import open_copy
-    from backupsvc.operations.copy.result import outcome, planned, skipped
+    from backupsvc.operations.copy.result import outcome, planned, refused, skipped
     from backupsvc.operations.opening import Opened
 
     check_options(enqueue, follow, dry_run)
@@ -66,11 +67,11 @@ def run(
             found += [planned(one) for one in going]
         elif going:
             openers = [partial(open_copy, service, one) for one in going]
-            opened, refused = _open(going, openers)
-            found += refused
+            opened, errors = _open(going, openers)
+            found += [refused(one, error) for one, error in errors]
             operations = tuple(operation for _, operation in opened)
             if enqueue:
-                left = Opened(operations, {})
+                left = Opened(operations, {one.archive.vmid: error for one, error in errors})
                 told = announce(service, left, follow=follow, as_json=as_json)
             with Progress(quiet=as_json) as progress:
                 ended = bring_to_end(service, operations, progress, enqueue=enqueue)
@@ -78,7 +79,7 @@ def run(
             kinds = service.engine.kinds
             code = max(
                 [kinds[end.kind].exit_code(service.catalog, end) for end in ended]
-                + [one["exit_code"] for one in refused],
+                + [error.exit_code for _, error in errors],
                 default=0,
             )
     blind = seen.said()
@@ -126,19 +127,16 @@ def _wanted(
 
 def _open(
     going: Sequence[DueCopy], openers: Sequence[Any]
-) -> tuple[list[tuple[DueCopy, Any]], list[dict[str, Any]]]:
+) -> tuple[list[tuple[DueCopy, Any]], list[tuple[DueCopy, BackupsvcError]]]:
     """Open every copy that can be: one that is at work already keeps no other from its own."""
-    from backupsvc.errors import BackupsvcError
-    from backupsvc.operations.copy.result import refused as as_refused
-
     opened: list[tuple[DueCopy, Any]] = []
-    refused: list[dict[str, Any]] = []
+    errors: list[tuple[DueCopy, BackupsvcError]] = []
     for one, opener in zip(going, openers, strict=True):
         try:
             opened.append((one, opener()))
         except BackupsvcError as error:
-            refused.append(as_refused(one, error))
-    return opened, refused
+            errors.append((one, error))
+    return opened, errors
 
 
 @app.command("list")

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from backupsvc.copies.target import Target
-from backupsvc.errors import CopyError, NoRoom, TargetRefused
+from backupsvc.errors import BackupsvcError, CopyError, TargetRefused
 
 NAME = "backupsvc-canary.txt"
 TEXT = (
@@ -18,7 +18,6 @@ TEXT = (
     b"it.\nIt must not be able to: copies are only safe here if nobody with its key can harm them."
     b"\n"
 )
-REFUSALS = (TargetRefused, CopyError, NoRoom)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +33,9 @@ def try_harm(target: Target) -> Tried:
     """Given a target, put the canary there if it is not, try to overwrite it and to delete it, once
     each, and return what could be done.
 
-    Raise CopyError if another file has the canary's name, or the canary cannot be written; and what
-    the way to the target raises: then nothing is known.
+    Only a refusal counts as one. Raise CopyError if another file has the canary's name, and what
+    else went wrong (a full disk, a fault of the server, the way to it): then nothing is known. What
+    was harmed by then is returned all the same.
     """
     if NAME not in target.files():
         with target.write(NAME) as writing:
@@ -52,8 +52,12 @@ def try_harm(target: Target) -> Tried:
     try:
         target.remove(NAME)
         answers.append("deleting it: no objection")
-    except REFUSALS as refused:
+    except TargetRefused as refused:
         answers.append(f"deleting it: {refused.message}")
+    except BackupsvcError as error:
+        if not overwritten:
+            raise
+        return Tried(True, False, "; ".join((*answers, f"deleting it: not known: {error.message}")))
     return Tried(overwritten, NAME not in target.files(), "; ".join(answers))
 
 
@@ -63,7 +67,7 @@ def _overwrite(target: Target, before: bytes) -> str:
         with target.write(NAME, 1) as writing:
             writing.write(_changed(before)[1:9])
             writing.sync()
-    except REFUSALS as refused:
+    except TargetRefused as refused:
         return refused.message
     return "no objection"
 

@@ -28,10 +28,10 @@ def outcome(due: DueCopy, operation: Operation) -> dict[str, Any]:
     verified, error = recall(operation).verified, operation.book.error
     if verified is None or operation.state is not OperationState.DONE:
         why = error.message if error else f"it was {operation.state}"
-        hint = error.hint if error else None
+        hint = error.hint if error else ""
         return _about(due, "failed") | {
             "reason": why,
-            "hint": hint,
+            "hint": hint or f"see `backupsvc operations show {operation.id}`",
             "operation": operation.id,
         }
     return _about(due, "verified") | {

@@ -90,8 +90,8 @@ def test_a_copy_that_cannot_be_opened_keeps_no_other_from_its_own() -> None:
         raise Refused("it is at work", "wait for it")
 
     going = [DueCopy(ORIGINAL, target) for target in (CLOVIS, USB)]
-    opened, refused = command._open(going, [busy, lambda: "opened"])
+    opened, errors = command._open(going, [busy, lambda: "opened"])
     assert opened == [(going[1], "opened")]
-    assert [(one["target"]["name"], one["reason"]) for one in refused] == [
+    assert [(one.target.name, error.message) for one, error in errors] == [
         ("clovis", "it is at work")
     ]
