@@ -63,9 +63,10 @@ class SftpTarget:
 
     def close(self) -> None:
         """End the SFTP session; the connection is its owner's."""
-        if self._opened:
-            self._opened.close()
-            self._opened = None
+        opened, self._opened = self._opened, None
+        if opened:
+            with suppress(*LINE_BROKE):  # of a line that broke there is nothing left to end
+                opened.close()
 
     def space(self) -> Space | None:
         """Return what the file system has, None if the server does not tell
