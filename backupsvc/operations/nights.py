@@ -8,12 +8,13 @@ from collections.abc import Sequence
 from datetime import date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
+from backupsvc.engine.memory import MemoryUnreadable
 from backupsvc.operations.backup.memory import recall
 from backupsvc.operations.backup.result import backup_outcome
 from backupsvc.services import Records
 from policies import gaps
 from policies.gaps import Backup, Due, GuestNights
-from policies.model import Archive, Job, Operation, OperationState
+from policies.model import Job, Operation, OperationState
 from policies.pve.calendar_event import parse
 
 # seconds: an occurrence of the first date may have begun so long before its archive
@@ -74,17 +75,22 @@ def _occurrences(job: Job, timezone: str, begin: int, end: int) -> list[tuple[in
 
 
 def _backup(operation: Operation) -> Backup:
-    memory, told = recall(operation), backup_outcome(operation)
-    made: Archive | None = memory.archive
-    good, warned = told["status"] != "failed", told["status"] == "warnings"
-    return Backup(
-        operation.subject or 0, _night_of(operation), good, warned, made.volid if made else None
-    )
+    vmid, at = operation.subject or 0, _night_of(operation)
+    try:
+        made, status = recall(operation).archive, backup_outcome(operation)["status"]
+    except MemoryUnreadable:  # which archive it made is not known; how it ended stands beside it
+        return Backup(vmid, at, operation.state is OperationState.DONE)
+    return Backup(vmid, at, status != "failed", status == "warnings", made.volid if made else None)
 
 
 def _night_of(operation: Operation) -> int:
-    """When a backup was due; one that a person asked for was due when it was opened."""
-    return recall(operation).at or operation.created
+    """When a backup was due; one that a person asked for, and one whose memory another version
+    wrote, was due when it was opened.
+    """
+    try:
+        return recall(operation).at or operation.created
+    except MemoryUnreadable:
+        return operation.created
 
 
 def _epoch(day: date, zone: ZoneInfo) -> int:

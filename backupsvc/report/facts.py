@@ -8,12 +8,13 @@ there is nothing to say (the guests and the nodes) end the collection.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from operator import attrgetter
 from typing import TYPE_CHECKING, TypeVar
 
 from backupsvc.clock import Clock
+from backupsvc.engine.memory import MemoryUnreadable
 from backupsvc.errors import PveError, PvePermissionDenied, PveUnreachable
 from backupsvc.operations.backup.memory import recall as recall_backup
 from backupsvc.operations.job_run.memory import recall as recall_night
@@ -159,12 +160,12 @@ def collect(pve: Pve, catalog: Catalog, policy: Policy, clock: Clock) -> SiteFac
         permissions=gaps.ask("permissions", "", pve.cluster.permissions),
         bridges=_bridges(pve, nodes, gaps),
         listings=archives.listings,
-        job_runs=_job_runs(catalog),
+        job_runs=_job_runs(catalog, gaps),
         gaps=(),
         simulated=version.simulated,
         release=version.version,
         orphans=_orphans(pve, catalog, policy, guests, asked, gaps),
-        moves=_moves(catalog),
+        moves=_moves(catalog, gaps),
         canaries=tuple(catalog.copies.canaries()),
     )
     # all has been asked by now
@@ -341,7 +342,7 @@ def _guests(
             copies[copy.route.vmid].append(copy)
     operations = catalog.operations.find(kind="backup")
     backups = _backups(operations)
-    frozen = _left_frozen(operations)
+    frozen = _left_frozen(operations, gaps)
     found = []
     for vmid in sorted(present.keys() | _expected(policy)):
         guest = present.get(vmid)
@@ -371,10 +372,23 @@ def _guests(
     return tuple(found)
 
 
-def _job_runs(catalog: Catalog) -> tuple[JobRun, ...]:
+def _recalled(
+    operations: Iterable[Operation], recall: Callable[[Operation], T], gaps: Gaps
+) -> Iterator[tuple[Operation, T]]:
+    """Each operation with what it remembers. One that another version wrote, or that was damaged,
+    is a gap: it must not hide what the others know.
+    """
+    for operation in operations:
+        try:
+            yield operation, recall(operation)
+        except MemoryUnreadable as error:
+            gaps.note("operation", operation.id, error.message)
+
+
+def _job_runs(catalog: Catalog, gaps: Gaps) -> tuple[JobRun, ...]:
     """The occurrences of jobs that the catalog knows, the newest opened first."""
     found = catalog.operations.find(kind="night", limit=MAX_JOB_RUNS)
-    known = [(item, recall_night(item)) for item in found]
+    known = _recalled(found, recall_night, gaps)
     return tuple(
         JobRun(memory.job, memory.at or item.created, item.state is OperationState.MISSED)
         for item, memory in known
@@ -409,14 +423,13 @@ def _orphans(
     return tuple(replace(one, ours=False) for one in forgotten) if confirmed is None else confirmed
 
 
-def _moves(catalog: Catalog) -> tuple[MovedCopy, ...]:
+def _moves(catalog: Catalog, gaps: Gaps) -> tuple[MovedCopy, ...]:
     """The copies that were moved in mid-test, of the latest restore tests."""
     tests = catalog.operations.find(kind="restore-test", limit=MAX_JOB_RUNS)
-    seen = [(test, recall_test(test).moved) for test in tests]
     return tuple(
         MovedCopy(test.subject, test.id, move.from_node, move.to_node, move.at)
-        for test, move in seen
-        if test.subject is not None and move is not None
+        for test, memory in _recalled(tests, recall_test, gaps)
+        if test.subject is not None and (move := memory.moved) is not None
     )
 
 
@@ -460,12 +473,12 @@ def _backups(operations: Iterable[Operation]) -> Mapping[int, list[BackupOutcome
     return found
 
 
-def _left_frozen(operations: Iterable[Operation]) -> Mapping[int, LeftFrozen]:
+def _left_frozen(operations: Iterable[Operation], gaps: Gaps) -> Mapping[int, LeftFrozen]:
     """The guests that their dumps left frozen, as far as the operations know."""
     looks: dict[int, list[Thaw | None]] = defaultdict(list)
-    for operation in operations:
+    for operation, memory in _recalled(operations, recall_backup, gaps):
         if operation.subject is not None:
-            looks[operation.subject].append(recall_backup(operation).thaw)
+            looks[operation.subject].append(memory.thaw)
     return {vmid: left for vmid, found in looks.items() if (left := freezing.latest(found))}
 
 

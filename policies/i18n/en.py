@@ -430,6 +430,7 @@ REASONS: dict[str, str] = {
 }
 
 GAPS: dict[str, str] = {
+    "operation": "what operation {subject} remembers",
     "quorum": "votes and quorum of the cluster",
     "clock": "clock of the node {subject}",
     "clocks": "clocks of the nodes",

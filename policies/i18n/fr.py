@@ -456,6 +456,7 @@ REASONS: dict[str, str] = {
 }
 
 GAPS: dict[str, str] = {
+    "operation": "ce que l'opération {subject} a retenu",
     "quorum": "votes et quorum du cluster",
     "clock": "horloge du nœud {subject}",
     "clocks": "horloges des nœuds",

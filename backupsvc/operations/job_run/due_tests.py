@@ -100,15 +100,15 @@ def _open_what_fits(run: Run[NightMemory], job: Job, slot: Slot, running: list[s
         due = tuple(_due(run, job))
         service = run.service
         # one at a time on each node on which copies may run
-        lanes = (
+        at_once = (
             1
             if service.policy.scratch.node
             else max(1, sum(node.online for node in service.pve.cluster.nodes()))
         )
-        run.memory = replace(run.memory, tests=due, lanes=lanes)
+        run.memory = replace(run.memory, tests=due, at_once=at_once)
     opened: list[str] = []
     for test in _wanted(run):
-        if len(running) + len(opened) >= run.memory.lanes:
+        if len(running) + len(opened) >= run.memory.at_once:
             return opened
         # it may get the node on which another one still works, and begins only after that one
         over_by = [int(run.memory.over_by[name]) for name in running + opened]

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from backupsvc.engine.memory import MemoryForm
 from policies.model import Operation
@@ -30,7 +31,7 @@ class NightMemory:
     known yet.
 
     ``children`` are the ids of the operations that it opened, by its own names for them. ``tests``
-    are the restore tests that are wanted, None before their window opens; ``locks`` of them run at
+    are the restore tests that are wanted, None before their window opens; ``at_once`` of them run at
     a time, and each is expected to be over by ``over_by`` (epoch seconds, by name). ``retried`` and
     ``sampled`` say that those that were undecided, and old archives, were added to them;
     ``untestable`` counts the guests that cannot be tested. ``results`` are the sentences on
@@ -42,7 +43,7 @@ class NightMemory:
     vmids: tuple[int, ...] | None = None
     children: Mapping[str, str] = field(default_factory=dict)
     tests: tuple[Test, ...] | None = None
-    lanes: int = 0
+    at_once: int = 0
     over_by: Mapping[str, float] = field(default_factory=dict)
     retried: bool = False
     sampled: bool = False
@@ -50,7 +51,12 @@ class NightMemory:
     results: Mapping[str, str] = field(default_factory=dict)
 
 
-FORM = MemoryForm(NightMemory)
+def _from_version_1(values: dict[str, Any]) -> dict[str, Any]:
+    """How many tests run at a time was called ``lanes``."""
+    return {"at_once" if key == "lanes" else key: value for key, value in values.items()}
+
+
+FORM = MemoryForm(NightMemory, (dict, _from_version_1))
 
 
 def recall(operation: Operation) -> NightMemory:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 
 from backupsvc.catalog import Catalog
+from backupsvc.engine.memory import MemoryUnreadable
 from backupsvc.operations.backup import memory as backup
 from backupsvc.operations.copy import memory as copy
 from backupsvc.operations.job_run.memory import recall
@@ -63,10 +65,24 @@ def last_job_runs(
 
 
 def job_run_outcome(catalog: Catalog, ended: Operation) -> JobRunOutcome:
-    """Given an ended night, return what came of it, by the operations that it opened."""
-    memory = recall(ended)
+    """Given an ended night, return what came of it, by the operations that it opened. One whose
+    memory another version wrote is not called good: which operations it opened is not known.
+    """
+    try:
+        memory = recall(ended)
+    except MemoryUnreadable as error:
+        unread = NightFacts((ended.occurrence or "").partition("@")[0], ended.created)
+        told = replace(ended, error=ended.error or error.message)
+        return outcomes.of_job_run(told, unread, ())
     names = {id: name for name, id in memory.children.items()}
     known = NightFacts(memory.job, memory.at or ended.created, memory.vmids, names)
     return outcomes.of_job_run(
-        ended, known, [(piece, FACTS[piece.kind](piece)) for piece in children(catalog, ended)]
+        ended, known, [(piece, _facts(piece)) for piece in children(catalog, ended)]
     )
+
+
+def _facts(piece: Operation) -> Facts:
+    try:
+        return FACTS[piece.kind](piece)
+    except MemoryUnreadable:
+        return Facts()

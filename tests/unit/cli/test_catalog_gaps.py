@@ -52,7 +52,12 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
 
 
 def backed_up(
-    site: World, night: str, vmid: int = 108, state: OperationState | None = OperationState.DONE
+    site: World,
+    night: str,
+    vmid: int = 108,
+    state: OperationState | None = OperationState.DONE,
+    *,
+    unreadable: bool = False,
 ) -> None:
     """Let a night's backup have ended so; None: it is still at work."""
     noon, site.clock.time = site.clock.time, at(f"{night}T21:00")
@@ -63,7 +68,7 @@ def backed_up(
         ended = (
             replace(memory, archive=made(night, vmid)) if state is OperationState.DONE else memory
         )
-        kept = Kept(FORM.write(ended), operation.book)
+        kept = Kept({"version": 99} if unreadable else FORM.write(ended), operation.book)
         site.catalog.operations.finish(
             operation.id, driver, state, kept=kept, error=None, note=None
         )
@@ -104,6 +109,13 @@ def test_a_backup_that_is_still_at_work_is_no_gap(site: World) -> None:
     assert told("--from", "2026-03-10", "--vmid", "108") == {
         108: {"2026-03-10": "not-due", "2026-03-11": "not-due"}
     }
+
+
+def test_a_backup_that_a_newer_version_wrote_counts_by_how_it_ended(site: World) -> None:
+    backed_up(site, "2026-03-08", unreadable=True)
+    backed_up(site, "2026-03-09", state=OperationState.FAILED, unreadable=True)
+    found = told("--from", "2026-03-08", "--to", "2026-03-10", "--vmid", "108")
+    assert list(found[108].values()) == ["archived", "failed", "missed"]
 
 
 def test_an_archive_that_retention_has_removed_since_was_there(site: World) -> None:

@@ -5,6 +5,7 @@ down.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -187,11 +188,12 @@ def test_what_a_backup_remembers_is_written_and_read_again() -> None:
 # --- a night of an older version ------------------------------------------------------------------
 
 
-def test_a_night_that_an_older_version_wrote_down_is_read_as_it_was() -> None:
+@pytest.mark.parametrize("version", [0, 1])
+def test_a_night_that_an_older_version_wrote_down_is_read_as_it_was(version: int) -> None:
     tests = [{"name": "prove#101", "vmid": 101, "seconds": 1800, "volid": None}]
     tests.append({"name": "sample#102", "vmid": 102, "seconds": 61.5, "volid": "local:backup/x"})
     found = job_run.recall(
-        of("night", job="nightly", at=AT, vmids=[102, 101], children={"backup#101": "01A"}, tests=tests, lanes=2,
+        of("night", version=version, job="nightly", at=AT, vmids=[102, 101], children={"backup#101": "01A"}, tests=tests, lanes=2,
            over_by={"prove#101": AT + 61.5}, retried=True, untestable=1, results={"backups": "backups: 1 of 2 done"})
     )  # fmt: skip
     wanted = (
@@ -223,6 +225,17 @@ def test_a_night_was_due_when_it_says_so_and_else_when_it_was_opened(sqlite_url:
         assert job_run_outcome(site.catalog, of("night", job="nightly", at=AT - 60)).at == AT - 60
         bare = job_run_outcome(site.catalog, of("night", job="nightly"))
         assert (bare.at, bare.job, bare.expected) == (AT, "nightly", None)
+    finally:
+        site.catalog.close()
+
+
+def test_a_night_that_a_newer_version_wrote_is_never_called_good(sqlite_url: str) -> None:
+    site: World = world(sqlite_url)
+    try:
+        newer = replace(of("night", version=99), occurrence=f"nightly@{AT}")
+        told = job_run_outcome(site.catalog, newer)
+        assert (told.job, told.verdict, told.good) == ("nightly", "failed", False)
+        assert told.error is not None and "newer version" in told.error
     finally:
         site.catalog.close()
 

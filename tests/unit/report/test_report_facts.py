@@ -416,6 +416,24 @@ def test_a_nights_hour_is_its_own_word_and_else_when_it_was_opened(catalog: Cata
     )
 
 
+def test_an_operation_that_a_newer_version_wrote_is_a_gap_and_hides_nothing_else(
+    catalog: Catalog,
+) -> None:
+    newer = {"version": 99}
+    unread = {
+        opened.id
+        for kind, subject in (("night", None), ("backup", 108), ("restore-test", 108))
+        if (opened := catalog.operations.open(NewOperation(kind, subject, "work", newer), NOW))
+    }
+    written = job_run.FORM.write(NightMemory("nightly", NOW - 60))
+    catalog.operations.open(NewOperation("night", None, "back-up", written), NOW)
+    facts = seen(World(), catalog)
+    assert facts.job_runs == (JobRun("nightly", NOW - 60, False),)
+    assert len(unread) == 3
+    assert {(gap.kind, gap.subject) for gap in facts.gaps} == {("operation", id) for id in unread}
+    assert all("newer version" in gap.reason for gap in facts.gaps)
+
+
 # --- left frozen ----------------------------------------------------------------------------------
 
 
