@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from math import inf
 
-from policies import reach, whole
+from policies import prune_compare, reach, whole
 from policies.model import Archive, Mark, Marked
 from policies.pve.volid import file_of
 
@@ -185,6 +185,8 @@ def refusal(refused: Mapping[int, str]) -> tuple[str, str] | None:
 
 
 _HINTS = {
+    prune_compare.DIFFERS: "see `backupsvc prune --dry-run --explain`; PVE counts days in its node's "
+    "time zone, so compare that with `timezone` in the policy, and the node's clock",
     YOUNG: "make sure that this catalog is the right one (BACKUPSVC_CATALOG__URL), then prove the "
     "guest with `backupsvc "
     "restore-test`, or accept what the storages hold with `backupsvc catalog sync --accept --vmid "

@@ -8,6 +8,7 @@ import typer
 
 from backupsvc.cli.completing import vmids
 from backupsvc.cli.driving import EnqueueOption, FollowOption
+from backupsvc.errors import UsageError
 
 
 def prune(
@@ -23,6 +24,14 @@ def prune(
         bool,
         typer.Option(
             "--dry-run", help="Show every archive, its mark and its reasons; remove nothing."
+        ),
+    ] = False,
+    explain: Annotated[
+        bool,
+        typer.Option(
+            "--explain",
+            help="With --dry-run: say of each archive in words what would happen to it and why, "
+            "and what PVE's own dry run says.",
         ),
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
@@ -43,11 +52,17 @@ def prune(
     from backupsvc.operations.prune.result import foreseen, prune_exit_code, prune_outcome
 
     check_options(enqueue, follow, dry_run)
+    if explain and not dry_run:
+        raise UsageError(
+            "--explain says what would happen, so it goes with --dry-run",
+            "add --dry-run; afterwards `backupsvc operations show` tells what a prune did",
+        )
     result: dict[str, Any]
     told: dict[str, Any] = {}
     with open_service(enqueue=enqueue) as service:
         if dry_run:
-            result = foreseen(decision(service, vmid or []))
+            decided = decision(service, vmid or [], explain=explain)
+            result = foreseen(decided, explain=explain)
         else:
             opened = opening.open_all({None: lambda: open_prune(service, vmid or [])})
             told = announce(service, opened, follow=follow, as_json=as_json) if enqueue else {}
@@ -65,7 +80,11 @@ def prune(
 def _show(result: dict[str, Any]) -> None:
     from backupsvc.cli.output import say, table, tell
 
-    if result["archives"]:
+    explained = [one for one in result["archives"] if "explanation" in one]
+    for one in explained:
+        say(f"guest {one['vmid'] or 'unknown'}, {one['time']}, {one['volid']} on {one['node']}:")
+        say(f"  {one['explanation']}")
+    if result["archives"] and not explained:
         rows = [
             (a["vmid"], a["time"], a["node"], a["volid"], a["mark"], "; ".join(a["reasons"]))
             for a in result["archives"]

@@ -85,6 +85,17 @@ class Storages:
         """
         return self._client.delete(_content(node, volid)).upid_if_any()
 
+    def prune_marks(
+        self, node: str, storage: str, keep: str, vmid: int | None = None
+    ) -> dict[str, str]:
+        """Given a storage on a node and keep rules, return PVE's own mark (keep, remove, protected
+        or renamed) of each archive there, by volid: its dry run, which removes nothing.
+        """
+        rows = self._client.get(
+            f"nodes/{node}/storage/{storage}/prunebackups", {"prune-backups": keep, "vmid": vmid}
+        ).rows()
+        return {row.need_text("volid"): row.need_text("mark") for row in rows}
+
     def volumes(self, node: str, storage: str, vmid: int) -> list[str]:
         """Given a storage on a node, return the disk volumes that carry the VMID."""
         rows = self._client.get(

@@ -12,7 +12,7 @@ from backupsvc.errors import LawRefused, PveError, PveUnreachable
 from backupsvc.inventory.listing import require_answers, survey
 from backupsvc.inventory.wholeness import look_into, may_be_a_rest, rest_of_a_restore
 from backupsvc.services import Cluster
-from policies import prune_guard, prune_marks, reach, retention, whole
+from policies import prune_compare, prune_guard, prune_marks, reach, retention, whole
 from policies.model import Archive, Guest, Mark, Marked, PruneRules
 
 GUESTS_AGE = 30.0  # seconds that an answer of the cluster about all guests serves for each removal
@@ -35,7 +35,8 @@ class Decision:
 
     ``unseen``: for each guest with archives out of reach, what is therefore not known.
     ``not_listed`` says the same by storage and node, ``blind`` are the places where something is
-    known and could not be listed.
+    known and could not be listed. ``theirs`` is what PVE's own dry run says, by ``whole.key``, of
+    the archives that it was asked about.
     """
 
     marked: tuple[Marked, ...]
@@ -43,6 +44,7 @@ class Decision:
     unseen: Mapping[int, str] = field(default_factory=dict)
     not_listed: tuple[str, ...] = ()
     blind: frozenset[reach.Place] = frozenset()
+    theirs: Mapping[tuple[str, str], str] = field(default_factory=dict)
 
     def refusal(self) -> LawRefused | None:
         """Return what the run ends with once the others' archives are gone, None if nobody was
@@ -58,10 +60,20 @@ def preview(service: Cluster, only: Collection[int] = ()) -> list[Marked]:
     return list(decision(service, only).marked)
 
 
-def decision(service: Cluster, only: Collection[int] = (), *, retries: bool = False) -> Decision:
+def decision(
+    service: Cluster,
+    only: Collection[int] = (),
+    *,
+    retries: bool = False,
+    explain: bool = False,
+) -> Decision:
     """Given the service, decide over every archive. Raise LawRefused when nothing at all may be
     removed, and OutOfReach if the caller ``retries`` and a question that PVE failed at may be
     answered soon.
+
+    A guest that would lose something loses nothing where PVE's own dry run marks its archives
+    otherwise than our keep rules do. To ``explain``, PVE is asked about every guest that a job
+    covers.
     """
     # None: all of them, in one listing a storage
     vmids: Sequence[int | None] = sorted(only) or [None]
@@ -81,10 +93,41 @@ def decision(service: Cluster, only: Collection[int] = (), *, retries: bool = Fa
     refuse_if_shrunk(known, archives)
     guests, rules = service.pve.cluster.guests(), service.policy.prune
     found = _decided(service, archives, unseen, guests, listed_before=len(known), rules=rules)
-    blind = frozenset(reach.place(one) for one in unseen)
-    return replace(
-        found, unseen=prune_guard.out_of_reach(unseen, why), not_listed=tuple(said), blind=blind
+    differing, theirs = _compared(service, found.marked, retries=retries, every=explain)
+    held = prune_guard.hold(found.marked, differing)
+    return Decision(
+        held.marked,
+        {**found.stopped, **held.refused},
+        prune_guard.out_of_reach(unseen, why),
+        tuple(said),
+        frozenset(reach.place(one) for one in unseen),
+        theirs,
     )
+
+
+def _compared(
+    service: Cluster, marked: Sequence[Marked], *, retries: bool, every: bool
+) -> tuple[dict[int, str], dict[tuple[str, str], str]]:
+    """The guests of which PVE's own dry run says anything else than our keep rules, each with the
+    sentence; and what it says of each archive.
+    """
+    differing: dict[int, str] = {}
+    theirs: dict[tuple[str, str], str] = {}
+    for question in prune_compare.questions(marked, service.policy, every=every):
+        vmid = question.vmids[0] if len(question.vmids) == 1 else None
+        try:
+            answer = service.pve.storage.prune_marks(
+                question.node, question.storage, question.keep, vmid
+            )
+        except (PveError, PveUnreachable) as error:
+            require_answers(error.message, retries=retries)
+            differing |= prune_compare.unasked(question, error.message)
+            continue
+        differing |= prune_compare.differing(question, answer, service.policy.timezone)
+        theirs |= {
+            whole.key(one): answer[one.volid] for one in question.archives if one.volid in answer
+        }
+    return differing, theirs
 
 
 def _decided(

@@ -9,6 +9,7 @@ from backupsvc.inventory.listing import as_dict
 from backupsvc.operations.memories import error_as_dict
 from backupsvc.operations.prune.deciding import Decision
 from backupsvc.operations.prune.memory import recall
+from policies import prune_compare, whole
 from policies.model import Marked, Operation
 
 
@@ -17,9 +18,9 @@ def mark_as_dict(item: Marked) -> dict[str, Any]:
     return as_dict(item.archive) | {"mark": str(item.mark), "reasons": list(item.reasons)}
 
 
-def foreseen(decision: Decision) -> dict[str, Any]:
+def foreseen(decision: Decision, *, explain: bool = False) -> dict[str, Any]:
     """Given what a prune would decide now, return what ``prune --dry-run --json`` prints, with its
-    error.
+    error; with ``explain`` each archive has its ``explanation`` in words.
     """
     error: dict[str, Any] | None = None
     if refusal := decision.refusal():
@@ -29,7 +30,19 @@ def foreseen(decision: Decision) -> dict[str, Any]:
             "hint": refusal.hint,
             "exit_code": refusal.exit_code,
         }
-    marks = [mark_as_dict(item) for item in decision.marked]
+    marks = [
+        mark_as_dict(item)
+        | (
+            {
+                "explanation": prune_compare.explanation(
+                    item, decision.theirs.get(whole.key(item.archive))
+                )
+            }
+            if explain
+            else {}
+        )
+        for item in decision.marked
+    ]
     blind = {"unknown": _unknown(decision.unseen), "not_listed": list(decision.not_listed)}
     return (
         {"operation": None, "dry_run": True, "archives": marks, "removed": []}

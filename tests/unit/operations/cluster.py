@@ -4,15 +4,18 @@ asked is kept.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from backupsvc.pve.cluster import Bridge
 from backupsvc.pve.guests import GuestStatus
 from backupsvc.pve.tasks import TaskResult
 from policies.model import Archive, Guest, GuestType, Node, SeenStorages, Storage
+from policies.pve.volid import file_of, parse_name
+from pvelab.guests.prune import Candidate, parse_keep, prune
 
 CONFIG = "\n".join(
     (
@@ -82,9 +85,11 @@ class Cluster:
     states: list[GuestStatus] = field(default_factory=lambda: [RUNNING])
     frozen: list[Any] = field(default_factory=lambda: [False])
     thaws: list[int] = field(default_factory=list)
+    zone: str = "Europe/Paris"
 
     def __post_init__(self) -> None:
         self._gone: set[str] = set()
+        self._shown: list[Archive] = []
         self.cluster = SimpleNamespace(
             guests=lambda max_age=0.0: self.guests_there,
             nodes=lambda max_age=0.0: [Node("clovis", True)],
@@ -107,16 +112,40 @@ class Cluster:
         self.storage = SimpleNamespace(
             seen=lambda: SeenStorages((Storage("local", "clovis", "dir", frozenset({"backup"})),)),
             archives=self._archives,
+            prune_marks=self._prune_marks,
             backup_defaults=lambda node, storage, max_age=0.0: self.defaults,
             extract_config=lambda node, volid: self.config,
             delete=self._delete,
         )
 
     def _archives(self, node: str, storage: str, vmid: int | None = None) -> list[Archive]:
-        listing = self.listings.pop(0) if len(self.listings) > 1 else self.listings[0]
+        self._shown = self.listings.pop(0) if len(self.listings) > 1 else self.listings[0]
         return [
-            item for item in listing if vmid in (None, item.vmid) and item.volid not in self._gone
+            item
+            for item in self._shown
+            if vmid in (None, item.vmid) and item.volid not in self._gone
         ]
+
+    def _prune_marks(
+        self, node: str, storage: str, keep: str, vmid: int | None = None
+    ) -> dict[str, str]:
+        """What PVE's own dry run says, by the lab's reading of its rules: of what was listed last,
+        or of what a test's own listing says.
+        """
+        listed: Callable[..., list[Archive]] = self.storage.archives
+        shown = self._shown if listed == self._archives else listed(node, storage, vmid)
+        there = [one for one in shown if vmid in (None, one.vmid)]
+        named = [(one, parse_name(file_of(one.volid))) for one in there]
+        candidates = [
+            Candidate(
+                (name.kind, name.vmid) if name and name.kind and name.vmid else None,
+                (name.ctime(ZoneInfo(self.zone)) if name else None) or one.ctime,
+                one.protected,
+            )
+            for one, name in named
+        ]
+        marks = prune(candidates, parse_keep(keep), self.zone)
+        return {one.volid: mark for one, mark in zip(there, marks, strict=True)}
 
     def _frozen(self, node: str, vmid: int) -> bool:
         """What the agent says, one answer a call, the last one again and again; an error is

@@ -21,7 +21,7 @@ from backupsvc.operations import build_engine
 from backupsvc.operations.prune import deciding
 from backupsvc.operations.prune.deciding import decision, preview
 from backupsvc.operations.prune.opening import open_prune
-from backupsvc.operations.prune.result import foreseen, prune_outcome
+from backupsvc.operations.prune.result import foreseen, prune_exit_code, prune_outcome
 from backupsvc.operations.restore_test.memory import RestoreTestMemory
 from backupsvc.requester import person
 from policies import prune_marks
@@ -276,8 +276,8 @@ def test_law_3_a_node_that_cannot_be_asked_at_the_removal_is_not_taken_for_an_em
     asked: list[str] = []
 
     def archives(node: str, storage: str, vmid: int | None = None) -> list[Any]:
-        asked.append(node)
-        if node == "lge-pve02" and len(asked) > 2:
+        asked.append(node)  # to decide twice, to compare twice, and then at the removal
+        if node == "lge-pve02" and len(asked) > 4:
             raise PveUnreachable("lge-pve02 does not answer")
         return there[node]
 
@@ -579,3 +579,69 @@ def test_law_3_an_archive_whose_size_collapsed_does_not_rotate_a_whole_one_out()
         one.archive.volid: one for one in prune_marks.decide_all([*whole, proven], guests, policy)
     }
     assert marked[whole[-1].volid].mark is Mark.REMOVE and marked[small.volid].mark is Mark.KEEP
+
+
+# --- compared with PVE's own dry run --------------------------------------------------------------
+
+
+def test_law_3_a_guest_that_pves_own_dry_run_judges_otherwise_loses_nothing(site: World) -> None:
+    cluster = with_cluster(site, Cluster(listings=[THREE])).pve
+    cluster.storage.prune_marks = lambda node, storage, keep, vmid=None: {
+        one.volid: "keep" for one in THREE
+    }
+    done = prune_outcome(site.engine.drive_one(open_prune(site)))
+    assert done["removed"] == [] == cluster.deleted
+    assert done["error"]["exit_code"] == 4
+    assert "prune-differs" in done["error"]["message"] and "time zone" in done["error"]["hint"]
+    assert all(one["mark"] == "keep" for one in done["archives"])
+
+
+def test_law_3_the_other_guests_are_pruned_beside_one_that_pve_judges_otherwise(
+    site: World,
+) -> None:
+    others = [archive(107, second) for second in (1, 2)]
+    cluster = Cluster(listings=[[*THREE, *others]])
+    cluster.guests_there.append(Guest(107, "other", "clovis"))
+    site.catalog.inspections.accept(
+        [Acceptance(107, int(site.clock.now()), "ada", "the tests begin", ())]
+    )
+    with_cluster(site, cluster)
+    plain = cluster.storage.prune_marks
+    cluster.storage.prune_marks = lambda node, storage, keep, vmid=None: (
+        plain(node, storage, keep, vmid) | {THREE[0].volid: "keep"}
+    )
+    done = prune_outcome(site.engine.drive_one(open_prune(site)))
+    assert done["removed"] == [others[0].volid] == cluster.deleted
+    assert "guest 108" in done["error"]["message"] and "107" not in done["error"]["message"]
+
+
+def test_law_3_a_dry_run_that_pve_refuses_stops_the_guests_that_would_lose_something(
+    site: World,
+) -> None:
+    cluster = with_cluster(site, Cluster(listings=[THREE])).pve
+
+    def refused(node: str, storage: str, keep: str, vmid: int | None = None) -> dict[str, str]:
+        raise PveError("Permission check failed (/storage/local, Datastore.Audit)")
+
+    cluster.storage.prune_marks = refused
+    told = foreseen(decision(site))
+    assert "could not be compared: Permission check failed" in told["error"]["message"]
+    assert prune_exit_code(told) == 4
+
+
+def test_a_prune_that_removes_nothing_does_not_ask_pve_to_count(site: World) -> None:
+    cluster = with_cluster(site, Cluster(listings=[THREE[2:]])).pve
+    cluster.storage.prune_marks = None  # whoever calls it fails
+    assert prune_exit_code(foreseen(decision(site))) == 0
+
+
+def test_the_explanation_says_of_each_archive_what_pve_says_and_why_we_differ(site: World) -> None:
+    site.catalog.archives.observe(THREE, scope=[], at=int(site.clock.now()))
+    proven(site, THREE[0], int(site.clock.now()))
+    with_cluster(site, Cluster(listings=[THREE]))
+    told = foreseen(decision(site, explain=True), explain=True)
+    said = [one["explanation"] for one in told["archives"]]
+    assert "law 3: newest proven archive" in said[0] and "says remove)" in said[0]
+    assert said[1].endswith("(PVE's own dry run says remove, too)")
+    assert said[2].startswith("it stays: keep-last 1/1") and said[2].endswith("says keep, too)")
+    assert all("explanation" not in one for one in foreseen(decision(site))["archives"])

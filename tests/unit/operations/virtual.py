@@ -21,6 +21,7 @@ from backupsvc.pve.answers import BadAnswer, Caller, error_for
 from backupsvc.pve.breakers import Breakers
 from backupsvc.pve.fields import Answer
 from policies.model import Scratch
+from pvelab.guests.prune import Candidate, parse_keep, prune
 from tests.unit.operations.worlds import SteppingClock
 
 TOKEN_ID = "svc@pve!b1"
@@ -214,6 +215,19 @@ class VirtualCluster:
             for (where, _), row in self.archives.items()
             if where == node and vmid in (None, row["vmid"])
         ]
+
+    def _prunebackups(self, node: str, *, asked: Mapping[str, Any]) -> Any:
+        rows = [
+            row
+            for (where, _), row in self.archives.items()
+            if where == node and asked.get("vmid") in (None, row["vmid"])
+        ]
+        candidates = [
+            Candidate(("qemu", row["vmid"]), row["ctime"], bool(row.get("protected")))
+            for row in rows
+        ]
+        marks = prune(candidates, parse_keep(asked["prune-backups"]), "UTC")
+        return [row | {"mark": mark} for row, mark in zip(rows, marks, strict=True)]
 
     def _delete_archive(self, node: str, volid: str, *, asked: Mapping[str, Any]) -> Any:
         def gone(exitstatus: str) -> None:
@@ -547,6 +561,7 @@ _ROUTES: tuple[tuple[re.Pattern[str], str, Callable[..., Any]], ...] = tuple(
         ("DELETE", rf"{_NODE}/tasks/([^/]+)", VirtualCluster._stop_task),
         ("GET", r"cluster/resources", VirtualCluster._resources),
         ("GET", rf"{_NODE}/storage/[^/]+/content", VirtualCluster._content),
+        ("GET", rf"{_NODE}/storage/[^/]+/prunebackups", VirtualCluster._prunebackups),
         ("DELETE", rf"{_NODE}/storage/[^/]+/content/(.+)", VirtualCluster._delete_archive),
         ("GET", rf"{_NODE}/storage/[^/]+/status", VirtualCluster._storage_status),
         ("GET", rf"{_NODE}/storage", VirtualCluster._storages_of),

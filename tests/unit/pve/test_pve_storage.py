@@ -177,3 +177,13 @@ def test_the_backup_defaults_are_asked_for_a_storage(fake: FakePve, pve: Pve) ->
     fake.replay("03", 84)
     assert pve.storage.backup_defaults("pve", "local")["prune-backups"] == "keep-all=1"
     assert fake.requests[0].params == {"storage": "local"}
+
+
+def test_pves_own_dry_run_is_read_as_it_was_recorded(fake: FakePve, pve: Pve) -> None:
+    fake.replay("08", 3)
+    found = pve.storage.prune_marks("pve", "local", "keep-last=1", 888)
+    assert set(found.values()) <= {"keep", "remove", "protected", "renamed"}
+    assert len(found) > 1 and "keep" in found.values() and "remove" in found.values()
+    (asked,) = fake.sent("GET", "/nodes/pve/storage/local/prunebackups")
+    assert asked == {"prune-backups": "keep-last=1", "vmid": "888"}
+    assert fake.changes() == []
