@@ -53,7 +53,7 @@ def questions(
         if vmid not in keeps:
             job = job_for(policy, vmid)
             keeps[vmid] = job.keep if job else ""
-        if not prune_backups.parse_keep(keeps[vmid]).keep_all:
+        if prune_backups.parse_keep(keeps[vmid]).counts():  # else PVE keeps everything
             place = "" if archive.shared else archive.node
             groups[place, archive.storage, keeps[vmid]].append(archive)
     return tuple(
