@@ -83,7 +83,7 @@ def _newest(
     copied = {(copy.route.folder, file_of(copy.route.volid), copy.size) for copy in copies}
     newest: dict[int, tuple[tuple[int, bool, bool], Archive]] = {}
     for one in sorted(candidates, key=whole.key):
-        if one.size > 0 and not one.changed and whole.key(one) not in apart:
+        if one.size > 0 and not one.unfit and whole.key(one) not in apart:
             # of an archive and its copy, which PVE lists alike, the archive is what is copied; two
             # nodes that are each other's target are told apart by what was copied
             inside = [folder_of(target) for target in policy.copies if _lies_in(one, target)]

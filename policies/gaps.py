@@ -178,7 +178,7 @@ def _night(
     named = [one.volid for one in ours if one.volid] + [one.volid for one in there]
     if there or any(one.good for one in ours):
         doubtful = any(one.warned or not one.good for one in ours[-1:])
-        doubtful |= any(one.changed or one.holds_disk is False for one in there[-1:])
+        doubtful |= any(one.unfit or one.holds_disk is False for one in there[-1:])
         return Night(
             day,
             NightState.WARNED if doubtful else NightState.ARCHIVED,

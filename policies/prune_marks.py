@@ -22,6 +22,10 @@ CHANGED = (
     "it was changed since it was recorded ({}), so it is put aside and counts for no keep rule: "
     "look at it"
 )
+DAMAGED = (
+    "its bytes were found damaged ({}), so it is put aside and counts for no keep rule: look at the "
+    "storage's disk, and remove it in PVE yourself"
+)
 ANOTHER = (
     "law 10: it is of another machine than guest {} is now, so it is kept until somebody decides, "
     "and counts not"
@@ -46,7 +50,7 @@ def decide_all(
     covers, or that no longer exists, are kept: what remains of a deleted guest must not rotate out,
     also when its VMID went to a guest of the other kind. So are those of ``unsure``: VMIDs of which
     it is not known whether a guest stands there, and why. Archives without any disk, those that
-    were changed, those of another machine and those whose size has collapsed are put aside, so that
+    were changed or damaged, those of another machine and those whose size has collapsed are put aside, so that
     none counts in place of a whole one. Each archive is given once.
     """
     present = {guest.vmid: guest.type for guest in guests}
@@ -129,4 +133,5 @@ def _aside(archives: Sequence[Archive]) -> dict[tuple[str, str], tuple[str]]:
         else {}
     )
     changed = {whole.key(one): (CHANGED.format(one.changed),) for one in archives if one.changed}
-    return small | hollow | another | changed
+    damaged = {whole.key(one): (DAMAGED.format(one.damaged),) for one in archives if one.damaged}
+    return small | hollow | another | damaged | changed

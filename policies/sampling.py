@@ -92,6 +92,8 @@ def _unusable(archive: Archive, latest: int, others: Collection[tuple[str, str]]
         return f"{archive.volid} holds no disk"
     if archive.changed:
         return f"{archive.volid} was changed since it was recorded ({archive.changed})"
+    if archive.damaged:
+        return f"{archive.volid} is damaged ({archive.damaged})"
     if key(archive) in others:
         return f"{archive.volid} is of another machine"
     if archive.ctime > latest:

@@ -38,7 +38,7 @@ def valid_proofs(
     """
     others = lineage.others(archives)
     unchanged = (
-        one for one in archives if one.size > 0 and not one.changed and whole.key(one) not in others
+        one for one in archives if one.size > 0 and not one.unfit and whole.key(one) not in others
     )
     proven = {
         ("" if one.shared else one.node, one.volid, one.ctime)

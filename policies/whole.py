@@ -83,7 +83,7 @@ def hollow(archives: Iterable[Archive]) -> frozenset[tuple[str, str]]:
     """Given archives, return the keys of those that must not stand for a whole one of their guest.
 
     Those are the empty files, the VM archives known to hold no disk, and those that were changed
-    since they were recorded, beside any other archive of the guest. Where there is no other one,
+    since they were recorded or found damaged, beside any other archive of the guest. Where there is no other one,
     the guest may never have had a disk, and its archives are all that there is to keep.
     """
     guests: dict[tuple[GuestType | None, int | None], list[Archive]] = defaultdict(list)
@@ -94,7 +94,7 @@ def hollow(archives: Iterable[Archive]) -> frozenset[tuple[str, str]]:
         without = {
             key(archive)
             for archive in group
-            if archive.size <= 0 or archive.holds_disk is False or archive.changed
+            if archive.size <= 0 or archive.holds_disk is False or archive.unfit
         }
         if len(without) < len(group):
             found |= without

@@ -40,10 +40,31 @@ MAX_LISTING = 3600  # seconds
 _MAX_VMIDS = 20
 _LISTED = ("node", "storage", "ctime", "size", "format", "protected", "shared", "notes")
 _LEARNT = ("name", "sha256", "config", "uuid", "consistency", "excluded", "operation")
-_FACTS = (*_LEARNT, "born", "rung_at", "first_seen", "gone_at", "changed_at", "changed")
+_FACTS = (
+    *_LEARNT,
+    "born",
+    "rung_at",
+    "first_seen",
+    "gone_at",
+    "changed_at",
+    "changed",
+    "damaged_at",
+    "damaged",
+    "checked_at",
+)
 _UNPROVEN: dict[str, Any] = {"rung": Rung.RECORDED.value, "rung_at": None, "proven_at": None}
 _OF_ANOTHER = _UNPROVEN | dict.fromkeys(
-    ("sha256", "config", "uuid", "born", "changed", "changed_at")
+    (
+        "sha256",
+        "config",
+        "uuid",
+        "born",
+        "changed",
+        "changed_at",
+        "damaged",
+        "damaged_at",
+        "checked_at",
+    )
 )
 # decided in the database, so that a listing needs no configs; only those of small archives are
 # looked at
@@ -274,12 +295,27 @@ class ArchiveRepository:
             lift(connection, _locate(connection, node, volid), rung, at)
 
     @repeatable
-    def distrust(self, node: str, volid: str, at: int) -> None:
-        """Given an archive whose bytes were found damaged, let it stand unproven, at recorded.
-        Raise PveNotFound if unknown.
+    def record_damaged(self, node: str, volid: str, problem: str, at: int) -> None:
+        """Given an archive whose bytes were found damaged, and what is wrong with them, let it
+        stand unproven, at recorded, until they are read whole again. Raise PveNotFound if unknown.
         """
         with self._database.write() as connection:
-            withdraw(connection, _locate(connection, node, volid), Rung.RECORDED, at)
+            row = _locate(connection, node, volid)
+            withdraw(connection, row, Rung.RECORDED, at)
+            values = {"damaged": problem, "damaged_at": row.damaged_at or at, "checked_at": at}
+            connection.execute(update(ARCHIVE).where(ARCHIVE.c.id == row.id).values(values))
+
+    @repeatable
+    def record_intact(self, node: str, volid: str, at: int) -> None:
+        """Given an archive whose bytes were read whole and found good, by their own checksums or
+        by the SHA-256 that was recorded, remember it; its rung is intact at least. Raise
+        PveNotFound if unknown.
+        """
+        whole = {"damaged": None, "damaged_at": None, "checked_at": at}
+        with self._database.write() as connection:
+            row = _locate(connection, node, volid)
+            connection.execute(update(ARCHIVE).where(ARCHIVE.c.id == row.id).values(whole))
+            lift(connection, _locate(connection, node, volid), Rung.INTACT, at)
 
     @repeatable
     def mark_gone(self, node: str, volid: str, at: int) -> None:
@@ -316,9 +352,10 @@ def lift(
     """Given a row of the table archive, raise its rung if ``rung`` is higher and, if ``proven``,
     its date of proof to ``at``.
 
-    One that was changed since it was recorded is proven no more, whatever came of it.
+    One that was changed since it was recorded is proven no more, whatever came of it; nor is one
+    that is damaged, until its bytes are read whole again.
     """
-    if row.changed:
+    if row.changed or row.damaged:
         return
     values: dict[str, Any] = {}
     if rung.height > Rung(row.rung).height:

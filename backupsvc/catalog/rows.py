@@ -57,7 +57,8 @@ def archive_from(values: Sequence[Any]) -> Archive:
     volid, node, storage, vmid, type, ctime, size, format, protected, notes, name, rung, *rest = (
         values
     )
-    proven_at, sha256, shared, operation, holds_disk, uuid, born, changed = rest
+    proven_at, sha256, shared, operation, holds_disk, uuid, born, *judged = rest
+    changed, damaged, checked_at = judged
     return Archive(
         volid,
         intern(node),
@@ -79,6 +80,8 @@ def archive_from(values: Sequence[Any]) -> Archive:
         uuid,
         born,
         changed or "",
+        damaged or "",
+        checked_at,
     )
 
 

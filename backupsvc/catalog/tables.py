@@ -19,7 +19,8 @@ class ArchiveRow(SQLModel, table=True):
     node lists the same file.
 
     ``uuid`` and ``born`` tell its machine; ``changed`` what differs from what was recorded of it,
-    since ``changed_at``.
+    since ``changed_at``; ``damaged`` what was wrong with its bytes when they were last read whole, at
+    ``checked_at``, and has been since ``damaged_at``.
     """
 
     __tablename__ = "archive"
@@ -58,6 +59,9 @@ class ArchiveRow(SQLModel, table=True):
     born: int | None = Field(default=None, sa_type=BigInteger)
     changed_at: int | None = Field(default=None, sa_type=BigInteger)
     changed: str | None = Field(default=None, sa_type=Text)
+    damaged_at: int | None = Field(default=None, sa_type=BigInteger)
+    damaged: str | None = Field(default=None, sa_type=Text)
+    checked_at: int | None = Field(default=None, sa_type=BigInteger)
 
 
 class StorageLookRow(SQLModel, table=True):

@@ -340,4 +340,9 @@ def as_dict(archive: Archive) -> dict[str, Any]:
         "sha256": archive.sha256,
         "operation": archive.operation,
         "changed": archive.changed or None,
+        "integrity": {
+            "state": "damaged" if archive.damaged else "intact" if archive.checked_at else "unread",
+            "checked_at": iso(archive.checked_at) if archive.checked_at else None,
+            "said": archive.damaged or None,
+        },
     }

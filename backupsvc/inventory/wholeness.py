@@ -126,7 +126,7 @@ def _others(service: Cluster, archive: Archive) -> list[Archive]:
     found = [
         one
         for one in service.catalog.archives.find(vmid=archive.vmid)
-        if one.volid != archive.volid and not one.changed
+        if one.volid != archive.volid and not one.unfit
     ]
     apart = lineage.others(found)
     return [

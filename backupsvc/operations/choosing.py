@@ -115,6 +115,8 @@ def _out_of_reach(vmid: int, beyond: Sequence[Archive], seen: Survey) -> OutOfRe
 def _passed_over(service: Cluster, archive: Archive, trusted: bool) -> str | None:
     if trusted and archive.changed:
         return f"was changed since it was recorded ({archive.changed})"
+    if trusted and archive.damaged:
+        return f"is damaged ({archive.damaged})"
     return "holds no disk" if holds_disk(service, archive) is False else None
 
 

@@ -301,7 +301,13 @@ def _joined(archive: Archive, known: Archive | None) -> Archive:
     )
     if differs := lineage.resized(known.size, archive.size):
         return replace(learnt, changed="; ".join(filter(None, (known.changed, *differs))))
-    learnt = replace(learnt, changed=known.changed, holds_disk=known.holds_disk)
+    learnt = replace(
+        learnt,
+        changed=known.changed,
+        damaged=known.damaged,
+        checked_at=known.checked_at,
+        holds_disk=known.holds_disk,
+    )
     return (
         learnt
         if known.ctime != archive.ctime

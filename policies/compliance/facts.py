@@ -299,6 +299,6 @@ def usable(archives: tuple[Archive, ...]) -> tuple[Archive, ...]:
     good = (
         item
         for item in archives
-        if item.size > 0 and not item.changed and whole.key(item) not in apart
+        if item.size > 0 and not item.unfit and whole.key(item) not in apart
     )
     return tuple(sorted(good, key=lambda item: (item.ctime, item.volid)))

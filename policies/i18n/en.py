@@ -220,6 +220,13 @@ FINDINGS: dict[str, tuple[str, str]] = {
         "Prune (backupsvc prune --dry-run shows what would go), or enlarge the storage, before "
         "the next backup.",
     ),
+    "archive-corrupt": (
+        "The bytes of the archive {volid} on {node} are damaged: {what}. It counts for nothing, and "
+        "no restore takes it unless it is named.",
+        "Check the disk under that storage of {node}, which may hold more that is damaged; back the "
+        "guest up again (backupsvc backup run --vmid {vmid}). Once it is removed in PVE, or a restore "
+        "test reads it whole again, this finding goes.",
+    ),
     "archive-changed": (
         "The archive {volid} on {node} is not the one that was recorded: {what}. It proves nothing "
         "any more, and no restore takes it unless it is named.",
@@ -339,6 +346,7 @@ TITLES: dict[str, str] = {
     "foreign-job": "PVE job beside ours",
     "storage-prunes": "Storage prunes by itself",
     "storage-filling": "Storage filling up",
+    "archive-corrupt": "Archive corrupt",
     "archive-changed": "Archive changed",
     "archive-shrunk": "Archive shrunk",
     "disk-excluded": "Disk excluded from backup",

@@ -226,6 +226,13 @@ FINDINGS: dict[str, tuple[str, str]] = {
         "Purger (backupsvc prune --dry-run montre ce qui partirait) ou agrandir le stockage avant "
         "la prochaine sauvegarde.",
     ),
+    "archive-corrupt": (
+        "Les octets de l'archive {volid} sur {node} sont endommagés : {what}. Elle ne compte plus, "
+        "et aucune restauration ne la prend sans qu'elle soit nommée.",
+        "Vérifier le disque de ce stockage sur {node}, qui en abîme peut-être d'autres ; "
+        "sauvegarder l'invité à nouveau (backupsvc backup run --vmid {vmid}). Le constat disparaît "
+        "quand l'archive est supprimée dans PVE, ou relue intacte par un test de restauration.",
+    ),
     "archive-changed": (
         "L'archive {volid} sur {node} n'est plus celle qui a été enregistrée : {what}. Elle ne "
         "prouve plus rien, et aucune restauration ne la prend sans qu'elle soit nommée.",
@@ -352,6 +359,7 @@ TITLES: dict[str, str] = {
     "foreign-job": "Tâche PVE en double",
     "storage-prunes": "Stockage qui purge de lui-même",
     "storage-filling": "Stockage presque plein",
+    "archive-corrupt": "Archive corrompue",
     "archive-changed": "Archive modifiée",
     "archive-shrunk": "Archive amaigrie",
     "disk-excluded": "Disque exclu de la sauvegarde",

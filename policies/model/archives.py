@@ -17,7 +17,9 @@ class Archive:
     been proven. ``proven_at`` is when that proof ended, or None. ``holds_disk``: whether a VM's
     archive holds any disk, None while nobody has looked into it. ``uuid`` and ``born`` (epoch
     seconds) tell the machine in it, None where nothing does. ``changed``: what differs from what
-    was recorded of it, "" if nothing does.
+    was recorded of it, "" if nothing does. ``damaged``: what was wrong with its bytes when they
+    were last read whole, "" if nothing was; ``checked_at`` is when that was (epoch seconds), None
+    if never.
     """
 
     volid: str
@@ -40,6 +42,15 @@ class Archive:
     uuid: str | None = None
     born: int | None = None
     changed: str = ""
+    damaged: str = ""
+    checked_at: int | None = None
+
+    @property
+    def unfit(self) -> str:
+        """Why it must not stand for a good one: what was changed in it, or what is damaged; "" if
+        nothing is known against it.
+        """
+        return self.changed or self.damaged
 
 
 class Mark(StrEnum):

@@ -191,6 +191,7 @@ def _verify(run: Run[BackupMemory]) -> None:
     run.memory = replace(run.memory, verified=bool(found["intact"]))
     if not found["intact"]:
         first = found["problems"][0]
+        run.service.catalog.archives.record_damaged(node, volid, first["text"], run.now())
         raise ArchiveError(
             f"archive {volid} on {node} of guest {run.vmid} is corrupt: {first['text']}",
             "back the guest up again, and check the storage's disk",
@@ -211,7 +212,7 @@ def _verify(run: Run[BackupMemory]) -> None:
             "complete, but it carries no checksum of its data, so nobody can say that it is intact"
         )
         return
-    run.service.catalog.archives.raise_rung(node, volid, Rung.INTACT, run.now())
+    run.service.catalog.archives.record_intact(node, volid, run.now())
     run.memory = replace(run.memory, archive=replace(archive, rung=Rung.INTACT))
     run.conclude(f"intact, sha256 {found['sha256'][:12]}")
 

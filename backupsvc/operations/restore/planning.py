@@ -194,9 +194,7 @@ def _of_silent_node(service: Nodes, guest: Guest, how: str) -> LawRefused:
     """
     seen = listing.survey(service, guest.vmid)
     quorate = _quorate(service)
-    held = [
-        one for one in seen.listed if one.vmid == guest.vmid and one.size > 0 and not one.changed
-    ]
+    held = [one for one in seen.listed if one.vmid == guest.vmid and one.size > 0 and not one.unfit]
     alive = [node.name for node in service.restore_pve.cluster.nodes() if node.online]
     newest = max(held, key=lambda one: one.ctime, default=None)
     managed = (

@@ -65,9 +65,11 @@ def restore(run: Run[RestoreMemory]) -> Wait | None:
     if result is None:
         return Wait("the archive is being restored", most=2.0)
     run.ended("restore", result)
-    if not result.ok and causes.blame(result.exitstatus, result.log).damaged:
+    if not result.ok and (blame := causes.blame(result.exitstatus, result.log)).damaged:
         # its proof must not offer it once more
-        run.service.catalog.archives.distrust(archive.node, archive.volid, run.now())
+        run.service.catalog.archives.record_damaged(
+            archive.node, archive.volid, f"PVE could not restore it: {blame.text}", run.now()
+        )
     result.raise_if_failed(
         f"restoring guest {run.vmid} on {node} from {archive.volid} (an empty VM that it left "
         "goes at the next try)"

@@ -60,6 +60,9 @@ def read(run: Run[RestoreTestMemory]) -> Wait | None:
         said.append(
             f"archive {archive.volid} on {node} of guest {run.vmid} is corrupt: {problem['text']}"
         )
+        run.service.catalog.archives.record_damaged(
+            archive.node, archive.volid, problem["text"], run.now()
+        )
     if said:
         run.memory = replace(
             run.memory, wrong=tuple(said), blame=Blame(Cause.ARCHIVE, damaged=bool(problem))
@@ -72,6 +75,8 @@ def read(run: Run[RestoreTestMemory]) -> Wait | None:
     same = archive.sha256 is not None  # else it had differed
     known = ReadBytes(node, bool(found["checksummed"]), same, found["sha256"], found["size"])
     run.memory = replace(run.memory, read=known)
+    if known.checksummed or known.compared:
+        run.service.catalog.archives.record_intact(archive.node, archive.volid, run.now())
     run.conclude(_said(known))
     return None
 
@@ -117,6 +122,8 @@ def seen(memory: RestoreTestMemory, archive: Archive) -> Bytes:
             found.checksummed, True if good else None, _said(found), "" if good else _said(found)
         )
     unread = memory.unread or "its bytes were not read"
+    if archive.damaged:
+        return Bytes(False, False, unread=f"{unread}, and were damaged before: {archive.damaged}")
     if archive.rung.height >= Rung.INTACT.height:
         return Bytes(
             False, True, "its bytes were read by this service before, and its size is unchanged"

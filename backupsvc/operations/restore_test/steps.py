@@ -389,7 +389,15 @@ def judge(run: Run[RestoreTestMemory]) -> Wait | None:
         scratch_node=scratch.node if scratch else None,
         cause=str(judgement.cause) if judgement.cause else None,
     )
-    run.service.catalog.proofs.record(proof)
+    catalog = run.service.catalog
+    catalog.proofs.record(proof)
+    if judgement.verdict is Verdict.FAILED and seen.verified_intact is False:
+        # it counts for nothing, and no restore takes it, until its bytes are read whole again
+        problem = seen.restore_error or "; ".join(judgement.reasons)
+        known = catalog.archives.get(archive.node, archive.volid) or archive
+        catalog.archives.record_damaged(
+            archive.node, archive.volid, known.damaged or problem, run.now()
+        )
     judged = Judged(proof.verdict, proof.rung, proof.reasons, proof.rto, judgement.cause)
     run.memory = replace(memory, proof=judged)
     run.conclude(f"{proof.verdict}, rung {proof.rung}")

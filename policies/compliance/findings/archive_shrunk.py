@@ -15,7 +15,7 @@ def find(facts: SiteFacts, policy: Policy, now: int) -> Iterator[Seen]:
     """Given the facts, yield a case for each guest whose newest archive may lack data."""
     for item in facts.guests:
         # that is a finding of its own
-        held = [archive for archive in item.archives if not archive.changed]
+        held = [archive for archive in item.archives if not archive.unfit]
         newest = max(held, key=lambda archive: (archive.ctime, archive.size), default=None)
         if newest is None:
             continue

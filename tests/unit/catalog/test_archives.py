@@ -234,7 +234,37 @@ def test_what_is_learnt_adds_up_and_a_listing_does_not_undo_it(catalog: Catalog)
         "born": None,
         "changed_at": None,
         "changed": None,
+        "damaged_at": None,
+        "damaged": None,
+        "checked_at": None,
     }
+
+
+def test_law_5_a_damaged_archive_stands_unproven_until_its_bytes_are_read_whole_again(
+    catalog: Catalog,
+) -> None:
+    observe(catalog, archive())
+    catalog.archives.record_intact("clovis", archive().volid, 10)
+    (good,) = catalog.archives.find()
+    assert (good.rung, good.checked_at, good.unfit) == (Rung.INTACT, 10, "")
+    catalog.archives.record_damaged("clovis", archive().volid, "cluster 7 is torn", 20)
+    catalog.archives.record_damaged("clovis", archive().volid, "cluster 9 is torn", 30)
+    catalog.archives.raise_rung("clovis", archive().volid, Rung.HEALTHY, 40)
+    (bad,) = catalog.archives.find()
+    assert (bad.rung, bad.proven_at, bad.checked_at) == (Rung.RECORDED, None, 30)
+    assert bad.unfit == bad.damaged == "cluster 9 is torn"
+    assert catalog.archives.facts("clovis", archive().volid)["damaged_at"] == 20
+    catalog.archives.record_intact("clovis", archive().volid, 50)
+    (again,) = catalog.archives.find()
+    assert (again.rung, again.checked_at, again.unfit) == (Rung.INTACT, 50, "")
+
+
+def test_an_archive_that_is_made_anew_under_its_name_has_not_been_read(catalog: Catalog) -> None:
+    observe(catalog, archive())
+    catalog.archives.record_damaged("clovis", archive().volid, "torn", 20)
+    catalog.archives.annotate("clovis", archive().volid, operation="OP", anew=True, at=30)
+    (new,) = catalog.archives.find()
+    assert (new.damaged, new.checked_at) == ("", None)
 
 
 def test_a_rung_is_raised_and_never_lowered(catalog: Catalog) -> None:

@@ -106,6 +106,21 @@ def test_a_restore_takes_the_newest_archive_that_holds_a_disk_and_says_what_it_p
     assert planned.passed_over == (f"{EMPTY.volid} holds no disk, so it was passed over",)
 
 
+def test_law_5_a_restore_passes_over_a_damaged_archive_and_takes_it_only_by_name(
+    site: World,
+) -> None:
+    newer = archive(108, 9, size=GOOD.size)
+    listing(site, GOOD, newer, held=HELD | {newer.volid: HELD[GOOD.volid]})
+    site.catalog.archives.observe([newer], scope=[], at=1)
+    site.catalog.archives.record_damaged(newer.node, newer.volid, "cluster 7 is torn", 2)
+    planned = plan(site)
+    assert planned.archive.volid == GOOD.volid
+    assert planned.passed_over == (
+        f"{newer.volid} is damaged (cluster 7 is torn), so it was passed over",
+    )
+    assert plan(site, newer.volid).archive.volid == newer.volid
+
+
 @pytest.mark.parametrize("named", [EMPTY.volid, BARE.volid])
 def test_a_restore_of_an_archive_without_a_disk_is_refused_also_by_name(
     site: World, named: str

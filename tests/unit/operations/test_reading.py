@@ -159,6 +159,26 @@ def test_law_5_corrupt_bytes_fail_before_anything_is_restored(
     found = failed(reader)
     assert (found.verdict, found.cause, found.rung) == (Verdict.FAILED, "archive", Rung.RECORDED)
     assert "is corrupt" in found.reasons[0] and "the archive is not intact" in found.reasons
+    assert reader.known().damaged and reader.known().checked_at is not None
+
+
+def test_law_5_an_archive_that_was_damaged_and_is_not_read_again_fails_its_test(
+    site: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reader = Reader(site, GOOD, monkeypatch, suffix=".lzo", operation="OP")
+    site.catalog.archives.record_damaged(reader.item.node, reader.item.volid, "torn", 2)
+    found = reader.judged(reader())
+    assert (found.verdict, found.cause, found.rung) == (Verdict.FAILED, "archive", Rung.RECORDED)
+
+
+def test_a_damaged_archive_that_is_read_whole_again_counts_again(
+    site: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reader = Reader(site, GOOD, monkeypatch, operation="OP")
+    site.catalog.archives.record_damaged(reader.item.node, reader.item.volid, "torn", 2)
+    assert reader.judged(reader()).verdict is Verdict.PROVEN
+    known = reader.known()
+    assert (known.damaged, known.rung) == ("", Rung.INTACT)
 
 
 def test_law_5_bytes_that_rotted_since_they_were_recorded_are_told_as_both(

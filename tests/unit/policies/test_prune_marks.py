@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from policies.model import Archive, Guest, GuestType, Mark, Marked
-from policies.prune_marks import ANOTHER, ASIDE, CHANGED, SMALL, decide_all
+from policies.prune_marks import ANOTHER, ASIDE, CHANGED, DAMAGED, SMALL, decide_all
 from policies.site import load_policy
 
 POLICY = load_policy(
@@ -126,6 +126,14 @@ def test_what_must_not_stand_for_a_whole_archive_is_put_aside_and_counts_not() -
     found = marks(*whole, changed, empty)
     assert [mark for mark, _ in found] == [Mark.REMOVE, Mark.KEEP, Mark.KEEP, Mark.KEEP]
     assert found[2:] == [(Mark.KEEP, CHANGED.format("size 5 -> 6 bytes")), (Mark.KEEP, ASIDE)]
+
+
+def test_law_3_a_damaged_archive_rotates_no_good_one_out() -> None:
+    good, bad = archive(1), archive(2, damaged="cluster 7 is torn")
+    assert marks(good, bad) == [
+        (Mark.KEEP, "keep-last 1/1: newest of 2026-03-01 21:00:00"),
+        (Mark.KEEP, DAMAGED.format("cluster 7 is torn")),
+    ]
 
 
 def test_law_10_another_machines_archive_is_put_aside_before_it_is_called_small() -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 from types import MappingProxyType
+from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -187,6 +189,21 @@ def test_why_an_archive_was_taken_or_passed_over_is_said() -> None:
         f"{archive(2).volid} is empty",
     )
     assert chosen([archive(3, size=1)]) == archive(3, size=1)
+
+
+@pytest.mark.parametrize(
+    ("flaw", "said"),
+    [
+        ({"changed": "size 5 -> 6 bytes"}, "was changed since it was recorded (size 5 -> 6 bytes)"),
+        ({"damaged": "cluster 7 is torn"}, "is damaged (cluster 7 is torn)"),
+    ],
+)
+def test_law_5_a_changed_or_damaged_archive_is_passed_over_and_why_is_said(
+    flaw: dict[str, Any], said: str
+) -> None:
+    bad = replace(archive(1), **flaw)
+    found = sampling.next_archive([bad, archive(2)], [], now=NOW, seed="s")
+    assert found.archive == archive(2) and f"{bad.volid} {said}" in found.reasons
 
 
 def test_of_archives_of_one_second_the_last_by_name_is_the_newest() -> None:

@@ -358,6 +358,16 @@ def test_a_changed_archive_is_critical_and_says_what_was_changed_and_where_until
     assert not found(changed(put_right(), 104, archives=held[:2]), "archive-changed")
 
 
+def test_law_5_a_damaged_archive_is_told_at_once_and_is_no_backup_to_any_objective() -> None:
+    good, bad = archive(104, NIGHTS[1]), replace(archive(104, NIGHTS[2]), damaged="cluster 7: torn")
+    (item,) = found(changed(put_right(), 104, archives=(good, bad)), "archive-corrupt")
+    assert (item.severity, item.vmid) == (Severity.CRITICAL, 104)
+    assert f"{bad.volid} on clovis" in item.detail and "cluster 7: torn" in item.detail
+    assert "backup run --vmid 104" in item.action
+    assert usable((good, bad)) == (good,)
+    assert not found(changed(put_right(), 104, archives=(good,)), "archive-corrupt")
+
+
 def test_an_archive_without_any_disk_is_no_backup_to_any_objective() -> None:
     good, stub = archive(104, NIGHTS[1]), replace(archive(104, NIGHTS[2]), holds_disk=False)
     assert usable((good, stub)) == (good,)

@@ -201,6 +201,7 @@ def test_the_findings_that_may_be_accepted_are_these() -> None:
     assert {rule.id for rule in RULES} - set(FINDINGS) == {"node-offline", "status-unknown"}
     assert set(FINDINGS) >= {
         "archive-changed",
+        "archive-corrupt",
         "archive-shrunk",
         "archives-on-guest-node",
         "backup-missed",

@@ -1,0 +1,27 @@
+"""When the bytes of an archive were last read whole, and what was wrong with them.
+
+Revision ID: 0011
+Revises: 0010
+"""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0011"
+down_revision = "0010"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    """Add the columns. An archive whose bytes were read before was checked when its rung was."""
+    op.add_column("archive", sa.Column("damaged_at", sa.BigInteger(), nullable=True))
+    op.add_column("archive", sa.Column("damaged", sa.Text(), nullable=True))
+    op.add_column("archive", sa.Column("checked_at", sa.BigInteger(), nullable=True))
+    op.execute("UPDATE archive SET checked_at = rung_at WHERE rung <> 'recorded'")
+
+
+def downgrade() -> None:
+    """Remove them again."""
+    for column in ("checked_at", "damaged", "damaged_at"):
+        op.drop_column("archive", column)
