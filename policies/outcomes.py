@@ -17,6 +17,7 @@ from policies.model import Operation, OperationState, Verdict
 
 _TESTS = ("prove#", "again#", "sample#")  # how a night calls its restore tests
 _COPIES = "copy#"  # and its copies
+_RECHECKS = "recheck#"  # and its readings of older archives
 _NAMED = 5  # guests that a sentence names before it only counts
 
 
@@ -80,7 +81,9 @@ class JobRunOutcome:
     None if it did not come so far; ``missing`` those of them whose backup did not end. ``tests``
     counts its restore tests, ``proven`` those that proved their archive, ``simulated`` those of
     modelled guests; ``failed_guests`` are the VMIDs without a good backup. ``copies`` counts the
-    copies that were begun, ``not_copied`` those of them that are not there.
+    copies that were begun, ``not_copied`` those of them that are not there. ``reread``
+    counts the archives that were read anew, ``not_good`` those of them that are damaged or could
+    not be read.
     """
 
     operation: str
@@ -103,6 +106,8 @@ class JobRunOutcome:
     failed_guests: tuple[int, ...] = ()
     copies: int = 0
     not_copied: int = 0
+    reread: int = 0
+    not_good: int = 0
 
     @property
     def level(self) -> Level:
@@ -138,6 +143,11 @@ class JobRunOutcome:
             said.append(f"retention: {self.retention}")
         if self.not_copied:
             said.append(f"{self.not_copied} of {self.copies} copies were not made")
+        if self.not_good:
+            said.append(
+                f"{self.not_good} of {self.reread} archives that were read anew are damaged or "
+                "could not be read"
+            )
         if self.not_proven:
             said.append(f"{self.not_proven} of {self.tests} restore tests proved nothing")
         return f"the last night of job {self.job}: {'; '.join(said) or 'nothing was wrong'}"
@@ -237,6 +247,9 @@ def of_job_run(
     copies = [piece for name, piece, _ in called if name.startswith(_COPIES)]
     counts["copies"] = len(copies)
     counts["not_copied"] = sum(piece.state is not OperationState.DONE for piece in copies)
+    readings = [piece for name, piece, _ in called if name.startswith(_RECHECKS)]
+    counts["reread"] = len(readings)
+    counts["not_good"] = sum(piece.state is not OperationState.DONE for piece in readings)
     finished = job_run.finished if job_run.finished is not None else job_run.updated
     return JobRunOutcome(
         operation=job_run.id,
@@ -264,6 +277,9 @@ def said(event: Event) -> dict[str, Any]:
     if isinstance(event, JobRunOutcome) and not event.copies:
         found.pop("copies")
         found.pop("not_copied")
+    if isinstance(event, JobRunOutcome) and not event.reread:
+        found.pop("reread")
+        found.pop("not_good")
     found["failed_guests"] = ",".join(str(vmid) for vmid in found.pop("failed_guests", ()))
     plain = {
         name: str(value) if isinstance(value, StrEnum) else value for name, value in found.items()
@@ -275,7 +291,8 @@ def _judge(state: OperationState, counts: Mapping[str, int], retention: str) -> 
     bad = counts["failed"] + counts["missing"]
     if state is not OperationState.DONE or not counts["ok"]:
         return JobRunVerdict.FAILED
-    if bad or counts["not_proven"] or counts["not_copied"] or retention not in ("done", "none"):
+    not_well = bad or counts["not_proven"] or counts["not_copied"] or counts["not_good"]
+    if not_well or retention not in ("done", "none"):
         return JobRunVerdict.DEGRADED
     return JobRunVerdict.SIMULATED if counts["simulated"] else JobRunVerdict.GOOD
 

@@ -318,6 +318,15 @@ class ArchiveRepository:
             lift(connection, _locate(connection, node, volid), Rung.INTACT, at)
 
     @repeatable
+    def record_read(self, node: str, volid: str, at: int) -> None:
+        """Given an archive whose bytes were read whole, and nothing says whether they are right,
+        remember when. Raise PveNotFound if unknown.
+        """
+        with self._database.write() as connection:
+            row = _locate(connection, node, volid)
+            connection.execute(update(ARCHIVE).where(ARCHIVE.c.id == row.id).values(checked_at=at))
+
+    @repeatable
     def mark_gone(self, node: str, volid: str, at: int) -> None:
         """Given an archive that we removed ourselves, remember it, so that nobody misses it. Raise
         PveNotFound if never seen.

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from backupsvc.cli.completing import vmids
+from backupsvc.cli.recheck import recheck
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 DEFAULT_NIGHTS, MAX_NIGHTS = 30, 800
 app = typer.Typer(no_args_is_help=True)
+app.command()(recheck)
 
 
 @app.callback()
@@ -327,9 +329,16 @@ def _out_of_reach(found: Synced) -> str:
 def _print(page: Page, as_json: bool) -> None:
     from backupsvc.cli.output import emit_json, say, size, table
     from backupsvc.inventory.listing import as_dict
+    from policies.gaps import UNREAD
 
     found: list[dict[str, Any]] = [
-        as_dict(one.archive) | {"missing": one.missing, "unreachable": one.unreachable}
+        as_dict(one.archive)
+        | {
+            "missing": one.missing,
+            "unreachable": one.unreachable,
+            "lineage": one.archive.uuid or UNREAD,
+            "copies": list(one.copies),
+        }
         for one in page.archives
     ]
     blind = list(page.blind)
@@ -345,7 +354,7 @@ def _print(page: Page, as_json: bool) -> None:
             item["volid"],
             size(item["size"]),
             "MISSING" if item["missing"] else item["rung"],
-            ", ".join(word for word in ("unreachable", "protected", "changed") if item[word]),
+            ", ".join(_remarks(item)),
         )
         for item in found
     ]
@@ -356,3 +365,10 @@ def _print(page: Page, as_json: bool) -> None:
         say(f"not listed: {sentence}")
     if blind:
         say("  -> `backupsvc pra status` says what is within reach, and the way on")
+
+
+def _remarks(item: dict[str, Any]) -> list[str]:
+    """What a reader of the list must not miss about an archive."""
+    said = [word for word in ("unreachable", "protected", "changed") if item[word]]
+    damaged = ["DAMAGED"] if item["integrity"]["state"] == "damaged" else []
+    return damaged + said + [f"copy at {target}" for target in item["copies"]]

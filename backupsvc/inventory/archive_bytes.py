@@ -3,11 +3,25 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import PurePosixPath
 from typing import Any, BinaryIO, cast
 
 from backupsvc.services import Nodes
+from policies.model import Archive
+
+UNREADABLE = ".lzo"  # no decoder of ours reads it
+
+
+def readable_from(archive: Archive, nodes: Collection[str]) -> str | None:
+    """Given an archive, and the nodes that SSH reaches, return the one to read it from, None if
+    there is none.
+    """
+    if archive.volid.endswith(UNREADABLE):
+        return None
+    if archive.node in nodes or not archive.shared:
+        return archive.node if archive.node in nodes else None
+    return min(nodes, default=None)
 
 
 def verify_on_node(

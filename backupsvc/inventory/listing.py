@@ -21,7 +21,7 @@ from backupsvc.errors import (
 )
 from backupsvc.services import Cluster
 from policies import reach, whole
-from policies.model import Archive, Node, SeenStorages, Storage
+from policies.model import Archive, Node, Rung, SeenStorages, Storage
 
 if TYPE_CHECKING:
     from backupsvc.pve import Pve
@@ -341,8 +341,17 @@ def as_dict(archive: Archive) -> dict[str, Any]:
         "operation": archive.operation,
         "changed": archive.changed or None,
         "integrity": {
-            "state": "damaged" if archive.damaged else "intact" if archive.checked_at else "unread",
+            "state": _integrity(archive),
             "checked_at": iso(archive.checked_at) if archive.checked_at else None,
             "said": archive.damaged or None,
         },
     }
+
+
+def _integrity(archive: Archive) -> str:
+    """``complete``: it was read whole, and nothing says whether its data are right."""
+    if archive.damaged:
+        return "damaged"
+    if archive.checked_at is None:
+        return "unread"
+    return "intact" if archive.rung.height >= Rung.INTACT.height else "complete"

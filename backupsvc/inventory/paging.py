@@ -16,12 +16,14 @@ from policies.model import Archive
 @dataclass(frozen=True, slots=True)
 class Line:
     """An archive that the catalog knows. ``missing``: its storage was listed without it;
-    ``unreachable``: it was not listed.
+    ``unreachable``: it was not listed; ``copies`` are the targets at which a verified copy of it
+    is.
     """
 
     archive: Archive
     missing: bool = False
     unreachable: bool = False
+    copies: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +53,9 @@ def page(
     """
     if offline:
         found = service.catalog.archives.find(vmid=vmid, since=since, limit=limit)
-        return Page(tuple(map(Line, found)), _more(service, vmid, since, limit))
+        copies = _copies(service, vmid)
+        lines = [Line(one, copies=copies.get(whole.key(one), ())) for one in found]
+        return Page(tuple(lines), _more(service, vmid, since, limit))
     # the cluster first: where it does not answer, no catalog is made that was not there
     walk, there = Walk(service, vmid), set[tuple[str, str]]()
     archives = service.catalog.archives
@@ -62,11 +66,19 @@ def page(
         newest = archives.find(vmid=vmid, storage=storage, place=place, since=since, limit=limit)
         there |= keys & {whole.key(one) for one in newest}
     seen, _ = walk.survey()
-    lines = []
+    copies, lines = _copies(service, vmid), []
     for one in archives.find(vmid=vmid, since=since, limit=limit):
-        out = not reach.was_listed(one, seen.looked)
-        lines.append(Line(one, missing=not out and whole.key(one) not in there, unreachable=out))
+        key, out = whole.key(one), not reach.was_listed(one, seen.looked)
+        lines.append(Line(one, not out and key not in there, out, copies.get(key, ())))
     return Page(tuple(lines), _more(service, vmid, since, limit), tuple(seen.said()))
+
+
+def _copies(service: Cluster, vmid: int | None) -> dict[tuple[str, str], tuple[str, ...]]:
+    """The targets at which each archive has a verified copy, by the archive's key."""
+    found: dict[tuple[str, str], tuple[str, ...]] = {}
+    for copy in service.catalog.copies.find(vmid):
+        found[copy.route.archive] = (*found.get(copy.route.archive, ()), copy.route.target)
+    return found
 
 
 def _more(service: Cluster, vmid: int | None, since: int | None, limit: int) -> int:

@@ -9,11 +9,12 @@ from backupsvc.operations.backup.kind import BACKUP
 from backupsvc.operations.copy.kind import COPY
 from backupsvc.operations.job_run.kind import JOB_RUN
 from backupsvc.operations.prune.kind import PRUNE
+from backupsvc.operations.recheck.kind import RECHECK
 from backupsvc.operations.restore.kind import RESTORE
 from backupsvc.operations.restore_test.kind import RESTORE_TEST
 from backupsvc.operations.scratch_cleanup.kind import SCRATCH_CLEANUP
 
 KINDS: Kinds = {
     kind.name: kind
-    for kind in (BACKUP, RESTORE_TEST, RESTORE, PRUNE, SCRATCH_CLEANUP, COPY, JOB_RUN)
+    for kind in (BACKUP, RESTORE_TEST, RESTORE, PRUNE, SCRATCH_CLEANUP, COPY, RECHECK, JOB_RUN)
 }

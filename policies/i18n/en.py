@@ -224,8 +224,8 @@ FINDINGS: dict[str, tuple[str, str]] = {
         "The bytes of the archive {volid} on {node} are damaged: {what}. It counts for nothing, and "
         "no restore takes it unless it is named.",
         "Check the disk under that storage of {node}, which may hold more that is damaged; back the "
-        "guest up again (backupsvc backup run --vmid {vmid}). Once it is removed in PVE, or a restore "
-        "test reads it whole again, this finding goes.",
+        "guest up again (backupsvc backup run --vmid {vmid}). Once it is removed in PVE, or read "
+        "whole again (backupsvc catalog recheck --vmid {vmid} --all), this finding goes.",
     ),
     "archive-changed": (
         "The archive {volid} on {node} is not the one that was recorded: {what}. It proves nothing "

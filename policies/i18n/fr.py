@@ -231,7 +231,7 @@ FINDINGS: dict[str, tuple[str, str]] = {
         "et aucune restauration ne la prend sans qu'elle soit nommée.",
         "Vérifier le disque de ce stockage sur {node}, qui en abîme peut-être d'autres ; "
         "sauvegarder l'invité à nouveau (backupsvc backup run --vmid {vmid}). Le constat disparaît "
-        "quand l'archive est supprimée dans PVE, ou relue intacte par un test de restauration.",
+        "quand l'archive est supprimée dans PVE, ou relue intacte (backupsvc catalog recheck --vmid {vmid} --all).",
     ),
     "archive-changed": (
         "L'archive {volid} sur {node} n'est plus celle qui a été enregistrée : {what}. Elle ne "

@@ -136,6 +136,16 @@ class PruneRules:
 
 
 @dataclass(frozen=True, slots=True)
+class IntegrityRules:
+    """How often an archive's bytes are read anew: ``every`` so many seconds, up to ``budget`` bytes
+    a night.
+    """
+
+    every: int = 30 * 86400
+    budget: int = 500 << 30
+
+
+@dataclass(frozen=True, slots=True)
 class PveStorage:
     """A place for copies: the dump folder ``path`` of a node's storage, which PVE there lists and
     restores.
@@ -200,7 +210,7 @@ class Exemption:
 @dataclass(frozen=True, slots=True)
 class Policy:
     """A site's whole policy. ``source`` is the file it came from, ``digest`` the SHA-256 of its
-    text in hex.
+    text in hex. ``integrity`` None: no archive is read anew by night.
     """
 
     site: str
@@ -215,5 +225,6 @@ class Policy:
     exemptions: tuple[Exemption, ...] = ()
     copies: tuple[CopyTarget, ...] = ()
     max_clock_drift: int = 30
+    integrity: IntegrityRules | None = IntegrityRules()
     source: str = ""
     digest: str = ""

@@ -10,8 +10,9 @@ import hashlib
 from types import MappingProxyType
 
 from policies.i18n import LANGUAGES
-from policies.model import Policy, PruneRules, Scratch
+from policies.model import IntegrityRules, Policy, PruneRules, Scratch
 from policies.pve import calendar_event
+from policies.site import values
 from policies.site.copies import read_copies
 from policies.site.exemptions import read_exemptions
 from policies.site.guests import (
@@ -27,7 +28,7 @@ from policies.yaml_reader import Value, read
 
 SECTIONS = (
     "site", "timezone", "language", "scratch", "jobs", "tiers", "default-tier", "guests", "prune", "exemptions",
-    "copies", "max-clock-drift",
+    "copies", "max-clock-drift", "integrity",
 )  # fmt: skip
 
 
@@ -63,9 +64,23 @@ def load_policy(text: str, source: str) -> Policy:
         exemptions=top.take("exemptions", read_exemptions, ()),
         copies=top.take("copies", read_copies, ()),
         max_clock_drift=top.take("max-clock-drift", Value.duration, 30),
+        integrity=top.take("integrity", _integrity, IntegrityRules()),
         source=source,
         digest=hashlib.sha256(text.encode()).hexdigest(),
     )
+
+
+def _integrity(value: Value) -> IntegrityRules | None:
+    section, usual = value.section("every", "budget"), IntegrityRules()
+    every = section.take("every", _cadence, usual.every)
+    budget = section.take("budget", values.octets, usual.budget)
+    return IntegrityRules(every, budget) if every else None
+
+
+def _cadence(value: Value) -> int:
+    """Seconds, 0 for never."""
+    allowed = "never, or a duration such as 30d"
+    return 0 if value.text(allowed) == "never" else value.duration()
 
 
 def _share(value: Value) -> float:

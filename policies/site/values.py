@@ -45,6 +45,12 @@ def bandwidth(value: Value) -> int:
     return value.integer(1, 100_000_000, "(KiB/s)")
 
 
+def octets(value: Value) -> int:
+    """Given an amount such as ``500GiB``, return it in bytes. Raise PolicyError if it is none."""
+    text = value.matching(r"[1-9][0-9]{0,5} ?[MGT]iB", "an amount such as 500GiB or 2TiB")
+    return int(text[:-3]) << {"M": 20, "G": 30, "T": 40}[text[-3]]
+
+
 def settle(value: Value) -> int:
     """Given a value, return how long a copy lives on after its checks, in seconds. 0 is allowed,
     and the verdict says so.

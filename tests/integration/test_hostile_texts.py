@@ -194,6 +194,11 @@ CASES: dict[str, Words] = {
     ],
     "catalog gaps": lambda s: [["catalog", "gaps"], ["catalog", "gaps", "--from", ARGUMENT]],
     "catalog list": lambda s: [["catalog", "list"], ["catalog", "list", "--offline"]],
+    "catalog recheck": lambda s: [
+        ["catalog", "recheck", "--dry-run", "--all"],
+        ["catalog", "recheck", "--vmid", "108", "--all"],
+        ["catalog", "recheck", "--vmid", ARGUMENT],
+    ],
     "catalog show": lambda s: [
         ["catalog", "show", "108"],
         ["catalog", "show", s.volid],

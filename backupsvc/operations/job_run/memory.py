@@ -35,7 +35,8 @@ class NightMemory:
     a time, and each is expected to be over by ``over_by`` (epoch seconds, by name). ``retried`` and
     ``sampled`` say that those that were undecided, and old archives, were added to them;
     ``untestable`` counts the guests that cannot be tested. ``results`` are the sentences on
-    backups, retention and tests.
+    backups, retention and tests. ``rechecks`` are the archives that are read anew, as (node,
+    volid), None before they are chosen.
     """
 
     job: str
@@ -49,6 +50,7 @@ class NightMemory:
     sampled: bool = False
     untestable: int = 0
     results: Mapping[str, str] = field(default_factory=dict)
+    rechecks: tuple[tuple[str, str], ...] | None = None
 
 
 def _from_version_1(values: dict[str, Any]) -> dict[str, Any]:

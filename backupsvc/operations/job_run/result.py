@@ -11,6 +11,7 @@ from backupsvc.operations.backup import memory as backup
 from backupsvc.operations.copy import memory as copy
 from backupsvc.operations.job_run.memory import recall
 from backupsvc.operations.prune import memory as prune
+from backupsvc.operations.recheck import memory as recheck
 from backupsvc.operations.restore_test import memory as restore_test
 from policies import outcomes
 from policies.model import Operation, OperationState
@@ -23,6 +24,7 @@ FACTS: Mapping[str, Callable[[Operation], Facts]] = {
     "prune": prune.facts,
     "restore-test": restore_test.facts,
     "copy": copy.facts,
+    "recheck": recheck.facts,
 }
 
 
@@ -31,7 +33,11 @@ def job_run_summary(operation: Operation) -> str | None:
     yet.
     """
     said = recall(operation).results
-    parts = [said[name] for name in ("backups", "copies", "retention", "tests") if name in said]
+    parts = [
+        said[name]
+        for name in ("backups", "copies", "retention", "tests", "rechecks")
+        if name in said
+    ]
     return "; ".join(parts) or None
 
 

@@ -17,7 +17,7 @@ from backupsvc.engine.context import Handler, Wait
 from backupsvc.errors import OperationFailed
 from backupsvc.operations.backup.memory import recall as recall_backup
 from backupsvc.operations.backup.opening import GUESTS_AGE, open_backup
-from backupsvc.operations.job_run import copies, due_tests
+from backupsvc.operations.job_run import copies, due_tests, rechecks
 from backupsvc.operations.job_run.memory import NightMemory
 from backupsvc.operations.job_run.pieces import Opener, ended, wait_for
 from backupsvc.operations.prune.opening import open_prune
@@ -80,6 +80,11 @@ def prove(run: Run[NightMemory]) -> Wait | None:
     return due_tests.prove(run, _job(run))
 
 
+def recheck(run: Run[NightMemory]) -> Wait | None:
+    """Read archives anew whose turn it is."""
+    return rechecks.read_due(run)
+
+
 def copied(run: Run[NightMemory]) -> Wait | None:
     """Wait for the copies."""
     return copies.await_all(run)
@@ -87,7 +92,7 @@ def copied(run: Run[NightMemory]) -> Wait | None:
 
 WORKFLOW = Workflow(
     "night",
-    ("back-up", "copy", "prune", "prove", "copied"),
+    ("back-up", "copy", "prune", "prove", "recheck", "copied"),
     exclusive=False,
     long=frozenset({"copied"}),  # a target that is tried may be slow to answer
 )
@@ -96,6 +101,7 @@ HANDLERS: Mapping[str, Handler[StepServices, NightMemory]] = {
     "copy": copy,
     "prune": apply_retention,
     "prove": prove,
+    "recheck": recheck,
     "copied": copied,
 }
 

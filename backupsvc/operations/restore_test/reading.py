@@ -15,7 +15,7 @@ from typing import Any
 
 from backupsvc.engine.context import Wait
 from backupsvc.errors import ArchiveError
-from backupsvc.inventory.archive_bytes import verify_on_node
+from backupsvc.inventory.archive_bytes import UNREADABLE, readable_from, verify_on_node
 from backupsvc.operations import choosing, identity
 from backupsvc.operations.restore_test.memory import ReadBytes, RestoreTestMemory
 from backupsvc.operations.services import Run
@@ -24,7 +24,6 @@ from policies.model import Archive, Rung
 
 # what vzdump compresses with writes a checksum of the data
 CHECKSUMMED = (".zst", ".gz", ".lzo", ".tgz")
-UNREADABLE = ".lzo"  # no decoder of ours reads it
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +45,7 @@ def read(run: Run[RestoreTestMemory]) -> Wait | None:
     Nothing is read of a simulated guest, where no SSH leads to the archive, or twice.
     """
     archive = choosing.chosen(run.service, run.memory.chosen)
-    node = where(archive, run.service.settings.ssh.nodes)
+    node = readable_from(archive, run.service.settings.ssh.nodes)
     if run.memory.simulated or run.memory.read:
         return None
     if node is None:
@@ -99,17 +98,6 @@ def _against_the_record(
     if not catalog.archives.annotate(archive.node, archive.volid, **given):
         return []
     return [identity.was_changed(catalog.archives.get(archive.node, archive.volid) or archive)]
-
-
-def where(archive: Archive, nodes: Mapping[str, str]) -> str | None:
-    """Given an archive and the nodes that SSH reaches, return the one to read it from, None if
-    there is none.
-    """
-    if archive.volid.endswith(UNREADABLE):
-        return None
-    if archive.node in nodes or not archive.shared:
-        return archive.node if archive.node in nodes else None
-    return min(nodes, default=None)
 
 
 def seen(memory: RestoreTestMemory, archive: Archive) -> Bytes:

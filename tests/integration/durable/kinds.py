@@ -15,6 +15,8 @@ from backupsvc.operations.copy.memory import recall as recall_copy
 from backupsvc.operations.copy.opening import open_copy
 from backupsvc.operations.prune.opening import open_prune
 from backupsvc.operations.prune.result import prune_outcome
+from backupsvc.operations.recheck.memory import recall as recall_recheck
+from backupsvc.operations.recheck.opening import open_recheck
 from backupsvc.operations.restore.planning import open_restore, plan_restore
 from backupsvc.operations.restore.result import restore_outcome
 from backupsvc.operations.restore_test import proving
@@ -23,7 +25,7 @@ from policies.copies_due import due
 from policies.jobs import expected
 from policies.model import Operation
 
-BACKED_UP, TESTED, RESTORED, PRUNED, COPIED = 110, 101, 103, 105, 104
+BACKED_UP, TESTED, RESTORED, PRUNED, COPIED, READ = 110, 101, 103, 105, 104, 104
 
 
 @dataclass(frozen=True)
@@ -117,6 +119,21 @@ def _copied(service: Service, operation: Operation) -> Any:
     }
 
 
+def _open_recheck(service: Service) -> Operation | None:
+    (one,) = service.catalog.archives.find(vmid=READ)
+    return open_recheck(service, one)
+
+
+def _read(service: Service, operation: Operation) -> Any:
+    found, error = recall_recheck(operation).found, operation.book.error
+    (archive,) = service.catalog.archives.find(vmid=READ)
+    return {
+        "found": found and (found.sha256, found.size, found.good, found.problem),
+        "error": error and error.message,
+        "known": (archive.sha256, archive.rung, archive.damaged, archive.checked_at is not None),
+    }
+
+
 def copy_to(target: str) -> Kind:
     """Given a target of the stage's policy, return the kind that copies to it."""
     return Kind("copy", COPIED, lambda service: _open_copy(service, target), _copied)
@@ -129,6 +146,7 @@ KINDS = {
         Kind("restore-test", TESTED, lambda service: open_test(service, TESTED), _tested),
         Kind("prune", PRUNED, lambda service: open_prune(service, [PRUNED]), _pruned),
         Kind("restore", RESTORED, _open_restore, _restored),
+        Kind("recheck", READ, _open_recheck, _read),
     )
 } | {"copy": copy_to("pve02"), "copy-to-a-folder": copy_to("usb")}
 ASKING_PVE = [title for title in KINDS if title != "copy-to-a-folder"]

@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 
 from backupsvc.errors import ArchiveError
-from backupsvc.operations.restore_test import proving, reading
+from backupsvc.inventory.archive_bytes import readable_from
+from backupsvc.operations.restore_test import proving
 from backupsvc.settings import Settings, SshSettings
 from policies import verdict
 from policies.model import Archive, CheckResult, Outcome, Policy, Rung, Scratch, Verdict
@@ -250,10 +251,10 @@ def test_law_5_what_was_changed_meanwhile_is_not_proven_by_a_test_that_had_begun
 
 def test_an_archive_is_read_where_it_lies_or_from_any_node_that_shares_its_storage() -> None:
     item = archive(108, 1)
-    assert reading.where(item, {"clovis": "x", "a": "y"}) == "clovis"
-    assert reading.where(item, {"a": "y"}) is None
-    assert reading.where(replace(item, shared=True), {"b": "x", "a": "y"}) == "a"
+    assert readable_from(item, {"clovis": "x", "a": "y"}) == "clovis"
+    assert readable_from(item, {"a": "y"}) is None
+    assert readable_from(replace(item, shared=True), {"b": "x", "a": "y"}) == "a"
     assert (
-        reading.where(replace(item, volid=item.volid.replace(".zst", ".lzo")), {"clovis": "x"})
+        readable_from(replace(item, volid=item.volid.replace(".zst", ".lzo")), {"clovis": "x"})
         is None
     )

@@ -365,3 +365,32 @@ def test_a_copy_by_itself_is_told_with_the_node_that_has_its_archive() -> None:
     found = outcomes.of(*piece("copy", 101, node="clovis"))
     assert (found.kind, found.vmid, found.node, found.level) == ("copy", 101, "clovis", Level.INFO)
     assert outcomes.of(*piece("copy", 101, FAILED)).level is Level.ERROR
+
+
+# --- a night's readings ---------------------------------------------------------------------------
+
+
+READ = {
+    "recheck#clovis#a": piece("recheck", 101, node="clovis"),
+    "recheck#clovis#b": piece("recheck", 102, node="clovis"),
+}
+
+
+def test_a_night_whose_readings_were_good_is_good_and_counts_them() -> None:
+    found = night(GOOD | READ)
+    assert (found.verdict, found.reread, found.not_good) == (JobRunVerdict.GOOD, 2, 0)
+    told = outcomes.said(found)
+    assert (told["reread"], told["not_good"]) == (2, 0)
+
+
+def test_a_night_that_found_an_archive_damaged_is_degraded_and_says_so() -> None:
+    found = night(GOOD | READ | {"recheck#clovis#b": piece("recheck", 102, FAILED)})
+    assert (found.verdict, found.reread, found.not_good) == (JobRunVerdict.DEGRADED, 2, 1)
+    assert found.reason == (
+        "the last night of job nightly: 1 of 2 archives that were read anew are damaged or could "
+        "not be read"
+    )
+
+
+def test_a_night_that_read_nothing_says_no_word_of_it() -> None:
+    assert not {"reread", "not_good"} & set(outcomes.said(night(GOOD)))

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from policies.guest_policy import policy_for
-from policies.model import Policy, PolicyError, Rung
+from policies.model import IntegrityRules, Policy, PolicyError, Rung
 from policies.service_checks import default_demoted, demoted, wanted_rung
 from policies.site import SECTIONS, load_policy
 
@@ -178,6 +178,22 @@ def test_durations_are_written_with_their_unit(text: str, seconds: int) -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "rules"),
+    [
+        ("", IntegrityRules(30 * 86400, 500 << 30)),
+        ("integrity: {}", IntegrityRules(30 * 86400, 500 << 30)),
+        ("integrity: {every: 7d, budget: 2TiB}", IntegrityRules(7 * 86400, 2 << 40)),
+        ("integrity: {budget: 300 MiB}", IntegrityRules(30 * 86400, 300 << 20)),
+        ("integrity: {every: never}", None),
+    ],
+)
+def test_how_often_archives_are_read_anew_is_written_with_a_budget(
+    text: str, rules: IntegrityRules | None
+) -> None:
+    assert load(f"site: home\n{text}").integrity == rules
+
+
+@pytest.mark.parametrize(
     ("written", "name", "options"),
     [
         ("agent", "agent", {}),
@@ -288,6 +304,9 @@ WRONG = [
     ("site: x\ntimezone: Mars/Base", 2, "'Mars/Base' is not a known time zone", "Europe/Paris"),
     ("site: x\nlanguage: de", 2, "'de' is unknown", "en, fr"),
     ("site: x\nmax-clock-drift: 30", 2, "'30' is not a duration", "90s"),
+    ("site: x\nintegrity: {every: 30}", 2, "'30' is not a duration", "90s"),
+    ("site: x\nintegrity: {budget: 500}", 2, "'500'", "500GiB"),
+    ("site: x\nintegrity: {often: 1d}", 2, "'often' is unknown", "every, budget"),
     ("site: x\nmax-clock-drift: 0s", 2, "'0s' is not a duration", "90s"),
     ("site: x\nscratch:\n  vmids: 50-60", 3, "not a range", "100-999999999"),
     ("site: x\nscratch:\n  vmids: 9099-9000", 3, "not a range", "FIRST-LAST"),

@@ -1,0 +1,130 @@
+"""``backupsvc catalog recheck``: read archives anew where they lie."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from backupsvc.cli.completing import vmids
+from backupsvc.cli.driving import EnqueueOption, FollowOption
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from backupsvc.bootstrap import Service
+    from policies.model import Archive
+
+
+def recheck(
+    vmid: Annotated[
+        list[int] | None,
+        typer.Option(
+            "--vmid", help="Only this guest's archives; may be repeated.", autocompletion=vmids
+        ),
+    ] = None,
+    everything: Annotated[
+        bool,
+        typer.Option("--all", help="Every archive, whenever it was read last, however many bytes."),
+    ] = False,
+    enqueue: EnqueueOption = False,
+    follow: FollowOption = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be read; read nothing.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Read archives whole on their nodes, and say which are still good: those whose turn it is by
+    the policy (`integrity`), or --all.
+
+    Exit 1 if one is damaged or could not be read. What is damaged counts for nothing from then on.
+    """
+    from backupsvc.cli.driving import announce, bring_to_end, check_options
+    from backupsvc.cli.output import emit_json
+    from backupsvc.cli.progress import Progress
+    from backupsvc.cli.session import open_service
+    from backupsvc.errors import BackupsvcError
+    from backupsvc.operations.opening import Opened
+    from backupsvc.operations.recheck.opening import open_recheck
+    from backupsvc.operations.recheck.result import outcome, planned, refused
+
+    check_options(enqueue, follow, dry_run)
+    told: dict[str, Any] = {}
+    found: list[dict[str, Any]] = []
+    with open_service(enqueue=enqueue) as service:
+        wanted, unreadable = _wanted(service, vmid or [], everything=everything)
+        if dry_run:
+            found = [planned(one) for one in wanted]
+        else:
+            opened: list[tuple[Archive, Any]] = []
+            errors: dict[int | None, BackupsvcError] = {}
+            for one in wanted:
+                try:
+                    opened.append((one, open_recheck(service, one)))
+                except BackupsvcError as error:
+                    errors[one.vmid] = error
+                    found.append(refused(one, error))
+            operations = tuple(operation for _, operation in opened)
+            if enqueue and operations:
+                left = Opened(operations, errors)
+                told = announce(service, left, follow=follow, as_json=as_json)
+            with Progress(quiet=as_json) as progress:
+                ended = bring_to_end(service, operations, progress, enqueue=enqueue)
+            found += [outcome(one, end) for (one, _), end in zip(opened, ended, strict=True)]
+    if as_json:
+        workers = {key: told[key] for key in ("workers",) if key in told}
+        emit_json({"archives": found, "unreadable": unreadable, "dry_run": dry_run} | workers)
+    else:
+        _show(found, unreadable, dry_run=dry_run)
+    good = ("planned", "intact", "complete")
+    raise typer.Exit(0 if all(one["state"] in good for one in found) else 1)
+
+
+def _wanted(
+    service: Service, only: Sequence[int], *, everything: bool
+) -> tuple[tuple[Archive, ...], int]:
+    """What is to be read, and how many archives nothing here can read."""
+    from backupsvc.operations.recheck.opening import readable
+    from policies.model import IntegrityRules
+    from policies.recheck_due import due
+
+    known = [
+        one
+        for one in service.catalog.archives.find()
+        if one.vmid is not None and (not only or one.vmid in only)
+    ]
+    there = readable(service, known)
+    rules = service.policy.integrity or IntegrityRules()
+    now = int(service.clock.now())
+    return due(there, rules, now, only=only, everything=everything), len(known) - len(there)
+
+
+def _show(found: Sequence[dict[str, Any]], unreadable: int, *, dry_run: bool) -> None:
+    from backupsvc.cli.output import say, size, table, tell
+
+    rows = [
+        (
+            one["vmid"],
+            one["volid"],
+            one["node"],
+            size(one["bytes"]),
+            one["checked_at"] or "never",
+            one["state"].upper() if one["state"] == "damaged" else one["state"],
+        )
+        for one in found
+    ]
+    if rows:
+        table(("VMID", "archive", "node", "size", "read last", "state"), rows)
+    else:
+        say("no archive is due to be read: --all reads every one")
+    for one in found:
+        if one["reason"]:
+            tell(f"backupsvc: {one['volid']}: {one['reason']}")
+            tell(f"  -> {one['hint'] or 'see `backupsvc operations show`'}")
+    if unreadable:
+        say(
+            f"{unreadable} archives cannot be read from here: their node is down, no SSH to it is "
+            "configured (BACKUPSVC_SSH__NODES), or nothing here decodes their format"
+        )
+    if dry_run:
+        say("nothing was read")
