@@ -8,6 +8,7 @@ the time at which our job's window is over do we dump.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -18,6 +19,15 @@ from policies.pve.calendar_event import occurrences
 NEAR = 1800  # seconds between two occurrences that are taken for the same night's
 # what the notes of our archives carry, before the operation's id, unless somebody wrote others
 OURS = "backupsvc "
+_NAMED = re.compile(rf"(?:^|[ ,]){OURS}([0-9A-HJKMNP-TV-Z]{{26}})\s*$")
+
+
+def operation_named(notes: str) -> str | None:
+    """Given an archive's notes, return the id of the operation that they say has made it, None if
+    they name none. Whoever may write the archive may write its notes: it links, and proves nothing.
+    """
+    found = _NAMED.search(notes)
+    return found[1] if found else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -100,7 +100,7 @@ def explanation(one: Marked, theirs: str | None) -> str:
         Mark.PROTECTED: "stays, as it is protected in PVE",
         Mark.RENAMED: "stays, as PVE never removes a file of such a name",
     }[one.mark]
-    rule, *held = [reason for reason in one.reasons if reason] or ["no rule speaks of it"]
+    rule, *held = one.reasons or ("no rule speaks of it",)
     said = f"it {fate}: {rule}"
     if held:
         said += f"; but {'; '.join(held)}"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from backupsvc.cli.completing import vmids
+from backupsvc.cli.rebuild import rebuild
 from backupsvc.cli.recheck import recheck
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 DEFAULT_NIGHTS, MAX_NIGHTS = 30, 800
 app = typer.Typer(no_args_is_help=True)
+app.command()(rebuild)
 app.command()(recheck)
 
 

@@ -194,6 +194,10 @@ CASES: dict[str, Words] = {
     ],
     "catalog gaps": lambda s: [["catalog", "gaps"], ["catalog", "gaps", "--from", ARGUMENT]],
     "catalog list": lambda s: [["catalog", "list"], ["catalog", "list", "--offline"]],
+    "catalog rebuild": lambda s: [
+        ["catalog", "rebuild", "--dry-run"],
+        ["catalog", "rebuild"],
+    ],
     "catalog recheck": lambda s: [
         ["catalog", "recheck", "--dry-run", "--all"],
         ["catalog", "recheck", "--vmid", "108", "--all"],

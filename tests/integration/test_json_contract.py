@@ -31,6 +31,7 @@ NODE, LOST = "clovis", 107
 CHANGES = {
     "archive extract",
     "backup run",
+    "catalog rebuild",
     "catalog recheck",
     "catalog sync",
     "copy run",
@@ -132,6 +133,8 @@ class Asked:
         for words in (("list",), ("gaps",), ("sync", "--dry-run"), ("sync",), ("show", 108)):
             self("catalog", *words)
         self("catalog", "show", archive)
+        self("catalog", "rebuild", "--dry-run")
+        self("catalog", "rebuild")
         self("catalog", "recheck", "--all", "--dry-run")
         self("catalog", "recheck", "--vmid", 108, "--all")
         self._copies()

@@ -364,7 +364,12 @@ def judge(run: Run[RestoreTestMemory]) -> Wait | None:
         raise OperationFailed(run.book.error.message, run.book.error.hint, operation=run.id)
     run.memory = memory = replace(run.memory, wanted_rung=wanted_rung(run.service.policy, run.vmid))
     archive, scratch = memory.chosen, memory.scratch
-    seen = proving.evidence(memory, run.book, choosing.chosen(run.service, archive))
+    known = choosing.chosen(run.service, archive)
+    if known.operation and run.service.catalog.operations.get(known.operation) is None:
+        # only its notes say so (a catalog that was rebuilt), and whoever may write the archive may
+        # write them: what it was when it was made, nobody knows
+        known = replace(known, operation=None)
+    seen = proving.evidence(memory, run.book, known)
     judgement = verdict.within_one_time(
         verdict.decide(seen), run.jumped("choose"), run.service.policy.max_clock_drift
     )
@@ -394,7 +399,6 @@ def judge(run: Run[RestoreTestMemory]) -> Wait | None:
     if judgement.verdict is Verdict.FAILED and seen.verified_intact is False:
         # it counts for nothing, and no restore takes it, until its bytes are read whole again
         problem = seen.restore_error or "; ".join(judgement.reasons)
-        known = catalog.archives.get(archive.node, archive.volid) or archive
         catalog.archives.record_damaged(
             archive.node, archive.volid, known.damaged or problem, run.now()
         )

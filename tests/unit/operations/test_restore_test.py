@@ -301,6 +301,24 @@ def test_the_time_that_a_restore_takes_does_not_count_how_long_its_archive_was_r
     assert steps("check").memory.rto == rto
 
 
+@pytest.mark.parametrize("known", [True, False])
+def test_law_5_an_archive_that_only_its_notes_call_ours_is_not_relied_on_for_its_checksums(
+    site: World, known: bool
+) -> None:
+    agent = SimpleNamespace(ping=lambda: True, osinfo=lambda: {"name": "Debian"})
+    agents = SimpleNamespace(port=lambda node, vmid: agent, held=lambda node, vmid: False)
+    site.pve = SimpleNamespace(agent=agents)
+    steps = Steps(site, scratch=PLACE, agent=True, booted=True, settled=LIVED_ON)
+    # a rebuilt catalog has the name of the operation and not the operation
+    named = steps.id if known else "01J8Z3K4M5N6P7Q8R9S0T1V2W3"
+    site.catalog.archives.annotate(ARCHIVE.node, ARCHIVE.volid, operation=named)
+    steps.book(seconds={"restore": 20.0, "isolate": 0.1})
+    steps.enter("choose", "begin")
+    steps("check")
+    told = steps("judge").memory.proof
+    assert told and (str(told.verdict) == "proven") is known, told
+
+
 @pytest.mark.parametrize("wanted", [Rung.HEALTHY, Rung.BOOTED])
 def test_an_agents_ping_alone_proves_no_more_than_the_tier_of_its_guest_wants(
     site: World, wanted: Rung

@@ -191,3 +191,21 @@ def test_past_the_window_nobody_waits_and_only_a_fresh_whole_foreign_archive_is_
         assert found.archive.ctime >= min(AT, which.begins) - 30
     if isinstance(found, StandBack):
         assert which is not None and (which.certain or runs)
+
+
+@pytest.mark.parametrize(
+    ("notes", "named"),
+    [
+        ("web on clovis, backupsvc 01J8Z3K4M5N6P7Q8R9S0T1V2W3", "01J8Z3K4M5N6P7Q8R9S0T1V2W3"),
+        ("backupsvc 01J8Z3K4M5N6P7Q8R9S0T1V2W3\n", "01J8Z3K4M5N6P7Q8R9S0T1V2W3"),
+        ("mybackupsvc 01J8Z3K4M5N6P7Q8R9S0T1V2W3", None),
+        ("backupsvc 01J8Z3K4M5N6P7Q8R9S0T1V2W3 and more", None),
+        ("backupsvc 01J8Z3K4M5N6P7Q8R9S0T1V2WI", None),  # I is no letter of a ULID
+        ("backupsvc 01J8", None),
+        ("", None),
+    ],
+)
+def test_the_operation_that_notes_name_is_read_from_their_end_alone(
+    notes: str, named: str | None
+) -> None:
+    assert external_backups.operation_named(notes) == named

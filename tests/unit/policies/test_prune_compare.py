@@ -141,6 +141,15 @@ def test_only_three_of_many_differences_are_named() -> None:
     assert NIGHTS[0].volid in few and few.count("local:backup") == 3 and " and 1 more" in few
 
 
+def test_three_differences_are_all_named() -> None:
+    three = tuple(NIGHTS[:3])
+    question = Question("clovis", "local", "keep-last=9", (108,), three)
+    said = differing(question, dict.fromkeys((one.volid for one in three), "remove"), "UTC")[108]
+    assert said.count("where our rules say") == 3 and "more" not in said
+    unknown = differing(question, {}, "UTC")[108]
+    assert unknown.count("local:backup") == 3 and "more" not in unknown
+
+
 def test_an_archive_that_pve_does_not_know_stops_its_guest() -> None:
     question = Question("clovis", "local", KEEP, (108,), tuple(NIGHTS))
     answer = theirs(tuple(NIGHTS), KEEP, "Europe/Paris")

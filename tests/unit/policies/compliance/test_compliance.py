@@ -461,6 +461,18 @@ def test_a_retention_of_the_storages_own_is_a_finding_once_and_keep_all_is_not()
     assert not found(replace(put_right(), storages=harmless), "storage-prunes")
 
 
+@pytest.mark.parametrize(
+    ("content", "enabled"), [("images", True), ("backup", False), ("images", False)]
+)
+def test_a_storage_without_backups_or_that_is_disabled_prunes_nothing_of_ours(
+    content: str, enabled: bool
+) -> None:
+    one = replace(storage("nas", "clovis", content, prune="keep-last=3"), enabled=enabled)
+    assert not found(replace(put_right(), storages=(one,)), "storage-prunes")
+    ours = replace(one, content=frozenset({"backup", "images"}), enabled=True)
+    assert found(replace(put_right(), storages=(ours,)), "storage-prunes")
+
+
 def test_a_storage_that_fills_up_is_a_warning_and_one_without_room_for_the_next_round_is_critical() -> (
     None
 ):
