@@ -10,6 +10,8 @@ from collections.abc import Collection, Iterable
 from policies.model import Archive, IntegrityRules
 from policies.whole import key
 
+MAX_A_NIGHT = 3000  # archives: each is an operation, and small ones would fit by the ten thousand
+
 
 def due(
     archives: Iterable[Archive],
@@ -20,7 +22,8 @@ def due(
     everything: bool = False,
 ) -> tuple[Archive, ...]:
     """Given archives that can be read, return those whose turn it is at ``now`` (epoch seconds):
-    the longest unread first, as many as the night's budget of bytes allows, and one at least.
+    the longest unread first, as many as the night's budget of bytes (and ``MAX_A_NIGHT``) allows,
+    and one at least.
 
     ``only`` are the guests whose archives count, () all. ``everything``: all of them, whenever they
     were read, and whatever that takes. One that was changed is told of already, and is not read.
@@ -41,7 +44,7 @@ def due(
     left = rules.budget
     for one in wanted:
         # a single archive above the budget would never be read else
-        if found and one.size > left:
+        if found and (one.size > left or len(found) == MAX_A_NIGHT):
             break
         found.append(one)
         left -= one.size

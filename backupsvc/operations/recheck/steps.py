@@ -19,8 +19,10 @@ from backupsvc.operations.recheck.memory import Reading, RecheckMemory
 from backupsvc.operations.recheck.opening import lock_of
 from backupsvc.operations.services import Run, StepServices
 from policies.jobs import Expected, job_for
-from policies.model import Archive
+from policies.model import Archive, Rung
 from policies.workflow import Workflow
+
+DAY = 86_400  # seconds
 
 
 def choose(run: Run[RecheckMemory]) -> Wait | None:
@@ -96,6 +98,10 @@ def _open_fresh(run: Run[RecheckMemory]) -> str:
     service, by_hand = run.service, f"back it up with `backupsvc backup run --vmid {run.vmid}`"
     if run.foreground:
         return by_hand  # a backup that is opened here waits for workers, who may not be there
+    # a disk that rots may have damaged many archives of one guest: one new one is enough
+    for one in service.catalog.archives.find(vmid=run.vmid, since=run.now() - DAY):
+        if one.rung.height >= Rung.INTACT.height and not one.unfit:
+            return f"its archive {one.volid} of the last day is good"
     job = job_for(service.policy, run.vmid)
     guest = next((one for one in service.pve.cluster.guests() if one.vmid == run.vmid), None)
     if job is None or guest is None:

@@ -163,6 +163,24 @@ def test_a_worker_queues_a_fresh_backup_of_the_guest_once(site: World, disk: Dis
     assert fresh.subject == 108 and f"a fresh backup was begun: {fresh.id}" in str(done.error)
 
 
+def test_a_guest_with_a_good_archive_of_the_last_day_needs_no_fresh_backup(
+    site: World, disk: Disk
+) -> None:
+    disk.content = BAD
+    site.engine = build_engine(site, foreground=False)
+    recent = replace(archive(108, 9), ctime=int(site.clock.now()) - 3600)
+    site.catalog.archives.observe([ITEM, recent], scope=[], at=1)
+    site.catalog.archives.record_intact(recent.node, recent.volid, 2)
+    opened = open_recheck(site, known(site))
+    assert opened
+    for _ in range(12):
+        site.engine.executor.advance(opened.id)
+        site.clock.sleep(60)
+    done = site.catalog.operations.get(opened.id)
+    assert done and f"its archive {recent.volid} of the last day is good" in str(done.error)
+    assert site.catalog.operations.find(kind="backup") == []
+
+
 def test_a_node_that_cannot_be_reached_says_nothing_against_the_archive(
     site: World, disk: Disk
 ) -> None:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from policies.model import Archive, GuestType, IntegrityRules
-from policies.recheck_due import due
+from policies.recheck_due import MAX_A_NIGHT, due
 
 NOW, DAY = 1_773_000_000, 86_400
 RULES = IntegrityRules(every=30 * DAY, budget=1000)
@@ -44,6 +44,12 @@ def test_an_archive_above_the_budget_is_read_alone() -> None:
     huge = archive(5, size=10_000)
     assert due([huge, archive(1, 40)], RULES, NOW) == (huge,)
     assert due([archive(6, size=900), huge], RULES, NOW) == (archive(6, size=900),)
+
+
+def test_of_small_archives_a_night_reads_so_many_and_no_more() -> None:
+    small = [archive(number, 40, size=1) for number in range(MAX_A_NIGHT + 1)]
+    every = due(small, replace(RULES, budget=10**9), NOW, everything=True)
+    assert due(small, replace(RULES, budget=10**9), NOW) == every[:MAX_A_NIGHT]
 
 
 def test_a_reading_in_the_future_is_none() -> None:
