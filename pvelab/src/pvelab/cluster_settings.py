@@ -131,7 +131,13 @@ def answer(lab: Lab, request: Request) -> Reply:
         if authentication.identify(lab.access, request.method, request.headers).user != "root@pam":
             raise LabError(403, "only root@pam may change the lab")
         if request.method == "PUT":
-            change(lab, _body(request))
+            try:
+                asked = json.loads(request.body)
+            except ValueError:
+                asked = None
+            if not isinstance(asked, dict):
+                raise UsageError("the body is no JSON object", 'as in {"time_factor": 20}')
+            change(lab, asked)
         elif request.method != "GET":
             raise LabError(501, f"there is no {request.method} {request.path}")
     except LabError as error:
@@ -143,16 +149,6 @@ def answer(lab: Lab, request: Request) -> Reply:
             400, error.message, {"data": None, "message": error.message, "hint": error.hint}
         )
     return _reply(200, "OK", {"data": shown(lab)})
-
-
-def _body(request: Request) -> dict[str, Any]:
-    try:
-        asked = json.loads(request.body)
-    except ValueError:
-        asked = None
-    if not isinstance(asked, dict):
-        raise UsageError("the body is no JSON object", 'as in {"time_factor": 20}')
-    return asked
 
 
 def _reply(status: int, reason: str, content: dict[str, Any]) -> Reply:

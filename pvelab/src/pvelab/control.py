@@ -112,29 +112,25 @@ def up(
         )
     lab_dir.mkdir(parents=True, exist_ok=True)
     _remove_stale(lab_dir)
-    command = [
-        sys.executable,
-        "-m",
-        "pvelab.server",
-        "--dir",
-        str(lab_dir),
-        "--hypervisor",
-        hypervisor,
-    ]
-    command += ["--scale", scale, "--years", str(years)] if scale else []
-    command += ["--with-container"] if container else []
-    command += ["--pve", release] if release else []
-    command += ["--policy", str(policy.absolute())] if policy else []
+    options = ["--hypervisor", hypervisor]
+    options += ["--scale", scale, "--years", str(years)] if scale else []
+    options += ["--with-container"] if container else []
+    options += ["--pve", release] if release else []
+    options += ["--policy", str(policy.absolute())] if policy else []
+    return _wait(lab_dir, started, progress, _start_server(lab_dir, options))
+
+
+def _start_server(lab_dir: Path, options: list[str]) -> subprocess.Popen[bytes]:
+    """Start the lab's server, which outlives the command that starts it."""
     with (lab_dir / LOG_FILE).open("ab") as log:
-        server = subprocess.Popen(
-            command,
+        return subprocess.Popen(
+            [sys.executable, "-m", "pvelab.server", "--dir", str(lab_dir), *options],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
             start_new_session=True,
             cwd="/",
         )
-    return _wait(lab_dir, started, progress, server)
 
 
 def down(lab_dir: Path, *, keep: bool = False) -> bool:
@@ -170,6 +166,7 @@ def status(lab_dir: Path) -> dict[str, Any]:
         for node in _read(lab_dir / STATE_FILE).get("nodes", [])
         if not node.get("online", True)
     ]
+    resident_pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
     ports = runtime["ports"] or {"the whole cluster": runtime["port"]}
     return found | {
         "pid": pid,
@@ -181,7 +178,7 @@ def status(lab_dir: Path) -> dict[str, Any]:
         },
         "hypervisor": runtime["hypervisor"],
         "seconds": seconds,
-        "memory": _memory(pid),
+        "memory": resident_pages * os.sysconf("SC_PAGE_SIZE"),
         "faults": [fault.text for fault in board.read(lab_dir / board.FILE)],
         "dead_nodes": dead,
         "time_factor": time_factor(lab_dir),
@@ -283,12 +280,6 @@ def _remove_stale(lab_dir: Path) -> None:
         shutil.rmtree(run_dir, ignore_errors=True)
     for name in (RUNTIME_FILE, PROGRESS_FILE, READY_FILE):
         (lab_dir / name).unlink(missing_ok=True)
-
-
-def _memory(pid: int) -> int:
-    """Return a process's resident memory in bytes."""
-    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE")
 
 
 def _read(path: Path) -> dict[str, Any]:

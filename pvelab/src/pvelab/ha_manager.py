@@ -112,15 +112,6 @@ class HaManager:
         self._last_online.clear()
         return True
 
-    def _is_lost(self, node: str, now: float) -> bool:
-        """Say whether a node has been away for so long that it is to be fenced; a new master counts
-        from its first look.
-        """
-        return (
-            not self.lab.nodes[node].online
-            and now - self._last_online.setdefault(node, now) >= FENCE_DELAY
-        )
-
     def _look_at_service(self, sid: str, now: float) -> None:
         vm = self._guest(sid)
         if vm is None:
@@ -135,7 +126,13 @@ class HaManager:
             recoverable = (
                 before not in ("fence", "recovery", "error") and self.ha.wanted(sid) != "disabled"
             )
-            if recoverable and self._is_lost(service.node, now):
+            # a new master counts a node's absence from its own first look
+            lost = (
+                not self.lab.nodes[service.node].online
+                and recoverable
+                and now - self._last_online.setdefault(service.node, now) >= FENCE_DELAY
+            )
+            if lost:
                 service.state, service.task = "fence", ""
                 self.ha.node_status[service.node] = "fence"
             else:
@@ -146,7 +143,11 @@ class HaManager:
     def _next(self, sid: str, service: Service, vm: VmConfig, now: float) -> None:
         wanted, alive = self.ha.wanted(sid), self.lab.nodes[service.node].online
         if service.state == "fence":
-            self._fence(service, alive, now)
+            if alive:  # it came back in time
+                service.state = "started"
+            elif _lock_is_free(self.lab.nodes[service.node], now):
+                self.ha.node_status[service.node] = "unknown"
+                service.state = "recovery"
         elif service.state == "recovery":
             self._recover(sid, service, vm)
         elif service.state == "error":
@@ -163,15 +164,12 @@ class HaManager:
             service.state = "started"
             if not self._take_command(service):
                 self._keep_running(sid, service, vm)
+        elif self._runs(sid):
+            service.state = "request_stop"
+            if not self._is_busy(vm):
+                self._spawn_shutdown(vm)
         else:
-            self._keep_stopped(sid, service, vm)
-
-    def _fence(self, service: Service, alive: bool, now: float) -> None:
-        if alive:  # it came back in time
-            service.state = "started"
-        elif _lock_is_free(self.lab.nodes[service.node], now):
-            self.ha.node_status[service.node] = "unknown"
-            service.state = "recovery"
+            service.state, service.task = "stopped", ""
 
     def _recover(self, sid: str, service: Service, vm: VmConfig) -> None:
         """Take a fenced node's service over: its configuration moves, locks that a cut dump left
@@ -242,14 +240,6 @@ class HaManager:
             service.state = "error"
         elif other := self._choose(sid, "", without=service.failed):
             service.state, service.target = "migrate", other
-
-    def _keep_stopped(self, sid: str, service: Service, vm: VmConfig) -> None:
-        if not self._runs(sid):
-            service.state, service.task = "stopped", ""
-            return
-        service.state = "request_stop"
-        if not self._is_busy(vm):
-            self._spawn_shutdown(vm)
 
     def _choose(self, sid: str, current: str, without: list[str] | None = None) -> str | None:
         """Return where a service belongs: where it is if that is as good as any, else the node with

@@ -85,7 +85,12 @@ def _start_guests(lab: Lab, name: str, log: TaskLog) -> None:
     """What a booting node does: wait for quorum, drop the locks of cut dumps, start what starts
     with it (PVE/API2/Nodes.pm).
     """
-    _await_quorum(lab, log)
+    if not lab.quorate():
+        log.line("waiting for quorum ...")
+        while not lab.quorate():
+            log.check_cancelled()
+            time.sleep(_POLL)
+        log.line("got quorum")
     for vm in lab.guests.all(name, None):
         if vm.config.get("lock") == "backup":
             drop_lock(lab, vm)
@@ -100,16 +105,6 @@ def _start_guests(lab: Lab, name: str, log: TaskLog) -> None:
             status = lab.tasks.wait(_start(lab, vm), _MAX_START)
             if status != "OK":
                 log.line(f"Starting {vm.word} {vm.vmid} failed: {status}")
-
-
-def _await_quorum(lab: Lab, log: TaskLog) -> None:
-    if lab.quorate():
-        return
-    log.line("waiting for quorum ...")
-    while not lab.quorate():
-        log.check_cancelled()
-        time.sleep(_POLL)
-    log.line("got quorum")
 
 
 def _start(lab: Lab, vm: VmConfig) -> str:

@@ -95,7 +95,18 @@ class LabServer:
         """Bring everything up; return when every guest answers."""
         began = time.monotonic()
         lab = self.lab = self._open()
-        self._serve(lab)
+        front = self.front = Front(lab)
+        front.start()
+        self._close.callback(front.stop)
+        kept = {"port": front.port, "ports": front.ports}
+        # noted, so that the next start takes the same ports where they are free
+        lab.settings |= kept
+        self._note(**kept, own_port=front.own.port, hypervisor=self.platform.name)
+        seed.write_definition(
+            self.directory, {**(seed.read_definition(self.directory) or {}), **kept}
+        )
+        for name, port in (front.ports or {"the whole cluster": front.port}).items():
+            self._progress(f"API of {name} on https://127.0.0.1:{port}/api2/json")
         with ThreadPoolExecutor(1, thread_name_prefix="appliances") as pool:
             appliances = pool.submit(self.platform.start_appliances, lab)
             (scale.power_on if lab.history else power.start_all)(lab, self._progress)
@@ -111,20 +122,6 @@ class LabServer:
             {"hypervisor": self.platform.name, "seconds": seconds},
         )
         self._progress(f"{len(lab.machines)} guests answer after {seconds} s")
-
-    def _serve(self, lab: Lab) -> None:
-        """Open the API's ports, those of last time where they are free, and note them."""
-        front = self.front = Front(lab)
-        front.start()
-        self._close.callback(front.stop)
-        kept = {"port": front.port, "ports": front.ports}
-        lab.settings |= kept
-        self._note(**kept, own_port=front.own.port, hypervisor=self.platform.name)
-        seed.write_definition(
-            self.directory, {**(seed.read_definition(self.directory) or {}), **kept}
-        )
-        for name, port in (front.ports or {"the whole cluster": front.port}).items():
-            self._progress(f"API of {name} on https://127.0.0.1:{port}/api2/json")
 
     def stop(self) -> None:
         """End everything that was started."""

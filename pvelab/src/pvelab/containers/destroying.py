@@ -27,7 +27,13 @@ def destroy(lab: Lab, node: str, vmid: int, purge: bool, unreferenced: bool, log
             log.line(trees.free(lab, tree))
         if purge:
             log.line(f"purging CT {vmid} from related configurations..")
-            _forget_jobs(lab, vmid)
+            for job in lab.jobs.entries.values():
+                for name in ("vmid", "exclude"):
+                    if name in job:
+                        job[name] = ",".join(
+                            v for v in re.split(r"[,; ]+", str(job[name])) if v and v != str(vmid)
+                        )
+            lab.jobs.save()
             if lab.ha.resources.pop(f"ct:{vmid}", None) is not None:
                 lab.ha.save()
         lab.access.forget_guest(vmid)
@@ -43,13 +49,3 @@ def _volumes(lab: Lab, vm: VmConfig, unreferenced: bool) -> list[trees.Tree]:
             own = (tree for tree in trees.trees(lab, vm.node, name) if tree.volume.owner == vm.vmid)
             found.update({tree.volume.volid: tree for tree in own})
     return list(found.values())
-
-
-def _forget_jobs(lab: Lab, vmid: int) -> None:
-    for job in lab.jobs.entries.values():
-        for name in ("vmid", "exclude"):
-            if name in job:
-                job[name] = ",".join(
-                    v for v in re.split(r"[,; ]+", str(job[name])) if v and v != str(vmid)
-                )
-    lab.jobs.save()

@@ -96,7 +96,14 @@ class ContainerDump(Dump):
             trees
         )
         self.log.info(f"creating vzdump archive '{self.archive}'")
-        self._pack(trees)
+        temporary, began = self.archive.with_suffix(".dat"), time.monotonic()
+        try:
+            total = self._write_archive(temporary, trees)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+        self.log.info(totals("written", total, time.monotonic() - began))
+        temporary.replace(self.archive)
         if self.mode == "stop" and self.machine:
             self.log.info("restarting vm")
             power.switch_on(self.lab, self.vm)
@@ -120,16 +127,6 @@ class ContainerDump(Dump):
         if self.machine:
             self.log.info("stopping virtual guest")
             power.switch_off(self.lab, self.vm.vmid)
-
-    def _pack(self, trees: dict[str, Tree]) -> None:
-        temporary, began = self.archive.with_suffix(".dat"), time.monotonic()
-        try:
-            total = self._write_archive(temporary, trees)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
-        self.log.info(totals("written", total, time.monotonic() - began))
-        temporary.replace(self.archive)
 
     def _write_archive(self, temporary: Path, trees: dict[str, Tree]) -> int:
         """Write the archive; return the bytes before compression. Raise GuestFailed as the failure

@@ -100,7 +100,15 @@ class Restore:
         log.line(f"recovering backed-up configuration from '{request.archive.volid}'")
         archived, _ = configfile.parse(extract_pct(request.archive.path))
         merged = self._merged(archived)
-        self._check(merged)
+        # only the final configuration tells it, so it is refused in the task and not by the call
+        try:
+            if merged.get("unprivileged") != "1":
+                self.call.check("/", "Sys.Modify")
+            check_bridges(self.call, merged)
+        except LabError as error:
+            raise TaskDied(
+                f"403 {error.reason}" if error.status == 403 else error.reason
+            ) from error
         wanted = self._wanted(archived)
         for volid in [item.volume for item in mounts(old) if item.kind == "volume"]:
             log.line(trees.free(self.lab, trees.open_tree(self.lab, vm.node, volid)))
@@ -130,19 +138,6 @@ class Restore:
         }
         return {**kept, **self.request.options}
 
-    def _check(self, merged: Mapping[str, str]) -> None:
-        """The final configuration is checked in the task: its bridges, and Sys.Modify for a
-        privileged container.
-        """
-        try:
-            if merged.get("unprivileged") != "1":
-                self.call.check("/", "Sys.Modify")
-            check_bridges(self.call, merged)
-        except LabError as error:
-            raise TaskDied(
-                f"403 {error.reason}" if error.status == 403 else error.reason
-            ) from error
-
     def _wanted(self, archived: Mapping[str, str]) -> list[Mount]:
         """The volumes to make: those given (``storage:GiB``), or the archive's with their sizes,
         all on the one storage.
@@ -161,22 +156,21 @@ class Restore:
         wanted = []
         for item in found:
             if item.kind != "volume":
-                self._check_host_mount(item)
+                if item.key == "rootfs":
+                    raise TaskDied(
+                        f"restoring rootfs to {item.kind} mount is only possible by specifying "
+                        "-rootfs manually!"
+                    )
+                if not self.call.is_root_ticket:
+                    raise TaskDied(
+                        f"restoring '{item.key}' to {item.kind} mount is only possible for root"
+                    )
             elif not item.size:
                 raise TaskDied(f"unable to detect disk size - please specify {item.key} (size)")
             else:
                 rest = {key: value for key, value in item.properties.items() if key != "size"}
                 wanted.append(Mount(item.key, f"{self.request.storage}:{item.size / GIB:g}", rest))
         return wanted
-
-    def _check_host_mount(self, item: Mount) -> None:
-        if item.key == "rootfs":
-            raise TaskDied(
-                f"restoring rootfs to {item.kind} mount is only possible by specifying -rootfs "
-                "manually!"
-            )
-        if not self.call.is_root_ticket:
-            raise TaskDied(f"restoring '{item.key}' to {item.kind} mount is only possible for root")
 
     def _host_mounts(self, archived: Mapping[str, str]) -> dict[str, str]:
         """Binds and devices are put back as they were, after everything else."""

@@ -52,7 +52,18 @@ class Destruction:
                     log.line(f'  Logical volume "{volume.path.name}" successfully removed.')
             if self.purge:
                 log.line(f"purging VM {self.vmid} from related configurations..")
-                self._purge()
+                for job in self.lab.jobs.entries.values():
+                    for field in ("vmid", "exclude"):
+                        if field in job:
+                            rest = [
+                                v
+                                for v in re.split(r"[,; ]+", str(job[field]))
+                                if v and v != str(self.vmid)
+                            ]
+                            job[field] = ",".join(rest)
+                self.lab.jobs.save()
+                if self.lab.ha.resources.pop(f"vm:{self.vmid}", None) is not None:
+                    self.lab.ha.save()
             self.lab.access.forget_guest(self.vmid)
             power.switch_off(self.lab, self.vmid)
             self.lab.guests.remove(self.vmid)
@@ -70,16 +81,3 @@ class Destruction:
                     )
                     found.update({volume.volid: volume for volume in own})
         return list(found.values())
-
-    def _purge(self) -> None:
-        """Take the guest out of backup jobs and HA."""
-        for job in self.lab.jobs.entries.values():
-            for field in ("vmid", "exclude"):
-                if field in job:
-                    rest = [
-                        v for v in re.split(r"[,; ]+", str(job[field])) if v and v != str(self.vmid)
-                    ]
-                    job[field] = ",".join(rest)
-        self.lab.jobs.save()
-        if self.lab.ha.resources.pop(f"vm:{self.vmid}", None) is not None:
-            self.lab.ha.save()

@@ -226,7 +226,13 @@ class Dump:
         sources = []
         for drive, volume in self.drives:
             copy = self.scratch / f"{drive.key}.raw"
-            _copy_sparse(volume.path, copy)
+            size = volume.path.stat().st_size
+            with copy.open("wb") as file:
+                for number, data in clusters(volume.path, size):
+                    if data is not None:
+                        file.seek(number * CLUSTER)
+                        file.write(data)
+                file.truncate(size)
             sources.append(Source(f"drive-{drive.key}", copy, volume.path.stat().st_size))
         self._announce()
         self._as_root("qmresume", lambda: power.start_machine(self.lab, self.vm))
@@ -431,13 +437,3 @@ def _backup_lock(lab: Lab, vm: VmConfig) -> Iterator[None]:
     finally:
         with suppress(LabError), lab.guests.lock(vm.vmid):
             save(lab, vm, {key: value for key, value in vm.config.items() if key != "lock"})
-
-
-def _copy_sparse(source: Path, target: Path) -> None:
-    size = source.stat().st_size
-    with target.open("wb") as file:
-        for number, data in clusters(source, size):
-            if data is not None:
-                file.seek(number * CLUSTER)
-                file.write(data)
-        file.truncate(size)

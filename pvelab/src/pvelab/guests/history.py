@@ -138,7 +138,14 @@ class History:
         with self._mutex:
             archive = self._find(node, storage, name)
             if archive is not None:
-                self._write(archive)
+                path, vmid = archive.path, archive.name.vmid or 0
+                path.parent.mkdir(parents=True, exist_ok=True)
+                archives.write_notes(path, archive.notes)
+                archives.set_protected(path, archive.protected)
+                # under another name first: it is there whole or not at all
+                fresh = path.with_suffix(".dat")
+                write_archive(fresh, vmid, archive.ctime, self._config(vmid), archive.size)
+                fresh.replace(path)
                 self._forget(archive.name.vmid or 0, archive.number)
 
     def forget(self, vmid: int, number: int) -> None:
@@ -183,16 +190,6 @@ class History:
             None,
         )
         return found if found and found.name.file == name.file else None
-
-    def _write(self, archive: PastArchive) -> None:
-        """Write the archive under another name first: it is there whole or not at all."""
-        path, vmid = archive.path, archive.name.vmid or 0
-        path.parent.mkdir(parents=True, exist_ok=True)
-        archives.write_notes(path, archive.notes)
-        archives.set_protected(path, archive.protected)
-        fresh = path.with_suffix(".dat")
-        write_archive(fresh, vmid, archive.ctime, self._config(vmid), archive.size)
-        fresh.replace(path)
 
 
 def write_archive(path: Path, vmid: int, ctime: int, config: Mapping[str, str], size: int) -> None:

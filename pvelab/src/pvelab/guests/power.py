@@ -43,7 +43,16 @@ def start(lab: Lab, node: str, vmid: int, log: TaskLog) -> None:
         if vm.config.get("template") == "1":
             raise TaskDied("you can't start a vm if it's a template")
         warn_iothread(vm, log)
-        _warn_efi(lab, vm, log)
+        if (
+            lab.release.newer
+            and "efidisk0" in vm.config
+            and "ms-cert=2023k" not in vm.config["efidisk0"].split(",")
+        ):
+            # at every start: an EFI disk of before the new certificates (qemu-server 9.1.10)
+            missing = (
+                "suggesting that not all UEFI 2023 certificates from Microsoft are enrolled yet."
+            )
+            log.warn(f"EFI disk without 'ms-cert=2023k' option, {missing}")
         start_machine(lab, vm)
 
 
@@ -57,19 +66,6 @@ def warn_iothread(vm: VmConfig, log: TaskLog) -> None:
             log.warn(
                 "iothread is only valid with virtio disk or virtio-scsi-single controller, ignoring"
             )
-
-
-def _warn_efi(lab: Lab, vm: VmConfig, log: TaskLog) -> None:
-    """Warn of an EFI disk of before the new certificates, at every start of its guest (qemu-server
-    9.1.10).
-    """
-    if (
-        lab.release.newer
-        and "efidisk0" in vm.config
-        and "ms-cert=2023k" not in vm.config["efidisk0"].split(",")
-    ):
-        missing = "suggesting that not all UEFI 2023 certificates from Microsoft are enrolled yet."
-        log.warn(f"EFI disk without 'ms-cert=2023k' option, {missing}")
 
 
 def agent_is_frozen(machine: Machine) -> bool:

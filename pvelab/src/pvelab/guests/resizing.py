@@ -7,7 +7,7 @@ import os
 from pvelab.guests import power, volumes
 from pvelab.guests.devices import Drive, drive, format_size, parse_size
 from pvelab.guests.state import save
-from pvelab.kernel import Call, Lab, LabError, TaskLog, VmConfig
+from pvelab.kernel import Call, LabError, TaskLog, VmConfig
 
 
 def disk_of(vm: VmConfig, key: str) -> Drive:
@@ -34,23 +34,15 @@ def resize(call: Call, vm: VmConfig, disk: Drive, wanted: str, log: TaskLog) -> 
         raise LabError(500, "shrinking disks is not supported")
     if new == old:
         return
-    _grow(lab, vm, disk, volume, new, log)
-    larger = Drive(disk.key, disk.volume, {**disk.properties, "size": format_size(new)})
-    save(lab, vm, {**vm.config, disk.key: larger.text()})
-
-
-def _grow(
-    lab: Lab, vm: VmConfig, disk: Drive, volume: volumes.Volume, size: int, log: TaskLog
-) -> None:
-    """Let QEMU do it while the guest runs; the disks of one that is off are grown as the storage
-    does it.
-    """
     machine = power.machine_of(lab, vm.vmid)
     if machine is not None and disk.key in {known.key for known in machine.spec.disks}:
-        machine.resize_disk(disk.key, size)
-        return
-    os.truncate(volume.path, size)
-    if lab.storage(volume.storage).type == "lvmthin":
-        log.line(f"  Logical volume pve/{volume.path.name} successfully resized.")
+        # QEMU itself does it while the guest runs
+        machine.resize_disk(disk.key, new)
     else:
-        log.line("Image resized.")
+        os.truncate(volume.path, new)
+        if lab.storage(volume.storage).type == "lvmthin":
+            log.line(f"  Logical volume pve/{volume.path.name} successfully resized.")
+        else:
+            log.line("Image resized.")
+    larger = Drive(disk.key, disk.volume, {**disk.properties, "size": format_size(new)})
+    save(lab, vm, {**vm.config, disk.key: larger.text()})

@@ -294,7 +294,15 @@ class Restore:
             self._free_all()
             text = str(error)
             raise (pipe.failed(text) if text == "interrupted by signal" else error) from error
-        _tell_figures(self.log, figures)
+        if figures.read:
+            self.log.line(
+                f"total bytes read {figures.read}, sparse bytes {figures.sparse} "
+                f"({figures.sparse * 100 / figures.read:.3g}%)"
+            )
+        if data := figures.read - figures.sparse:
+            self.log.line(
+                f"space reduction due to 4K zero blocks {figures.zero_blocks * 100 / data:.3g}%"
+            )
 
     def _guards(self, targets: Iterable[str]) -> list[tuple[Guard, bool]]:
         """What the faults of the storages do to this restore; True for those that are written
@@ -369,15 +377,3 @@ def _opened(paths: Mapping[int, Path]) -> Iterator[dict[int, int]]:
             number: stack.enter_context(path.open("r+b", buffering=0)).fileno()
             for number, path in paths.items()
         }
-
-
-def _tell_figures(log: TaskLog, figures: Extracted) -> None:
-    if not figures.read:
-        return
-    log.line(
-        f"total bytes read {figures.read}, sparse bytes {figures.sparse} "
-        f"({figures.sparse * 100 / figures.read:.3g}%)"
-    )
-    data = figures.read - figures.sparse
-    if data:
-        log.line(f"space reduction due to 4K zero blocks {figures.zero_blocks * 100 / data:.3g}%")

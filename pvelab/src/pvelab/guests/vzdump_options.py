@@ -64,11 +64,6 @@ def check(call: Call) -> None:
         raise LabError(500, f"pool '{params['pool']}' does not exist")
     if (wrong := notes.problem(params.get("notes-template", ""))) is not None:
         raise parameter_error(notes_template=wrong)
-    _check_rights(call)
-
-
-def _check_rights(call: Call) -> None:
-    params = call.params
     if params.get("storage"):
         call.check(f"/storage/{params['storage']}", "Datastore.AllocateSpace")
     if "prune-backups" in params:

@@ -52,12 +52,18 @@ def write_system(
     ``software`` is the folder with what its services need beyond the common software, a folder a
     kind.
     """
+    # none for the firewall itself, which is that of the others
+    gateway = f"{seed.nics[0].address.rsplit('.', 1)[0]}.1" if len(seed.nics) == 1 else ""
+    identity, word, version, pretty = SYSTEMS[seed.system]
     files = {
         "hostname": f"{seed.name}\n",
         "net": "".join(f"eth{number} {nic.address}\n" for number, nic in enumerate(seed.nics)),
-        "gateway": f"{_gateway(seed)}\n",
+        "gateway": f"{gateway}\n",
         "forward": "1\n" if len(seed.nics) > 1 else "0\n",
-        "os-release": _os_release(seed.system),
+        "os-release": (
+            f'ID={identity}\nNAME="{word}"\nVERSION_ID="{version}"\nVERSION="{version}"\n'
+            f'PRETTY_NAME="{pretty}"\n'
+        ),
         "services": "".join(f"{service.kind} {service.port}\n" for service in seed.services),
     }
     for service in seed.services:
@@ -128,15 +134,3 @@ def write_data(seed: GuestSeed, folder: Path) -> None:
         for n in range(1, seed.records + 1)
     )
     (folder / "records.db").write_text("".join(lines))
-
-
-def _gateway(seed: GuestSeed) -> str:
-    """The firewall's address in the guest's first network; none for the firewall itself."""
-    if len(seed.nics) != 1:
-        return ""
-    return seed.nics[0].address.rsplit(".", 1)[0] + ".1"
-
-
-def _os_release(system: str) -> str:
-    identity, name, version, pretty = SYSTEMS[system]
-    return f'ID={identity}\nNAME="{name}"\nVERSION_ID="{version}"\nVERSION="{version}"\nPRETTY_NAME="{pretty}"\n'

@@ -68,7 +68,18 @@ def fetch(cache: Path, progress: Callable[[str], None]) -> tuple[Path, tuple[str
     tree, listing = cache / f"tree-{key}", cache / f"packages-{key}.json"
     if not listing.exists():
         shutil.rmtree(tree, ignore_errors=True)
-        names = _download(cache, progress)
+        folder = cache / "debs"
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        progress("fetching the guests' Debian packages")
+        options = _apt_get(cache, folder, list(PACKAGES))
+        # the metapackage depends on the kernel of today, whose name nobody knows before
+        package = next(folder.glob(f"{KERNEL}_*.deb"))
+        answer = subprocess.run(
+            ["dpkg-deb", "-f", str(package), "Depends"], check=True, capture_output=True, text=True
+        )
+        _apt_get(cache, folder, [answer.stdout.split()[0]], options)
+        names = sorted(path.name for path in folder.glob("*.deb"))
         tree.mkdir(parents=True)
         for name in names:
             subprocess.run(
@@ -80,23 +91,6 @@ def fetch(cache: Path, progress: Callable[[str], None]) -> tuple[Path, tuple[str
         fresh.write_text(json.dumps(names))
         fresh.replace(listing)
     return tree, tuple(json.loads(listing.read_text()))
-
-
-def _download(cache: Path, progress: Callable[[str], None]) -> list[str]:
-    """Fetch the packages, and the kernel that the kernel's package of today depends on, into
-    ``debs``.
-    """
-    folder = cache / "debs"
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    progress("fetching the guests' Debian packages")
-    options = _apt_get(cache, folder, list(PACKAGES))
-    package = next(folder.glob(f"{KERNEL}_*.deb"))
-    answer = subprocess.run(
-        ["dpkg-deb", "-f", str(package), "Depends"], check=True, capture_output=True, text=True
-    )
-    _apt_get(cache, folder, [answer.stdout.split()[0]], options)
-    return sorted(path.name for path in folder.glob("*.deb"))
 
 
 def _apt_get(

@@ -125,8 +125,14 @@ class NodeSsh:
         """Stop the server; connections that are open end too."""
         if self._process is None:
             return
-        # The listener's death leaves its connections running.
-        connections = _children(self._process.pid)
+        # The listener's death leaves its connections running: its children (proc(5): field 4 of
+        # stat).
+        connections = []
+        for stat in Path("/proc").glob("[0-9]*/stat"):
+            with suppress(OSError):
+                text = stat.read_text()
+                if int(text[text.rindex(")") + 2 :].split()[1]) == self._process.pid:
+                    connections.append(int(stat.parent.name))
         processes.end(self._process)
         for pid in connections:
             with suppress(ProcessLookupError):
@@ -167,14 +173,3 @@ def _free_port() -> int:
     with closing(socket.create_server(("127.0.0.1", 0))) as server:
         port: int = server.getsockname()[1]
     return port
-
-
-def _children(parent: int) -> list[int]:
-    """Pids of the children of a process (proc(5): field 4 of stat)."""
-    children = []
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        with suppress(OSError):
-            text = stat.read_text()
-            if int(text[text.rindex(")") + 2 :].split()[1]) == parent:
-                children.append(int(stat.parent.name))
-    return children

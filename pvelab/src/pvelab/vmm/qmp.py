@@ -47,22 +47,17 @@ class Qmp:
             try:
                 self._socket.settimeout(timeout)
                 self._socket.sendall(json.dumps(message).encode() + b"\n")
-                return self._answer(command, number)
+                # what comes before the answer are events, and answers to what was given up
+                while line := self._lines.readline():
+                    answer = json.loads(line)
+                    if answer.get("id") != number:
+                        continue
+                    if "error" in answer:
+                        raise QemuError(f"QEMU refused {command}: {answer['error']['desc']}")
+                    return answer["return"]
+                raise QemuError(f"QEMU went away during {command}")
             except OSError as error:
                 raise QemuError(f"QEMU does not answer {command}: {error}") from error
-
-    def _answer(self, command: str, number: int) -> object:
-        """Read up to the answer with that number; what comes before it are events and late
-        answers.
-        """
-        while line := self._lines.readline():
-            answer = json.loads(line)
-            if answer.get("id") != number:
-                continue
-            if "error" in answer:
-                raise QemuError(f"QEMU refused {command}: {answer['error']['desc']}")
-            return answer["return"]
-        raise QemuError(f"QEMU went away during {command}")
 
     def close(self) -> None:
         """Close the connection."""
