@@ -101,6 +101,8 @@ class User:
 def user(site: Shell, tmp_path: Path) -> Iterator[User]:
     disable_pve_job(site.state)
     text = briefly(LANGEO.read_text(encoding="utf-8"))
+    # a worker that these tests play must not find a night that is due at the hour at which they run
+    text = text.replace('schedule: "21:00"', 'schedule: "2038-01-01 21:00"')
     made = User(site, tmp_path / "policy.yaml", tmp_path / "usb", text)
     made.usb.mkdir()
     made.targets = {
