@@ -173,3 +173,19 @@ def test_every_night_that_was_due_is_told_of_one_machine_only(
         here = {uuid for day, uuid in made if day == number}
         assert (number in dues) <= bool(told) and len(told) <= max(1, len(here))
         assert bool(here) <= any(night.state is NightState.ARCHIVED for night in told)
+
+
+def test_the_word_for_a_machine_that_nobody_has_read_is_part_of_the_answer() -> None:
+    assert UNREAD == "unread"
+
+
+def test_an_occurrence_ends_where_the_next_one_begins() -> None:
+    one = replace(due(8), until=at("2026-03-09T21:00"))
+    (found,) = calendar(DAYS[:2], PARIS, [one, due(9)], [], [archive("2026-03-09T21:00")])
+    assert states(found) == ["missed", "archived"]
+
+
+def test_of_two_occurrences_in_one_day_either_may_have_left_the_archive() -> None:
+    noon = Due(108, at("2026-03-08T12:00"), at("2026-03-08T21:00"))
+    (found,) = calendar(DAYS[:1], PARIS, [noon, due(8)], [], [archive("2026-03-08T12:01")])
+    assert states(found) == ["archived"]
