@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from backupsvc.cli.catalog_backup import backup
 from backupsvc.cli.completing import vmids
 from backupsvc.cli.rebuild import rebuild
 from backupsvc.cli.recheck import recheck
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 DEFAULT_NIGHTS, MAX_NIGHTS = 30, 800
 app = typer.Typer(no_args_is_help=True)
+app.command()(backup)
 app.command()(rebuild)
 app.command()(recheck)
 

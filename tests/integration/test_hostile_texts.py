@@ -192,6 +192,11 @@ CASES: dict[str, Words] = {
         ["backup", "run", ARGUMENT],
         ["backup", "run", "--vmid", "105", "--enqueue"],
     ],
+    "catalog backup": lambda s: [
+        ["catalog", "backup", "--dry-run"],
+        ["catalog", "backup", "--to", ARGUMENT],
+        ["catalog", "backup", "--output", ARGUMENT],
+    ],
     "catalog gaps": lambda s: [["catalog", "gaps"], ["catalog", "gaps", "--from", ARGUMENT]],
     "catalog list": lambda s: [["catalog", "list"], ["catalog", "list", "--offline"]],
     "catalog rebuild": lambda s: [

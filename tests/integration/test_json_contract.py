@@ -31,6 +31,7 @@ NODE, LOST = "clovis", 107
 CHANGES = {
     "archive extract",
     "backup run",
+    "catalog backup",
     "catalog rebuild",
     "catalog recheck",
     "catalog sync",
@@ -176,6 +177,8 @@ class Asked:
             ("try-delete",),
         ):
             self("copy", *words, policy=site)
+        self("catalog", "backup", "--dry-run", policy=site)
+        self("catalog", "backup", policy=site)
 
     def _operations(self) -> None:
         self("operations", "list")

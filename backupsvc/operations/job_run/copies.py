@@ -11,7 +11,7 @@ from functools import partial
 
 from backupsvc.engine.context import Wait
 from backupsvc.errors import BackupsvcError
-from backupsvc.operations.copy import canaries
+from backupsvc.operations.copy import canaries, catalogs
 from backupsvc.operations.copy.memory import recall as recall_copy
 from backupsvc.operations.copy.opening import open_copy
 from backupsvc.operations.job_run.memory import NightMemory
@@ -62,6 +62,7 @@ def await_all(run: Run[NightMemory]) -> Wait | None:
     copies = {id for name, id in run.memory.children.items() if name.startswith(COPIES)}
     if not copies:
         _try_targets(run)
+        _save_catalog(run)
         return None
     if still := run.service.catalog.operations.still_open(copies):
         return Wait(f"{len(still)} archives are being copied", most=ASK_AGAIN)
@@ -72,8 +73,33 @@ def await_all(run: Run[NightMemory]) -> Wait | None:
     said += f", not those of {named}" if bad else ""
     run.memory = replace(run.memory, results={**run.memory.results, "copies": said})
     _try_targets(run)
+    _save_catalog(run)
     run.conclude(said)
     return None
+
+
+def _save_catalog(run: Run[NightMemory]) -> None:
+    """Bring a snapshot of the catalog to every target, the last of the night's work: it knows what
+    came of all before it. Where it cannot be brought is said; the night's other work is done.
+    """
+    targets = run.service.policy.copies
+    if not targets or "catalog" in run.memory.results:
+        return
+    run.heartbeat()
+    try:
+        found = catalogs.save(run.service, targets)
+    except BackupsvcError as error:
+        said = f"catalog: no snapshot ({error.message})"
+    else:
+        bad = [
+            f"{target.name} ({one.message})"
+            for target, one in found
+            if isinstance(one, BackupsvcError)
+        ]
+        said = f"catalog: saved at {len(found) - len(bad)} of {len(found)} targets"
+        said += f", not at {', '.join(bad)}" if bad else ""
+    run.memory = replace(run.memory, results={**run.memory.results, "catalog": said})
+    run.note("catalog", said=said)
 
 
 def _try_targets(run: Run[NightMemory]) -> None:

@@ -35,7 +35,7 @@ def job_run_summary(operation: Operation) -> str | None:
     said = recall(operation).results
     parts = [
         said[name]
-        for name in ("backups", "copies", "retention", "tests", "rechecks")
+        for name in ("backups", "copies", "retention", "tests", "rechecks", "catalog")
         if name in said
     ]
     return "; ".join(parts) or None

@@ -16,7 +16,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from backports import zstd
 
+from backupsvc.catalog import Catalog
 from backupsvc.engine.context import Wait
 from backupsvc.engine.foreground import Engine
 from backupsvc.errors import NoRoom
@@ -27,6 +29,7 @@ from backupsvc.operations.copy.opening import open_copy
 from backupsvc.operations.job_run import copies as job_run_copies
 from backupsvc.operations.job_run.result import job_run_outcome, job_run_summary
 from backupsvc.operations.services import Run
+from backupsvc.settings import CatalogSettings
 from policies.copies_due import DueCopy, route_of
 from policies.model import (
     ArchiveCopy,
@@ -101,7 +104,10 @@ def the_night(found: Site) -> Operation:
 
 
 def summary(found: Site) -> str | None:
-    return job_run_summary(the_night(found))
+    """What the night says, without where its catalog was saved: the targets of these are no
+    folders.
+    """
+    return (job_run_summary(the_night(found)) or "").partition("; catalog: ")[0] or None
 
 
 @pytest.fixture
@@ -192,6 +198,30 @@ def test_law_3_an_archive_that_waits_for_its_turn_is_kept_from_prune(
         found.live(MORNING)
         assert found.world.catalog.archive_pins.pinned() == set()
         assert found.world.catalog.locks.holders() == {}
+
+
+def test_law_8_the_catalog_is_saved_at_each_target_when_the_rest_of_the_night_is_done(
+    night: Nights, lines: Lines, tmp_path: Path
+) -> None:
+    (tmp_path / "disk").mkdir()
+    disk = CopyTarget("disk", Directory(str(tmp_path / "disk")))
+    with night(copied_to(disk, USB)) as found:
+        found.world.settings = found.world.settings.model_copy(
+            update={"catalog": CatalogSettings(url=f"sqlite:///{tmp_path}/catalog.db")}
+        )
+        with_lines(found, lines)
+        found.live(MORNING)
+        said = job_run_summary(the_night(found)) or ""
+        assert "; catalog: saved at 1 of 2 targets, not at usb (" in said
+        assert the_night(found).state is OperationState.DONE
+        assert job_run_outcome(found.world.catalog, the_night(found)).good
+    (file,) = (tmp_path / "disk").iterdir()
+    plain = tmp_path / "restored.db"
+    plain.write_bytes(zstd.decompress(file.read_bytes()))
+    with Catalog.open(f"sqlite:///{plain}") as saved:
+        # it knows the copies of that night, and that the night itself was at its last step
+        assert len(saved.copies.find()) == 6
+        assert saved.operations.find(kind="night")[0].step == "copied"
 
 
 def test_the_strictest_tier_is_copied_first(night: Nights, lines: Lines) -> None:

@@ -1,0 +1,74 @@
+"""A consistent snapshot of the catalog in a file, taken while others write."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import subprocess
+from contextlib import closing
+from pathlib import Path
+
+from sqlalchemy import URL, make_url
+
+from backupsvc.errors import CatalogUnreachable, UsageError
+
+PG_DUMP_S = 3600  # seconds that a dump of PostgreSQL may take
+
+
+def suffix(url: str) -> str:
+    """Given a catalog's URL, return how the names of its snapshots end."""
+    return "sqlite" if make_url(url).get_backend_name() == "sqlite" else "pgdump"
+
+
+def snapshot(url: str, to: Path) -> None:
+    """Given a catalog's URL, write what it holds at this moment into a new file, for this user
+    alone. It is a database of SQLite, or what ``pg_restore`` reads.
+
+    Raise CatalogUnreachable if the database does not let us, UsageError if ``pg_dump`` is not
+    there.
+    """
+    parsed = make_url(url)
+    os.close(os.open(to, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+    if parsed.get_backend_name() != "sqlite":
+        _dump_postgres(parsed, to)
+        return
+    try:
+        with (
+            closing(sqlite3.connect(str(parsed.database))) as source,
+            closing(sqlite3.connect(to)) as target,
+        ):
+            source.backup(target)
+    except sqlite3.Error as error:
+        raise CatalogUnreachable(
+            f"no snapshot of the catalog {parsed.database} could be taken: {error}",
+            "look at its disk; nothing of the catalog was changed",
+        ) from None
+
+
+def _dump_postgres(url: URL, to: Path) -> None:
+    # a secret in an argument stands in every list of processes; `set` would keep the password
+    address = URL.create(
+        "postgresql", url.username, None, url.host, url.port, url.database, url.query
+    )
+    secret = {"PGPASSWORD": str(url.password)} if url.password else {}
+    words = ["pg_dump", "--format=custom", "--no-owner", "--file", str(to)]
+    words += ["--dbname", address.render_as_string(hide_password=False)]
+    try:
+        done = subprocess.run(
+            words, env=os.environ | secret, capture_output=True, text=True, timeout=PG_DUMP_S
+        )
+    except FileNotFoundError:
+        raise UsageError(
+            "pg_dump is not installed here, so no snapshot of the catalog can be taken",
+            "install PostgreSQL's client (postgresql-client), not older than the server",
+        ) from None
+    except subprocess.TimeoutExpired:
+        raise CatalogUnreachable(
+            f"pg_dump did not end within {PG_DUMP_S} s", "look at the load of the database"
+        ) from None
+    if done.returncode:
+        said = done.stderr.strip().splitlines()[-1:] or [f"exit status {done.returncode}"]
+        raise CatalogUnreachable(
+            f"no snapshot of the catalog could be taken: {said[0]}",
+            "is the database up, and is pg_dump not older than the server?",
+        )

@@ -1,0 +1,93 @@
+"""Snapshots of the catalog at a copy target: written under a temporary name, read back, and only
+then called one; of the older ones so many are kept.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from backupsvc.copies.target import CHUNK, Target
+from backupsvc.errors import BackupsvcError, CopyError
+
+KEPT = 30  # snapshots at a target where things can be removed
+_NAME = re.compile(r"backupsvc-catalog-([0-9]{8}T[0-9]{6}Z)\.(?:sqlite|pgdump)\.zst")
+PART = ".part"
+
+
+@dataclass(frozen=True, slots=True)
+class Put:
+    """A snapshot that lies at a target and was read back there; ``removed`` are older ones."""
+
+    file: str
+    size: int
+    sha256: str
+    removed: tuple[str, ...] = ()
+
+
+def name_at(at: int, suffix: str) -> str:
+    """Given when a snapshot is taken (epoch seconds) and what it is, return its file's name."""
+    return f"backupsvc-catalog-{datetime.fromtimestamp(at, UTC):%Y%m%dT%H%M%SZ}.{suffix}.zst"
+
+
+def put(target: Target, path: Path, name: str, *, immutable: bool = False) -> Put:
+    """Given a target and a file of this machine, bring it there under that name and read it back.
+    Raise CopyError if what was read is not what was sent, and what the target raises; then no
+    snapshot has the name that had none before.
+
+    Where nothing can be renamed or removed (``immutable``) it gets its name at once.
+    """
+    there = target.files()
+    if name in there:
+        raise CopyError(
+            f"{target.what} has a file {name} already", "take the next snapshot a second later"
+        )
+    temporary = name if immutable else name + PART
+    sent, size = hashlib.sha256(), 0
+    try:
+        with path.open("rb") as file, target.write(temporary) as writing:
+            while data := file.read(CHUNK):
+                writing.write(data)
+                sent.update(data)
+                size += len(data)
+            writing.sync()
+        read = target.digest(temporary, lambda count: None)
+        if (read.size, read.sha256) != (size, sent.hexdigest()):
+            raise CopyError(
+                f"{target.what} holds other bytes in {temporary} than were sent",
+                "look at the disk of that machine: it may have done this to copies of archives, too",
+            )
+        if not immutable:
+            target.rename(temporary, name)
+    except BackupsvcError:
+        if not immutable:
+            with suppress(BackupsvcError):
+                target.remove(temporary)
+        raise
+    removed = [] if immutable else _superfluous(there, name)
+    for old in removed:
+        target.remove(old)
+    return Put(name, size, sent.hexdigest(), tuple(removed))
+
+
+def _superfluous(there: dict[str, int], name: str) -> list[str]:
+    """Snapshots beyond those that are kept, and what a day-old attempt left."""
+    whole = sorted(one for one in there if _NAME.fullmatch(one))
+    today = _time_of(name)[:8]
+    parts = [
+        one
+        for one in there
+        if one.endswith(PART)
+        and _NAME.fullmatch(one.removesuffix(PART))
+        and _time_of(one)[:8] < today
+    ]
+    return whole[: max(0, len(whole) + 1 - KEPT)] + sorted(parts)
+
+
+def _time_of(name: str) -> str:
+    found = _NAME.match(name)
+    return found[1] if found else ""
