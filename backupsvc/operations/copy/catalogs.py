@@ -4,6 +4,7 @@ it.
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -18,6 +19,8 @@ from backupsvc.errors import BackupsvcError
 from backupsvc.services import Nodes
 from policies.model import CopyTarget
 
+_PREFIX = "snapshot-"
+_LEFT_S = 86_400  # seconds after which a folder of a snapshot is nobody's
 _CHECKED: dict[int, int] = {zstd.CompressionParameter.checksum_flag: 1}
 
 
@@ -27,9 +30,13 @@ def packed(service: Nodes) -> Iterator[tuple[Path, str]]:
     it is gone afterwards. Raise as ``snapshot`` does.
     """
     url, at = service.settings.catalog_url, int(service.clock.now())
-    service.settings.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    state = service.settings.state_dir
+    state.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for left in state.glob(f"{_PREFIX}*"):
+        if left.stat().st_mtime < at - _LEFT_S:  # by a process that was killed
+            shutil.rmtree(left, ignore_errors=True)
     # beside the catalog: a snapshot is as large, and holds what that holds
-    with tempfile.TemporaryDirectory(dir=service.settings.state_dir, prefix="snapshot-") as folder:
+    with tempfile.TemporaryDirectory(dir=state, prefix=_PREFIX) as folder:
         plain, whole = Path(folder) / "plain", Path(folder) / "packed"
         snapshot(url, plain)
         with plain.open("rb") as source, zstd.open(whole, "wb", options=_CHECKED) as target:

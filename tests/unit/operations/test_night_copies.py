@@ -7,6 +7,7 @@ the catalog records of it.
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -205,6 +206,9 @@ def test_law_8_the_catalog_is_saved_at_each_target_when_the_rest_of_the_night_is
 ) -> None:
     (tmp_path / "disk").mkdir()
     disk = CopyTarget("disk", Directory(str(tmp_path / "disk")))
+    left = tmp_path / "snapshot-of-one-that-was-killed"
+    left.mkdir()
+    os.utime(left, (START - 90_000, START - 90_000))
     with night(copied_to(disk, USB)) as found:
         found.world.settings = found.world.settings.model_copy(
             update={"catalog": CatalogSettings(url=f"sqlite:///{tmp_path}/catalog.db")}
@@ -215,6 +219,7 @@ def test_law_8_the_catalog_is_saved_at_each_target_when_the_rest_of_the_night_is
         assert "; catalog: saved at 1 of 2 targets, not at usb (" in said
         assert the_night(found).state is OperationState.DONE
         assert job_run_outcome(found.world.catalog, the_night(found)).good
+    assert list(tmp_path.glob("snapshot-*")) == []
     (file,) = (tmp_path / "disk").iterdir()
     plain = tmp_path / "restored.db"
     plain.write_bytes(zstd.decompress(file.read_bytes()))
