@@ -13,10 +13,11 @@ time.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import compress
+from types import MappingProxyType
 from typing import NamedTuple
 
 from policies import lineage, whole
@@ -196,16 +197,21 @@ def guard(
     listed_before: int | None,
     now: int,
     rules: PruneRules,
+    uncopied: Mapping[str, str] = MappingProxyType({}),
 ) -> Guarded:
     """Given a decision over everything that is listed, return it with law 3 applied.
 
-    A guest's last archive that can hold a disk, its newest proven one and those in use (``in_use``:
-    volids) turn from remove to keep, with the reason. It is refused as a whole if the listing is
+    A guest's last archive that can hold a disk, its newest proven one, those in use (``in_use``:
+    volids) and those that are still to be copied (``uncopied``: to which target, by volid) turn
+    from remove to keep, with the reason. It is refused as a whole if the listing is
     shorter than ``listed_before`` (archives listed before, less those we removed), if the newest
     archive is dated more than a day after ``now`` (epoch seconds), or if more than
     ``rules.max_share`` would go.
     """
     held = _held(marked, in_use)
+    for index, one in enumerate(marked) if uncopied else ():
+        if one.mark is Mark.REMOVE and (target := uncopied.get(one.archive.volid)):
+            held.setdefault(index, f"law 3: its copy to {target} is not verified yet")
     kept = tuple(
         replace(one, mark=Mark.KEEP, reasons=(*one.reasons, held[index])) if index in held else one
         for index, one in enumerate(marked)

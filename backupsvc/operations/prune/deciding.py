@@ -13,6 +13,7 @@ from backupsvc.inventory.listing import require_answers, survey
 from backupsvc.inventory.wholeness import look_into, may_be_a_rest, rest_of_a_restore
 from backupsvc.services import Cluster
 from policies import prune_compare, prune_guard, prune_marks, reach, retention, whole
+from policies.copies_due import due
 from policies.model import Archive, Guest, Mark, Marked, PruneRules
 
 GUESTS_AGE = 30.0  # seconds that an answer of the cluster about all guests serves for each removal
@@ -150,6 +151,12 @@ def _decided(
     }
     facts["in_use"] = in_use(service)
     whose = everything[0].vmid if len({one.vmid for one in everything}) == 1 else None
+    if service.policy.copies:
+        facts["uncopied"] = {
+            one.archive.volid: one.target.name
+            for one in due(service.policy, everything, service.catalog.copies.find(whose))
+            if one.skip is None
+        }
     stopped = prune_guard.stopped(everything, service.catalog.inspections.knowledge(whose))
     # Once before, so that only those count as stopped that would have lost something; once after,
     # so that they do not count.

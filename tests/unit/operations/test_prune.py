@@ -24,12 +24,15 @@ from backupsvc.operations.prune.opening import open_prune
 from backupsvc.operations.prune.result import foreseen, prune_exit_code, prune_outcome
 from backupsvc.operations.restore_test.memory import RestoreTestMemory
 from backupsvc.requester import person
-from policies import prune_marks
+from policies import prune_compare, prune_marks
 from policies.model import (
     Archive,
+    CopyTarget,
+    Directory,
     Guest,
     Job,
     Mark,
+    Marked,
     Node,
     Operation,
     Policy,
@@ -41,6 +44,7 @@ from policies.model import (
     Storage,
     Verdict,
 )
+from policies.retention import guard
 from tests import held
 from tests.unit.operations.cluster import Cluster, archive, ended
 from tests.unit.operations.worlds import World, world
@@ -645,3 +649,45 @@ def test_the_explanation_says_of_each_archive_what_pve_says_and_why_we_differ(si
     assert said[1].endswith("(PVE's own dry run says remove, too)")
     assert said[2].startswith("it stays: keep-last 1/1") and said[2].endswith("says keep, too)")
     assert all("explanation" not in one for one in foreseen(decision(site))["archives"])
+
+
+# --- copies ---------------------------------------------------------------------------------------
+
+
+def test_law_3_the_archive_that_is_still_to_be_copied_stays_until_its_copy_is_verified(
+    site: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def all_go(archives: Any, *_: object) -> list[Marked]:
+        return [Marked(one, Mark.REMOVE, ("a rule of tomorrow",)) for one in archives]
+
+    monkeypatch.setattr(prune_marks, "decide_all", all_go)
+    monkeypatch.setattr(prune_compare, "questions", lambda *_, **__: ())
+    site.catalog.archives.observe(THREE, scope=[], at=1)
+    proven(site, THREE[0], int(site.clock.now()))
+    with_cluster(site, Cluster(listings=[THREE]))
+    site.policy = replace(
+        site.policy,
+        prune=PruneRules(max_share=1.0),
+        copies=(CopyTarget("usb", Directory("/mnt/usb")),),
+    )
+    assert marks(site) == dict(
+        zip([one.volid for one in THREE], (Mark.KEEP, Mark.REMOVE, Mark.KEEP), strict=True)
+    )
+    site.policy = replace(site.policy, copies=())
+    assert list(marks(site).values()) == [Mark.KEEP, Mark.REMOVE, Mark.REMOVE]
+
+
+def test_law_3_what_the_keep_rules_let_go_stays_while_no_target_has_its_copy(site: World) -> None:
+    marked = [Marked(one, Mark.REMOVE, ("no rule",)) for one in THREE]
+    facts: dict[str, Any] = {
+        "in_use": (),
+        "listed_before": None,
+        "now": int(site.clock.now()),
+        "rules": PruneRules(max_share=1.0),
+    }
+    guarded = guard(marked, uncopied={THREE[0].volid: "usb"}, **facts).marked
+    assert guarded[0].mark is Mark.KEEP
+    assert guarded[0].reasons[-1] == "law 3: its copy to usb is not verified yet"
+    assert guarded[1].mark is Mark.REMOVE
+    kept = [replace(marked[0], mark=Mark.PROTECTED), *marked[1:]]
+    assert guard(kept, uncopied={THREE[0].volid: "usb"}, **facts).marked[0] == kept[0]
