@@ -44,7 +44,6 @@ from policies.model import (
     Storage,
     Verdict,
 )
-from policies.retention import guard
 from tests import held
 from tests.unit.operations.cluster import Cluster, archive, ended
 from tests.unit.operations.worlds import World, world
@@ -675,19 +674,3 @@ def test_law_3_the_archive_that_is_still_to_be_copied_stays_until_its_copy_is_ve
     )
     site.policy = replace(site.policy, copies=())
     assert list(marks(site).values()) == [Mark.KEEP, Mark.REMOVE, Mark.REMOVE]
-
-
-def test_law_3_what_the_keep_rules_let_go_stays_while_no_target_has_its_copy(site: World) -> None:
-    marked = [Marked(one, Mark.REMOVE, ("no rule",)) for one in THREE]
-    facts: dict[str, Any] = {
-        "in_use": (),
-        "listed_before": None,
-        "now": int(site.clock.now()),
-        "rules": PruneRules(max_share=1.0),
-    }
-    guarded = guard(marked, uncopied={THREE[0].volid: "usb"}, **facts).marked
-    assert guarded[0].mark is Mark.KEEP
-    assert guarded[0].reasons[-1] == "law 3: its copy to usb is not verified yet"
-    assert guarded[1].mark is Mark.REMOVE
-    kept = [replace(marked[0], mark=Mark.PROTECTED), *marked[1:]]
-    assert guard(kept, uncopied={THREE[0].volid: "usb"}, **facts).marked[0] == kept[0]

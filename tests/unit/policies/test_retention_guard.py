@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -44,9 +45,15 @@ def guarded(
     listed_before: int | None = None,
     now: int = NOW,
     share: float = 1.0,
+    uncopied: Mapping[str, str] = MappingProxyType({}),
 ) -> Guarded:
     return guard(
-        decided, in_use=in_use, listed_before=listed_before, now=now, rules=PruneRules(share)
+        decided,
+        in_use=in_use,
+        listed_before=listed_before,
+        now=now,
+        rules=PruneRules(share),
+        uncopied=uncopied,
     )
 
 
@@ -95,6 +102,22 @@ def test_law_3_an_archive_in_use_stays() -> None:
     result = guarded(decided, in_use=[decided[0].archive.volid])
     assert words(result) == ["keep", "keep"]
     assert "in use" in result.marked[0].reasons[-1]
+
+
+def test_law_3_an_archive_that_is_still_to_be_copied_stays_and_no_other_for_its_sake() -> None:
+    older, newer = marked(age=2), marked(age=1, proven=True)
+    result = guarded([older, newer, marked(age=3)], uncopied={older.archive.volid: "usb"})
+    assert words(result) == ["keep", "keep", "remove"]
+    assert result.marked[0].reasons == ("decided", "law 3: its copy to usb is not verified yet")
+    # what stays anyway keeps the reason that it has
+    both = {older.archive.volid: "usb", newer.archive.volid: "usb"}
+    assert guarded([older, newer], uncopied=both).marked[1].reasons == (
+        "decided",
+        "law 3: newest proven archive of guest 108",
+    )
+    protected = marked(Mark.PROTECTED, age=2)
+    kept = guarded([protected, newer], uncopied={protected.archive.volid: "usb"}).marked[0]
+    assert kept == protected
 
 
 def test_law_3_protected_and_renamed_archives_are_left_as_they_are() -> None:
