@@ -123,9 +123,9 @@ def test_law_5_a_missing_disk_outweighs_all_that_is_green(site: World) -> None:
 
 def judged_with(site: World, error: StepError | None = None, **changes: Any) -> Judged:
     """What the test comes to that saw only good things, but for these."""
-    # made by this service: its own checksums count
-    site.catalog.archives.annotate(ARCHIVE.node, ARCHIVE.volid, operation="OP")
     steps = Steps(site, **(GOOD | changes)).book(seconds=DONE, error=error)
+    # made by an operation that the catalog knows: its own checksums count
+    site.catalog.archives.annotate(ARCHIVE.node, ARCHIVE.volid, operation=steps.id)
     steps.enter("choose")
     judged = steps("judge").memory.proof
     assert judged
