@@ -39,10 +39,19 @@ OTHER_NAMES = {  # the tests of a module, or of the modules of a package, that b
     "check_kinds": ["test_checks", "test_site"],
     "compliance.evaluation": ["test_compliance", "test_compliance_edges", "test_node_offline"],
     # of each module there
-    "compliance.findings": ["test_compliance", "test_compliance_edges", "test_node_offline"],
+    "compliance.findings": [
+        "test_compliance",
+        "test_compliance_edges",
+        "test_findings_neighbours",
+        "test_node_offline",
+    ],
     "compliance.objectives": ["test_compliance"],
     "compliance.rule": ["test_compliance"],
-    "compliance.selecting": ["test_compliance", "test_compliance_edges"],
+    "compliance.selecting": [
+        "test_compliance",
+        "test_compliance_edges",
+        "test_findings_neighbours",
+    ],
     "compliance.scratch_network": ["test_bridges", "test_site"],
 }
 BAR = 0.9
