@@ -162,3 +162,13 @@ def test_only_where_pve_itself_failed_may_what_is_not_known_of_the_storages_pass
         == "500 unable to read; 500 got timeout"
     )
     assert SeenStorages((), silent).passing == SeenStorages(()).passing == ""
+
+
+@pytest.mark.parametrize(
+    ("overwritten", "deleted", "held"),
+    [(False, False, True), (True, False, False), (False, True, False), (True, True, False)],
+)
+def test_a_target_held_if_nothing_was_overwritten_and_nothing_deleted(
+    overwritten: bool, deleted: bool, held: bool
+) -> None:
+    assert model.Canary("usb", "/usb", 1, overwritten, deleted, "refused").held is held
