@@ -56,7 +56,11 @@ def rebuild(
     held = [one for one in catalog.find() if reach.place(one) in walk.looked]
     for count, archive in enumerate(() if dry_run else held):
         progress(count, archive)
-        operation = None if archive.operation else operation_named(archive.notes)
+        named = None if archive.operation else operation_named(archive.notes)
+        # one that the catalog knows has its archive recorded: another one that names it is a copy
+        # of its notes, and must not pass for what that operation made
+        known = named is not None and service.catalog.operations.get(named) is not None
+        operation = None if known else named
         config = None
         if (
             archive.type is GuestType.QEMU

@@ -96,3 +96,19 @@ def test_a_rebuild_may_be_done_again_and_a_dry_run_looks_into_nothing(catalogs: 
     before = catalogs("catalog", "list", "--json").json["archives"]
     assert catalogs("catalog", "rebuild").code == 0
     assert catalogs("catalog", "list", "--json").json["archives"] == before
+
+
+def test_law_5_notes_that_name_an_operation_of_the_catalog_make_nobody_elses_archive_its_own(
+    catalogs: Catalogs,
+) -> None:
+    folder = catalogs.site.state / "lab" / "nodes" / "clovis" / "var" / "lib" / "vz" / "dump"
+    own = sorted(folder.glob("vzdump-qemu-105-*.vma.zst"))[-1]
+    planted = own.with_name("vzdump-qemu-105-2020_01_01-21_00_00.vma.zst")
+    planted.write_bytes(own.read_bytes())
+    notes = own.with_name(f"{own.name}.notes").read_bytes()
+    planted.with_name(f"{planted.name}.notes").write_bytes(notes)
+    assert catalogs("catalog", "rebuild").code == 0
+    listed = catalogs("catalog", "list", "--vmid", 105, "--json").json["archives"]
+    made = {one["volid"].rpartition("/")[2]: one["operation"] for one in listed}
+    assert made[own.name] and made[planted.name] is None
+    assert made[own.name].encode() in notes
