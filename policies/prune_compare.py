@@ -91,8 +91,8 @@ def unasked(question: Question, why: str) -> dict[int, str]:
 
 
 def explanation(one: Marked, theirs: str | None) -> str:
-    """Given an archive's final mark and what PVE's own dry run says of it (None: it was not
-    asked), return in words what happens to it and why.
+    """Given an archive's final mark and what PVE's own dry run says of it (None: nothing), return
+    in words what happens to it and why.
     """
     fate = {
         Mark.KEEP: "stays",
@@ -105,10 +105,8 @@ def explanation(one: Marked, theirs: str | None) -> str:
     if held:
         said += f"; but {'; '.join(held)}"
     if theirs is None:
-        return f"{said} (PVE's own dry run was not asked: no keep rule judges this guest)"
-    if theirs == one.mark:
-        return f"{said} (PVE's own dry run says {theirs}, too)"
-    return f"{said} (PVE's own dry run, which knows none of these reasons, says {theirs})"
+        return f"{said} (PVE's own dry run was not asked about it, or does not list it)"
+    return f"{said} (PVE's own dry run says {theirs}{', too' if theirs == one.mark else ''})"
 
 
 def _difference(

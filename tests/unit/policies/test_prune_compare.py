@@ -219,14 +219,14 @@ def test_a_dry_run_that_cannot_be_asked_stops_all_its_guests() -> None:
             ("not covered by any keep rule", "law 3: last archive of guest 108"),
             "remove",
             "it stays: not covered by any keep rule; but law 3: last archive of guest 108 (PVE's "
-            "own dry run, which knows none of these reasons, says remove)",
+            "own dry run says remove)",
         ),
         (
             Mark.PROTECTED,
             ("protected",),
             None,
-            "it stays, as it is protected in PVE: protected (PVE's own dry run was not asked: no "
-            "keep rule judges this guest)",
+            "it stays, as it is protected in PVE: protected (PVE's own dry run was not asked about "
+            "it, or does not list it)",
         ),
         (
             Mark.RENAMED,
