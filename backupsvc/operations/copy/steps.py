@@ -17,7 +17,7 @@ from backupsvc.copies.sources import NodeSource
 from backupsvc.copies.stale import remove_stale_manifests
 from backupsvc.copies.target import Target
 from backupsvc.engine.context import Handler, Wait
-from backupsvc.errors import ArchiveError, CopyError, OperationFailed, PveNotFound
+from backupsvc.errors import ArchiveError, CopyError, OperationFailed
 from backupsvc.operations import choosing
 from backupsvc.operations.copy.memory import ArchiveCopyMemory, Verified
 from backupsvc.operations.copy.opening import lock_of
@@ -131,7 +131,7 @@ def enlist(run: Run[ArchiveCopyMemory]) -> Wait | None:
     )
     # the same bytes: what was read of the archive is true of its copy, and no more than that
     if archive.sha256 == verified.sha256 and archive.rung.height >= Rung.INTACT.height:
-        catalog.archives.raise_rung(place.node, volid, Rung.INTACT, began)
+        catalog.archives.record_intact(place.node, volid, began)
     catalog.copies.record_listed(
         route_of(archive, target), volid, place_of(there), run.now(), verified.how, run.fence()
     )
@@ -164,12 +164,7 @@ def _archive(run: Run[ArchiveCopyMemory]) -> Archive:
     is not as it was recorded.
     """
     memory = run.memory
-    archive = run.service.catalog.archives.get(memory.node, memory.volid)
-    if archive is None:
-        raise PveNotFound(
-            f"archive {memory.volid} on {memory.node} is not in the catalog",
-            "run `backupsvc catalog sync`",
-        )
+    archive = choosing.known(run.service, memory.node, memory.volid)
     if archive.changed:
         raise ArchiveError(
             f"archive {memory.volid} on {memory.node} was changed since it was recorded "

@@ -14,11 +14,12 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Add the columns. An archive whose bytes were read before was checked when its rung was."""
+    """Add the columns, empty. When an archive was read before stands nowhere: its rung may have
+    come of a restore without a reading, so each counts as unread until it is read.
+    """
     op.add_column("archive", sa.Column("damaged_at", sa.BigInteger(), nullable=True))
     op.add_column("archive", sa.Column("damaged", sa.Text(), nullable=True))
     op.add_column("archive", sa.Column("checked_at", sa.BigInteger(), nullable=True))
-    op.execute("UPDATE archive SET checked_at = rung_at WHERE rung <> 'recorded'")
 
 
 def downgrade() -> None:
