@@ -29,11 +29,7 @@ def read_due(run: Run[NightMemory]) -> Wait | None:
         found = readable(service, service.catalog.archives.find())
         wanted = due(found, service.policy.integrity, run.now(), only=run.memory.vmids)
         run.memory = replace(run.memory, rechecks=tuple((one.node, one.volid) for one in wanted))
-    openers: dict[str, Opener] = {}
-    for node, volid in run.memory.rechecks or ():
-        # one that retention removed since it was chosen is not read, unless that was begun
-        if archive := service.catalog.archives.get(node, volid):
-            openers[f"{RECHECKS}{node}#{volid}"] = partial(open_recheck, service, archive)
+    openers = _openers(run)
     if not openers:
         return None
     if wait := wait_for(run, openers, "archives are being read anew"):
@@ -47,3 +43,22 @@ def read_due(run: Run[NightMemory]) -> Wait | None:
     run.memory = replace(run.memory, results={**run.memory.results, "rechecks": said})
     run.conclude(said)
     return None
+
+
+def _openers(run: Run[NightMemory]) -> dict[str, Opener]:
+    """What opens each reading, by its name. An archive that went since it was chosen is not read,
+    unless its reading was begun.
+    """
+    named = {
+        f"{RECHECKS}{node}#{volid}": (node, volid) for node, volid in run.memory.rechecks or ()
+    }
+    begun = [name for name in named if name in run.memory.children]
+    found: dict[str, Opener] = dict.fromkeys(begun, lambda key, parent: None)
+    if len(begun) < len(named):  # one listing for all of them, and none while they are waited for
+        there = {(one.node, one.volid): one for one in run.service.catalog.archives.find()}
+        found |= {
+            name: partial(open_recheck, run.service, there[place])
+            for name, place in named.items()
+            if name not in found and place in there
+        }
+    return found
