@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import sqlite3
 import subprocess
+import time
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
@@ -13,6 +15,7 @@ from sqlalchemy import URL, make_url
 from backupsvc.errors import CatalogUnreachable, UsageError
 
 PG_DUMP_S = 3600  # seconds that a dump of PostgreSQL may take
+_LOOK_S = 5.0  # seconds between two looks whether it has ended
 
 
 def suffix(url: str) -> str:
@@ -20,9 +23,10 @@ def suffix(url: str) -> str:
     return "sqlite" if make_url(url).get_backend_name() == "sqlite" else "pgdump"
 
 
-def snapshot(url: str, to: Path) -> None:
+def snapshot(url: str, to: Path, alive: Callable[[], None] = lambda: None) -> None:
     """Given a catalog's URL, write what it holds at this moment into a new file, for this user
-    alone. It is a database of SQLite, or what ``pg_restore`` reads.
+    alone. It is a database of SQLite, or what ``pg_restore`` reads. ``alive`` is called again and
+    again while PostgreSQL works; what it raises ends that.
 
     Raise CatalogUnreachable if the database does not let us, UsageError if ``pg_dump`` is not
     there.
@@ -30,7 +34,7 @@ def snapshot(url: str, to: Path) -> None:
     parsed = make_url(url)
     os.close(os.open(to, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
     if parsed.get_backend_name() != "sqlite":
-        _dump_postgres(parsed, to)
+        _dump_postgres(parsed, to, alive)
         return
     try:
         with (
@@ -45,29 +49,42 @@ def snapshot(url: str, to: Path) -> None:
         ) from None
 
 
-def _dump_postgres(url: URL, to: Path) -> None:
+def _dump_postgres(url: URL, to: Path, alive: Callable[[], None]) -> None:
     # a secret in an argument stands in every list of processes; `set` would keep the password
-    address = URL.create(
-        "postgresql", url.username, None, url.host, url.port, url.database, url.query
-    )
-    secret = {"PGPASSWORD": str(url.password)} if url.password else {}
+    query = {name: value for name, value in url.query.items() if name != "password"}
+    address = URL.create("postgresql", url.username, None, url.host, url.port, url.database, query)
+    password = url.password or url.query.get("password")
+    secret = {"PGPASSWORD": str(password)} if password else {}
     words = ["pg_dump", "--format=custom", "--no-owner", "--file", str(to)]
     words += ["--dbname", address.render_as_string(hide_password=False)]
     try:
-        done = subprocess.run(
-            words, env=os.environ | secret, capture_output=True, text=True, timeout=PG_DUMP_S
+        process = subprocess.Popen(
+            words, env=os.environ | secret, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL
         )
     except FileNotFoundError:
         raise UsageError(
             "pg_dump is not installed here, so no snapshot of the catalog can be taken",
             "install PostgreSQL's client (postgresql-client), not older than the server",
         ) from None
-    except subprocess.TimeoutExpired:
-        raise CatalogUnreachable(
-            f"pg_dump did not end within {PG_DUMP_S} s", "look at the load of the database"
-        ) from None
-    if done.returncode:
-        said = done.stderr.strip().splitlines()[-1:] or [f"exit status {done.returncode}"]
+    end, told = time.monotonic() + PG_DUMP_S, b""
+    try:
+        while process.returncode is None:
+            try:
+                _, told = process.communicate(timeout=_LOOK_S)
+            except subprocess.TimeoutExpired:
+                alive()
+                if time.monotonic() > end:
+                    raise CatalogUnreachable(
+                        f"pg_dump did not end within {PG_DUMP_S} s",
+                        "look at the load of the database",
+                    ) from None
+    finally:
+        if process.returncode is None:
+            process.kill()
+            process.communicate()
+    if process.returncode:
+        text = told.decode(errors="replace").strip()
+        said = text.splitlines()[-1:] or [f"exit status {process.returncode}"]
         raise CatalogUnreachable(
             f"no snapshot of the catalog could be taken: {said[0]}",
             "is the database up, and is pg_dump not older than the server?",

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from backupsvc.copies.target import CHUNK, Target
+from backupsvc.copies.target import CHUNK, Alive, Target
 from backupsvc.errors import BackupsvcError, CopyError
 
 KEPT = 30  # snapshots at a target where things can be removed
@@ -34,12 +34,20 @@ def name_at(at: int, suffix: str) -> str:
     return f"backupsvc-catalog-{datetime.fromtimestamp(at, UTC):%Y%m%dT%H%M%SZ}.{suffix}.zst"
 
 
-def put(target: Target, path: Path, name: str, *, immutable: bool = False) -> Put:
+def put(
+    target: Target,
+    path: Path,
+    name: str,
+    *,
+    immutable: bool = False,
+    alive: Alive = lambda: None,
+) -> Put:
     """Given a target and a file of this machine, bring it there under that name and read it back.
     Raise CopyError if what was read is not what was sent, and what the target raises; then no
-    snapshot has the name that had none before.
+    snapshot has the name that had none before. ``alive`` is called again and again meanwhile.
 
-    Where nothing can be renamed or removed (``immutable``) it gets its name at once.
+    Where nothing can be renamed or removed (``immutable``) it gets its name at once: one that is
+    cut off keeps it, and its checksum tells (``zstd -t``).
     """
     there = target.files()
     if name in there:
@@ -47,15 +55,16 @@ def put(target: Target, path: Path, name: str, *, immutable: bool = False) -> Pu
             f"{target.what} has a file {name} already", "take the next snapshot a second later"
         )
     temporary = name if immutable else name + PART
-    sent, size = hashlib.sha256(), 0
+    sent, size, whole = hashlib.sha256(), 0, False
     try:
         with path.open("rb") as file, target.write(temporary) as writing:
             while data := file.read(CHUNK):
                 writing.write(data)
                 sent.update(data)
                 size += len(data)
+                alive()
             writing.sync()
-        read = target.digest(temporary, lambda count: None)
+        read = target.digest(temporary, lambda count: alive())
         if (read.size, read.sha256) != (size, sent.hexdigest()):
             raise CopyError(
                 f"{target.what} holds other bytes in {temporary} than were sent",
@@ -63,11 +72,11 @@ def put(target: Target, path: Path, name: str, *, immutable: bool = False) -> Pu
             )
         if not immutable:
             target.rename(temporary, name)
-    except BackupsvcError:
-        if not immutable:
+        whole = True
+    finally:
+        if not whole and not immutable:
             with suppress(BackupsvcError):
                 target.remove(temporary)
-        raise
     removed = [] if immutable else _superfluous(there, name)
     for old in removed:
         target.remove(old)

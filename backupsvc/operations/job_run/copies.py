@@ -10,7 +10,7 @@ from dataclasses import replace
 from functools import partial
 
 from backupsvc.engine.context import Wait
-from backupsvc.errors import BackupsvcError
+from backupsvc.errors import BackupsvcError, LeaseLost
 from backupsvc.operations.copy import canaries, catalogs
 from backupsvc.operations.copy.memory import recall as recall_copy
 from backupsvc.operations.copy.opening import open_copy
@@ -87,7 +87,9 @@ def _save_catalog(run: Run[NightMemory]) -> None:
         return
     run.heartbeat()
     try:
-        found = catalogs.save(run.service, targets)
+        found = catalogs.save(run.service, targets, run.heartbeat)
+    except LeaseLost:
+        raise
     except BackupsvcError as error:
         said = f"catalog: no snapshot ({error.message})"
     else:

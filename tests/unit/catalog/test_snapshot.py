@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import stat
 import subprocess
 from pathlib import Path
@@ -10,8 +11,9 @@ import pytest
 from sqlalchemy import make_url
 
 from backupsvc.catalog import Catalog
+from backupsvc.catalog import snapshot as taking
 from backupsvc.catalog.snapshot import snapshot, suffix
-from backupsvc.errors import CatalogUnreachable, UsageError
+from backupsvc.errors import CatalogUnreachable, LeaseLost, UsageError
 from policies.model import Archive, GuestType
 from tests.postgres import bare_database, drop_database
 
@@ -68,17 +70,52 @@ def test_a_database_that_is_none_or_does_not_answer_is_one_clear_error(
         snapshot(nobody, tmp_path / "c")
 
 
+@pytest.mark.parametrize(
+    "address",
+    ["postgresql+psycopg://me:5e7b0f0e@db/catalog", "postgresql://me@db/catalog?password=5e7b0f0e"],
+)
 def test_law_7_a_password_stands_in_no_argument_of_pg_dump(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, address: str
+) -> None:
+    pretender(
+        tmp_path, monkeypatch, 'printf "%s " "$@" > "$0.words"; printf "$PGPASSWORD" > "$0.env"'
+    )
+    snapshot(address, tmp_path / "a")
+    words = (tmp_path / "pg_dump.words").read_text()
+    assert "5e7b0f0e" not in words and words.endswith("postgresql://me@db/catalog ")
+    assert (tmp_path / "pg_dump.env").read_text() == "5e7b0f0e"
+
+
+def test_whoever_waits_for_pg_dump_shows_life_and_may_end_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    given: list[tuple[list[str], dict[str, str]]] = []
+    pretender(tmp_path, monkeypatch, "exec sleep 3600")
+    monkeypatch.setattr(taking, "_LOOK_S", 0.05)
+    asked = []
 
-    def run(words: list[str], *, env: dict[str, str], **_: object) -> object:
-        given.append((words, env))
-        return subprocess.CompletedProcess(words, 0, "", "")
+    def alive() -> None:
+        asked.append(1)
+        if len(asked) == 3:
+            raise LeaseLost("another process drives it")
 
-    monkeypatch.setattr(subprocess, "run", run)
-    snapshot("postgresql+psycopg://me:5e7b0f0e@db/catalog", tmp_path / "a")
-    ((words, env),) = given
-    assert env["PGPASSWORD"] == "5e7b0f0e" and "5e7b0f0e" not in " ".join(words)
-    assert words[-1] == "postgresql://me@db/catalog"
+    with pytest.raises(LeaseLost):
+        snapshot("postgresql://me@db/catalog", tmp_path / "a", alive)
+    assert len(asked) == 3
+
+
+def test_a_pg_dump_without_an_end_is_given_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pretender(tmp_path, monkeypatch, "exec sleep 3600")
+    monkeypatch.setattr(taking, "_LOOK_S", 0.01)
+    monkeypatch.setattr(taking, "PG_DUMP_S", 0)
+    with pytest.raises(CatalogUnreachable, match="did not end"):
+        snapshot("postgresql://me@db/catalog", tmp_path / "a")
+
+
+def pretender(folder: Path, monkeypatch: pytest.MonkeyPatch, does: str) -> None:
+    """Let a script of ours be the pg_dump that is found."""
+    script = folder / "pg_dump"
+    script.write_text(f"#!/bin/sh\n{does}\n")
+    script.chmod(0o700)
+    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")

@@ -114,3 +114,18 @@ def test_at_an_immutable_target_nothing_is_renamed_and_nothing_removed(
         with pytest.raises(TargetRefused):
             put(target, file, name_at(AT + 1, "sqlite"))
     assert (folder / NAME).read_bytes() == DATA
+
+
+def test_whoever_brings_it_shows_life_and_leaves_nothing_when_ended(
+    folder: Path, target: DirectoryTarget, file: Path
+) -> None:
+    asked = []
+
+    def alive() -> None:
+        asked.append(1)
+        if len(asked) > 1:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        put(target, file, NAME, alive=alive)
+    assert len(asked) == 2 and list(folder.iterdir()) == []
