@@ -37,7 +37,8 @@ def recheck(
     """Read archives whole on their nodes, and say which are still good: those whose turn it is by
     the policy (`integrity`), or --all.
 
-    Exit 1 if one is damaged or could not be read. What is damaged counts for nothing from then on.
+    Exit 1 if one is damaged, 3 if one could not be reached. What is damaged counts for nothing from
+    then on.
     """
     from backupsvc.cli.driving import announce, bring_to_end, check_options
     from backupsvc.cli.output import emit_json
@@ -51,6 +52,7 @@ def recheck(
     check_options(enqueue, follow, dry_run)
     told: dict[str, Any] = {}
     found: list[dict[str, Any]] = []
+    code = 0
     with open_service(enqueue=enqueue) as service:
         wanted, unreadable = _wanted(service, vmid or [], everything=everything)
         if dry_run:
@@ -71,13 +73,16 @@ def recheck(
             with Progress(quiet=as_json) as progress:
                 ended = bring_to_end(service, operations, progress, enqueue=enqueue)
             found += [outcome(one, end) for (one, _), end in zip(opened, ended, strict=True)]
+            kinds = service.engine.kinds
+            codes = [kinds[end.kind].exit_code(service.catalog, end) for end in ended]
+            codes += [error.exit_code for error in errors.values()]
+            code = max(codes, default=0)
     if as_json:
         workers = {key: told[key] for key in ("workers",) if key in told}
         emit_json({"archives": found, "unreadable": unreadable, "dry_run": dry_run} | workers)
     else:
         _show(found, unreadable, dry_run=dry_run)
-    good = ("planned", "intact", "complete")
-    raise typer.Exit(0 if all(one["state"] in good for one in found) else 1)
+    raise typer.Exit(code)
 
 
 def _wanted(

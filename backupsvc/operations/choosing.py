@@ -124,11 +124,17 @@ def chosen(service: Records, archive: Archive) -> Archive:
     """Given the archive that an operation has chosen, return it as the catalog knows it now. Raise
     PveNotFound if it does not.
     """
-    found = service.catalog.archives.get(archive.node, archive.volid)
+    return known(service, archive.node, archive.volid)
+
+
+def known(service: Records, node: str, volid: str) -> Archive:
+    """Given an archive's node and volid, return it as the catalog knows it now. Raise PveNotFound
+    if it does not.
+    """
+    found = service.catalog.archives.get(node, volid)
     if found is None:
         raise PveNotFound(
-            f"archive {archive.volid} on {archive.node} is no longer in the catalog",
-            "run `backupsvc catalog sync`",
+            f"archive {volid} on {node} is not in the catalog", "run `backupsvc catalog sync`"
         )
     return found
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from backupsvc.engine.context import Handler, Wait
-from backupsvc.errors import ArchiveError, PveNotFound, Refused
+from backupsvc.errors import ArchiveError, Refused
 from backupsvc.inventory.archive_bytes import readable_from, verify_on_node
 from backupsvc.operations import choosing
 from backupsvc.operations.backup.opening import open_backup
@@ -19,7 +19,7 @@ from backupsvc.operations.recheck.memory import Reading, RecheckMemory
 from backupsvc.operations.recheck.opening import lock_of
 from backupsvc.operations.services import Run, StepServices
 from policies.jobs import Expected, job_for
-from policies.model import Archive, Rung
+from policies.model import Rung
 from policies.workflow import Workflow
 
 DAY = 86_400  # seconds
@@ -27,7 +27,7 @@ DAY = 86_400  # seconds
 
 def choose(run: Run[RecheckMemory]) -> Wait | None:
     """Keep prune from the archive (law 3), and wait for the turn at its node."""
-    archive = _archive(run)
+    archive = choosing.known(run.service, run.memory.node, run.memory.volid)
     choosing.pin(run.service, archive, run.fence(), run.now())
     return run.turn(lock_of(archive.node), f"another archive of {archive.node} is being read")
 
@@ -36,7 +36,8 @@ def read(run: Run[RecheckMemory]) -> Wait | None:
     """Read the archive whole, hold it against what was recorded of it, and record what was
     found.
     """
-    service, archive = run.service, _archive(run)
+    service = run.service
+    archive = choosing.known(service, run.memory.node, run.memory.volid)
     catalog, volid = service.catalog.archives, archive.volid
     node = readable_from(archive, service.settings.ssh.nodes)
     if node is None:
@@ -115,17 +116,6 @@ def _open_fresh(run: Run[RecheckMemory]) -> str:
         return f"no fresh backup was begun ({refused.message}): {by_hand}"
     found = opened or service.catalog.operations.by_occurrence(occurrence)
     return f"a fresh backup was begun: {found.id}" if found else by_hand
-
-
-def _archive(run: Run[RecheckMemory]) -> Archive:
-    memory = run.memory
-    archive = run.service.catalog.archives.get(memory.node, memory.volid)
-    if archive is None:
-        raise PveNotFound(
-            f"archive {memory.volid} on {memory.node} is not in the catalog",
-            "run `backupsvc catalog sync`",
-        )
-    return archive
 
 
 WORKFLOW = Workflow("recheck", ("choose", "read", "renew"), long=frozenset({"read"}))
