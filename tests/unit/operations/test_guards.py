@@ -4,6 +4,7 @@ out unnoticed.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 from backupsvc.catalog.operations import Driver, Kept
 from backupsvc.engine.context import Run
 from backupsvc.engine.foreground import Engine
-from backupsvc.errors import LawRefused, LeaseLost
+from backupsvc.errors import ArchiveError, LawRefused, LeaseLost
 from backupsvc.operations.backup import steps as backup
 from backupsvc.operations.backup.memory import BackupMemory
 from backupsvc.operations.kinds import KINDS
@@ -20,7 +21,7 @@ from backupsvc.operations.restore import steps as restore
 from backupsvc.operations.restore.memory import RestoreMemory
 from backupsvc.operations.restore_test import proving
 from backupsvc.operations.restore_test.memory import Judged, RestoreTestMemory, recall
-from policies import ownership
+from policies import ownership, whole
 from policies.bookkeeping import Bookkeeping, StepError
 from policies.error_kinds import ErrorKind
 from policies.model import CheckResult, Guest, OperationState, Outcome, Rung
@@ -180,6 +181,31 @@ def test_law_5_a_backup_that_carries_no_checksum_is_not_called_intact(
     backup.verify(Run(engine.executor, site, operation, KINDS["backup"].form))
     kept = site.catalog.archives.get("clovis", ARCHIVE.volid)
     assert kept and (kept.rung, kept.sha256) == (rung, "ab" * 32)
+
+
+def test_law_3_a_backup_whose_archive_is_corrupt_is_recorded_so_that_no_good_one_goes_for_it(
+    site: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = {
+        "intact": False,
+        "checksummed": True,
+        "sha256": "ab" * 32,
+        "size": ARCHIVE.size,
+        "problems": [{"text": "cluster 7 is torn", "offset": 9}],
+    }
+    monkeypatch.setattr(
+        backup, "verify_on_node", lambda service, node, volid, heartbeat: dict(found)
+    )
+    site.settings = SimpleNamespace(ssh=SimpleNamespace(nodes={"clovis": "clovis"}))
+    engine = Engine(site, KINDS)
+    operation = engine.open("backup", 108, BackupMemory("nightly", node="clovis", archive=ARCHIVE))
+    assert operation
+    with pytest.raises(ArchiveError, match="is corrupt: cluster 7 is torn"):
+        backup.verify(Run(engine.executor, site, operation, KINDS["backup"].form))
+    kept = site.catalog.archives.get("clovis", ARCHIVE.volid)
+    assert kept and (kept.damaged, kept.sha256) == ("cluster 7 is torn", None)
+    older = replace(ARCHIVE, volid=f"{ARCHIVE.volid[:-8]}0.vma.zst", ctime=ARCHIVE.ctime - 86_400)
+    assert whole.key(kept) in whole.hollow([older, kept])
 
 
 @pytest.mark.parametrize("listed", [True, False], ids=["listed", "hidden from this token"])
