@@ -14,7 +14,7 @@ from backupsvc.catalog.operations import Kept, Note
 from backupsvc.engine import context
 from backupsvc.engine.context import Wait
 from backupsvc.engine.foreground import Engine
-from backupsvc.errors import LawRefused
+from backupsvc.errors import LawRefused, TaskFailed
 from backupsvc.operations.kinds import KINDS
 from backupsvc.operations.restore import steps as restore
 from backupsvc.operations.restore.memory import FORM, RestoreMemory
@@ -116,6 +116,38 @@ def test_law_1_a_rest_that_may_be_more_is_named_with_its_command_and_left_alone(
     with pytest.raises(LawRefused, match=why) as refused:
         chosen(site)
     assert destroyed == [] and "qm destroy 108" in refused.value.hint
+
+
+@pytest.mark.parametrize(
+    ("log", "damaged"),
+    [
+        (("x.vma.zst : Decoding error (36) : Restored data doesn't match checksum",), True),
+        (("vma: can't write to volume: No space left on device",), False),
+    ],
+    ids=["flipped", "target full"],
+)
+def test_law_5_an_archive_whose_bytes_pve_could_not_restore_is_damaged_from_then_on(
+    site: World, log: tuple[str, ...], damaged: bool
+) -> None:
+    """Both end with the same exit status."""
+    result = ended("command 'zstd -q -d -c x | vma extract' failed: exit code 133", *log)
+    site.restore_pve = SimpleNamespace(
+        restore=SimpleNamespace(start=lambda *args, **named: UPID),
+        tasks=SimpleNamespace(
+            poll=lambda upid: result, find=lambda node, **wanted: [], surely_runs=lambda upid: False
+        ),
+    )
+    engine = Engine(site, KINDS)
+    operation = engine.open("restore", 108, RestoreMemory(ARCHIVE, "clovis", storage="local-lvm"))
+    assert operation
+    claimed = site.catalog.operations.claim(operation.id, engine.executor.driver())
+    assert claimed
+    run: Run[RestoreMemory] = context.Run(engine.executor, site, claimed, FORM)
+    run.enter("restore")
+    with pytest.raises(TaskFailed):
+        restore.restore(run)
+    known = site.catalog.archives.get(ARCHIVE.node, ARCHIVE.volid)
+    assert known and bool(known.damaged) is damaged
 
 
 @pytest.mark.parametrize("state", [None, OperationState.DONE])

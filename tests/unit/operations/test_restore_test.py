@@ -392,6 +392,7 @@ def test_law_3_only_what_lies_in_the_archive_costs_it_its_proof(
     assert proof and proof.cause == cause
     now = site.catalog.archives.get(ARCHIVE.node, ARCHIVE.volid)
     assert now and (now.rung, now.proven_at is not None) == (rung, still_proven)
+    assert bool(now.damaged) is not still_proven
     assert (
         site.catalog.proofs.find(vmid=108)[0].verdict == verdict
         and site.catalog.proofs.find(vmid=108)[0].cause == cause
