@@ -322,8 +322,7 @@ def test_a_server_that_falls_silent_is_given_up(
 
         with pytest.raises(RemoteUnreachable, match="broke off while we write"):
             send(source, Watched(folder, freeze), order())
-        for pid in server.sessions():
-            os.kill(pid, signal.SIGCONT)
+        server.signal_sessions(signal.SIGCONT)
     assert listed(there) == set()
 
 
@@ -649,8 +648,7 @@ def test_a_server_that_goes_away_meanwhile_is_not_said_to_have_refused(
         real = folder.remove
 
         def cut(name: str) -> None:
-            for pid in sftp.sessions():
-                os.kill(pid, signal.SIGKILL)
+            sftp.signal_sessions(signal.SIGKILL)
             real(name)
 
         monkeypatch.setattr(folder, "remove", cut)

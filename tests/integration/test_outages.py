@@ -16,7 +16,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -260,7 +260,8 @@ class Machine:
         """Cut its power: the worker with all its children, and beat."""
         for process in self.processes:
             for child in _children(process.pid):
-                os.kill(child, signal.SIGKILL)
+                with suppress(ProcessLookupError):  # it ended by itself meanwhile
+                    os.kill(child, signal.SIGKILL)
             process.kill()
             process.wait()
 

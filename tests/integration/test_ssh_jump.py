@@ -150,8 +150,7 @@ def test_one_ssh_connection_serves_all_and_is_opened_anew_when_it_died(
     with running_sshd(tmp_path / "own") as own, talking(echo) as port, Jump(settings(own)) as jump:
         first, second = jump.connect("127.0.0.1", port, 5), jump.connect("127.0.0.1", port, 5)
         assert len(own.sessions()) == 1
-        for pid in own.sessions():
-            os.kill(pid, 9)
+        own.signal_sessions(9)
         assert first.recv(1) == b"" and second.recv(1) == b""
         with jump.connect("127.0.0.1", port, 5) as third:
             third.sendall(b"again")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import random
 import socket
 import subprocess
@@ -122,8 +121,7 @@ def test_a_node_that_breaks_off_is_named(tmp_path: Path) -> None:
         open_archive(settings(server), "clovis", str(tmp_path / "a")) as stream,
     ):
         stream.read(1024)
-        for pid in server.sessions():
-            os.kill(pid, 9)
+        server.signal_sessions(9)
         while stream.read(256 * 1024):
             pass
 
@@ -247,8 +245,7 @@ def test_a_login_that_died_unnoticed_is_made_anew(tmp_path: Path) -> None:
         closing(NodeConnections(settings(server))) as nodes,
     ):
         kernel.ports(nodes, "clovis", "vmbr9")
-        for pid in server.sessions():
-            os.kill(pid, 9)
+        server.signal_sessions(9)
         with open_on(nodes, "clovis", str(tmp_path / "a")) as stream:
             assert hashlib.sha256(stream.read()).hexdigest() == digest
 

@@ -53,9 +53,15 @@ class Sshd:
         children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text()
         return [int(pid) for pid in children.split()]
 
+    def signal_sessions(self, number: int) -> None:
+        """Send a signal to each of them. One that ended since it was looked up needs none."""
+        for pid in self.sessions():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
+
     def stop(self) -> None:
-        for pid in self.sessions() if self.process.poll() is None else ():
-            os.kill(pid, signal.SIGKILL)
+        if self.process.poll() is None:
+            self.signal_sessions(signal.SIGKILL)
         self.process.terminate()
         self.process.wait(HANGS)
 
