@@ -6,6 +6,7 @@ must not call bytes verified that another one is writing.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import asdict
 from typing import Any
 
@@ -17,6 +18,8 @@ from backupsvc.catalog.retry import repeatable, retried
 from backupsvc.catalog.tables import ARCHIVE, CANARY, COPY
 from policies.copy_decision import Progress
 from policies.model import ArchiveCopy, Canary, CopyRoute
+
+_VERIFIED = COPY.c.verified_at.is_not(None), COPY.c.removing_at.is_(None)
 
 
 class CopyRepository:
@@ -40,16 +43,18 @@ class CopyRepository:
     @retried
     def get(self, route: CopyRoute) -> ArchiveCopy | None:
         """Return the copy on a route that was verified, None if there is none."""
-        query = select(COPY).where(*_on(route), COPY.c.verified_at.is_not(None))
+        query = select(COPY).where(*_on(route), *_VERIFIED)
         with self._database.read() as connection:
             row = connection.execute(query).first()
         return _copy(row) if row else None
 
     @retried
-    def find(self, vmid: int | None = None, *, archives: bool = True) -> list[ArchiveCopy]:
-        """Return the copies that were verified, of one guest's archives or of all, by VMID, volid
-        and target: without those that PVE listed once, and that are gone. Without ``archives`` only
-        those that PVE never listed: of the others its listings tell.
+    def find(
+        self, vmid: int | None = None, *, archives: bool = True, folder: str | None = None
+    ) -> list[ArchiveCopy]:
+        """Return the copies that were verified, of one guest's archives or of all, in one target's
+        folder or in all, by VMID, volid and target: without those that PVE listed once, and that are
+        gone. Without ``archives`` only those that PVE never listed: of the others its listings tell.
         """
         lists = exists().where(
             ARCHIVE.c.place.in_((COPY.c.site, "")),  # "": the storage is shared
@@ -58,9 +63,11 @@ class CopyRepository:
         )
         unlisted = COPY.c.listed.is_(None)
         there = or_(unlisted, lists) if archives else unlisted
-        query = select(COPY).where(COPY.c.verified_at.is_not(None), there)
+        query = select(COPY).where(*_VERIFIED, there)
         if vmid is not None:
             query = query.where(COPY.c.vmid == vmid)
+        if folder is not None:
+            query = query.where(COPY.c.folder == folder)
         with self._database.read() as connection:
             rows = connection.execute(query.order_by(COPY.c.vmid, COPY.c.volid, COPY.c.target))
             return [_copy(row) for row in rows]
@@ -118,6 +125,41 @@ class CopyRepository:
             hold(connection, fence)
             connection.execute(delete(COPY).where(*_on(route)))
 
+    @repeatable
+    def forget_lost(self, copies: Iterable[ArchiveCopy]) -> None:
+        """Forget copies that somebody knows to be lost; one that was verified anew since it was
+        looked up stays.
+        """
+        with self._database.write() as connection:
+            for copy in copies:
+                same = COPY.c.verified_at == copy.verified_at, COPY.c.file == copy.file
+                connection.execute(delete(COPY).where(*_on(copy.route), *same))
+
+    @retried
+    def being_removed(self, folder: str) -> list[ArchiveCopy]:
+        """Return the copies in a target's folder whose removal was begun and not ended."""
+        query = select(COPY).where(COPY.c.folder == folder, COPY.c.removing_at.is_not(None))
+        with self._database.read() as connection:
+            return [_copy(row) for row in connection.execute(query.order_by(COPY.c.file))]
+
+    @repeatable
+    def begin_removal(self, copy: ArchiveCopy, at: int, fence: Fence) -> None:
+        """Write down, at ``at`` (epoch seconds), that a copy is about to be removed from its target:
+        from now on it counts as none, by whichever route it came.
+        """
+        with self._database.write() as connection:
+            hold(connection, fence)
+            connection.execute(
+                update(COPY).where(*_is_file(copy), *_VERIFIED).values(removing_at=at)
+            )
+
+    @repeatable
+    def record_removed(self, copy: ArchiveCopy, fence: Fence) -> None:
+        """Forget a copy whose removal was begun: nothing of it is left at its target."""
+        with self._database.write() as connection:
+            hold(connection, fence)
+            connection.execute(delete(COPY).where(*_is_file(copy), COPY.c.removing_at.is_not(None)))
+
     @retried
     def record_canary(self, canary: Canary) -> None:
         """Write down what was tried at an immutable target."""
@@ -156,6 +198,10 @@ def _on(route: CopyRoute) -> tuple[Any, ...]:
         COPY.c.place == route.node,
         COPY.c.volid == route.volid,
     )
+
+
+def _is_file(copy: ArchiveCopy) -> tuple[Any, ...]:
+    return COPY.c.folder == copy.route.folder, COPY.c.file == copy.file
 
 
 def _copy(row: Any) -> ArchiveCopy:

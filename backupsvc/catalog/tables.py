@@ -268,8 +268,9 @@ class CopyRow(SQLModel, table=True):
     and ``site`` as an ArchiveCopy's folder and place.
 
     ``sent`` bytes with this ``sha256`` are in ``file`` there; ``modified`` is the archive's time by
-    then. Until ``verified_at`` is known it is no copy, whatever lies there. ``listed`` is its own
-    volid at ``site`` where PVE lists it.
+    then. Until ``verified_at`` is known it is no copy, whatever lies there, and from
+    ``removing_at`` on it is none any more. ``listed`` is its own volid at ``site`` where PVE lists
+    it.
     """
 
     __tablename__ = "copy"
@@ -291,6 +292,7 @@ class CopyRow(SQLModel, table=True):
     verified_at: int | None = Field(default=None, sa_type=BigInteger)
     how: str = Field(default="", sa_type=Text)
     listed: str | None = None
+    removing_at: int | None = Field(default=None, sa_type=BigInteger)
 
 
 class CanaryRow(SQLModel, table=True):

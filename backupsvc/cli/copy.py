@@ -97,20 +97,11 @@ def _wanted(
     """What is to be copied where. Raise UsageError if the policy has no such target, PveNotFound if
     a guest that was asked for has nothing to be copied.
     """
-    from backupsvc.errors import PveNotFound, UsageError
+    from backupsvc.errors import PveNotFound
     from backupsvc.inventory.listing import survey
     from policies.copies_due import due
 
-    names = [target.name for target in service.policy.copies]
-    if not names:
-        raise UsageError(
-            "the policy names no copy targets",
-            "add the section `copies` (docs/policy.md), then `backupsvc policy check`",
-        )
-    if unknown := [name for name in targets if name not in names]:
-        raise UsageError(
-            f"the policy has no copy target {unknown[0]}", f"its targets are: {', '.join(names)}"
-        )
+    _refuse_unknown(service, targets)
     seen = survey(service)
     copies = service.catalog.copies.find()
     found = due(service.policy, seen.listed, copies, only=only, targets=targets, again=True)
@@ -228,6 +219,73 @@ def try_delete(
     raise typer.Exit(any(one["held"] is False for one in results) and not dry_run)
 
 
+@app.command()
+def sync(
+    to: Annotated[
+        list[str] | None, typer.Option("--to", help="Only this target; may be repeated.")
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what is lost; forget nothing.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Look at the targets of kind sftp and directory, and forget the copies that are there no more.
+
+    Whoever runs it says that they may be gone: from then on `keep` rules apply again to what is
+    left. Exit 3 if a target was not reached.
+    """
+    from backupsvc.cli.output import emit_json, say, tell
+    from backupsvc.cli.session import open_service
+    from backupsvc.operations.copy.keeping import lost_at
+    from backupsvc.operations.copy.result import listed
+    from policies.model import PveStorage
+
+    lost: list[dict[str, Any]] = []
+    unseen: list[dict[str, Any]] = []
+    code = 0
+    with open_service() as service:
+        _refuse_unknown(service, to or [])
+        for target in service.policy.copies:
+            if isinstance(target.place, PveStorage) or (to and target.name not in to):
+                continue  # what PVE lists is looked at by `catalog sync`
+            try:
+                found = lost_at(service, target)
+            except BackupsvcError as error:
+                unseen.append({"target": target.name, "reason": error.message, "hint": error.hint})
+                code = max(code, error.exit_code)
+                continue
+            if not dry_run:
+                service.catalog.copies.forget_lost(found)
+            now = service.clock.now()
+            lost += [listed(copy, target, now) | {"state": "lost"} for copy in found]
+    if as_json:
+        emit_json({"copies": lost, "not_seen": unseen, "dry_run": dry_run})
+        raise typer.Exit(code)
+    _show(lost, [])
+    for one in unseen:
+        tell(f"backupsvc: {one['target']} was not looked at: {one['reason']}")
+        tell(f"  -> {one['hint']}")
+    if lost:
+        say("nothing was forgotten" if dry_run else f"{len(lost)} copies forgotten")
+    raise typer.Exit(code)
+
+
+def _refuse_unknown(service: Service, names: Sequence[str]) -> None:
+    """Raise UsageError if the policy has no copy targets, or not one of those names."""
+    from backupsvc.errors import UsageError
+
+    known = [target.name for target in service.policy.copies]
+    if not known:
+        raise UsageError(
+            "the policy names no copy targets",
+            "add the section `copies` (docs/policy.md), then `backupsvc policy check`",
+        )
+    if unknown := [name for name in names if name not in known]:
+        raise UsageError(
+            f"the policy has no copy target {unknown[0]}", f"its targets are: {', '.join(known)}"
+        )
+
+
 def _show(found: list[dict[str, Any]], blind: Sequence[str]) -> None:
     from backupsvc.cli.output import say, size, table, tell
     from policies.i18n import duration
@@ -256,5 +314,9 @@ def _show(found: list[dict[str, Any]], blind: Sequence[str]) -> None:
             tell(f"  -> {one['hint']}")
         for name in one.get("litter", ()):
             say(f"{name} at {one['target']['name']} is of no use; the far side may remove it")
+        for name in one.get("removed", ()):
+            say(f"{name} at {one['target']['name']} was removed: no keep rule covers it there")
+        if why := one.get("nothing_removed"):
+            tell(f"backupsvc: nothing was removed at {one['target']['name']}: {why}")
     for sentence in blind:
         say(f"not listed: {sentence}")

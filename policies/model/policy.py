@@ -184,7 +184,7 @@ class CopyTarget:
     """Where archives are copied to. ``bandwidth`` in KiB/s.
 
     ``immutable``: what lies there can be neither renamed nor removed by us. ``allow_root``: a login
-    as root is put up with.
+    as root is put up with. ``keep``: the keep rules of the copies there, "" if all stay.
     """
 
     name: str
@@ -192,6 +192,7 @@ class CopyTarget:
     bandwidth: int | None = None
     immutable: bool = False
     allow_root: bool = False
+    keep: str = ""
 
 
 @dataclass(frozen=True, slots=True)

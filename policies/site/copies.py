@@ -14,7 +14,7 @@ from policies.model import CopyTarget, Directory, PveStorage, SftpFolder
 from policies.site import values
 from policies.yaml_reader import Section, Value
 
-_SHARED = ("kind", "path", "bandwidth", "immutable", "allow-root")
+_SHARED = ("kind", "path", "bandwidth", "immutable", "allow-root", "keep")
 _KEY_KINDS = (
     "ssh-ed25519",
     "ecdsa-sha2-nistp256",
@@ -62,12 +62,21 @@ def _target(name: str, value: Value) -> CopyTarget:
     if immutable and isinstance(place, PveStorage):
         why = "PVE itself removes archives from its storages, so no copy there is immutable"
         raise section.entries["immutable"].wrong(why, "false, or another kind of target")
+    keep = section.take("keep", values.keep, "")
+    if keep and (immutable or isinstance(place, PveStorage)):
+        why = (
+            "what lies on an immutable target can be removed by nobody here"
+            if immutable
+            else "PVE lists the copies there, so the `keep` of each guest's job rules over them, too"
+        )
+        raise section.entries["keep"].wrong(why, "no `keep`, or another kind of target")
     return CopyTarget(
         name,
         place,
         bandwidth=section.take("bandwidth", values.bandwidth, None),
         immutable=immutable,
         allow_root=section.take("allow-root", Value.boolean, False),
+        keep=keep,
     )
 
 

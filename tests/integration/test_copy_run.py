@@ -359,6 +359,40 @@ def test_a_copy_that_somebody_removed_is_sent_again_and_its_loss_is_in_the_histo
     assert "lost" in {line["event"] for line in shown["transitions"]}
 
 
+def test_law_3_a_target_keeps_what_its_own_rules_say_and_nothing_goes_while_a_copy_is_missing(
+    user: User,
+) -> None:
+    user.write(usb={"keep": "keep-last=1"})
+
+    def next_one() -> tuple[str, Any]:
+        file = user.back_up()
+        answer = user.copy("--to", "usb")
+        assert answer.code == 0, answer.out + answer.err
+        (copy,) = answer.json["copies"]
+        return file.name, copy
+
+    def there() -> list[str]:
+        return [path.name for path in archives(user.usb)]
+
+    first, copy = next_one()
+    assert (copy["removed"], there()) == ([], [first])
+    second, copy = next_one()
+    assert (copy["removed"], there()) == ([first], [second])
+    assert {path.name.partition(".")[0] for path in user.usb.iterdir()} == {
+        second.partition(".")[0]
+    }
+    (user.usb / second).unlink()
+    third, copy = next_one()
+    assert copy["removed"] == [] and "copy sync --to usb" in copy["nothing_removed"]
+    fourth, copy = next_one()
+    assert (copy["removed"], there()) == ([], [third, fourth])
+    for words, lost in ((("--to", "usb", "--dry-run"), [second]), ((), [second]), ((), [])):
+        told = user("copy", "sync", "--json", *words).json["copies"]
+        assert [one["volid"].partition("/")[2] for one in told] == lost
+    again = user.copy("--to", "usb").json["copies"][0]
+    assert (again["moved"], again["removed"], there()) == (0, [third], [fourth])
+
+
 def test_law_3_our_own_prune_takes_copies_as_archives_and_copy_list_follows(user: User) -> None:
     user.keep_one()
     made = []

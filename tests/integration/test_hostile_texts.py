@@ -220,6 +220,11 @@ CASES: dict[str, Words] = {
         ["copy", "run", "--vmid", "108"],
         ["copy", "run", "--to", ARGUMENT],
     ],
+    "copy sync": lambda s: [
+        ["copy", "sync"],
+        ["copy", "sync", "--dry-run"],
+        ["copy", "sync", "--to", ARGUMENT],
+    ],
     "copy try-delete": lambda s: [
         ["copy", "try-delete"],
         ["copy", "try-delete", "--dry-run"],

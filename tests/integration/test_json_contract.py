@@ -36,6 +36,7 @@ CHANGES = {
     "catalog recheck",
     "catalog sync",
     "copy run",
+    "copy sync",
     "copy try-delete",
     "operations cancel",
     "operations retry",
@@ -173,6 +174,8 @@ class Asked:
             ("run", "--vmid", 108, "--dry-run"),
             ("run", "--vmid", 108),
             ("list",),
+            ("sync", "--dry-run"),
+            ("sync",),
             ("try-delete", "--dry-run"),
             ("try-delete",),
         ):

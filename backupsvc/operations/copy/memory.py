@@ -29,12 +29,18 @@ class Verified:
 
 @dataclass(frozen=True, slots=True)
 class ArchiveCopyMemory:
-    """``target`` is the target's name in the policy, ``node`` and ``volid`` are the archive's."""
+    """``target`` is the target's name in the policy, ``node`` and ``volid`` are the archive's.
+
+    ``removed`` are the guest's copies that the target's keep rules let go, ``kept_all`` says why
+    none could, "" if nothing spoke against it.
+    """
 
     target: str
     node: str
     volid: str
     verified: Verified | None = None
+    removed: tuple[str, ...] = ()
+    kept_all: str = ""
 
 
 FORM = MemoryForm(ArchiveCopyMemory)

@@ -25,7 +25,8 @@ def planned(due: DueCopy) -> dict[str, Any]:
 
 def outcome(due: DueCopy, operation: Operation) -> dict[str, Any]:
     """Given an ended copy, return what came of it."""
-    verified, error = recall(operation).verified, operation.book.error
+    memory, error = recall(operation), operation.book.error
+    verified = memory.verified
     if verified is None or operation.state is not OperationState.DONE:
         why = error.message if error else f"it was {operation.state}"
         hint = error.hint if error else ""
@@ -41,6 +42,8 @@ def outcome(due: DueCopy, operation: Operation) -> dict[str, Any]:
         "seconds": round(verified.seconds, 3),
         "reason": verified.how,
         "litter": list(verified.litter),
+        "removed": list(memory.removed),
+        "nothing_removed": memory.kept_all or None,
         "operation": operation.id,
     }
 

@@ -19,6 +19,7 @@ from backupsvc.copies.target import Target
 from backupsvc.engine.context import Handler, Wait
 from backupsvc.errors import ArchiveError, CopyError, OperationFailed
 from backupsvc.operations import choosing
+from backupsvc.operations.copy import keeping
 from backupsvc.operations.copy.memory import ArchiveCopyMemory, Verified
 from backupsvc.operations.copy.opening import lock_of
 from backupsvc.operations.services import Run, StepServices
@@ -139,6 +140,20 @@ def enlist(run: Run[ArchiveCopyMemory]) -> Wait | None:
     return None
 
 
+def tidy(run: Run[ArchiveCopyMemory]) -> Wait | None:
+    """Now that the new copy is there, remove the guest's copies that the target's own rules no
+    longer keep.
+    """
+    target = _target(run)
+    if not target.keep or run.memory.verified is None:
+        return None
+    with open_target(target, run.service.nodes, run.service.settings.ssh) as folder:
+        keeping.apply(run, target, folder)
+    removed, why = run.memory.removed, run.memory.kept_all
+    run.conclude(f"{len(removed)} older copies removed" + (f"; {why}" if why else ""))
+    return None
+
+
 def _record_unlisted(run: Run[ArchiveCopyMemory], copy: ArchiveCopy, modified: int) -> None:
     """A copy that PVE does not list yet is no archive there, whatever lies in the folder: nobody is
     told that it is verified, and the next night looks after it. One that it lists stays listed.
@@ -185,9 +200,10 @@ def _target(run: Run[ArchiveCopyMemory]) -> CopyTarget:
     )
 
 
-WORKFLOW = Workflow("copy", ("choose", "bring", "enlist"), long=frozenset({"bring"}))
+WORKFLOW = Workflow("copy", ("choose", "bring", "enlist", "tidy"), long=frozenset({"bring"}))
 HANDLERS: Mapping[str, Handler[StepServices, ArchiveCopyMemory]] = {
     "choose": choose,
     "bring": bring,
     "enlist": enlist,
+    "tidy": tidy,
 }

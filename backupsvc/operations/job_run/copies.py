@@ -71,6 +71,12 @@ def await_all(run: Run[NightMemory]) -> Wait | None:
     named = ", ".join(f"{one.subject} to {recall_copy(one).target}" for one in bad)
     said = f"copies: {len(found) - len(bad)} of {len(found)} verified"
     said += f", not those of {named}" if bad else ""
+    memories = [recall_copy(one) for one in found]
+    if removed := sum(len(one.removed) for one in memories):
+        said += f"; {removed} older ones removed by the targets' keep rules"
+    # one sentence a target: each guest's copy met the same refusal there
+    for target, why in {one.target: one.kept_all for one in memories if one.kept_all}.items():
+        said += f"; nothing removed at {target}: {why}"
     run.memory = replace(run.memory, results={**run.memory.results, "copies": said})
     _try_targets(run)
     _save_catalog(run)

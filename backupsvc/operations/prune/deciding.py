@@ -160,7 +160,7 @@ def _decided(
     stopped = prune_guard.stopped(everything, service.catalog.inspections.knowledge(whose))
     # Once before, so that only those count as stopped that would have lost something; once after,
     # so that they do not count.
-    there, unsure = _standing(service, guests, {archive.vmid for archive in archives})
+    there, unsure = standing(service, guests, {archive.vmid for archive in archives})
     looked = look_into(service, archives)
     plain = prune_marks.decide_all(looked, there, service.policy, unsure)
     aware = (
@@ -185,7 +185,7 @@ def _decided(
     return Decision(guarded.marked, held.refused)
 
 
-def _standing(
+def standing(
     service: Cluster, guests: Sequence[Guest], vmids: Collection[int | None]
 ) -> tuple[list[Guest], dict[int, str]]:
     """The guests that exist, and of which VMIDs that is not known, with the reason.

@@ -16,7 +16,7 @@ import sys
 import urllib.request
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -67,17 +67,23 @@ class Scene:
         self.lab = shell.state / "lab"
         self.dump = self.lab / "nodes" / NODE / "var" / "lib" / "vz" / "dump"
         self.targets = {target: Path(folder) for target, folder in target_folders(shell).items()}
-        self._kept = shell.state / "kept"
+        self._kept, self._kept_copies = shell.state / "kept", shell.state / "kept-copies"
 
     # --- setting up -------------------------------------------------------------------------------
 
     configs: dict[int, str]
     hashes: dict[str, str]
+    older: dict[str, str]
 
     def prepare(self) -> None:
         """Back up the guests that are tested, restored, pruned and copied; delete the one that is
-        restored; age the one's archives.
+        restored; age the one's archives. At the target that keeps one copy lies an older one.
         """
+        for words in (("backup", "run"), ("copy", "run", "--to", "usb")):
+            made = self.shell(*words, "--vmid", COPIED, "--json")
+            assert made.code == 0, made.out + made.err
+        for path in self.archives(COPIED):
+            path.unlink()
         for node in self.nodes():
             iso = node / "var" / "lib" / "vz" / "template" / "iso" / "tools.iso"
             iso.parent.mkdir(parents=True, exist_ok=True)
@@ -106,6 +112,11 @@ class Scene:
         # its archives are older than its catalog
         assert self.shell("catalog", "sync", "--accept", "--json").code == 0
         shutil.copytree(self.dump, self._kept)
+        shutil.copytree(self.targets["usb"], self._kept_copies)
+        with closing(sqlite3.connect(self.lab / "catalog.db", timeout=15)) as catalog:
+            self._copy_rows = catalog.execute("SELECT * FROM copy").fetchall()
+        assert len(self._copy_rows) == 1
+        self.older = self.copies()
         self.configs, self.hashes = self.guests(), self.hash_disks()
 
     def reset(self) -> None:
@@ -121,6 +132,7 @@ class Scene:
         for folder in self.targets.values():
             for path in folder.iterdir():
                 path.unlink()
+        shutil.copytree(self._kept_copies, self.targets["usb"], dirs_exist_ok=True)
         self._forget_new_archives()
 
     def _forget_new_archives(self) -> None:
@@ -137,6 +149,8 @@ class Scene:
             catalog.executemany("UPDATE archive SET gone_at = 1 WHERE volid = ?", gone)
             catalog.execute("UPDATE archive SET gone_at = 1 WHERE node = ?", (ELSEWHERE,))
             catalog.execute("DELETE FROM copy")
+            marks = ", ".join("?" for _ in self._copy_rows[0])
+            catalog.executemany(f"INSERT INTO copy VALUES ({marks})", self._copy_rows)
             # long ago: a listing of the second in which an archive went would be taken for the
             # older news
             catalog.execute("UPDATE archive SET gone_at = 1 WHERE gone_at IS NOT NULL")
@@ -276,6 +290,7 @@ class Scene:
             ("SELECT vmid FROM vmid_lease", "lease on VMID"),
             ("SELECT name FROM lane", "lane"),
             ("SELECT volid FROM archive_pin", "pin on"),
+            ("SELECT file FROM copy WHERE removing_at IS NOT NULL", "half of"),
             ("SELECT id FROM operation WHERE kind = 'reap'", "reap"),
             (
                 "SELECT id FROM operation WHERE lane IS NOT NULL AND state != 'open'",
@@ -327,6 +342,7 @@ copies:
   usb:
     kind: directory
     path: {folders["usb"]}
+    keep: keep-last=1
 """
 
 

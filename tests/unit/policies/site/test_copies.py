@@ -81,6 +81,13 @@ def test_what_is_not_written_means_what_the_page_says() -> None:
     )
     assert read(SFTP)[0].bandwidth is None
     assert not read(SFTP)[0].immutable and not read(SFTP)[0].allow_root
+    assert read(SFTP)[0].keep == "", "every copy stays"
+
+
+@pytest.mark.parametrize("target", [SFTP, DIRECTORY])
+def test_a_target_may_have_keep_rules_of_its_own(target: str) -> None:
+    (read_target,) = read(f'{target}, keep: "keep-daily=7,keep-monthly=6"')
+    assert read_target.keep == "keep-daily=7,keep-monthly=6"
 
 
 @pytest.mark.parametrize(
@@ -120,7 +127,15 @@ def test_what_is_just_allowed_is_read(target: str) -> None:
             f"{PVE}, immutable: true",
             "copies.t0.immutable: PVE itself removes archives from its storages",
         ),
-        (f"{SFTP}, keep: keep-last=3", "the key 'keep' is unknown"),
+        (f"{SFTP}, keep: keep-lst=3", "copies.t0.keep: "),
+        (
+            f"{SFTP}, keep: keep-last=3, immutable: true",
+            "copies.t0.keep: what lies on an immutable target can be removed by nobody here",
+        ),
+        (
+            f"{PVE}, keep: keep-last=3",
+            "copies.t0.keep: PVE lists the copies there, so the `keep` of each guest's job rules",
+        ),
         (f"{SFTP}, bandwidth: 0", "0 is out of range"),
         (f"{SFTP}, port: 0", "0 is out of range"),
         (f"{SFTP}, port: 65536", "65536 is out of range"),

@@ -1,0 +1,151 @@
+"""Decide which copies at a target go: by the target's own keep rules, and under the same law 3 as
+the archives.
+
+A copy is judged by what lies at its target and by what is known of its archive, also when that
+archive is long gone: the same bytes were proven, or found damaged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+
+from policies import prune_marks, retention
+from policies.copy_manifest import manifest_name, sidecar_names
+from policies.model import Archive, ArchiveCopy, CopyTarget, Guest, Job, Mark, Marked, Policy
+from policies.pve.calendar_event import zone
+from policies.pve.volid import file_of, parse_name
+from policies.whole import key
+
+_SHOWN = 3  # copies that a sentence names
+UNFIT = (
+    "the archive that it was made from is not fit to stand for a good one ({}), so it is put aside "
+    "and counts for no keep rule: look at it, and remove it there yourself"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class MarkedCopy:
+    """A copy with what was decided of it, and why."""
+
+    copy: ArchiveCopy
+    mark: Mark
+    reasons: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """Every copy at a target with its mark. With a ``refusal``, a sentence, none of them may be
+    removed.
+    """
+
+    marked: tuple[MarkedCopy, ...]
+    refusal: str | None = None
+
+    def going(self, vmid: int | None) -> list[ArchiveCopy]:
+        """Return the copies of one guest that may be removed, the oldest first."""
+        if self.refusal is not None:
+            return []
+        found = [one.copy for one in self.marked if one.mark is Mark.REMOVE]
+        return sorted((one for one in found if one.route.vmid == vmid), key=lambda one: one.file)
+
+
+def decide(
+    copies: Sequence[ArchiveCopy],
+    archives: Sequence[Archive],
+    guests: Sequence[Guest],
+    policy: Policy,
+    target: CopyTarget,
+    *,
+    files: Mapping[str, int],
+    in_use: Collection[str],
+    now: int,
+    unsure: Mapping[int, str] = MappingProxyType({}),
+) -> Kept:
+    """Given the copies that were verified at a target, the archives that they were made from (those
+    that are gone among them), the cluster's guests and the policy, return what becomes of each copy.
+
+    ``files`` are what lies in the target's folder, with sizes; ``in_use`` are the volids that open
+    operations read or copy; ``now`` in epoch seconds; ``unsure`` as in ``prune_marks.decide_all``.
+    Of a guest that is gone everything is kept. Nothing at all goes while a copy that was verified is
+    not there as it was.
+    """
+    origin = {key(one): one for one in archives}
+    # an archive whose storage came to be shared has two routes to one file
+    files_of = {one.file: one for one in copies}
+    found = {
+        file: _as_archive(one, origin.get(one.route.archive), target, files, policy.timezone)
+        for file, one in files_of.items()
+    }
+    everybody = replace(policy, jobs=(Job("copies", "", target.name, keep=target.keep),))
+    fit = [file for file, one in found.items() if not one.unfit]
+    marks = {
+        file: Marked(one, Mark.KEEP, (UNFIT.format(one.unfit),))
+        for file, one in found.items()
+        if one.unfit
+    }
+    judged = prune_marks.decide_all([found[file] for file in fit], guests, everybody, unsure)
+    marks |= zip(fit, judged, strict=True)
+    order = list(marks)
+    guarded = retention.guard(
+        [marks[file] for file in order],
+        in_use=in_use,
+        listed_before=None,
+        now=now,
+        rules=policy.prune,
+    )
+    final = dict(zip(order, guarded.marked, strict=True))
+    return Kept(
+        tuple(MarkedCopy(one, final[one.file].mark, final[one.file].reasons) for one in copies),
+        _lacking(copies, files, target) or guarded.refusal,
+    )
+
+
+def _as_archive(
+    copy: ArchiveCopy,
+    origin: Archive | None,
+    target: CopyTarget,
+    files: Mapping[str, int],
+    timezone: str,
+) -> Archive:
+    """A copy as an archive of its own, that lies at its target: rules and law 3 judge it there."""
+    route, name = copy.route, parse_name(file_of(copy.route.volid))
+    ctime = name.ctime(zone(timezone)) if name else None
+    known = origin or Archive(route.volid, "", "", route.vmid, None, 0, copy.size)
+    return replace(
+        known,
+        node=target.name,
+        storage=target.name,
+        shared=False,
+        vmid=route.vmid,
+        ctime=known.ctime if ctime is None else ctime,
+        size=copy.size,
+        protected=sidecar_names(copy.file)[-1] in files,
+    )
+
+
+def lost(copies: Sequence[ArchiveCopy], files: Mapping[str, int]) -> list[ArchiveCopy]:
+    """Given copies that were verified in a folder, and what lies there now, return those that are
+    not there as they were.
+    """
+    return [
+        one
+        for one in copies
+        if files.get(one.file) != one.size or manifest_name(one.file) not in files
+    ]
+
+
+def _lacking(
+    copies: Sequence[ArchiveCopy], files: Mapping[str, int], target: CopyTarget
+) -> str | None:
+    names = [one.file for one in lost(copies, files)]
+    if not names:
+        return None
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return (
+        f"law 3: {', '.join(names[:_SHOWN])}{more} should be there and "
+        f"{'is' if len(names) == 1 else 'are'} not as verified, and this service removed nothing "
+        "of it: so no other copy goes, until somebody has looked and says so with `backupsvc copy "
+        f"sync --to {target.name}`"
+    )

@@ -1,0 +1,244 @@
+"""Which copies at a target go, and which never do (law 3)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from policies.copies_due import route_of
+from policies.copies_keep import Kept, decide
+from policies.copy_manifest import manifest_name
+from policies.model import (
+    Archive,
+    ArchiveCopy,
+    CopyTarget,
+    Directory,
+    Guest,
+    GuestType,
+    Mark,
+    Policy,
+    PruneRules,
+    Scratch,
+    Tier,
+)
+from policies.pve.volid import file_of
+from policies.whole import key
+
+USB = CopyTarget("usb", Directory("/mnt/usb"), keep="keep-last=2")
+POLICY = Policy(
+    "s",
+    "UTC",
+    "en",
+    (),
+    {"iron": Tier("iron", 8 * 86400, 3600, 86400)},
+    {},
+    Scratch(9000, 9009),
+    "iron",
+    copies=(USB,),
+    prune=PruneRules(max_share=0.9),
+)
+GUESTS = (Guest(105, "Kanboard", "clovis"), Guest(106, "Keyclock", "clovis"))
+NOW = int(datetime(2026, 4, 1, tzinfo=UTC).timestamp())
+
+
+def archive(day: int, vmid: int = 105, **more: Any) -> Archive:
+    """An archive of a guest, made on that day of March at nine in the evening."""
+    volid = f"local:backup/vzdump-qemu-{vmid}-2026_03_{day:02d}-21_00_00.vma.zst"
+    at = int(datetime(2026, 3, day, 21, tzinfo=UTC).timestamp())
+    made = Archive(volid, "clovis", "local", vmid, GuestType.QEMU, at, 100, "vma.zst")
+    return replace(made, **more)
+
+
+def copy_of(one: Archive) -> ArchiveCopy:
+    return ArchiveCopy(
+        route_of(one, USB), file_of(one.volid), one.size, "ab" * 32, NOW - 9, "read back", "01"
+    )
+
+
+def there(copies: Sequence[ArchiveCopy]) -> dict[str, int]:
+    """What lies at the target when all copies are as they were verified."""
+    return {one.file: one.size for one in copies} | {manifest_name(one.file): 9 for one in copies}
+
+
+def judged(archives: Sequence[Archive], target: CopyTarget = USB, **more: Any) -> Kept:
+    copies = [copy_of(one) for one in archives]
+    given: dict[str, Any] = {"files": there(copies), "in_use": (), "now": NOW} | more
+    guests, policy = given.pop("guests", GUESTS), given.pop("policy", POLICY)
+    return decide(copies, archives, guests, policy, target, **given)
+
+
+def days(kept: Kept, vmid: int = 105) -> list[str]:
+    return [one.file[16:26] for one in kept.going(vmid)]
+
+
+def why(kept: Kept, day: int, vmid: int = 105) -> str:
+    name = file_of(archive(day, vmid).volid)
+    (found,) = [one for one in kept.marked if one.copy.file == name]
+    return "; ".join(found.reasons)
+
+
+def test_the_targets_own_rules_say_which_copies_of_a_guest_go() -> None:
+    march = [archive(day) for day in (1, 2, 3, 4)]
+    assert days(judged(march)) == ["2026_03_01", "2026_03_02"]
+    assert days(judged(march, replace(USB, keep="keep-last=3"))) == ["2026_03_01"]
+    assert days(judged(march, replace(USB, keep="keep-all=1"))) == []
+
+
+def test_each_guest_is_judged_by_itself() -> None:
+    mixed = [archive(1), archive(2, 106), archive(3), archive(4, 106), archive(5)]
+    assert (days(judged(mixed)), days(judged(mixed), 106)) == (["2026_03_01"], [])
+
+
+def test_copies_of_a_guest_that_moved_between_two_nodes_are_judged_together() -> None:
+    moved = [archive(1), archive(2, node="lge-pve02"), archive(3), archive(4, node="lge-pve02")]
+    assert days(judged(moved)) == ["2026_03_01", "2026_03_02"]
+
+
+def test_no_job_of_the_policy_need_cover_the_guest() -> None:
+    assert POLICY.jobs == ()
+    assert days(judged([archive(day) for day in (1, 2, 3)])) == ["2026_03_01"]
+
+
+def test_a_copy_whose_archive_is_known_no_more_is_judged_by_its_name() -> None:
+    march = [archive(day) for day in (1, 2, 3)]
+    copies = [copy_of(one) for one in march]
+    kept = decide(copies, [], GUESTS, POLICY, USB, files=there(copies), in_use=(), now=NOW)
+    assert days(kept) == ["2026_03_01"]
+
+
+def test_a_copy_whose_name_tells_nothing_is_kept() -> None:
+    strange = replace(archive(1), volid="local:backup/by-hand.vma.zst")
+    kept = judged([strange, archive(2), archive(3), archive(4)])
+    assert days(kept) == ["2026_03_02"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"proven_at": 7}, "law 3: newest proven archive of guest 105"),
+        ({"changed": "size 9 -> 100"}, "the archive that it was made from is not fit"),
+        ({"damaged": "torn"}, "the archive that it was made from is not fit"),
+    ],
+)
+def test_law_3_what_a_rule_would_remove_stays_for_what_is_known_of_its_archive(
+    changes: dict[str, Any], said: str
+) -> None:
+    kept = judged([archive(1, **changes), archive(2), archive(3), archive(4)])
+    assert days(kept) == ["2026_03_02"] and said in why(kept, 1)
+
+
+def test_law_3_a_copy_of_an_archive_that_is_damaged_counts_for_no_rule() -> None:
+    kept = judged([archive(1), archive(2), archive(3), archive(4, damaged="torn")])
+    assert days(kept) == ["2026_03_01"], "the two newest good ones are kept beside it"
+
+
+def test_law_3_what_somebody_reads_or_copies_stays() -> None:
+    kept = judged([archive(day) for day in (1, 2, 3)], in_use={archive(1).volid})
+    assert days(kept) == [] and "in use" in why(kept, 1)
+
+
+def test_a_protected_copy_stays_and_counts_not() -> None:
+    march = [archive(day) for day in (1, 2, 3, 4)]
+    protection = {f"{file_of(archive(4).volid)}.protected": 0}
+    kept = judged(march, files=there([copy_of(one) for one in march]) | protection)
+    assert days(kept) == ["2026_03_01"], "the third and the second are the last two that count"
+
+
+def test_of_a_guest_that_is_gone_everything_stays() -> None:
+    march = [archive(day) for day in (1, 2, 3)]
+    kept = judged(march, guests=GUESTS[1:])
+    assert days(kept) == [] and "no longer exists" in why(kept, 1)
+
+
+def test_of_a_guest_of_which_nobody_knows_whether_it_stands_everything_stays() -> None:
+    kept = judged([archive(day) for day in (1, 2, 3)], unsure={105: "it was not asked"})
+    assert days(kept) == [] and why(kept, 1) == "it was not asked"
+
+
+@pytest.mark.parametrize("harm", ["gone", "cut", "without its manifest"])
+def test_law_3_nothing_goes_while_a_verified_copy_is_not_there_as_it_was(harm: str) -> None:
+    march = [archive(day) for day in (1, 2, 3)]
+    newest = file_of(archive(3).volid)
+    files = there([copy_of(one) for one in march])
+    if harm == "without its manifest":
+        del files[manifest_name(newest)]
+    else:
+        files |= {newest: 5}
+        if harm == "gone":
+            del files[newest]
+    kept = judged(march, files=files)
+    assert days(kept) == [] and kept.refusal
+    assert kept.refusal.startswith(f"law 3: {newest} should be there and is not as verified")
+
+
+def test_many_that_are_not_there_are_counted() -> None:
+    kept = judged([archive(day) for day in (1, 2, 3, 4, 5)], files={})
+    assert kept.refusal and "and 2 more should be there and are not" in kept.refusal
+
+
+def test_law_3_a_run_that_would_remove_most_copies_of_a_target_is_refused() -> None:
+    march = [archive(day) for day in range(1, 31)]
+    kept = judged(march, replace(USB, keep="keep-last=1"))
+    assert days(kept) == [] and kept.refusal and "29 of 30 archives would go" in kept.refusal
+
+
+def test_law_3_nothing_goes_while_a_clock_is_wrong() -> None:
+    kept = judged([archive(1), archive(2), archive(3)], now=NOW - 60 * 86400)
+    assert days(kept) == [] and kept.refusal and "a clock is wrong" in kept.refusal
+
+
+def test_law_10_copies_of_another_machine_under_the_same_vmid_stay() -> None:
+    ours: dict[str, Any] = {"uuid": "44454c4c-0000-4000-8000-000000000105", "operation": "01"}
+    other = archive(1, uuid="0b5e5e1e-0000-4000-8000-00000000001d")
+    kept = judged([other, *(archive(day, **ours) for day in (2, 3, 4))])
+    assert days(kept) == ["2026_03_02"] and "law 10" in why(kept, 1)
+
+
+def test_one_file_with_two_routes_is_one_copy() -> None:
+    both = [archive(1), archive(1, shared=True)]
+    assert key(both[0]) != key(both[1])
+    kept = judged([*both, archive(2), archive(3)])
+    assert days(kept) == ["2026_03_01", "2026_03_01"]
+    assert days(judged([*both, archive(2)])) == []
+
+
+ARCHIVES = st.lists(
+    st.builds(
+        archive,
+        st.integers(1, 28),
+        st.sampled_from([105, 106, 107]),
+        node=st.sampled_from(["clovis", "lge-pve02"]),
+        proven_at=st.sampled_from([None, None, 7]),
+        damaged=st.sampled_from(["", "", "", "torn"]),
+        size=st.sampled_from([0, 40, 100, 100, 100]),
+        protected=st.booleans(),
+    ),
+    unique_by=lambda one: one.volid,
+    max_size=12,
+)
+
+
+@given(ARCHIVES, st.integers(1, 3), st.sets(st.integers(0, 11)))
+def test_law_3_holds_at_a_target_whatever_lies_there(
+    archives: list[Archive], last: int, used: set[int]
+) -> None:
+    pinned = {archives[index].volid for index in used if index < len(archives)}
+    target = replace(USB, keep=f"keep-last={last}")
+    kept = judged(archives, target, in_use=pinned, policy=replace(POLICY, prune=PruneRules(1.0)))
+    gone = {one.file for vmid in (105, 106, 107) for one in kept.going(vmid)}
+    assert {one.copy.file for one in kept.marked if one.mark is Mark.REMOVE} == gone
+    assert not gone & {file_of(volid) for volid in pinned}
+    assert not any(str(one.vmid) == "107" for one in archives if file_of(one.volid) in gone)
+    for vmid in (105, 106):
+        good = [one for one in archives if one.vmid == vmid and one.size > 0 and not one.unfit]
+        left = [one for one in good if file_of(one.volid) not in gone]
+        assert len(left) >= min(last, len(good))
+        if proven := [one for one in good if one.proven_at]:
+            newest = max(proven, key=lambda one: one.ctime)
+            assert file_of(newest.volid) not in gone
