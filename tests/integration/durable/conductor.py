@@ -3,8 +3,9 @@ killed or meet a fault.
 
 It is started as ``python -m tests.integration.durable.conductor``, reads one JSON object a line and
 answers each with one. All modules are imported before the first fork and no thread lives, so that a
-run costs what its calls cost; what the catalog holds before and after a run is read by the warm
-process itself.
+run costs what its calls cost. What is made once a process (compiled SQL, the forms of memories) is
+made by a run of the warm process's own; what the catalog holds before and after a run is read by it
+too.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import gc
 import json
 import os
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Callable
@@ -23,6 +25,8 @@ from pathlib import Path
 from pkgutil import walk_packages
 from typing import Any
 
+import pytest
+
 import backupsvc.archives
 import backupsvc.checks
 import backupsvc.engine.context
@@ -32,6 +36,7 @@ import backupsvc.pve.tasks
 import backupsvc.remote
 import policies
 from backupsvc.bootstrap import Service, open_service
+from backupsvc.catalog import database
 from backupsvc.clock import SystemClock
 from backupsvc.engine import worker_loop
 from backupsvc.errors import PveError, Unreachable
@@ -179,6 +184,8 @@ def run(settings: Settings, asked: dict[str, Any]) -> dict[str, Any]:
     or with one broken call.
     """
     kind, way = KINDS[asked["kind"]], str(asked["way"])
+    if asked.get("warm"):
+        return warm_up(settings, kind, way)
     before = _newest_id(settings, kind)
 
     def first(say: Callable[[str], None]) -> None:
@@ -203,6 +210,19 @@ def run(settings: Settings, asked: dict[str, Any]) -> dict[str, Any]:
         "errors": [error for error in errors if error],
         "operations": _result(settings, kind, before),
     }
+
+
+def warm_up(settings: Settings, kind: Kind, way: str) -> dict[str, Any]:
+    """Drive one operation in the warm process itself."""
+    service = opened(settings, foreground=way == "command")
+    drive(service, kind, way)
+    service.close()
+    others = [one for one in threading.enumerate() if one is not threading.main_thread()]
+    for one in others:
+        one.join(TIMEOUT_S)  # that of an SSH connection ends a moment after it was closed
+    left = [one.name for one in others if one.is_alive()]
+    gc.freeze()
+    return {"errors": [f"threads are left that a fork would lack: {left}"] if left else []}
 
 
 def _newest_id(settings: Settings, kind: Kind) -> str | None:
@@ -251,6 +271,9 @@ def import_all() -> None:
 def main() -> None:
     """Answer every line with a line."""
     import_all()
+    # one engine for all runs: it keeps what it compiled, and no connection outlives its service
+    monkeypatch = pytest.MonkeyPatch()
+    monkeypatch.setattr(database, "_engine", cache(database._engine))
     settings = load_settings()
     read_policy(settings)
     for line in sys.stdin:

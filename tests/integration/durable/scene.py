@@ -193,6 +193,12 @@ class Scene:
         self.reset()
         return run
 
+    def warm_up(self, kind: str, way: str) -> None:
+        """Let the warm process drive one operation of a kind itself, for all the later runs."""
+        told = self.conduct(kind=kind, way=way, warm=True)
+        assert not told["errors"], told
+        self.reset()
+
     def conduct(self, **asked: Any) -> dict[str, Any]:
         """Let the warm process drive one operation as asked, and return what it tells of it."""
         assert self._conductor.stdin and self._conductor.stdout

@@ -21,6 +21,7 @@ Record = Callable[[str, object], None]
 
 def undisturbed(scene: Scene, kind: str, way: str) -> Run:
     """One run that nothing happens to: what all others are measured against."""
+    scene.warm_up(kind, way)
     calm = scene.run(kind, way=way)
     assert not calm.differs(calm), calm
     assert [operation["state"] for operation in calm.operations] == ["done"]
