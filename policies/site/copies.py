@@ -38,7 +38,28 @@ def read_copies(value: Value) -> tuple[CopyTarget, ...]:
             r"[A-Za-z][A-Za-z0-9_-]{0,49}",
             "a target's name: a letter, then letters, digits, - and _",
         )
-        target = _target(name, one)
+        # its kind says which other keys it may have, so that is read first
+        entries = {
+            option: written
+            for option, (_, written) in one.entries(
+                f"a mapping with `kind: {' | '.join(_KINDS)}`"
+            ).items()
+        }
+        kind = Section(one, entries).need("kind", " | ".join(_KINDS)).choice(tuple(_KINDS))
+        keys, read = _KINDS[kind]
+        section = one.section(*_SHARED, *keys)
+        place = read(section)
+        immutable = section.take("immutable", Value.boolean, False)
+        if immutable and isinstance(place, PveStorage):
+            why = "PVE itself removes archives from its storages, so no copy there is immutable"
+            raise section.entries["immutable"].wrong(why, "false, or another kind of target")
+        target = CopyTarget(
+            name,
+            place,
+            bandwidth=section.take("bandwidth", values.bandwidth, None),
+            immutable=immutable,
+            allow_root=section.take("allow-root", Value.boolean, False),
+        )
         where = folder_of(target)
         if where in found:
             raise one.wrong(
@@ -47,28 +68,6 @@ def read_copies(value: Value) -> tuple[CopyTarget, ...]:
             )
         found[where] = target
     return tuple(found.values())
-
-
-def _target(name: str, value: Value) -> CopyTarget:
-    entries = {
-        key: one
-        for key, (_, one) in value.entries(f"a mapping with `kind: {' | '.join(_KINDS)}`").items()
-    }
-    kind = Section(value, entries).need("kind", " | ".join(_KINDS)).choice(tuple(_KINDS))
-    keys, read = _KINDS[kind]
-    section = value.section(*_SHARED, *keys)
-    place = read(section)
-    immutable = section.take("immutable", Value.boolean, False)
-    if immutable and isinstance(place, PveStorage):
-        why = "PVE itself removes archives from its storages, so no copy there is immutable"
-        raise section.entries["immutable"].wrong(why, "false, or another kind of target")
-    return CopyTarget(
-        name,
-        place,
-        bandwidth=section.take("bandwidth", values.bandwidth, None),
-        immutable=immutable,
-        allow_root=section.take("allow-root", Value.boolean, False),
-    )
 
 
 def _pve_storage(section: Section) -> PveStorage:
