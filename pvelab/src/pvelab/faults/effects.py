@@ -23,7 +23,23 @@ def set_fault(lab: Lab, kind: str, given: Mapping[str, Any]) -> Fault:
     storage that does not exist.
     """
     options = read_options(kind, given)
-    _check(lab, kind, options)
+    node = str(options.get("node", ""))
+    if node and "*" not in node and node not in lab.nodes:
+        raise UsageError(f"there is no node {node}", f"one of {', '.join(lab.nodes)}")
+    if "storage" in options and "*" not in str(options["storage"]):
+        lab.storage(str(options["storage"]))
+    if (
+        float(options.get("rate", 1)) <= 0
+        or float(options.get("missing", 1)) < 1
+        or float(options.get("seconds", 0)) < -(10**9)
+        or float(options.get("after", 0)) < 0
+        or float(options.get("every", 1)) <= 0
+    ):
+        raise UsageError(f"fault {kind}: a number is out of range")
+    if kind in _MODELLED_HAVE_NONE and lab.hypervisor.name != "qemu":
+        raise UsageError(
+            "modelled guests run no service", "`pvelab up --hypervisor qemu` has real ones"
+        )
     if kind.startswith("archive-"):
         options = _damage(lab, kind, options)
     uuid = None
@@ -53,26 +69,6 @@ def clear(lab: Lab, number: int | None = None) -> list[Fault]:
         if fault.kind == "bridge":
             links.part(lab, fault.options)
     return wanted
-
-
-def _check(lab: Lab, kind: str, options: Mapping[str, Value]) -> None:
-    node = str(options.get("node", ""))
-    if node and "*" not in node and node not in lab.nodes:
-        raise UsageError(f"there is no node {node}", f"one of {', '.join(lab.nodes)}")
-    if "storage" in options and "*" not in str(options["storage"]):
-        lab.storage(str(options["storage"]))
-    if (
-        float(options.get("rate", 1)) <= 0
-        or float(options.get("missing", 1)) < 1
-        or float(options.get("seconds", 0)) < -(10**9)
-    ):
-        raise UsageError(f"fault {kind}: a number is out of range")
-    if float(options.get("after", 0)) < 0 or float(options.get("every", 1)) <= 0:
-        raise UsageError(f"fault {kind}: a number is out of range")
-    if kind in _MODELLED_HAVE_NONE and lab.hypervisor.name != "qemu":
-        raise UsageError(
-            "modelled guests run no service", "`pvelab up --hypervisor qemu` has real ones"
-        )
 
 
 def _damage(lab: Lab, kind: str, options: Mapping[str, Value]) -> dict[str, Value]:

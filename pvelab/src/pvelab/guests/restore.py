@@ -214,20 +214,18 @@ class Restore:
             target = self.request.storage or storage or "local"
             if name not in devices:
                 raise pipe.failed(f"archive does not contain data for drive '{key}'")
-            self._check_target(target, pipe)
+            try:
+                # who names one storage for all is asked for the right on it by the call itself
+                if self.request.storage is None:
+                    self.call.check(f"/storage/{target}", "Datastore.AllocateSpace")
+                if "images" not in self.lab.storage(target).content:
+                    raise LabError(
+                        500, f"Content type 'images' is not available on storage '{target}'"
+                    )
+            except LabError as error:
+                raise pipe.failed(error.reason) from error
             planned.append((key, devices[name], target))
         return planned
-
-    def _check_target(self, storage: str, pipe: _Pipe) -> None:
-        try:
-            if self.request.storage is None:
-                self.call.check(f"/storage/{storage}", "Datastore.AllocateSpace")
-            if "images" not in self.lab.storage(storage).content:
-                raise LabError(
-                    500, f"Content type 'images' is not available on storage '{storage}'"
-                )
-        except LabError as error:
-            raise pipe.failed(error.reason) from error
 
     def _allocate(self, wanted: Sequence[tuple[str, Device, str]], pipe: _Pipe) -> None:
         """Make the disks; with force, those of the old guest under the same keys are freed

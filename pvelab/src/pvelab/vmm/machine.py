@@ -88,8 +88,12 @@ class Machine:
                     self._qmp.execute("cont")
             except (QemuError, OSError) as error:
                 self.stop()
+                # the last line that QEMU itself wrote says more than a socket that is not there
+                log = self.run_dir / LOG
+                lines = log.read_text(errors="replace").split("\n") if log.exists() else []
+                last = next((line for line in reversed(lines) if line.strip()), "")
                 raise QemuError(
-                    f"machine {self.spec.vmid} did not start: {self._last_words() or error}"
+                    f"machine {self.spec.vmid} did not start: {last or error}"
                 ) from error
             self._since = time.monotonic()
 
@@ -242,12 +246,6 @@ class Machine:
             on_event,
             speed,
         )
-
-    def _last_words(self) -> str:
-        """The last line that QEMU itself wrote."""
-        log = self.run_dir / LOG
-        lines = log.read_text(errors="replace").split("\n") if log.exists() else []
-        return next((line for line in reversed(lines) if line.strip()), "")
 
     def _clear(self) -> None:
         """Forget a process that is gone."""
