@@ -67,6 +67,7 @@ def due(
             if isinstance(place, PveStorage) and _lies_in(archive, target):
                 skip = f"the archive itself lies on {place.storage} of {place.node}"
             elif (folder_of(target), whole.key(archive), archive.size) in verified:
+                # by its size too: of an archive that was changed there is no copy yet
                 skip = "a verified copy is there already"
             found.append(DueCopy(archive, target, skip))
     return tuple(found)

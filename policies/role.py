@@ -81,6 +81,7 @@ def everyday(
         for path in _archive_paths(policy)
     ]
     needs += [
+        # keep-all=1 in a backup's call needs it (pve-facts 3.2)
         Need(_storage(name), "Datastore.Allocate", "overrule the storage's own retention")
         for name in sorted(set(pruning) & {job.storage for job in policy.jobs})
     ]
@@ -89,11 +90,13 @@ def everyday(
             _storage(policy.scratch.storage), "Datastore.AllocateSpace", "make the disks of copies"
         )
     )
+    # PVE asks for it for every bridge of the final configuration, links down or not (pve-facts 7.3)
     joined = policy.scratch.bridge or bridge or bridges.OWN
     needs.append(Need(f"{LOCAL_ZONE}/{joined}", "SDN.Use", "restore copies onto this bridge"))
     needs.append(
         Need("/", "Sys.Audit", "read quorum, clocks, PVE's own jobs and high availability")
     )
+    # PVE asks for it before the task already (pve-facts 3.3)
     if any(job.bandwidth for job in policy.jobs):
         needs.append(Need("/", "Sys.Modify", "limit the bandwidth of a backup"))
     return tuple(needs)
@@ -209,6 +212,7 @@ def commands(found: Iterable[Holder]) -> Iterator[str]:
         f'for (@{{decode_json(join "", <STDIN>)}}) {{ {delete} if $_->{{ugid}} =~ /^{mine}(!|$)/ }}'
     )
     yield f"pveum acl list --output-format json | perl -MJSON::PP -e '{loop}'"
+    # a role must exist before it is granted, and the user before its tokens
     for privs in dict.fromkeys(privs for holder in held for privs in holder.grants.values()):
         name, listed = role_name(privs), " ".join(privs)
         yield (

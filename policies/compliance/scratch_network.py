@@ -39,6 +39,7 @@ def scratch_network(facts: SiteFacts, scratch: Scratch) -> Iterator[Fault]:
         read = {bridge.node for bridge in facts.bridges} | {
             node.name for node in facts.nodes if node.online
         } - _unread(facts)
+        # a node whose bridges could not be read is in the gaps, and not called without one
         if missing := sorted(read - {bridge.node for bridge in ours}):
             yield Fault("missing", name, {"bridge": name, "nodes": ", ".join(missing)})
         for one in ours:

@@ -93,6 +93,7 @@ def _start_guests(lab: Lab, name: str, log: TaskLog) -> None:
             time.sleep(_POLL)
         log.line("got quorum")
     for vm in lab.guests.all(name, None):
+        # a dump that was cut off leaves its lock (pve-facts 3.4)
         if vm.config.get("lock") == "backup":
             drop_lock(lab, vm)
         # the HA manager starts its own

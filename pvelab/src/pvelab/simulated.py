@@ -146,6 +146,7 @@ class SimulatedMachine:
         if not self.spec.agent or self.status() == "stopped":
             raise AgentSilent(f"no agent in guest {self.spec.vmid}")
         if self._silent():
+            # a silent agent costs its caller the whole time (pve-facts 8.5)
             time.sleep(timeout)
             raise AgentSilent(f"the agent of guest {self.spec.vmid} does not answer")
         if (answer := refused(self.spec, command)) is not None:

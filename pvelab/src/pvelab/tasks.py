@@ -213,6 +213,7 @@ class Tasks:
         with self._mutex:
             logs = [task.log for task in self._running.values() if task.log.upid.node == node]
         for log in logs:
+            # dead before it is told to stop: a task that ends may not write a last line
             log.dead = True
             log.cancelled.set()
 
@@ -234,6 +235,7 @@ class Tasks:
         except Exception as error:  # noqa: BLE001 - a worker's death is a task's result, and is kept in the lab's own log
             _log.exception("task %s failed", upid.text)
             last = f"TASK ERROR: {error}"
+        # a task that vanished has no last line, which reads as unexpected status (pve-facts 2.2)
         if last:
             log.line(last)
         end, status = self._now(upid.node), last_status(self.log(upid))

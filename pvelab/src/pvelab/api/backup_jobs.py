@@ -28,6 +28,7 @@ def jobs(call: Call) -> Any:
     rows = []
     for name in sorted(call.lab.jobs.entries):
         row = _shown(call, name)
+        # a schedule that cannot be read has no next run, and hides no job
         with suppress(calendar_event.BadEvent):
             event = calendar_event.read(call.lab.jobs.entries[name]["schedule"])
             moment = event.next_after(call.lab.now(), ZoneInfo(call.lab.tz))
@@ -82,6 +83,7 @@ def update_job(call: Call) -> Any:
     for key in deleted:
         if key in ("schedule", "id") or not (key in entry or key in known):
             raise _nested(f"delete: unknown option '{key}'")
+    # a change that chooses no guests keeps the job's own choice
     _check_selection(
         {**params, "vmid": params.get("vmid", "x")} if not _selects(params) else params
     )

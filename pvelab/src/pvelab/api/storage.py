@@ -223,6 +223,7 @@ def prune_backups(call: Call) -> Any:
 
 def _retention(call: Call, storage: str) -> str:
     keep = archives.retention(call.lab, storage, call.params.get("prune-backups"))
+    # without any rule a prune is refused when asked, and a failed task when done (pve-facts 5.7)
     if keep is None:
         raise LabError(500, f"no prune-backups options configured for storage '{storage}'")
     return keep

@@ -28,6 +28,7 @@ def destroy(lab: Lab, node: str, vmid: int, purge: bool, unreferenced: bool, log
             value.split(",")[0] for key, value in vm.config.items() if key.startswith("unused")
         ]
         found = {volid: trees.open_tree(lab, node, volid) for volid in named}
+        # what no configuration names stays unless asked for (pve-facts 8.4)
         for name, storage in lab.storages.items() if unreferenced else ():
             if "rootdir" in storage.content and volumes.is_available(lab, node, name):
                 own = (tree for tree in trees.trees(lab, node, name) if tree.volume.owner == vmid)

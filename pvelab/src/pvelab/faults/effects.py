@@ -24,6 +24,7 @@ def set_fault(lab: Lab, kind: str, given: Mapping[str, Any]) -> Fault:
     """
     options = read_options(kind, given)
     node = str(options.get("node", ""))
+    # a pattern may fit nothing; a name that fits nothing is a mistake
     if node and "*" not in node and node not in lab.nodes:
         raise UsageError(f"there is no node {node}", f"one of {', '.join(lab.nodes)}")
     if "storage" in options and "*" not in str(options["storage"]):
@@ -42,6 +43,7 @@ def set_fault(lab: Lab, kind: str, given: Mapping[str, Any]) -> Fault:
         )
     if kind.startswith("archive-"):
         options = _damage(lab, kind, options)
+    # by its UUID the fault also finds the copies that tests restore of that guest
     uuid = None
     if guest := lab.guests.get(int(options["vmid"])) if "vmid" in options else None:
         uuid = uuid_of(guest.config)
@@ -50,6 +52,7 @@ def set_fault(lab: Lab, kind: str, given: Mapping[str, Any]) -> Fault:
     if kind == "bridge":
         links.join(lab, options)
     fault = lab.faults.add(kind, options, uuid)
+    # what happens at once has struck by now
     return (lab.faults.count(fault) if kind in _AT_ONCE else None) or fault
 
 
@@ -81,12 +84,14 @@ def _damage(lab: Lab, kind: str, options: Mapping[str, Value]) -> dict[str, Valu
         path.unlink()
         return found
     size = path.stat().st_size
+    # the middle lies in the data: a damaged header fails in another way (pve-facts 7.6)
     at = size // 2 if options["at"] == -1 else int(options["at"])
     if not 0 <= at < size:
         raise UsageError(f"{options['volid']} has no byte {at}", f"it has {size} bytes")
     if kind == "archive-flip":
         with path.open("r+b") as file:
             file.seek(at)
+            # one bit: only the compression's own checksum sees that (pve-facts 10.2)
             byte = file.read(1)[0]
             file.seek(at)
             file.write(bytes([byte ^ 1]))

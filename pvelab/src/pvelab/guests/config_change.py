@@ -56,6 +56,7 @@ class Change:
             call, vm.vmid, [*self.given, *self.deleted], values={**vm.config, **self.given}
         )
         check_bridges(call, self.given)
+        # a change that was made on an older reading is refused (pve-facts 8.1)
         digest = call.params.get("digest")
         if digest is not None and digest != vm.digest:
             raise LabError(500, "checksum mismatch (file change by other user?)")

@@ -47,6 +47,7 @@ class Destruction:
             named = [drive.volume for drive in disks(vm.config)]
             named += [v.split(",")[0] for k, v in vm.config.items() if k.startswith("unused")]
             found = {volid: volumes.find(self.lab, self.node, volid) for volid in named}
+            # what no configuration names stays unless asked for (pve-facts 8.4)
             for name, storage in self.lab.storages.items() if self.unreferenced else ():
                 if "images" in storage.content and volumes.is_available(self.lab, self.node, name):
                     for volume in volumes.images(self.lab, self.node, name):

@@ -264,6 +264,7 @@ class Dump:
             raise GuestFailed(str(error)) from error
 
     def _write(self, sources: list[Source]) -> None:
+        # the archive gets its name when it is whole (pve-facts 3.4)
         temporary = self.archive.with_suffix(".dat")
         progress = Progress(self.log, sum(source.size for source in sources), self.options.bwlimit)
         guard = Guard(
@@ -311,6 +312,7 @@ class Dump:
         if options.protected:
             log.info("marking backup as protected")
             archives.set_protected(self.archive, True)
+        # nothing older goes before the new archive is there (pve-facts 3.11)
         if options.remove:
             self._prune()
         self._clean_up()
@@ -368,6 +370,7 @@ def dump_guest(
     except LabError as error:
         raise GuestFailed(error.reason) from error
     finally:
+        # the log stays after a failure too (pve-facts 3.4)
         name = parse_name(archive.name, lab.tz)
         if name:
             archive.with_name(name.log).write_text(log.text(), encoding="utf-8")

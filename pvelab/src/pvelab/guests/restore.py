@@ -149,6 +149,7 @@ class Restore:
             header = self._header(stream, pipe)
             raw = header.configs[CONFIG_FILE].decode("utf-8", "replace")
             wanted = self._plan(header, raw, pipe)
+            # from here on this alone, without a lock, is what a failure leaves (pve-facts 7.4, 7.5)
             save(self.lab, vm, {"memory": "128"})
             self._allocate(wanted, pipe)
             self._extract(stream, header, wanted, pipe)
@@ -287,6 +288,7 @@ class Restore:
         except VmaError as error:
             self._tell_damage(stream, error, pipe)
             self._free_all()
+            # a pipe's shell tells signal 5 as 128 + 5, and PVE itself that of a lone program
             raise pipe.failed("exit code 133" if len(pipe.parts) > 1 else "got signal 5") from error
         except TaskDied as error:
             self._free_all()

@@ -103,6 +103,7 @@ class Extraction:
                 raise VmaError("wrong vma extent uuid")
             # the digest is of the header with zeroes in the digest's own place
             if md5(head[:_MD5_AT] + bytes(16) + head[_MD5_AT + 16 :]) != digest:
+                # spelled as vma spells it
                 raise VmaError("wrong vma extent header chechsum")
             if blocks > EXTENT_SLOTS * BLOCKS_PER_CLUSTER:
                 raise VmaError("short vma extent - too many blocks")
@@ -114,6 +115,7 @@ class Extraction:
                 )
             self._extent(head, memoryview(data))
         for device in self._devices.values():
+            # each cluster of each disk stands in the file exactly once (pve-facts 10.1)
             missing = self._seen[device.id].find(0)
             if missing >= 0:
                 raise VmaError(f"detected missing cluster {missing} for stream {device.name}")

@@ -81,6 +81,7 @@ def _node_lock(lab: Lab, node: str, minutes: int, log: TaskLog) -> Iterator[None
     """Hold the node's vzdump lock: jobs on one node queue. Raise TaskVanished when it is not free
     in time.
     """
+    # one dump a node: further calls queue (pve-facts 3.4)
     with _mutex:
         lock = _node_locks.setdefault(lab, {}).setdefault(node, threading.Lock())
     if not waiting.acquire(lab.faults, node, lock):

@@ -87,6 +87,7 @@ def fetch(cache: Path, progress: Callable[[str], None]) -> tuple[Path, tuple[str
                 check=True,
                 capture_output=True,
             )
+        # written last: without it the tree may be half unpacked
         fresh = listing.with_suffix(".tmp")
         fresh.write_text(json.dumps(names))
         fresh.replace(listing)

@@ -40,6 +40,7 @@ class Machine:
 
         A process that an earlier lab left behind in this folder is killed.
         """
+        # a socket's path has 108 bytes at most, its end included (unix(7))
         if len(str(run_dir / MONITOR)) > 100:
             raise QemuError(
                 f"{run_dir} is too long a path for unix sockets", "choose a shorter state directory"
@@ -79,8 +80,11 @@ class Machine:
                 )
                 (self.run_dir / PID).write_text(str(self._process.pid))
                 self._qmp = Qmp(self.run_dir / MONITOR, lambda: self.pid is not None)
+                # QEMU has its own end by now; while ours is open the switch would not see that it
+                # is gone
                 for port in ports:
                     port.machine_end.close()
+                # before it runs: a guest must not see a carrier for even a moment
                 for nic in self.spec.nics:
                     if not nic.link_up:
                         self.set_link(nic.index, False)
@@ -112,6 +116,7 @@ class Machine:
     def reset(self) -> None:
         """Press the reset button."""
         self.qmp("system_reset")
+        # what was asked before a reset is never answered
         self._agent.close()
 
     def suspend(self) -> None:
