@@ -114,11 +114,12 @@ def calendar(
         )
         whose: dict[date, set[str]] = {}
         for day in dates:
-            there = {lineage for one, _, lineage in days if one == day}
-            before = [lineage for one, _, lineage in days if one < day]
-            # a day without an archive is a gap of the machine that left one last before it, and
-            # before all archives of the first one
-            whose[day] = there or set(before[-1:]) or {lineage for _, _, lineage in days[:1]}
+            whose[day] = {lineage for one, _, lineage in days if one == day}
+            if not whose[day]:
+                # a day without an archive is a gap of the machine that left one last before it, and
+                # before all archives of the first one
+                before = [lineage for one, _, lineage in days if one < day]
+                whose[day] = set(before[-1:]) or {lineage for _, _, lineage in days[:1]}
         for lineage, chain in chains.items():
             nights = [
                 _night(day, due.get(vmid, []), ended.get(vmid, []), chain, zone, drift)
