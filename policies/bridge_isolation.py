@@ -7,7 +7,7 @@ in force, and without Sys.Audit on / the node leaves interfaces out of its list.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from policies.pve.privileges import privileges
@@ -56,47 +56,46 @@ def openings(
     Nothing returned means: it is there and active, has no port and no address, and nothing is
     stacked on it.
     """
-    return tuple(_openings(network, bridge, permissions))
-
-
-def _openings(
-    network: NodeNetwork, name: str, permissions: Mapping[str, frozenset[str]]
-) -> Iterator[str]:
     node = network.node
+    said: list[str] = []
     if "Sys.Audit" not in privileges(permissions, "/"):
-        yield (
-            f"what joins {name} on {node} cannot be seen: the token lacks Sys.Audit on /, without "
+        said.append(
+            f"what joins {bridge} on {node} cannot be seen: the token lacks Sys.Audit on /, without "
             "which interfaces are left out"
         )
     if network.pending:
-        yield (
-            f"the network of {node} has pending changes, so what it tells of {name} may not be "
+        said.append(
+            f"the network of {node} has pending changes, so what it tells of {bridge} may not be "
             "what is in force"
         )
-    found = next((item for item in network.interfaces if item.name == name), None)
+    found = next((item for item in network.interfaces if item.name == bridge), None)
     if found is None:
-        yield f"{node} has no bridge {name}"
-        return
+        return (*said, f"{node} has no bridge {bridge}")
     if found.type != _BRIDGE:
         why = f": {_LEAVES[found.type]}" if found.type in _LEAVES else ""
-        yield (
-            f"{name} on {node} is no Linux bridge of the node itself but of type "
+        said.append(
+            f"{bridge} on {node} is no Linux bridge of the node itself but of type "
             f"{found.type or 'unknown'}{why}"
         )
     if not found.active:
-        yield f"bridge {name} on {node} is not active"
+        said.append(f"bridge {bridge} on {node} is not active")
     if found.ports:
-        yield f"bridge {name} on {node} has the ports {', '.join(found.ports)}"
+        said.append(f"bridge {bridge} on {node} has the ports {', '.join(found.ports)}")
     if found.addresses:
-        yield f"{node} itself has an address on bridge {name}: {', '.join(found.addresses)}"
+        said.append(
+            f"{node} itself has an address on bridge {bridge}: {', '.join(found.addresses)}"
+        )
     # on the bridge itself or on a VLAN of it (vmbr9.5); an alias (vmbr9:1) is one too
-    on_it = (f"{name}.", f"{name}:")
+    on_it = (f"{bridge}.", f"{bridge}:")
     if stacked := sorted(
         item.name
         for item in network.interfaces
-        if item.name != name
+        if item.name != bridge
         and any(
-            one == name or one.startswith(on_it) for one in (item.name, *item.ports, *item.below)
+            one == bridge or one.startswith(on_it) for one in (item.name, *item.ports, *item.below)
         )
     ):
-        yield f"on {node} other interfaces are stacked on bridge {name}: {', '.join(stacked)}"
+        said.append(
+            f"on {node} other interfaces are stacked on bridge {bridge}: {', '.join(stacked)}"
+        )
+    return tuple(said)

@@ -130,6 +130,7 @@ def _spec(kind: str, name: str, section: Section | None, **options: object) -> C
     )
 
 
+# tcp is a sign of life alone: a listener may accept while the service behind it is dead
 _ALL = (
     CheckKind("agent", Level.LIFE, _agent, network=False),
     CheckKind("tcp", Level.LIFE, _tcp),
@@ -145,6 +146,7 @@ def level_of(kind: str) -> Level:
     """Given the name of a kind of check, return what its good answer shows; of a kind that nobody
     knows, the less.
     """
+    # a catalog may name kinds of another release
     return CHECK_KINDS[kind].level if kind in CHECK_KINDS else Level.LIFE
 
 

@@ -61,12 +61,15 @@ def due(
     found = []
     for archive in _newest(policy, archives, copies, only):
         for target in policy.copies:
-            if not targets or target.name in targets:
-                there = (folder_of(target), whole.key(archive), archive.size) in verified
-                skip = _lies_there(archive, target) or (
-                    "a verified copy is there already" if there else None
-                )
-                found.append(DueCopy(archive, target, skip))
+            if targets and target.name not in targets:
+                continue
+            place, skip = target.place, None
+            if isinstance(place, PveStorage) and _lies_in(archive, target):
+                skip = f"the archive itself lies on {place.storage} of {place.node}"
+            elif (folder_of(target), whole.key(archive), archive.size) in verified:
+                # by its size too: of an archive that was changed there is no copy yet
+                skip = "a verified copy is there already"
+            found.append(DueCopy(archive, target, skip))
     return tuple(found)
 
 
@@ -92,14 +95,6 @@ def _newest(
             if one.vmid is not None and (one.vmid not in newest or order > newest[one.vmid][0]):
                 newest[one.vmid] = order, one
     return [newest[vmid][1] for vmid in sorted(newest, key=lambda vmid: (rank(policy, vmid), vmid))]
-
-
-def _lies_there(archive: Archive, target: CopyTarget) -> str | None:
-    """Why there is nothing to copy: the archive itself lies in the target's storage."""
-    place = target.place
-    if isinstance(place, PveStorage) and _lies_in(archive, target):
-        return f"the archive itself lies on {place.storage} of {place.node}"
-    return None
 
 
 def _lies_in(archive: Archive, target: CopyTarget) -> bool:

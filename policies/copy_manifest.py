@@ -55,6 +55,7 @@ def read_manifest(text: bytes) -> Manifest | None:
         found = json.loads(text) if len(text) <= MOST and text.endswith(b"\n") else None
     except (ValueError, RecursionError):
         return None
+    # another release may mean something else by the same keys
     if not isinstance(found, Mapping) or found.get("copy") != FORMAT:
         return None
     volid, file, size, sha256, sidecars = (
@@ -68,6 +69,7 @@ def read_manifest(text: bytes) -> Manifest | None:
     ):
         return None
     if (
+        # True is an int to isinstance
         type(size) is not int
         or size < 0
         or not isinstance(sidecars, Mapping)

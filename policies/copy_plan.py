@@ -95,6 +95,7 @@ def plan(
     ``taken`` are VMIDs that are leased, or were found to be in use. The copy's marker names
     ``operation``, whose copy it is, and ``service``, the identity of who makes it.
     """
+    # what no option of the restore can make harmless is refused before anything is made (law 2)
     if refused := copy_config.blockers(config, facts.permissions, scratch.pool):
         return Harmful(refused)
     cap = memory_cap(guest, scratch)
@@ -112,6 +113,7 @@ def plan(
         )
     except PolicyError as error:
         return Harmful((error.message,))
+    # a cap never gives a copy more than its original has
     memory = min(guest_config.memory_of(config), cap or guest_config.memory_of(config))
     place = _place(archive, config, scratch, facts, taken, memory)
     if isinstance(place, NoPlace):

@@ -112,7 +112,14 @@ def calendar(
             for lineage, chain in chains.items()
             for one in chain
         )
-        whose = {day: _machines(days, day) for day in dates}
+        whose: dict[date, set[str]] = {}
+        for day in dates:
+            whose[day] = {lineage for one, _, lineage in days if one == day}
+            if not whose[day]:
+                # a day without an archive is a gap of the machine that left one last before it, and
+                # before all archives of the first one
+                before = [lineage for one, _, lineage in days if one < day]
+                whose[day] = set(before[-1:]) or {lineage for _, _, lineage in days[:1]}
         for lineage, chain in chains.items():
             nights = [
                 _night(day, due.get(vmid, []), ended.get(vmid, []), chain, zone, drift)
@@ -147,16 +154,6 @@ def _chains(archives: Iterable[Archive]) -> dict[str, list[Archive]]:
             chains = {lineage: chains.pop(UNREAD), **chains}
         chains.setdefault(lineage, []).append(archive)
     return chains
-
-
-def _machines(archived: Sequence[tuple[date, int, str]], day: date) -> set[str]:
-    """Whose night a day is: of the machines that left an archive on it, else of the one that did so
-    last before it, or first.
-    """
-    if there := {lineage for one, _, lineage in archived if one == day}:
-        return there
-    before = [lineage for one, _, lineage in archived if one < day]
-    return {before[-1]} if before else {lineage for _, _, lineage in archived[:1]}
 
 
 def _night(

@@ -71,10 +71,12 @@ def of(config: Mapping[str, str]) -> Identity:
     created = ""
     with suppress(PolicyError):
         created = property_string.parse(config.get("meta", "")).get("ctime", "")
+    # isdigit alone also takes superscripts, which int refuses
     is_time = created.isascii() and created.isdigit() and 0 < len(created) < 12
     return Identity(
         uuid.lower() if uuid else None,
         (int(created) or None) if is_time else None,
+        # 0 switches it off and 1 asks for a new one: neither tells of a machine
         vmgenid if vmgenid not in ("", "0", "1") else None,
         config.get("name", ""),
         tuple(dumped or disks_to_dump(config)),

@@ -65,6 +65,7 @@ class Moved:
 
 def fate(look: Look) -> Decision:
     """Given what the cluster answered, return what became of the copy."""
+    # what a node without quorum knows of the cluster is as old as its loss (pve-facts 9.3)
     if look.quorate is False:
         why = f"the node that answers has no quorum, so its word on VMID {look.vmid} is an old one"
         return Decision(Fate.UNKNOWN, why)
@@ -97,6 +98,7 @@ def ours_to_remove(
     that was looked at before the restore and held none of that VMID (``looked_empty``: storages).
     """
     given = tuple(volids)
+    # a VMID may have been another's before, whose disks lie there still (law 1)
     ours = tuple(volid for volid in given if volid in named or storage_of(volid) in looked_empty)
     return ours, tuple(volid for volid in given if volid not in ours)
 

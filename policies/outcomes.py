@@ -208,48 +208,34 @@ def of_job_run(
     return what came of it.
     """
     called = [(known.names.get(piece.id, ""), piece, facts) for piece, facts in pieces]
+    # whether each guest's backup was good, None while it has not ended; one that left its guest
+    # frozen was not, though PVE ended it well
     backups = {
-        piece.subject: (piece, facts) for name, piece, facts in called if name.startswith("backup#")
+        piece.subject: piece.state is OperationState.DONE and not facts.frozen
+        if piece.state is not OperationState.OPEN
+        else None
+        for name, piece, facts in called
+        if name.startswith("backup#")
     }
-    # whose first test decided nothing
-    again = {piece.subject for name, piece, _ in called if name.startswith("again#")}
-    judged = [
-        one for one in called if not (one[0].startswith("prove#") and one[1].subject in again)
-    ]
-    tests = Counter(
-        _verdict(piece, facts) for name, piece, facts in judged if name.startswith(_TESTS)
-    )
     retention = next(
-        (_retention(piece, facts) for name, piece, facts in called if name == "prune"), "none"
+        (
+            # done, but not every storage could be listed
+            "partial" if piece.state is OperationState.DONE and facts.partial else str(piece.state)
+            for name, piece, facts in called
+            if name == "prune"
+        ),
+        "none",
     )
     vmids = known.vmids
-    wanted: Sequence[int] = sorted(
-        (vmid for vmid in backups if vmid is not None) if vmids is None else vmids
-    )
-    good = [
-        vmid
-        for vmid in wanted
-        if (one := backups.get(vmid)) and one[0].state is OperationState.DONE and not one[1].frozen
-    ]
-    ended = [
-        vmid
-        for vmid in wanted
-        if (one := backups.get(vmid)) and one[0].state is not OperationState.OPEN
-    ]
-    proven, simulated = tests[Verdict.PROVEN], tests[Verdict.SIMULATED]
+    wanted = sorted(vmid for vmid in (backups if vmids is None else vmids) if vmid is not None)
+    good = [vmid for vmid in wanted if backups.get(vmid)]
+    ended = [vmid for vmid in wanted if backups.get(vmid) is not None]
     counts = {
         "ok": len(good),
         "failed": len(ended) - len(good),
         "missing": len(wanted) - len(ended),
+        **_counts_after_backups(called),
     }
-    counts |= {"tests": tests.total(), "proven": proven, "simulated": simulated}
-    counts["not_proven"] = tests.total() - proven - simulated
-    copies = [piece for name, piece, _ in called if name.startswith(_COPIES)]
-    counts["copies"] = len(copies)
-    counts["not_copied"] = sum(piece.state is not OperationState.DONE for piece in copies)
-    readings = [piece for name, piece, _ in called if name.startswith(_RECHECKS)]
-    counts["reread"] = len(readings)
-    counts["not_good"] = sum(piece.state is not OperationState.DONE for piece in readings)
     finished = job_run.finished if job_run.finished is not None else job_run.updated
     return JobRunOutcome(
         operation=job_run.id,
@@ -287,6 +273,30 @@ def said(event: Event) -> dict[str, Any]:
     return {name: value for name, value in plain.items() if value not in (None, "")}
 
 
+def _counts_after_backups(called: Sequence[tuple[str, Operation, Facts]]) -> dict[str, int]:
+    """The counts of the night's tests, copies and readings, by their names in its outcome."""
+    # whose first test decided nothing: the second one's verdict stands for both
+    again = {piece.subject for name, piece, _ in called if name.startswith("again#")}
+    tests = Counter(
+        facts.verdict if piece.state is OperationState.DONE and facts.verdict else str(piece.state)
+        for name, piece, facts in called
+        if name.startswith(_TESTS) and not (name.startswith("prove#") and piece.subject in again)
+    )
+    proven, simulated = tests[Verdict.PROVEN], tests[Verdict.SIMULATED]
+    copies = [piece for name, piece, _ in called if name.startswith(_COPIES)]
+    readings = [piece for name, piece, _ in called if name.startswith(_RECHECKS)]
+    return {
+        "tests": tests.total(),
+        "proven": proven,
+        "simulated": simulated,
+        "not_proven": tests.total() - proven - simulated,
+        "copies": len(copies),
+        "not_copied": sum(piece.state is not OperationState.DONE for piece in copies),
+        "reread": len(readings),
+        "not_good": sum(piece.state is not OperationState.DONE for piece in readings),
+    }
+
+
 def _judge(state: OperationState, counts: Mapping[str, int], retention: str) -> JobRunVerdict:
     bad = counts["failed"] + counts["missing"]
     if state is not OperationState.DONE or not counts["ok"]:
@@ -295,12 +305,3 @@ def _judge(state: OperationState, counts: Mapping[str, int], retention: str) -> 
     if not_well or retention not in ("done", "none"):
         return JobRunVerdict.DEGRADED
     return JobRunVerdict.SIMULATED if counts["simulated"] else JobRunVerdict.GOOD
-
-
-def _retention(prune: Operation, facts: Facts) -> str:
-    """How it ended; ``partial`` if it was done and not every storage could be listed."""
-    return "partial" if prune.state is OperationState.DONE and facts.partial else str(prune.state)
-
-
-def _verdict(test: Operation, facts: Facts) -> str:
-    return facts.verdict if test.state is OperationState.DONE and facts.verdict else str(test.state)

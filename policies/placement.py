@@ -82,17 +82,9 @@ def choose(
     """
     home = next((guest.node for guest in guests if guest.vmid == archive.vmid), None)
     site = _Site(
-        archive,
-        config,
-        home,
-        storages,
-        scratch,
-        disks_total,
-        memory,
-        avoided,
-        network_nodes,
+        archive, config, home, storages, scratch, disks_total, memory, avoided, network_nodes,
         silent,
-    )
+    )  # fmt: skip
     used = {guest.vmid for guest in guests} | set(taken)
     vmid = next((vmid for vmid in range(scratch.first, scratch.last + 1) if vmid not in used), None)
     if vmid is None:

@@ -9,7 +9,7 @@ guest goes until somebody has looked.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from policies import retention
@@ -77,8 +77,26 @@ def differing(question: Question, answer: Mapping[str, str], timezone: str) -> d
     for one in retention.mark_all(question.archives, keep, timezone):
         if one.archive.vmid is not None:
             ours[one.archive.vmid].append(one)
-    found = {vmid: _difference(question, marked, answer) for vmid, marked in ours.items()}
-    return {vmid: said for vmid, said in sorted(found.items()) if said}
+    by = f"PVE's own dry run on storage {question.storage} of {question.node}, by {question.keep}"
+    found: dict[int, str] = {}
+    for vmid, marked in sorted(ours.items()):
+        unknown = sorted(one.archive.volid for one in marked if one.archive.volid not in answer)
+        if unknown:
+            more = f" and {len(unknown) - _SHOWN} more" if len(unknown) > _SHOWN else ""
+            found[vmid] = (
+                f"{DIFFERS}: {by} does not know {', '.join(unknown[:_SHOWN])}{more}: what is "
+                "there changed meanwhile, or is not shown"
+            )
+            continue
+        apart = [one for one in marked if answer[one.archive.volid] != one.mark]
+        if apart:
+            told = ", ".join(
+                f"{one.archive.volid} ({answer[one.archive.volid]}, where our rules say {one.mark})"
+                for one in apart[:_SHOWN]
+            )
+            more = f" and {len(apart) - _SHOWN} more" if len(apart) > _SHOWN else ""
+            found[vmid] = f"{DIFFERS}: {by} marks {told}{more}"
+    return found
 
 
 def unasked(question: Question, why: str) -> dict[int, str]:
@@ -107,30 +125,3 @@ def explanation(one: Marked, theirs: str | None) -> str:
     if theirs is None:
         return f"{said} (PVE's own dry run was not asked about it, or does not list it)"
     return f"{said} (PVE's own dry run says {theirs}{', too' if theirs == one.mark else ''})"
-
-
-def _difference(
-    question: Question, ours: Sequence[Marked], answer: Mapping[str, str]
-) -> str | None:
-    where = f"on storage {question.storage} of {question.node}, by {question.keep}"
-    unknown = [one.archive.volid for one in ours if one.archive.volid not in answer]
-    if unknown:
-        return (
-            f"{DIFFERS}: PVE's own dry run {where} does not know {_names(unknown)}: what is "
-            "there changed meanwhile, or is not shown"
-        )
-    apart = [one for one in ours if answer[one.archive.volid] != one.mark]
-    if not apart:
-        return None
-    told = ", ".join(
-        f"{one.archive.volid} ({answer[one.archive.volid]}, where our rules say {one.mark})"
-        for one in apart[:_SHOWN]
-    )
-    more = f" and {len(apart) - _SHOWN} more" if len(apart) > _SHOWN else ""
-    return f"{DIFFERS}: PVE's own dry run {where} marks {told}{more}"
-
-
-def _names(volids: Collection[str]) -> str:
-    shown = sorted(volids)[:_SHOWN]
-    more = f" and {len(volids) - _SHOWN} more" if len(volids) > _SHOWN else ""
-    return ", ".join(shown) + more

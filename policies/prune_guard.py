@@ -8,7 +8,7 @@ would take tonight's for an old one.
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -139,27 +139,26 @@ def out_of_reach(unseen: Iterable[Archive], why: Mapping[reach.Place, str]) -> d
     for archive in unseen:
         if archive.vmid is not None:
             guests[archive.vmid].append(archive)
-    return {vmid: _not_known(vmid, theirs, why) for vmid, theirs in sorted(guests.items())}
-
-
-def _not_known(vmid: int, archives: Sequence[Archive], why: Mapping[reach.Place, str]) -> str:
-    counts: dict[reach.Place, int] = defaultdict(int)
-    for archive in archives:
-        counts[reach.place(archive)] += 1
-    where = "; ".join(
-        f"{count} on {reach.in_words(place)}, where {why[place]}"
-        for place, count in sorted(counts.items())
-    )
-    proven = any(archive.proven_at is not None for archive in archives)
-    if len(archives) == 1:
-        said = (
-            "1 known archive is out of reach, and not gone "
-            f"({where}){', and it is proven' if proven else ''}"
+    said: dict[int, str] = {}
+    for vmid, theirs in sorted(guests.items()):
+        counts = Counter(reach.place(archive) for archive in theirs)
+        where = "; ".join(
+            f"{count} on {reach.in_words(place)}, where {why[place]}"
+            for place, count in sorted(counts.items())
         )
-        return f"guest {vmid}: {said}: no other goes because of it"
-    among = ", proven ones among them" if proven else ""
-    said = f"{len(archives)} known archives are out of reach, and not gone ({where}){among}"
-    return f"guest {vmid}: {said}: no other goes because of them"
+        proven = any(archive.proven_at is not None for archive in theirs)
+        if len(theirs) == 1:
+            said[vmid] = (
+                f"guest {vmid}: 1 known archive is out of reach, and not gone ({where})"
+                f"{', and it is proven' if proven else ''}: no other goes because of it"
+            )
+        else:
+            said[vmid] = (
+                f"guest {vmid}: {len(theirs)} known archives are out of reach, and not gone "
+                f"({where}){', proven ones among them' if proven else ''}: no other goes because "
+                "of them"
+            )
+    return said
 
 
 def stops(reason: str) -> bool:

@@ -54,6 +54,7 @@ def decide_all(
     none counts in place of a whole one. Each archive is given once.
     """
     present = {guest.vmid: guest.type for guest in guests}
+    # a guest may have thousands of archives, all with one fate
     fates: dict[tuple[GuestType | None, int | None], _Fate] = {}
     aside = _aside(archives)
     marks: list[Marked | None] = [None] * len(archives)
@@ -68,6 +69,7 @@ def decide_all(
                 archive, Mark.PROTECTED if archive.protected else Mark.KEEP, reasons
             )
         else:
+            # each storage by itself, as PVE does: what is elsewhere neither keeps nor removes
             groups["" if archive.shared else archive.node, archive.storage, fate.keep].append(index)
     for (_, _, keep), indexes in groups.items():
         group = [archives[index] for index in indexes]

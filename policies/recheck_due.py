@@ -35,7 +35,8 @@ def due(
         and (not only or one.vmid in only)
         and one.size > 0
         and not one.changed
-        and (everything or _is_old(one, rules.every, now))
+        # a date in the future is no reading that anybody made: a clock was wrong then
+        and (everything or one.checked_at is None or not now - rules.every < one.checked_at <= now)
     ]
     wanted.sort(key=lambda one: (one.checked_at or 0, one.ctime, key(one)))
     if everything:
@@ -49,8 +50,3 @@ def due(
         found.append(one)
         left -= one.size
     return tuple(found)
-
-
-def _is_old(archive: Archive, every: int, now: int) -> bool:
-    """A date in the future is no reading that anybody made: a clock was wrong then."""
-    return archive.checked_at is None or not now - every < archive.checked_at <= now

@@ -24,7 +24,7 @@ from policies import lineage, whole
 from policies.model import Archive, Mark, Marked, PruneRules
 from policies.pve.calendar_event import zone
 from policies.pve.prune_backups import Keep
-from policies.pve.volid import ArchiveName, file_of, parse_name
+from policies.pve.volid import file_of, parse_name
 
 DAY = 86400
 RENAMED = "renamed: name is not a vzdump name"
@@ -92,7 +92,12 @@ def decide(
     """
     asked = [
         (vmid is None or archive.vmid == vmid)
-        and (type is None or _kind(parse_name(file_of(archive.volid))) == type)
+        and (
+            type is None
+            # PVE's word for an archive whose name does not tell what it is of
+            or ((name.kind if (name := parse_name(file_of(archive.volid))) else None) or "unknown")
+            == type
+        )
         for archive in archives
     ]
     marked = iter(mark_all(list(compress(archives, asked)), keep, tz))
@@ -137,11 +142,6 @@ def mark_all(archives: Sequence[Archive], keep: Keep, tz: str) -> list[Marked]:
             pending = _apply(rule, count, pending, kept, marks)
         marks.update(dict.fromkeys((entry.position for entry in pending), _UNCOVERED))
     return [Marked(archive, *marks[index]) for index, archive in enumerate(archives)]
-
-
-def _kind(name: ArchiveName | None) -> str:
-    """PVE's word for what an archive is of; it says ``unknown`` of a name that tells nothing."""
-    return (name.kind if name else None) or "unknown"
 
 
 def _apply(

@@ -65,12 +65,23 @@ def everyday(
     ``bridge`` is the one that copies may use, links down, when the policy names no isolated bridge
     (None: the one that is proposed).
     """
-    needs = [*_guests(policy), *_copies(policy)]
+    needs = [
+        Need("/vms", "VM.Audit", "see the guests and their configurations"),
+        Need("/vms", "VM.Backup", "back guests up, see their archives and read them"),
+    ]
+    if policy.jobs:
+        why = "ask a guest after its dump whether its file systems are thawed"
+        needs.append(Need("/vms", "VM.GuestAgent.Audit", why))
+    if freezing.asks_for_thaw(policy):
+        why = "thaw a guest that a dump left frozen"
+        needs.append(Need("/vms", "VM.GuestAgent.FileSystemMgmt", why))
+    needs += _copies(policy)
     needs += [
         Need(path, "Datastore.AllocateSpace", "write, list, read and prune archives")
         for path in _archive_paths(policy)
     ]
     needs += [
+        # keep-all=1 in a backup's call needs it (pve-facts 3.2)
         Need(_storage(name), "Datastore.Allocate", "overrule the storage's own retention")
         for name in sorted(set(pruning) & {job.storage for job in policy.jobs})
     ]
@@ -79,11 +90,13 @@ def everyday(
             _storage(policy.scratch.storage), "Datastore.AllocateSpace", "make the disks of copies"
         )
     )
+    # PVE asks for it for every bridge of the final configuration, links down or not (pve-facts 7.3)
     joined = policy.scratch.bridge or bridge or bridges.OWN
     needs.append(Need(f"{LOCAL_ZONE}/{joined}", "SDN.Use", "restore copies onto this bridge"))
     needs.append(
         Need("/", "Sys.Audit", "read quorum, clocks, PVE's own jobs and high availability")
     )
+    # PVE asks for it before the task already (pve-facts 3.3)
     if any(job.bandwidth for job in policy.jobs):
         needs.append(Need("/", "Sys.Modify", "limit the bandwidth of a backup"))
     return tuple(needs)
@@ -189,7 +202,17 @@ def commands(found: Iterable[Holder]) -> Iterator[str]:
     their secrets.
     """
     held = tuple(found)
-    yield _take_back(USER)
+    # every entry of the access control list that names the user or a token of its
+    mine = USER.replace("@", "\\@")
+    delete = (
+        'system("pveum", "acl", "delete", $_->{path}, "--$_->{type}s", $_->{ugid}, "--roles", '
+        "$_->{roleid})"
+    )
+    loop = (
+        f'for (@{{decode_json(join "", <STDIN>)}}) {{ {delete} if $_->{{ugid}} =~ /^{mine}(!|$)/ }}'
+    )
+    yield f"pveum acl list --output-format json | perl -MJSON::PP -e '{loop}'"
+    # a role must exist before it is granted, and the user before its tokens
     for privs in dict.fromkeys(privs for holder in held for privs in holder.grants.values()):
         name, listed = role_name(privs), " ".join(privs)
         yield (
@@ -207,21 +230,6 @@ def commands(found: Iterable[Holder]) -> Iterator[str]:
         who = f"--tokens '{holder.name}'" if "!" in holder.name else f"--users {holder.name}"
         for path, privs in holder.grants.items():
             yield f"pveum acl modify {quote(path)} {who} --roles {role_name(privs)}"
-
-
-def _take_back(user: str) -> str:
-    """The line that deletes every entry of the access control list that names the user or a token
-    of its.
-    """
-    mine = user.replace("@", "\\@")
-    delete = (
-        'system("pveum", "acl", "delete", $_->{path}, "--$_->{type}s", $_->{ugid}, "--roles", '
-        "$_->{roleid})"
-    )
-    loop = (
-        f'for (@{{decode_json(join "", <STDIN>)}}) {{ {delete} if $_->{{ugid}} =~ /^{mine}(!|$)/ }}'
-    )
-    return f"pveum acl list --output-format json | perl -MJSON::PP -e '{loop}'"
 
 
 def notes(policy: Policy, bridge: str | None = None) -> tuple[str, ...]:
@@ -261,19 +269,6 @@ def notes(policy: Policy, bridge: str | None = None) -> tuple[str, ...]:
             "what a failed restore leaves is in no pool, so an administrator has to remove it"
         )
     return tuple(said)
-
-
-def _guests(policy: Policy) -> Iterator[Need]:
-    yield Need("/vms", "VM.Audit", "see the guests and their configurations")
-    yield Need("/vms", "VM.Backup", "back guests up, see their archives and read them")
-    if policy.jobs:
-        yield Need(
-            "/vms",
-            "VM.GuestAgent.Audit",
-            "ask a guest after its dump whether its file systems are thawed",
-        )
-    if freezing.asks_for_thaw(policy):
-        yield Need("/vms", "VM.GuestAgent.FileSystemMgmt", "thaw a guest that a dump left frozen")
 
 
 def _copies(policy: Policy) -> Iterator[Need]:

@@ -29,6 +29,7 @@ def read(text: str, source: str) -> Value:
     document or is empty.
     """
     try:
+        # nodes and not objects: only they know their line, and what was really written
         node = yaml.compose(text, Loader=yaml.SafeLoader)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
@@ -37,6 +38,7 @@ def read(text: str, source: str) -> Value:
             f"this is not YAML: {problem}", source, mark.line + 1 if mark else None
         ) from None
     except (yaml.YAMLError, RecursionError) as error:
+        # a nesting of thousands of brackets ends in RecursionError
         raise PolicyError(f"this is not YAML: {str(error).splitlines()[0]}", source, 1) from None
     if node is None:
         raise PolicyError(
@@ -116,6 +118,7 @@ class Value:
         """Return a whole number from ``least`` to ``most``. Raise PolicyError if it is none."""
         allowed = f"a whole number from {least} to {most}{' ' * bool(unit)}{unit}"
         text = self.text(allowed)
+        # int() also takes blanks, underscores and other scripts' digits
         if not re.fullmatch(r"-?[0-9]{1,15}", text):
             raise self.wrong(f"{text!r} is not a whole number", allowed)
         if not least <= int(text) <= most:
@@ -172,6 +175,7 @@ class Value:
         for key_node, node in self.node.value:
             key = Value(key_node, self.path, self.source)
             name = key.text("a plain key")
+            # PyYAML itself lets the later of two win, in silence
             if name in found:
                 raise key.wrong(
                     f"the key {name!r} is written twice, first in line {found[name][0].line}",

@@ -276,6 +276,7 @@ def once_proven(facts: SiteFacts, guest: GuestFacts, wanted: Rung = Rung.HEALTHY
 
 def newest_proof(guest: GuestFacts) -> Proof | None:
     """Given a guest, return its latest restore test that was really run, whatever its verdict."""
+    # a test that was skipped looked at nothing
     tried = [proof for proof in guest.proofs if proof.verdict is not Verdict.SKIPPED]
     return max(tried, key=lambda proof: proof.ended, default=None)
 

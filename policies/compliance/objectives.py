@@ -229,6 +229,7 @@ def _proof(case: _Case) -> Objective:
         status = Status.BREACHED if latest.verdict is Verdict.FAILED else Status.UNKNOWN
         verdict = i18n.word(latest.verdict, case.language)
         return case.said("proof", objective, None, status, "latest", verdict=verdict, reason=why)
+    # a later failure of an older backup says nothing against the proven one
     good = max(case.proofs, key=lambda proof: proof.ended)
     failed = [
         proof

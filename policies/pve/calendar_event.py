@@ -65,18 +65,13 @@ class Calendar:
         iterator = BaseIterator(self.expression, datetime(2000, 1, 1))
         if iterator.hours == _EVERY_HOUR:
             return self._next_elapsed(iterator, epoch)
-        return self._next_local(iterator, epoch)
-
-    def _next_local(self, iterator: BaseIterator, after: int) -> int | None:
-        """The next occurrence of an event at set hours: one for each local time, even when that is
-        absent or comes twice.
-        """
-        iterator.dt = datetime.fromtimestamp(after, self.zone).replace(tzinfo=None) - _MAX_GAP
+        # at set hours: once for each local time, even when that is absent or comes twice
+        iterator.dt = datetime.fromtimestamp(epoch, self.zone).replace(tzinfo=None) - _MAX_GAP
         best: int | None = None
         for local in iterator:
             moment = local.replace(tzinfo=self.zone)
             found = int(moment.timestamp())
-            if found > after:
+            if found > epoch:
                 best = found if best is None else min(best, found)
                 if moment.astimezone(UTC).astimezone(self.zone).replace(tzinfo=None) == local:
                     # a local time that exists: whatever comes later in local time comes later in
@@ -125,7 +120,18 @@ def parse(spec: str, tz: str) -> Calendar:
     parts = spec.lower().replace("semi-annually", "semiannually").split()
     if parts and _MINUTES.fullmatch(parts[-1]):
         parts[-1] = f"*:{parts[-1]}"
-    calendar = Calendar(spec, " ".join(_repeats(part) for part in parts), zone(tz))
+    written = []
+    for part in parts:
+        # a field's first value is 0 in a time and 1 in a date; a repeat of years has none, so it
+        # stays and is refused
+        if ":" in part:
+            written.append(":".join(re.sub(r"^\*/", "0/", field) for field in part.split(":")))
+        else:
+            fields = part.split("-")
+            years = fields[:-2] if len(fields) == 3 else []
+            rest = [re.sub(r"^\*/", "1/", field) for field in fields[len(years) :]]
+            written.append("-".join(years + rest))
+    calendar = Calendar(spec, " ".join(written), zone(tz))
     try:
         first = calendar.next_after(0)
     except OnCalendarError as error:
@@ -174,14 +180,3 @@ def clock_changes(tz: str, after: int, until: int) -> list[tuple[int, int]]:
             )
         start = end
     return found
-
-
-def _repeats(part: str) -> str:
-    """Given a part, write its ``*/n`` out: from 0 in a time, from 1 in a date; a repeat of years
-    stays and is refused.
-    """
-    if ":" in part:
-        return ":".join(re.sub(r"^\*/", "0/", field) for field in part.split(":"))
-    fields = part.split("-")
-    kept = len(fields) - 2 if len(fields) == 3 else 0
-    return "-".join(fields[:kept] + [re.sub(r"^\*/", "1/", field) for field in fields[kept:]])

@@ -50,6 +50,7 @@ def read_copies(value: Value) -> tuple[CopyTarget, ...]:
 
 
 def _target(name: str, value: Value) -> CopyTarget:
+    # its kind says which other keys it may have, so that is read first
     entries = {
         key: one
         for key, (_, one) in value.entries(f"a mapping with `kind: {' | '.join(_KINDS)}`").items()
@@ -124,6 +125,7 @@ _KINDS: dict[
 def _path(section: Section, what: str) -> str:
     path = section.need("path", what)
     text = path.matching(r"/[^\x00-\x1f]*", f"{what}: a path that begins with /")
+    # two spellings of one folder would pass for two targets
     if ".." in text.split("/"):
         raise path.wrong(f"{text!r} leads back", "a path without ..")
     return "/" + "/".join(part for part in text.split("/") if part not in ("", "."))

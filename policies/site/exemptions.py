@@ -11,6 +11,7 @@ from policies.yaml_reader import Value
 
 # A node that does not answer is no state that anybody accepts until a day.
 FINDINGS = tuple(rule.id for rule in RULES if rule.exemptable)
+_A_DAY = "a day, such as 2026-12-31"
 
 
 def read_exemptions(value: Value) -> tuple[Exemption, ...]:
@@ -27,16 +28,15 @@ def read_exemptions(value: Value) -> tuple[Exemption, ...]:
             ),
             owner=section.need("owner", "who answers for it").text(),
             reason=section.need("reason", "why it is accepted").text(),
-            until=_date(section.need("until", "its last day, such as 2026-12-31")),
+            until=section.need("until", "its last day, such as 2026-12-31").matching(
+                r"[0-9]{4}-[0-9]{2}-[0-9]{2}", _A_DAY
+            ),
         )
+        try:
+            datetime.date.fromisoformat(exemption.until)
+        except ValueError:
+            raise section.entries["until"].wrong(
+                f"{exemption.until} is not a day of the calendar", _A_DAY
+            ) from None
         found.append(exemption)
     return tuple(found)
-
-
-def _date(value: Value) -> str:
-    allowed = "a day, such as 2026-12-31"
-    text = value.matching(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", allowed)
-    try:
-        return datetime.date.fromisoformat(text).isoformat()
-    except ValueError:
-        raise value.wrong(f"{text} is not a day of the calendar", allowed) from None

@@ -102,6 +102,7 @@ def guest_reader(
             name=section.take("name", Value.text, ""),
             tier=section.take("tier", lambda one: one.choice(tuple(tiers)), default_tier),
             role=section.take("role", Value.text, ""),
+            # a copy gets a network only where a check needs one
             network=network
             or ("isolated" if scratch.bridge and needs_network(checks) else "link-down"),
             address=address,

@@ -17,41 +17,40 @@ def read_jobs(value: Value, timezone: str, scratch: Scratch) -> tuple[Job, ...]:
     """Given the section, time zone and scratch range, return the jobs. Raise PolicyError where a
     value is wrong.
     """
-    entries = value.entries("a mapping of job names to jobs").items()
-    return tuple(_job(name, key, one, timezone, scratch) for name, (key, one) in entries)
-
-
-def _job(name: str, key: Value, value: Value, timezone: str, scratch: Scratch) -> Job:
-    key.matching(
-        r"[A-Za-z][A-Za-z0-9_-]{0,49}", "a job's name: a letter, then letters, digits, - and _"
-    )
-    section = value.section(
-        "schedule", "storage", "guests", "exclude", "mode", "compress", "keep", "window", "bandwidth", "timeout", "thaw"
-    )  # fmt: skip
-    guests = section.take("guests", lambda one: _job_guests(one, scratch), None)
-    exclude = section.take("exclude", lambda one: values.vmids(one, scratch), ())
-    if guests is not None and (excluded := section.get("exclude")):
-        raise excluded.wrong(
-            "guests are excluded from a list of guests", "exclude only beside `guests: all`"
+    found = []
+    for name, (key, entry) in value.entries("a mapping of job names to jobs").items():
+        key.matching(
+            r"[A-Za-z][A-Za-z0-9_-]{0,49}", "a job's name: a letter, then letters, digits, - and _"
         )
-    return Job(
-        name,
-        schedule=section.take(
-            "schedule",
-            lambda one: one.checked(lambda text: calendar_event.parse(text, timezone).spec),
-            "21:00",
-        ),
-        storage=section.take("storage", values.storage, "local"),
-        guests=guests,
-        exclude=exclude,
-        mode=section.take("mode", lambda one: one.choice(MODES), "snapshot"),
-        compress=section.take("compress", _compress, "zstd"),
-        keep=section.take("keep", values.keep, "keep-all=1"),
-        window=section.take("window", Value.duration, 4 * 3600),
-        bandwidth=section.take("bandwidth", values.bandwidth, None),
-        timeout=section.take("timeout", Value.duration, 12 * 3600),
-        thaw=section.take("thaw", Value.boolean, False),
-    )
+        section = entry.section(
+            "schedule", "storage", "guests", "exclude", "mode", "compress", "keep", "window", "bandwidth", "timeout", "thaw"
+        )  # fmt: skip
+        guests = section.take("guests", lambda one: _job_guests(one, scratch), None)
+        exclude = section.take("exclude", lambda one: values.vmids(one, scratch), ())
+        if guests is not None and (excluded := section.get("exclude")):
+            raise excluded.wrong(
+                "guests are excluded from a list of guests", "exclude only beside `guests: all`"
+            )
+        job = Job(
+            name,
+            schedule=section.take(
+                "schedule",
+                lambda one: one.checked(lambda text: calendar_event.parse(text, timezone).spec),
+                "21:00",
+            ),
+            storage=section.take("storage", values.storage, "local"),
+            guests=guests,
+            exclude=exclude,
+            mode=section.take("mode", lambda one: one.choice(MODES), "snapshot"),
+            compress=section.take("compress", _compress, "zstd"),
+            keep=section.take("keep", values.keep, "keep-all=1"),
+            window=section.take("window", Value.duration, 4 * 3600),
+            bandwidth=section.take("bandwidth", values.bandwidth, None),
+            timeout=section.take("timeout", Value.duration, 12 * 3600),
+            thaw=section.take("thaw", Value.boolean, False),
+        )
+        found.append(job)
+    return tuple(found)
 
 
 def _job_guests(value: Value, scratch: Scratch) -> tuple[int, ...] | None:

@@ -137,7 +137,12 @@ class Access:
 
     def _held(self, subject: str, path: str) -> frozenset[str]:
         roles = self._roles(subject, path)
-        pooled = self._pool_roles(subject, path)
+        # what a member inherits from its pool holds on the member's own path only
+        pooled: frozenset[str] = frozenset()
+        kind, _, member = path.removeprefix("/").partition("/")
+        if kind in ("vms", "storage") and member and "/" not in member:
+            pool = self.pool_of(kind, int(member) if kind == "vms" and member.isdigit() else member)
+            pooled = self._roles(subject, f"/pool/{pool}") if pool else pooled
         if "NoAccess" in roles or "NoAccess" in pooled:
             return frozenset()
         return frozenset().union(*(self.role(name) or frozenset() for name in roles | pooled))
@@ -160,14 +165,6 @@ class Access:
             ]:
                 held = frozenset(entry["roleid"] for entry in found)
         return held
-
-    def _pool_roles(self, subject: str, path: str) -> frozenset[str]:
-        """What a member inherits from its pool; it holds on the member's own path only."""
-        kind, _, member = path.removeprefix("/").partition("/")
-        if kind not in ("vms", "storage") or not member or "/" in member:
-            return frozenset()
-        pool = self.pool_of(kind, int(member) if kind == "vms" and member.isdigit() else member)
-        return self._roles(subject, f"/pool/{pool}") if pool else frozenset()
 
 
 def ancestry(path: str) -> list[str]:

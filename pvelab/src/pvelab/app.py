@@ -27,7 +27,7 @@ from pvelab.faults import endpoint as fault_endpoint
 from pvelab.kernel import ROUTES, Call, Lab
 from pvelab.quorum import check as check_quorum
 from pvelab.reason import DROPPED, REASON_HEADER, carried
-from pvelab.schema.endpoints import Endpoint, api
+from pvelab.schema.endpoints import api
 from pvelab.schema.validate import validate
 from pvelab.wire import Reply, Request
 
@@ -89,7 +89,13 @@ def _answer(lab: Lab, request: Request) -> Any:
         raise LabError(595, "No route to host")
     found = api().find(request.method, request.call)
     endpoint = found[0] if found else None
-    identity = _identity(lab, request, endpoint)
+    # the few calls of the world need no credentials, but a token that is sent is still looked at
+    world = endpoint and endpoint.permissions.get("user") == "world"
+    identity = (
+        Identity("")
+        if world and "authorization" not in request.headers
+        else authentication.identify(lab.access, request.method, request.headers)
+    )
     handler = ROUTES.get((endpoint.method, endpoint.path)) if endpoint else None
     if found is None or endpoint is None or handler is None:
         raise LabError(501, f"Method '{request.method} {request.call}' not implemented")
@@ -99,7 +105,12 @@ def _answer(lab: Lab, request: Request) -> Any:
             f"Permission check failed (URI '{request.call}' not available with API token, need "
             "proper ticket.\n)\n",
         )
-    given = _merged(found[1], wire.parameters(request, endpoint.parameters))
+    given = wire.parameters(request, endpoint.parameters)
+    for name, value in found[1].items():
+        if name in given and str(given[name]) != value:
+            text = "duplicate parameter (already defined in URI) with conflicting values!"
+            raise LabError(400, "Parameter verification failed.", {name: text})
+    given |= found[1]
     call = Call(request.method, endpoint.path, given, identity, lab, node)
     check_permissions(call, endpoint.permissions)
     # such a call is forwarded to the node
@@ -108,27 +119,6 @@ def _answer(lab: Lab, request: Request) -> Any:
     call.params = validate(endpoint.parameters, given)
     check_quorum(lab, call.method, call.path)
     return handler(call)
-
-
-def _identity(lab: Lab, request: Request, endpoint: Endpoint | None) -> Identity:
-    """The few calls of the world need no credentials, but a token that is sent is still looked
-    at.
-    """
-    if (
-        endpoint
-        and endpoint.permissions.get("user") == "world"
-        and "authorization" not in request.headers
-    ):
-        return Identity("")
-    return authentication.identify(lab.access, request.method, request.headers)
-
-
-def _merged(from_path: dict[str, str], given: dict[str, Any]) -> dict[str, Any]:
-    for name, value in from_path.items():
-        if name in given and str(given[name]) != value:
-            text = "duplicate parameter (already defined in URI) with conflicting values!"
-            raise LabError(400, "Parameter verification failed.", {name: text})
-    return {**given, **from_path}
 
 
 def check_permissions(call: Call, permissions: dict[str, Any]) -> None:
@@ -163,19 +153,17 @@ def _check(call: Call, rule: list[Any]) -> None:
         for part in rest:
             _check(call, part)
     elif kind == "or":
-        _check_any(call, rest)
+        refused = LabError(403, "Permission check failed")
+        for part in rest:
+            try:
+                _check(call, part)
+            except LabError as error:
+                refused = error
+            else:
+                return
+        raise refused
     else:
         raise LabError(500, f"unknown permission test '{kind}'")
-
-
-def _check_any(call: Call, rules: list[list[Any]]) -> None:
-    refused: LabError | None = None
-    for part in rules:
-        try:
-            return _check(call, part)
-        except LabError as error:
-            refused = error
-    raise refused or LabError(403, "Permission check failed")
 
 
 def _filled(template: str, params: dict[str, Any]) -> str:

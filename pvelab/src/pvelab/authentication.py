@@ -16,6 +16,7 @@ from pvelab.access import Access, Identity
 from pvelab.errors import LabError
 
 TICKET_LIFE = 7200  # seconds
+# seconds by which the clock of the node that made a ticket may be ahead
 _CLOCK_GRACE = 300
 _TOKEN = re.compile(r"([^\s:/]+@[A-Za-z][A-Za-z0-9.\-_]+)!([A-Za-z][A-Za-z0-9.\-_]+)")
 
@@ -31,6 +32,7 @@ def identify(access: Access, method: str, headers: Mapping[str, str]) -> Identit
     authorization = headers.get("authorization", "")
     if ticket:
         user = check_ticket(access, ticket)
+        # a browser sends its cookie whoever wrote the form; only PVE's own pages know this token
         if method != "GET":
             stamp, _, signature = headers.get("csrfpreventiontoken", "").partition(":")
             signed = _sign(access, f"csrf:{stamp}:{user}")
@@ -62,6 +64,7 @@ def _token(access: Access, text: str) -> Identity:
     token = access.tokens.get(name)
     if token is None:
         raise LabError(401, f"no such token '{identity.token}' for user '{identity.user}'")
+    # 0 is never
     if 0 < int(token.get("expire", 0)) < time.time():
         raise LabError(401, f"token '{name}' access expired")
     if not hmac.compare_digest(

@@ -101,6 +101,7 @@ def up(
     """Start the lab and wait until all its guests answer; print what points other programs at
     it.
     """
+    # imported by the commands that need it: the others start faster
     from pvelab import control
     from pvelab.errors import UsageError
     from pvelab.release import release_of

@@ -210,6 +210,7 @@ class GuestTable:
     def _write(self, vm: VmConfig) -> None:
         path = self.path(vm)
         path.parent.mkdir(parents=True, exist_ok=True)
+        # whole or not at all: a lab that was killed is opened again from its files
         fresh = path.with_suffix(".tmp")
         fresh.write_text(vm.text())
         fresh.replace(path)

@@ -122,6 +122,7 @@ def up(
 
 def _start_server(lab_dir: Path, options: list[str]) -> subprocess.Popen[bytes]:
     """Start the lab's server, which outlives the command that starts it."""
+    # in a session of its own, so that a closed terminal does not end it
     with (lab_dir / LOG_FILE).open("ab") as log:
         return subprocess.Popen(
             [sys.executable, "-m", "pvelab.server", "--dir", str(lab_dir), *options],
@@ -209,9 +210,11 @@ def process_start(pid: int) -> str | None:
     None if there is none.
     """
     try:
+        # the program's name, in brackets before it, may hold blanks and brackets itself (proc(5))
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except (FileNotFoundError, ProcessLookupError):
         return None
+    # a zombie keeps its pid, but runs no more
     return None if fields[0] == "Z" else fields[19]
 
 
@@ -268,6 +271,7 @@ def _stop(pid: int, lab_dir: Path) -> None:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, number)
         for _ in _looks(_MAX_STOP, 0.05):
+            # a pid alone may be another process's by now
             if process_start(pid) != started:
                 return
     raise StartFailed(f"the lab's server (process {pid}) does not end", f"see {lab_dir / LOG_FILE}")

@@ -40,6 +40,7 @@ At = Annotated[
 
 
 def _client() -> Any:
+    # imported by the commands that need it: the others start faster
     from pvelab.directories import lab_dir
     from pvelab.faults.client import FaultClient
 

@@ -80,6 +80,7 @@ def guest(lab: Lab, vm: VmConfig) -> dict[str, Any]:
     running = lab.machine_status(vm.vmid) != "stopped"
     machine, size = lab.machines.get(vm.vmid), _size(vm.type, *vm.config.items())
     online = lab.nodes[vm.node].online
+    # figures are what the node last broadcast, and are forgotten in time (pve-facts 9.1)
     if not online or _unreported(lab, vm.node):
         return _of_dead_node(lab, vm)
     row: dict[str, Any] = {

@@ -56,6 +56,7 @@ class Ha:
     def save(self) -> None:
         """Write everything to the file."""
         with self._mutex:
+            # a task ends with the lab that runs it, so none is waited for after a restart
             services = {
                 sid: asdict(service) | {"task": ""} for sid, service in self.services.items()
             }
@@ -98,6 +99,8 @@ class Ha:
                 for entry in str(rule["nodes"]).replace(";", ",").split(","):
                     node, _, rank = entry.strip().partition(":")  # clovis:2
                     ranks[node] = int(rank or 0)
+                # the highest rank of which a node lives; unless strict, any node is better than
+                # none
                 best = max((rank for name, rank in ranks.items() if name in online), default=None)
                 if best is not None or int(rule.get("strict", 0)):
                     return [name for name in online if ranks.get(name) == best]

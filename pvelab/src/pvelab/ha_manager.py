@@ -11,6 +11,7 @@ here are the cluster's: the time factor makes them pass faster.
 from __future__ import annotations
 
 import logging
+from functools import partial
 
 from pvelab.containers import power as containers
 from pvelab.guests import power
@@ -227,7 +228,14 @@ class HaManager:
         elif tried:
             self._start_failed(sid, service)
         elif not self._is_busy(vm):
-            service.task = self._spawn_start(vm)
+            begin = containers.start if vm.type == "lxc" else power.start
+            service.task = self.lab.tasks.spawn(
+                vm.node,
+                f"{_TASK[vm.type]}start",
+                str(vm.vmid),
+                "root@pam",
+                partial(begin, self.lab, vm.node, vm.vmid),
+            )
 
     def _start_failed(self, sid: str, service: Service) -> None:
         """Try again on the same node, then on another one; give up when both limits are used up."""
@@ -261,15 +269,6 @@ class HaManager:
         return "lock" in vm.config or any(
             upid.id == str(vm.vmid) for upid in self.lab.tasks.running(vm.node)
         )
-
-    def _spawn_start(self, vm: VmConfig) -> str:
-        lab, node, vmid = self.lab, vm.node, vm.vmid
-        begin = containers.start if vm.type == "lxc" else power.start
-
-        def work(log: TaskLog) -> None:
-            begin(lab, node, vmid, log)
-
-        return lab.tasks.spawn(node, f"{_TASK[vm.type]}start", str(vmid), "root@pam", work)
 
     def _spawn_shutdown(self, vm: VmConfig) -> None:
         lab, node, vmid, lxc = self.lab, vm.node, vm.vmid, vm.type == "lxc"

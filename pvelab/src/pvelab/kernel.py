@@ -226,6 +226,7 @@ class Lab:
         self.history: History | None = None  # archives that are computed: a scaled lab's
         self.etc.mkdir(parents=True, exist_ok=True)
         self.guests = GuestTable(self.etc)
+        # without quorum no configuration can be written (pve-facts 9.3)
         self.guests.quorate = self.quorate
         self.access = Access(self.etc / "user.json")
         self.jobs = Jobs(self.etc / "jobs.json")
@@ -242,6 +243,7 @@ class Lab:
     def now(self, node: str | None = None) -> int:
         """Return a node's clock in epoch seconds, with that node's drift."""
         drift = self.nodes[node].drift if node in self.nodes else 0
+        # a fault stands in the place of the drift that was chosen
         fault = self.faults.find("drift", node=node) if node else None
         return int(time.time()) + (int(fault["seconds"]) if fault else drift)
 

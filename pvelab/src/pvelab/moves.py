@@ -162,6 +162,7 @@ class Replication:
             for volid in replicated(lab, vm):
                 path = volumes.find(lab, target, volid).path
                 path.parent.mkdir(parents=True, exist_ok=True)
+                # under another name until it is whole
                 fresh[volid] = (path.with_name(f"replica-{path.name}"), path)
             if machine and vm.type == "qemu":
                 keys = {

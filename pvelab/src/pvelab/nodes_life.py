@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 
 from pvelab import seed
 from pvelab.containers import power as containers
@@ -92,6 +93,7 @@ def _start_guests(lab: Lab, name: str, log: TaskLog) -> None:
             time.sleep(_POLL)
         log.line("got quorum")
     for vm in lab.guests.all(name, None):
+        # a dump that was cut off leaves its lock (pve-facts 3.4)
         if vm.config.get("lock") == "backup":
             drop_lock(lab, vm)
         # the HA manager starts its own
@@ -102,13 +104,12 @@ def _start_guests(lab: Lab, name: str, log: TaskLog) -> None:
         ):
             log.check_cancelled()
             log.line(f"Starting {vm.word} {vm.vmid}")
-            status = lab.tasks.wait(_start(lab, vm), _MAX_START)
+            kind, begin = "qmstart", power.start
+            if vm.type == "lxc":
+                kind, begin = "vzstart", containers.start
+            upid = lab.tasks.spawn(
+                vm.node, kind, str(vm.vmid), "root@pam", partial(begin, lab, vm.node, vm.vmid)
+            )
+            status = lab.tasks.wait(upid, _MAX_START)
             if status != "OK":
                 log.line(f"Starting {vm.word} {vm.vmid} failed: {status}")
-
-
-def _start(lab: Lab, vm: VmConfig) -> str:
-    kind, begin = ("vzstart", containers.start) if vm.type == "lxc" else ("qmstart", power.start)
-    return lab.tasks.spawn(
-        vm.node, kind, str(vm.vmid), "root@pam", lambda log: begin(lab, vm.node, vm.vmid, log)
-    )

@@ -107,6 +107,7 @@ class LabServer:
         )
         for name, port in (front.ports or {"the whole cluster": front.port}).items():
             self._progress(f"API of {name} on https://127.0.0.1:{port}/api2/json")
+        # the probe and the nodes' SSH come up while the guests boot
         with ThreadPoolExecutor(1, thread_name_prefix="appliances") as pool:
             appliances = pool.submit(self.platform.start_appliances, lab)
             (scale.power_on if lab.history else power.start_all)(lab, self._progress)
@@ -131,6 +132,7 @@ class LabServer:
         """Open the kept state, or seed a new lab. A seeding that was cut short is begun anew."""
         definition = seed.read_definition(self.directory)
         if definition is None:
+            # the definition is written last, so without one a seeding was cut short
             for name in ("etc", "nodes"):
                 shutil.rmtree(self.directory / name, ignore_errors=True)
             definition = {

@@ -90,6 +90,7 @@ class _Serving:
             self._thread.join(0.01)
 
     async def _run(self) -> None:
+        # for cut, which is called on other threads
         self._loop = asyncio.get_running_loop()
         await self._server.serve(sockets=[self._held])
 

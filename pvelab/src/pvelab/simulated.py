@@ -146,52 +146,14 @@ class SimulatedMachine:
         if not self.spec.agent or self.status() == "stopped":
             raise AgentSilent(f"no agent in guest {self.spec.vmid}")
         if self._silent():
+            # a silent agent costs its caller the whole time (pve-facts 8.5)
             time.sleep(timeout)
             raise AgentSilent(f"the agent of guest {self.spec.vmid} does not answer")
         if (answer := refused(self.spec, command)) is not None:
             return answer
         if self._frozen and command not in _WHILE_FROZEN:
             raise AgentFailure(f"Command {command} has been disabled: the command is not allowed")
-        known: dict[str, Callable[[dict[str, Any]], Any]] = {
-            "guest-ping": lambda _: {},
-            "guest-info": lambda _: {
-                "version": "7.2.0",
-                "supported_commands": [
-                    {"name": "guest-ping", "enabled": True, "success-response": True}
-                ],
-            },
-            "guest-get-osinfo": lambda _: {
-                "id": "simulated",
-                "name": "Simulated",
-                "pretty-name": "Simulated guest",
-                "machine": "x86_64",
-                "version-id": "1",
-                "kernel-release": "0-simulated",
-                "kernel-version": "#0 none runs",
-            },
-            "guest-get-host-name": lambda _: {"host-name": self.spec.name},
-            "guest-get-time": lambda _: time.time_ns(),
-            "guest-get-users": lambda _: [],
-            "guest-get-fsinfo": lambda _: [],
-            "guest-network-get-interfaces": lambda _: self._interfaces(),
-            "guest-fsfreeze-status": lambda _: "frozen" if self._frozen else "thawed",
-            "guest-fsfreeze-freeze": lambda _: self._freeze(True),
-            "guest-fsfreeze-thaw": lambda _: self._freeze(False),
-            "guest-shutdown": lambda _: self.stop(),
-            "guest-get-timezone": lambda _: {"zone": "UTC", "offset": 0},
-            "guest-get-vcpus": lambda _: [
-                {"logical-id": n, "online": True, "can-offline": n > 0}
-                for n in range(self.spec.cores)
-            ],
-            "guest-get-memory-blocks": lambda _: self._memory_blocks(),
-            "guest-fstrim": lambda _: {"paths": []},
-            "guest-exec": self._system.execute,
-            "guest-exec-status": self._system.status,
-            "guest-file-open": self._system.open,
-            "guest-file-read": self._system.read,
-            "guest-file-write": self._system.write,
-            "guest-file-close": self._system.close,
-        }
+        known = self._commands()
         if command not in known:
             raise AgentFailure(f"The command {command} has not been found")
         return known[command](arguments or {})
@@ -224,6 +186,52 @@ class SimulatedMachine:
             tell("progress", done, total)
         return Snapshot(frozen=bool(frozen), seconds=time.monotonic() - began)
 
+    def _commands(self) -> dict[str, Callable[[dict[str, Any]], Any]]:
+        """What the agent can do: what answers each command, given its arguments."""
+        return {
+            "guest-ping": lambda _: {},
+            "guest-info": lambda _: {
+                "version": "7.2.0",
+                "supported_commands": [
+                    {"name": "guest-ping", "enabled": True, "success-response": True}
+                ],
+            },
+            "guest-get-osinfo": lambda _: {
+                "id": "simulated",
+                "name": "Simulated",
+                "pretty-name": "Simulated guest",
+                "machine": "x86_64",
+                "version-id": "1",
+                "kernel-release": "0-simulated",
+                "kernel-version": "#0 none runs",
+            },
+            "guest-get-host-name": lambda _: {"host-name": self.spec.name},
+            "guest-get-time": lambda _: time.time_ns(),
+            "guest-get-users": lambda _: [],
+            "guest-get-fsinfo": lambda _: [],
+            "guest-network-get-interfaces": lambda _: self._interfaces(),
+            "guest-fsfreeze-status": lambda _: "frozen" if self._frozen else "thawed",
+            "guest-fsfreeze-freeze": lambda _: self._freeze(True),
+            "guest-fsfreeze-thaw": lambda _: self._freeze(False),
+            "guest-shutdown": lambda _: self.stop(),
+            "guest-get-timezone": lambda _: {"zone": "UTC", "offset": 0},
+            "guest-get-vcpus": lambda _: [
+                {"logical-id": n, "online": True, "can-offline": n > 0}
+                for n in range(self.spec.cores)
+            ],
+            "guest-get-memory-blocks": lambda _: [
+                {"phys-index": n, "online": True, "can-offline": True}
+                for n in range(-(-self.spec.memory // _MEMORY_BLOCK))
+            ],
+            "guest-fstrim": lambda _: {"paths": []},
+            "guest-exec": self._system.execute,
+            "guest-exec-status": self._system.status,
+            "guest-file-open": self._system.open,
+            "guest-file-read": self._system.read,
+            "guest-file-write": self._system.write,
+            "guest-file-close": self._system.close,
+        }
+
     def _silent(self) -> bool:
         return (
             self._paused or self.spec.panics or (self.spec.muted is not None and self.spec.muted())
@@ -251,10 +259,6 @@ class SimulatedMachine:
                 for n in self.spec.nics
             ),
         ]
-
-    def _memory_blocks(self) -> list[dict[str, Any]]:
-        count = -(-self.spec.memory // _MEMORY_BLOCK)
-        return [{"phys-index": n, "online": True, "can-offline": True} for n in range(count)]
 
 
 class SimulatedHypervisor:

@@ -178,7 +178,10 @@ class SimulatedSystem:
             "true": lambda *_: Outcome(),
             "false": lambda *_: Outcome(code=1),
             "echo": lambda rest, _: Outcome(out=f"{' '.join(rest)}\n".encode()),
-            "printf": lambda rest, _: Outcome(out=_unescaped(rest[0]) if rest else b""),
+            # a format's escapes are carried out (\n, \303); it has no directives here
+            "printf": lambda rest, _: Outcome(
+                out=codecs.escape_decode(rest[0].encode())[0] if rest else b""
+            ),
             "hostname": lambda *_: Outcome(out=f"{self.hostname}\n".encode()),
             "sleep": lambda rest, _: (
                 Outcome(seconds=float(rest[0]))
@@ -261,14 +264,6 @@ def _commands(script: str) -> list[list[str]]:
         return [["`"]]
     groups = itertools.groupby(words, lambda word: set(word) == {";"})
     return [list(group) for between, group in groups if not between]
-
-
-def _unescaped(text: str) -> bytes:
-    """Return a printf format's text with its escapes carried out (``\\n``, ``\\303``); it has no
-    other directives here.
-    """
-    decoded: tuple[bytes, int] = codecs.escape_decode(text.encode())
-    return decoded[0]
 
 
 def _is_number(words: list[str]) -> bool:

@@ -115,8 +115,20 @@ class Tasks:
         self._mutex = threading.Lock()
         # what every task passes before its work: where one is made to hang
         self.gate: Callable[[TaskLog], None] = lambda log: None
+        # the tasks of an earlier life: the index, and log files that never got into it
         for node in node_dirs:
-            self._load(node)
+            directory = self._tasks_dir(node)
+            directory.mkdir(parents=True, exist_ok=True)
+            index = directory / "index"
+            for line in index.read_text().splitlines() if index.is_file() else ():
+                upid, end, status = line.split(" ", 2)
+                self._status[upid] = (int(end, 16), status)
+            for path in directory.glob("?/UPID:*"):
+                if path.name not in self._status:
+                    self._status[path.name] = (
+                        int(path.stat().st_mtime),
+                        last_status(path.read_text().splitlines()),
+                    )
 
     def spawn(self, node: str, type: str, id: str, auth: str, fn: Callable[[TaskLog], None]) -> str:
         """Start ``fn`` as a task of ``node`` and return its UPID. ``auth`` is the user, with
@@ -201,6 +213,7 @@ class Tasks:
         with self._mutex:
             logs = [task.log for task in self._running.values() if task.log.upid.node == node]
         for log in logs:
+            # dead before it is told to stop: a task that ends may not write a last line
             log.dead = True
             log.cancelled.set()
 
@@ -222,6 +235,7 @@ class Tasks:
         except Exception as error:  # noqa: BLE001 - a worker's death is a task's result, and is kept in the lab's own log
             _log.exception("task %s failed", upid.text)
             last = f"TASK ERROR: {error}"
+        # a task that vanished has no last line, which reads as unexpected status (pve-facts 2.2)
         if last:
             log.line(last)
         end, status = self._now(upid.node), last_status(self.log(upid))
@@ -229,21 +243,6 @@ class Tasks:
             file.write(f"{upid.text} {end:08X} {status}\n")
             self._status[upid.text] = (end, status)
             del self._running[upid.text]
-
-    def _load(self, node: str) -> None:
-        """Read the tasks of an earlier life: the index, and log files that never got into it."""
-        directory = self._tasks_dir(node)
-        directory.mkdir(parents=True, exist_ok=True)
-        index = directory / "index"
-        for line in index.read_text().splitlines() if index.is_file() else ():
-            upid, end, status = line.split(" ", 2)
-            self._status[upid] = (int(end, 16), status)
-        for path in directory.glob("?/UPID:*"):
-            if path.name not in self._status:
-                self._status[path.name] = (
-                    int(path.stat().st_mtime),
-                    last_status(path.read_text().splitlines()),
-                )
 
 
 def last_status(lines: list[str] | None) -> str:

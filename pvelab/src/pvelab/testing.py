@@ -73,7 +73,22 @@ def running_lab(directory: Path, **options: Any) -> Iterator[Cluster]:
     """
     try:
         access = control.up(directory, **{"hypervisor": "simulated", **options})
-        yield _cluster(directory, access.settings)
+        settings = access.settings
+        pve, definition = settings["pve"], read_definition(directory)
+        # a scaled lab has one port for all its nodes
+        hosts = {
+            node["name"]: settings["api"].get(node["name"], pve["host"])
+            for node in (definition or {})["nodes"]
+        }
+        yield Cluster(
+            url=_url(pve["host"]),
+            urls={node: _url(host) for node, host in hosts.items()},
+            token=json.loads((directory / "root.json").read_text(encoding="utf-8"))["token"],
+            service_token=pve["token"],
+            ca_file=Path(pve["ca_file"]),
+            directory=directory,
+            simulated=settings["simulated"],
+        )
     finally:
         control.down(directory)
 
@@ -93,24 +108,6 @@ def pvelab(
     """The session's lab. With xdist each worker has one."""
     with running_lab(tmp_path_factory.mktemp("pvelab") / "lab", **pvelab_options) as cluster:
         yield cluster
-
-
-def _cluster(directory: Path, settings: Mapping[str, Any]) -> Cluster:
-    pve, definition = settings["pve"], read_definition(directory)
-    # a scaled lab has one port for all its nodes
-    hosts = {
-        node["name"]: settings["api"].get(node["name"], pve["host"])
-        for node in (definition or {})["nodes"]
-    }
-    return Cluster(
-        url=_url(pve["host"]),
-        urls={node: _url(host) for node, host in hosts.items()},
-        token=json.loads((directory / "root.json").read_text(encoding="utf-8"))["token"],
-        service_token=pve["token"],
-        ca_file=Path(pve["ca_file"]),
-        directory=directory,
-        simulated=settings["simulated"],
-    )
 
 
 def _url(host: str) -> str:

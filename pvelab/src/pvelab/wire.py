@@ -109,6 +109,7 @@ def parameters(request: Request, schema: Schema) -> dict[str, Any]:
     else:
         given |= _pairs(request.body.decode("utf-8", "surrogateescape"))
     given |= _pairs(request.query)
+    # what PVE's web pages add so that no cache answers
     given.pop("_dc", None)
     return {
         name: _shaped(property_schema(schema, name) or {}, value) for name, value in given.items()

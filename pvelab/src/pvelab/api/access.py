@@ -81,13 +81,15 @@ def ticket(call: Call) -> Any:
             if call.lab.settings.get("cluster")
             else {}
         ),
-        "cap": {group: _capabilities(call, user, *rule) for group, rule in _CAPABILITIES.items()},
+        "cap": {
+            group: {
+                privilege: 1
+                for privilege in sorted(access.privileges(Identity(user), path))
+                if privilege.startswith(prefixes)
+            }
+            for group, (path, prefixes) in _CAPABILITIES.items()
+        },
     }
-
-
-def _capabilities(call: Call, user: str, path: str, prefixes: tuple[str, ...]) -> dict[str, int]:
-    held = call.lab.access.privileges(Identity(user), path)
-    return {priv: 1 for priv in sorted(held) if priv.startswith(prefixes)}
 
 
 @route("GET", "/access/permissions")

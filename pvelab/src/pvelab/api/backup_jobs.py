@@ -6,12 +6,14 @@ from __future__ import annotations
 
 import re
 import uuid
+from contextlib import suppress
 from typing import Any
 from zoneinfo import ZoneInfo
 
 from pvelab import calendar_event
 from pvelab.containers.mounts import mounts
 from pvelab.kernel import Call, LabError, VmConfig, parameter_error, route
+from pvelab.schema.endpoints import api
 from pvelab.schema.formats import split_list
 
 _ROOT_ONLY = ("tmpdir", "dumpdir", "script", "job-id")
@@ -23,7 +25,17 @@ _DRIVE = re.compile(r"(?:scsi|virtio|sata|ide|efidisk|tpmstate)\d+")
 @route("GET", "/cluster/backup")
 def jobs(call: Call) -> Any:
     """List the jobs with their next run, disabled ones too."""
-    return [_shown(call, name) | _next_run(call, name) for name in sorted(call.lab.jobs.entries)]
+    rows = []
+    for name in sorted(call.lab.jobs.entries):
+        row = _shown(call, name)
+        # a schedule that cannot be read has no next run, and hides no job
+        with suppress(calendar_event.BadEvent):
+            event = calendar_event.read(call.lab.jobs.entries[name]["schedule"])
+            moment = event.next_after(call.lab.now(), ZoneInfo(call.lab.tz))
+            if moment is not None:
+                row["next-run"] = moment
+        rows.append(row)
+    return rows
 
 
 @route("GET", "/cluster/backup/{id}")
@@ -66,9 +78,12 @@ def update_job(call: Call) -> Any:
     if entry is None:
         raise LabError(500, "no such vzdump job")
     _schedule(params, required=False)
+    endpoint = api().find("PUT", "/cluster/backup/x")
+    known = frozenset(endpoint[0].parameters if endpoint else ())
     for key in deleted:
-        if key in ("schedule", "id") or not (key in entry or key in _known_options()):
+        if key in ("schedule", "id") or not (key in entry or key in known):
             raise _nested(f"delete: unknown option '{key}'")
+    # a change that chooses no guests keeps the job's own choice
     _check_selection(
         {**params, "vmid": params.get("vmid", "x")} if not _selects(params) else params
     )
@@ -142,15 +157,6 @@ def _shown(call: Call, name: str) -> dict[str, Any]:
     return row
 
 
-def _next_run(call: Call, name: str) -> dict[str, Any]:
-    try:
-        event = calendar_event.read(call.lab.jobs.entries[name]["schedule"])
-    except calendar_event.BadEvent:
-        return {}
-    moment = event.next_after(call.lab.now(), ZoneInfo(call.lab.tz))
-    return {} if moment is None else {"next-run": moment}
-
-
 def _need(call: Call) -> None:
     if call.params["id"] not in call.lab.jobs.entries:
         raise parameter_error(id=f"No such job '{call.params['id']}'")
@@ -202,13 +208,6 @@ def _check_template(params: dict[str, Any]) -> None:
                 f"notes-template: found unknown: variable '{found[1]}' at char "
                 f"{found.start() + 4}\n"
             )
-
-
-def _known_options() -> frozenset[str]:
-    from pvelab.schema.endpoints import api
-
-    found = api().find("PUT", "/cluster/backup/x")
-    return frozenset(found[0].parameters if found else ())
 
 
 def _vmids(entry: dict[str, Any], known: list[int]) -> list[int]:

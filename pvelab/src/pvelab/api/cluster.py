@@ -85,9 +85,21 @@ def resources(call: Call) -> Any:
             pool = lab.access.pool_of("vms", vm.vmid)
             rows.append(figures.guest(lab, vm) | ({"pool": pool} if pool else {}))
     if wanted in (None, "node"):
-        rows += [_node_row(call, name) for name in lab.nodes]
+        for name, node in lab.nodes.items():
+            row = figures.node(lab, node) | {"cgroup-mode": 2}
+            shown = call.allowed(f"/nodes/{name}", "Sys.Audit") and node.online
+            rows.append(
+                row if shown else {k: value for k, value in row.items() if k not in _NODE_FIGURES}
+            )
     if wanted in (None, "storage"):
-        rows += _storage_rows(call)
+        # a row per node, even for a shared storage
+        rows += [
+            figures.storage(lab, storage, name)
+            for storage in lab.storages.values()
+            if call.allowed(f"/storage/{storage.name}", "Datastore.Audit")
+            for name in lab.nodes
+            if storage.nodes is None or name in storage.nodes
+        ]
     if wanted in (None, "sdn") and call.allowed("/sdn/zones/localnetwork", "SDN.Audit"):
         ids = [(name, f"sdn/{name}/localnetwork") for name in lab.nodes]
         rows += [
@@ -95,28 +107,6 @@ def resources(call: Call) -> Any:
             for name, i in ids
         ]
     return rows
-
-
-def _node_row(call: Call, name: str) -> dict[str, Any]:
-    row = figures.node(call.lab, call.lab.nodes[name]) | {"cgroup-mode": 2}
-    if call.allowed(f"/nodes/{name}", "Sys.Audit") and call.lab.nodes[name].online:
-        return row
-    return {key: value for key, value in row.items() if key not in _NODE_FIGURES}
-
-
-def _storage_rows(call: Call) -> list[dict[str, Any]]:
-    """One row per node, even for a shared storage."""
-    seen = [
-        s
-        for s in call.lab.storages.values()
-        if call.allowed(f"/storage/{s.name}", "Datastore.Audit")
-    ]
-    return [
-        figures.storage(call.lab, s, name)
-        for s in seen
-        for name in call.lab.nodes
-        if s.nodes is None or name in s.nodes
-    ]
 
 
 @route("GET", "/cluster/status")

@@ -148,6 +148,7 @@ def manager_status(call: Call) -> Any:
     """Return the state of the cluster's resource manager and of the nodes'."""
     lab = call.lab
     quorum = {"node": call.local, "quorate": str(int(lab.quorate()))}
+    # without a manager there is the quorum's entry alone (pve-facts 9.4)
     if not lab.ha.master:
         return {"manager_status": {"node_status": {}}, "quorum": quorum}
     services = {sid: _service(lab, sid) for sid in lab.ha.resources}
@@ -224,6 +225,7 @@ def ha_resource(call: Call) -> Any:
 def create_ha_resource(call: Call) -> Any:
     """Put a guest under HA."""
     sid, lab = _sid(call), call.lab
+    # on PVE 9 groups became rules (pve-facts 9.4)
     if "group" in call.params:
         raise LabError(500, f"invalid parameter 'group': {_MIGRATED}")
     vm = lab.guests.get(_vmid(sid))
@@ -235,6 +237,7 @@ def create_ha_resource(call: Call) -> Any:
         key: value for key, value in call.params.items() if key not in ("sid", "type")
     }
     lab.ha.resources[sid].setdefault("state", "started")
+    # no node is master before there is anything to manage
     lab.ha.master = lab.ha.master or call.local
     lab.ha.save()
 

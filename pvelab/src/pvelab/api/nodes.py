@@ -20,17 +20,14 @@ _FIGURES = ("cpu", "maxcpu", "mem", "maxmem", "disk", "maxdisk", "uptime")
 @route("GET", "/nodes")
 def nodes(call: Call) -> Any:
     """List the members; figures only to those with Sys.Audit on the node."""
-    return [_row(call, name) for name in call.lab.nodes]
-
-
-def _row(call: Call, name: str) -> dict[str, Any]:
-    row = {
-        **figures.node(call.lab, call.lab.nodes[name]),
-        "ssl_fingerprint": call.lab.settings.get("fingerprints", {}).get(name, ""),
-    }
-    if call.allowed(f"/nodes/{name}", "Sys.Audit"):
-        return row
-    return {key: value for key, value in row.items() if key not in _FIGURES}
+    fingerprints = call.lab.settings.get("fingerprints", {})
+    rows = []
+    for name, node in call.lab.nodes.items():
+        row = {**figures.node(call.lab, node), "ssl_fingerprint": fingerprints.get(name, "")}
+        if not call.allowed(f"/nodes/{name}", "Sys.Audit"):
+            row = {key: value for key, value in row.items() if key not in _FIGURES}
+        rows.append(row)
+    return rows
 
 
 @route("GET", "/nodes/{node}")
@@ -121,7 +118,6 @@ def network(call: Call) -> Any:
         [_bridge(call, n, bridge) for n, bridge in enumerate(call.lab.bridges)],
         call.params.get("type"),
     )
-    rows = [*bridges, *_cards(bridges)]
     if wanted in ("any_bridge", "any_local_bridge"):
         zone = "/sdn/zones/localnetwork"
         return [
@@ -129,13 +125,7 @@ def network(call: Call) -> Any:
             for row in bridges
             if call.allowed(f"{zone}/{row['iface']}", "SDN.Audit", "SDN.Use", any=True)
         ]
-    return [row for row in rows if wanted in (None, row["type"])]
-
-
-def _cards(bridges: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The node's cards, which are the ports of its bridges: found by the kernel, so that they are
-    said to exist.
-    """
+    # the cards are the ports of the bridges: found by the kernel, so that they are said to exist
     names = dict.fromkeys(name for row in bridges for name in row["bridge_ports"].split())
     card = {
         "type": "eth",
@@ -145,9 +135,10 @@ def _cards(bridges: list[dict[str, Any]]) -> list[dict[str, Any]]:
         "method": "manual",
         "method6": "manual",
     }
-    return [
+    cards = [
         {"iface": name, **card, "priority": 3 + len(bridges) + n} for n, name in enumerate(names)
     ]
+    return [row for row in (*bridges, *cards) if wanted in (None, row["type"])]
 
 
 def _bridge(call: Call, position: int, bridge: Bridge) -> dict[str, Any]:
@@ -169,15 +160,10 @@ def _bridge(call: Call, position: int, bridge: Bridge) -> dict[str, Any]:
     if bridge.ports:
         address = call.lab.nodes[call.node].ip
         row |= {"method": "static", "address": address, "netmask": "24", "cidr": f"{address}/24"}
-    return row | _broken(call, bridge)
-
-
-def _broken(call: Call, bridge: Bridge) -> dict[str, Any]:
-    """What a fault has given to this bridge of this node."""
-    found: dict[str, Any] = {}
+    # what a fault has given to this bridge of this node
     if ports := links.fault_values(call.lab, call.node, bridge.name, "port"):
-        found["bridge_ports"] = " ".join([*bridge.ports, *ports])
+        row["bridge_ports"] = " ".join([*bridge.ports, *ports])
     for cidr in links.fault_values(call.lab, call.node, bridge.name, "address"):
         address, _, length = cidr.partition("/")
-        found |= {"method": "static", "address": address, "netmask": length or "32", "cidr": cidr}
-    return found
+        row |= {"method": "static", "address": address, "netmask": length or "32", "cidr": cidr}
+    return row

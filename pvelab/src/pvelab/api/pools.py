@@ -166,6 +166,7 @@ def _change(call: Call, entry: dict[str, Any], kind: str, member: int | str, wor
     if member in entry[kind]:
         raise LabError(500, f"{prefix}{words} is already a pool member")
     other = access.pool_of(kind, member)
+    # a guest is in one pool at most, a storage may be in several
     if other and kind == "vms":
         if not call.params.get("allow-move"):
             raise LabError(

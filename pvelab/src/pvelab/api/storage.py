@@ -27,13 +27,20 @@ def storages(call: Call) -> Any:
     wanted = params.get("storage")
     if wanted and wanted not in lab.storages:
         raise parameter_error(storage="No such storage.")
-    return [
-        {"storage": s.name, **_status(call, s), **(_formats(s) if params.get("format") else {})}
-        for s in lab.storages.values()
-        if wanted in (None, s.name)
-        and call.allowed(f"/storage/{s.name}", *_READ, any=True)
-        and _asked(call, s)
-    ]
+    rows = []
+    for storage in lab.storages.values():
+        if (
+            wanted in (None, storage.name)
+            and call.allowed(f"/storage/{storage.name}", *_READ, any=True)
+            and _asked(call, storage)
+        ):
+            row = {"storage": storage.name, **_status(call, storage)}
+            if params.get("format"):
+                # the formats of disks that it knows, and its default
+                known = ("raw", "qcow2", "vmdk", "subvol") if storage.type == "dir" else ("raw",)
+                row["format"] = [dict.fromkeys(known, 1), "raw"]
+            rows.append(row)
+    return rows
 
 
 @route("GET", "/nodes/{node}/storage/{storage}")
@@ -138,7 +145,18 @@ def delete_volume(call: Call) -> Any:
     lab = call.lab
 
     def work(log: TaskLog) -> None:
-        _remove(lab.tz, volume, log)
+        if archives.sidecar(volume.path, "protected").exists():
+            name = volume.volid.partition(":")[2]
+            raise TaskDied(f"cannot remove protected volume '{name}' on '{volume.storage}'")
+        if volume.content == "backup":
+            there = archives.remove(volume.path, lab.tz)
+        else:
+            there = volume.path.exists()
+            volumes.free(volume)
+        # what is gone already is no error to PVE: the task ends well
+        if not there:
+            log.line(f"disk image '{volume.path}' does not exist")
+        log.line(f"Removed volume '{volume.volid}'")
 
     subject = f"{volume.owner}@{volume.storage}" if volume.owner else volume.storage
     upid = call.spawn("imgdel", subject, work)
@@ -162,7 +180,19 @@ def prune_preview(call: Call) -> Any:
     marked = archives.prune_marks(
         call.lab, call.node, name, keep, vmid=params.get("vmid"), type=params.get("type")
     )
-    return [_prune_row(archive, mark) for archive, mark in marked]
+    rows = []
+    for archive, mark in marked:
+        row: dict[str, Any] = {
+            "volid": archive.volid,
+            "ctime": archive.ctime,
+            "mark": mark,
+            "type": archive.name.type or "unknown",
+        }
+        # a name that is not vzdump's tells of no guest
+        if archive.name.vmid is not None:
+            row["vmid"] = archive.name.vmid
+        rows.append(row)
+    return rows
 
 
 @route("DELETE", "/nodes/{node}/storage/{storage}/prunebackups")
@@ -193,33 +223,10 @@ def prune_backups(call: Call) -> Any:
 
 def _retention(call: Call, storage: str) -> str:
     keep = archives.retention(call.lab, storage, call.params.get("prune-backups"))
+    # without any rule a prune is refused when asked, and a failed task when done (pve-facts 5.7)
     if keep is None:
         raise LabError(500, f"no prune-backups options configured for storage '{storage}'")
     return keep
-
-
-def _prune_row(archive: archives.Archive, mark: str) -> dict[str, Any]:
-    row: dict[str, Any] = {
-        "volid": archive.volid,
-        "ctime": archive.ctime,
-        "mark": mark,
-        "type": archive.name.type or "unknown",
-    }
-    return row | ({"vmid": archive.name.vmid} if archive.name.vmid is not None else {})
-
-
-def _remove(tz: str, volume: Volume, log: TaskLog) -> None:
-    if archives.sidecar(volume.path, "protected").exists():
-        name = volume.volid.partition(":")[2]
-        raise TaskDied(f"cannot remove protected volume '{name}' on '{volume.storage}'")
-    if volume.content == "backup":
-        there = archives.remove(volume.path, tz)
-    else:
-        there = volume.path.exists()
-        volumes.free(volume)
-    if not there:
-        log.line(f"disk image '{volume.path}' does not exist")
-    log.line(f"Removed volume '{volume.volid}'")
 
 
 def _volume(call: Call) -> Volume:
@@ -261,12 +268,6 @@ def _status(call: Call, definition: StorageDef) -> dict[str, Any]:
     used = disk.used if free else disk.total
     figures = {"total": disk.total, "used": used, "avail": free, "used_fraction": used / disk.total}
     return {**row, "enabled": 1, "active": 1, **figures}
-
-
-def _formats(definition: StorageDef) -> dict[str, Any]:
-    """The formats of disks that a storage knows, and its default: asked for with ``format=1``."""
-    known = ("raw", "qcow2", "vmdk", "subvol") if definition.type == "dir" else ("raw",)
-    return {"format": [dict.fromkeys(known, 1), "raw"]}
 
 
 def _backups(call: Call, storage: str, vmid: int | None) -> Iterator[dict[str, Any]]:

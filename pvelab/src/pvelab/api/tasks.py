@@ -68,6 +68,7 @@ def _matches(row: dict[str, Any], params: dict[str, Any]) -> bool:
         and params.get("userfilter", "").lower() in full_user.lower()
         and params.get("since", 0) <= row["starttime"] <= params.get("until", row["starttime"])
         and (not kinds or status_type(row["status"]) in kinds)
+        # errors=1 includes warnings (pve-facts 2.3)
         and (not params.get("errors") or row["status"] not in ("OK", "RUNNING"))
     )
 
@@ -102,6 +103,8 @@ def task_log(call: Call) -> Any:
         return Raw("".join(f"{line}\n" for line in lines or ()).encode(), "text/plain")
     if lines is None:
         lines = ["unable to open file - No such file or directory"]
+    # an empty log is one line; limit=0 gives all of a log, and no row of a list (pve-facts 2.1,
+    # 2.3)
     lines = lines or ["no content"]
     start, limit = call.params.get("start", 0), call.params.get("limit", 50) or len(lines)
     page = [{"n": start + n, "t": text} for n, text in enumerate(lines[start : start + limit], 1)]

@@ -45,30 +45,27 @@ def check_options(
     if call.is_root_ticket:
         return
     for key in sorted(options):
-        _check_root_only(key, options[key])
+        value = options[key]
+        if key in ("hookscript", "lock", "env", "entrypoint") or key.startswith(("dev", "lxc")):
+            raise LabError(
+                403, f"Permission check failed (changing {key} is only allowed for root@pam)"
+            )
+        if key == "features" and value.replace("nesting=1", "").replace("nesting=0", ""):
+            raise LabError(
+                403,
+                "Permission check failed (changing feature flags (except nesting) is only allowed "
+                "for root@pam)",
+            )
+        if MOUNT.fullmatch(key) and value and mount(key, value).kind != "volume":
+            raise LabError(
+                403,
+                f"Permission check failed (mount point type {mount(key, value).kind} is only "
+                "allowed for root@pam)",
+            )
         if pool is None or not call.allowed(f"/pool/{pool}", _privilege(key)):
             call.check(f"/vms/{vmid}", _privilege(key))
         if key == "startup":
             call.check("/", "Sys.Modify")
-
-
-def _check_root_only(key: str, value: str) -> None:
-    if key in ("hookscript", "lock", "env", "entrypoint") or key.startswith(("dev", "lxc")):
-        raise LabError(
-            403, f"Permission check failed (changing {key} is only allowed for root@pam)"
-        )
-    if key == "features" and value.replace("nesting=1", "").replace("nesting=0", ""):
-        raise LabError(
-            403,
-            "Permission check failed (changing feature flags (except nesting) is only allowed for "
-            "root@pam)",
-        )
-    if MOUNT.fullmatch(key) and value and mount(key, value).kind != "volume":
-        raise LabError(
-            403,
-            f"Permission check failed (mount point type {mount(key, value).kind} is only allowed "
-            "for root@pam)",
-        )
 
 
 def _privilege(key: str) -> str:

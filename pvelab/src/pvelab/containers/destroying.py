@@ -8,7 +8,7 @@ from pvelab.containers import power, trees
 from pvelab.containers.mounts import mounts
 from pvelab.guests import volumes
 from pvelab.guests.state import check_unlocked, need, task_lock
-from pvelab.kernel import Lab, TaskLog, VmConfig
+from pvelab.kernel import Lab, TaskLog
 
 
 def destroy(lab: Lab, node: str, vmid: int, purge: bool, unreferenced: bool, log: TaskLog) -> None:
@@ -23,7 +23,17 @@ def destroy(lab: Lab, node: str, vmid: int, purge: bool, unreferenced: bool, log
         if power.running(lab, vmid):
             log.line("forced to stop CT before destroying!")
             power.switch_off(lab, vmid)
-        for tree in _volumes(lab, vm, unreferenced):
+        named = [item.volume for item in mounts(vm.config) if item.kind == "volume"]
+        named += [
+            value.split(",")[0] for key, value in vm.config.items() if key.startswith("unused")
+        ]
+        found = {volid: trees.open_tree(lab, node, volid) for volid in named}
+        # what no configuration names stays unless asked for (pve-facts 8.4)
+        for name, storage in lab.storages.items() if unreferenced else ():
+            if "rootdir" in storage.content and volumes.is_available(lab, node, name):
+                own = (tree for tree in trees.trees(lab, node, name) if tree.volume.owner == vmid)
+                found.update({tree.volume.volid: tree for tree in own})
+        for tree in found.values():
             log.line(trees.free(lab, tree))
         if purge:
             log.line(f"purging CT {vmid} from related configurations..")
@@ -38,14 +48,3 @@ def destroy(lab: Lab, node: str, vmid: int, purge: bool, unreferenced: bool, log
                 lab.ha.save()
         lab.access.forget_guest(vmid)
         lab.guests.remove(vmid)
-
-
-def _volumes(lab: Lab, vm: VmConfig, unreferenced: bool) -> list[trees.Tree]:
-    named = [item.volume for item in mounts(vm.config) if item.kind == "volume"]
-    named += [value.split(",")[0] for key, value in vm.config.items() if key.startswith("unused")]
-    found = {volid: trees.open_tree(lab, vm.node, volid) for volid in named}
-    for name, storage in lab.storages.items() if unreferenced else ():
-        if "rootdir" in storage.content and volumes.is_available(lab, vm.node, name):
-            own = (tree for tree in trees.trees(lab, vm.node, name) if tree.volume.owner == vm.vmid)
-            found.update({tree.volume.volid: tree for tree in own})
-    return list(found.values())

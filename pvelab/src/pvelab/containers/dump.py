@@ -100,6 +100,8 @@ class ContainerDump(Dump):
         try:
             total = self._write_archive(temporary, trees)
         except BaseException:
+            # also when the task is told to stop: what is not whole never gets an archive's name
+            # (pve-facts 3.4)
             temporary.unlink(missing_ok=True)
             raise
         self.log.info(totals("written", total, time.monotonic() - began))

@@ -114,7 +114,14 @@ class Restore:
             log.line(trees.free(self.lab, trees.open_tree(self.lab, vm.node, volid)))
         save(self.lab, vm, {"lock": "create"})
         for item in wanted:
-            self._make(item)
+            storage, _, gib = item.volume.partition(":")
+            tree = trees.make_tree(
+                self.lab, self.call.node, storage, vm.vmid, int(float(gib) * GIB)
+            )
+            kept = {**item.properties, "size": format_size(tree.size)}
+            self.made[item.key] = (Mount(item.key, tree.volume.volid, kept), tree)
+            for line in allocation_lines(self.lab, tree):
+                log.line(line)
         log.line(f"restoring '{request.archive.volid}' now..")
         log.line(f"extracting archive '{request.archive.path}'")
         self._unpack(merged)
@@ -122,7 +129,10 @@ class Restore:
             log.line(f"Detected container architecture: {archived.get('arch', 'amd64')}")
         log.line("merging backed-up and given configuration..")
         made = {key: item.text() for key, (item, _) in self.made.items()}
-        save(self.lab, vm, merged | made | self._host_mounts(archived))
+        # binds and devices are put back as they were, after everything else
+        source = request.given or {item.key: archived[item.key] for item in mounts(archived)}
+        host = {key: value for key, value in source.items() if mount(key, value).kind != "volume"}
+        save(self.lab, vm, merged | made | host)
 
     def _merged(self, archived: Mapping[str, str]) -> dict[str, str]:
         """The archive's options with what was given over them; its mount points, unused volumes and
@@ -171,26 +181,6 @@ class Restore:
                 rest = {key: value for key, value in item.properties.items() if key != "size"}
                 wanted.append(Mount(item.key, f"{self.request.storage}:{item.size / GIB:g}", rest))
         return wanted
-
-    def _host_mounts(self, archived: Mapping[str, str]) -> dict[str, str]:
-        """Binds and devices are put back as they were, after everything else."""
-        if self.request.given:
-            return {
-                key: value
-                for key, value in self.request.given.items()
-                if mount(key, value).kind != "volume"
-            }
-        return {item.key: archived[item.key] for item in mounts(archived) if item.kind != "volume"}
-
-    def _make(self, item: Mount) -> None:
-        storage, _, gib = item.volume.partition(":")
-        tree = trees.make_tree(
-            self.lab, self.call.node, storage, self.request.vmid, int(float(gib) * GIB)
-        )
-        kept = {**item.properties, "size": format_size(tree.size)}
-        self.made[item.key] = (Mount(item.key, tree.volume.volid, kept), tree)
-        for line in allocation_lines(self.lab, tree):
-            self.log.line(line)
 
     def _unpack(self, merged: Mapping[str, str]) -> None:
         request, began = self.request, time.monotonic()

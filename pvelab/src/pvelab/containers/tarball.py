@@ -94,6 +94,7 @@ def _add(tar: tarfile.TarFile, tree: Tree, place: str, excluded: tuple[str, ...]
     for inside, path in _walk(tree.root, ".", is_out):
         entry = tar.gettarinfo(path, arcname=place + inside[1:])
         entry.uid, entry.gid, entry.mode = tree.owner(inside, path.lstat())
+        # names of this machine mean nothing in a container
         entry.uname = entry.gname = ""
         if entry.isreg():
             with path.open("rb") as file:
@@ -209,6 +210,7 @@ def _make(tar: tarfile.TarFile, entry: tarfile.TarInfo, target: Path, linked: Pa
     if not (entry.isreg() or entry.issym() or entry.islnk()):
         return False
     target.parent.mkdir(parents=True, exist_ok=True)
+    # nothing is written through a link that an earlier member made
     target.unlink(missing_ok=True)
     if entry.issym():
         target.symlink_to(entry.linkname)

@@ -50,6 +50,7 @@ class Board:
         A guest's fault is found by its VMID or by its ``uuid``. One that struck as often as it may
         is not found any more.
         """
+        # asked at every piece that a dump writes: no lock while nothing is set
         if not self._faults:
             return None
         for fault in self.all():

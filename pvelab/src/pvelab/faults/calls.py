@@ -11,7 +11,6 @@ from fnmatch import fnmatchcase
 from pvelab import wire
 from pvelab.errors import LabError
 from pvelab.faults.board import Board
-from pvelab.faults.model import Fault
 from pvelab.wire import Reply, Request
 
 _GARBAGE = b"<html><head><title>502 Bad Gateway</title></head><body>this is no JSON"
@@ -23,7 +22,17 @@ def around(board: Board, request: Request, carry_out: Callable[[], Reply]) -> Re
     ``error`` and ``drop`` strike before the call is carried out, ``delay``, ``drop-after`` and
     ``garbage`` after it.
     """
-    fault = _struck(board, request)
+    fault = None
+    # each fault that fits sees the call, the first whose turn it is strikes
+    for one in board.all():
+        fits = (
+            one.kind == "api"
+            and fnmatchcase(request.method, one["method"])
+            and fnmatchcase(request.call, one["path"])
+        )
+        seen = board.see(one) if fits else None
+        if seen and fault is None and seen["call"] in (0, seen.seen):
+            fault = board.count(seen)
     if fault is None:
         return carry_out()
     if fault["do"] == "drop":
@@ -40,20 +49,3 @@ def around(board: Board, request: Request, carry_out: Callable[[], Reply]) -> Re
     if fault["do"] == "drop-after":
         return replace(reply, dropped=True)
     return Reply(200, "OK", _GARBAGE, wire.JSON_TYPE)
-
-
-def _struck(board: Board, request: Request) -> Fault | None:
-    """The fault that strikes at this request: each one that fits sees the call, the first whose
-    turn it is strikes.
-    """
-    struck = None
-    for fault in board.all():
-        fits = (
-            fault.kind == "api"
-            and fnmatchcase(request.method, fault["method"])
-            and fnmatchcase(request.call, fault["path"])
-        )
-        seen = board.see(fault) if fits else None
-        if seen and struck is None and seen["call"] in (0, seen.seen):
-            struck = board.count(seen)
-    return struck

@@ -23,9 +23,27 @@ def set_fault(lab: Lab, kind: str, given: Mapping[str, Any]) -> Fault:
     storage that does not exist.
     """
     options = read_options(kind, given)
-    _check(lab, kind, options)
+    node = str(options.get("node", ""))
+    # a pattern may fit nothing; a name that fits nothing is a mistake
+    if node and "*" not in node and node not in lab.nodes:
+        raise UsageError(f"there is no node {node}", f"one of {', '.join(lab.nodes)}")
+    if "storage" in options and "*" not in str(options["storage"]):
+        lab.storage(str(options["storage"]))
+    if (
+        float(options.get("rate", 1)) <= 0
+        or float(options.get("missing", 1)) < 1
+        or float(options.get("seconds", 0)) < -(10**9)
+        or float(options.get("after", 0)) < 0
+        or float(options.get("every", 1)) <= 0
+    ):
+        raise UsageError(f"fault {kind}: a number is out of range")
+    if kind in _MODELLED_HAVE_NONE and lab.hypervisor.name != "qemu":
+        raise UsageError(
+            "modelled guests run no service", "`pvelab up --hypervisor qemu` has real ones"
+        )
     if kind.startswith("archive-"):
         options = _damage(lab, kind, options)
+    # by its UUID the fault also finds the copies that tests restore of that guest
     uuid = None
     if guest := lab.guests.get(int(options["vmid"])) if "vmid" in options else None:
         uuid = uuid_of(guest.config)
@@ -34,6 +52,7 @@ def set_fault(lab: Lab, kind: str, given: Mapping[str, Any]) -> Fault:
     if kind == "bridge":
         links.join(lab, options)
     fault = lab.faults.add(kind, options, uuid)
+    # what happens at once has struck by now
     return (lab.faults.count(fault) if kind in _AT_ONCE else None) or fault
 
 
@@ -55,26 +74,6 @@ def clear(lab: Lab, number: int | None = None) -> list[Fault]:
     return wanted
 
 
-def _check(lab: Lab, kind: str, options: Mapping[str, Value]) -> None:
-    node = str(options.get("node", ""))
-    if node and "*" not in node and node not in lab.nodes:
-        raise UsageError(f"there is no node {node}", f"one of {', '.join(lab.nodes)}")
-    if "storage" in options and "*" not in str(options["storage"]):
-        lab.storage(str(options["storage"]))
-    if (
-        float(options.get("rate", 1)) <= 0
-        or float(options.get("missing", 1)) < 1
-        or float(options.get("seconds", 0)) < -(10**9)
-    ):
-        raise UsageError(f"fault {kind}: a number is out of range")
-    if float(options.get("after", 0)) < 0 or float(options.get("every", 1)) <= 0:
-        raise UsageError(f"fault {kind}: a number is out of range")
-    if kind in _MODELLED_HAVE_NONE and lab.hypervisor.name != "qemu":
-        raise UsageError(
-            "modelled guests run no service", "`pvelab up --hypervisor qemu` has real ones"
-        )
-
-
 def _damage(lab: Lab, kind: str, options: Mapping[str, Value]) -> dict[str, Value]:
     """Damage an archive's file; return the options with the node and the offset that were really
     used.
@@ -85,12 +84,14 @@ def _damage(lab: Lab, kind: str, options: Mapping[str, Value]) -> dict[str, Valu
         path.unlink()
         return found
     size = path.stat().st_size
+    # the middle lies in the data: a damaged header fails in another way (pve-facts 7.6)
     at = size // 2 if options["at"] == -1 else int(options["at"])
     if not 0 <= at < size:
         raise UsageError(f"{options['volid']} has no byte {at}", f"it has {size} bytes")
     if kind == "archive-flip":
         with path.open("r+b") as file:
             file.seek(at)
+            # one bit: only the compression's own checksum sees that (pve-facts 10.2)
             byte = file.read(1)[0]
             file.seek(at)
             file.write(bytes([byte ^ 1]))

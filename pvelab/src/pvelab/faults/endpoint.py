@@ -41,24 +41,19 @@ def _carry_out(lab: Lab, request: Request) -> Any:
     if request.method == "DELETE":
         return [fault.as_json() for fault in effects.clear(lab, int(number) if number else None)]
     if request.method == "POST":
-        asked = _body(request)
+        try:
+            asked = json.loads(request.body)
+        except ValueError:
+            asked = None
+        if not isinstance(asked, dict) or not isinstance(asked.get("options") or {}, dict):
+            raise UsageError(
+                "the body is no JSON object",
+                'as in {"kind": "drift", "options": {"node": "clovis", "seconds": 60}}',
+            )
         return effects.set_fault(
             lab, str(asked.get("kind", "")), asked.get("options") or {}
         ).as_json()
     raise LabError(501, f"there is no {request.method} {request.path}")
-
-
-def _body(request: Request) -> dict[str, Any]:
-    try:
-        asked = json.loads(request.body)
-    except ValueError:
-        asked = None
-    if not isinstance(asked, dict) or not isinstance(asked.get("options") or {}, dict):
-        raise UsageError(
-            "the body is no JSON object",
-            'as in {"kind": "drift", "options": {"node": "clovis", "seconds": 60}}',
-        )
-    return asked
 
 
 def _reply(status: int, content: dict[str, Any]) -> Reply:

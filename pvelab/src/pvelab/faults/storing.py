@@ -9,7 +9,6 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from pvelab.faults.board import Board
-from pvelab.faults.model import Fault
 
 _NAP = 0.05
 Row = TypeVar("Row")
@@ -41,18 +40,15 @@ class Guard:
         where = {"node": self._node, "storage": self._storage}
         if self._writes and self._board.strike("storage-full", **where):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        while (slow := self._board.find("storage-slow", **where)) and moved > self._allowed(
-            slow, moved
-        ):
+        while slow := self._board.find("storage-slow", **where):
+            if self._slow is None or self._slow[0] != slow.id:
+                self._board.count(slow)
+                self._slow = (slow.id, moved, time.monotonic())
+            _, before, since = self._slow
+            if moved <= before + float(slow["rate"]) * (time.monotonic() - since):
+                break
             self._check_cancelled()
             time.sleep(_NAP)
-
-    def _allowed(self, slow: Fault, moved: int) -> float:
-        if self._slow is None or self._slow[0] != slow.id:
-            self._board.count(slow)
-            self._slow = (slow.id, moved, time.monotonic())
-        _, before, since = self._slow
-        return before + float(slow["rate"]) * (time.monotonic() - since)
 
     def around(self, write: Callable[[bytes], object]) -> Callable[[bytes], object]:
         """Given a function that writes, return one that does so under this guard."""

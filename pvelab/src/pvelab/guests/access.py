@@ -98,8 +98,11 @@ def check_options(
     if call.is_root_ticket:
         return
     for key in sorted(keys):
+        numbered = (privilege for pattern, privilege in _NUMBERED if pattern.fullmatch(key))
         privilege = (
-            "VM.Config.CDROM" if "media=cdrom" in (values or {}).get(key, "") else _privilege(key)
+            "VM.Config.CDROM"
+            if "media=cdrom" in (values or {}).get(key, "")
+            else _GROUPS.get(key) or next(numbered, None)
         )
         if privilege is None:
             raise LabError(500, f"only root can set '{key}' config")
@@ -130,12 +133,6 @@ def check_root_parameter(
     for name in names:
         if call.params.get(name) and not call.is_root_ticket:
             raise parameter_error(**{name.replace("-", "_"): text})
-
-
-def _privilege(key: str) -> str | None:
-    if key in _GROUPS:
-        return _GROUPS[key]
-    return next((privilege for pattern, privilege in _NUMBERED if pattern.fullmatch(key)), None)
 
 
 def backup_volume(call: Call, volid: str) -> Volume:

@@ -12,7 +12,7 @@ from pvelab.guests.creating import new_disk
 from pvelab.guests.devices import DRIVE, NET, net, with_mac
 from pvelab.guests.state import check_unlocked, save
 from pvelab.guests.vzdump_options import split_list
-from pvelab.kernel import Call, Lab, LabError, VmConfig, parameter_error
+from pvelab.kernel import Call, LabError, VmConfig, parameter_error
 from pvelab.schema.endpoints import api
 from pvelab.schema.validate import property_schema
 
@@ -41,7 +41,12 @@ class Change:
                 raise parameter_error(
                     delete=f"you can't use '-{key}' and -delete {key}' at the same time"
                 )
-            if not _known(key):
+            found = api().find("POST", "/nodes/x/qemu")
+            if (
+                found is None
+                or key in REQUEST_ONLY
+                or property_schema(found[0].parameters, key) is None
+            ):
                 raise parameter_error(delete=f"unknown option '{key}'")
         if self.given.get("hookscript"):
             raise parameter_error(
@@ -51,6 +56,7 @@ class Change:
             call, vm.vmid, [*self.given, *self.deleted], values={**vm.config, **self.given}
         )
         check_bridges(call, self.given)
+        # a change that was made on an older reading is refused (pve-facts 8.1)
         digest = call.params.get("digest")
         if digest is not None and digest != vm.digest:
             raise LabError(500, "checksum mismatch (file change by other user?)")
@@ -83,28 +89,16 @@ class Change:
                 del config["description"]
             before = vm.config
             save(self.lab, vm, config)
-            _replug(self.lab, vm, before)
-
-
-def _known(key: str) -> bool:
-    found = api().find("POST", "/nodes/x/qemu")
-    return (
-        found is not None
-        and key not in REQUEST_ONLY
-        and property_schema(found[0].parameters, key) is not None
-    )
-
-
-def _replug(lab: Lab, vm: VmConfig, before: dict[str, str]) -> None:
-    """Plug and pull the cables of a running guest as its configuration says now."""
-    machine = power.machine_of(lab, vm.vmid)
-    if machine is None:
-        return
-    started_with = {nic.index for nic in machine.spec.nics}
-    for key in {key for key in (*vm.config, *before) if NET.fullmatch(key)}:
-        index, was, now = int(key[3:]), _link(before.get(key)), _link(vm.config.get(key))
-        if index in started_with and was != now:
-            machine.set_link(index, now)
+            machine = power.machine_of(self.lab, vm.vmid)
+            if machine is None:
+                return
+            # a running guest's cables are plugged and pulled at once; a NIC that it was not started
+            # with waits for its next start
+            started_with = {nic.index for nic in machine.spec.nics}
+            for key in {key for key in (*vm.config, *before) if NET.fullmatch(key)}:
+                index, was, now = int(key[3:]), _link(before.get(key)), _link(vm.config.get(key))
+                if index in started_with and was != now:
+                    machine.set_link(index, now)
 
 
 def _link(value: str | None) -> bool:

@@ -44,7 +44,16 @@ class Destruction:
             if not skiplock:
                 check_unlocked(vm)
             check_removable(self.lab, vm, purge=True)
-            for volume in self._disks(vm):
+            named = [drive.volume for drive in disks(vm.config)]
+            named += [v.split(",")[0] for k, v in vm.config.items() if k.startswith("unused")]
+            found = {volid: volumes.find(self.lab, self.node, volid) for volid in named}
+            # what no configuration names stays unless asked for (pve-facts 8.4)
+            for name, storage in self.lab.storages.items() if self.unreferenced else ():
+                if "images" in storage.content and volumes.is_available(self.lab, self.node, name):
+                    for volume in volumes.images(self.lab, self.node, name):
+                        if volume.owner == self.vmid:
+                            found[volume.volid] = volume
+            for volume in found.values():
                 if not volume.path.exists():
                     log.line(f"disk image '{volume.path}' does not exist")
                 volumes.free(volume)
@@ -67,17 +76,3 @@ class Destruction:
             self.lab.access.forget_guest(self.vmid)
             power.switch_off(self.lab, self.vmid)
             self.lab.guests.remove(self.vmid)
-
-    def _disks(self, vm: VmConfig) -> list[volumes.Volume]:
-        named = [d.volume for d in disks(vm.config)] + [
-            v.split(",")[0] for k, v in vm.config.items() if k.startswith("unused")
-        ]
-        found = {volid: volumes.find(self.lab, self.node, volid) for volid in named}
-        if self.unreferenced:
-            for name, storage in self.lab.storages.items():
-                if "images" in storage.content and volumes.is_available(self.lab, self.node, name):
-                    own = (
-                        v for v in volumes.images(self.lab, self.node, name) if v.owner == self.vmid
-                    )
-                    found.update({volume.volid: volume for volume in own})
-        return list(found.values())

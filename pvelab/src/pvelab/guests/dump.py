@@ -117,7 +117,15 @@ class Dump:
             return
         self.log.info(f"creating vzdump archive '{self.archive}'")
         if not self.drives:
-            self._diskless()
+            self.log.info("backup contains no disks")
+            self.log.info("starting diskless backup")
+            pipes = {".zst": "exec:zstd --threads=1 > ", ".gz": "exec:gzip --rsyncable > "}
+            compressor = pipes.get(self.archive.suffix, "")
+            temporary = self.archive.with_suffix(".dat")
+            self.log.info(
+                f"/usr/bin/vma create -v -c {self.scratch}/qemu-server.conf {compressor}{temporary}"
+            )
+            self._write([])
         elif self.machine:
             self._from_running(self.machine)
         else:
@@ -133,55 +141,36 @@ class Dump:
                 )
             self.log.info("stopping kvm after backup task")
 
-    def _diskless(self) -> None:
-        self.log.info("backup contains no disks")
-        self.log.info("starting diskless backup")
-        compressor = {".zst": "exec:zstd --threads=1 > ", ".gz": "exec:gzip --rsyncable > "}.get(
-            self.archive.suffix, ""
-        )
-        temporary = self.archive.with_suffix(".dat")
-        self.log.info(
-            f"/usr/bin/vma create -v -c {self.scratch}/qemu-server.conf {compressor}{temporary}"
-        )
-        self._write([])
-
     def _from_running(self, machine: Machine) -> None:
         """Copy all disks as they are at one moment, then write the archive from the copies."""
-        since = time.monotonic()
+        since, events = time.monotonic(), self.freezing
+
+        def on_event(event: str, *_: int) -> None:
+            self.log.task.check_cancelled()
+            events.hear(event)
+
         with self._guarded():
-            sources = self._snapshot(machine)
+            newer = self.lab.release.newer
+            look = self._looked_at_by_92 if newer else self._looked_at_by_90
+            freeze, why_not = look(machine)
+            events.hear(why_not)
+            targets = {drive.key: self.scratch / f"{drive.key}.raw" for drive, _ in self.drives}
+            if unplugged := sorted(set(targets) - {disk.key for disk in machine.spec.disks}):
+                events.begin()
+                why = f"Device 'drive-{unplugged[0]}' not found"
+                raise QemuError(self.lab.release.backup_refused(self.vm.vmid, why))
+            taken = machine.snapshot(targets, freeze=freeze, on_event=on_event)
+            events.complete(freeze, taken.frozen)
+            sources = [
+                Source(f"drive-{d.key}", targets[d.key], v.path.stat().st_size)
+                for d, v in self.drives
+            ]
             self._announce()
             if self.mode == "suspend":
                 self.log.info(f"resuming VM again after {int(time.monotonic() - since)} seconds")
             else:
                 self.log.info("resuming VM again")
             self._write(sources)
-
-    def _snapshot(self, machine: Machine) -> list[Source]:
-        wanted, events = self._freeze_wanted(machine), self.freezing
-        targets = {drive.key: self.scratch / f"{drive.key}.raw" for drive, _ in self.drives}
-        if unplugged := sorted(set(targets) - {disk.key for disk in machine.spec.disks}):
-            events.begin()
-            raise QemuError(
-                self.lab.release.backup_refused(
-                    self.vm.vmid, f"Device 'drive-{unplugged[0]}' not found"
-                )
-            )
-        taken = machine.snapshot(targets, freeze=wanted, on_event=self._watched(events.hear))
-        events.complete(wanted, taken.frozen)
-        return [
-            Source(f"drive-{d.key}", targets[d.key], v.path.stat().st_size) for d, v in self.drives
-        ]
-
-    def _freeze_wanted(self, machine: Machine) -> bool:
-        """Whether a freeze is to be tried; where not, the log says why, if this release says so."""
-        wanted, why = (
-            self._looked_at_by_92(machine)
-            if self.lab.release.newer
-            else self._looked_at_by_90(machine)
-        )
-        self.freezing.hear(why)
-        return wanted
 
     def _looked_at_by_90(self, machine: Machine) -> tuple[bool, str]:
         """9.0 speaks of guests with an agent alone, and asks that agent before it looks at the
@@ -206,13 +195,6 @@ class Dump:
         if self.mode != "snapshot" or not power.agent_answers(machine):
             return False, "freeze-skipped"
         return (False, "freeze-by-others") if power.agent_is_frozen(machine) else (True, "")
-
-    def _watched(self, hear: Callable[[str], None]) -> Callable[..., None]:
-        def on_event(event: str, *_: int) -> None:
-            self.log.task.check_cancelled()
-            hear(event)
-
-        return on_event
 
     def _stopped_for_copies(self) -> None:
         """Mode stop of a running guest: shut it down, copy its disks, start it again, then write
@@ -282,6 +264,7 @@ class Dump:
             raise GuestFailed(str(error)) from error
 
     def _write(self, sources: list[Source]) -> None:
+        # the archive gets its name when it is whole (pve-facts 3.4)
         temporary = self.archive.with_suffix(".dat")
         progress = Progress(self.log, sum(source.size for source in sources), self.options.bwlimit)
         guard = Guard(
@@ -329,6 +312,7 @@ class Dump:
         if options.protected:
             log.info("marking backup as protected")
             archives.set_protected(self.archive, True)
+        # nothing older goes before the new archive is there (pve-facts 3.11)
         if options.remove:
             self._prune()
         self._clean_up()
@@ -386,6 +370,7 @@ def dump_guest(
     except LabError as error:
         raise GuestFailed(error.reason) from error
     finally:
+        # the log stays after a failure too (pve-facts 3.4)
         name = parse_name(archive.name, lab.tz)
         if name:
             archive.with_name(name.log).write_text(log.text(), encoding="utf-8")

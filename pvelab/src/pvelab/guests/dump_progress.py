@@ -46,24 +46,18 @@ class FreezeLines:
         if name in self._texts:
             self._heard = True
             self._log.info(self._texts[name])
-        if error := self._error(name, why):
-            self._log.error(error)
-
-    def _error(self, name: str, why: str) -> str:
-        """PVE's words for what an agent did not do; none of them fails the task (qemu-server
-        PVE/VZDump/QemuServer.pm).
-        """
-        if name == "freeze-failed":
-            return f"unable to freeze guest fs - {why}"
-        if name == "freeze-late":
-            return "querying status after freezing guest fs failed - timeout after 60 minutes"
-        if name == "thaw-failed":
-            return self._release.agent_refused(self._vmid, "guest-fsfreeze-thaw", why)
-        return (
-            self._release.agent_failed(self._vmid, "guest-fsfreeze-thaw", "got timeout")
-            if name == "thaw-late"
-            else ""
-        )
+        # what an agent did not do fails no task (qemu-server PVE/VZDump/QemuServer.pm)
+        command, vmid = "guest-fsfreeze-thaw", self._vmid
+        errors = {
+            "freeze-failed": f"unable to freeze guest fs - {why}",
+            "freeze-late": (
+                "querying status after freezing guest fs failed - timeout after 60 minutes"
+            ),
+            "thaw-failed": self._release.agent_refused(vmid, command, why),
+            "thaw-late": self._release.agent_failed(vmid, command, "got timeout"),
+        }
+        if name in errors:
+            self._log.error(errors[name])
 
     def begin(self) -> None:
         """Say, once, that QEMU is now told to begin: between freeze and thaw where there are any

@@ -113,7 +113,13 @@ class History:
     ) -> None:
         self._lab, self.guests, self._config = lab, guests, config
         zone = ZoneInfo(lab.tz)
-        self.nights = [_night(first + timedelta(days=n), zone) for n in range(nights)]
+        self.nights: list[Night] = []
+        for day in (first + timedelta(days=number) for number in range(nights)):
+            # clocks are never changed between noon and midnight, so that a start is that many
+            # seconds after noon
+            noon = int(datetime(day.year, day.month, day.day, 12, tzinfo=zone).timestamp())
+            sunday, new_year = day.weekday() == _SUNDAY, (day.month, day.day) == (1, 1)
+            self.nights.append(Night(f"{day:%Y_%m_%d}", noon, sunday, new_year))
         self._numbers = {night.date: number for number, night in enumerate(self.nights)}
         self._starts = _starts(guests)
         self._mutex = threading.Lock()
@@ -135,9 +141,15 @@ class History:
         """Given an archive that a call names, write its file with notes and protection if it is a
         computed one.
         """
+        number = self._numbers.get(
+            name.file.removeprefix(f"vzdump-qemu-{name.vmid}-")[: len("YYYY_MM_DD")]
+        )
+        if name.vmid is None or name.vmid not in self.guests or number is None:
+            return
+        place = archives.directory(self._lab, node, storage)
         with self._mutex:
-            archive = self._find(node, storage, name)
-            if archive is not None:
+            archive = next(self._of(name.vmid, node, storage, place, number), None)
+            if archive is not None and archive.name.file == name.file:
                 path, vmid = archive.path, archive.name.vmid or 0
                 path.parent.mkdir(parents=True, exist_ok=True)
                 archives.write_notes(path, archive.notes)
@@ -178,19 +190,6 @@ class History:
                 name = ArchiveName(file, "vma.zst", "qemu", vmid, night.noon + seconds)
                 yield PastArchive(f"{storage}:backup/{file}", place, name, self, number)
 
-    def _find(self, node: str, storage: str, name: ArchiveName) -> PastArchive | None:
-        prefix = f"vzdump-qemu-{name.vmid}-"
-        number = self._numbers.get(name.file.removeprefix(prefix)[: len("YYYY_MM_DD")])
-        if name.vmid is None or name.vmid not in self.guests or number is None:
-            return None
-        found = next(
-            self._of(
-                name.vmid, node, storage, archives.directory(self._lab, node, storage), number
-            ),
-            None,
-        )
-        return found if found and found.name.file == name.file else None
-
 
 def write_archive(path: Path, vmid: int, ctime: int, config: Mapping[str, str], size: int) -> None:
     """Write a guest's archive of ``ctime`` (epoch seconds) that is ``size`` bytes long. Its disks
@@ -223,14 +222,6 @@ def size_of(vmid: int, number: int) -> int:
     evenly.
     """
     return _LEAST_SIZE + vmid * 7919 % _SIZE_SPREAD + 8 * number + vmid * number * 104729 % _WOBBLE
-
-
-def _night(day: date, zone: ZoneInfo) -> Night:
-    """Clocks are never changed between noon and midnight, so that a start is that many seconds
-    after noon.
-    """
-    noon = int(datetime(day.year, day.month, day.day, 12, tzinfo=zone).timestamp())
-    return Night(f"{day:%Y_%m_%d}", noon, day.weekday() == _SUNDAY, (day.month, day.day) == (1, 1))
 
 
 def _starts(guests: Mapping[int, Past]) -> dict[int, int]:

@@ -31,12 +31,22 @@ def current(vm: VmConfig, machine: Machine) -> dict[str, Any]:
     """Return what its current status says besides."""
     memory = figures.memory(vm.config)
     counted = machine.block_stats()
+    # QEMU's statistics of a disk that nobody has used yet: it says since when it is idle only after
+    # the first use
+    unused: dict[str, Any] = {"account_failed": True, "account_invalid": True, "timed_stats": []}
+    for kind in _KINDS:
+        for prefix in ("", "failed_", "invalid_"):
+            unused[f"{prefix}{kind}_operations"] = 0
+        unused[f"{kind}_total_time_ns"] = 0
+        if kind != "flush":
+            unused |= {f"{kind}_bytes": 0, f"{kind}_merged": 0}
+    unused["wr_highest_offset"] = 0
     nics = [key for key in sorted(vm.config) if key.startswith("net") and key[3:].isdigit()]
     return {
         "balloon": memory,
         "ballooninfo": {"actual": memory, "max_mem": memory},
         "blockstat": {
-            disk.key: {**_block(), **counted.get(disk.key, {})} for disk in disks(vm.config)
+            disk.key: {**unused, **counted.get(disk.key, {})} for disk in disks(vm.config)
         },
         "nics": {f"tap{vm.vmid}i{key[3:]}": {"netin": 0, "netout": 0} for key in nics},
         "proxmox-support": {
@@ -44,18 +54,3 @@ def current(vm: VmConfig, machine: Machine) -> dict[str, Any]:
             "pbs-library-version": "1.5.2 (lab)",
         },
     }
-
-
-def _block() -> dict[str, Any]:
-    """QEMU's statistics of a disk that nobody has used yet: it says since when it is idle only
-    after the first use.
-    """
-    row: dict[str, Any] = {"account_failed": True, "account_invalid": True, "timed_stats": []}
-    for kind in _KINDS:
-        row |= dict.fromkeys(
-            (f"{kind}_operations", f"failed_{kind}_operations", f"invalid_{kind}_operations"), 0
-        )
-        row[f"{kind}_total_time_ns"] = 0
-        if kind != "flush":
-            row |= dict.fromkeys((f"{kind}_bytes", f"{kind}_merged"), 0)
-    return row | {"wr_highest_offset": 0}

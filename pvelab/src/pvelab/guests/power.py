@@ -86,6 +86,7 @@ def start_machine(lab: Lab, vm: VmConfig) -> None:
     except QemuError as error:
         raise TaskDied(f"start failed: {error}") from error
     lab.machines[vm.vmid] = machine
+    # its guests were switched off at its death, when this one was not among them yet
     if not lab.nodes[vm.node].online:  # it died meanwhile
         switch_off(lab, vm.vmid)
         raise TaskDied(f"node '{vm.node}' is offline")

@@ -149,6 +149,7 @@ class Restore:
             header = self._header(stream, pipe)
             raw = header.configs[CONFIG_FILE].decode("utf-8", "replace")
             wanted = self._plan(header, raw, pipe)
+            # from here on this alone, without a lock, is what a failure leaves (pve-facts 7.4, 7.5)
             save(self.lab, vm, {"memory": "128"})
             self._allocate(wanted, pipe)
             self._extract(stream, header, wanted, pipe)
@@ -214,20 +215,18 @@ class Restore:
             target = self.request.storage or storage or "local"
             if name not in devices:
                 raise pipe.failed(f"archive does not contain data for drive '{key}'")
-            self._check_target(target, pipe)
+            try:
+                # who names one storage for all is asked for the right on it by the call itself
+                if self.request.storage is None:
+                    self.call.check(f"/storage/{target}", "Datastore.AllocateSpace")
+                if "images" not in self.lab.storage(target).content:
+                    raise LabError(
+                        500, f"Content type 'images' is not available on storage '{target}'"
+                    )
+            except LabError as error:
+                raise pipe.failed(error.reason) from error
             planned.append((key, devices[name], target))
         return planned
-
-    def _check_target(self, storage: str, pipe: _Pipe) -> None:
-        try:
-            if self.request.storage is None:
-                self.call.check(f"/storage/{storage}", "Datastore.AllocateSpace")
-            if "images" not in self.lab.storage(storage).content:
-                raise LabError(
-                    500, f"Content type 'images' is not available on storage '{storage}'"
-                )
-        except LabError as error:
-            raise pipe.failed(error.reason) from error
 
     def _allocate(self, wanted: Sequence[tuple[str, Device, str]], pipe: _Pipe) -> None:
         """Make the disks; with force, those of the old guest under the same keys are freed
@@ -289,6 +288,7 @@ class Restore:
         except VmaError as error:
             self._tell_damage(stream, error, pipe)
             self._free_all()
+            # a pipe's shell tells signal 5 as 128 + 5, and PVE itself that of a lone program
             raise pipe.failed("exit code 133" if len(pipe.parts) > 1 else "got signal 5") from error
         except TaskDied as error:
             self._free_all()

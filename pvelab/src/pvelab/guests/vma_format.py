@@ -29,6 +29,7 @@ HEAD = struct.Struct(">4sI16sQ16sIII")
 EXTENT_HEAD = struct.Struct(">4sHH16s16s")
 ENTRY = struct.Struct(">HBBI")
 DEVICE = struct.Struct(">IIQ16x")
+# little endian, unlike all else (pve-facts 10.1)
 _BLOB_LENGTH = struct.Struct("<H")
 _NAMES_AT, _DATA_AT, _DEVICES_AT, _MD5_AT = 2044, 3068, 4096, 32
 _SLOTS = 256
@@ -107,6 +108,7 @@ def unpack_header(raw: bytes) -> Header:
     _, version, uuid, ctime, digest, blob_offset, blob_size, size = HEAD.unpack_from(raw)
     zeroed = raw[:_MD5_AT] + bytes(16) + raw[_MD5_AT + 16 : size]
     if md5(zeroed) != digest:
+        # spelled as vma spells it
         raise VmaError("wrong vma header chechsum")
     if version != 1:
         raise VmaError(f"wrong vma version {version}")

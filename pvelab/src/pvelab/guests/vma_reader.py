@@ -94,7 +94,19 @@ class Extraction:
     def run(self, stream: Readable) -> Extracted:
         """Read all extents. Raise VmaError if one is damaged or a cluster is missing at the end."""
         while head := stream.read(EXTENT_HEADER):
-            blocks = self._check(head)
+            if len(head) < EXTENT_HEADER:
+                raise VmaError(f"read short extent ({len(head)} bytes)")
+            magic, reserved, blocks, uuid, digest = EXTENT_HEAD.unpack_from(head)
+            if magic != EXTENT_MAGIC or reserved:
+                raise VmaError("wrong vma extent header magic")
+            if uuid != self._uuid:
+                raise VmaError("wrong vma extent uuid")
+            # the digest is of the header with zeroes in the digest's own place
+            if md5(head[:_MD5_AT] + bytes(16) + head[_MD5_AT + 16 :]) != digest:
+                # spelled as vma spells it
+                raise VmaError("wrong vma extent header chechsum")
+            if blocks > EXTENT_SLOTS * BLOCKS_PER_CLUSTER:
+                raise VmaError("short vma extent - too many blocks")
             data = stream.read(blocks * BLOCK)
             if len(data) < blocks * BLOCK:
                 raise VmaError(
@@ -103,48 +115,33 @@ class Extraction:
                 )
             self._extent(head, memoryview(data))
         for device in self._devices.values():
+            # each cluster of each disk stands in the file exactly once (pve-facts 10.1)
             missing = self._seen[device.id].find(0)
             if missing >= 0:
                 raise VmaError(f"detected missing cluster {missing} for stream {device.name}")
         return self.figures
 
-    def _check(self, head: bytes) -> int:
-        if len(head) < EXTENT_HEADER:
-            raise VmaError(f"read short extent ({len(head)} bytes)")
-        magic, reserved, blocks, uuid, digest = EXTENT_HEAD.unpack_from(head)
-        if magic != EXTENT_MAGIC or reserved:
-            raise VmaError("wrong vma extent header magic")
-        if uuid != self._uuid:
-            raise VmaError("wrong vma extent uuid")
-        if md5(head[:_MD5_AT] + bytes(16) + head[_MD5_AT + 16 :]) != digest:
-            raise VmaError("wrong vma extent header chechsum")
-        if blocks > EXTENT_SLOTS * BLOCKS_PER_CLUSTER:
-            raise VmaError("short vma extent - too many blocks")
-        return int(blocks)
-
     def _extent(self, head: bytes, data: memoryview) -> None:
         at = 0
         for slot in range(EXTENT_SLOTS):
             mask, _, number, cluster = ENTRY.unpack_from(head, EXTENT_HEAD.size + slot * ENTRY.size)
-            if number:
-                stored = mask.bit_count() * BLOCK
-                if at + stored > len(data):
-                    raise VmaError("vma extent error - missing blocks")
-                self._cluster(self._device(number, cluster), cluster, mask, data[at : at + stored])
-                at += stored
+            if not number:
+                continue
+            stored = mask.bit_count() * BLOCK
+            if at + stored > len(data):
+                raise VmaError("vma extent error - missing blocks")
+            device = self._devices.get(number)
+            if device is None:
+                raise VmaError(f"got wrong dev id {number}")
+            if cluster >= device.clusters:
+                raise VmaError("got wrong block address - write beyond end")
+            if self._seen[number][cluster]:
+                raise VmaError(f"found duplicated cluster {cluster} for stream {device.name}")
+            self._seen[number][cluster] = 1
+            self._cluster(device, cluster, mask, data[at : at + stored])
+            at += stored
         if at != len(data):
             raise VmaError("vma extent error - missing blocks")
-
-    def _device(self, number: int, cluster: int) -> Device:
-        device = self._devices.get(number)
-        if device is None:
-            raise VmaError(f"got wrong dev id {number}")
-        if cluster >= device.clusters:
-            raise VmaError("got wrong block address - write beyond end")
-        if self._seen[number][cluster]:
-            raise VmaError(f"found duplicated cluster {cluster} for stream {device.name}")
-        self._seen[number][cluster] = 1
-        return device
 
     def _cluster(self, device: Device, cluster: int, mask: int, data: memoryview) -> None:
         target = self._targets.get(device.id)

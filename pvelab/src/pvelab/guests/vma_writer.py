@@ -70,7 +70,22 @@ class VmaWriter:
         """Add one cluster of a device: up to 64 KiB, None for one that is all zero."""
         mask = 0
         if data is not None and data != _ZERO_CLUSTER[: len(data)]:
-            mask = self._store(data)
+            # the blocks that hold something are kept, the last one padded to its full length
+            view = memoryview(data)
+            for index in range(-(-len(data) // BLOCK)):
+                block = view[index * BLOCK : (index + 1) * BLOCK]
+                if block != _ZERO_BLOCK[: len(block)]:
+                    mask |= 1 << index
+            if mask == (1 << BLOCKS_PER_CLUSTER) - 1:
+                self._data.append(data.ljust(CLUSTER, b"\0"))
+            else:
+                chosen = (
+                    data[i * BLOCK : (i + 1) * BLOCK]
+                    for i in range(BLOCKS_PER_CLUSTER)
+                    if mask >> i & 1
+                )
+                self._data.extend(block.ljust(BLOCK, b"\0") for block in chosen)
+            self._blocks += mask.bit_count()
         self.written.read += CLUSTER
         self.written.zero += CLUSTER - mask.bit_count() * BLOCK
         self.written.stored += mask.bit_count() * BLOCK
@@ -90,28 +105,6 @@ class VmaWriter:
         self._sink(b"".join([header, *self._data]))
         self._entries, self._data, self._blocks = [], [], 0
 
-    def _store(self, data: bytes) -> int:
-        """Keep the blocks that hold something, the last one padded to its full length; return the
-        mask.
-        """
-        mask = 0
-        view = memoryview(data)
-        for index in range(-(-len(data) // BLOCK)):
-            block = view[index * BLOCK : (index + 1) * BLOCK]
-            if block != _ZERO_BLOCK[: len(block)]:
-                mask |= 1 << index
-        if mask == (1 << BLOCKS_PER_CLUSTER) - 1:
-            self._data.append(data.ljust(CLUSTER, b"\0"))
-        else:
-            chosen = (
-                data[i * BLOCK : (i + 1) * BLOCK]
-                for i in range(BLOCKS_PER_CLUSTER)
-                if mask >> i & 1
-            )
-            self._data.extend(block.ljust(BLOCK, b"\0") for block in chosen)
-        self._blocks += mask.bit_count()
-        return mask
-
 
 def write_vma(
     sink: Sink,
@@ -129,23 +122,17 @@ def write_vma(
     """
     devices = tuple(Device(n, source.name, source.size) for n, source in enumerate(sources, 1))
     writer = VmaWriter(sink, Header(uuid, ctime, configs, devices))
-    streams = [
-        _numbered(device.id, source) for device, source in zip(devices, sources, strict=True)
-    ]
+    # PVE's order: a cluster of each disk in turn
+    streams = [clusters(source.path, source.size) for source in sources]
     for count, row in enumerate(zip_longest(*streams)):
-        for cluster in row:
+        for device, cluster in zip(devices, row, strict=True):
             if cluster is not None:
-                writer.add(*cluster)
+                writer.add(device.id, *cluster)
         if count % _READ_CLUSTERS == 0:
             progress(writer.written)
     writer.flush()
     progress(writer.written)
     return writer.written
-
-
-def _numbered(device: int, source: Source) -> Iterator[tuple[int, int, bytes | None]]:
-    for number, data in clusters(source.path, source.size):
-        yield device, number, data
 
 
 def clusters(path: Path, size: int) -> Iterator[tuple[int, bytes | None]]:

@@ -116,6 +116,7 @@ def allocate(lab: Lab, node: str, storage: str, vmid: int, size: int) -> Volume:
     file = f"vm-{vmid}-disk-{number}{ending}"
     volume = find(lab, node, f"{storage}:{file}" if thin else f"{storage}:{vmid}/{file}")
     volume.path.parent.mkdir(parents=True, exist_ok=True)
+    # fails where two tasks chose the same name
     with volume.path.open("xb") as disk:
         disk.truncate(size)
     return volume

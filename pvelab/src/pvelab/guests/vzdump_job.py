@@ -36,7 +36,18 @@ class VzdumpJob:
         """Dump them all. Raise TaskDied if one failed, TaskVanished if the node's lock is not free
         in time.
         """
-        self._check_storage()
+        name = self.options.storage
+        # PVE's two joined texts, told before the lock is waited for
+        try:
+            definition = volumes.usable(self.lab, self.node, name)
+        except LabError as error:
+            told = f"could not activate storage '{name}': {error.reason}"
+            if name not in self.lab.storages:
+                told += f" could not get storage information for '{name}': {error.reason}"
+            raise TaskDied(told) from error
+        if "backup" not in definition.content:
+            wrong = f"can't use storage '{name}' for backups - wrong content type"
+            raise TaskDied(f"could not get storage information for '{name}': {wrong}")
         with _node_lock(self.lab, self.node, self.options.lockwait, self.log):
             self.log.line(f"INFO: starting new backup job: {self.options.command}")
             # the right to back a guest up is looked at in the task, not before it (pve-facts 3.3)
@@ -64,26 +75,13 @@ class VzdumpJob:
             return False
         return True
 
-    def _check_storage(self) -> None:
-        """Raise TaskDied in PVE's two joined texts unless the storage can take archives."""
-        name = self.options.storage
-        try:
-            definition = volumes.usable(self.lab, self.node, name)
-        except LabError as error:
-            told = f"could not activate storage '{name}': {error.reason}"
-            if name not in self.lab.storages:
-                told += f" could not get storage information for '{name}': {error.reason}"
-            raise TaskDied(told) from error
-        if "backup" not in definition.content:
-            wrong = f"can't use storage '{name}' for backups - wrong content type"
-            raise TaskDied(f"could not get storage information for '{name}': {wrong}")
-
 
 @contextmanager
 def _node_lock(lab: Lab, node: str, minutes: int, log: TaskLog) -> Iterator[None]:
     """Hold the node's vzdump lock: jobs on one node queue. Raise TaskVanished when it is not free
     in time.
     """
+    # one dump a node: further calls queue (pve-facts 3.4)
     with _mutex:
         lock = _node_locks.setdefault(lab, {}).setdefault(node, threading.Lock())
     if not waiting.acquire(lab.faults, node, lock):
@@ -91,7 +89,11 @@ def _node_lock(lab: Lab, node: str, minutes: int, log: TaskLog) -> Iterator[None
             log.line("ERROR: can't acquire lock '/var/run/vzdump.lock' (wait = 0)")
             raise TaskVanished
         log.line("INFO: trying to get global lock - waiting...")
-        if not _acquired(lab, node, lock, lock_timeout_s(lab, minutes * 60), log):
+        for _ in range(int(lock_timeout_s(lab, minutes * 60) / _WAIT_SLICE) + 1):
+            log.check_cancelled("received interrupt")
+            if waiting.acquire(lab.faults, node, lock, _WAIT_SLICE):
+                break
+        else:
             log.line("ERROR: can't acquire lock '/var/run/vzdump.lock' - got timeout")
             raise TaskVanished
         log.line("INFO: got global lock")
@@ -99,11 +101,3 @@ def _node_lock(lab: Lab, node: str, minutes: int, log: TaskLog) -> Iterator[None
         yield
     finally:
         lock.release()
-
-
-def _acquired(lab: Lab, node: str, lock: threading.Lock, seconds: float, log: TaskLog) -> bool:
-    for _ in range(int(seconds / _WAIT_SLICE) + 1):
-        log.check_cancelled("received interrupt")
-        if waiting.acquire(lab.faults, node, lock, _WAIT_SLICE):
-            return True
-    return False

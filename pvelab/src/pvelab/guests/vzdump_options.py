@@ -64,8 +64,10 @@ def check(call: Call) -> None:
         raise LabError(500, f"pool '{params['pool']}' does not exist")
     if (wrong := notes.problem(params.get("notes-template", ""))) is not None:
         raise parameter_error(notes_template=wrong)
+    # before the task these rights alone: VM.Backup is looked at in it (pve-facts 3.3)
     if params.get("storage"):
         call.check(f"/storage/{params['storage']}", "Datastore.AllocateSpace")
+    # who overrules a storage's retention must be allowed to change that storage (pve-facts 3.2)
     if "prune-backups" in params:
         call.check(f"/storage/{params.get('storage', DEFAULT_STORAGE)}", "Datastore.Allocate")
     if any(params.get(name) is not None for name in ("bwlimit", "ionice", "performance")):
@@ -82,6 +84,7 @@ def options(call: Call, vmids: tuple[int, ...]) -> Options:
         mode=params.get("mode", "snapshot"),
         compress=params.get("compress", "0"),
         keep=keep,
+        # without it a finite retention is a limit that refuses the dump (pve-facts 3.2)
         remove=bool(params.get("remove", 1)) and bool(parse_keep(keep)),
         protected=bool(params.get("protected")),
         notes_template=params.get("notes-template", ""),

@@ -63,9 +63,21 @@ def ensure_images(
         tree, names = packages.fetch(cache, progress)
         digest = _digest(names)
         images = Images(cache / f"images-{digest}", digest)
-        if not images.folder.exists():
-            progress("building the guests' boot image")
-            _build(tree, images.folder)
+        if images.folder.exists():
+            return images
+        progress("building the guests' boot image")
+        # in a folder beside the wanted one, so that half a build is never taken for a whole one
+        with tempfile.TemporaryDirectory(dir=cache, prefix="building-") as work:
+            fresh = Path(work) / "images"
+            fresh.mkdir()
+            initrd = fresh / "initrd"
+            # The kernel reads zstd; a small file matters, for the loader reads it through the BIOS.
+            initrd.write_bytes(zstd.compress(initramfs.build(tree), level=12))
+            kernel = next((tree / "boot").glob("vmlinuz-*"))
+            disks.build_boot(tree, kernel, initrd, fresh / "boot.fat")
+            software.collect(tree, fresh / "software")
+            shutil.copy(tree / "usr/lib/syslinux/mbr/mbr.bin", fresh / "mbr.bin")
+            fresh.rename(images.folder)
         return images
 
 
@@ -92,23 +104,6 @@ def build_guest_disks(
             content.write_data(seed, data)
             disks.write_data_disk(data, targets["scsi1"], seed.data_disk)
     return targets
-
-
-def _build(tree: Path, folder: Path) -> None:
-    """Build into a folder beside the wanted one and rename it, so that half a build is never taken
-    for a whole one.
-    """
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix="building-") as work:
-        fresh = Path(work) / "images"
-        fresh.mkdir()
-        initrd = fresh / "initrd"
-        # The kernel reads zstd; a small file matters, for the loader reads it through the BIOS.
-        initrd.write_bytes(zstd.compress(initramfs.build(tree), level=12))
-        kernel = next((tree / "boot").glob("vmlinuz-*"))
-        disks.build_boot(tree, kernel, initrd, fresh / "boot.fat")
-        software.collect(tree, fresh / "software")
-        shutil.copy(tree / "usr/lib/syslinux/mbr/mbr.bin", fresh / "mbr.bin")
-        fresh.rename(folder)
 
 
 def _digest(names: tuple[str, ...]) -> str:

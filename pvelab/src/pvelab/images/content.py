@@ -66,20 +66,18 @@ def write_system(
         ),
         "services": "".join(f"{service.kind} {service.port}\n" for service in seed.services),
     }
+    contents = {name: text.encode() for name, text in files.items()}
     for service in seed.services:
         if service.kind == "dns":
-            files["zone"] = f"{service.text}\n"
+            contents["zone"] = f"{service.text}\n".encode()
         if service.kind == "http":
-            files[f"pages/{service.port}"] = (
-                f"{service.path}\n{'yes' if service.database else 'no'}\n{service.text}\n"
-            )
-    contents = {name: text.encode() for name, text in files.items()}
-    contents |= {
-        f"answers/{s.port}": s.text.encode().decode("unicode_escape").encode("latin-1")
-        for s in seed.services
-        if s.kind == "tcp"
-    }
-    for service in seed.services:
+            database = "yes" if service.database else "no"
+            page = f"{service.path}\n{database}\n{service.text}\n"
+            contents[f"pages/{service.port}"] = page.encode()
+        if service.kind == "tcp":
+            # bytes are written as escapes there
+            answer = service.text.encode().decode("unicode_escape").encode("latin-1")
+            contents[f"answers/{service.port}"] = answer
         if service.kind == "ldap":
             contents |= _directory(service.text)
         if service.kind == "https":

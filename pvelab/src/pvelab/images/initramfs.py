@@ -78,6 +78,7 @@ def build(tree: Path) -> bytes:
         stat.S_IFLNK | 0o777,
         f"/{LIBRARY_FOLDER}/{LIBRARIES[0]}".encode(),
     )
+    # rc loads them in the order of their names
     for number, module in enumerate(module_order(tree, MODULES)):
         entries[f"lib/modules/{number:02d}-{module.name}"] = (
             stat.S_IFREG | 0o644,
@@ -89,6 +90,7 @@ def build(tree: Path) -> bytes:
         place = "sbin/shutdown" if script.name == "shutdown" else f"etc/{script.name}"
         entries[place] = (stat.S_IFREG | 0o755, script.read_bytes())
     for applet in applets(tree):
+        # a script or program of our own goes before busybox's
         if not any(f"{folder}/{applet}" in entries for folder in ("bin", "sbin")):
             entries[f"bin/{applet}"] = (stat.S_IFLNK | 0o777, b"busybox")
     for name in ("init", "sbin/reboot", "sbin/poweroff"):

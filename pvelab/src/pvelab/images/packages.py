@@ -87,6 +87,7 @@ def fetch(cache: Path, progress: Callable[[str], None]) -> tuple[Path, tuple[str
                 check=True,
                 capture_output=True,
             )
+        # written last: without it the tree may be half unpacked
         fresh = listing.with_suffix(".tmp")
         fresh.write_text(json.dumps(names))
         fresh.replace(listing)
@@ -103,7 +104,17 @@ def _apt_get(
     """
     done = _run_download(options or [], folder, packages)
     if done.returncode and options is None:
-        options = _own_lists(cache)
+        # in our own cache folder, where no root is needed
+        state, archives = cache / "apt" / "state", cache / "apt" / "cache"
+        for lists in (state / "lists" / "partial", archives / "archives" / "partial"):
+            lists.mkdir(parents=True, exist_ok=True)
+        values = {
+            "Dir::State": state,
+            "Dir::Cache": archives,
+            "Dir::State::status": "/var/lib/dpkg/status",
+            "Debug::NoLocking": "1",
+        }
+        options = [word for name, value in values.items() for word in ("-o", f"{name}={value}")]
         subprocess.run(["apt-get", *options, "update"], capture_output=True, check=False)
         done = _run_download(options, folder, packages)
     if done.returncode == 0:
@@ -120,17 +131,3 @@ def _run_download(
 ) -> subprocess.CompletedProcess[str]:
     command = ["apt-get", *options, "download", *packages]
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
-
-
-def _own_lists(cache: Path) -> list[str]:
-    """Options that make apt keep its package lists in our cache folder, where no root is needed."""
-    state, archives = cache / "apt" / "state", cache / "apt" / "cache"
-    for folder in (state / "lists" / "partial", archives / "archives" / "partial"):
-        folder.mkdir(parents=True, exist_ok=True)
-    values = {
-        "Dir::State": state,
-        "Dir::Cache": archives,
-        "Dir::State::status": "/var/lib/dpkg/status",
-        "Debug::NoLocking": "1",
-    }
-    return [word for name, value in values.items() for word in ("-o", f"{name}={value}")]

@@ -11,6 +11,7 @@ import uuid
 from dataclasses import dataclass
 
 MIB = 1024 * 1024
+# fixed, so that every machine seeds the same guests
 NAMESPACE = uuid.UUID("5f0c4a53-7f2e-4e0f-8f0a-6c616e67656f")
 
 

@@ -78,6 +78,8 @@ SOFTWARE = {
         ),
     ),
 }
+# apt-get download fetches what is named and nothing that it depends on, so the libraries are named
+# too
 PACKAGES = (
     *(
         "slapd",

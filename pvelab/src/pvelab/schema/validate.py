@@ -47,6 +47,7 @@ def check_object(schema: Schema, given: dict[str, Any], path: str, errors: dict[
     property.
     """
     for name, entry in schema.items():
+        # the template of numbered options, none of which is ever required
         if name.endswith("[n]"):
             continue
         if given.get(name) is None and not entry.get("optional") and "alias" not in entry:

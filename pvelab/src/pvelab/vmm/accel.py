@@ -28,6 +28,7 @@ def choose(images: Images) -> str:
     boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     answer = images.folder / f"accelerator-{boot}"
     if not answer.exists():
+        # several labs may find out at once
         fresh = answer.with_suffix(f".{os.getpid()}")
         fresh.write_text(
             "kvm"

@@ -35,34 +35,16 @@ def qemu_command(
     # qemu64 and not max: fewer features for the kernel to set up, 0.4 s less at boot under TCG.
     # rdrand seeds its random numbers.
     cpu = "host" if accelerator == "kvm" else "qemu64,+rdrand"
-    command = [
-        "qemu-system-x86_64",
-        "-nodefaults",
-        "-no-user-config",
-        "-S",
-        "-name",
-        f"{spec.vmid},process=lab-{spec.vmid}",
-    ]
+    command = ["qemu-system-x86_64", "-nodefaults", "-no-user-config", "-S"]
+    command += ["-name", f"{spec.vmid},process=lab-{spec.vmid}"]
     command += ["-machine", "pc,usb=off,vmport=off", "-accel", *accel, "-cpu", cpu, "-smp", "1"]
-    command += [
-        "-m",
-        str(min(MEMORY, spec.memory)),
-        "-uuid",
-        spec.uuid,
-        "-rtc",
-        "base=utc",
-        "-vga",
-        "std",
-    ]
+    command += ["-m", str(min(MEMORY, spec.memory)), "-uuid", spec.uuid]
+    command += ["-rtc", "base=utc", "-vga", "std"]
     command += (
         ["-display", "none"] if spec.vnc is None else ["-vnc", f"unix:{spec.vnc},password=on"]
     )
-    command += [
-        "-chardev",
-        f"socket,id=monitor,path={folder / MONITOR},server=on,wait=off",
-        "-mon",
-        "chardev=monitor,mode=control",
-    ]
+    command += ["-chardev", f"socket,id=monitor,path={folder / MONITOR},server=on,wait=off"]
+    command += ["-mon", "chardev=monitor,mode=control"]
     command += ["-serial", f"file:{folder / SERIAL}"]
     # as PVE does: what cannot boot tries again for ever, a second later, and from nothing that has
     # no place in the boot order
@@ -74,7 +56,9 @@ def qemu_command(
         device = f"virtio-net-pci,id=nic{nic.index},netdev=net{nic.index},mac={nic.mac},romfile="
         command += [*port.arguments, "-device", device]
     if spec.agent:
-        command += _agent(folder / AGENT)
+        command += ["-chardev", f"socket,id=agent,path={folder / AGENT},server=on,wait=off"]
+        command += ["-device", "virtio-serial-pci"]
+        command += ["-device", "virtserialport,chardev=agent,name=org.qemu.guest_agent.0"]
     return [*command, *extra]
 
 
@@ -96,15 +80,3 @@ def _disk(disk: Disk, number: int) -> list[str]:
     # when it matters.
     device = f"virtio-blk-pci,drive={disk.key},serial={disk.key},bootindex={number},werror=stop"
     return ["-blockdev", json.dumps(node), "-device", device]
-
-
-def _agent(path: Path) -> list[str]:
-    return [
-        *("-chardev", f"socket,id=agent,path={path},server=on,wait=off"),
-        *(
-            "-device",
-            "virtio-serial-pci",
-            "-device",
-            "virtserialport,chardev=agent,name=org.qemu.guest_agent.0",
-        ),
-    ]

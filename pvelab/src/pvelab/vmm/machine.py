@@ -40,6 +40,7 @@ class Machine:
 
         A process that an earlier lab left behind in this folder is killed.
         """
+        # a socket's path has 108 bytes at most, its end included (unix(7))
         if len(str(run_dir / MONITOR)) > 100:
             raise QemuError(
                 f"{run_dir} is too long a path for unix sockets", "choose a shorter state directory"
@@ -79,8 +80,11 @@ class Machine:
                 )
                 (self.run_dir / PID).write_text(str(self._process.pid))
                 self._qmp = Qmp(self.run_dir / MONITOR, lambda: self.pid is not None)
+                # QEMU has its own end by now; while ours is open the switch would not see that it
+                # is gone
                 for port in ports:
                     port.machine_end.close()
+                # before it runs: a guest must not see a carrier for even a moment
                 for nic in self.spec.nics:
                     if not nic.link_up:
                         self.set_link(nic.index, False)
@@ -88,8 +92,12 @@ class Machine:
                     self._qmp.execute("cont")
             except (QemuError, OSError) as error:
                 self.stop()
+                # the last line that QEMU itself wrote says more than a socket that is not there
+                log = self.run_dir / LOG
+                lines = log.read_text(errors="replace").split("\n") if log.exists() else []
+                last = next((line for line in reversed(lines) if line.strip()), "")
                 raise QemuError(
-                    f"machine {self.spec.vmid} did not start: {self._last_words() or error}"
+                    f"machine {self.spec.vmid} did not start: {last or error}"
                 ) from error
             self._since = time.monotonic()
 
@@ -108,6 +116,7 @@ class Machine:
     def reset(self) -> None:
         """Press the reset button."""
         self.qmp("system_reset")
+        # what was asked before a reset is never answered
         self._agent.close()
 
     def suspend(self) -> None:
@@ -242,12 +251,6 @@ class Machine:
             on_event,
             speed,
         )
-
-    def _last_words(self) -> str:
-        """The last line that QEMU itself wrote."""
-        log = self.run_dir / LOG
-        lines = log.read_text(errors="replace").split("\n") if log.exists() else []
-        return next((line for line in reversed(lines) if line.strip()), "")
 
     def _clear(self) -> None:
         """Forget a process that is gone."""

@@ -158,6 +158,7 @@ class Networks:
         self._deliveries: list[tuple[str, deque[Frame]]] = []
         self._selector = selectors.DefaultSelector()
         self._asked: deque[Callable[[], None]] = deque()
+        # rung to wake the switch's thread when a change is asked for
         self._bell, self._clapper = socket.socketpair()
         self._selector.register(self._clapper, selectors.EVENT_READ, None)
         self._open = True
@@ -168,6 +169,7 @@ class Networks:
         """Given a machine's name and one of its NICs, plug it in and return the port. An older port
         of that NIC is unplugged.
         """
+        # datagrams, so that a frame stays a frame
         end, machine_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
         end.setblocking(False)
         port = Port(
@@ -296,6 +298,7 @@ class Networks:
                 del table[address]
 
     def _receive(self, port: Port) -> None:
+        # no more at a time, so that one that floods does not keep the others waiting
         for _ in range(BURST):
             try:
                 frame = port.end.recv(LARGEST_FRAME)
@@ -322,6 +325,7 @@ class Networks:
         _record(self._captures, port.bridge, frame)
         table = self._learned.setdefault((port.node, frame.segment), {})
         target, source = bare[:6], bare[6:12]
+        # the address of a group is nobody's own, whoever sends from it
         if not source[0] & 1:
             table[source] = port
         known = table.get(target)
@@ -331,6 +335,7 @@ class Networks:
                 self._send(other, out, frame)
 
     def _send(self, port: Port, out: bytes, frame: Frame) -> None:
+        # a machine that does not read loses its own frames and holds nobody else up
         if not port.up or len(port.waiting) >= QUEUE:
             port.counters.dropped += 1
             return

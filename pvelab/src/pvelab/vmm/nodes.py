@@ -93,7 +93,10 @@ class NodeSsh:
         host_key, user = self._make_once(), getpass.getuser()
         if os.geteuid() == 0:
             PRIVILEGE_SEPARATION.mkdir(mode=0o755, exist_ok=True)
-        port = self._port = self._port or _free_port()
+        if not self._port:
+            with closing(socket.create_server(("127.0.0.1", 0))) as server:
+                self._port = server.getsockname()[1]
+        port = self._port
         config = self._folder / "sshd_config"
         past = [str(self._past), self.name] if self._past else []
         links = f"{self.name}={self._links}" if self._links else ""
@@ -167,9 +170,3 @@ class NodeSsh:
             (self._folder / "authorized_keys").write_text(login.public + "\n")
             public.write_text(host.public)
         return public.read_text()
-
-
-def _free_port() -> int:
-    with closing(socket.create_server(("127.0.0.1", 0))) as server:
-        port: int = server.getsockname()[1]
-    return port

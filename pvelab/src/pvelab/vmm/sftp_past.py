@@ -42,7 +42,15 @@ class Proxy:
         """Given a client's packet, answer it or pass it on."""
         kind, number, rest = packet[0], packet[1:5], packet[5:]
         if kind in _NAMES:
-            self._make(os.fsdecode(_string(rest)))
+            path = os.fsdecode(_string(rest))
+            folder, name = os.path.split(path)
+            # the lab writes a computed archive the moment that a client names it
+            if (
+                name.startswith("vzdump-")
+                and os.path.realpath(folder) == self._dump
+                and not Path(path).exists()
+            ):
+                self._talk(f"MAKE {self._node} {name}")
         elif kind == OPENDIR and os.path.realpath(os.fsdecode(_string(rest))) == self._dump:
             self._opening.add(number)
         elif kind == READDIR and (rows := self._listings.get(_string(rest))):
@@ -57,27 +65,16 @@ class Proxy:
         """
         if packet[0] == HANDLE and packet[1:5] in self._opening:
             self._opening.discard(packet[1:5])
-            self._listings[_string(packet[5:])] = list(self._rows())
+            rows: list[bytes] = []
+            for line in self._talk(f"LIST {self._node}").splitlines():
+                name, size, mtime = line.split("\t")
+                flags, at = _SIZE | _PERMISSIONS | _TIMES, int(mtime)
+                attributes = struct.pack(">IQIII", flags, int(size), _MODE, at, at)
+                long = f"-rw-r-----    1 root     root     {size:>10} {mtime} {name}"
+                rows.append(_packed(name.encode()) + _packed(long.encode()) + attributes)
+            self._listings[_string(packet[5:])] = rows
         with self._mutex:
             _write(self._client, packet)
-
-    def _rows(self) -> Iterator[bytes]:
-        for line in self._talk(f"LIST {self._node}").splitlines():
-            name, size, mtime = line.split("\t")
-            attributes = struct.pack(
-                ">IQIII", _SIZE | _PERMISSIONS | _TIMES, int(size), _MODE, int(mtime), int(mtime)
-            )
-            long = f"-rw-r-----    1 root     root     {size:>10} {mtime} {name}"
-            yield _packed(name.encode()) + _packed(long.encode()) + attributes
-
-    def _make(self, path: str) -> None:
-        folder, name = os.path.split(path)
-        if (
-            name.startswith("vzdump-")
-            and os.path.realpath(folder) == self._dump
-            and not Path(path).exists()
-        ):
-            self._talk(f"MAKE {self._node} {name}")
 
     def _talk(self, request: str) -> str:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as lab:

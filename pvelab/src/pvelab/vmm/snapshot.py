@@ -46,12 +46,21 @@ def backup_disks(
     """
     tell: EventHook = on_event or (lambda event, done, total: None)
     started = time.monotonic()
+    copy = {"sync": "full", "auto-dismiss": False, "speed": speed}
+    actions = [
+        {
+            "type": "blockdev-backup",
+            "data": {"job-id": _job(key), "device": key, "target": _node(key), **copy},
+        }
+        for key in targets
+    ]
     try:
         for key, (path, size) in targets.items():
             _add_target(qmp, key, path, size)
         frozen = freeze(agent, tell)
         try:
-            qmp("transaction", actions=[_backup(key, speed) for key in targets])
+            # one transaction, so that all copies begin at the same moment
+            qmp("transaction", actions=actions)
         finally:
             if frozen is not None and agent is not None:
                 thaw(agent, tell)
@@ -92,18 +101,6 @@ def _add_target(qmp: Monitor, key: str, path: Path, size: int) -> None:
         detect_zeroes="unmap",
         file=file_node,
     )
-
-
-def _backup(key: str, speed: int) -> dict[str, object]:
-    data = {
-        "job-id": _job(key),
-        "device": key,
-        "target": _node(key),
-        "sync": "full",
-        "auto-dismiss": False,
-        "speed": speed,
-    }
-    return {"type": "blockdev-backup", "data": data}
 
 
 def freeze(agent: Callable[..., object] | None, tell: EventHook) -> bool | None:

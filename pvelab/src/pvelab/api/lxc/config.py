@@ -74,6 +74,7 @@ def _check(call: Call, vm: VmConfig, given: dict[str, str], deleted: list[str]) 
     check_bridges(call, given)
     if "unprivileged" in given and given["unprivileged"] != vm.config.get("unprivileged", "0"):
         raise LabError(500, "unable to modify read-only option: 'unprivileged'")
+    # a change that was made on an older reading is refused (pve-facts 8.1)
     if call.params.get("digest") not in (None, vm.digest):
         raise LabError(
             500, "detected modified configuration - file changed by other user? Try again."

@@ -33,7 +33,9 @@ def create(call: Call) -> Any:
     archive = backup_volume(call, params["ostemplate"])
     if not archive.path.is_file():
         raise LabError(500, f"volume '{archive.volid}' does not exist")
-    for storage in _storages(params, given):
+    made = [mount(key, value) for key, value in given.items()]
+    storages = {item.volume.partition(":")[0] for item in made if item.kind == "volume"}
+    for storage in storages if given else {params.get("storage", "local")}:
         if "rootdir" not in volumes.usable(call.lab, call.node, storage).content:
             raise parameter_error(
                 storage=f"storage '{storage}' does not support container directories"
@@ -115,16 +117,6 @@ def _split(params: dict[str, Any]) -> tuple[dict[str, str], dict[str, str]]:
     if given and "rootfs" not in given:
         raise LabError(500, "mount points configured, but 'rootfs' not set - aborting\n")
     return options, given
-
-
-def _storages(params: dict[str, Any], given: dict[str, str]) -> set[str]:
-    if not given:
-        return {params.get("storage", "local")}
-    return {
-        mount(key, value).volume.partition(":")[0]
-        for key, value in given.items()
-        if mount(key, value).kind == "volume"
-    }
 
 
 def _reserve(call: Call) -> None:

@@ -20,6 +20,7 @@ _MIB = 1024 * 1024
 @route("GET", "/nodes/{node}/lxc")
 def containers(call: Call) -> Any:
     """List a node's containers that the caller may see."""
+    # what may not be seen is left out in silence (pve-facts 11.2)
     seen = (
         vm
         for vm in call.lab.guests.all(call.node, "lxc")
@@ -55,6 +56,8 @@ def start(call: Call) -> Any:
     lab.guests.need(node, vmid, "lxc")
     if power.running(lab, vmid):
         raise LabError(500, f"CT {vmid} already running")
+    # such a task ends once the wish is noted; the guest follows in the HA manager's next round
+    # (pve-facts 8.2)
     if lab.ha.manages(vmid):
         return call.spawn("hastart", vmid, lambda log: power.request_ha(lab, vmid, "started", log))
     return call.spawn("vzstart", vmid, lambda log: power.start(lab, node, vmid, log))

@@ -103,10 +103,13 @@ def read_file(call: Call) -> Any:
     finally:
         _ask(machine, "guest-file-close", {"handle": handle})
     part = content[offset : offset + count]
-    row = {
-        "content": _content(part, decode=bool(call.params.get("decode", 1))),
-        "bytes-read": len(part),
-    }
+    if call.params.get("decode", 1):
+        text = part.decode("latin-1")  # each byte as one character
+    else:
+        # every piece that the agent handed over is encoded by itself
+        pieces = [part[start : start + _READ_CHUNK] for start in range(0, len(part), _READ_CHUNK)]
+        text = "".join(base64.b64encode(piece).decode() for piece in pieces)
+    row = {"content": text, "bytes-read": len(part)}
     return row if ended and len(content) <= offset + count else {**row, "truncated": 1}
 
 
@@ -116,9 +119,12 @@ def write_file(call: Call) -> Any:
     base64 already.
     """
     machine, content = _machine(call), call.params["content"]
-    encoded = (
-        base64.b64encode(_bytes(content)).decode() if call.params.get("encode", 1) else content
-    )
+    encoded = content
+    if call.params.get("encode", 1):
+        try:
+            encoded = base64.b64encode(content.encode("latin-1")).decode()
+        except UnicodeEncodeError:
+            raise LabError(500, _WIDE) from None
     handle = _ask(machine, "guest-file-open", {"path": call.params["file"], "mode": "wb"})
     try:
         _ask(machine, "guest-file-write", {"handle": handle, "buf-b64": encoded})
@@ -166,21 +172,6 @@ def _ask(machine: Machine, command: str, arguments: dict[str, Any]) -> Any:
         raise LabError(500, f"Agent error: {error.desc}") from error
     except AgentSilent as error:
         raise LabError(500, "QEMU guest agent is not running") from error
-
-
-def _content(part: bytes, *, decode: bool) -> str:
-    """Each byte as one character, or in base64, every MiB encoded by itself."""
-    if decode:
-        return part.decode("latin-1")
-    pieces = [part[start : start + _READ_CHUNK] for start in range(0, len(part), _READ_CHUNK)]
-    return "".join(base64.b64encode(piece).decode() for piece in pieces)
-
-
-def _bytes(text: str) -> bytes:
-    try:
-        return text.encode("latin-1")
-    except UnicodeEncodeError:
-        raise LabError(500, _WIDE) from None
 
 
 def _register() -> None:

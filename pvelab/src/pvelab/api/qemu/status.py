@@ -23,6 +23,7 @@ _SERIAL_PORTS = 4
 @route("GET", "/nodes/{node}/qemu")
 def guests(call: Call) -> Any:
     """List a node's guests that the caller may see."""
+    # what may not be seen is left out in silence (pve-facts 11.2)
     return [
         _status(call.lab, vm)
         for vm in call.lab.guests.all(call.node)
@@ -70,6 +71,8 @@ def start(call: Call) -> Any:
     """Start a guest in a task; one that HA manages is only asked for."""
     check_root_parameter(call, "skiplock", "stateuri", "migratedfrom")
     lab, node, vmid = call.lab, call.node, call.vmid
+    # such a task ends once the wish is noted; the guest follows in the HA manager's next round
+    # (pve-facts 8.2)
     if lab.ha.manages(vmid):
         return call.spawn(
             "hastart", vmid, lambda log: ha_requests.request(lab, node, vmid, "started", log)
