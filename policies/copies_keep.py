@@ -79,23 +79,19 @@ def decide(
         for file, one in files_of.items()
     }
     everybody = replace(policy, jobs=(Job("copies", "", target.name, keep=target.keep),))
-    fit = [file for file, one in found.items() if not one.unfit]
-    marks = {
-        file: Marked(one, Mark.KEEP, (UNFIT.format(one.unfit),))
-        for file, one in found.items()
-        if one.unfit
-    }
-    judged = prune_marks.decide_all([found[file] for file in fit], guests, everybody, unsure)
-    marks |= zip(fit, judged, strict=True)
-    order = list(marks)
-    guarded = retention.guard(
-        [marks[file] for file in order],
-        in_use=in_use,
-        listed_before=None,
-        now=now,
-        rules=policy.prune,
+    judged = iter(
+        prune_marks.decide_all(
+            [one for one in found.values() if not one.unfit], guests, everybody, unsure
+        )
     )
-    final = dict(zip(order, guarded.marked, strict=True))
+    marks = {
+        file: Marked(one, Mark.KEEP, (UNFIT.format(one.unfit),)) if one.unfit else next(judged)
+        for file, one in found.items()
+    }
+    guarded = retention.guard(
+        list(marks.values()), in_use=in_use, listed_before=None, now=now, rules=policy.prune
+    )
+    final = dict(zip(marks, guarded.marked, strict=True))
     return Kept(
         tuple(MarkedCopy(one, final[one.file].mark, final[one.file].reasons) for one in copies),
         _lacking(copies, files, target) or guarded.refusal,
@@ -110,16 +106,16 @@ def _as_archive(
     timezone: str,
 ) -> Archive:
     """A copy as an archive of its own, that lies at its target: rules and law 3 judge it there."""
-    route, name = copy.route, parse_name(file_of(copy.route.volid))
-    ctime = name.ctime(zone(timezone)) if name else None
-    known = origin or Archive(route.volid, "", "", route.vmid, None, 0, copy.size)
+    route = copy.route
+    if origin is None:  # a catalog that was rebuilt may not know it
+        name = parse_name(file_of(route.volid))
+        ctime = name.ctime(zone(timezone)) if name else None
+        origin = Archive(route.volid, "", "", route.vmid, None, ctime or 0, copy.size)
     return replace(
-        known,
+        origin,
         node=target.name,
         storage=target.name,
         shared=False,
-        vmid=route.vmid,
-        ctime=known.ctime if ctime is None else ctime,
         size=copy.size,
         protected=sidecar_names(copy.file)[-1] in files,
     )

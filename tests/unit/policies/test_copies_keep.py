@@ -112,6 +112,13 @@ def test_a_copy_whose_archive_is_known_no_more_is_judged_by_its_name() -> None:
     assert days(kept) == ["2026_03_01"]
 
 
+def test_law_3_a_copy_of_the_future_stops_all_also_where_its_archive_is_known_no_more() -> None:
+    copies = [copy_of(archive(day)) for day in (1, 2, 31)]
+    early = archive(20).ctime
+    kept = decide(copies, [], GUESTS, POLICY, USB, files=there(copies), in_use=(), now=early)
+    assert days(kept) == [] and kept.refusal and "a clock is wrong" in kept.refusal
+
+
 def test_a_copy_whose_name_tells_nothing_is_kept() -> None:
     strange = replace(archive(1), volid="local:backup/by-hand.vma.zst")
     kept = judged([strange, archive(2), archive(3), archive(4)])
@@ -180,6 +187,8 @@ def test_law_3_nothing_goes_while_a_verified_copy_is_not_there_as_it_was(harm: s
 def test_many_that_are_not_there_are_counted() -> None:
     kept = judged([archive(day) for day in (1, 2, 3, 4, 5)], files={})
     assert kept.refusal and "and 2 more should be there and are not" in kept.refusal
+    kept = judged([archive(day) for day in (1, 2, 3)], files={})
+    assert kept.refusal and "more" not in kept.refusal
 
 
 def test_law_3_a_run_that_would_remove_most_copies_of_a_target_is_refused() -> None:
