@@ -154,6 +154,7 @@ class Service:
         """The engine that drives operations, with every kind registered."""
         from backupsvc.operations import build_engine
 
+        # an operation outlives the silence of a node that only restarts
         self.breakers.live_long()
         engine = build_engine(self, foreground=self._foreground)
         engine.executor.observers += self.observers

@@ -98,6 +98,7 @@ def _formatter(process: str, form: str, secrets: Collection[str]) -> logging.For
             stamp,
             ProcessorFormatter.remove_processors_meta,
             structlog.processors.format_exc_info,
+            # after a traceback has become text: it may hold a secret as well (law 7)
             clean,
             structlog.processors.JSONRenderer() if form == "json" else _text(),
         ]

@@ -204,6 +204,7 @@ class Settings(BaseSettings):
         """Environment first; then the lab's saved settings, unless the environment names another
         cluster.
         """
+        # what the lab saved holds its token, which no other cluster is to see
         named = (os.environ.get("BACKUPSVC_PVE__HOST") or "").replace(" ", "")
         if "BACKUPSVC_PVE__HOST" in os.environ and not set(named.split(",")) <= set(lab_hosts()):
             return (init_settings, env_settings)
@@ -240,6 +241,7 @@ class Settings(BaseSettings):
             for token in (self.pve.token, self.pve.restore_token)
             if token
         ]
+        # as it stands in the URL, and as a driver may print it
         words = [urlsplit(url).password or "" for url in (self.broker.url, self.catalog.url)]
         return frozenset(word for word in (*tokens, *words, *map(unquote, words)) if word)
 
@@ -266,6 +268,7 @@ def load_settings(**overrides: Any) -> Settings:
     try:
         return Settings(**{"state_dir": state_dir(), **overrides})
     except ValidationError as error:
+        # without the input: it may be a secret (law 7)
         first = error.errors(include_input=False)[0]
         name = setting_names.PREFIX + "__".join(str(part).upper() for part in first["loc"])
         if first["type"] == "extra_forbidden":  # in a variable's JSON, or in what the lab saved

@@ -92,6 +92,7 @@ class DirectoryTarget:
                     "look what it is; nothing was overwritten",
                 )
             os.rename(old, new, src_dir_fd=self._folder, dst_dir_fd=self._folder)
+            # names are on the disk when the folder is
             os.fsync(self._folder)
 
     def remove(self, name: str) -> None:
@@ -106,6 +107,7 @@ class DirectoryTarget:
             told(self.what, f"read {name} back"),
             os.fdopen(self._open(name, os.O_RDONLY), "rb", buffering=0) as file,
         ):
+            # what is not on the disk yet is not dropped from the cache
             os.fsync(file.fileno())
             os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
             while data := file.read(CHUNK):
@@ -115,6 +117,7 @@ class DirectoryTarget:
         return Digest(size, hashed.hexdigest(), "read back after its cache was dropped")
 
     def _open(self, name: str, flags: int) -> int:
+        # a link would lead out of the folder
         return os.open(name, flags | os.O_NOFOLLOW | os.O_CLOEXEC, MODE, dir_fd=self._folder)
 
 

@@ -33,20 +33,13 @@ def open_target(target: CopyTarget, nodes: NodeConnections, ssh: SshSettings) ->
         with closing(DirectoryTarget(target.name, place)) as folder:
             yield folder
         return
-    line: _OfNode | _Own = (
-        _OfNode(nodes, place.node)
-        if isinstance(place, PveStorage)
-        else _Own(_peer(target.name, place, ssh))
-    )
-    _refuse_root(target, line.peer)
-    with closing(SftpTarget(target.name, place.path, line)) as there:
-        try:
-            yield there
-        finally:
-            line.close()
-
-
-def _refuse_root(target: CopyTarget, peer: Peer) -> None:
+    line: _OfNode | _Own
+    if isinstance(place, PveStorage):
+        line = _OfNode(nodes, place.node)
+    else:
+        line = _Own(_peer(target.name, place, ssh))
+    # before anybody logs in
+    peer = line.peer
     if peer.user == "root" and not target.allow_root:
         raise TargetRefused(
             f"copy target {target.name} would be written as root on {peer.host}: whoever has our "
@@ -54,9 +47,15 @@ def _refuse_root(target: CopyTarget, peer: Peer) -> None:
             "log in there as a user that may write its folder alone (docs/policy.md, copies), or "
             "set `allow-root: true`",
         )
+    with closing(SftpTarget(target.name, place.path, line)) as there:
+        try:
+            yield there
+        finally:
+            line.close()
 
 
 def _peer(name: str, place: SftpFolder, ssh: SshSettings) -> Peer:
+    # in an IPv6 address the last colon would pass for that of the port
     address = f"[{place.host}]" if ":" in place.host else place.host
     return Peer(
         f"copy target {name}",

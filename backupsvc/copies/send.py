@@ -161,14 +161,20 @@ class _Sending:
         """Send what is missing; return the SHA-256 of the whole archive, None if what is there is
         not its beginning after all.
         """
+        # what lies there already takes no more room
         there = max(decision.offset, self._files.get(decision.file, 0)) if decision.offset else 0
         if refusal := needs(self._target.what, self._wanted.size - there, self._target.space()):
             raise refusal
         hashed = hashlib.sha256()
         try:
             with self._source.open() as stream:
-                if decision.offset and not self._begins_so(stream, decision.offset, hashed):
-                    return None
+                if decision.offset:
+                    # read for its hash in any case
+                    for data in self._pieces(stream, decision.offset):
+                        hashed.update(data)
+                    known = self._order.progress
+                    if known is None or not holds(self._wanted, known, hashed.hexdigest()):
+                        return None
                 self._pour(stream, decision, hashed)
             return self._of_one_archive(hashed.hexdigest())
         except TargetRefused:
@@ -182,13 +188,6 @@ class _Sending:
     def _pace(self) -> Pace:
         return Pace(self._order.bandwidth, self._watch.clock, self._watch.alive)
 
-    def _begins_so(self, stream: BinaryIO, offset: int, hashed: hashlib._Hash) -> bool:
-        """Whether the archive begins with what was sent; it is read for its hash either way."""
-        for data in self._pieces(stream, offset):
-            hashed.update(data)
-        known = self._order.progress
-        return known is not None and holds(self._wanted, known, hashed.hexdigest())
-
     def _pour(self, stream: BinaryIO, decision: Decision, hashed: hashlib._Hash) -> None:
         sent = recorded = decision.offset
         pace = self._pace()
@@ -199,10 +198,12 @@ class _Sending:
                 sent += len(data)
                 self._moved += len(data)
                 pace.sent(len(data))
+                # synced before it is recorded: the next attempt goes on from what is recorded
                 if sent - recorded >= self._order.checkpoint and sent < self._wanted.size:
                     writing.sync()
                     self._record(decision.file, sent, hashed)
                     recorded = sent
+            # no longer as large as it was: it is being written, or is another file by now
             if sent < self._wanted.size or stream.read(1):
                 raise self._changed()
             writing.sync()
@@ -263,6 +264,7 @@ class _Sending:
         found = self._target.digest(decision.file, came)
         if (found.size, found.sha256) == (self._wanted.size, sha256):
             return found.how
+        # what lay there before may have rotted: then it is sent anew
         if decision.action is not Action.SEND:
             return None
         self._discard(decision.file)
@@ -285,12 +287,14 @@ class _Sending:
         if not self._order.immutable and file != self._wanted.name:
             self._target.rename(file, self._wanted.name)
             file = self._wanted.name
+        # that it was renamed was told; here it is seen
         if self._target.files().get(file) != self._wanted.size:
             raise CopyError(
                 f"{self._target.what} does not list {file} with its {self._wanted.size} bytes",
                 "copy it again",
             )
         manifest = Manifest(self._wanted.volid, file, self._wanted.size, sha256, beside)
+        # last: what has a manifest counts as a copy, whatever else lies there
         self._put(manifest_name(self._wanted.name), manifest.text())
         return manifest
 
@@ -300,6 +304,7 @@ class _Sending:
         """
         files = self._target.files()
         same = [one for one in attempts(name, files) if files[one] == len(data)]
+        # an earlier attempt may have written it
         if there := next((one for one in same if self._small(one, len(data)) == data), None):
             return there
         if name in files and not self._order.immutable:

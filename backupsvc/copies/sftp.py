@@ -119,9 +119,8 @@ class SftpTarget:
         """Read a file where it lies: by sha256sum there if the login is a shell, else all of it
         comes back by SFTP.
         """
-        return self._summed_there(name, came) or self._read_back(name, came)
-
-    def _read_back(self, name: str, came: Came) -> Digest:
+        if summed := self._summed_there(name, came):
+            return summed
         hashed, size = hashlib.sha256(), 0
         with self.read(name) as file:
             while data := file.read(CHUNK):
@@ -163,6 +162,7 @@ class SftpTarget:
                 channel is not None and not channel.closed and not isinstance(error, TimeoutError)
             )
             if not alive or not isinstance(error, OSError):
+                # whoever comes next makes a new connection, and does not fail on the dead one
                 self.close()
                 self._line.drop()
                 said = str(error) or type(error).__name__
@@ -170,7 +170,13 @@ class SftpTarget:
                 raise RemoteUnreachable(
                     f"{self.what} broke off while we {doing}: {said}", hint
                 ) from None
-            raise self._room_or(error, doing) from None
+            if isinstance(error, SftpFault) and error.errno is None:
+                # of a full disk a server says no more than `Failure`
+                space = self.space()
+                if space and space.free < FULL:
+                    found = f"{doing}: {error}, and {space.free} bytes are free"
+                    raise no_room(self.what, found) from None
+            raise trouble(error, self.what, doing) from None
 
     def _session(self) -> paramiko.SFTPClient:
         if self._opened is None:
@@ -184,16 +190,6 @@ class SftpTarget:
             if channel := self._opened.get_channel():
                 channel.settimeout(SILENT)
         return self._opened
-
-    def _room_or(self, error: OSError, doing: str) -> Exception:
-        """Given what a server said, return the error: of a full disk it says no more than
-        `Failure`.
-        """
-        if isinstance(error, SftpFault) and error.errno is None:
-            space = self.space()
-            if space and space.free < FULL:
-                return no_room(self.what, f"{doing}: {error}, and {space.free} bytes are free")
-        return trouble(error, self.what, doing)
 
     def _at(self, name: str) -> str:
         return f"{self._path.rstrip('/')}/{name}"

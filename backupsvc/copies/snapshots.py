@@ -64,6 +64,7 @@ def put(
                 size += len(data)
                 alive()
             writing.sync()
+        # a hash of what left here says nothing of what lies there
         read = target.digest(temporary, lambda count: alive())
         if (read.size, read.sha256) != (size, sent.hexdigest()):
             raise CopyError(
@@ -94,6 +95,7 @@ def _superfluous(there: dict[str, int], name: str) -> list[str]:
         and _NAME.fullmatch(one.removesuffix(PART))
         and _time_of(one)[:8] < today
     ]
+    # one more: the new one was not there yet when the folder was listed
     return whole[: max(0, len(whole) + 1 - KEPT)] + sorted(parts)
 
 

@@ -15,7 +15,13 @@ def remove_stale_manifests(target: Target) -> list[str]:
     Only what reads as a manifest of ours is removed. A copy under way has none: it comes last.
     """
     listed = target.files()
-    stale = [name for name in _alone(listed) if _is_ours(target, name, listed[name])]
+    stale: list[str] = []
+    for name in _alone(listed):
+        if listed[name] <= MOST:
+            with target.read(name) as stream:
+                found = read_manifest(stream.read(MOST + 1))
+            if found is not None and manifest_name(found.file) == name:
+                stale.append(name)
     # looked for once more: a listing that was made while files got their names may lack some
     gone = set(_alone(target.files())) if stale else set()
     for name in (removed := [name for name in stale if name in gone]):
@@ -29,11 +35,3 @@ def _alone(files: dict[str, int]) -> list[str]:
         for name in files
         if name.endswith(MANIFEST_END) and name.removesuffix(MANIFEST_END) not in files
     ]
-
-
-def _is_ours(target: Target, name: str, size: int) -> bool:
-    if size > MOST:
-        return False
-    with target.read(name) as stream:
-        found = read_manifest(stream.read(MOST + 1))
-    return found is not None and manifest_name(found.file) == name

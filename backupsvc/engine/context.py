@@ -249,7 +249,24 @@ class Run(Generic[S, M]):
         if upid is None:
             if self.unsettled(name):
                 return None
-            upid = self._begin(name, start, what)
+            # first: whoever finds an intent without a task looks for what may have been started
+            self.intend(name, what)
+            try:
+                upid = start()
+            except BackupsvcError as error:
+                # else the call may have won, and the intent stays for whoever looks for its task
+                if refused_for_sure(error):
+                    self.forget(name)
+                raise
+            if upid is None:
+                self.forget(name)
+                raise NoTask(
+                    f"PVE accepted to {what} but started no task",
+                    "the guest may have moved: run it again",
+                    operation=self.id,
+                )
+            self.began(name, upid)
+        # workers ask the cluster's list for all tasks at once, not a node for each of them
         if self._surely_runs(name, pve, upid):
             return None
         self.keep_task(name, asked=self.clock.now())
@@ -259,6 +276,7 @@ class Run(Generic[S, M]):
         """Append to the history how a task ended and the end of its log: once, however often the
         step is resumed after that.
         """
+        # a log may have been written by a driver that died before it said that the step is done
         if not self.book.task(name).told:
             self.keep_task(name, told=True)
             self.note(
@@ -271,6 +289,7 @@ class Run(Generic[S, M]):
     def stop(self, name: str, pve: Pve, upid: str) -> None:
         """Ask PVE to stop a task: once, however often the step is resumed after that."""
         if not self.book.task(name).stopped:
+            # noted afterwards: to stop a task twice is no error (pve-facts 2.3)
             pve.tasks.stop(upid)
             self.keep_task(name, stopped=True)
             self.note("stopped", upid)
@@ -296,6 +315,7 @@ class Run(Generic[S, M]):
         if intended is None:
             return None
         rows = pve.tasks.find(node, type=type, vmid=vmid, since=int(intended.wall))
+        # of two operations at one guest each has its own task, however alike they look
         others = self.service.catalog.operations.upids_of_others(
             self.id, [row.upid for row in rows]
         )
@@ -321,6 +341,7 @@ class Run(Generic[S, M]):
         now = moment(self.clock)
         # PVE's own times are whole seconds
         self.keep_task(name, intended=replace(now, wall=float(int(now.wall))))
+        # fenced, and in one write with the memory: a driver that lost its lease starts nothing
         self.note("intent", what=what)
 
     def began(self, name: str, upid: str, event: str = "task") -> None:
@@ -337,24 +358,6 @@ class Run(Generic[S, M]):
         """Forget a task and its intent, so that another may be started."""
         left = {key: task for key, task in self.book.tasks.items() if key != name}
         self.book = replace(self.book, tasks=left)
-
-    def _begin(self, name: str, start: Callable[[], str | None], what: str) -> str:
-        self.intend(name, what)
-        try:
-            upid = start()
-        except BackupsvcError as error:
-            if refused_for_sure(error):
-                self.forget(name)
-            raise
-        if upid is None:
-            self.forget(name)
-            raise NoTask(
-                f"PVE accepted to {what} but started no task",
-                "the guest may have moved: run it again",
-                operation=self.id,
-            )
-        self.began(name, upid)
-        return upid
 
 
 Handler = Callable[[Run[S, M]], Wait | Again | None]

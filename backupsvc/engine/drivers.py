@@ -88,6 +88,7 @@ def look(pid: int) -> Process | None:
     # (proc_pid_stat(5)).
     fields = text.rpartition(")")[2].split()
     state, threads, start = fields[0], int(fields[17]), fields[19]
+    # a process whose first thread ended is a zombie for as long as another of its threads runs
     return Process(start, ended=state in "ZX" and threads <= 1)
 
 

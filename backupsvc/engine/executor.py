@@ -162,6 +162,7 @@ class Executor:
             return
         self._heartbeat_at = passed
         self.on_heartbeat()
+        # all at once: while one step works for minutes, no other of this driver is called
         mine = self.service.catalog.operations.renew_all(self.driver())
         if id not in mine:
             raise LeaseLost(f"operation {id} is driven by another process", operation=id)
@@ -210,56 +211,59 @@ class Executor:
         allowed = workflow.before(kind.workflow, status)
         if isinstance(allowed, Stop):
             return self._stop(run, kind, status, allowed)
+        # once, however often the step is called again
         if run.enter(run.operation.step):
             run.note("started")
             self.tell(run.operation, "step", "")
         try:
             answer = kind.handlers[status.step](run)
         except LeaseLost:
-            raise
+            raise  # another drives it by now: nothing is written down here
         except CancelAsked as asked:
             return self._stop(run, kind, status, Stop(str(asked), cancelled=True))
         except BackupsvcError as error:
             return self._failed(run, kind, status, error)
         except Exception as fault:
-            self._crashed(run, fault)
+            where = fault.__traceback__
+            while where and where.tb_next:
+                where = where.tb_next
+            place = f"{where.tb_frame.f_globals.get('__name__')}:{where.tb_lineno}" if where else ""
+            with contextlib.suppress(BackupsvcError):
+                # what kind and where, never its text, which may hold a secret (law 7)
+                run.note("crashed", kind=type(fault).__name__, where=place)
+                # another driver may try, but not at once, nor for ever: this counts as a lost driver
+                self.service.catalog.operations.expire(run.id, self.owner, run.now() + CRASH_PAUSE)
             raise
         return self._answered(run, kind, status, answer)
 
     def _status(self, run: Run[Any, Any], kind: OperationKind[Any, Any]) -> StepStatus:
         operation, book, now = run.operation, run.book, moment(self.service.clock)
+        deadline = book.deadline
+        if deadline is not None and book.timeout_s is not None:
+            # set back since the first step was entered, the wall clock alone would lengthen it
+            begun = max(map(run.passed, book.entered), default=0.0)
+            deadline = min(deadline, math.ceil(self.service.clock.now() - begun + book.timeout_s))
+        if self.foreground:
+            # a person is not made to wait before anything has begun
+            first = operation.step == kind.workflow.first
+            retry_for_s = 0.0 if first else FOREGROUND_RETRY_FOR_S
+        else:
+            owed = operation.step in kind.workflow.cleanup
+            retry_for_s = CLEANUP_RETRY_FOR_S if owed else RETRY_FOR_S
         return StepStatus(
             operation.step,
             now.wall,
-            deadline=self._deadline(run),
+            deadline=deadline,
             cancel=operation.cancel,
             lost=operation.attempts,
             tries=book.tries,
             since=now.wall - book.failing_since.until(now) if book.failing_since else None,
-            retry_for_s=self._retry_for_s(kind, operation.step),
+            retry_for_s=retry_for_s,
             backs=book.backs,
             failed=book.error is not None,
             cleanup_failed=book.cleanup_error is not None,
             cancelled=bool(book.cancelled),
         )
-
-    def _deadline(self, run: Run[Any, Any]) -> int | None:
-        """When its time is up: as it was set, or sooner if the wall clock was set back since its
-        first step was entered.
-        """
-        deadline, timeout_s = run.book.deadline, run.book.timeout_s
-        if deadline is None or timeout_s is None:
-            return deadline
-        begun = max(map(run.passed, run.book.entered), default=0.0)
-        return min(deadline, math.ceil(self.service.clock.now() - begun + timeout_s))
-
-    def _retry_for_s(self, kind: OperationKind[Any, Any], step: str) -> float:
-        """How long the cluster may be silent at this step. A person is not made to wait before
-        anything has begun.
-        """
-        if self.foreground:
-            return 0.0 if step == kind.workflow.first else FOREGROUND_RETRY_FOR_S
-        return CLEANUP_RETRY_FOR_S if step in kind.workflow.cleanup else RETRY_FOR_S
 
     # --- what follows -----------------------------------------------------------------------------
 
@@ -272,12 +276,24 @@ class Executor:
     ) -> Advance:
         _forget_trouble(run)
         if isinstance(answer, Wait):
-            stay = workflow.after(kind.workflow, status, Waiting(answer.most))
-            return self._retry_later(
-                run, answer, self._pace(run, answer) if isinstance(stay, RetryLater) else 0.0
-            )
+            stay, pause = workflow.after(kind.workflow, status, Waiting(answer.most)), 0.0
+            if isinstance(stay, RetryLater) and answer.behind and not self.foreground:
+                pause = TURN_RECHECK
+            elif isinstance(stay, RetryLater):
+                # a part of the time that the step has lasted, so that short waits are seen soon
+                least = 0.1 if self.foreground else answer.least
+                pause = min(answer.most, max(least, 0.1 * run.passed(status.step)))
+            return self._retry_later(run, answer, pause)
         if isinstance(answer, Again):
-            return self._step_back(run, kind, status, answer)
+            move = workflow.after(kind.workflow, status, StepBack(answer.step))
+            if not isinstance(move, NextStep) or move.failed:
+                too_often = OperationFailed(f"{answer.why}, again and again", operation=run.id)
+                return self._fail(run, kind, move, too_often)
+            run.book = replace(run.book, backs=status.backs + 1)
+            run.reenter(answer.step, status.step)
+            run.say(answer.why)
+            why = {"why": answer.why, "to": answer.step}
+            return self._move(run, move, Note(status.step, "back", detail=why))
         seconds = self._measure(run)
         said = run.book.said
         run.conclude("")
@@ -286,21 +302,6 @@ class Executor:
             status.step, "finished", detail={"seconds": seconds} | ({"said": said} if said else {})
         )
         return self._move(run, workflow.after(kind.workflow, status, Done()), note)
-
-    def _step_back(
-        self, run: Run[Any, Any], kind: OperationKind[Any, Any], status: StepStatus, again: Again
-    ) -> Advance:
-        move = workflow.after(kind.workflow, status, StepBack(again.step))
-        if isinstance(move, NextStep) and not move.failed:
-            run.book = replace(run.book, backs=status.backs + 1)
-            run.reenter(again.step, status.step)
-            run.say(again.why)
-            return self._move(
-                run, move, Note(status.step, "back", detail={"why": again.why, "to": again.step})
-            )
-        return self._fail(
-            run, kind, move, OperationFailed(f"{again.why}, again and again", operation=run.id)
-        )
 
     def _failed(
         self,
@@ -365,6 +366,7 @@ class Executor:
             ErrorKind.CANCELLED if cancelled else error.kind,
             error.exit_code,
         )
+        # the first error stands: what fails after it follows from it more often than not
         if step in kind.workflow.cleanup:
             run.book = replace(run.book, cleanup_error=run.book.cleanup_error or found)
         else:
@@ -385,37 +387,18 @@ class Executor:
             ),
         )
 
-    def _crashed(self, run: Run[Any, Any], fault: Exception) -> None:
-        """A fault of our own: keep what kind and where (never its text, law 7), and let another
-        driver try, but not for ever.
-        """
-        where = fault.__traceback__
-        while where and where.tb_next:
-            where = where.tb_next
-        place = f"{where.tb_frame.f_globals.get('__name__')}:{where.tb_lineno}" if where else ""
-        with contextlib.suppress(BackupsvcError):
-            run.note("crashed", kind=type(fault).__name__, where=place)
-            self.service.catalog.operations.expire(run.id, self.owner, run.now() + CRASH_PAUSE)
-
     def _retry_later(self, run: Run[Any, Any], wait: Wait, pause: float) -> Advance:
         self.tell(run.operation, "wait", wait.why)
         run.book = replace(run.book, waits=wait.why)  # for those who look from elsewhere
+        # in the foreground the lease is kept: who waits at the terminal drives it to its end
         park = None if self.foreground else int(self.service.clock.now() + max(1.0, pause))
         self.service.catalog.operations.record(run.id, self.driver(), kept=run.kept(), park=park)
         return Advance(_as_kept(run), wait, pause)
 
-    def _pace(self, run: Run[Any, Any], wait: Wait) -> float:
-        """Seconds until the next call: a part of the time that the step has lasted, so that short
-        waits are seen soon.
-        """
-        if wait.behind and not self.foreground:
-            return TURN_RECHECK
-        lasted = run.passed(run.operation.step)
-        return min(wait.most, max(0.1 if self.foreground else wait.least, 0.1 * lasted))
-
     def _move(self, run: Run[Any, Any], move: workflow.Move, note: Note) -> Advance:
         run.book = replace(run.book, waits="")
         if isinstance(move, Finish):
+            # before the end is written: whoever dies in between has woken the next in turn already
             run.leave()
             error = run.book.cleanup_error or (
                 run.book.error if move.state is not OperationState.DONE else None
@@ -425,6 +408,7 @@ class Executor:
                 run.id, self.driver(), move.state, kept=run.kept(), error=text, note=note
             )
             self.tell(ended, "end", text or "")
+            # that it is untold is written with its end: whoever dies here leaves it to a tick
             telling.ended(self.service.catalog, self.kinds, ended, run.now())
             return Advance(ended)
         if not isinstance(move, NextStep):
@@ -465,6 +449,7 @@ def trouble_of(error: BackupsvcError) -> Trouble:
     if isinstance(error, Unreachable) and not isinstance(error, PveCertificateRefused):
         return Trouble.UNAVAILABLE
     answered = isinstance(error, PveError) and not isinstance(error, PveNotFound | TaskFailed)
+    # 200 is the refusal of a guest's agent (pve-facts 8.5): asked again it may answer
     if answered and isinstance(error, PveError) and (error.status >= 500 or error.status == 200):
         return Trouble.TRANSIENT
     return Trouble.PERMANENT

@@ -93,6 +93,7 @@ class Engine:
         Raise LeaseLost or EndAsked if the parent is another's by now, or shall end.
         """
         operations = self.service.catalog.operations
+        # asked first: for what was opened before, nobody need make way
         if occurrence and operations.by_occurrence(occurrence):
             return None
         workflow, now = self.kinds[kind].workflow, int(self.service.clock.now())
@@ -127,7 +128,16 @@ class Engine:
         return opened
 
     def _make_way(self, key: str, other: Operation) -> None:
-        if not self.foreground or self.attended(other) or self._just_lost(other):
+        owner, until = other.lease_owner, other.lease_until
+        # a worker held it until a moment ago: its fellows go on with it at the next tick, so no
+        # command may end it
+        just_lost = (
+            owner is not None
+            and until is not None
+            and not drivers.of_a_command(owner)
+            and until - LEASE_SECONDS > self.service.clock.now() - LEFT_ALONE
+        )
+        if not self.foreground or self.attended(other) or just_lost:
             raise self._at_work(key, other)
         self.executor.tell(
             other,
@@ -136,15 +146,6 @@ class Engine:
             f"show {other.id}`",
         )
         self.abandon(other.id, "its driver disappeared")
-
-    def _just_lost(self, operation: Operation) -> bool:
-        """Whether a worker held it until a moment ago: its fellows go on with it at the next tick,
-        so no command may end it.
-        """
-        owner, until = operation.lease_owner, operation.lease_until
-        if owner is None or until is None or drivers.of_a_command(owner):
-            return False
-        return until - LEASE_SECONDS > self.service.clock.now() - LEFT_ALONE
 
     def attended(self, operation: Operation) -> bool:
         """Given an open operation, return whether somebody drives it, or is expected to come for
@@ -220,6 +221,7 @@ class Engine:
         held = asked.lease_until is not None and asked.lease_until > self.service.clock.now()
         if not (held and self.attended(asked)):
             self.abandon(id, why)
+        # they are operations of their own, and would go on without it
         for piece in self.service.catalog.operations.open_child_ids(asked.occurrence):
             with contextlib.suppress(OperationFailed):  # it ended meanwhile
                 self.cancel(piece, pieces_end(asked.kind, why))
@@ -236,6 +238,7 @@ class Engine:
         )
         if asked is None:
             return
+        # else the lease of a process that is gone would keep us out until it has run out
         self._free(asked)
         with contextlib.suppress(LeaseLost, HeldElsewhere):
             self._turns([id], {}, follow=False)
@@ -254,6 +257,7 @@ class Engine:
                 ended[id] = outcome.operation
             else:
                 due[id] = clock.monotonic() + (outcome.pause or 0.0)
+            # who is in front may have been left alone, and would never give up the turn
             if outcome.wait and outcome.wait.behind and outcome.wait.behind not in ids:
                 self._relieve(outcome.operation, outcome.wait.behind, due, told)
             while self.executor.hints:
@@ -270,23 +274,17 @@ class Engine:
             operation = self.service.catalog.operations.get(id)
             if operation is None or not follow:
                 raise
-            self._outlast(operation)
+            # A lease that nobody renewed for as long as it lasts is over, by a clock that nobody
+            # sets: by the wall clock its end may lie a year ahead, if it was taken before that
+            # clock was set back.
+            lease = (operation.lease_owner, operation.lease_until)
+            now = self.service.clock.monotonic()
+            seen, since = self._followed.get(id, (None, now))
+            if seen != lease:
+                self._followed[id] = (lease, now)
+            elif operation.lease_owner and now - since > LEASE_SECONDS:
+                self.service.catalog.operations.expire(id, operation.lease_owner, operation.due)
             return Advance(operation, pause=FOLLOW_SECONDS)
-
-    def _outlast(self, operation: Operation) -> None:
-        """Let a lease run out that nobody renewed for as long as it lasts, by a clock that nobody
-        sets.
-
-        By the wall clock its end may lie a year ahead: it was taken before that clock was set back.
-        """
-        lease, now = (operation.lease_owner, operation.lease_until), self.service.clock.monotonic()
-        seen, since = self._followed.get(operation.id, (None, now))
-        if seen != lease:
-            self._followed[operation.id] = (lease, now)
-        elif operation.lease_owner and now - since > LEASE_SECONDS:
-            self.service.catalog.operations.expire(
-                operation.id, operation.lease_owner, operation.due
-            )
 
     def _help(self, id: str) -> Advance | None:
         """Advance an operation that our own wait behind. Return None if somebody else has it, or if
@@ -315,37 +313,28 @@ class Engine:
         other = self.service.catalog.operations.get(id)
         if other is None or other.state is not OperationState.OPEN:
             return
+        now = self.service.clock.now()
+        held = other.lease_until is not None and other.lease_until > now
+        in_cleanup = other.step in self.kinds[other.kind].workflow.cleanup
         here = (
             id in due
             or other.lease_owner == self.executor.owner
             or not self.attended(other)
-            or self._is_free_cleanup(other)
+            or (in_cleanup and not held and other.due <= now)
         )
         if (waiting.id, id) not in told:
             told.add((waiting.id, id))
-            self.executor.tell(waiting, "say", self._waits_for(other, here=here))
+            about = f" of guest {other.subject}" if other.subject is not None else ""
+            driven = "which this command goes on with" if here else self._driven(other)
+            self.executor.tell(
+                waiting,
+                "say",
+                f"it waits for {other.kind} {other.id}{about}, at step {other.step}, {driven}; see "
+                f"`backupsvc operations show {other.id}`",
+            )
         if here and id not in due:
             self._free(other)
             due[id] = 0.0
-
-    def _is_free_cleanup(self, operation: Operation) -> bool:
-        now = self.service.clock.now()
-        held = operation.lease_until is not None and operation.lease_until > now
-        return (
-            operation.step in self.kinds[operation.kind].workflow.cleanup
-            and not held
-            and operation.due <= now
-        )
-
-    def _waits_for(self, other: Operation, *, here: bool) -> str:
-        about = f" of guest {other.subject}" if other.subject is not None else ""
-        named = f"it waits for {other.kind} {other.id}{about}, at step {other.step}"
-        if here:
-            return (
-                f"{named}, which this command goes on with; see `backupsvc operations show "
-                f"{other.id}`"
-            )
-        return f"{named}, {self._driven(other)}; see `backupsvc operations show {other.id}`"
 
     def _driven(self, operation: Operation) -> str:
         """Who has an operation that is attended to."""

@@ -59,6 +59,7 @@ class MemoryForm(Generic[M]):
         Raise MemoryUnreadable if a newer version wrote it, or if it is not that kind's.
         """
         values = dict(stored)
+        # the first form of a kind was written without a version
         found = int(values.pop("version", 0))
         if found > self.version:
             raise MemoryUnreadable(

@@ -50,5 +50,6 @@ def tell_due(catalog: Catalog, kinds: Kinds, now: int) -> None:
 
 
 def _tell(catalog: Catalog, kinds: Kinds, operation: Operation) -> None:
+    # first told, then struck off: whoever dies in between has it told twice, and never not at all
     events.emit(kinds[operation.kind].told(catalog, operation))
     catalog.untold.mark_told(operation.id)

@@ -42,6 +42,7 @@ def work(executor: Executor, id: str, *, long: bool) -> WorkerResult:
             and operation.step in executor.kinds[operation.kind].workflow.long
             and operation.cancel is None  # else it goes to its cleanup
         ):
+            # whoever does such steps need not wait until the lease has run out
             if mine:
                 executor.give_back(id)
             return WorkerResult(take_hints(executor), again=0.0, long=True)

@@ -142,6 +142,7 @@ def survey(
     storage that should be listed and is not raises what it failed with. Without ``remember``
     nothing is written down.
     """
+    # when it began: what comes while it lasts may be missing from it
     pve, began = service.pve, int(service.clock.now())
     seen, nodes = pve.storage.seen(), pve.cluster.nodes()
     failed: dict[reach.Place, BackupsvcError] = {}
@@ -322,6 +323,15 @@ def as_dict(archive: Archive) -> dict[str, Any]:
     """Given an archive, return it as every ``--json`` answer shows it: sizes in bytes, times in
     UTC.
     """
+    intact = archive.rung.height >= Rung.INTACT.height
+    integrity = (
+        "damaged"
+        if archive.damaged
+        else "unread"
+        if archive.checked_at is None
+        # complete: it was read whole, and nothing says whether its data are right
+        else ("intact" if intact else "complete")
+    )
     return {
         "volid": archive.volid,
         "node": archive.node,
@@ -341,17 +351,8 @@ def as_dict(archive: Archive) -> dict[str, Any]:
         "operation": archive.operation,
         "changed": archive.changed or None,
         "integrity": {
-            "state": _integrity(archive),
+            "state": integrity,
             "checked_at": iso(archive.checked_at) if archive.checked_at else None,
             "said": archive.damaged or None,
         },
     }
-
-
-def _integrity(archive: Archive) -> str:
-    """``complete``: it was read whole, and nothing says whether its data are right."""
-    if archive.damaged:
-        return "damaged"
-    if archive.checked_at is None:
-        return "unread"
-    return "intact" if archive.rung.height >= Rung.INTACT.height else "complete"

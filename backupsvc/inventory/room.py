@@ -82,6 +82,7 @@ def measure(
     looked: set[reach.Place] = set()
     for place, able in readers(seen.storages, nodes).items():
         if place[1] in wanted:
+            # of what cannot be listed the catalog tells, below
             with suppress(*FAILS):
                 listed += read(pve, place[1], able)[1]
                 looked.add(place)

@@ -67,6 +67,7 @@ def judge(service: Cluster, archive: Archive, text: str, uuid: str | None) -> li
         (one, service.catalog.archives.facts(one.node, one.volid)) for one in before[:_LOOK_BACK]
     )
     known, facts = next((item for item in with_facts if item[1].get("config")), (None, {}))
+    # a VMID may have been given to another machine (law 10)
     if known and uuid and facts["uuid"] and facts["uuid"].lower() != uuid.lower():
         raise PveError(
             f"archive {archive.volid} of guest {archive.vmid} is of another machine than "

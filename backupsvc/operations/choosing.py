@@ -43,6 +43,7 @@ def choose(
     archives = seen.listed
     fitting = [archive for archive in archives if _fits(archive, vmid, latest, volid)]
     beyond = [archive for archive in seen.unreachable if _fits(archive, vmid, latest, volid)]
+    # of what the storages list: with an empty catalog a guest is restored, too (law 8)
     for archive in sorted(fitting, key=lambda archive: -archive.ctime):
         if volid or (why := _passed_over(service, archive, trusted)) is None:
             for newer in sorted(
@@ -52,6 +53,7 @@ def choose(
                     f"{newer.volid} is newer and out of reach ({seen.why[reach.place(newer)]}), "
                     "so it was passed over"
                 )
+            # of one that was named it does not matter what lies elsewhere
             if volid is None:
                 for sentence in seen.blank():
                     say(f"{sentence}: whether a newer archive lies there is not known")

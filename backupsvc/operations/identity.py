@@ -4,6 +4,7 @@ the guest itself (law 10).
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,7 @@ from backupsvc.inventory.listing import as_dict, observe
 from backupsvc.operations.services import Cluster
 from policies import lineage, ownership, reach, whole
 from policies.lineage import Identity, Kind
-from policies.model import Archive, Guest, GuestType
+from policies.model import Archive, GuestType
 
 if TYPE_CHECKING:
     from backupsvc.pve import Pve
@@ -41,8 +42,16 @@ def lineage_of(service: Cluster, pve: Pve, vmid: int, *, besides: Archive | None
     rest of a restore, or that the token may not read. Raise PveUnreachable.
     """
     guest = next((one for one in pve.cluster.guests() if one.vmid == vmid), None)
-    if guest and (found := _of_guest(pve, guest)) and found.known:
-        return Known(found, GUEST)
+    if (
+        guest
+        and guest.type is GuestType.QEMU
+        and guest.node not in reach.down(pve.cluster.nodes(max_age=NODES_AGE))
+    ):
+        with suppress(PveNotFound, PvePermissionDenied):
+            config = pve.guests.config(guest.node, guest.vmid)
+            # the rest of a restore is an empty config, and tells of no machine
+            if not ownership.is_stub(config) and (found := lineage.of(config)).known:
+                return Known(found, GUEST)
     return recorded_lineage(service, vmid, besides=besides)
 
 
@@ -56,18 +65,6 @@ def recorded_lineage(service: Cluster, vmid: int, *, besides: Archive | None = N
     silent = whole.key(besides) if besides and besides.operation is None else None
     found = lineage.present(one for one in archives if whole.key(one) != silent)
     return Known(found, RECORD) if found else Known(Identity(), "")
-
-
-def _of_guest(pve: Pve, guest: Guest) -> Identity | None:
-    if guest.type is not GuestType.QEMU or guest.node in reach.down(
-        pve.cluster.nodes(max_age=NODES_AGE)
-    ):
-        return None
-    try:
-        config = pve.guests.config(guest.node, guest.vmid)
-    except (PveNotFound, PvePermissionDenied):
-        return None
-    return None if ownership.is_stub(config) else lineage.of(config)
 
 
 def was_changed(archive: Archive) -> str:
@@ -131,7 +128,16 @@ def show(service: Cluster, what: str, *, offline: bool = False) -> dict[str, Any
     catalog knows no such archive.
     """
     volid = None if what.isdigit() else what
-    vmid = int(what) if volid is None else _vmid_of(service, volid)
+    if volid is None:
+        vmid = int(what)
+    else:
+        everything = (*service.catalog.archives.find(), *service.catalog.archives.find(gone=True))
+        named = (one.vmid for one in everything if one.volid == volid and one.vmid is not None)
+        if (found := next(named, None)) is None:
+            raise PveNotFound(
+                f"the catalog knows no archive {volid} of any guest", "see `backupsvc catalog list`"
+            )
+        vmid = found
     if not offline:
         observe(service, vmid)
     known = recorded_lineage(service, vmid) if offline else lineage_of(service, service.pve, vmid)
@@ -153,15 +159,6 @@ def show(service: Cluster, what: str, *, offline: bool = False) -> dict[str, Any
         "lineage": _machine(known.identity) | {"source": known.source or None},
         "archives": rows,
     }
-
-
-def _vmid_of(service: Cluster, volid: str) -> int:
-    for one in (*service.catalog.archives.find(), *service.catalog.archives.find(gone=True)):
-        if one.volid == volid and one.vmid is not None:
-            return one.vmid
-    raise PveNotFound(
-        f"the catalog knows no archive {volid} of any guest", "see `backupsvc catalog list`"
-    )
 
 
 def _shown(service: Cluster, archive: Archive, known: Known, *, in_full: bool) -> dict[str, Any]:

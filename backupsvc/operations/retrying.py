@@ -35,11 +35,22 @@ def plan(service: Opening, operation: Operation) -> Retry:
     """Given an operation, return what a retry of it would open. Raise Refused, with the next
     action, if it must not be.
     """
-    _refuse(service, operation)
-    kind, asked = KINDS[operation.kind], operation.book.asked
+    id, kind, asked = operation.id, KINDS[operation.kind], operation.book.asked
+    if operation.state is OperationState.OPEN:
+        raise Refused(
+            f"operation {id} has not ended: it is at step {operation.step}",
+            f"wait for it with `backupsvc operations show {id} --follow`, or end it with "
+            f"`backupsvc operations cancel {id}`",
+        )
+    if kind.never_again:
+        raise kind.never_again(service.catalog, operation)
+    if operation.state is OperationState.DONE:
+        raise Refused(
+            f"operation {id} is done, so there is nothing to retry", kind.done_hint(operation)
+        )
     if asked is None:
         raise Refused(
-            f"operation {operation.id} does not remember what it was asked to do (it was opened "
+            f"operation {id} does not remember what it was asked to do (it was opened "
             "by an older version)",
             f"give its command anew: a {operation.kind}"
             + (f" of guest {operation.subject}" if operation.subject else ""),
@@ -67,20 +78,3 @@ def open_retry(service: Opening, retry: Retry) -> Operation | None:
         rank=retry.rank,
         retry_of=retry.of,
     )
-
-
-def _refuse(service: Opening, operation: Operation) -> None:
-    id = operation.id
-    if operation.state is OperationState.OPEN:
-        raise Refused(
-            f"operation {id} has not ended: it is at step {operation.step}",
-            f"wait for it with `backupsvc operations show {id} --follow`, or end it with "
-            f"`backupsvc operations cancel {id}`",
-        )
-    kind = KINDS[operation.kind]
-    if kind.never_again:
-        raise kind.never_again(service.catalog, operation)
-    if operation.state is OperationState.DONE:
-        raise Refused(
-            f"operation {id} is done, so there is nothing to retry", kind.done_hint(operation)
-        )

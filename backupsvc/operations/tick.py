@@ -31,10 +31,13 @@ def tick(service: Opening) -> list[str]:
     from backupsvc.operations.scratch_cleanup import forgotten, taking_down
 
     engine, now = service.engine, int(service.clock.now())
+    # first of all: what lost its driver is among those that are due at the end of this tick
     engine.free_orphans()
     service.catalog.operations.cap_future_times(now, MAX_AHEAD)
+    # before this tick leaves its own mark: what came due since then may have been missed
     last = service.catalog.heartbeats.newest().get(HEARTBEAT)
     open_due(service, since=None if last is None else int(last))
+    # only now: if this tick dies while it opens, the next one looks as far back as it did
     service.catalog.heartbeats.record(HEARTBEAT, now)
     # a clock that was set back takes the memory of the last tick back with it
     if service.catalog.heartbeats.newest()[HEARTBEAT] > now + SET_BACK:

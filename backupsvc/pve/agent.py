@@ -135,6 +135,7 @@ class Agent:
         path = f"nodes/{node}/qemu/{vmid}/agent"
         pid = self._client.post(f"{path}/exec", {"command": command}).row().need_integer("pid")
         for _ in polls(self._clock, timeout, most=1.0):
+            # a dump has begun meanwhile, and may have frozen the guest
             if self.held(node, vmid):
                 continue
             # Never asked twice after a lost answer: the agent hands a result out once (pve-facts

@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from shlex import quote
+from typing import Any
 
 from backupsvc.errors import (
     BackupsvcError,
@@ -76,6 +77,14 @@ class BadAnswer:
     message: str = ""
     errors: Mapping[str, str] = field(default_factory=dict)
 
+    @classmethod
+    def of(cls, status: int, reason: str, body: Mapping[str, Any]) -> BadAnswer:
+        """Given a status line and the JSON body, as far as there is one, return the answer."""
+        named = body.get("errors")
+        texts_of = named.items() if isinstance(named, dict) else ()
+        errors = {str(name): str(text) for name, text in texts_of}
+        return cls(status, reason, str(body.get("message") or ""), errors)
+
     @property
     def text(self) -> str:
         """PVE's own words, on one line: the longer of its two places, and each parameter's
@@ -122,9 +131,14 @@ def error_for(answer: BadAnswer, caller: Caller) -> BackupsvcError:
             "expired, is its secret right? `pveum user token list USER` shows a user's tokens",
         )
     if answer.status == 403:
+        if texts.NO_TOKEN_CALL.search(answer.text):
+            hint = "PVE gives this call to no API token at all"
+        elif texts.DENIED_BARE.search(answer.text) or texts.PRIVILEGE.search(answer.text):
+            hint = grant_for(answer.text, caller.token)
+        else:
+            hint = "correct what PVE names there, or give the token's role more rights"
         return PvePermissionDenied(
-            f"{caller.host} forbids {caller.call} to the token {caller.token}: {answer.text}",
-            _grant(answer, caller),
+            f"{caller.host} forbids {caller.call} to the token {caller.token}: {answer.text}", hint
         )
     if unreachable(answer, caller):
         return PveUnreachable(
@@ -171,15 +185,6 @@ def parameter_errors(message: str) -> dict[str, str]:
         for name, colon, text in (line.partition(":") for line in lines[1:])
         if colon
     }
-
-
-def _grant(answer: BadAnswer, caller: Caller) -> str:
-    """Given a 403, return how to lift it."""
-    if texts.NO_TOKEN_CALL.search(answer.text):
-        return "PVE gives this call to no API token at all"
-    if not texts.DENIED_BARE.search(answer.text) and not texts.PRIVILEGE.search(answer.text):
-        return "correct what PVE names there, or give the token's role more rights"
-    return grant_for(answer.text, caller.token)
 
 
 def grant_for(text: str, token: str) -> str:

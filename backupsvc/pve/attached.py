@@ -39,6 +39,7 @@ class Attachments:
         for guest in here:
             known = self._known.get((node, guest.vmid))
             if known is None or now - known[0] >= max_age:
+                # before the question: if that fails, no old answer may stand for it
                 self._known.pop((node, guest.vmid), None)
                 with suppress(PveNotFound):
                     found = card(guest.vmid, guest.name, self._options(guest))

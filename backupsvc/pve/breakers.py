@@ -69,6 +69,7 @@ class Breakers:
         """
         with self._mutex:
             asked = places(host, path)
+            # who passed the call on to the silent one did answer
             for outer in asked[: asked.index(place)]:
                 self._known.pop(outer, None)
             self._open(place, words)

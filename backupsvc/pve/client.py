@@ -149,9 +149,17 @@ class Client:
                 "secret once",
             )
         self.token_id = f"{found['user']}!{found['name']}"
-        named = [_host_and_port(text) for text in settings.host.split(",")]
+        named: list[tuple[str, int]] = []
+        for text in settings.host.split(","):
+            place = _HOST.fullmatch(text.strip())
+            if not place or not 0 < int(place["port"] or DEFAULT_PORT) < 65536:
+                raise UsageError(
+                    f"BACKUPSVC_PVE__HOST: {text!r} is not host:port",
+                    "write it like pve.example.org:8006, without https://",
+                )
+            named.append((place["host"], int(place["port"] or DEFAULT_PORT)))
         trusts = trust.trusts_of(settings, len(named))
-        self._hosts = [Host(*place, proof) for place, proof in zip(named, trusts, strict=True)]
+        self._hosts = [Host(*one, proof) for one, proof in zip(named, trusts, strict=True)]
         self._last = self._hosts[0]
         self._secret = SecretStr(found["secret"])
         self._timeout, self._clock = settings.timeout, clock
@@ -301,20 +309,8 @@ class Client:
         except BackupsvcError as error:  # what came is no answer of Proxmox VE
             return Failed(error, answered=True)
         except ResourceException as refusal:
-            body = refusal.errors or {}
-            named = body.get("errors")
-            errors = (
-                {str(name): str(text) for name, text in named.items()}
-                if isinstance(named, dict)
-                else {}
-            )
-            answer = BadAnswer(
-                refusal.status_code,
-                str(refusal.content or ""),
-                str(body.get("message") or ""),
-                errors,
-            )
-            return failure_of(answer, caller)
+            reason, body = str(refusal.content or ""), refusal.errors or {}
+            return failure_of(BadAnswer.of(refusal.status_code, reason, body), caller)
         except requests.exceptions.SSLError as error:
             if "EOF" in str(error):  # it went away over the handshake, or later
                 return Failed(no_answer("broke the connection off", caller), transient=True)
@@ -425,13 +421,3 @@ def _refuse_redirect(response: requests.Response, *args: Any, **kwargs: Any) -> 
             "is BACKUPSVC_PVE__HOST the API of a Proxmox VE node (host:8006)?",
             status=response.status_code,
         )
-
-
-def _host_and_port(text: str) -> tuple[str, int]:
-    found = _HOST.fullmatch(text.strip())
-    if not found or not 0 < int(found["port"] or DEFAULT_PORT) < 65536:
-        raise UsageError(
-            f"BACKUPSVC_PVE__HOST: {text!r} is not host:port",
-            "write it like pve.example.org:8006, without https://",
-        )
-    return found["host"], int(found["port"] or DEFAULT_PORT)

@@ -229,13 +229,27 @@ class Cluster:
                     time = self._client.get(f"nodes/{node.name}/time").row().need_integer("time")
                 except PveUnreachable:
                     continue  # it died between the two calls; its absence is the answer
+                # it was read somewhere between question and answer: half-way is off by the least
                 offsets[node.name] = time - (asked + self._clock.now()) / 2
         return offsets
 
     def bridges(self, node: str) -> list[Bridge]:
         """Given a node, return its bridges, with the interfaces each is tied to."""
         rows = self._client.get(f"nodes/{node}/network").rows()
-        return [_bridge(row, node) for row in rows if row.text("type") in _BRIDGES]
+        return [
+            Bridge(
+                row.need_text("iface"),
+                node,
+                tuple(
+                    port
+                    for port in row.words("bridge_ports") or row.words("ovs_ports")
+                    if port != "none"
+                ),
+                row.text("cidr") or row.text("address"),
+            )
+            for row in rows
+            if row.text("type") in _BRIDGES
+        ]
 
     def network(self, node: str) -> NodeNetwork:
         """Given a node, return what it says of its interfaces at this moment, and whether changes
@@ -316,16 +330,6 @@ def _job(row: Row) -> PveJob:
 def _vmids(row: Row, key: str) -> tuple[int, ...]:
     """PVE keeps the list as it was typed: ``100;200``, ``100,,200`` (pve-facts 4.1)."""
     return tuple(int(word) for word in row.words(key) if word.isdigit())
-
-
-def _bridge(row: Row, node: str) -> Bridge:
-    ports = row.words("bridge_ports") or row.words("ovs_ports")
-    return Bridge(
-        row.need_text("iface"),
-        node,
-        tuple(port for port in ports if port != "none"),
-        row.text("cidr") or row.text("address"),
-    )
 
 
 def _interface(row: Row) -> Interface:

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 from backupsvc.errors import LawRefused
 from backupsvc.pve.client import Client
-from backupsvc.pve.fields import Row
 from policies import ownership
 from policies.model import Scratch
 from policies.stillness import Reads
@@ -61,7 +60,14 @@ class Guests:
     def status(self, node: str, vmid: int) -> GuestStatus:
         """Given a guest, return its state now. Raise PveNotFound if that node has no such guest."""
         data = self._client.get(f"nodes/{node}/qemu/{vmid}/status/current").row()
-        ha = data.row_if_any("ha")
+        ha, told = data.row_if_any("ha"), data.row_if_any("blockstat")
+        # QEMU's count of each disk (query-blockstats)
+        disks = {key: told.row(key) for key in told.names()} if told is not None else {}
+        reads = {
+            key: Reads(disk.integer("rd_operations"), disk.integer("rd_bytes"))
+            for key, disk in disks.items()
+            if "rd_bytes" in disk
+        }
         return GuestStatus(
             status=data.need_text("status"),
             qmpstatus=data.text("qmpstatus"),
@@ -70,7 +76,7 @@ class Guests:
             uptime=data.integer("uptime"),
             ha_managed=ha.boolean("managed") if ha is not None and "managed" in ha else None,
             pid=data.integer("pid") or None,
-            reads=_reads(data),
+            reads=reads if told is not None else None,
         )
 
     def start(self, node: str, vmid: int) -> str:
@@ -86,6 +92,7 @@ class Guests:
                 f"VMID {vmid} lies in the scratch range {scratch.first}-{scratch.last}: it is not "
                 "started as a production guest",
             )
+        # its marker tells a copy, even if the policy's range is another one by now
         if _SCRATCH_MARK in self.config(node, vmid).get("description", ""):
             raise LawRefused(
                 2,
@@ -93,16 +100,3 @@ class Guests:
                 "production guest",
             )
         return self._client.post(f"nodes/{node}/qemu/{vmid}/status/start").upid()
-
-
-def _reads(data: Row) -> dict[str, Reads] | None:
-    """QEMU's count of each disk (``query-blockstats``)."""
-    told = data.row_if_any("blockstat")
-    if told is None:
-        return None
-    rows = {key: told.row(key) for key in told.names()}
-    return {
-        key: Reads(row.integer("rd_operations"), row.integer("rd_bytes"))
-        for key, row in rows.items()
-        if "rd_bytes" in row
-    }

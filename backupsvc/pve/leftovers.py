@@ -47,6 +47,7 @@ def restored_here(pve: Pve, vmid: int) -> bool:
     """Given a VMID, ask every node that is online for its tasks; return whether this token restored
     the guest that has it now.
     """
+    # each keeps its own tasks, and a guest that was moved was restored on another node
     rows = [
         row
         for node in pve.cluster.nodes()

@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from backupsvc.clock import Clock
 from backupsvc.errors import PveError, PvePermissionDenied, PveUnreachable
 from backupsvc.pve.client import Client
-from backupsvc.pve.fields import Row
 from policies.model import Node
 
 # "unknown" is neither: pvestatd says nothing of a node that may well answer
@@ -37,7 +36,14 @@ class Nodes:
         if self._listed is None or now - self._listed[0] >= max_age:
             rows = self._client.get("nodes").rows()
             cut_off = any(row.text("status") == "offline" for row in rows) and self._cut_off()
-            found = [self._node(row, cut_off) for row in rows]
+            found: list[Node] = []
+            for row in rows:
+                name, status = row.need_text("node"), row.text("status")
+                unknown, online = status not in _SURE, status == "online"
+                if unknown or (cut_off and status == "offline"):
+                    online = self.answers(name)
+                figures = row.integer("maxmem"), row.integer("mem"), row.integer("maxcpu")
+                found.append(Node(name, online, *figures, unknown))
             self.told({node.name: node.online for node in found if not node.unknown})
             self._listed = (now, sorted(found, key=lambda node: node.name))
         return list(self._listed[1])
@@ -48,7 +54,14 @@ class Nodes:
         """
         now, known = self._clock.monotonic(), self._answers.get(node)
         if known is None or now - known[0] >= ANSWER_AGE:
-            known = self._answers[node] = (now, self._asked(node))
+            try:
+                self._client.get(f"nodes/{node}/version", retry=False)
+                answered = True
+            except PveUnreachable:
+                answered = False
+            except (PveError, PvePermissionDenied):
+                answered = True  # a refusal is an answer too
+            known = self._answers[node] = (now, answered)
         return known[1]
 
     def told(self, online: Mapping[str, bool]) -> None:
@@ -59,15 +72,6 @@ class Nodes:
             online, lambda node: f"{self._client.where} says that node {node} is offline"
         )
 
-    def _asked(self, node: str) -> bool:
-        try:
-            self._client.get(f"nodes/{node}/version", retry=False)
-        except PveUnreachable:
-            return False
-        except (PveError, PvePermissionDenied):
-            pass  # a refusal is an answer too
-        return True
-
     def _cut_off(self) -> bool:
         """Whether the host that answers has lost quorum: whoever it calls offline may be well,
         among the rest of the cluster.
@@ -77,15 +81,3 @@ class Nodes:
         except (PveError, PvePermissionDenied):
             return False
         return any(row.text("type") == "cluster" and not row.boolean("quorate") for row in rows)
-
-    def _node(self, row: Row, cut_off: bool) -> Node:
-        name, status = row.need_text("node"), row.text("status")
-        unknown = status not in _SURE
-        online = (
-            self.answers(name)
-            if unknown or (cut_off and status == "offline")
-            else status == "online"
-        )
-        return Node(
-            name, online, row.integer("maxmem"), row.integer("mem"), row.integer("maxcpu"), unknown
-        )

@@ -62,6 +62,7 @@ class ScratchGuests:
         """
         config = self._owned(node, vmid, operation)
         if delete:
+            # by its digest PVE refuses if somebody changed the config since (pve-facts 8.1)
             asked = {"delete": ",".join(delete), "digest": config.get("digest")}
             self._client.put(f"nodes/{node}/qemu/{vmid}/config", asked)
 
@@ -129,6 +130,7 @@ class ScratchGuests:
                 f"the copy in scratch VMID {vmid} on {node} is not started: {'; '.join(broken)}",
                 "see what the archive's configuration carries; the copy is removed unstarted",
             )
+        # last of all, and anew: somebody may have joined the bridge since the restore (law 2)
         self.require_bridge(node, network, max_age=0.0)
         return self._client.post(f"nodes/{node}/qemu/{vmid}/status/start").upid()
 
@@ -153,6 +155,7 @@ class ScratchGuests:
         """
         try:
             self._owned(node, vmid, operation)
+            # disks that its config does not name stay unless asked for (pve-facts 8.4)
             asked = {"purge": True, "destroy-unreferenced-disks": True}
             return self._client.delete(f"nodes/{node}/qemu/{vmid}", asked).upid()
         except PveNotFound as error:
@@ -229,6 +232,7 @@ class ScratchGuests:
         config = self._guests.config(node, vmid)
         if why := self._refusal(vmid, config, operation):
             raise LawRefused(1, why, _HINT_LAW_1)
+        # the catalog forgot it, and a marker can be cloned: PVE's own tasks must tell (law 1)
         if self._heir and not leftovers.restored_here(self._pve, vmid):
             raise LawRefused(
                 1,

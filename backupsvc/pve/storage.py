@@ -60,6 +60,7 @@ class Storages:
         rows = self._client.get(
             f"nodes/{node}/storage/{storage}/content", {"content": "backup", "vmid": vmid}
         ).rows()
+        # a listing of archives does not say whether others see the same
         if (node, storage) not in self._shared:
             status = self._client.get(f"nodes/{node}/storage/{storage}/status").row()
             self._shared[node, storage] = status.boolean("shared")

@@ -137,6 +137,7 @@ class Tasks:
             if task.type == "vzdump" and task.user != self._client.token_id
         ]
         return [
+            # the task of several guests names none
             Dumping(task.upid, task.node, int(task.id) if task.id.isdigit() else None, task.start)
             for task in found
         ]
@@ -198,7 +199,12 @@ class Tasks:
         is allowed for, if the token may read it. Only tasks of this token are returned unless
         ``mine`` is False.
         """
-        begun = since + self._offset(node) - CLOCK_SLACK
+        try:
+            time = self._client.get(f"nodes/{node}/time").row().need_integer("time")
+            ahead = time - int(self._clock.now())
+        except PvePermissionDenied:
+            ahead = 0  # the token may not ask for the node's clock (Sys.Audit)
+        begun = since + ahead - CLOCK_SLACK
         asked: dict[str, Value] = {
             "source": "all",
             "typefilter": type,
@@ -222,17 +228,6 @@ class Tasks:
             f"nodes/{node}/tasks", {"source": "all", "vmid": vmid, "limit": LIST_LIMIT}
         ).rows()
         return [task_row(row) for row in rows]
-
-    def _offset(self, node: str) -> int:
-        """Seconds that the node's clock is ahead of ours; 0 if the token may not ask
-        (Sys.Audit).
-        """
-        try:
-            return self._client.get(f"nodes/{node}/time").row().need_integer("time") - int(
-                self._clock.now()
-            )
-        except PvePermissionDenied:
-            return 0
 
     def lasted(self, upid: str) -> int | None:
         """Given the UPID of a task that has ended, return the seconds that it took at most; None if

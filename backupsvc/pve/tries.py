@@ -118,6 +118,7 @@ def failure_of(answer: BadAnswer, caller: Caller) -> Failed:
     node does not answer it.
     """
     failed = Failed(error_for(answer, caller), transient=unreachable(answer, caller))
+    # a proxy's word, or that of a daemon that restarts: it says nothing of the node (pve-facts 1.6)
     if answer.status in GATEWAY:
         return failed
     failed.answered = not failed.transient

@@ -38,6 +38,7 @@ def trusts_of(settings: PveSettings, hosts: int) -> list[Trust]:
     """
     if settings.fingerprint:
         pins = [
+            # a node's own certificate is signed by no CA that this machine knows
             Trust(verify=False, pin=normal_fingerprint(text))
             for text in settings.fingerprint.split(",")
         ]
@@ -92,6 +93,7 @@ def seen_fingerprint(host: str, port: int, timeout: float) -> str | None:
     shows none by now.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    # anybody's is taken here, for it is only shown: nothing is sent over this connection
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     try:
         with (

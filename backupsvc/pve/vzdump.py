@@ -55,6 +55,7 @@ def notes_template(notes: str) -> str:
         piece = {"\\": "\\\\", "\n": "\\n", "\r": " "}.get(character, character)
         if escaped.endswith("{") and piece == "{":
             piece = " {"
+        # never within an escape: PVE refuses half of one (pve-facts 3.6)
         if len(escaped) + len(piece) > NOTES_LIMIT:
             break
         escaped += piece

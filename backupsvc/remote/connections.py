@@ -54,6 +54,7 @@ class NodeConnections:
     def _prepare(self, node: str) -> None:
         with suppress(BackupsvcError):
             self.begin(node, lambda client: None)
+        # nobody else would end it
         if self._closed:
             self.drop(node)
 
@@ -65,6 +66,7 @@ class NodeConnections:
         more, on a new one. Raise what ``open_client`` raises, and what ``use`` raises on a new
         connection.
         """
+        # one login: who comes meanwhile uses the same connection
         with self._locks.setdefault(node, threading.Lock()):
             kept = self._clients.get(node)
             transport = kept.get_transport() if kept else None

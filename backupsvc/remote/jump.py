@@ -137,6 +137,7 @@ class Jump:
                 f"{self._peer} did not answer a command within {COMMAND_TIMEOUT:g} s", "is it well?"
             ) from None
         except (paramiko.SSHException, EOFError, OSError) as error:
+            # the connection stands, so that it is the command which this login may not run
             if transport.is_active():
                 return None
             said_last = str(error) or type(error).__name__

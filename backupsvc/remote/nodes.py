@@ -29,7 +29,16 @@ def open_archive(nodes: NodeConnections, node: str, path: str) -> Iterator[Binar
     ArchiveError if the file is not there or may not be read.
     """
     peer = nodes.peer(node)
-    sftp = _sftp(nodes, node, peer)
+    try:
+        sftp = nodes.begin(node, paramiko.SSHClient.open_sftp)
+    except LINE_BROKE as error:
+        said = str(error) or type(error).__name__
+        raise RemoteUnreachable(
+            f"{peer} offers no SFTP: {said}", "enable the sftp subsystem in its sshd_config"
+        ) from None
+    channel = sftp.get_channel()
+    if channel is not None:
+        channel.settimeout(READ_TIMEOUT)
     try:
         remote = _open(sftp, path, peer)
         try:
@@ -72,20 +81,6 @@ class _Stream(io.RawIOBase):
         data = self.read(len(buffer))
         buffer[: len(data)] = data
         return len(data)
-
-
-def _sftp(nodes: NodeConnections, node: str, peer: Peer) -> paramiko.SFTPClient:
-    try:
-        sftp = nodes.begin(node, paramiko.SSHClient.open_sftp)
-    except LINE_BROKE as error:
-        said = str(error) or type(error).__name__
-        raise RemoteUnreachable(
-            f"{peer} offers no SFTP: {said}", "enable the sftp subsystem in its sshd_config"
-        ) from None
-    channel = sftp.get_channel()
-    if channel is not None:
-        channel.settimeout(READ_TIMEOUT)
-    return sftp
 
 
 def _open(sftp: paramiko.SFTPClient, path: str, peer: Peer) -> paramiko.SFTPFile:

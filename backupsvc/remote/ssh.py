@@ -100,12 +100,24 @@ def open_client(peer: Peer) -> paramiko.SSHClient:
     policy = _Refuse(peer)
     _load_host_keys(client, peer)
     client.set_missing_host_key_policy(policy)
+    host, port = peer.host, peer.port
+    if peer.key_file is None:
+        raise UsageError(
+            f"no SSH key is configured for {peer.what}",
+            f"name a private key file without passphrase: {peer.setting}",
+        )
+    if not peer.key_file.is_file():
+        raise UsageError(
+            f"the SSH key {peer.key_file} for {peer.what} is not a file",
+            "create it with ssh-keygen -t ed25519",
+        )
     try:
         client.connect(
-            peer.host,
-            port=peer.port,
+            host,
+            port=port,
             username=peer.user,
-            key_filename=_key_file(peer),
+            key_filename=str(peer.key_file),
+            # any other key would be tried first, and a server counts those as failed logins
             allow_agent=False,
             look_for_keys=False,
             timeout=CONNECT_TIMEOUT,
@@ -181,20 +193,6 @@ def _load_host_keys(client: paramiko.SSHClient, peer: Peer) -> None:
             ) from None
     else:
         client.load_system_host_keys()
-
-
-def _key_file(peer: Peer) -> str | None:
-    if peer.key_file is None:
-        raise UsageError(
-            f"no SSH key is configured for {peer.what}",
-            f"name a private key file without passphrase: {peer.setting}",
-        )
-    if not peer.key_file.is_file():
-        raise UsageError(
-            f"the SSH key {peer.key_file} for {peer.what} is not a file",
-            "create it with ssh-keygen -t ed25519",
-        )
-    return str(peer.key_file)
 
 
 def _refusal(

@@ -55,6 +55,7 @@ def _await_node(run: Run[BackupMemory], guest: Guest, until: int) -> Wait | None
 def _await_archive(run: Run[BackupMemory], guest: Guest, job: Job, at: int) -> Wait | None:
     pve, policy = run.service.pve, run.service.policy
     runs = external_backups.running(guest.vmid, guest.node, pve.tasks.dumps_of_others())
+    # kept, for once it has ended the cluster no longer lists it as running
     if runs:
         run.memory = replace(run.memory, foreign=runs)
     try:
@@ -65,9 +66,15 @@ def _await_archive(run: Run[BackupMemory], guest: Guest, job: Job, at: int) -> W
     beside = (
         foreign.scheduled(guest.vmid, guest.node, at, jobs, policy.timezone) or run.memory.foreign
     )
+    archives: list[Archive] = []
+    for name in sorted({job.storage, beside.storage or job.storage}) if beside else ():
+        for item in pve.storage.archives(guest.node, name, guest.vmid):
+            # who made it is not in a listing: what this service made is not PVE's
+            old = run.service.catalog.archives.get(item.node, item.volid)
+            archives.append(replace(item, operation=old.operation) if old else item)
     decision = foreign.decide(
         beside,
-        _archives(run, guest, {job.storage, beside.storage or job.storage}) if beside else (),
+        archives,
         at=at,
         now=run.now(),
         window=job.window,
@@ -82,18 +89,3 @@ def _await_archive(run: Run[BackupMemory], guest: Guest, job: Job, at: int) -> W
         run.memory = replace(run.memory, adopted=adopted, dump=unread)
         run.note("adopted", volid=archive.volid, origin=origin)
     return Wait(decision.why, most=LOOK_AGAIN) if isinstance(decision, StandBack) else None
-
-
-def _archives(run: Run[BackupMemory], guest: Guest, storages: set[str]) -> list[Archive]:
-    """The guest's archives as they are listed now, each with the operation that made it, as far as
-    the catalog knows.
-    """
-    storage, catalog = run.service.pve.storage, run.service.catalog
-    listed = [
-        item for name in sorted(storages) for item in storage.archives(guest.node, name, guest.vmid)
-    ]
-    known = [catalog.archives.get(item.node, item.volid) for item in listed]
-    return [
-        replace(item, operation=old.operation) if old else item
-        for item, old in zip(listed, known, strict=True)
-    ]

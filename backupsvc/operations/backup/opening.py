@@ -38,6 +38,7 @@ def open_backup(
         rank(service.policy, item.vmid),
         job.timeout + (job.window if at is not None else 0),
     )
+    # named from the start, so that its rank counts before it comes to wait for the node
     lock = f"vzdump {guest.node}" if guest else None
     return service.engine.open(
         "backup",

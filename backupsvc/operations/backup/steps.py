@@ -71,12 +71,24 @@ def locate(run: Run[BackupMemory]) -> Wait | None:
         return wait
     storage = run.service.pve.storage
     defaults = storage.backup_defaults(guest.node, job.storage, max_age=DEFAULTS_AGE)
+    # else PVE would prune that storage itself after the dump, past law 3 (pve-facts 3.2)
     keep_all = prunes(str(defaults.get("prune-backups", "")))
+    # what is there now is not what the dump will have made
     listed = storage.archives(guest.node, job.storage, run.vmid)
     run.memory = replace(
         run.memory, keep_all=keep_all, before=tuple(archive.volid for archive in listed)
     )
-    _refuse_rest_of_a_restore(run, guest, listed)
+    if not wholeness.rest_of_a_restore(run.service.pve, guest):
+        return None
+    run.service.catalog.archives.observe(listed, scope=[], at=run.now())
+    # its dump would be a good archive of an empty machine
+    if past := wholeness.past_of(run.service, run.vmid):
+        raise Refused(
+            f"VM {run.vmid} on {guest.node} is only the rest of a restore, without any disk, so "
+            f"nothing was dumped: {past}",
+            f"if no restore of it runs, remove it there with `qm destroy {run.vmid}`, then "
+            f"`backupsvc restore {run.vmid}`",
+        )
     return None
 
 
@@ -103,6 +115,7 @@ def dump(run: Run[BackupMemory]) -> Wait | Again | None:
     try:
         result = run.task("dump", start, what=f"back up guest {run.vmid}", **_task(run))
     except NoTask:
+        # to a dump of a guest that is elsewhere PVE says OK, and runs nothing (pve-facts 3.1)
         return Again("locate", f"guest {run.vmid} is no longer on {node}")
     if result is None:
         return Wait("vzdump is running", most=8.0, least=8.0)
@@ -129,9 +142,11 @@ def read_back(run: Run[BackupMemory]) -> Wait | None:
     archive = _fresh(run, listed)
     if archive is None:
         raise _no_archive(run, job)
+    # an archive is listed like a good one even if it is empty or damaged (pve-facts 5.7)
     text = storage.extract_config(node, archive.volid)
     config = parse_config(text)
     catalog, report = run.service.catalog, dumped.report
+    # no scope: only who lists a whole storage may call something gone (law 3)
     catalog.archives.observe(listed, scope=[], at=began)
     catalog.archives.annotate(
         node,
@@ -167,6 +182,7 @@ def verify(run: Run[BackupMemory]) -> Wait | None:
     """Read the archive where that can be done, then say whether it holds what its guest had: if
     not, the backup is not good.
     """
+    # first: what is found of its bytes is recorded, whatever is missing from it
     _verify(run)
     if lacking := run.memory.lacking:
         raise PveError(
@@ -223,6 +239,7 @@ def settle(run: Run[BackupMemory]) -> Wait | None:
     """
     if run.memory.dump is None and run.memory.node:
         pve = run.service.pve
+        # a call whose answer was lost may have started one all the same
         upid = run.book.upid("dump") or run.adopt("dump", **_task(run))
         if upid is None and run.unsettled("dump"):
             return Wait("it is not known yet whether a dump was started", most=2.0)
@@ -304,28 +321,11 @@ def _no_archive(run: Run[BackupMemory], job: Job) -> BackupsvcError:
     message = (
         f"backup of guest {run.vmid} on {run.memory.node} left no archive on {job.storage}: {said}"
     )
+    # VM.Backup is looked at in the task, so that its lack ends a task (pve-facts 3.3)
     if texts.DENIED.search(why):
         return PvePermissionDenied(message, grant_for(why, run.service.pve.token_id))
     hint = hint_for(cause) or f"read the task's log with `backupsvc operations show {run.id}`"
     return PveError(message, hint, text=why)
-
-
-def _refuse_rest_of_a_restore(
-    run: Run[BackupMemory], guest: Guest, listed: Collection[Archive]
-) -> None:
-    """Raise Refused if the guest is only what a restore left: its dump would be a good archive of
-    an empty machine.
-    """
-    if not wholeness.rest_of_a_restore(run.service.pve, guest):
-        return
-    run.service.catalog.archives.observe(list(listed), scope=[], at=run.now())
-    if past := wholeness.past_of(run.service, run.vmid):
-        raise Refused(
-            f"VM {run.vmid} on {guest.node} is only the rest of a restore, without any disk, so "
-            f"nothing was dumped: {past}",
-            f"if no restore of it runs, remove it there with `qm destroy {run.vmid}`, then "
-            f"`backupsvc restore {run.vmid}`",
-        )
 
 
 WORKFLOW = Workflow(

@@ -73,24 +73,21 @@ def _look(run: Run[BackupMemory]) -> Wait | None:
     except _FAILS as error:
         answer = _trouble(error)
     kept = run.memory.thawing
+    # it counts from the look that first found it frozen: when it froze, nobody says
     if answer.frozen and kept.frozen_since is None:
         run.memory = replace(run.memory, thawing=replace(kept, frozen_since=run.passed(STEP)))
     decision = freezing.after_asking(answer, _so_far(run))
-    return _thaw(run, node) if isinstance(decision, ThawNow) else _follow(run, decision)
-
-
-def _thaw(run: Run[BackupMemory], node: str) -> Wait:
-    """Thaw, and look again whatever came of it. Thawing what is thawed already changes nothing, so
-    it may be sent twice.
-    """
+    if not isinstance(decision, ThawNow):
+        return _follow(run, decision)
     kept = run.memory.thawing
     run.memory = replace(run.memory, thawing=replace(kept, thaws=kept.thaws + 1))
     run.note("intent", what=f"thaw guest {run.vmid}, as the policy says")
     try:
+        # thawing what is thawed already changes nothing, so it may be sent twice
         run.service.pve.agent.thaw(node, run.vmid)
     except _FAILS as error:
         run.say(f"guest {run.vmid} could not be thawed: {error.message}")
-    return Wait("the guest is being thawed", most=1.0, least=1.0)
+    return Wait("the guest is being thawed", most=1.0, least=1.0)  # the next look decides
 
 
 def _so_far(run: Run[BackupMemory]) -> ThawProgress:

@@ -66,6 +66,7 @@ def save(
     found: list[tuple[CopyTarget, Put | BackupsvcError]] = []
     if not targets:
         return found
+    # one snapshot for all: what lies at each target is the same moment
     with packed(service, alive) as (path, name):
         for target in targets:
             try:

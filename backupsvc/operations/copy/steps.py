@@ -15,7 +15,6 @@ from backupsvc.copies.opening import open_target
 from backupsvc.copies.send import Order, Watch, send
 from backupsvc.copies.sources import NodeSource
 from backupsvc.copies.stale import remove_stale_manifests
-from backupsvc.copies.target import Target
 from backupsvc.engine.context import Handler, Wait
 from backupsvc.errors import ArchiveError, CopyError, OperationFailed
 from backupsvc.operations import choosing
@@ -27,7 +26,7 @@ from policies.amounts import size as amount
 from policies.compliance.facts import place as place_of
 from policies.copies_due import route_of
 from policies.copy_decision import Progress
-from policies.model import Archive, ArchiveCopy, CopyRoute, CopyTarget, PveStorage, Rung
+from policies.model import Archive, ArchiveCopy, CopyTarget, PveStorage, Rung
 from policies.pve.volid import file_of
 from policies.workflow import Workflow
 
@@ -53,7 +52,11 @@ def bring(run: Run[ArchiveCopyMemory]) -> Wait | None:
     path = service.pve.storage.volume_path(archive.node, archive.volid)
     source = NodeSource(service.nodes, archive.node, path)
     with open_target(target, service.nodes, service.settings.ssh) as folder:
-        _forget_if_lost(run, route, folder)
+        known = service.catalog.copies.get(route)
+        if known and folder.files().get(known.file) != known.size:
+            # verified once, and not there now: it is no copy any more
+            service.catalog.copies.forget(route, run.fence())
+            run.note("lost", file=known.file, verified_at=known.verified_at)
         order = Order(
             volid=archive.volid,
             sha256=archive.sha256,
@@ -93,12 +96,8 @@ def enlist(run: Run[ArchiveCopyMemory]) -> Wait | None:
     """Where the target is a storage of PVE, see that PVE lists the copy, and record it as the
     archive that it is there: from then on it is pruned, tested and restored as any other.
     """
-    service, archive, target, verified = (
-        run.service,
-        _archive(run),
-        _target(run),
-        run.memory.verified,
-    )
+    service, verified = run.service, run.memory.verified
+    archive, target = _archive(run), _target(run)
     place = target.place
     if not isinstance(place, PveStorage) or verified is None:
         return None
@@ -164,14 +163,6 @@ def _record_unlisted(run: Run[ArchiveCopyMemory], copy: ArchiveCopy, modified: i
         size = copy.size
         whole = Progress(copy.route.volid, size, modified, copy.file, size, copy.sha256)
         copies.record_progress(copy.route, whole, run.now(), run.fence())
-
-
-def _forget_if_lost(run: Run[ArchiveCopyMemory], route: CopyRoute, folder: Target) -> None:
-    """A copy that was verified once, and is not at its target now, is none."""
-    known = run.service.catalog.copies.get(route)
-    if known and folder.files().get(known.file) != known.size:
-        run.service.catalog.copies.forget(route, run.fence())
-        run.note("lost", file=known.file, verified_at=known.verified_at)
 
 
 def _archive(run: Run[ArchiveCopyMemory]) -> Archive:

@@ -42,19 +42,16 @@ def open_due(run: Run[NightMemory]) -> Wait | None:
     opened = 0
     for one in wanted:
         name = f"{COPIES}{one.archive.vmid}#{one.target.name}"
-        if name not in run.memory.children and (one.skip is None or _begun(run, name)):
+        # A night that opened a copy and died before it noted so finds it by its key: it may be
+        # verified by now (a reason to skip it), and is this night's all the same.
+        key = f"{run.operation.occurrence}#{name}"
+        if name not in run.memory.children and (
+            one.skip is None or catalog.operations.by_occurrence(key) is not None
+        ):
             run.heartbeat()
             opened += open_piece(run, name, partial(open_copy, service, one))
     run.conclude(f"{opened} archives are being copied")
     return None
-
-
-def _begun(run: Run[NightMemory], name: str) -> bool:
-    """Whether this night opened that copy and died before it noted so: it may be verified by now,
-    and is the night's all the same.
-    """
-    key = f"{run.operation.occurrence}#{name}"
-    return run.service.catalog.operations.by_occurrence(key) is not None
 
 
 def await_all(run: Run[NightMemory]) -> Wait | None:
@@ -95,7 +92,7 @@ def _save_catalog(run: Run[NightMemory]) -> None:
     try:
         found = catalogs.save(run.service, targets, run.heartbeat)
     except LeaseLost:
-        raise
+        raise  # the night is another driver's by now: no target is at fault
     except BackupsvcError as error:
         said = f"catalog: no snapshot ({error.message})"
     else:

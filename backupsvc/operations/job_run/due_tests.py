@@ -141,6 +141,7 @@ def _more(run: Run[NightMemory]) -> list[Test] | None:
 
 def _open(run: Run[NightMemory], slot: Slot, test: Test) -> bool:
     now = run.now()
+    # what outlasts the window is ended by its own deadline
     timeout_s = None if slot.closes is None else slot.closes - now
 
     def opener(key: str, parent: Fence) -> Operation | None:
@@ -170,6 +171,7 @@ def _due(run: Run[NightMemory], job: Job) -> list[Test]:
     service = run.service
     policy = service.policy
     guests = {guest.vmid: guest for guest in service.pve.cluster.guests(max_age=GUESTS_AGE)}
+    # a template cannot be started, and containers are not restore-tested yet
     untestable = {
         vmid for vmid, guest in guests.items() if guest.type is GuestType.LXC or guest.template
     }
@@ -206,6 +208,7 @@ def _samples(run: Run[NightMemory]) -> list[Test]:
     catalog, found = run.service.catalog, []
     for vmid in run.memory.vmids or ():
         archives, proofs = catalog.archives.find(vmid=vmid), catalog.proofs.find(vmid=vmid)
+        # by the night's own name, so that a night that is resumed draws the same lot
         seed = f"{run.operation.occurrence}#{vmid}"
         chosen = sampling.next_archive(
             archives, proofs, now=run.now(), seed=seed, drift=run.service.policy.max_clock_drift

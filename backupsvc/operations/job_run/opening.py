@@ -57,6 +57,7 @@ def record_missed(service: Opening, since: int) -> list[Operation]:
             job.schedule, service.policy.timezone, max(since, now - MISSED_BACK), now
         )
         for at in since_then[-MAX_MISSED:]:
+            # its window is still open, so that it is run, if late
             if at == newest:
                 continue
             first, asked = (

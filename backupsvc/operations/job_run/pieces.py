@@ -31,6 +31,7 @@ def wait_for(run: Run[NightMemory], openers: Mapping[str, Opener], why: str) -> 
             open_piece(run, name, opener)
     children = run.memory.children
     waiting = {children[name] for name in openers if name in children}
+    # a guest that was busy has no piece yet
     if len(waiting) == len(openers) and not run.service.catalog.operations.still_open(waiting):
         return None
     return Wait(why, most=30.0)
@@ -45,6 +46,7 @@ def open_piece(run: Run[NightMemory], name: str, opener: Opener) -> bool:
     """
     key = f"{run.operation.occurrence}#{name}"
     try:
+        # None: this night opened it, and its driver died before it noted so
         found = opener(key, run.fence()) or run.service.catalog.operations.by_occurrence(key)
     except EndAsked as asked:
         raise CancelAsked(asked.message) from None

@@ -29,7 +29,19 @@ def read_due(run: Run[NightMemory]) -> Wait | None:
         found = readable(service, service.catalog.archives.find())
         wanted = due(found, service.policy.integrity, run.now(), only=run.memory.vmids)
         run.memory = replace(run.memory, rechecks=tuple((one.node, one.volid) for one in wanted))
-    openers = _openers(run)
+    named = {
+        f"{RECHECKS}{node}#{volid}": (node, volid) for node, volid in run.memory.rechecks or ()
+    }
+    # what was begun is waited for, even if its archive went since
+    begun = [name for name in named if name in run.memory.children]
+    openers: dict[str, Opener] = dict.fromkeys(begun, lambda key, parent: None)
+    if len(begun) < len(named):  # one listing for all of them, and none while they are waited for
+        there = {(one.node, one.volid): one for one in service.catalog.archives.find()}
+        openers |= {
+            name: partial(open_recheck, service, there[place])
+            for name, place in named.items()
+            if name not in openers and place in there
+        }
     if not openers:
         return None
     if wait := wait_for(run, openers, "archives are being read anew"):
@@ -38,27 +50,8 @@ def read_due(run: Run[NightMemory]) -> Wait | None:
     bad = [one for one in pieces if one.state is not OperationState.DONE]
     said = f"read anew: {len(pieces) - len(bad)} of {len(pieces)} archives"
     if bad:
-        named = ", ".join(sorted({str(one.subject) for one in bad}))
-        said += f", trouble with those of guests {named}"
+        guests = ", ".join(sorted({str(one.subject) for one in bad}))
+        said += f", trouble with those of guests {guests}"
     run.memory = replace(run.memory, results={**run.memory.results, "rechecks": said})
     run.conclude(said)
     return None
-
-
-def _openers(run: Run[NightMemory]) -> dict[str, Opener]:
-    """What opens each reading, by its name. An archive that went since it was chosen is not read,
-    unless its reading was begun.
-    """
-    named = {
-        f"{RECHECKS}{node}#{volid}": (node, volid) for node, volid in run.memory.rechecks or ()
-    }
-    begun = [name for name in named if name in run.memory.children]
-    found: dict[str, Opener] = dict.fromkeys(begun, lambda key, parent: None)
-    if len(begun) < len(named):  # one listing for all of them, and none while they are waited for
-        there = {(one.node, one.volid): one for one in run.service.catalog.archives.find()}
-        found |= {
-            name: partial(open_recheck, run.service, there[place])
-            for name, place in named.items()
-            if name not in found and place in there
-        }
-    return found

@@ -82,13 +82,10 @@ def job_run_outcome(catalog: Catalog, ended: Operation) -> JobRunOutcome:
         return outcomes.of_job_run(told, unread, ())
     names = {id: name for name, id in memory.children.items()}
     known = NightFacts(memory.job, memory.at or ended.created, memory.vmids, names)
-    return outcomes.of_job_run(
-        ended, known, [(piece, _facts(piece)) for piece in children(catalog, ended)]
-    )
-
-
-def _facts(piece: Operation) -> Facts:
-    try:
-        return FACTS[piece.kind](piece)
-    except MemoryUnreadable:
-        return Facts()
+    pieces: list[tuple[Operation, Facts]] = []
+    for piece in children(catalog, ended):
+        try:
+            pieces.append((piece, FACTS[piece.kind](piece)))
+        except MemoryUnreadable:
+            pieces.append((piece, Facts()))
+    return outcomes.of_job_run(ended, known, pieces)

@@ -33,6 +33,7 @@ def back_up(run: Run[NightMemory]) -> Wait | None:
     service, job = run.service, _job(run)
     guests = service.pve.cluster.guests(max_age=GUESTS_AGE)
     present = {guest.vmid: guest for guest in guests}
+    # decided once: a guest that comes or goes meanwhile belongs to the next night
     if run.memory.vmids is None:
         items = expected(job, service.policy, guests)
         vmids = sorted(
@@ -93,6 +94,7 @@ def copied(run: Run[NightMemory]) -> Wait | None:
 WORKFLOW = Workflow(
     "night",
     ("back-up", "copy", "prune", "prove", "recheck", "copied"),
+    # two jobs' nights may overlap: what they open keeps out of each other's way by guest
     exclusive=False,
     long=frozenset({"copied"}),  # a target that is tried may be slow to answer
 )

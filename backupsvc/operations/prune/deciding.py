@@ -91,6 +91,7 @@ def decision(
         unseen += seen.unreachable
         why |= seen.why
         said |= dict.fromkeys(seen.said())
+    # a mount or a right that was lost looks like archives that are gone (law 3)
     refuse_if_shrunk(known, archives)
     guests, rules = service.pve.cluster.guests(), service.policy.prune
     found = _decided(service, archives, unseen, guests, listed_before=len(known), rules=rules)
@@ -144,19 +145,8 @@ def _decided(
     over what was listed, after law 3. Raise LawRefused where nothing may be removed.
     """
     everything = [*archives, *unseen]
-    facts: dict[str, Any] = {
-        "listed_before": listed_before,
-        "now": int(service.clock.now()),
-        "rules": rules,
-    }
-    facts["in_use"] = in_use(service)
     whose = everything[0].vmid if len({one.vmid for one in everything}) == 1 else None
-    if service.policy.copies:
-        facts["uncopied"] = {
-            one.archive.volid: one.target.name
-            for one in due(service.policy, everything, service.catalog.copies.find(whose))
-            if one.skip is None
-        }
+    facts = _facts(service, everything, whose, listed_before=listed_before, rules=rules)
     stopped = prune_guard.stopped(everything, service.catalog.inspections.knowledge(whose))
     # Once before, so that only those count as stopped that would have lost something; once after,
     # so that they do not count.
@@ -185,6 +175,32 @@ def _decided(
     return Decision(guarded.marked, held.refused)
 
 
+def _facts(
+    service: Cluster,
+    everything: Sequence[Archive],
+    whose: int | None,
+    *,
+    listed_before: int,
+    rules: PruneRules,
+) -> dict[str, Any]:
+    """What law 3 looks at beside the marks: ``retention.guard`` takes it by these names. ``whose``
+    is the one guest that all archives are of, None if they are of several.
+    """
+    facts: dict[str, Any] = {
+        "listed_before": listed_before,
+        "now": int(service.clock.now()),
+        "rules": rules,
+        "in_use": in_use(service),
+    }
+    if service.policy.copies:
+        facts["uncopied"] = {
+            one.archive.volid: one.target.name
+            for one in due(service.policy, everything, service.catalog.copies.find(whose))
+            if one.skip is None
+        }
+    return facts
+
+
 def standing(
     service: Cluster, guests: Sequence[Guest], vmids: Collection[int | None]
 ) -> tuple[list[Guest], dict[int, str]]:
@@ -199,19 +215,15 @@ def standing(
     unsure: dict[int, str] = {}
     for guest in guests:
         try:
-            if guest.vmid not in vmids or not (
-                may_be_a_rest(guest) and _is_rest(service, guest, down)
-            ):
-                standing.append(guest)
+            if guest.vmid in vmids and may_be_a_rest(guest):
+                if guest.node in down:
+                    raise PveUnreachable(f"{guest.node} cannot be asked")
+                if rest_of_a_restore(service.pve, guest):
+                    continue
+            standing.append(guest)
         except (PveError, PveUnreachable) as error:
             unsure[guest.vmid] = UNSURE.format(vmid=guest.vmid, node=guest.node, why=error.message)
     return standing, unsure
-
-
-def _is_rest(service: Cluster, guest: Guest, down: Collection[str]) -> bool:
-    if guest.node in down:
-        raise PveUnreachable(f"{guest.node} cannot be asked")
-    return rest_of_a_restore(service.pve, guest)
 
 
 def stopped_refusal(stopped: Mapping[int, str]) -> LawRefused | None:
@@ -240,8 +252,16 @@ def kept_now(
     known = [archive for archive in everything if archive not in unseen]
     if not any(is_archive(archive, node, volid) for archive in known):
         return GONE
-    listed = list_at(service, vmid, _places(known, node, volid))
+    # a shared storage is listed once, through the node that is to remove there
+    asked: dict[tuple[str, str], str] = {}
+    for archive in known:
+        here = (whole.key(archive)[0], archive.storage)
+        asked[here] = node if is_archive(archive, node, volid) else asked.get(here, archive.node)
+    listed = list_at(
+        service, vmid, sorted((where, storage) for (_, storage), where in asked.items())
+    )
     refuse_if_shrunk(known, listed)
+    # only here: a listing that is not believed is not written down either
     service.catalog.archives.observe(listed, scope=[], at=began)
     current = {whole.key(archive): archive for archive in service.catalog.archives.find(vmid=vmid)}
     archives = [current.get(whole.key(archive), archive) for archive in listed]
@@ -259,17 +279,6 @@ def kept_now(
             "were decided on"
         )
     return None if mine.mark is Mark.REMOVE else mine.reasons[-1]
-
-
-def _places(known: Sequence[Archive], node: str, volid: str) -> list[tuple[str, str]]:
-    """Where a guest's known archives lie, as (node, storage): a shared storage once, through the
-    node that is to remove there.
-    """
-    asked: dict[tuple[str, str], str] = {}
-    for archive in known:
-        here = (whole.key(archive)[0], archive.storage)
-        asked[here] = node if is_archive(archive, node, volid) else asked.get(here, archive.node)
-    return sorted((where, storage) for (_, storage), where in asked.items())
 
 
 def list_at(service: Cluster, vmid: int | None, places: Sequence[tuple[str, str]]) -> list[Archive]:

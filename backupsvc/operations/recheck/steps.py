@@ -63,6 +63,7 @@ def read(run: Run[RecheckMemory]) -> Wait | None:
         catalog.record_damaged(archive.node, volid, problem, run.now())
     elif good:
         catalog.record_intact(archive.node, volid, run.now())
+    # it was read whole, and nothing tells whether its data are right
     elif good is None:
         catalog.record_read(archive.node, volid, run.now())
     run.memory = replace(run.memory, found=Reading(found["sha256"], found["size"], good, problem))

@@ -54,6 +54,7 @@ def plan_restore(
     the archive cannot be read from the node asked for, PveUnreachable when archive or node is out
     of reach, or quorum is lost.
     """
+    # first: whatever else is wrong, a guest that is there is never overwritten (law 1)
     rest = must_be_absent(service, vmid)
     passed_over: list[str] = []
     archive = choosing.choose(
@@ -64,20 +65,14 @@ def plan_restore(
             f"archive {archive.volid} is of a container, and only VMs can be restored yet",
             "restore it in PVE",
         )
-    where = _readable_from(archive, node)
-    _refuse_now(service, where)
-    text = service.restore_pve.storage.extract_config(archive.node, archive.volid)
-    if not whole.holds_disk(text):
-        raise Refused(
-            f"archive {archive.volid} of guest {vmid} holds 0 disks: restored, it would be an "
-            "empty machine",
-            "leave --archive out: the newest archive that holds a disk is taken then",
-        )
+    where = _node_for(service, archive, node)
+    text = _config_in(service, archive, vmid)
     warnings = identity.refuse_unless_named(service, archive, text, named=volid is not None)
     config = parse_config(text)
     rights = restore_rights.wanted(
         service, vmid, archive.volid, where, config, storage=storage, start=start
     )
+    # PVE looks at some of them in the task alone, and then an empty guest is left (pve-facts 7.3)
     restore_rights.require(service, vmid, rights)
     needs = disk_needs(config, storage)
     return RestoreMemory(
@@ -96,6 +91,18 @@ def plan_restore(
         needs=tuple(needs),
         room=tuple(before_restore(service.restore_pve, vmid, where, needs, archive.size)),
     )
+
+
+def _config_in(service: Nodes, archive: Archive, vmid: int) -> str:
+    """The text of the config in an archive. Raise Refused if it holds no disk."""
+    text = service.restore_pve.storage.extract_config(archive.node, archive.volid)
+    if not whole.holds_disk(text):
+        raise Refused(
+            f"archive {archive.volid} of guest {vmid} holds 0 disks: restored, it would be an "
+            "empty machine",
+            "leave --archive out: the newest archive that holds a disk is taken then",
+        )
+    return text
 
 
 def _left_out(config: Mapping[str, str]) -> tuple[str, ...]:
@@ -179,6 +186,7 @@ def must_be_absent(service: Nodes, vmid: int) -> Rest | None:
             f"to prove its archive use `backupsvc restore-test {vmid}`; to replace it, first "
             "remove the guest in PVE yourself",
         )
+    # a list leaves out what the token may not see; this answer does not (pve-facts 8.3)
     if not service.restore_pve.cluster.vmid_free(vmid):
         raise LawRefused(
             1,
@@ -231,10 +239,17 @@ def _state(service: Nodes, guest: Guest) -> str:
         return "in a state that nobody knows"
 
 
-def _refuse_now(service: Nodes, node: str) -> None:
-    """Raise PveUnreachable if the node cannot be asked, or if the cluster has lost quorum: PVE
-    refuses every restore then.
+def _node_for(service: Nodes, archive: Archive, asked: str | None) -> str:
+    """The node to restore on. Raise UsageError if the one asked for cannot read the archive,
+    PveUnreachable if the node cannot be asked, or if the cluster has lost quorum.
     """
+    if asked not in (None, archive.node) and not archive.shared:
+        raise UsageError(
+            f"archive {archive.volid} lies on {archive.node}, in a storage that {asked} does not "
+            "share",
+            f"restore on {archive.node}, or copy the archive to {asked} first",
+        )
+    node = asked or archive.node
     nodes = service.restore_pve.cluster.nodes()
     down = reach.down(nodes)
     if node in down:
@@ -244,6 +259,7 @@ def _refuse_now(service: Nodes, node: str) -> None:
             "name another with --node, of those that answer: "
             f"{i18n.names(one.name for one in nodes if one.online) or 'none'}",
         )
+    # None: there is no cluster, or the token may not ask, and neither is a reason to refuse
     if down and _quorate(service) is False:
         raise PveUnreachable(
             f"the cluster has lost quorum ({i18n.names(down)} is silent), so PVE refuses every "
@@ -251,6 +267,7 @@ def _refuse_now(service: Nodes, node: str) -> None:
             f"bring {i18n.names(down)} back; if it is lost, and off, give the rest quorum on "
             f"{node}: pvecm expected 1",
         )
+    return node
 
 
 def _quorate(service: Nodes) -> bool | None:
@@ -259,12 +276,3 @@ def _quorate(service: Nodes) -> bool | None:
         return service.restore_pve.cluster.status().quorate
     except PvePermissionDenied:
         return None
-
-
-def _readable_from(archive: Archive, node: str | None) -> str:
-    if node is None or node == archive.node or archive.shared:
-        return node or archive.node
-    raise UsageError(
-        f"archive {archive.volid} lies on {archive.node}, in a storage that {node} does not share",
-        f"restore on {archive.node}, or copy the archive to {node} first",
-    )

@@ -42,6 +42,7 @@ def require(service: Nodes, vmid: int, needs: Iterable[Need]) -> None:
     this moment.
     """
     pve, all_of_it = service.restore_pve, tuple(needs)
+    # at each path, for PVE alone knows what pools give and what does not propagate
     held = {
         path: pve.cluster.permissions_at(path)
         for path in dict.fromkeys(need.path for need in all_of_it)

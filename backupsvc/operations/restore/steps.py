@@ -19,7 +19,7 @@ from backupsvc.inventory.room import before_restore
 from backupsvc.operations import choosing, identity
 from backupsvc.operations.restore import rights as restore_rights
 from backupsvc.operations.restore.memory import RestoreMemory
-from backupsvc.operations.restore.planning import Rest, must_be_absent
+from backupsvc.operations.restore.planning import must_be_absent
 from backupsvc.operations.services import Run, StepServices
 from policies import causes
 from policies.workflow import Workflow
@@ -31,16 +31,33 @@ def choose(run: Run[RestoreMemory]) -> Wait | None:
 
     What our own failed restore left there is removed.
     """
-    if (rest := must_be_absent(run.service, run.vmid)) and (wait := _clear(run, rest)):
-        return wait
+    if rest := must_be_absent(run.service, run.vmid):
+        pve = run.service.restore_pve
+        result = run.task(
+            "clear",
+            # law 1's exception is decided anew at that moment
+            lambda: pve.stubs().destroy(rest.node, run.vmid, rest.upid),
+            what=f"remove the rest of our failed restore of guest {run.vmid}",
+            pve=pve,
+            node=rest.node,
+            type="qmdestroy",
+            vmid=run.vmid,
+        )
+        if result is None:
+            return Wait("the rest of our failed restore is being removed", most=1.0)
+        result.raise_if_failed(
+            f"removing the rest of our failed restore of guest {run.vmid} on {rest.node}"
+        )
     memory = run.memory
     archive = choosing.chosen(run.service, memory.archive)
+    # what has warnings was named by somebody who was told of them
     if archive.changed and not memory.warnings:
         raise Refused(
             identity.was_changed(archive),
             f"name it with --archive {archive.volid} if it is the one that you want",
         )
     restore_rights.require(run.service, run.vmid, memory.rights)
+    # since it was planned others have written there
     room = before_restore(
         run.service.restore_pve, run.vmid, memory.node, memory.needs, archive.size
     )
@@ -152,19 +169,3 @@ HANDLERS: Mapping[str, Handler[StepServices, RestoreMemory]] = {
 def _task(run: Run[RestoreMemory], type: str) -> dict[str, Any]:
     """Where a task on the guest runs, as ``Run.task`` and ``Run.adopt`` want to know it."""
     return {"pve": run.service.restore_pve, "node": run.memory.node, "type": type, "vmid": run.vmid}
-
-
-def _clear(run: Run[RestoreMemory], rest: Rest) -> Wait | None:
-    """Remove the rest; law 1's exception is decided anew at that moment."""
-    pve = run.service.restore_pve
-    where: dict[str, Any] = {"pve": pve, "node": rest.node, "type": "qmdestroy", "vmid": run.vmid}
-    what = f"remove the rest of our failed restore of guest {run.vmid}"
-    result = run.task(
-        "clear", lambda: pve.stubs().destroy(rest.node, run.vmid, rest.upid), what=what, **where
-    )
-    if result is None:
-        return Wait("the rest of our failed restore is being removed", most=1.0)
-    result.raise_if_failed(
-        f"removing the rest of our failed restore of guest {run.vmid} on {rest.node}"
-    )
-    return None

@@ -43,6 +43,7 @@ def take_down_left_copies(run: Run[RestoreTestMemory]) -> Wait | None:
             ),
             None,
         )
+        # who waits for the test does not wait for another copy that may not go either
         if left is None or run.memory.not_cleared:
             break
         run.memory = replace(run.memory, cleared=(*run.memory.cleared, left[0]))

@@ -18,7 +18,7 @@ from backupsvc.operations.services import Probes
 from policies import bridges, copy_plan
 from policies.copy_plan import CopyPlan, Facts, Harmful, NoBridge
 from policies.guest_policy import policy_for
-from policies.model import Archive
+from policies.model import Archive, GuestPolicy
 from policies.placement import NoPlace
 from policies.pve import guest_config
 
@@ -51,20 +51,7 @@ def find(
     the caller ``retries`` and PVE itself failed at a question, which may pass.
     """
     pve, scratch, guest = service.pve, service.policy.scratch, policy_for(service.policy, vmid, "")
-    permissions = pve.cluster.permissions()
-    avoided = node_to_avoid(service.catalog.proofs.find(vmid=vmid, limit=1))
-    askable = listening.nodes_with_probe(service, guest, simulated=simulated)
-    seen = pve.storage.seen()
-    require_answers(seen.passing, retries=retries)
-    facts = Facts(
-        pve.cluster.guests(),
-        pve.cluster.nodes(),
-        seen.storages,
-        permissions,
-        avoided,
-        askable,
-        seen.silent,
-    )
+    facts = _facts(service, vmid, guest, simulated=simulated, retries=retries)
     taken = set(service.catalog.leases.holders()) | free_vmids.in_ha(service, say)
     identity = service.catalog.identity.get()
     while True:
@@ -84,12 +71,35 @@ def find(
             found.node, found.network
         ):
             say(note)
+        # a volume that lies there already would be taken for the copy's, and removed with it
         used = service.catalog.archives.find(vmid=found.vmid) or pve.storage.volumes(
             found.node, found.storage, found.vmid
         )
+        # leased last of all: PVE itself reserves no VMID that it calls free (pve-facts 8.3)
         if not used and pve.cluster.vmid_free(found.vmid) and take(found.vmid):
             return found
         taken.add(found.vmid)
+
+
+def _facts(
+    service: Probes, vmid: int, guest: GuestPolicy, *, simulated: bool, retries: bool
+) -> Facts:
+    """What a plan is held against, asked of PVE, the catalog and the settings now."""
+    pve = service.pve
+    permissions = pve.cluster.permissions()
+    avoided = node_to_avoid(service.catalog.proofs.find(vmid=vmid, limit=1))
+    askable = listening.nodes_with_probe(service, guest, simulated=simulated)
+    seen = pve.storage.seen()
+    require_answers(seen.passing, retries=retries)
+    return Facts(
+        pve.cluster.guests(),
+        pve.cluster.nodes(),
+        seen.storages,
+        permissions,
+        avoided,
+        askable,
+        seen.silent,
+    )
 
 
 def preview(service: Probes, vmid: int, archive: Archive) -> dict[str, Any]:

@@ -34,6 +34,7 @@ def require(run: Run[RestoreTestMemory], archive: Archive, text: str) -> None:
     run.memory = replace(run.memory, identity=found)
     if said := identity.differences(run.service, archive, text, known):
         raise _wrong(run, archive, said)
+    # a guest that is gone, and of which nothing was recorded, must be testable all the same (law 8)
     if not known.source:
         run.say(
             f"nothing tells which machine guest {run.vmid} is, so the archive is taken for its own"

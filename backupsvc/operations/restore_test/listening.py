@@ -73,21 +73,16 @@ def nodes_with_probe(
     """
     if simulated or wanted.network != "isolated" or not needs_network(wanted.checks):
         return None
-    return [
-        node.name
-        for node in service.pve.cluster.nodes()
-        if service.probe(node.name) and _at_home(service, node.name)
-    ]
-
-
-def _at_home(service: Probes, node: str) -> bool:
-    """Whether a node's probe is where the settings say; one that was moved away is on another
-    bridge. Without a VMID it is.
-    """
-    vmid = service.probe_vmid(node)
-    return vmid is None or any(
-        one.vmid == vmid and one.node == node for one in service.pve.cluster.guests()
-    )
+    found: list[str] = []
+    for node in service.pve.cluster.nodes():
+        if service.probe(node.name):
+            vmid = service.probe_vmid(node.name)
+            # a probe that was moved to another node is on that one's bridge
+            if vmid is None or any(
+                one.vmid == vmid and one.node == node.name for one in service.pve.cluster.guests()
+            ):
+                found.append(node.name)
+    return found
 
 
 # --- the three looks ------------------------------------------------------------------------------
@@ -218,7 +213,11 @@ def _hear(
             Verdict.UNKNOWN, f"no probe is on the isolated bridge of {run.memory.reserved.node}"
         )
     try:
-        knocked = _fresh(run, jump, address) if clear else None
+        knocked = None
+        if clear:
+            sent, jump.under_way = jump.under_way, None  # it serves once
+            if isinstance(sent, _Knocked) and sent.address == address:
+                knocked = sent if run.clock.monotonic() - sent.at < FRESH else None
         knocked = knocked or _knocked(run, memory, jump, clear=clear)
         run.clock.sleep(max(0.0, knocked.at + out - run.clock.monotonic()))
         passed = run.clock.monotonic() - knocked.at
@@ -239,20 +238,6 @@ def _hear(
         return Finding(
             Verdict.UNKNOWN, f"{error.message}: {error.hint}" if error.hint else error.message
         )
-
-
-def _fresh(run: Run[RestoreTestMemory], jump: Jump, address: str) -> _Knocked | None:
-    """The knock that is under way, if it is at this address and no older than a moment; it serves
-    once.
-    """
-    found, jump.under_way = jump.under_way, None
-    if (
-        isinstance(found, _Knocked)
-        and found.address == address
-        and run.clock.monotonic() - found.at < FRESH
-    ):
-        return found
-    return None
 
 
 def _knocked(

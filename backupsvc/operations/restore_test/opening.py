@@ -29,6 +29,7 @@ def open_test(
     opened before (law 9).
     """
     wanted = guest_policy(service, vmid)
+    # a watch with a gap of our own making is begun anew, and needs its time again
     lasts = wanted.boot_timeout + settling.MAX_ANEW * settling.seconds(
         service.policy.scratch, wanted
     )

@@ -19,7 +19,7 @@ from policies.bookkeeping import Bookkeeping
 from policies.causes import Blame, Cause
 from policies.check_kinds import NETWORK_KINDS
 from policies.error_kinds import ErrorKind
-from policies.model import Archive, CheckResult, Operation, Outcome, Proof, Rung, Verdict
+from policies.model import Archive, CheckResult, Operation, Outcome, Proof, Rung, Stage, Verdict
 from policies.silence import Silence
 
 _CAUSES = {ErrorKind.NO_ROOM: Cause.CAPACITY, ErrorKind.NOT_THE_COPY: Cause.NETWORK}
@@ -32,12 +32,23 @@ def evidence(memory: RestoreTestMemory, book: Bookkeeping, archive: Archive) -> 
     evidence of its verdict.
     """
     error = book.error
-    found = _blame(memory, book)
+    found = None
+    if error:
+        told = memory.blame if error.kind in _OF_ARCHIVE else None
+        # what PVE said counts only where the archive was read: the platform is to blame else
+        read = book.failed_at("choose", "begin", "read", "restore")
+        found = told if told and read else Blame(_CAUSES.get(error.kind, Cause.PLATFORM))
     against = found if found and found.cause.against_the_archive else None
     restored = "restore" in book.seconds and not book.failed_at("restore")
     wrong = memory.wrong or ((lineages.was_changed(archive),) if archive.changed else ())
     bytes_read = reading.seen(memory, archive)
-    doubts = _doubts(memory, book)
+    doubts: tuple[str, ...] = ()
+    if "start" in book.seconds and not book.failed_at("start"):  # else nothing of it can answer
+        passed = any(
+            one.kind in NETWORK_KINDS and one.outcome is Outcome.PASSED
+            for one in results_of(memory)
+        )
+        doubts = silence.doubts(memory.silence, answered=passed, ended_early=error is not None)
     return verdict.Evidence(
         simulated=memory.simulated,
         compressed_checksum=bytes_read.checksummed,
@@ -59,37 +70,34 @@ def evidence(memory: RestoreTestMemory, book: Bookkeeping, archive: Archive) -> 
     )
 
 
-def _blame(memory: RestoreTestMemory, book: Bookkeeping) -> Blame | None:
-    """Who is to blame for the error that ended the test: what PVE said while the archive was read,
-    else the platform.
-    """
-    error = book.error
-    if error is None:
-        return None
-    if (
-        memory.blame
-        and error.kind in _OF_ARCHIVE
-        and book.failed_at("choose", "begin", "read", "restore")
-    ):
-        return memory.blame
-    return Blame(_CAUSES.get(error.kind, Cause.PLATFORM))
-
-
-def _doubts(memory: RestoreTestMemory, book: Bookkeeping) -> tuple[str, ...]:
-    """Why it is not certain that what answered was the copy; nothing of a copy that was never
-    started.
-    """
-    if "start" not in book.seconds or book.failed_at("start"):
-        return ()
-    passed = any(
-        one.kind in NETWORK_KINDS and one.outcome is Outcome.PASSED for one in results_of(memory)
-    )
-    return silence.doubts(memory.silence, answered=passed, ended_early=book.error is not None)
-
-
 def results_of(memory: RestoreTestMemory) -> tuple[CheckResult, ...]:
     """Given what a restore test remembers, return its check results."""
     return tuple(memory.checks.values())
+
+
+def proof_of(run: Run[RestoreTestMemory], judgement: verdict.Judgement) -> Proof:
+    """Given a restore test that has ended, and what its evidence comes to, return the proof."""
+    memory, archive, scratch = run.memory, run.memory.chosen, run.memory.scratch
+    return Proof(
+        operation=run.id,
+        vmid=run.vmid,
+        volid=archive.volid,
+        node=archive.node,
+        archive_ctime=archive.ctime,
+        verdict=judgement.verdict,
+        rung=judgement.rung,
+        started=int(run.book.entered["choose"].wall),
+        ended=run.now(),
+        rto=memory.rto if judgement.verdict is Verdict.PROVEN else None,
+        stages=tuple(Stage(name, value) for name, value in run.book.seconds.items()),
+        checks=results_of(memory),
+        stripped=memory.isolation.stripped,
+        asserted=(*memory.isolation.asserted, *silence.evidence(memory.silence)),
+        reasons=judgement.reasons,
+        scratch_vmid=scratch.vmid if scratch else None,
+        scratch_node=scratch.node if scratch else None,
+        cause=str(judgement.cause) if judgement.cause else None,
+    )
 
 
 @contextmanager

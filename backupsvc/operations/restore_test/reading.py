@@ -49,8 +49,14 @@ def read(run: Run[RestoreTestMemory]) -> Wait | None:
     if run.memory.simulated or run.memory.read:
         return None
     if node is None:
-        run.memory = replace(run.memory, unread=_why_unread(archive))
-        run.conclude(f"not read: {run.memory.unread}")
+        why = (
+            "LZO is not read by this service: compress with zstd"
+            if archive.volid.endswith(UNREADABLE)
+            else f"no SSH to {archive.node} is configured: set BACKUPSVC_SSH__NODES, and its bytes "
+            "are read in each test"
+        )
+        run.memory = replace(run.memory, unread=why)
+        run.conclude(f"not read: {why}")
         return None
     run.memory = replace(run.memory, blame=None)
     found = verify_on_node(run.service, node, archive.volid, run.heartbeat)
@@ -74,6 +80,7 @@ def read(run: Run[RestoreTestMemory]) -> Wait | None:
     same = archive.sha256 is not None  # else it had differed
     known = ReadBytes(node, bool(found["checksummed"]), same, found["sha256"], found["size"])
     run.memory = replace(run.memory, read=known)
+    # what no checksum covers, and nobody recorded before, may be anything
     if known.checksummed or known.compared:
         run.service.catalog.archives.record_intact(archive.node, archive.volid, run.now())
     run.conclude(_said(known))
@@ -134,12 +141,3 @@ def _said(found: ReadBytes) -> str:
     )
     record = "as recorded" if found.compared else "not recorded before"
     return f"its bytes were read in this test: {checksum}, SHA-256 {found.sha256[:12]} {record}"
-
-
-def _why_unread(archive: Archive) -> str:
-    if archive.volid.endswith(UNREADABLE):
-        return "LZO is not read by this service: compress with zstd"
-    return (
-        f"no SSH to {archive.node} is configured: set BACKUPSVC_SSH__NODES, and its bytes are "
-        "read in each test"
-    )

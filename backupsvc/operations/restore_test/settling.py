@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 from backupsvc.clock import Clock
@@ -64,6 +65,7 @@ def settle(run: Run[RestoreTestMemory], guest: GuestPolicy, target: Any) -> Wait
         if memory.settling:
             run.say("it was not watched for a while, so that its settling begins anew")
         run.memory = replace(run.memory, settling=run.memory.settling + 1)
+        # before the watch: whoever takes the step up knows that one was begun, and lost
         run.save()
         found = _until_watched(run, guest, target, wanted)
     run.memory = replace(run.memory, settled=replace(found, again=False), settle_seconds=wanted)
@@ -91,6 +93,7 @@ def _until_watched(
 
     found = policy.NOT_WATCHED
     for _ in range(MAX_ANEW):
+        # a thread for each check, and one for PVE's own word
         with ThreadPoolExecutor(len(guest.checks) + 1, thread_name_prefix="settle") as pool:
             watcher = Watcher(run.clock, pool, wanted, guest.checks, ask, *_eyes(run))
             found = policy.decide(watcher.watch(run.heartbeat))
@@ -158,6 +161,7 @@ class Watcher:
         ``heartbeat`` is called all the time; what it raises ends the watch.
         """
         names = tuple(spec.name for spec in self.checks)
+        # a copy that boots over and over answers its checks in between; its boot id tells
         self._boots.append(self.boot())
         began = self.clock.monotonic()
         over = began + self.wanted
@@ -185,7 +189,7 @@ class Watcher:
 
     def _put_and_take(self) -> None:
         questions: dict[str, Callable[[], Any]] = {"": self.look}
-        questions |= {spec.name: self._question(spec) for spec in self.checks}
+        questions |= {spec.name: partial(self._put, spec) for spec in self.checks}
         for name, question in questions.items():
             if name in self._open and self._open[name].done():
                 found = self._open.pop(name).result()
@@ -198,10 +202,7 @@ class Watcher:
                 self._last[name] = self.clock.monotonic()
                 self._open[name] = self.pool.submit(question)
 
-    def _question(self, spec: CheckSpec) -> Callable[[], Asked]:
-        def put() -> Asked:
-            began = self.clock.monotonic()
-            result = self.ask(spec)
-            return Asked(spec.name, began, self.clock.monotonic(), result.outcome, result.detail)
-
-        return put
+    def _put(self, spec: CheckSpec) -> Asked:
+        began = self.clock.monotonic()
+        result = self.ask(spec)
+        return Asked(spec.name, began, self.clock.monotonic(), result.outcome, result.detail)

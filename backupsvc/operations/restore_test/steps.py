@@ -11,10 +11,11 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from backupsvc.engine.context import Handler, Wait
-from backupsvc.errors import AgentHeld, LawRefused, OperationFailed, PveError
+from backupsvc.errors import LawRefused, OperationFailed, PveError
 from backupsvc.operations import choosing
 from backupsvc.operations.memories import ScratchPlace
 from backupsvc.operations.restore_test import (
+    asking,
     clearing,
     copying,
     lineage,
@@ -22,7 +23,6 @@ from backupsvc.operations.restore_test import (
     proving,
     reading,
     settling,
-    standstill,
 )
 from backupsvc.operations.restore_test.memory import Judged, RestoreTestMemory
 from backupsvc.operations.restore_test.opening import guest_policy, refuse_container
@@ -30,21 +30,15 @@ from backupsvc.operations.scratch_cleanup import free_vmids, taking_down
 from backupsvc.operations.scratch_cleanup.taking_down import release_vmids, scratch_task
 from backupsvc.operations.scratch_cleanup.whereabouts import copies
 from backupsvc.operations.services import Run, StepServices
-from policies import agent_identity, copy_plan, isolation, moved, silence, verdict, whole
+from policies import agent_identity, copy_plan, isolation, moved, verdict, whole
 from policies.causes import Blame, Cause
-from policies.check_kinds import NETWORK_KINDS
-from policies.model import CheckResult, GuestPolicy, Outcome, Proof, Stage, Verdict
+from policies.model import Outcome, Verdict
 from policies.pve import guest_config
 from policies.service_checks import wanted_rung
 from policies.workflow import Workflow
 
 if TYPE_CHECKING:
-    from backupsvc import checks
     from backupsvc.pve.tasks import TaskResult
-
-# times that a check is put which cannot be: one lost answer is not yet a guest that nobody can ask
-MAX_UNSURE = 3
-
 
 # --- the steps ------------------------------------------------------------------------------------
 
@@ -62,6 +56,7 @@ def choose(run: Run[RestoreTestMemory]) -> Wait | None:
         say=passed_over.append,
         retries=run.retries,
     )
+    # before anything is read of it: a prune may be about to remove it (law 3)
     choosing.pin(run.service, archive, run.fence(), run.now())
     run.memory = replace(run.memory, archive=archive)
     refuse_container(archive)
@@ -136,6 +131,7 @@ def restore(run: Run[RestoreTestMemory]) -> Wait | None:
     with proving.blaming(run):
         result = _restoring(run)
         if result is None:
+            # the long look costs nothing here: a restore takes longer
             listening.before(run)
             return Wait("the archive is being restored", most=5.0)
         _accept(run, result)
@@ -189,25 +185,8 @@ def isolate(run: Run[RestoreTestMemory]) -> Wait | None:
     sent = run.memory.overrides
     for note in copies(run).require_bridge(node, run.memory.network):
         run.say(note)
-    found = isolation.strip(pve.guests.config(node, vmid), sent)
-    known = run.memory.isolation.stripped
-    changed = (item for item in isolation.changes(_config(run), sent) if item not in known)
-    run.memory = replace(
-        run.memory, isolation=replace(run.memory.isolation, stripped=(*known, *changed))
-    )
-    if found.blockers:
-        raise LawRefused(
-            2,
-            f"the copy of guest {run.vmid} must not start: {'; '.join(found.blockers)}",
-            "remove it in the guest and back up again",
-        )
-    if found.delete:
-        run.memory = replace(
-            run.memory, stripping=tuple(dict.fromkeys([*run.memory.stripping, *found.stripped]))
-        )
-        # before the call: if its answer is lost, the next look finds nothing left to strip
-        run.save()
-        copies(run).apply_strip(node, vmid, run.id, found.delete)
+    # what was sent with the restore is not believed: PVE's own config is read back (law 2)
+    _strip(run, isolation.strip(pve.guests.config(node, vmid), sent))
     config = pve.guests.config(node, vmid)
     still = isolation.strip(config, sent).stripped  # said only once it is so
     stripped = (
@@ -244,12 +223,42 @@ def isolate(run: Run[RestoreTestMemory]) -> Wait | None:
     return None
 
 
+def _strip(run: Run[RestoreTestMemory], found: isolation.Strip) -> None:
+    """Write down what the restore changed, and take out of the copy what could meet production.
+    Raise LawRefused (law 2) if something there cannot be taken out.
+    """
+    known = run.memory.isolation.stripped
+    changed = isolation.changes(_config(run), run.memory.overrides)
+    run.memory = replace(
+        run.memory,
+        isolation=replace(
+            run.memory.isolation,
+            stripped=(*known, *(item for item in changed if item not in known)),
+        ),
+    )
+    if found.blockers:
+        raise LawRefused(
+            2,
+            f"the copy of guest {run.vmid} must not start: {'; '.join(found.blockers)}",
+            "remove it in the guest and back up again",
+        )
+    if found.delete:
+        run.memory = replace(
+            run.memory, stripping=tuple(dict.fromkeys([*run.memory.stripping, *found.stripped]))
+        )
+        # before the call: if its answer is lost, the next look finds nothing left to strip
+        run.save()
+        scratch = run.memory.reserved
+        copies(run).apply_strip(scratch.node, scratch.vmid, run.id, found.delete)
+
+
 def start(run: Run[RestoreTestMemory]) -> Wait | None:
     """Start the copy; the adapter reads its config once more and starts nothing that is not
     isolated.
     """
     scratch = run.memory.reserved
     node, vmid = scratch.node, scratch.vmid
+    # the last moment at which whoever answers is certainly not the copy
     if wait := listening.last(run):
         return wait
 
@@ -265,84 +274,10 @@ def start(run: Run[RestoreTestMemory]) -> Wait | None:
     return None
 
 
-def boot(run: Run[RestoreTestMemory]) -> Wait | None:
-    """Wait for a sign of life: the agent answers, or a check over the isolated bridge succeeds."""
-    wanted = guest_policy(run.service, run.vmid)
-    observable = run.memory.agent or any(_askable(run, spec.kind) for spec in wanted.checks)
-    if not observable:
-        run.memory = replace(run.memory, booted=None)
-        run.say(
-            "the copy has no agent, and no check can reach it: nothing can tell whether it boots"
-        )
-        return None
-    if alive := _sign_of_life(run, wanted):
-        run.memory = replace(run.memory, booted=True)
-        run.conclude(alive)
-        return None
-    listening.trusted(run)
-    found, timed_out = standstill.look(run, _config(run)), run.passed("boot") > wanted.boot_timeout
-    standstill.end_if_halted(run, found, timed_out=timed_out)
-    standstill.end_if_unbootable(run, found)
-    if timed_out and not run.memory.heard:
-        # a question that was never put is no sign of death
-        run.memory = replace(run.memory, booted=None)
-        run.say("nothing could be asked of the copy in its time: nothing can tell whether it boots")
-        return None
-    if timed_out:
-        run.memory = replace(run.memory, booted=False)
-        seen = f": {found.said}" if found.said else ""
-        raise OperationFailed(
-            f"the copy of guest {run.vmid} showed no sign of life within {wanted.boot_timeout} "
-            f"s{seen}",
-            operation=run.id,
-        )
-    return Wait("the copy is booting", most=0.25)
-
-
-def check(run: Run[RestoreTestMemory]) -> Wait | None:
-    """Ask every health check until it passes or the time for checks is up; the last answers
-    stand.
-    """
-    from backupsvc import checks
-
-    wanted = guest_policy(run.service, run.vmid)
-    target = _target(run, wanted)
-    if run.passed("check") <= wanted.check_timeout and _held(run, wanted):
-        return Wait("somebody dumps the copy, and its agent is not asked meanwhile", most=2.0)
-    for spec in wanted.checks:
-        before = run.memory.checks.get(spec.name)
-        if before is None or before.outcome is not Outcome.PASSED:
-            result = replace(checks.run(spec, target), kind=spec.kind)
-            asked = {
-                **run.memory.times_asked,
-                spec.name: run.memory.times_asked.get(spec.name, 0) + 1,
-            }
-            run.memory = replace(
-                run.memory, checks={**run.memory.checks, spec.name: result}, times_asked=asked
-            )
-    listening.trusted(run, asking=True)
-    results = listening.bind(run, run.memory.checks)
-    run.memory = replace(run.memory, checks=results)
-    pending = [
-        result
-        for name, result in results.items()
-        if _may_still_pass(result, run.memory.times_asked.get(name, 0))
-    ]
-    if pending and run.passed("check") <= wanted.check_timeout:
-        return Wait(f"{pending[0].name}: {pending[0].detail}", most=0.5)
-    good = bool(results) and all(result.outcome is Outcome.PASSED for result in results.values())
-    since = run.passed("begin") - run.memory.waited
-    run.memory = replace(
-        run.memory, rto=round(since, 3) if good and not run.memory.simulated else None
-    )
-    run.conclude(", ".join(f"{result.name} {result.outcome}" for result in results.values()))
-    return None
-
-
 def settle(run: Run[RestoreTestMemory]) -> Wait | None:
     """Watch the copy for a while: what answered once may die, or boot over and over."""
     wanted = guest_policy(run.service, run.vmid)
-    answer = settling.settle(run, wanted, _target(run, wanted))
+    answer = settling.settle(run, wanted, asking.target(run, wanted))
     listening.trusted(run)
     if settling.kept(run.memory).outcome is Outcome.PASSED:
         listening.still(run)
@@ -363,37 +298,20 @@ def judge(run: Run[RestoreTestMemory]) -> Wait | None:
             return None  # nothing had begun, so there is nothing to judge
         raise OperationFailed(run.book.error.message, run.book.error.hint, operation=run.id)
     run.memory = memory = replace(run.memory, wanted_rung=wanted_rung(run.service.policy, run.vmid))
-    archive, scratch = memory.chosen, memory.scratch
+    archive = memory.chosen
     known = choosing.chosen(run.service, archive)
     if known.operation and run.service.catalog.operations.get(known.operation) is None:
         # only its notes say so (a catalog that was rebuilt), and whoever may write the archive may
         # write them: what it was when it was made, nobody knows
         known = replace(known, operation=None)
     seen = proving.evidence(memory, run.book, known)
+    # what is dated by a clock that was set in between proves nothing
     judgement = verdict.within_one_time(
         verdict.decide(seen), run.jumped("choose"), run.service.policy.max_clock_drift
     )
+    # the answers of a copy that was moved came from two places
     judgement = moved.judged(judgement, memory.moved, memory.lost)
-    proof = Proof(
-        operation=run.id,
-        vmid=run.vmid,
-        volid=archive.volid,
-        node=archive.node,
-        archive_ctime=archive.ctime,
-        verdict=judgement.verdict,
-        rung=judgement.rung,
-        started=int(run.book.entered["choose"].wall),
-        ended=run.now(),
-        rto=memory.rto if judgement.verdict is Verdict.PROVEN else None,
-        stages=tuple(Stage(name, value) for name, value in run.book.seconds.items()),
-        checks=proving.results_of(memory),
-        stripped=memory.isolation.stripped,
-        asserted=(*memory.isolation.asserted, *silence.evidence(memory.silence)),
-        reasons=judgement.reasons,
-        scratch_vmid=scratch.vmid if scratch else None,
-        scratch_node=scratch.node if scratch else None,
-        cause=str(judgement.cause) if judgement.cause else None,
-    )
+    proof = proving.proof_of(run, judgement)
     catalog = run.service.catalog
     catalog.proofs.record(proof)
     if judgement.verdict is Verdict.FAILED and seen.verified_intact is False:
@@ -434,8 +352,8 @@ HANDLERS: Mapping[str, Handler[StepServices, RestoreTestMemory]] = {
     "restore": restore,
     "isolate": isolate,
     "start": start,
-    "boot": boot,
-    "check": check,
+    "boot": asking.boot,
+    "check": asking.check,
     "settle": settle,
     "tear-down": tear_down,
     "judge": judge,
@@ -465,61 +383,3 @@ def _overrides(run: Run[RestoreTestMemory]) -> Mapping[str, str]:
         operation=run.id,
         service=service.catalog.identity.get(),
     )
-
-
-def _may_still_pass(result: CheckResult, asked: int) -> bool:
-    """Whether a check is asked again: a bad answer as long as there is time, a question that could
-    not be put a few times.
-    """
-    return result.outcome is Outcome.FAILED or (
-        result.outcome is Outcome.INCONCLUSIVE and asked < MAX_UNSURE
-    )
-
-
-def _askable(run: Run[RestoreTestMemory], kind: str) -> bool:
-    return (kind in NETWORK_KINDS and listening.probe(run) is not None) or (
-        kind == "agent" and run.memory.agent
-    )
-
-
-def _target(run: Run[RestoreTestMemory], wanted: GuestPolicy) -> checks.Target:
-    from backupsvc import checks
-
-    scratch, pve = run.memory.reserved, run.service.pve
-    jump = listening.probe(run)
-    agent = pve.agent.port(scratch.node, scratch.vmid) if run.memory.agent else None
-    return checks.Target(run.vmid, wanted.address, jump.connect if jump else None, agent)
-
-
-def _held(run: Run[RestoreTestMemory], wanted: GuestPolicy) -> bool:
-    """Whether a check would ask the copy's agent while somebody dumps the copy."""
-    scratch = run.memory.reserved
-    asks = run.memory.agent and any(spec.kind == "agent" for spec in wanted.checks)
-    return asks and run.service.pve.agent.held(scratch.node, scratch.vmid)
-
-
-def _sign_of_life(run: Run[RestoreTestMemory], wanted: GuestPolicy) -> str | None:
-    """Return what answers. Whether this look could ask at all is kept in ``heard``: only then does
-    silence mean anything.
-    """
-    from backupsvc import checks
-
-    scratch, pve = run.memory.reserved, run.service.pve
-    held = False
-    try:
-        if run.memory.agent and pve.agent.ping(scratch.node, scratch.vmid):
-            return "the agent answers"
-    except AgentHeld:  # somebody dumps the copy: that nobody was asked is no silence
-        held = True
-    run.memory = replace(run.memory, heard=run.memory.agent and not held)
-    target = _target(run, wanted)
-    for spec in wanted.checks:
-        if _askable(run, spec.kind) and spec.kind in NETWORK_KINDS:
-            result = listening.bound(run, checks.run(spec, target))
-            run.memory = replace(
-                run.memory, heard=run.memory.heard or result.outcome is not Outcome.INCONCLUSIVE
-            )
-            if result.outcome is Outcome.PASSED:
-                run.memory = replace(run.memory, life="network")
-                return f"{result.name} answers"
-    return None

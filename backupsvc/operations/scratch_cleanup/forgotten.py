@@ -5,6 +5,7 @@ status``; removed only if ours.
 from __future__ import annotations
 
 import logging
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from backupsvc.errors import BackupsvcError, Refused
@@ -72,12 +73,19 @@ def attend(service: Opening) -> list[Operation]:
     # what has gone meanwhile is told again if it comes back
     _told.intersection_update(now)
     _told.update(now)
-    reaps = (
-        _reap(service, orphan.copy)
-        for orphan in found
-        if orphan.ours and not tried(service, orphan.copy.vmid, orphan.copy.operation)
-    )
-    return [operation for operation in reaps if operation]
+    opened: list[Operation] = []
+    for copy in (orphan.copy for orphan in found if orphan.ours):
+        if tried(service, copy.vmid, copy.operation):
+            continue
+        storage = copy.storages[0] if copy.storages else service.policy.scratch.storage
+        if storage is None:
+            continue  # it has no disk, and nobody says where to look for what is left
+        place = ScratchPlace(copy.vmid, copy.node, storage)
+        memory = ReapMemory(place, copy_of=copy.operation, orphan=True)
+        with suppress(Refused):  # something is at work at that VMID
+            reap = service.engine.open("reap", copy.vmid, memory)
+            opened += [reap] if reap else []
+    return opened
 
 
 def says(orphan: Orphan) -> tuple[str, str]:
@@ -102,16 +110,3 @@ def says(orphan: Orphan) -> tuple[str, str]:
         f"{detail}; it was made by {whose}, or its catalog was lost",
         f"see that no other service uses it, then remove it {by_hand}",
     )
-
-
-def _reap(service: Opening, copy: Copy) -> Operation | None:
-    storage = copy.storages[0] if copy.storages else service.policy.scratch.storage
-    if storage is None:
-        return None  # it has no disk, and nobody says where to look for what is left
-    memory = ReapMemory(
-        ScratchPlace(copy.vmid, copy.node, storage), copy_of=copy.operation, orphan=True
-    )
-    try:
-        return service.engine.open("reap", copy.vmid, memory)
-    except Refused:
-        return None  # something is at work at that VMID

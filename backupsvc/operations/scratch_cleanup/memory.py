@@ -77,6 +77,7 @@ def _from_version_0(values: dict[str, Any]) -> dict[str, Any]:
     brought = values | copy_from_version_0(values)
     upid, intent = values.get("restore_upid"), values.get("restore_intent")
     if upid or intent:
+        # ticks of a boot that no machine had: then the wall clock alone counts
         ticks, boot = values.get("restore_intent_ticks") or (0.0, "another boot")
         intended = {"wall": intent, "ticks": ticks, "boot": boot} if intent else None
         brought["made_by"] = {"upid": upid, "intended": intended}

@@ -14,7 +14,6 @@ from typing import Any
 
 from backupsvc.engine.context import Handler, NoTask, Wait
 from backupsvc.errors import (
-    BackupsvcError,
     OperationFailed,
     PveError,
     PveNotFound,
@@ -62,26 +61,32 @@ def tear_down(
     scratch = run.memory.scratch
     try:
         if scratch and (wait := _end_restore(run, scratch) or _remove(run, scratch)):
-            return _in_time(run, scratch, replace(wait, most=0.01) if meanwhile() else wait)
+            if meanwhile():
+                wait = replace(wait, most=0.01)
+            if run.passed("tear-down") > MAX_WAIT_S:
+                raise OperationFailed(
+                    f"scratch VMID {scratch.vmid} on {place_of(run, scratch)} could not be removed "
+                    f"within {MAX_WAIT_S} s: {wait.why}",
+                    "look at its tasks in PVE; the VMID stays reserved, and it is tried again "
+                    "every hour while workers run",
+                    operation=run.id,
+                )
+            return wait
         if wait := afterwards():
             return wait
         release_vmids(run, holder(run))
         run.leave()
         return None
     except (Unreachable, PveError) as error:
-        _name_the_copy(run, error)
+        # said once: what is raised further in may have named it already
+        if scratch and _began(run) and "stays reserved" not in error.hint:
+            left = (
+                f"the copy in scratch VMID {scratch.vmid} on {place_of(run, scratch)} may still be "
+                "there, and the VMID stays reserved: the next `backupsvc restore-test`, or workers "
+                "(`backupsvc serve`), take it down"
+            )
+            error.hint = f"{error.hint}; {left}" if error.hint else left
         raise
-
-
-def _name_the_copy(run: Run[C], error: BackupsvcError) -> None:
-    scratch = run.memory.scratch
-    if scratch and _began(run) and "stays reserved" not in error.hint:
-        left = (
-            f"the copy in scratch VMID {scratch.vmid} on {place_of(run, scratch)} may still be "
-            "there, and the VMID stays reserved: the next `backupsvc restore-test`, or workers "
-            "(`backupsvc serve`), take it down"
-        )
-        error.hint = f"{error.hint}; {left}" if error.hint else left
 
 
 def _remove(run: Run[C], scratch: ScratchPlace) -> Wait | None:
@@ -200,6 +205,7 @@ def _stop(run: Run[C], scratch: ScratchPlace) -> Wait | None:
     node, vmid = place_of(run, scratch), scratch.vmid
     if run.memory.stopped:
         return None
+    # what a failed restore leaves bears no marker, and nothing unmarked is stopped (law 1)
     _adopt_stub(run, node, vmid)
     try:
         result = run.task(
@@ -238,21 +244,6 @@ def _destroy(run: Run[C], scratch: ScratchPlace) -> Wait | None:
     if not gone(result.exitstatus):
         result.raise_if_failed(f"destroying scratch VMID {vmid} on {node}")
     return None
-
-
-def _in_time(run: Run[C], scratch: ScratchPlace, wait: Wait) -> Wait:
-    """Pass a wait on, unless the tear-down has lasted too long: then it has failed, and a reap will
-    try again.
-    """
-    if run.passed("tear-down") > MAX_WAIT_S:
-        raise OperationFailed(
-            f"scratch VMID {scratch.vmid} on {place_of(run, scratch)} could not be removed within "
-            f"{MAX_WAIT_S} s: {wait.why}",
-            "look at its tasks in PVE; the VMID stays reserved, and it is tried again every hour "
-            "while workers run",
-            operation=run.id,
-        )
-    return wait
 
 
 def scratch_task(run: Run[C], scratch: ScratchPlace, type: str) -> dict[str, Any]:

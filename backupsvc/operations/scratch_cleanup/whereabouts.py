@@ -85,8 +85,18 @@ def where_now(run: Run[C], scratch: ScratchPlace) -> Wait | None:
             f"the copy in scratch VMID {vmid} was moved from {before} to {node}: it is taken down "
             "there"
         )
-    if wait := _wait_for(run, vmid, node):
-        return wait
+    if any(not item.online for item in run.service.pve.cluster.nodes() if item.name == node):
+        # a copy on a node that is off cannot be removed, and is not gone
+        run.memory = replace(run.memory, lost=node)
+        if run.passed("tear-down") < OFFLINE_TIMEOUT_S:
+            return Wait(f"{node}, which has the copy, is offline", most=5.0, least=2.0)
+        raise OperationFailed(
+            f"scratch VMID {vmid} lies on {node}, which is offline: what became of the copy is not "
+            "known, so it is not called gone",
+            f"bring {node} back; the VMID stays reserved, and the copy is removed by the reaper "
+            "while workers run",
+            operation=run.id,
+        )
     # what its own config names is noted while that still bears our marker
     places = {(scratch.node, scratch.storage), (node, scratch.storage), *run.memory.places}
     try:
@@ -111,6 +121,7 @@ def until_gone(run: Run[C], scratch: ScratchPlace) -> Wait | None:
     if wait := _free_next(run, scratch):
         return wait
     cluster, vmid, node = run.service.pve.cluster, scratch.vmid, place_of(run, scratch)
+    # a part that lost the others knows too little to call anything gone (law 1)
     quorate, free = cluster.status().quorate, cluster.vmid_free(vmid)
     listed_on = None if free else _listed_on(run, vmid)
     left = tuple(sorted({volid for _, volid in _left(run, scratch)})) if free else ()
@@ -130,24 +141,6 @@ def until_gone(run: Run[C], scratch: ScratchPlace) -> Wait | None:
 def _listed_on(run: Run[C], vmid: int) -> str | None:
     return next(
         (guest.node for guest in run.service.pve.cluster.guests() if guest.vmid == vmid), None
-    )
-
-
-def _wait_for(run: Run[C], vmid: int, node: str) -> Wait | None:
-    """A copy on a node that is off cannot be removed, and is not gone: it stays reserved, and a
-    reap tries again.
-    """
-    if all(item.online for item in run.service.pve.cluster.nodes() if item.name == node):
-        return None
-    run.memory = replace(run.memory, lost=node)
-    if run.passed("tear-down") < OFFLINE_TIMEOUT_S:
-        return Wait(f"{node}, which has the copy, is offline", most=5.0, least=2.0)
-    raise OperationFailed(
-        f"scratch VMID {vmid} lies on {node}, which is offline: what became of the copy is not "
-        "known, so it is not called gone",
-        f"bring {node} back; the VMID stays reserved, and the copy is removed by the reaper while "
-        "workers run",
-        operation=run.id,
     )
 
 

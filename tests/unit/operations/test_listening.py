@@ -21,7 +21,8 @@ from backupsvc.errors import (
     SshRefused,
 )
 from backupsvc.operations.restore_test import listening, proving
-from backupsvc.operations.restore_test.steps import MAX_UNSURE, tear_down
+from backupsvc.operations.restore_test.asking import MAX_UNSURE
+from backupsvc.operations.restore_test.steps import tear_down
 from backupsvc.settings import Settings
 from policies.model import CheckResult, CheckSpec, GuestPolicy, Job, Node, Outcome, Policy, Rung
 from policies.silence import Heard

@@ -25,6 +25,7 @@ from backupsvc.operations import build_engine
 from backupsvc.operations.kinds import KINDS
 from backupsvc.operations.memories import ScratchPlace
 from backupsvc.operations.restore_test import steps as restore_test
+from backupsvc.operations.restore_test.asking import MAX_UNSURE
 from backupsvc.operations.restore_test.memory import FORM, RestoreTestMemory
 from backupsvc.operations.restore_test.opening import open_test
 from backupsvc.operations.services import StepServices
@@ -193,7 +194,7 @@ def test_a_check_that_could_not_be_put_once_is_put_again(site: World) -> None:
 
 def test_a_check_that_can_never_be_put_is_not_waited_for(site: World) -> None:
     steps = Steps(site, scratch=PLACE, agent=False)
-    for _ in range(restore_test.MAX_UNSURE):
+    for _ in range(MAX_UNSURE):
         run = steps("check")
     assert steps.answer is None
     assert run.memory.checks["agent"].outcome is Outcome.INCONCLUSIVE
@@ -507,7 +508,7 @@ def test_a_copys_agent_is_not_asked_while_somebody_dumps_the_copy_and_its_check_
 ) -> None:
     site.pve = SimpleNamespace(agent=held_agent(True, True, True, True, False))
     steps = Steps(site, scratch=PLACE, agent=True)
-    for _ in range(restore_test.MAX_UNSURE + 1):
+    for _ in range(MAX_UNSURE + 1):
         assert steps("check").memory.checks == {}
         assert steps.answer is not None and "dumps the copy" in steps.answer.why
     assert steps("check").memory.checks["agent"].outcome is Outcome.PASSED
