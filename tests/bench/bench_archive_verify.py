@@ -100,7 +100,6 @@ def peak(archive: Path) -> float:
 
 
 @pytest.mark.bench
-@pytest.mark.timeout(900)
 def test_verify_of_a_gibibyte_next_to_zstd_t(archive: Path) -> None:
     def peer() -> None:
         subprocess.run(["zstd", "-t", "-q", str(archive)], check=True)

@@ -14,7 +14,7 @@ import pytest
 
 from tests.commands import Shell, settle_briefly
 
-pytestmark = [pytest.mark.bench, pytest.mark.timeout(900)]
+pytestmark = pytest.mark.bench
 NEEDED = ("restore", "start", "boot", "check")
 
 

@@ -55,7 +55,6 @@ class Timed(Watched):
 
 
 @pytest.mark.bench
-@pytest.mark.timeout(900)
 def test_a_copy_next_to_sftp(server: Sshd, tmp_path: Path) -> None:
     (tmp_path / "there").mkdir()
     archive, there, dice = tmp_path / NAME, tmp_path / "there", random.Random(108)

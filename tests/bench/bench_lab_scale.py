@@ -25,7 +25,7 @@ from pvelab import control
 from pvelab.control import LabAccess
 from tests.commands import Shell
 
-pytestmark = [pytest.mark.bench, pytest.mark.timeout(900)]
+pytestmark = pytest.mark.bench
 ROUNDS = 5
 MIB = 1024 * 1024
 

@@ -21,7 +21,7 @@ import pytest
 from pvelab import control
 from tests.commands import Shell
 
-pytestmark = [pytest.mark.bench, pytest.mark.timeout(900)]
+pytestmark = pytest.mark.bench
 RUNS = 5
 READ_ALL = """
 import json, sys, requests

@@ -24,7 +24,7 @@ from pvelab.server import LabServer
 from tests import websocket
 from tests.lab.console import rfb
 
-pytestmark = [pytest.mark.lab, pytest.mark.timeout(200)]
+pytestmark = pytest.mark.lab
 
 GUEST = 106
 

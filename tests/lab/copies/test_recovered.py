@@ -16,7 +16,7 @@ from pvelab.kernel import Lab
 from pvelab.nodes_life import kill_node
 from tests.lab.false_proof.stage import POLICY, Stage, built
 
-pytestmark = [pytest.mark.lab, pytest.mark.timeout(600)]
+pytestmark = pytest.mark.lab
 
 HOME, OTHER, VMID = "clovis", "lge-pve02", 108
 

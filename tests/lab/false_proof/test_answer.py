@@ -13,7 +13,7 @@ from tests.lab.false_proof.cells import HOME, OTHER
 from tests.lab.false_proof.groups.answer import address, impostor, probe_settings
 from tests.lab.false_proof.stage import Stage
 
-pytestmark = [pytest.mark.lab, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.lab
 SOMEBODY = "192.168.10.8"
 
 

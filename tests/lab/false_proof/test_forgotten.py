@@ -16,7 +16,7 @@ from tests.lab.false_proof.cells import START_CALL
 from tests.lab.false_proof.groups.platform import work_off
 from tests.lab.false_proof.stage import Moment, Stage
 
-pytestmark = [pytest.mark.lab, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.lab
 
 
 def test_law_1_a_copy_that_a_lost_catalog_forgot_is_told_of_and_left_alone(stage: Stage) -> None:

@@ -11,7 +11,7 @@ from tests.lab.false_proof.groups import answer, archive, bridge, checks, life, 
 from tests.lab.false_proof.stage import Stage
 from tests.lab.false_proof.trial import named, try_out
 
-pytestmark = [pytest.mark.lab, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.lab
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from tests.lab.false_proof.groups import bridge, life, platform
 from tests.lab.false_proof.stage import Stage
 from tests.lab.false_proof.trial import named, try_out
 
-pytestmark = [pytest.mark.lab, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.lab
 
 
 @pytest.mark.parametrize("cell", named(life=life.CELLS, platform=platform.CELLS))

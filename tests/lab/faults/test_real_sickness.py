@@ -16,7 +16,7 @@ import pytest
 from tests.commands import Shell
 from tests.waiting import wait_until
 
-pytestmark = [pytest.mark.lab, pytest.mark.timeout(600)]
+pytestmark = pytest.mark.lab
 POLICY = """
 site: faults
 scratch: {vmids: 9000-9009, bridge: vmbr9, storage: local-lvm, settle: 1s}

@@ -18,7 +18,7 @@ from pvelab.power import answers
 from tests.unit.pvelab.guests.conftest import HOME, Api
 from tests.unit.pvelab.guests.readers import by_both
 
-pytestmark = [pytest.mark.lab, pytest.mark.timeout(600)]
+pytestmark = pytest.mark.lab
 VMIDS = (104, 108)
 ISOLATED = "virtio,bridge=vmbr9,link_down=1"
 

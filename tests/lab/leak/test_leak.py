@@ -21,7 +21,7 @@ from tests.lab.leak.conftest import Stage
 from tests.lab.leak.production import NEIGHBOUR, TRUNK, Watch
 from tests.lab.vmm.conftest import run
 
-pytestmark = [pytest.mark.lab, pytest.mark.timeout(280)]
+pytestmark = pytest.mark.lab
 
 ORIGINAL, COPY, ADDRESS = 108, "9000", "192.168.10.8"
 ORIGINAL_MAC = bytes.fromhex("bc2411000008")

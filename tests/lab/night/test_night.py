@@ -70,7 +70,6 @@ def test_a_guest_with_an_agent_is_proven_with_its_links_down(site: Shell, night:
     )
 
 
-@pytest.mark.timeout(900)
 def test_each_of_the_eleven_guests_is_proven_by_what_its_policy_asks(
     site: Shell, night: Any
 ) -> None:

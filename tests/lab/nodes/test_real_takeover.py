@@ -17,7 +17,7 @@ from pvelab.nodes_life import kill_node
 from pvelab.server import LabServer
 from pvelab.vmm.probe import answers_ssh
 
-pytestmark = [pytest.mark.lab, pytest.mark.timeout(600)]
+pytestmark = pytest.mark.lab
 
 HOME, OTHER, VMID = "clovis", "lge-pve02", 108
 

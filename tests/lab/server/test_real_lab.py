@@ -21,7 +21,7 @@ import requests
 from pvelab import control
 from pvelab.control import LabAccess
 
-pytestmark = [pytest.mark.lab, pytest.mark.timeout(900)]
+pytestmark = pytest.mark.lab
 
 
 @pytest.fixture(scope="module")

@@ -571,7 +571,7 @@ def catalog() -> Iterator[WatchedCatalog]:
 
 
 @pytest.mark.parametrize(
-    "examples", [4, pytest.param(200, marks=[pytest.mark.slow, pytest.mark.timeout(1200)])]
+    "examples", [4, pytest.param(200, marks=[pytest.mark.slow, pytest.mark.timeout(3600)])]
 )
 def test_law_9_nothing_is_lost_doubled_or_left_behind_in_any_order(
     catalog: WatchedCatalog, examples: int

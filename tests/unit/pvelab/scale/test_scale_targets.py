@@ -14,7 +14,7 @@ from pvelab import control
 from pvelab.control import LabAccess
 from tests.bench.bench_lab_scale import MIB, Client, computed_by, proportional_memory
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
