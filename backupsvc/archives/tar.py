@@ -145,7 +145,19 @@ class TarPass:
         """
         kind, taken, lack = header[156:157], 0, ""
         if kind == SPARSE:
-            lack = _gnu_map(stream, header, offset).lack(_number(header, 483, offset), length)
+            # GNU's own dialect: four pieces stand in the header, and 21 in each block behind it
+            # that it announces
+            found = Map()
+            ended, more = _pieces(header, 386, 4, offset, found), header[482]
+            while more:
+                if ended:
+                    found.broken("it goes on behind its end")
+                stream.step()
+                start, block = stream.offset, stream.take(BLOCK)
+                if len(block) < BLOCK:
+                    raise cut(stream)
+                ended, more = _pieces(block, 0, 21, start, found), block[504]
+            lack = found.lack(_number(header, 483, offset), length)
         elif told.sparse and kind in FILES:
             taken = told.sparse.read_before_data(stream, length)
             lack = told.sparse.lack(length - taken)
@@ -239,23 +251,6 @@ def _number(header: bytes, at: int, offset: int) -> int:
     if any(digit not in b"01234567" for digit in digits):
         raise Damage(offset + at, "wrong number in a tar header", "tar")
     return int(digits or b"0", 8)
-
-
-def _gnu_map(stream: ByteStream, header: bytes, offset: int) -> Map:
-    """Read the map of GNU's own dialect: four pieces in the header, and 21 in each block behind it
-    that it announces.
-    """
-    found = Map()
-    ended, more = _pieces(header, 386, 4, offset, found), header[482]
-    while more:
-        if ended:
-            found.broken("it goes on behind its end")
-        stream.step()
-        start, block = stream.offset, stream.take(BLOCK)
-        if len(block) < BLOCK:
-            raise cut(stream)
-        ended, more = _pieces(block, 0, 21, start, found), block[504]
-    return found
 
 
 def _pieces(block: bytes, first: int, most: int, offset: int, found: Map) -> bool:
