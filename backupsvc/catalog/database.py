@@ -147,7 +147,13 @@ class Database:
             polls(SystemClock(), self.retry_for_s, first=FIRST_PAUSE_S, most=MAX_PAUSE_S)
         ):
             try:
-                return self._begin(writes)
+                connection = self._engine.connect().execution_options(writes=writes)
+                try:
+                    connection.begin()
+                except DBAPIError:
+                    connection.close()
+                    raise
+                return connection
             except DBAPIError as error:
                 if not passes_before_begin(error):
                     raise
@@ -160,15 +166,6 @@ class Database:
                         "%s; waiting for up to %.0f s", self._says(error), self.retry_for_s
                     )
         raise AssertionError("the last attempt returns or raises")
-
-    def _begin(self, writes: bool) -> Connection:
-        connection = self._engine.connect().execution_options(writes=writes)
-        try:
-            connection.begin()
-        except DBAPIError:
-            connection.close()
-            raise
-        return connection
 
     def _says(self, error: DBAPIError, since: str = "") -> str:
         lines = str(error.orig).strip().splitlines() or [type(error.orig).__name__]

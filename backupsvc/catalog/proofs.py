@@ -7,7 +7,7 @@ from __future__ import annotations
 from sqlalchemy import insert, select
 from sqlalchemy.exc import IntegrityError
 
-from backupsvc.catalog.archives import find, lift, withdraw
+from backupsvc.catalog.archive_rows import find, lift, withdraw
 from backupsvc.catalog.database import Database
 from backupsvc.catalog.retry import repeatable, retried
 from backupsvc.catalog.rows import proof_of, proof_row
