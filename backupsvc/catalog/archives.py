@@ -44,6 +44,7 @@ _FACTS = (
     "damaged",
     "checked_at",
 )
+# all that was known of the bytes of a file which another has replaced
 _OF_ANOTHER = UNPROVEN | dict.fromkeys(
     (
         "sha256",
@@ -198,8 +199,8 @@ class ArchiveRepository:
             known: dict[str, Any] = {}
             if not anew:
                 known = recorded | {"config": connection.execute(config_of).scalar_one()}
-            differs = _differences(known, size, sha256, config)
-            facts |= (_OF_ANOTHER if anew else {}) | _first(known, sha256, config, uuid)
+            differs, first = _compared(known, size, sha256, config, uuid)
+            facts |= (_OF_ANOTHER if anew else {}) | first
             if facts:
                 connection.execute(update(ARCHIVE).where(ARCHIVE.c.id == row.id).values(facts))
             if differs:
@@ -248,6 +249,7 @@ class ArchiveRepository:
         with self._database.write() as connection:
             row = require(connection, node, volid)
             connection.execute(update(ARCHIVE).where(ARCHIVE.c.id == row.id).values(whole))
+            # read anew: a row that still says damaged is not lifted
             lift(connection, require(connection, node, volid), Rung.INTACT, at)
 
     @repeatable
@@ -288,11 +290,15 @@ def _beside(vmid: int | None, column: ColumnElement[str]) -> ColumnElement[str]:
     return column if vmid is None else func.coalesce(column, "")
 
 
-def _differences(
-    known: Mapping[str, Any], size: int | None, sha256: str | None, config: str | None
-) -> tuple[str, ...]:
+def _compared(
+    known: Mapping[str, Any],
+    size: int | None,
+    sha256: str | None,
+    config: str | None,
+    uuid: str | None,
+) -> tuple[tuple[str, ...], dict[str, Any]]:
     """Given what is recorded of an archive ({}: nothing) and what was read of it now, return what
-    was changed.
+    was changed, and what was not recorded before.
     """
     differs: list[str] = []
     if size is not None and "size" in known:
@@ -301,13 +307,6 @@ def _differences(
         differs += lineage.rehashed(known.get("sha256"), sha256)
     if config is not None and known.get("config") is not None:
         differs += lineage.changed(lineage.read(known["config"]), lineage.read(config))
-    return tuple(differs)
-
-
-def _first(
-    known: Mapping[str, Any], sha256: str | None, config: str | None, uuid: str | None
-) -> dict[str, Any]:
-    """What of that was not recorded before."""
     found = lineage.read(config) if config is not None else lineage.Identity()
     values = {
         "sha256": sha256,
@@ -315,6 +314,7 @@ def _first(
         "uuid": uuid.lower() if uuid else found.uuid,
         "born": found.born,
     }
-    return {
+    first = {
         key: value for key, value in values.items() if value is not None and known.get(key) is None
     }
+    return tuple(differs), first

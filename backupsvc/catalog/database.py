@@ -129,9 +129,12 @@ class Database:
                 yield connection
                 ending = writes
                 connection.commit()
+        # a broken unique key is an answer, which the callers tell from a failure
         except IntegrityError:
             raise
         except DBAPIError as error:
+            # cut while COMMIT was under way: it may have been written, so nothing is said of it
+            # being undone
             if ending and error.connection_invalidated:
                 said = f"{self._says(error)} (whether the last change was written is not known)"
                 raise CatalogCut(said, _UNKNOWN, undone=False) from None
@@ -221,6 +224,7 @@ def _version(connection: Connection) -> str | None:
 
 def _engine(url: URL, retry_for_s: float) -> Engine:
     if url.get_backend_name() == "sqlite":
+        # An error's text would else quote the values that were written (law 7).
         engine = create_engine(url, hide_parameters=True)
         event.listen(
             engine, "connect", partial(_set_up_sqlite, busy=min(BUSY_SECONDS, retry_for_s))
@@ -228,6 +232,7 @@ def _engine(url: URL, retry_for_s: float) -> Engine:
         event.listen(engine, "begin", _begin_sqlite)
     elif url.get_backend_name() == "postgresql":
         given = {name: value for name, value in _POSTGRES.items() if name not in url.query}
+        # A connection that was cut while it lay idle is replaced before anything is sent by it.
         engine = create_engine(url, hide_parameters=True, pool_pre_ping=True, connect_args=given)
         event.listen(engine, "connect", _set_up_postgres)
     else:

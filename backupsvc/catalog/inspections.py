@@ -45,6 +45,7 @@ class InspectionRepository:
         if vmid is not None:
             vmids = (vmid,)
         looks = select(STORAGE_LOOK.c.place, STORAGE_LOOK.c.storage, STORAGE_LOOK.c.first_look)
+        # an archive that PVE's own job or a person made has no operation
         written = ARCHIVE.outerjoin(OPERATION, OPERATION.c.id == ARCHIVE.c.operation)
         columns = (
             ARCHIVE.c.place,

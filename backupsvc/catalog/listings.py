@@ -49,7 +49,7 @@ def observe(
     # reversed: the first of two listings of one file stays
     listed = {_key(archive): archive for archive in reversed(listing)}
     before = _before(connection, listed, scope)
-    # the catalog knows of one that went while the listing was made, and the listing does not
+    # Of one that went while the listing was made the catalog's word is the newer.
     late = {
         key
         for key, row in before.items()
@@ -66,6 +66,7 @@ def observe(
         and ((row.node, row.storage) in scope or (row.shared and row.storage in names))
     ]
     gone = [key for key in within if key not in listed]
+    # read before they are renewed: what is new came after the last look that did not see it
     looks = last_inspections(connection)
     _insert(connection, [listed[key] for key in new if key not in before], looks, at)
     known = [(before[key], archive) for key, archive in listed.items() if key in before]
@@ -145,5 +146,6 @@ def _refresh(connection: Connection, pairs: Sequence[tuple[Row[Any], Archive]], 
     for row, archive in changed:
         if differs := lineage.resized(row.size, archive.size):
             mark_changed(connection, row, differs, at)
+        # another file of the same size under the same name: nothing of it has been proven
         elif row.ctime != archive.ctime:
             connection.execute(update(ARCHIVE).where(ARCHIVE.c.id == row.id).values(UNPROVEN))

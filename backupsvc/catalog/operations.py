@@ -163,6 +163,8 @@ class OperationRepository(OperationReader):
     def _insert(
         self, row: dict[str, Any], untold: int | None = None, parent: Fence | None = None
     ) -> Operation | None:
+        # A unique key that is taken is an answer, not a failure: that occurrence was opened, or
+        # another open operation has the exclusive key (law 9).
         with suppress(IntegrityError), self._database.write() as connection:
             if parent:
                 _goes_on(connection, parent)
@@ -189,6 +191,8 @@ class OperationRepository(OperationReader):
             lease.lease_until <= driver.now,
             lease.lease_owner == driver.owner,
         )
+        # Its own driver counts, too, if it comes back after the lease ran out: it slept, or was
+        # stopped. One that gave the lease back was not lost.
         lost = and_(
             lease.lease_owner.is_not(None),
             or_(lease.lease_owner != driver.owner, lease.lease_until <= driver.now),
@@ -281,6 +285,8 @@ class OperationRepository(OperationReader):
             )
             if note:
                 self._append(connection, id, note, driver.now)
+            # in the same transaction, so that no pin outlives its operation, and nothing has to be
+            # swept up
             connection.execute(delete(ARCHIVE_PIN).where(ARCHIVE_PIN.c.operation == id))
             note_untold(connection, id, driver.now + HEAD_START)
             row = connection.execute(select(OPERATION).where(OPERATION.c.id == id)).one()
@@ -300,6 +306,7 @@ class OperationRepository(OperationReader):
     ) -> None:
         if connection.execute(self._mine(id, driver).values(values)).rowcount == 1:
             return
+        # only for the sentence: that nothing was written is certain by now
         row = connection.execute(select(OPERATION.c.state).where(OPERATION.c.id == id)).first()
         if row is None:
             raise OperationFailed(

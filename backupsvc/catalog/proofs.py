@@ -37,6 +37,8 @@ class ProofRepository:
             with self._database.write() as connection:
                 connection.execute(insert(PROOF).values(proof_row(proof)))
                 row = find(connection, proof.node, proof.volid)
+                # The proof is kept in any case. It says nothing of another file that has the name
+                # by now, nor against what was found after it.
                 same = (
                     row is not None
                     and row.ctime == proof.archive_ctime
