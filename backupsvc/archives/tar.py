@@ -205,8 +205,17 @@ def _unextractable(header: bytes, kind: bytes, name: bytes, link: bytes) -> str:
     """
     if kind not in KINDS:
         return "a member of a kind that no file system has"
-    if not all(_is_number(header[start:end], values) for start, end, values in OWN_NUMBERS):
-        return "a member whose owner, rights or time is no number that Linux has"
+    for start, end, values in OWN_NUMBERS:
+        field = header[start:end]
+        # octal digits, or GNU's base 256: positive behind 0x80, negative from 0xFF on
+        if field[0] == 0x80:
+            right = int.from_bytes(field[1:], "big") in values
+        elif field[0] == 0xFF:
+            right = int.from_bytes(field, "big", signed=True) in values
+        else:
+            right = not field.strip(b" \0").strip(b"01234567")
+        if not right:
+            return "a member whose owner, rights or time is no number that Linux has"
     if kind in (HARD_LINK, SYMLINK):
         target = _target(header, link)
         if not target or len(target) > pax.MAX_NAME:
@@ -227,17 +236,6 @@ def _unextractable(header: bytes, kind: bytes, name: bytes, link: bytes) -> str:
 def _target(header: bytes, link: bytes) -> bytes:
     """Given a link's header and the target that was told before it, return where it leads."""
     return link or header[157:257].partition(b"\0")[0]
-
-
-def _is_number(field: bytes, values: range) -> bool:
-    """Given a field, return whether octal digits stand there, or one of the values in GNU's base
-    256.
-    """
-    if field[0] == 0x80:
-        return int.from_bytes(field[1:], "big") in values
-    if field[0] == 0xFF:
-        return int.from_bytes(field, "big", signed=True) in values
-    return not field.strip(b" \0").strip(b"01234567")
 
 
 def _number(header: bytes, at: int, offset: int) -> int:

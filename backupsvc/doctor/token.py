@@ -103,6 +103,7 @@ def _rights(
     for path in sorted({need.path for need in lacking}):
         here = [need for need in lacking if need.path == path]
         privs = " ".join(sorted({need.privilege for need in here}))
+        # one line a path, as one command grants it
         found.append((path, privs, "; ".join(dict.fromkeys(need.why for need in here))))
     return found
 

@@ -126,6 +126,8 @@ class Supervisor:
         the waiting.
         """
         self._say("stopping")
+        # beat first, which would send more, and Redis last, which the workers lean on until they
+        # end
         timeouts = (
             (self._beat, _BEAT_STOPS_WITHIN),
             (self._workers, self._plan.grace),
