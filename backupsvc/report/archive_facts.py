@@ -68,7 +68,7 @@ def held_archives(
         place = "" if storage.shared else storage.node
         holds = "backup" in storage.content and storage.enabled and storage.node in online
         # a shared storage holds the same from every node: once is enough
-        if not holds or (storage.shared and (place, storage.name) in looked):
+        if not holds or ("", storage.name) in looked:
             continue
         subject = f"{storage.name} ({storage.node})"
         if not storage.active:
@@ -110,6 +110,7 @@ def _joined(archive: Archive, known: Archive | None) -> Archive:
         uuid=known.uuid,
         born=known.born,
     )
+    # of another size: the catalog's proof, and its word on damage, are of other bytes
     if differs := lineage.resized(known.size, archive.size):
         return replace(learnt, changed="; ".join(filter(None, (known.changed, *differs))))
     learnt = replace(

@@ -7,17 +7,17 @@ there is nothing to say (the guests and the nodes) end the collection.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from backupsvc.clock import Clock
 from backupsvc.report.archive_facts import held_archives
-from backupsvc.report.gaps import Gaps, bound
+from backupsvc.report.cluster_facts import bridges_of, clocks_of
+from backupsvc.report.gaps import Gaps
 from backupsvc.report.guest_facts import guest_facts
 from backupsvc.report.operation_facts import job_runs, moved_copies, orphaned_copies
-from policies.compliance.facts import BridgeFacts, Clocks, Quorum, SiteFacts
-from policies.model import Node, Policy, SeenStorages
+from policies.compliance.facts import Quorum, SiteFacts
+from policies.model import Policy, SeenStorages
 
 if TYPE_CHECKING:
     from backupsvc.catalog import Catalog
@@ -49,7 +49,7 @@ def collect(pve: Pve, catalog: Catalog, policy: Policy, clock: Clock) -> SiteFac
     now = int(clock.now())
     # in the order in which the gaps are told
     known = guest_facts(pve, catalog, policy, guests, asked, archives, managed, now, gaps)
-    clocks = _clocks(pve, nodes, gaps)
+    clocks = clocks_of(pve, nodes, gaps)
     jobs = gaps.ask("jobs", "", pve.cluster.jobs)
     facts = SiteFacts(
         cluster=(status.name if status else "") or policy.site,
@@ -61,7 +61,7 @@ def collect(pve: Pve, catalog: Catalog, policy: Policy, clock: Clock) -> SiteFac
         clocks=clocks,
         jobs=None if jobs is None else tuple(job.seen(guests) for job in jobs),
         permissions=gaps.ask("permissions", "", pve.cluster.permissions),
-        bridges=_bridges(pve, nodes, gaps),
+        bridges=bridges_of(pve, nodes, gaps),
         listings=archives.listings,
         job_runs=job_runs(catalog, gaps),
         gaps=(),
@@ -73,29 +73,3 @@ def collect(pve: Pve, catalog: Catalog, policy: Policy, clock: Clock) -> SiteFac
     )
     # all has been asked by now
     return replace(facts, gaps=tuple(gaps.found), silent=dict(gaps.silent))
-
-
-def _clocks(pve: Pve, nodes: Sequence[Node], gaps: Gaps) -> Clocks:
-    offsets = gaps.ask("clocks", "", pve.cluster.clock_offsets)
-    for node in nodes if offsets is not None else ():
-        if node.online and node.name not in (offsets or {}):
-            gaps.note("clock", node.name, "the node did not answer")
-    ha = gaps.ask("ha", "", pve.cluster.ha)
-    drifting = [f"{node}: {ha.lrm[node]}" for node in ha.drifting] if ha else []
-    return Clocks(
-        {node: round(offset) for node, offset in (offsets or {}).items()}, tuple(drifting)
-    )
-
-
-def _bridges(pve: Pve, nodes: Sequence[Node], gaps: Gaps) -> tuple[BridgeFacts, ...] | None:
-    found: list[BridgeFacts] = []
-    answered = False
-    for node in nodes:
-        question = bound(pve.cluster.bridges, node.name)
-        bridges = gaps.ask("bridges", node.name, question, node.name) if node.online else None
-        answered = answered or bridges is not None
-        found += [
-            BridgeFacts(item.name, item.node, tuple(item.ports), item.address or None)
-            for item in bridges or ()
-        ]
-    return tuple(found) if answered else None

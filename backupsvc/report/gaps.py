@@ -49,6 +49,8 @@ class Gaps:
         """Given a node that left a question unanswered, and why, return whether it answers nothing
         at all; remember that.
         """
+        # One question may fail where the node is well; put the plain one before all others are left
+        # out.
         if self._answers(node):
             return False
         self.silent[node] = why

@@ -108,6 +108,7 @@ def _still_frozen(
 
 def _config(pve: Pve, guest: Guest, gaps: Gaps) -> tuple[bool | None, tuple[str, ...]]:
     """Whether the agent is configured, and the disks that no backup holds."""
+    # a template never runs, so nobody misses an agent in it
     if guest.template:
         return None, ()
     if guest.type is GuestType.LXC:

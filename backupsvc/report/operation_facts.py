@@ -70,10 +70,12 @@ def orphaned_copies(
             for id, operation in known.items()
             if operation and operation.state is OperationState.OPEN
         },
+        # a lease that is held is a tear-down still to come
         cleaned={copy.vmid for copy in found if catalog.leases.holder(copy.vmid) is not None},
         service=catalog.identity.get() if found else "",
     )
     confirmed = gaps.ask("copies", "", bound(leftovers.confirmed, pve, forgotten))
+    # Without PVE's word that our token restored it none is called ours (law 1).
     return tuple(replace(one, ours=False) for one in forgotten) if confirmed is None else confirmed
 
 
