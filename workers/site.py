@@ -14,7 +14,7 @@ from backupsvc.engine.step_log import log_step
 from backupsvc.errors import CatalogUnreachable
 from backupsvc.pve.breakers import Breakers
 from backupsvc.requester import schedule
-from backupsvc.settings import Settings, load_settings
+from backupsvc.settings import load_settings
 from policies.breaker import LONG_LIVED
 
 # one thread's wait for a dead node spares the others
@@ -28,7 +28,13 @@ def open_site() -> Iterator[Service]:
     works for workers.
     """
     settings = load_settings()
-    stamp = (settings.model_dump_json(), _stamp(settings))
+    # Most editors put a new file in the old one's place: its inode tells them apart, even within
+    # one tick of the file system's clock.
+    version = None
+    if settings.policy is not None and settings.policy.exists():
+        status = settings.policy.stat()
+        version = (status.st_mtime_ns, status.st_ino)
+    stamp = (settings.model_dump_json(), version)
     if getattr(_kept, "stamp", None) != stamp:
         forget()
         service = Service(
@@ -48,11 +54,3 @@ def forget() -> None:
     if service := getattr(_kept, "service", None):
         service.close()
     _kept.service = _kept.stamp = None
-
-
-def _stamp(settings: Settings) -> tuple[int, int] | None:
-    """What tells one version of the policy's file from another, None if there is no such file."""
-    if settings.policy is None or not settings.policy.exists():
-        return None
-    status = settings.policy.stat()
-    return (status.st_mtime_ns, status.st_ino)

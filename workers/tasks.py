@@ -4,7 +4,7 @@ only a hint.
 
 from __future__ import annotations
 
-from backupsvc.engine.worker_loop import WorkerResult, work
+from backupsvc.engine.worker_loop import work
 from backupsvc.operations.tick import tick as look_around
 from backupsvc.operations.tick import told
 from backupsvc.serve.queues import POLLS, STEP_SECONDS, STEPS
@@ -44,11 +44,8 @@ def _turn(id: str, *, long: bool) -> None:
         service.engine.executor.on_heartbeat = lambda: service.catalog.heartbeats.record(
             queue, int(service.clock.now())
         )
-        _send(id, work(service.engine.executor, id, long=long))
-
-
-def _send(id: str, turn: WorkerResult) -> None:
-    for woken in turn.hints:
-        poll.delay(woken)
-    if turn.again is not None:
-        (advance if turn.long else poll).apply_async((id,), countdown=turn.again)
+        turn = work(service.engine.executor, id, long=long)
+        for woken in turn.hints:
+            poll.delay(woken)
+        if turn.again is not None:
+            (advance if turn.long else poll).apply_async((id,), countdown=turn.again)

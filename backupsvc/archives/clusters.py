@@ -69,7 +69,14 @@ class ClusterSet:
         self._added += 1
         self._left[number] -= 1
         if not self._left[number]:
-            self._finish(number)
+            # of a page that is full one bit is kept, in _complete
+            page = self._pages.pop(number)
+            del self._left[number]
+            self._account.bytes -= OVERHEAD + len(page) * (1 if isinstance(page, bytearray) else 2)
+            grown = max(0, (number >> 3) + 1 - len(self._complete))
+            self._complete.extend(bytes(grown))
+            self._account.bytes += grown
+            self._complete[number >> 3] |= 1 << (number & 7)
         return True
 
     def missing(self) -> tuple[int, int]:
@@ -87,15 +94,6 @@ class ClusterSet:
         else:
             gap = next((at for at, bit in enumerate(page) if bit != at), len(page))
         return number * PAGE + gap, total
-
-    def _finish(self, number: int) -> None:
-        page = self._pages.pop(number)
-        del self._left[number]
-        self._account.bytes -= OVERHEAD + len(page) * (1 if isinstance(page, bytearray) else 2)
-        grown = max(0, (number >> 3) + 1 - len(self._complete))
-        self._complete.extend(bytes(grown))
-        self._account.bytes += grown
-        self._complete[number >> 3] |= 1 << (number & 7)
 
     def _is_complete(self, number: int) -> bool:
         return number >> 3 < len(self._complete) and bool(

@@ -145,7 +145,19 @@ class TarPass:
         """
         kind, taken, lack = header[156:157], 0, ""
         if kind == SPARSE:
-            lack = _gnu_map(stream, header, offset).lack(_number(header, 483, offset), length)
+            # GNU's own dialect: four pieces stand in the header, and 21 in each block behind it
+            # that it announces
+            found = Map()
+            ended, more = _pieces(header, 386, 4, offset, found), header[482]
+            while more:
+                if ended:
+                    found.broken("it goes on behind its end")
+                stream.step()
+                start, block = stream.offset, stream.take(BLOCK)
+                if len(block) < BLOCK:
+                    raise cut(stream)
+                ended, more = _pieces(block, 0, 21, start, found), block[504]
+            lack = found.lack(_number(header, 483, offset), length)
         elif told.sparse and kind in FILES:
             taken = told.sparse.read_before_data(stream, length)
             lack = told.sparse.lack(length - taken)
@@ -193,8 +205,17 @@ def _unextractable(header: bytes, kind: bytes, name: bytes, link: bytes) -> str:
     """
     if kind not in KINDS:
         return "a member of a kind that no file system has"
-    if not all(_is_number(header[start:end], values) for start, end, values in OWN_NUMBERS):
-        return "a member whose owner, rights or time is no number that Linux has"
+    for start, end, values in OWN_NUMBERS:
+        field = header[start:end]
+        # octal digits, or GNU's base 256: positive behind 0x80, negative from 0xFF on
+        if field[0] == 0x80:
+            right = int.from_bytes(field[1:], "big") in values
+        elif field[0] == 0xFF:
+            right = int.from_bytes(field, "big", signed=True) in values
+        else:
+            right = not field.strip(b" \0").strip(b"01234567")
+        if not right:
+            return "a member whose owner, rights or time is no number that Linux has"
     if kind in (HARD_LINK, SYMLINK):
         target = _target(header, link)
         if not target or len(target) > pax.MAX_NAME:
@@ -217,17 +238,6 @@ def _target(header: bytes, link: bytes) -> bytes:
     return link or header[157:257].partition(b"\0")[0]
 
 
-def _is_number(field: bytes, values: range) -> bool:
-    """Given a field, return whether octal digits stand there, or one of the values in GNU's base
-    256.
-    """
-    if field[0] == 0x80:
-        return int.from_bytes(field[1:], "big") in values
-    if field[0] == 0xFF:
-        return int.from_bytes(field, "big", signed=True) in values
-    return not field.strip(b" \0").strip(b"01234567")
-
-
 def _number(header: bytes, at: int, offset: int) -> int:
     """Given a header and where a 12-byte number stands, return it: octal digits, or GNU's base 256
     when the top bit is set.
@@ -239,23 +249,6 @@ def _number(header: bytes, at: int, offset: int) -> int:
     if any(digit not in b"01234567" for digit in digits):
         raise Damage(offset + at, "wrong number in a tar header", "tar")
     return int(digits or b"0", 8)
-
-
-def _gnu_map(stream: ByteStream, header: bytes, offset: int) -> Map:
-    """Read the map of GNU's own dialect: four pieces in the header, and 21 in each block behind it
-    that it announces.
-    """
-    found = Map()
-    ended, more = _pieces(header, 386, 4, offset, found), header[482]
-    while more:
-        if ended:
-            found.broken("it goes on behind its end")
-        stream.step()
-        start, block = stream.offset, stream.take(BLOCK)
-        if len(block) < BLOCK:
-            raise cut(stream)
-        ended, more = _pieces(block, 0, 21, start, found), block[504]
-    return found
 
 
 def _pieces(block: bytes, first: int, most: int, offset: int, found: Map) -> bool:

@@ -2,7 +2,7 @@
 ``Catalog`` and plain values.
 """
 
-from backupsvc.catalog.archives import Observation
+from backupsvc.catalog.listings import Observation
 from backupsvc.catalog.store import Catalog
 
 __all__ = ["Catalog", "Observation"]

@@ -11,7 +11,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Select, delete, insert, select, true
 
-from backupsvc.catalog.archives import find
+from backupsvc.catalog.archive_rows import find
 from backupsvc.catalog.database import Database
 from backupsvc.catalog.fences import Fence, hold
 from backupsvc.catalog.retry import repeatable, retried

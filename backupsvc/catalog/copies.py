@@ -188,6 +188,8 @@ class CopyRepository:
         }
         with self._database.write() as connection:
             hold(connection, fence)
+            # A route has one row: while the file at the target is written anew, what was verified
+            # there is a copy no more.
             connection.execute(delete(COPY).where(*_on(route)))
             connection.execute(insert(COPY).values(about | values))
 

@@ -129,9 +129,12 @@ class Database:
                 yield connection
                 ending = writes
                 connection.commit()
+        # a broken unique key is an answer, which the callers tell from a failure
         except IntegrityError:
             raise
         except DBAPIError as error:
+            # cut while COMMIT was under way: it may have been written, so nothing is said of it
+            # being undone
             if ending and error.connection_invalidated:
                 said = f"{self._says(error)} (whether the last change was written is not known)"
                 raise CatalogCut(said, _UNKNOWN, undone=False) from None
@@ -147,7 +150,13 @@ class Database:
             polls(SystemClock(), self.retry_for_s, first=FIRST_PAUSE_S, most=MAX_PAUSE_S)
         ):
             try:
-                return self._begin(writes)
+                connection = self._engine.connect().execution_options(writes=writes)
+                try:
+                    connection.begin()
+                except DBAPIError:
+                    connection.close()
+                    raise
+                return connection
             except DBAPIError as error:
                 if not passes_before_begin(error):
                     raise
@@ -160,15 +169,6 @@ class Database:
                         "%s; waiting for up to %.0f s", self._says(error), self.retry_for_s
                     )
         raise AssertionError("the last attempt returns or raises")
-
-    def _begin(self, writes: bool) -> Connection:
-        connection = self._engine.connect().execution_options(writes=writes)
-        try:
-            connection.begin()
-        except DBAPIError:
-            connection.close()
-            raise
-        return connection
 
     def _says(self, error: DBAPIError, since: str = "") -> str:
         lines = str(error.orig).strip().splitlines() or [type(error.orig).__name__]
@@ -224,6 +224,7 @@ def _version(connection: Connection) -> str | None:
 
 def _engine(url: URL, retry_for_s: float) -> Engine:
     if url.get_backend_name() == "sqlite":
+        # An error's text would else quote the values that were written (law 7).
         engine = create_engine(url, hide_parameters=True)
         event.listen(
             engine, "connect", partial(_set_up_sqlite, busy=min(BUSY_SECONDS, retry_for_s))
@@ -231,6 +232,7 @@ def _engine(url: URL, retry_for_s: float) -> Engine:
         event.listen(engine, "begin", _begin_sqlite)
     elif url.get_backend_name() == "postgresql":
         given = {name: value for name, value in _POSTGRES.items() if name not in url.query}
+        # A connection that was cut while it lay idle is replaced before anything is sent by it.
         engine = create_engine(url, hide_parameters=True, pool_pre_ping=True, connect_args=given)
         event.listen(engine, "connect", _set_up_postgres)
     else:

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from sqlalchemy import Connection, func, insert, select, update
 
@@ -46,6 +45,7 @@ class InspectionRepository:
         if vmid is not None:
             vmids = (vmid,)
         looks = select(STORAGE_LOOK.c.place, STORAGE_LOOK.c.storage, STORAGE_LOOK.c.first_look)
+        # an archive that PVE's own job or a person made has no operation
         written = ARCHIVE.outerjoin(OPERATION, OPERATION.c.id == ARCHIVE.c.operation)
         columns = (
             ARCHIVE.c.place,
@@ -72,7 +72,13 @@ class InspectionRepository:
             return Knowledge(
                 looks={(row[0], row[1]): row[2] for row in connection.execute(looks)},
                 sightings={
-                    (row.place, row.volid): _sighting(row) for row in connection.execute(seen)
+                    (row.place, row.volid): Sighting(
+                        row.first_seen,
+                        row.not_before,
+                        row.created if row.kind == "backup" else None,
+                        copied=row.kind not in (None, "backup"),
+                    )
+                    for row in connection.execute(seen)
                 },
                 proven={row[0]: row[1] for row in connection.execute(proven)},
                 accepted={row[0]: row[1] for row in connection.execute(accepted)},
@@ -139,13 +145,3 @@ def record_inspections(
         connection.execute(
             update(STORAGE_LOOK).where(*here, STORAGE_LOOK.c.first_look > at).values(first_look=at)
         )
-
-
-def _sighting(row: Any) -> Sighting:
-    backup = row.kind == "backup"
-    return Sighting(
-        row.first_seen,
-        row.not_before,
-        row.created if backup else None,
-        copied=row.kind is not None and not backup,
-    )

@@ -27,6 +27,7 @@ class LeaseRepository:
             with self._database.write() as connection:
                 hold(connection, fence)
                 connection.execute(insert(VMID_LEASE).values(vmid=vmid, operation=fence[0], at=at))
+        # the VMID is the row's key: of two that take one at a moment the database lets one through
         except IntegrityError:
             return self.holder(vmid) == fence[0]
         return True
@@ -62,6 +63,7 @@ class LeaseRepository:
         """Given a VMID that an operation holds which has ended, so that nobody drives it, free it;
         False if it is not so.
         """
+        # asked in the same statement: one that is still open keeps its VMID
         ended = select(OPERATION.c.id).where(
             OPERATION.c.id == operation, OPERATION.c.state != OperationState.OPEN.value
         )

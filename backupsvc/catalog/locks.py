@@ -50,31 +50,24 @@ class LockRepository:
                 connection.execute(
                     update(OPERATION).where(OPERATION.c.id == operation).values(lock=lock)
                 )
-                return self._in_front(connection, lock, operation, now, gone)
+                holder = connection.execute(
+                    select(LOCK.c.operation).where(LOCK.c.name == lock)
+                ).scalar()
+                if holder == operation:
+                    return None
+                state = select(OPERATION.c.state).where(OPERATION.c.id == holder)
+                if holder and connection.execute(state).scalar() == OperationState.OPEN:
+                    return str(holder)
+                if (first := self._first(connection, lock, now, gone, operation)) != operation:
+                    return first
+                # Only the ended holder's row: another may have taken the lock since we looked, and
+                # then our insert must fail.
+                ended = (LOCK.c.name == lock, LOCK.c.operation == holder)
+                connection.execute(delete(LOCK).where(*ended))
+                connection.execute(insert(LOCK).values(name=lock, operation=operation, at=now))
+                return None
         except IntegrityError:  # another has taken it between our look and our hand
             return self.holders().get(lock)
-
-    def _in_front(
-        self, connection: Connection, lock: str, operation: str, now: int, gone: Gone
-    ) -> str | None:
-        holder = connection.execute(select(LOCK.c.operation).where(LOCK.c.name == lock)).scalar()
-        if holder == operation:
-            return None
-        if (
-            holder
-            and connection.execute(
-                select(OPERATION.c.state).where(OPERATION.c.id == holder)
-            ).scalar()
-            == OperationState.OPEN
-        ):
-            return str(holder)
-        if (first := self._first(connection, lock, now, gone, operation)) != operation:
-            return first
-        # Only the ended holder's row: another may have taken the lock since we looked, and then our
-        # insert must fail.
-        connection.execute(delete(LOCK).where(LOCK.c.name == lock, LOCK.c.operation == holder))
-        connection.execute(insert(LOCK).values(name=lock, operation=operation, at=now))
-        return None
 
     def _first(
         self, connection: Connection, lock: str, now: int, gone: Gone, operation: str | None = None

@@ -8,13 +8,12 @@ wakes up can no longer change anything.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 from sqlalchemy import (
-    ColumnElement,
     Connection,
     and_,
     case,
@@ -28,18 +27,17 @@ from sqlalchemy import (
 from sqlalchemy.exc import IntegrityError
 
 from backupsvc.catalog import ulid
-from backupsvc.catalog.database import Database
 from backupsvc.catalog.fences import Fence, hold
+from backupsvc.catalog.operation_reader import OPEN as OPEN
+from backupsvc.catalog.operation_reader import OperationReader
 from backupsvc.catalog.retry import repeatable, retried
-from backupsvc.catalog.rows import book_row, operation_of, plain, transition_of
+from backupsvc.catalog.rows import book_row, operation_of, plain
 from backupsvc.catalog.tables import ARCHIVE_PIN, OPERATION, TRANSITION
 from backupsvc.catalog.untold import HEAD_START, note_untold
 from backupsvc.errors import LeaseLost, OperationFailed
 from policies.bookkeeping import Bookkeeping
 from policies.error_kinds import ErrorKind
-from policies.model import Operation, OperationState, Transition
-
-OPEN = OperationState.OPEN.value
+from policies.model import Operation, OperationState
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,13 +102,10 @@ class EndAsked(OperationFailed):
     kind = ErrorKind.END_ASKED
 
 
-class OperationRepository:
+class OperationRepository(OperationReader):
     """The catalog's operations, with their transitions (append-only)."""
 
-    def __init__(self, database: Database) -> None:
-        self._database = database
-
-    # --- opening and reading ----------------------------------------------------------------------
+    # --- opening ----------------------------------------------------------------------------------
 
     def open(self, new: NewOperation, at: int, driver: Driver | None = None) -> Operation | None:
         """Given an operation that no other opens, record it, driven by ``driver`` from its first
@@ -168,6 +163,8 @@ class OperationRepository:
     def _insert(
         self, row: dict[str, Any], untold: int | None = None, parent: Fence | None = None
     ) -> Operation | None:
+        # A unique key that is taken is an answer, not a failure: that occurrence was opened, or
+        # another open operation has the exclusive key (law 9).
         with suppress(IntegrityError), self._database.write() as connection:
             if parent:
                 _goes_on(connection, parent)
@@ -176,125 +173,6 @@ class OperationRepository:
                 note_untold(connection, row["id"], untold)
         # there also if an earlier try of this call wrote it, and only its answer was lost
         return self.get(str(row["id"]))
-
-    @retried
-    def get(self, id: str) -> Operation | None:
-        """Given an operation's id, return it, or None."""
-        return self._one(OPERATION.c.id == id)
-
-    @retried
-    def by_occurrence(self, key: str) -> Operation | None:
-        """Given an occurrence's key, return the operation that was opened for it, or None."""
-        return self._one(OPERATION.c.occurrence == key)
-
-    @retried
-    def by_exclusive_key(self, key: str) -> Operation | None:
-        """Given a key that one open operation may have at a time, return the one that has it, or
-        None.
-        """
-        return self._one(OPERATION.c.exclusive_key == key, OPERATION.c.state == OPEN)
-
-    def _one(self, *where: Any) -> Operation | None:
-        with self._database.read() as connection:
-            row = connection.execute(select(OPERATION).where(*where)).first()
-        return operation_of(row) if row else None
-
-    @retried
-    def find(
-        self,
-        *,
-        kind: str | None = None,
-        subject: int | None = None,
-        state: OperationState | None = None,
-        since: int = 0,
-        limit: int | None = None,
-    ) -> list[Operation]:
-        """Return the operations of that kind, guest and state (None: any) opened since then (epoch
-        seconds), newest first.
-        """
-        wanted = {"kind": kind, "subject": subject, "state": state and state.value}
-        query = select(OPERATION).where(
-            *(OPERATION.c[name] == value for name, value in wanted.items() if value is not None)
-        )
-        query = query.where(OPERATION.c.created >= since) if since else query
-        with self._database.read() as connection:
-            return [
-                operation_of(row)
-                for row in connection.execute(
-                    query.order_by(OPERATION.c.number.desc()).limit(limit)
-                )
-            ]
-
-    @retried
-    def ids_like(self, part: str, limit: int) -> list[str]:
-        """Given the beginning or the end of an id, return the ids that it fits, newest first.
-        ``part`` holds no wildcard.
-        """
-        fits = or_(OPERATION.c.id.like(f"{part}%"), OPERATION.c.id.like(f"%{part}"))
-        query = select(OPERATION.c.id).where(fits).order_by(OPERATION.c.number.desc()).limit(limit)
-        with self._database.read() as connection:
-            return [row.id for row in connection.execute(query)]
-
-    @retried
-    def open_child_ids(self, occurrence: str | None) -> list[str]:
-        """Given an operation's occurrence, return the ids of the open operations that it opened, in
-        the order of opening.
-
-        Their occurrences are its own, a # and a name (``operations.pieces``). An operation without
-        one has opened none.
-        """
-        if occurrence is None:
-            return []
-        query = (
-            select(OPERATION.c.id)
-            .where(OPERATION.c.state == OPEN, _begins(f"{occurrence}#"))
-            .order_by(OPERATION.c.number)
-        )
-        with self._database.read() as connection:
-            return [row.id for row in connection.execute(query)]
-
-    @retried
-    def last_ended(self, kind: str, prefix: str) -> Operation | None:
-        """Given a kind and how occurrences begin (up to their time), return the ended one whose
-        occurrence was the last.
-        """
-        # so that an index serves
-        states = [state.value for state in OperationState if state is not OperationState.OPEN]
-        ended = (OPERATION.c.kind == kind, OPERATION.c.state.in_(states), _begins(prefix))
-        # The time in the key counts, not the row's number: an occurrence that was missed is written
-        # down late.
-        query = select(OPERATION).where(*ended).order_by(OPERATION.c.occurrence.desc()).limit(1)
-        with self._database.read() as connection:
-            row = connection.execute(query).first()
-        return operation_of(row) if row else None
-
-    @retried
-    def still_open(self, ids: Iterable[str]) -> set[str]:
-        """Given operations' ids, return those that are open, by one query."""
-        wanted = list(ids)
-        query = select(OPERATION.c.id).where(OPERATION.c.state == OPEN)
-        with self._database.read() as connection:
-            return {row.id for row in connection.execute(query)} & set(wanted) if wanted else set()
-
-    @retried
-    def transitions(self, id: str, after: int = 0) -> list[Transition]:
-        """Given an operation, return its history after line ``after``, oldest first."""
-        query = (
-            select(TRANSITION)
-            .where(TRANSITION.c.operation == id, TRANSITION.c.seq > after)
-            .order_by(TRANSITION.c.seq)
-        )
-        with self._database.read() as connection:
-            return [transition_of(row) for row in connection.execute(query)]
-
-    @retried
-    def upids_of_others(self, id: str, upids: Iterable[str]) -> set[str]:
-        """Given PVE tasks, return those that the history of another operation names: they are not
-        this one's to adopt.
-        """
-        named = (TRANSITION.c.upid.in_(list(upids)), TRANSITION.c.operation != id)
-        with self._database.read() as connection:
-            return {row.upid for row in connection.execute(select(TRANSITION.c.upid).where(*named))}
 
     # --- driving ----------------------------------------------------------------------------------
 
@@ -313,6 +191,8 @@ class OperationRepository:
             lease.lease_until <= driver.now,
             lease.lease_owner == driver.owner,
         )
+        # Its own driver counts, too, if it comes back after the lease ran out: it slept, or was
+        # stopped. One that gave the lease back was not lost.
         lost = and_(
             lease.lease_owner.is_not(None),
             or_(lease.lease_owner != driver.owner, lease.lease_until <= driver.now),
@@ -405,6 +285,8 @@ class OperationRepository:
             )
             if note:
                 self._append(connection, id, note, driver.now)
+            # in the same transaction, so that no pin outlives its operation, and nothing has to be
+            # swept up
             connection.execute(delete(ARCHIVE_PIN).where(ARCHIVE_PIN.c.operation == id))
             note_untold(connection, id, driver.now + HEAD_START)
             row = connection.execute(select(OPERATION).where(OPERATION.c.id == id)).one()
@@ -424,6 +306,7 @@ class OperationRepository:
     ) -> None:
         if connection.execute(self._mine(id, driver).values(values)).rowcount == 1:
             return
+        # only for the sentence: that nothing was written is certain by now
         row = connection.execute(select(OPERATION.c.state).where(OPERATION.c.id == id)).first()
         if row is None:
             raise OperationFailed(
@@ -454,21 +337,6 @@ class OperationRepository:
 
     # --- what is due ------------------------------------------------------------------------------
 
-    @retried
-    def due(self, now: int, limit: int) -> list[str]:
-        """Return the ids of open operations that nobody drives and whose time has come, the longest
-        due first.
-        """
-        lease = OPERATION.c
-        free = or_(lease.lease_until.is_(None), lease.lease_until <= now)
-        query = (
-            select(lease.id)
-            .where(lease.state == OPEN, lease.due <= now, free)
-            .order_by(lease.due, lease.number)
-        )
-        with self._database.read() as connection:
-            return [row.id for row in connection.execute(query.limit(limit))]
-
     @repeatable
     def postpone(self, ids: Sequence[str], due: int) -> None:
         """Given operations that nobody drives, make them due at another time: their drivers have
@@ -498,15 +366,6 @@ class OperationRepository:
             long = (column.state == OPEN, column.lease_until > now + most)
             connection.execute(update(OPERATION).where(*long).values(lease_until=0))
 
-    @retried
-    def drivers(self, now: int) -> dict[str, str]:
-        """Return the open operations that are being driven, each with its driver."""
-        query = select(OPERATION.c.id, OPERATION.c.lease_owner).where(
-            OPERATION.c.state == OPEN, OPERATION.c.lease_until > now
-        )
-        with self._database.read() as connection:
-            return {row.id: row.lease_owner for row in connection.execute(query)}
-
     @repeatable
     def expire(self, id: str, owner: str, due: int) -> None:
         """Given an operation whose driver is known to be gone, let its lease run out now; it is due
@@ -535,19 +394,6 @@ class OperationRepository:
             row = connection.execute(statement.returning(*OPERATION.c)).first()
         return operation_of(row) if row else None
 
-    @retried
-    def backlog(self, now: int) -> tuple[int, int | None]:
-        """Return how many operations are open, and since when the first of those that nobody drives
-        has been or will be due.
-        """
-        free = or_(OPERATION.c.lease_owner.is_(None), OPERATION.c.lease_until <= now)
-        # 0 is a row from before operations had a time to be due
-        due = func.min(case((free, func.nullif(OPERATION.c.due, 0))))
-        query = select(func.count(), due).where(OPERATION.c.state == OperationState.OPEN.value)
-        with self._database.read() as connection:
-            count, oldest = connection.execute(query).one()
-        return int(count), oldest
-
 
 def _goes_on(connection: Connection, parent: Fence) -> None:
     """Make sure that an operation is its driver's and goes on, until the end of the transaction:
@@ -559,10 +405,3 @@ def _goes_on(connection: Connection, parent: Fence) -> None:
     ).scalar()
     if cancel is not None:
         raise EndAsked(str(cancel), operation=parent[0])
-
-
-def _begins(prefix: str) -> ColumnElement[bool]:
-    """Occurrences that begin so, letter by letter: SQLite's LIKE knows no capitals, and % and _ are
-    letters here.
-    """
-    return func.substr(OPERATION.c.occurrence, 1, len(prefix)) == prefix

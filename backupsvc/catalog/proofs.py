@@ -7,7 +7,7 @@ from __future__ import annotations
 from sqlalchemy import insert, select
 from sqlalchemy.exc import IntegrityError
 
-from backupsvc.catalog.archives import find, lift, withdraw
+from backupsvc.catalog.archive_rows import find, lift, withdraw
 from backupsvc.catalog.database import Database
 from backupsvc.catalog.retry import repeatable, retried
 from backupsvc.catalog.rows import proof_of, proof_row
@@ -37,6 +37,8 @@ class ProofRepository:
             with self._database.write() as connection:
                 connection.execute(insert(PROOF).values(proof_row(proof)))
                 row = find(connection, proof.node, proof.volid)
+                # The proof is kept in any case. It says nothing of another file that has the name
+                # by now, nor against what was found after it.
                 same = (
                     row is not None
                     and row.ctime == proof.archive_ctime

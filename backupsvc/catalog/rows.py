@@ -30,6 +30,7 @@ from policies.model import (
 
 ARCHIVE_COLUMNS = tuple(field.name for field in fields(Archive))
 _archive_columns = attrgetter(*ARCHIVE_COLUMNS)
+# looked up in dicts: over a million rows, calling the enums would take several times as long
 _TYPES, _RUNGS = {one.value: one for one in GuestType}, {one.value: one for one in Rung}
 BOOK = TypeAdapter(Bookkeeping)
 EVIDENCE = ("stages", "checks", "stripped", "asserted", "reasons", "cause")

@@ -32,6 +32,7 @@ def snapshot(url: str, to: Path, alive: Callable[[], None] = lambda: None) -> No
     there.
     """
     parsed = make_url(url)
+    # made before anything is written into it, so that at no moment others can read it
     os.close(os.open(to, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
     if parsed.get_backend_name() != "sqlite":
         _dump_postgres(parsed, to, alive)
@@ -80,6 +81,7 @@ def _dump_postgres(url: URL, to: Path, alive: Callable[[], None]) -> None:
                     ) from None
     finally:
         if process.returncode is None:
+            # whatever `alive` raised, no dump goes on that nobody waits for
             process.kill()
             process.communicate()
     if process.returncode:

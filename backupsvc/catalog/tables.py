@@ -137,6 +137,7 @@ class OperationRow(SQLModel, table=True):
     attempts: int = 0
     error: str | None = Field(default=None, sa_type=Text)
     due: int = Field(sa_type=BigInteger)
+    # The column keeps the name of revision 0002, and statements use the word that the code uses.
     exclusive_key: str | None = Field(
         default=None, sa_column_kwargs={"name": "alone", "key": "exclusive_key"}
     )

@@ -45,6 +45,8 @@ class UntoldRepository:
         with self._database.write() as connection:
             connection.execute(delete(UNTOLD).where(column.due < now - FORGOTTEN))
             for row in found:
+                # Compare-and-set on the time: several may have read the same rows, and one alone
+                # moves each.
                 mine = (column.operation == row.operation, column.due == row.due)
                 if connection.execute(
                     update(UNTOLD).where(*mine).values(due=now + HEAD_START)

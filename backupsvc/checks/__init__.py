@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from importlib import import_module
 from types import MappingProxyType
 
-from backupsvc.checks.kinds import AgentPort, Answer, CannotAsk, Kind, Target, problems_with
+from backupsvc.checks.kinds import AgentPort, CannotAsk, Kind, Target, problems_with
 from backupsvc.clock import Clock, SystemClock
 from backupsvc.errors import BackupsvcError
 from policies.check_kinds import CHECK_KINDS
@@ -39,19 +39,15 @@ def run(spec: CheckSpec, target: Target, clock: Clock | None = None) -> CheckRes
     """
     clock = clock or SystemClock()
     started = clock.monotonic()
-    outcome, detail = _attempt(spec, target)
-    return CheckResult(spec.name, outcome, detail, round(clock.monotonic() - started, 3), spec.kind)
-
-
-def _attempt(spec: CheckSpec, target: Target) -> Answer:
+    outcome = Outcome.INCONCLUSIVE
     if wrong := problems(spec):
-        return Outcome.INCONCLUSIVE, f"{'; '.join(wrong)}: correct the policy"
-    try:
-        return KINDS[spec.kind].ask(spec, target)
-    except CannotAsk as reason:
-        return Outcome.INCONCLUSIVE, str(reason)
-    except BackupsvcError as error:  # the way to the guest is broken, not the guest
-        return (
-            Outcome.INCONCLUSIVE,
-            f"{error.message}: {error.hint}" if error.hint else error.message,
-        )
+        detail = f"{'; '.join(wrong)}: correct the policy"
+    else:
+        try:
+            outcome, detail = KINDS[spec.kind].ask(spec, target)
+        except CannotAsk as reason:
+            detail = str(reason)
+        except BackupsvcError as error:
+            # the way to the guest is broken, not the guest
+            detail = f"{error.message}: {error.hint}" if error.hint else error.message
+    return CheckResult(spec.name, outcome, detail, round(clock.monotonic() - started, 3), spec.kind)

@@ -31,6 +31,7 @@ def ask(spec: CheckSpec, target: Target) -> Answer:
         with connection(target, port, spec.timeout, tls=tls, host=host) as wire:
             shown = certificate(wire)
             page = http.client.HTTPConnection(host or str(target.address), port)
+            # so that it opens no connection of its own, which nothing would cut at the deadline
             page.sock = wire
             page.request("GET", path, headers={"Connection": "close", "User-Agent": "backupsvc"})
             response = page.getresponse()
@@ -43,21 +44,15 @@ def ask(spec: CheckSpec, target: Target) -> Answer:
             f"{url} does not answer in HTTP: "
             f"{printable(str(error).encode()) or type(error).__name__}",
         )
-    outcome, detail = _judge(spec, url, status, body)
-    return outcome, f"{detail} ({shown})" if shown else detail
-
-
-def _judge(spec: CheckSpec, url: str, status: int, body: bytes) -> Answer:
     wanted, words = int(str(spec.options.get("status", 200))), str(spec.options.get("contains", ""))
+    outcome, detail = Outcome.FAILED, f"{url} answers {status}"
     if status != wanted:
-        return Outcome.FAILED, f"{url} answers {status}, wanted {wanted}: {printable(body)}".rstrip(
-            ": "
-        )
-    if words and words.encode() not in body:
-        return Outcome.FAILED, f"{url} answers {status} without the words {words!r}"
-    return Outcome.PASSED, f"{url} answers {status}" + (
-        f" with the words {words!r}" if words else ""
-    )
+        detail = f"{detail}, wanted {wanted}: {printable(body)}".rstrip(": ")
+    elif words and words.encode() not in body:
+        detail += f" without the words {words!r}"
+    else:
+        outcome, detail = Outcome.PASSED, detail + (f" with the words {words!r}" if words else "")
+    return outcome, f"{detail} ({shown})" if shown else detail
 
 
 _STATUS = Option(int, "a status from 100 to 599", fits=lambda value: 100 <= value < 600)

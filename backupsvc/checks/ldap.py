@@ -49,7 +49,25 @@ def ask(spec: CheckSpec, target: Target) -> Answer:
         return Outcome.FAILED, f"{url}: {why(error, spec.timeout)}"
     except NotLdap as error:
         return Outcome.FAILED, f"{url} does not answer in LDAP: {error}"
-    outcome, detail = _judge(entries, refusal, str(spec.options.get("base", "")))
+    served = [
+        value.decode("utf-8", "replace")
+        for entry in entries
+        for value in entry.get("namingcontexts", ())
+        if value
+    ]
+    told = ", ".join(printable(name.encode()) for name in served[:_SHOWN])
+    base, outcome = str(spec.options.get("base", "")), Outcome.FAILED
+    if refusal:
+        detail = refusal
+    elif not served:
+        detail = "answers, but serves no directory: its root entry names none"
+    elif base and _same(base) not in map(_same, served):
+        detail = f"serves {told}, not {base}"
+    else:
+        outcome, detail = Outcome.PASSED, f"answers a search: it serves {told}"
+        named = [value for entry in entries for value in entry.get("ldapservicename", ())]
+        if named and named[0]:
+            detail += f" as {printable(named[0])}"
     return outcome, f"{url} {detail}" + (f" ({shown})" if shown else "")
 
 
@@ -84,6 +102,7 @@ def _search(wire: socket.socket) -> tuple[list[Entry], str]:
         left -= len(data)
         try:
             message = decoder.decode(data, asn1Spec=rfc2251.LDAPMessage())[0]
+        # pyasn1 raises any of these over bytes that are no BER, which a guest may send
         except (PyAsn1Error, ArithmeticError, LookupError, RecursionError, TypeError, ValueError):
             raise NotLdap(f"{printable(data)!r}") from None
         operation = message["protocolOp"]
@@ -146,26 +165,6 @@ def _result(answer: Any) -> str:
     """An LDAPResult in words: the code's name, its number and what the server adds."""
     code, said = answer["resultCode"], printable(bytes(answer["errorMessage"]))
     return f"{code.prettyPrint()} ({int(code)})" + (f": {said}" if said else "")
-
-
-def _judge(entries: list[Entry], refusal: str, base: str) -> Answer:
-    if refusal:
-        return Outcome.FAILED, refusal
-    served = [
-        value.decode("utf-8", "replace")
-        for entry in entries
-        for value in entry.get("namingcontexts", ())
-        if value
-    ]
-    if not served:
-        return Outcome.FAILED, "answers, but serves no directory: its root entry names none"
-    told = ", ".join(printable(name.encode()) for name in served[:_SHOWN])
-    if base and _same(base) not in map(_same, served):
-        return Outcome.FAILED, f"serves {told}, not {base}"
-    named = next((value for entry in entries for value in entry.get("ldapservicename", ())), b"")
-    return Outcome.PASSED, f"answers a search: it serves {told}" + (
-        f" as {printable(named)}" if named else ""
-    )
 
 
 def _same(name: str) -> str:

@@ -44,30 +44,24 @@ def connection(
         timer.daemon = True
         timer.start()
         try:
-            yield _secured(held, late, host, ends) if tls else sock
+            if tls:
+                context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+                context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+                sock = ends.enter_context(
+                    context.wrap_socket(sock, server_hostname=host, do_handshake_on_connect=False)
+                )
+                # It takes the plain socket's place, so it is held before the handshake, which is
+                # where a guest can keep us waiting.
+                held.append(sock)
+                if late.is_set():
+                    raise TimeoutError
+                sock.do_handshake()
+            yield sock
         finally:
             timer.cancel()
             # whatever it looked like from inside: an end of file, half an answer, a reset
             if late.is_set():
                 raise TimeoutError
-
-
-def _secured(
-    held: list[socket.socket], late: threading.Event, host: str | None, ends: contextlib.ExitStack
-) -> ssl.SSLSocket:
-    """Speak TLS on the socket that is held. The handshake comes once the new socket is held too: it
-    takes the old one's place.
-    """
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    wrapped = ends.enter_context(
-        context.wrap_socket(held[0], server_hostname=host, do_handshake_on_connect=False)
-    )
-    held.append(wrapped)
-    if late.is_set():
-        raise TimeoutError
-    wrapped.do_handshake()
-    return wrapped
 
 
 def certificate(sock: socket.socket) -> str:

@@ -48,7 +48,9 @@ def build(words: Sequence[str] = ()) -> typer.Typer:
         name="backupsvc",
         cls=Named,
         no_args_is_help=True,
+        # its tracebacks show the values of variables, and one may be a secret (law 7)
         pretty_exceptions_enable=False,
+        # a help text is plain: brackets in it are brackets
         rich_markup_mode=None,
         context_settings={"help_option_names": ["-h", "--help"]},
         help="Backup lifecycle and restore verification for Proxmox VE: archives that are proven, "

@@ -18,7 +18,7 @@ from backupsvc.errors import UsageError
 from backupsvc.visible import one_line
 
 if TYPE_CHECKING:
-    from backupsvc.archives.verify import Verification
+    pass
 
 app = typer.Typer(
     no_args_is_help=True, help="Verify, describe and extract archives, without any cluster."
@@ -43,6 +43,7 @@ def verify(
     """
     from backupsvc.archives.verify import verify_file
 
+    # all of them before the first is read, which may take hours
     _must_be_readable(files)
     results = []
     with _progress("verifying", files, silent=as_json or quiet) as track:
@@ -50,9 +51,23 @@ def verify(
             results.append(verify_file(file, on_progress=track(file)))
     if as_json:
         emit_json({"archives": [result.as_dict() for result in results]})
-    else:
-        for result in results:
-            _tell(result, quiet)
+        raise typer.Exit(0 if all(result.intact for result in results) else 1)
+    for result in results:
+        if not result.intact:
+            say(f"{result.file}: NOT intact")
+            for problem in result.problems:
+                say(f"  {problem}")
+        elif not quiet:
+            disks = sum(device.size for device in result.devices)
+            say(f"{result.file}: intact")
+            held = f"{size(disks)} of disks, " if result.devices else ""
+            say(f"  {result.format}, {size(result.size)}, {held}{result.seconds:.1f} s")
+            say(f"  SHA-256 {result.sha256}")
+            if not result.checksummed:
+                say(
+                    "  structure only: this archive carries no checksum of its data, so a flipped "
+                    "bit in it would not be seen"
+                )
     if not all(result.intact for result in results):
         raise typer.Exit(1)
 
@@ -169,21 +184,3 @@ def _progress(
             return lambda done: progress.update(task, completed=done)
 
         yield track
-
-
-def _tell(result: Verification, quiet: bool) -> None:
-    if not result.intact:
-        say(f"{result.file}: NOT intact")
-        for problem in result.problems:
-            say(f"  {problem}")
-    elif not quiet:
-        disks = sum(device.size for device in result.devices)
-        say(f"{result.file}: intact")
-        held = f"{size(disks)} of disks, " if result.devices else ""
-        say(f"  {result.format}, {size(result.size)}, {held}{result.seconds:.1f} s")
-        say(f"  SHA-256 {result.sha256}")
-        if not result.checksummed:
-            say(
-                "  structure only: this archive carries no checksum of its data, so a flipped bit "
-                "in it would not be seen"
-            )

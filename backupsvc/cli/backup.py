@@ -6,17 +6,40 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from backupsvc.cli.completing import vmids
 from backupsvc.cli.driving import EnqueueOption, FollowOption
+from backupsvc.cli.options import AsJson, Guests
 from backupsvc.errors import UsageError
 
 if TYPE_CHECKING:
     from backupsvc.bootstrap import Service
-    from backupsvc.errors import BackupsvcError
     from backupsvc.operations.opening import Opened
-    from policies.model import Job, Policy
+    from policies.model import Job
 
 app = typer.Typer(no_args_is_help=True)
+
+JobName = Annotated[
+    str | None,
+    typer.Argument(help="The job's id in the policy; needed only when there are several."),
+]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be backed up, and where.")]
+_NOT_RUN: dict[str, Any] = {
+    "excluded_disks": [],
+    "warnings": [],
+    "findings": [],
+    "consistency_reason": "",
+    "seconds": 0.0,
+} | dict.fromkeys(
+    (
+        "node",
+        "operation",
+        "archive",
+        "verified",
+        "consistency",
+        "freeze",
+        "file_systems",
+        "exitstatus",
+    )
+)
 
 
 @app.callback()
@@ -26,20 +49,12 @@ def _group() -> None:
 
 @app.command()
 def run(
-    job: Annotated[
-        str | None,
-        typer.Argument(help="The job's id in the policy; needed only when there are several."),
-    ] = None,
-    vmid: Annotated[
-        list[int] | None,
-        typer.Option("--vmid", help="Only this guest; may be repeated.", autocompletion=vmids),
-    ] = None,
+    job: JobName = None,
+    vmid: Guests = None,
     enqueue: EnqueueOption = False,
     follow: FollowOption = False,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say what would be backed up, and where.")
-    ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
 ) -> None:
     """Back up the guests of a job now. Exit 1 if any has no new archive, or a corrupt one, or was
     left frozen.
@@ -52,7 +67,16 @@ def run(
 
     check_options(enqueue, follow, dry_run)
     with open_service(enqueue=enqueue) as service:
-        chosen = _job(service.policy, job)
+        jobs = {one.id: one for one in service.policy.jobs}
+        name = next(iter(jobs)) if job is None and len(jobs) == 1 else job
+        if name is None or name not in jobs:
+            asked = (
+                f"there is no job {name!r} in the policy"
+                if name
+                else "the policy has several jobs: name one"
+            )
+            raise UsageError(asked, f"its jobs are: {', '.join(sorted(jobs)) or 'none'}")
+        chosen = jobs[name]
         room = warnings(service, chosen, vmid or [])
         for sentence in room:
             tell(f"backupsvc: WARNING: {sentence}")
@@ -101,7 +125,10 @@ def _run(
     )
     ended = bring_to_end(service, opened.operations, observer, enqueue=enqueue)
     guests = [backup_outcome(operation) for operation in ended]
-    guests += [_not_opened(vmid or 0, error) for vmid, error in opened.refused.items()]
+    for vmid, error in opened.refused.items():
+        # one that could not be opened has every key that the others have
+        said = {"error": error.message, "hint": error.hint, "exit_code": error.exit_code}
+        guests.append({"vmid": vmid or 0, "name": "", "status": "failed"} | _NOT_RUN | said)
     return {
         "job": job.id,
         "storage": job.storage,
@@ -113,31 +140,6 @@ def _run(
     }
 
 
-def _not_opened(vmid: int, error: BackupsvcError) -> dict[str, Any]:
-    """The line of a guest whose backup could not be opened."""
-    nothing = dict.fromkeys(
-        (
-            "node",
-            "operation",
-            "archive",
-            "verified",
-            "consistency",
-            "freeze",
-            "file_systems",
-            "exitstatus",
-        )
-    )
-    said = {"error": error.message, "hint": error.hint, "exit_code": error.exit_code}
-    empty = {
-        "excluded_disks": [],
-        "warnings": [],
-        "findings": [],
-        "consistency_reason": "",
-        "seconds": 0.0,
-    }
-    return {"vmid": vmid, "name": "", "status": "failed"} | empty | nothing | said
-
-
 def exit_code(result: dict[str, Any]) -> int:
     """Given a job's result, return 0 if all is good, 3 or 4 if nothing could be done for that one
     reason, else 1.
@@ -146,20 +148,6 @@ def exit_code(result: dict[str, Any]) -> int:
         return 0
     codes = {guest["exit_code"] for guest in result["guests"]}
     return codes.pop() if codes in ({3}, {4}) else 1
-
-
-def _job(policy: Policy, name: str | None) -> Job:
-    jobs = {job.id: job for job in policy.jobs}
-    if name is None and len(jobs) == 1:
-        return policy.jobs[0]
-    if name in jobs:
-        return jobs[name]
-    asked = (
-        f"there is no job {name!r} in the policy"
-        if name
-        else "the policy has several jobs: name one"
-    )
-    raise UsageError(asked, f"its jobs are: {', '.join(sorted(jobs)) or 'none'}")
 
 
 def _preview(service: Service, job: Job, only: list[int], as_json: bool, room: list[str]) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from backupsvc.cli.catalog_backup import backup
-from backupsvc.cli.completing import vmids
+from backupsvc.cli.options import AsJson, OneGuest
 from backupsvc.cli.rebuild import rebuild
 from backupsvc.cli.recheck import recheck
 
@@ -20,6 +20,38 @@ if TYPE_CHECKING:
     from policies.gaps import GuestNights
 
 DEFAULT_NIGHTS, MAX_NIGHTS = 30, 800
+OfGuest = Annotated[int | None, typer.Option("--vmid", help="Only this guest's archives.")]
+Limit = Annotated[
+    int,
+    typer.Option("--limit", min=1, help="The newest so many; how many more there are is said."),
+]
+Since = Annotated[
+    str | None, typer.Option("--since", metavar="DATE", help="None older, such as 2026-03-01.")
+]
+OfflineStorages = Annotated[
+    bool,
+    typer.Option("--offline", help="What the catalog remembers, without asking the storages."),
+]
+Accept = Annotated[
+    bool,
+    typer.Option(
+        "--accept",
+        help="Let guests be pruned again that this catalog knows too little of; say who did.",
+    ),
+]
+AcceptedGuest = Annotated[
+    int | None, typer.Option("--vmid", help="With --accept: only this guest.")
+]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Show what would be recorded as gone and accepted.")
+]
+FirstNight = Annotated[
+    str | None,
+    typer.Option("--from", metavar="DATE", help="The first night; default: 30 nights ago."),
+]
+LastNight = Annotated[
+    str | None, typer.Option("--to", metavar="DATE", help="The last night; default: today.")
+]
 app = typer.Typer(no_args_is_help=True)
 app.command()(backup)
 app.command()(rebuild)
@@ -33,19 +65,11 @@ def _group() -> None:
 
 @app.command("list")
 def list_archives(
-    vmid: Annotated[int | None, typer.Option("--vmid", help="Only this guest's archives.")] = None,
-    limit: Annotated[
-        int,
-        typer.Option("--limit", min=1, help="The newest so many; how many more there are is said."),
-    ] = 1000,
-    since: Annotated[
-        str | None, typer.Option("--since", metavar="DATE", help="None older, such as 2026-03-01.")
-    ] = None,
-    offline: Annotated[
-        bool,
-        typer.Option("--offline", help="What the catalog remembers, without asking the storages."),
-    ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    vmid: OfGuest = None,
+    limit: Limit = 1000,
+    since: Since = None,
+    offline: OfflineStorages = False,
+    as_json: AsJson = False,
 ) -> None:
     """List the archives, newest first.
 
@@ -77,20 +101,10 @@ def _midnight(date: str, timezone: str) -> int:
 
 @app.command()
 def sync(
-    accept: Annotated[
-        bool,
-        typer.Option(
-            "--accept",
-            help="Let guests be pruned again that this catalog knows too little of; say who did.",
-        ),
-    ] = False,
-    vmid: Annotated[
-        int | None, typer.Option("--vmid", help="With --accept: only this guest.")
-    ] = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Show what would be recorded as gone and accepted.")
-    ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    accept: Accept = False,
+    vmid: AcceptedGuest = None,
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
 ) -> None:
     """List every storage, and record what is found: archives that are no longer there are recorded
     as gone.
@@ -142,15 +156,16 @@ def show(
         bool,
         typer.Option("--offline", help="What the catalog remembers, without asking the cluster."),
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Show which machine a guest is, which of its archives are of that machine, and what was
     recorded of an archive.
 
     Exit 1 if one that is shown was changed since it was recorded, or is of another machine.
     """
-    from backupsvc.cli.output import emit_json
+    from backupsvc.cli.output import emit_json, say, size, table
     from backupsvc.cli.session import open_service
+    from backupsvc.cli.values import in_words
     from backupsvc.operations import identity
 
     with open_service() as service:
@@ -158,24 +173,32 @@ def show(
     if as_json:
         emit_json(found)
     else:
-        _tell(found, whole=not what.isdigit())
+        lineage = found["lineage"]
+        known = (
+            f"SMBIOS UUID {lineage['uuid'] or 'unknown'}, created "
+            f"{lineage['created'] or 'at a time unknown'} (by {lineage['source']})"
+        )
+        say(f"guest {found['vmid']}: {known if lineage['source'] else 'unknown'}")
+        if what.isdigit():
+            keys = ("volid", "node", "size", "rung", "machine", "uuid", "changed")
+            rows = [
+                [size(item[key]) if key == "size" else item[key] for key in keys]
+                for item in found["archives"]
+            ]
+            table(("archive", "node", "size", "rung", "machine", "SMBIOS UUID", "changed"), rows)
+        else:
+            for key, value in (pair for item in found["archives"] for pair in item.items()):
+                say(f"  {key:<12} {'' if value in (None, []) else in_words(value)}".rstrip())
     bad = any(item["changed"] or item["machine"] == "another" for item in found["archives"])
     raise typer.Exit(1 if bad else 0)
 
 
 @app.command()
 def gaps(
-    begin: Annotated[
-        str | None,
-        typer.Option("--from", metavar="DATE", help="The first night; default: 30 nights ago."),
-    ] = None,
-    end: Annotated[
-        str | None, typer.Option("--to", metavar="DATE", help="The last night; default: today.")
-    ] = None,
-    vmid: Annotated[
-        int | None, typer.Option("--vmid", help="Only this guest.", autocompletion=vmids)
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    begin: FirstNight = None,
+    end: LastNight = None,
+    vmid: OneGuest = None,
+    as_json: AsJson = False,
 ) -> None:
     """Show which nights left each guest an archive, as a calendar: what is missing is seen before
     it is needed.
@@ -187,42 +210,38 @@ def gaps(
     """
     from backupsvc.cli.output import emit_json
     from backupsvc.cli.session import open_service
+    from backupsvc.errors import UsageError
     from backupsvc.operations import nights
     from policies.gaps import NightState
 
     with open_service() as service:
-        dates = _dates(begin, end, nights.last(service, DEFAULT_NIGHTS))
+        usual = nights.last(service, DEFAULT_NIGHTS)
+        try:
+            last = date.fromisoformat(end) if end else usual[-1]
+            first = date.fromisoformat(begin) if begin else min(usual[0], last)
+        except ValueError as error:
+            raise UsageError(f"that is no date: {error}", "write it like 2026-03-08") from None
+        count = (last - first).days + 1
+        if not 1 <= count <= MAX_NIGHTS:
+            raise UsageError(
+                f"from {first} to {last} are {count} nights",
+                f"choose from 1 to {MAX_NIGHTS} of them",
+            )
+        dates = [first + timedelta(days=number) for number in range(count)]
         found = nights.look(service, dates, vmid)
     if as_json:
-        emit_json({"guests": [_as_json(one) for one in found]})
+        guests: list[dict[str, Any]] = []
+        for one in found:
+            kept = [
+                {"date": str(night.date), "state": str(night.state), "volid": night.volid}
+                for night in one.nights
+            ]
+            guests.append({"vmid": one.vmid, "lineage": one.lineage, "nights": kept})
+        emit_json({"guests": guests})
     else:
         _calendar(dates, found)
     bad = (NightState.FAILED, NightState.MISSED)
     raise typer.Exit(1 if any(night.state in bad for one in found for night in one.nights) else 0)
-
-
-def _dates(begin: str | None, end: str | None, usual: list[date]) -> list[date]:
-    from backupsvc.errors import UsageError
-
-    try:
-        last = date.fromisoformat(end) if end else usual[-1]
-        first = date.fromisoformat(begin) if begin else min(usual[0], last)
-    except ValueError as error:
-        raise UsageError(f"that is no date: {error}", "write it like 2026-03-08") from None
-    if not 0 <= (last - first).days < MAX_NIGHTS:
-        raise UsageError(
-            f"from {first} to {last} are {(last - first).days + 1} nights",
-            f"choose from 1 to {MAX_NIGHTS} of them",
-        )
-    return [first + timedelta(days=number) for number in range((last - first).days + 1)]
-
-
-def _as_json(one: GuestNights) -> dict[str, Any]:
-    nights = [
-        {"date": str(night.date), "state": str(night.state), "volid": night.volid}
-        for night in one.nights
-    ]
-    return {"vmid": one.vmid, "lineage": one.lineage, "nights": nights}
 
 
 def _calendar(dates: list[date], found: Sequence[GuestNights]) -> None:
@@ -236,6 +255,7 @@ def _calendar(dates: list[date], found: Sequence[GuestNights]) -> None:
         say("the catalog knows no archive and no backup, and no job names a guest")
         return
     letters = dict(zip(NightState, "#!x- ", strict=True))
+    # one VMID may have been two machines (law 10): each has a line, told apart by its UUID
     twice = {one.vmid for one in found if sum(other.vmid == one.vmid for other in found) > 1}
     names = [
         f"{one.vmid}" + (f" ({one.lineage[:8]})" if one.vmid in twice else "") for one in found
@@ -264,46 +284,12 @@ def _calendar(dates: list[date], found: Sequence[GuestNights]) -> None:
                 )
 
 
-def _tell(found: dict[str, Any], whole: bool) -> None:
-    from backupsvc.cli.output import say, size, table
-    from backupsvc.cli.values import in_words
-
-    lineage = found["lineage"]
-    known = (
-        f"SMBIOS UUID {lineage['uuid'] or 'unknown'}, created "
-        f"{lineage['created'] or 'at a time unknown'}"
-    )
-    say(
-        f"guest {found['vmid']}: {known} (by {lineage['source']})"
-        if lineage["source"]
-        else f"guest {found['vmid']}: unknown"
-    )
-    if not whole:
-        rows = [
-            (
-                item["volid"],
-                item["node"],
-                size(item["size"]),
-                item["rung"],
-                item["machine"],
-                item["uuid"],
-                item["changed"],
-            )
-            for item in found["archives"]
-        ]
-        table(("archive", "node", "size", "rung", "machine", "SMBIOS UUID", "changed"), rows)
-        return
-    for item in found["archives"]:
-        for key, value in item.items():
-            say(f"  {key:<12} {'' if value in (None, []) else in_words(value)}".rstrip())
-
-
 def _show(found: Synced, dry_run: bool) -> None:
     from backupsvc.cli.output import say
 
     say(
         f"{found.archives} archives listed, {len(found.new)} new, {len(found.gone)} gone"
-        + _out_of_reach(found)
+        + (f", {len(found.unreachable)} out of reach" if found.unreachable else "")
     )
     for sentence in found.blind:
         say(f"not listed: {sentence}")
@@ -326,10 +312,6 @@ def _show(found: Synced, dry_run: bool) -> None:
         )
 
 
-def _out_of_reach(found: Synced) -> str:
-    return f", {len(found.unreachable)} out of reach" if found.unreachable else ""
-
-
 def _print(page: Page, as_json: bool) -> None:
     from backupsvc.cli.output import emit_json, say, size, table
     from backupsvc.inventory.listing import as_dict
@@ -349,19 +331,15 @@ def _print(page: Page, as_json: bool) -> None:
     if as_json:
         emit_json({"archives": found, "more": page.more} | ({"not_listed": blind} if blind else {}))
         return
-    rows = [
-        (
-            item["vmid"],
-            item["name"],
-            item["time"],
-            item["node"],
-            item["volid"],
-            size(item["size"]),
-            "MISSING" if item["missing"] else item["rung"],
-            ", ".join(_remarks(item)),
-        )
-        for item in found
-    ]
+    rows = []
+    for item in found:
+        # what a reader of the list must not miss about an archive
+        remarks = ["DAMAGED"] if item["integrity"]["state"] == "damaged" else []
+        remarks += [word for word in ("unreachable", "protected", "changed") if item[word]]
+        remarks += [f"copy at {target}" for target in item["copies"]]
+        told = [item[key] for key in ("vmid", "name", "time", "node", "volid")]
+        rung = "MISSING" if item["missing"] else item["rung"]
+        rows.append((*told, size(item["size"]), rung, ", ".join(remarks)))
     table(("VMID", "name", "time", "node", "archive", "size", "rung", "note"), rows)
     if page.more:
         say(f"{page.more} more, older than these: --limit N shows more, --vmid N only one guest's")
@@ -369,10 +347,3 @@ def _print(page: Page, as_json: bool) -> None:
         say(f"not listed: {sentence}")
     if blind:
         say("  -> `backupsvc pra status` says what is within reach, and the way on")
-
-
-def _remarks(item: dict[str, Any]) -> list[str]:
-    """What a reader of the list must not miss about an archive."""
-    said = [word for word in ("unreachable", "protected", "changed") if item[word]]
-    damaged = ["DAMAGED"] if item["integrity"]["state"] == "damaged" else []
-    return damaged + said + [f"copy at {target}" for target in item["copies"]]

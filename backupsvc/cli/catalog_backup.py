@@ -7,32 +7,33 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from backupsvc.cli.options import AsJson, Targets
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from backupsvc.bootstrap import Service
     from policies.model import CopyTarget
 
+Folder = Annotated[
+    Path | None,
+    typer.Option("--output", metavar="FOLDER", help="Into a folder of this machine instead."),
+]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Say where it would go; take no snapshot.")]
+
 
 def backup(
-    to: Annotated[
-        list[str] | None, typer.Option("--to", help="Only to this target; may be repeated.")
-    ] = None,
-    output: Annotated[
-        Path | None,
-        typer.Option("--output", metavar="FOLDER", help="Into a folder of this machine instead."),
-    ] = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say where it would go; take no snapshot.")
-    ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    to: Targets = None,
+    output: Folder = None,
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
 ) -> None:
     """Take a consistent snapshot of the catalog, bring it to the copy targets, and read it back
     there. The workers do so every night.
 
     Exit 1 if it does not lie at one of them.
     """
-    from backupsvc.cli.output import emit_json
+    from backupsvc.cli.output import emit_json, say, size, table, tell
     from backupsvc.cli.session import open_service
     from backupsvc.copies.snapshots import Put
     from backupsvc.operations.copy.catalogs import save
@@ -43,17 +44,32 @@ def backup(
     found: list[dict[str, Any]] = [
         {"target": target.name, "state": "planned"} | _NOTHING for target in targets if dry_run
     ]
-    for target, one in results:
+    for target, result in results:
         told: dict[str, Any] = (
-            {"state": "saved", "file": one.file, "bytes": one.size, "sha256": one.sha256}
-            if isinstance(one, Put)
-            else {"state": "failed", "reason": one.message, "hint": one.hint}
+            {"state": "saved", "file": result.file, "bytes": result.size, "sha256": result.sha256}
+            if isinstance(result, Put)
+            else {"state": "failed", "reason": result.message, "hint": result.hint}
         )
         found.append({"target": target.name} | _NOTHING | told)
     if as_json:
         emit_json({"snapshots": found, "dry_run": dry_run})
     else:
-        _show(found)
+        rows = [
+            (
+                one["target"],
+                one["state"],
+                one["file"] or "",
+                size(one["bytes"]) if one["bytes"] else "",
+            )
+            for one in found
+        ]
+        table(("target", "state", "file", "size"), rows)
+        for one in found:
+            if one["reason"]:
+                tell(f"backupsvc: {one['target']}: {one['reason']}")
+                tell(f"  -> {one['hint'] or 'see `backupsvc doctor`'}")
+        if all(one["state"] == "planned" for one in found):
+            say("no snapshot was taken")
     raise typer.Exit(1 if any(one["state"] == "failed" for one in found) else 0)
 
 
@@ -69,6 +85,7 @@ def _targets(service: Service, names: Sequence[str], output: Path | None) -> tup
             raise UsageError("--output goes with no --to", "leave one of them out")
         if not output.is_dir():
             raise UsageError(f"{output} is no folder", "make it first")
+        # a target like any other from here on: written, read back and named the same way
         return (CopyTarget("output", Directory(str(output.absolute()))),)
     known = {target.name: target for target in service.policy.copies}
     if not known:
@@ -81,19 +98,3 @@ def _targets(service: Service, names: Sequence[str], output: Path | None) -> tup
             f"the policy has no copy target {unknown[0]}", f"its targets are: {', '.join(known)}"
         )
     return tuple(target for name, target in known.items() if not names or name in names)
-
-
-def _show(found: Sequence[dict[str, Any]]) -> None:
-    from backupsvc.cli.output import say, size, table, tell
-
-    rows = [
-        (one["target"], one["state"], one["file"] or "", size(one["bytes"]) if one["bytes"] else "")
-        for one in found
-    ]
-    table(("target", "state", "file", "size"), rows)
-    for one in found:
-        if one["reason"]:
-            tell(f"backupsvc: {one['target']}: {one['reason']}")
-            tell(f"  -> {one['hint'] or 'see `backupsvc doctor`'}")
-    if all(one["state"] == "planned" for one in found):
-        say("no snapshot was taken")

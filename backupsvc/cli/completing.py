@@ -21,6 +21,7 @@ def operation_ids(incomplete: str) -> list[tuple[str, str]]:
     try:
         with bootstrap.open_service() as service:
             found = service.catalog.operations.find(limit=MAX_SUGGESTIONS)
+    # a shell that completes a word has no place for an error
     except BackupsvcError:
         return []
     fitting = [operation for operation in found if operation.id.startswith(incomplete.upper())]

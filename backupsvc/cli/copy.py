@@ -9,6 +9,7 @@ import typer
 
 from backupsvc.cli.completing import vmids
 from backupsvc.cli.driving import EnqueueOption, FollowOption
+from backupsvc.cli.options import AsJson, Guests, Targets
 from backupsvc.errors import BackupsvcError
 
 if TYPE_CHECKING:
@@ -20,6 +21,16 @@ if TYPE_CHECKING:
 
 app = typer.Typer(no_args_is_help=True)
 
+TriedTargets = Annotated[
+    list[str] | None, typer.Option("--to", help="Only this target; may be repeated.")
+]
+TryDryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Say what would be tried, and what was tried last.")
+]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Say what would be copied where; copy nothing.")
+]
+
 
 @app.callback()
 def _group() -> None:
@@ -28,19 +39,12 @@ def _group() -> None:
 
 @app.command()
 def run(
-    vmid: Annotated[
-        list[int] | None,
-        typer.Option("--vmid", help="Only this guest; may be repeated.", autocompletion=vmids),
-    ] = None,
-    to: Annotated[
-        list[str] | None, typer.Option("--to", help="Only to this target; may be repeated.")
-    ] = None,
+    vmid: Guests = None,
+    to: Targets = None,
     enqueue: EnqueueOption = False,
     follow: FollowOption = False,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say what would be copied where; copy nothing.")
-    ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
 ) -> None:
     """Copy each guest's newest archive to every target of the policy, and read each copy back
     there.
@@ -82,12 +86,14 @@ def run(
                 + [error.exit_code for _, error in errors],
                 default=0,
             )
+    # what could not be listed may hold a newer archive than the one that was copied
     blind = seen.said()
     if as_json:
         workers = {key: told[key] for key in ("workers",) if key in told}
         emit_json({"copies": found, "dry_run": dry_run, "not_listed": blind} | workers)
     else:
         _show(found, blind)
+    # a target's failure weighs more than a storage that could not be listed
     raise typer.Exit(code or (3 if blind else 0))
 
 
@@ -106,6 +112,7 @@ def _wanted(
     copies = service.catalog.copies.find()
     found = due(service.policy, seen.listed, copies, only=only, targets=targets, again=True)
     lacking = sorted(set(only) - {one.archive.vmid for one in found})
+    # where a storage is out of reach it may lie there, and nothing is said to be missing (law 4)
     if lacking and not seen.said():
         which = f"guest{'s' if len(lacking) > 1 else ''} {', '.join(map(str, lacking))}"
         raise PveNotFound(
@@ -135,7 +142,7 @@ def list_copies(
     vmid: Annotated[
         int | None, typer.Option("--vmid", help="Only this guest's.", autocompletion=vmids)
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """List the copies that were read back at their targets, and how long ago."""
     from backupsvc.cli.output import emit_json
@@ -158,13 +165,9 @@ def list_copies(
 
 @app.command("try-delete")
 def try_delete(
-    to: Annotated[
-        list[str] | None, typer.Option("--to", help="Only this target; may be repeated.")
-    ] = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say what would be tried, and what was tried last.")
-    ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    to: TriedTargets = None,
+    dry_run: TryDryRun = False,
+    as_json: AsJson = False,
 ) -> None:
     """Try to overwrite and to delete a file of our own at each immutable target, and keep the
     refusal as evidence.
@@ -205,9 +208,7 @@ def try_delete(
         words = {True: "held", False: "NOT immutable", None: "never tried"}
         rows = [
             (
-                one["target"],
-                one["folder"],
-                one["tried"] or "",
+                *(one[key] or "" for key in ("target", "folder", "tried")),
                 words[one["held"]],
                 one["said"] or "",
             )

@@ -74,6 +74,7 @@ def _live(
 
     began = time.monotonic()
     with Progress() as progress:
+        # an earlier demo may have left its lab behind
         control.down(lab_dir)
         control.up(
             lab_dir,
@@ -106,13 +107,24 @@ def _night(
 ) -> tuple[list[list[Any]], bool, list[Path]]:
     from backupsvc.cli.backup import run_job
     from backupsvc.cli.restore_test import run_tests
+    from backupsvc.inventory.listing import survey
+    from backupsvc.operations.copy.opening import open_copy
+    from backupsvc.operations.copy.result import outcome
     from backupsvc.operations.prune.opening import open_prune
     from backupsvc.operations.prune.result import prune_outcome
+    from backupsvc.operations.restore.planning import open_restore, plan_restore
+    from backupsvc.operations.restore.result import restore_outcome
+    from policies.copies_due import due
+    from pvelab.accident import delete_guest
 
     progress.line("21:00  the nightly job: eleven guests, each archive read back and verified")
     backups = run_job(service, service.policy.jobs[0], [], progress)
     progress.line(f"copies: each archive to {ELSEWHERE}, read back there")
-    copied = _copy(service, progress)
+    service.engine.executor.observe(progress)
+    wanted = [one for one in due(service.policy, survey(service).listed) if one.skip is None]
+    opened = [operation for one in wanted if (operation := open_copy(service, one))]
+    ended = service.engine.drive([operation.id for operation in opened])
+    copied = [outcome(one, operation) for one, operation in zip(wanted, ended, strict=True)]
     progress.line("retention: every archive marked, with reasons")
     service.engine.executor.observe(progress)
     pruned = prune_outcome(service.engine.drive_one(open_prune(service)))
@@ -121,7 +133,11 @@ def _night(
     )
     tests, _ = run_tests(service, [CRITICAL, WITH_AGENT], progress)
     progress.line(f"the accident: guest {LOST} is deleted")
-    restored = _lose_and_restore(service, lab_dir, progress)
+    node = next(guest.node for guest in service.pve.cluster.guests() if guest.vmid == LOST)
+    delete_guest(lab_dir, node, LOST)
+    service.engine.executor.observe(progress)
+    lost = plan_restore(service, LOST, at=None, volid=None, node=None, storage=None)
+    restored = restore_outcome(service.engine.drive_one(open_restore(service, LOST, lost)))
     report, compliant = _report(service, output)
     rows = _rows(backups, copied, pruned, tests, restored, compliant)
     good = (
@@ -132,32 +148,6 @@ def _night(
         and all(test["verdict"] == "proven" for test in tests)
     )
     return rows, bool(good), report
-
-
-def _copy(service: Service, progress: Progress) -> list[dict[str, Any]]:
-    from backupsvc.inventory.listing import survey
-    from backupsvc.operations.copy.opening import open_copy
-    from backupsvc.operations.copy.result import outcome
-    from policies.copies_due import due
-
-    service.engine.executor.observe(progress)
-    wanted = [one for one in due(service.policy, survey(service).listed) if one.skip is None]
-    opened = [operation for one in wanted if (operation := open_copy(service, one))]
-    ended = service.engine.drive([operation.id for operation in opened])
-    return [outcome(one, operation) for one, operation in zip(wanted, ended, strict=True)]
-
-
-def _lose_and_restore(service: Service, lab_dir: Path, progress: Progress) -> dict[str, Any]:
-    from backupsvc.operations.restore.planning import open_restore, plan_restore
-    from backupsvc.operations.restore.result import restore_outcome
-    from pvelab.accident import delete_guest
-
-    node = next(guest.node for guest in service.pve.cluster.guests() if guest.vmid == LOST)
-    delete_guest(lab_dir, node, LOST)
-    service.engine.executor.observe(progress)
-    planned = plan_restore(service, LOST, at=None, volid=None, node=None, storage=None)
-    opened = open_restore(service, LOST, planned)
-    return restore_outcome(service.engine.drive_one(opened))
 
 
 def _report(service: Service, output: Path) -> tuple[list[Path], str]:

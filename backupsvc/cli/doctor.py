@@ -8,51 +8,58 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from backupsvc.cli.options import AsJson
+
 if TYPE_CHECKING:
     from policies.model import Policy
-    from policies.role import Holder, Need
+    from policies.role import Holder
+
+OnlyRole = Annotated[
+    bool,
+    typer.Option("--role", help="Print the pveum commands for the least rights; asks no cluster."),
+]
+RestoreBridges = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--restore",
+        metavar="BRIDGE",
+        help="With --role: a second token that may use this production bridge.",
+    ),
+]
+RestoreStorages = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--disks", help="With --restore: a storage of production disks, if not scratch.storage."
+    ),
+]
+CopyBridge = Annotated[
+    str | None,
+    typer.Option(
+        "--bridge", help="With --role: the bridge for copies, if the policy names none (vmbr9)."
+    ),
+]
+PrunedStorages = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--prunes",
+        metavar="STORAGE",
+        help="With --role: a storage with a retention of its own.",
+    ),
+]
+Release = Annotated[
+    int,
+    typer.Option("--pve", min=8, max=9, help="With --role: the major release of Proxmox VE."),
+]
 
 
 def doctor(
-    role: Annotated[
-        bool,
-        typer.Option(
-            "--role", help="Print the pveum commands for the least rights; asks no cluster."
-        ),
-    ] = False,
-    restore: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--restore",
-            metavar="BRIDGE",
-            help="With --role: a second token that may use this production bridge.",
-        ),
-    ] = None,
-    disks: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--disks", help="With --restore: a storage of production disks, if not scratch.storage."
-        ),
-    ] = None,
-    bridge: Annotated[
-        str | None,
-        typer.Option(
-            "--bridge", help="With --role: the bridge for copies, if the policy names none (vmbr9)."
-        ),
-    ] = None,
-    prunes: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--prunes",
-            metavar="STORAGE",
-            help="With --role: a storage with a retention of its own.",
-        ),
-    ] = None,
-    pve: Annotated[
-        int,
-        typer.Option("--pve", min=8, max=9, help="With --role: the major release of Proxmox VE."),
-    ] = 9,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    role: OnlyRole = False,
+    restore: RestoreBridges = None,
+    disks: RestoreStorages = None,
+    bridge: CopyBridge = None,
+    prunes: PrunedStorages = None,
+    pve: Release = 9,
+    as_json: AsJson = False,
 ) -> None:
     """Look at settings, policy, catalog, cluster, rights, storages, isolation, clocks and ways in;
     each with the next action.
@@ -61,6 +68,7 @@ def doctor(
     policy, 3 unreachable, 4 refused.
     """
     from backupsvc.bootstrap import open_service
+    from backupsvc.cli.output import say
     from policies import role as rights
 
     if not role:
@@ -83,8 +91,16 @@ def doctor(
         )
     if as_json:
         _emit_role(policy, held, pve, said)
-    else:
-        _show_role(held, rights.on_release(rights.optional(policy), pve), said)
+        return
+    # commands that can be pasted into a root shell of a node, so all else is a comment of a shell
+    for note in said:
+        say(f"# note: {note}")
+    for need in sorted(set(held[0].needs), key=lambda need: (need.path, need.privilege)):
+        say(f"# {need.path} {need.privilege}: {need.why}")
+    for need in rights.on_release(rights.optional(policy), pve):
+        say(f"# optional, and in none of the roles below: {need.path} {need.privilege}: {need.why}")
+    for line in rights.commands(held):
+        say(line)
 
 
 def _examine(as_json: bool) -> None:
@@ -144,20 +160,3 @@ def _emit_role(
     could = rights.on_release(rights.optional(policy), release)
     optional = [{"path": need.path, "privilege": need.privilege, "why": need.why} for need in could]
     emit_json(found | {"notes": list(said), "optional": optional})
-
-
-def _show_role(held: tuple[Holder, ...], optional: tuple[Need, ...], said: tuple[str, ...]) -> None:
-    """Commands that can be pasted into a root shell of a node; what they are for stands above them
-    as comments.
-    """
-    from backupsvc.cli.output import say
-    from policies import role as rights
-
-    for note in said:
-        say(f"# note: {note}")
-    for need in sorted(set(held[0].needs), key=lambda need: (need.path, need.privilege)):
-        say(f"# {need.path} {need.privilege}: {need.why}")
-    for need in optional:
-        say(f"# optional, and in none of the roles below: {need.path} {need.privilege}: {need.why}")
-    for line in rights.commands(held):
-        say(line)

@@ -53,9 +53,19 @@ def announce(service: Service, opened: Opened, *, follow: bool, as_json: bool) -
     Return the answer for ``--json``. Raise typer.Exit unless it is to be followed.
     """
     from backupsvc.cli.output import emit_json, say, tell
+    from backupsvc.operations.showing import summary
 
     found = workers(service)
-    answer = _answer(service, opened, found)
+    refused = [
+        {"vmid": vmid, "message": error.message, "hint": error.hint, "exit_code": error.exit_code}
+        for vmid, error in opened.refused.items()
+    ]
+    answer = {
+        "enqueued": True,
+        "operations": [summary(service, operation) for operation in opened.operations],
+        "refused": refused,
+        "workers": {"consuming": found.good, "reasons": list(found.reasons)},
+    }
     if not as_json:
         for operation in opened.operations:
             about = (
@@ -66,6 +76,7 @@ def announce(service: Service, opened: Opened, *, follow: bool, as_json: bool) -
             (tell if follow else say)(
                 f"{about} is left to the workers: backupsvc operations show {operation.id} --follow"
             )
+    # on standard error in either form: one that was refused must not hide in an answer of good ones
     for vmid, error in opened.refused.items():
         tell(f"backupsvc: {'' if vmid is None else f'{vmid}: '}{error.message}")
         tell(f"  -> {error.hint}")
@@ -106,6 +117,7 @@ def bring_to_end(
     if enqueue:
         from backupsvc.operations.following import watch
 
+        # the workers drive them: an interrupt here is no reason to clean anything up
         with left_to_others(ids):
             return watch(service, ids, observer)
     service.engine.executor.observe(observer)
@@ -133,7 +145,18 @@ def cleaned_up(service: Service, ids: Sequence[str]) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        _tell_what_is_left(service, ids)
+        open_ones = service.catalog.operations.still_open(ids)
+        left = [id for id in ids if id in open_ones]
+        for id in left:
+            if operation := service.catalog.operations.get(id):
+                about = f" of guest {operation.subject}" if operation.subject is not None else ""
+                tell(f"left unfinished: {operation.kind} {id}{about}, at step {operation.step}")
+        tell(
+            "  -> running workers pick it up; to finish it now: backupsvc operations cancel "
+            f"{' '.join(left)}"
+            if left
+            else "interrupted; what had begun was cleaned up"
+        )
         raise typer.Exit(INTERRUPTED) from None
     finally:
         _on_interrupt(before)
@@ -164,35 +187,3 @@ def _on_interrupt(handler: Any) -> Any:
     ):
         return handler
     return signal.signal(signal.SIGINT, handler)
-
-
-def _tell_what_is_left(service: Service, ids: Sequence[str]) -> None:
-    from backupsvc.cli.output import tell
-
-    left = [id for id in ids if id in service.catalog.operations.still_open(ids)]
-    if not left:
-        tell("interrupted; what had begun was cleaned up")
-        return
-    for id in left:
-        if operation := service.catalog.operations.get(id):
-            about = f" of guest {operation.subject}" if operation.subject is not None else ""
-            tell(f"left unfinished: {operation.kind} {id}{about}, at step {operation.step}")
-    tell(
-        "  -> running workers pick it up; to finish it now: backupsvc operations cancel "
-        f"{' '.join(left)}"
-    )
-
-
-def _answer(service: Service, opened: Opened, found: Health) -> dict[str, Any]:
-    from backupsvc.operations.showing import summary
-
-    refused = [
-        {"vmid": vmid, "message": error.message, "hint": error.hint, "exit_code": error.exit_code}
-        for vmid, error in opened.refused.items()
-    ]
-    return {
-        "enqueued": True,
-        "operations": [summary(service, operation) for operation in opened.operations],
-        "refused": refused,
-        "workers": {"consuming": found.good, "reasons": list(found.reasons)},
-    }

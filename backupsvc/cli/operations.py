@@ -9,16 +9,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from backupsvc.cli.completing import operation_ids, vmids
+from backupsvc.cli.options import AsJson
 from backupsvc.errors import UsageError
 
 if TYPE_CHECKING:
-    from backupsvc.bootstrap import Service
     from backupsvc.operations.retrying import Retry
-    from policies.model import Operation, OperationState
+    from policies.model import Operation
 
 app = typer.Typer(no_args_is_help=True)
 
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 OneId = Annotated[
     str,
     typer.Argument(
@@ -33,6 +32,20 @@ Ids = Annotated[
         metavar="ID...", help="Ids, or beginnings or ends of them.", autocompletion=operation_ids
     ),
 ]
+OnlyOpen = Annotated[bool, typer.Option("--open", help="Only those that have not ended.")]
+Kind = Annotated[
+    str | None, typer.Option("--kind", help="Only this kind, such as backup or restore-test.")
+]
+AboutGuest = Annotated[
+    int | None, typer.Option("--vmid", help="Only those about this guest.", autocompletion=vmids)
+]
+State = Annotated[
+    str | None, typer.Option("--state", help="Only open, done, failed, cancelled or missed ones.")
+]
+Reason = Annotated[
+    str, typer.Option("--reason", help="Why, for its history; who asked is named there too.")
+]
+Limit = Annotated[int, typer.Option("--limit", min=1, help="At most so many, newest first.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done.")]
 Enqueue = Annotated[bool, typer.Option("--enqueue", help="Leave the work to the workers.")]
 
@@ -44,23 +57,11 @@ def _group() -> None:
 
 @app.command("list")
 def list_operations(
-    only_open: Annotated[
-        bool, typer.Option("--open", help="Only those that have not ended.")
-    ] = False,
-    kind: Annotated[
-        str | None, typer.Option("--kind", help="Only this kind, such as backup or restore-test.")
-    ] = None,
-    vmid: Annotated[
-        int | None,
-        typer.Option("--vmid", help="Only those about this guest.", autocompletion=vmids),
-    ] = None,
-    state: Annotated[
-        str | None,
-        typer.Option("--state", help="Only open, done, failed, cancelled or missed ones."),
-    ] = None,
-    limit: Annotated[
-        int, typer.Option("--limit", min=1, help="At most so many, newest first.")
-    ] = 30,
+    only_open: OnlyOpen = False,
+    kind: Kind = None,
+    vmid: AboutGuest = None,
+    state: State = None,
+    limit: Limit = 30,
     as_json: AsJson = False,
 ) -> None:
     """List operations, newest first: where each stands, who drives it or when it is due, and what
@@ -68,15 +69,22 @@ def list_operations(
     """
     from backupsvc.cli.output import emit_json, say, table
     from backupsvc.cli.session import open_service
+    from backupsvc.operations.kinds import KINDS
     from backupsvc.operations.showing import summary
+    from policies.model import OperationState
 
-    wanted = _state("open" if only_open and state is None else state)
-    if only_open and wanted != "open":
+    asked = "open" if only_open and state is None else state
+    if asked is not None and asked not in set(OperationState):
+        raise UsageError(f"there is no state {asked!r}", f"states are: {', '.join(OperationState)}")
+    if only_open and asked != "open":
         raise UsageError(f"--open does not go with --state {state}", "leave one of them out")
     with open_service() as service:
-        found = service.catalog.operations.find(
-            kind=_kind(kind), subject=vmid, state=wanted, limit=limit
-        )
+        if kind is not None and kind not in KINDS:
+            raise UsageError(
+                f"there is no kind of operation {kind!r}", f"kinds are: {', '.join(sorted(KINDS))}"
+            )
+        wanted = OperationState(asked) if asked else None
+        found = service.catalog.operations.find(kind=kind, subject=vmid, state=wanted, limit=limit)
         rows = [summary(service, item) for item in found]
     if as_json:
         emit_json({"operations": rows})
@@ -84,14 +92,16 @@ def list_operations(
     if not rows:
         say(
             "no operation is open"
-            if wanted == "open" and (kind, vmid) == (None, None)
+            if asked == "open" and (kind, vmid) == (None, None)
             else "there is no such operation"
         )
         return
-    cells = [
-        (o["id"], o["kind"], o["subject"], o["state"], o["step"], o["since"], _outcome(o))
-        for o in rows
-    ]
+    cells = []
+    for row in rows:
+        stands = f"{row['standing']}: {row['waits']}" if row["waits"] else row["standing"]
+        outcome = stands if row["state"] == "open" else row["result"]
+        shown = ("id", "kind", "subject", "state", "step", "since")
+        cells.append((*(row[key] for key in shown), str(outcome)))
     table(("operation", "kind", "VMID", "state", "step", "since", "driver or result"), cells)
 
 
@@ -117,6 +127,7 @@ def show(
     with open_service() as service:
         operation = find(service.catalog, id)
         if as_json and follow:
+            # one object cannot be printed bit by bit: it comes when the operation has ended
             operation = watch(service, [operation.id], lambda event: None)[0]
         if as_json:
             emit_json(as_dict(service, operation))
@@ -131,9 +142,7 @@ def show(
 @app.command()
 def cancel(
     ids: Ids,
-    reason: Annotated[
-        str, typer.Option("--reason", help="Why, for its history; who asked is named there too.")
-    ] = "cancelled",
+    reason: Reason = "cancelled",
     enqueue: Enqueue = False,
     dry_run: DryRun = False,
     as_json: AsJson = False,
@@ -145,11 +154,13 @@ def cancel(
     from backupsvc.cli.progress import Progress
     from backupsvc.cli.session import open_service
     from backupsvc.operations import cancelling
+    from backupsvc.operations.job_run.result import children
     from backupsvc.operations.showing import find
     from backupsvc.requester import person
 
     with open_service() as service, Progress(quiet=as_json) as progress:
         service.engine.executor.observe(progress)
+        # by id: two words may mean one operation, which is to be ended once
         found = {
             operation.id: operation for operation in (find(service.catalog, text) for text in ids)
         }
@@ -163,7 +174,14 @@ def cancel(
                 cancelling.carry_out(service, item, f"{reason}, by {person()}") for item in planned
             ]
         )
-        answers = [_cancelled(service, item, dry_run) for item in ended]
+        answers = []
+        for item in ended:
+            one: Operation = item.operation
+            opened = children(service.catalog, one)
+            about: dict[str, Any] = {"id": one.id, "kind": one.kind, "subject": one.subject}
+            about |= {"by": str(item.by), "driver": item.driver, "state": str(one.state)}
+            still = [child.id for child in opened if child.state == "open"]
+            answers.append(about | {"step": one.step, "error": one.error, "children": still})
     if as_json:
         emit_json({"dry_run": dry_run, "operations": answers})
     else:
@@ -209,48 +227,6 @@ def retry(
     else:
         say(f"operation {ended.id}, a retry of {planned.of}: {answer['state']}: {answer['result']}")
     raise typer.Exit(code)
-
-
-def _state(text: str | None) -> OperationState | None:
-    from policies.model import OperationState
-
-    if text is not None and text not in set(OperationState):
-        raise UsageError(f"there is no state {text!r}", f"states are: {', '.join(OperationState)}")
-    return OperationState(text) if text else None
-
-
-def _kind(text: str | None) -> str | None:
-    from backupsvc.operations.kinds import KINDS
-
-    if text is not None and text not in KINDS:
-        raise UsageError(
-            f"there is no kind of operation {text!r}", f"kinds are: {', '.join(sorted(KINDS))}"
-        )
-    return text
-
-
-def _outcome(row: dict[str, Any]) -> str:
-    if row["state"] != "open":
-        return str(row["result"])
-    return f"{row['standing']}: {row['waits']}" if row["waits"] else str(row["standing"])
-
-
-def _cancelled(service: Service, item: Any, dry_run: bool) -> dict[str, Any]:
-    from backupsvc.operations.job_run.result import children
-
-    operation: Operation = item.operation
-    going_on = [child.id for child in children(service.catalog, operation) if child.state == "open"]
-    return {
-        "id": operation.id,
-        "kind": operation.kind,
-        "subject": operation.subject,
-        "by": str(item.by),
-        "driver": item.driver,
-        "state": str(operation.state),
-        "step": operation.step,
-        "error": operation.error,
-        "children": going_on,
-    }
 
 
 def _show_cancelled(answers: list[dict[str, Any]], dry_run: bool) -> None:

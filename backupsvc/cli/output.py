@@ -112,6 +112,7 @@ def fail(message: str, hint: str, exit_code: int, *, as_json: bool) -> int:
     """Given an error, print it for a person (and for a program, when it asked for JSON), and return
     the exit code.
     """
+    # a program reads standard output, a person standard error: each gets it in its own form
     if as_json:
         emit_json({"error": {"message": message, "hint": hint, "exit_code": exit_code}})
     tell(f"backupsvc: {message}")
@@ -145,6 +146,7 @@ def console(*, stderr: bool = False) -> Console:
             for segment in super().render(*args, **options):
                 yield segment if segment.control else Segment(visible(segment.text), segment.style)
 
+    # rich's own escapes must pass, so it writes behind the wall, and Port makes the rest visible
     stream: Any = sys.stderr if stderr else sys.stdout
     return Port(
         file=stream.behind if isinstance(stream, Wall) else stream,

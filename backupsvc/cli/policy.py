@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from backupsvc.cli.options import AsJson
+
 if TYPE_CHECKING:
-    from policies.model import GuestPolicy, Policy
+    from policies.model import Policy
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -20,9 +22,20 @@ File = Annotated[
         metavar="[FILE]", help="The policy; without it the one in force (BACKUPSVC_POLICY)."
     ),
 ]
+_GUEST = (
+    "vmid",
+    "name",
+    "tier",
+    "role",
+    "network",
+    "address",
+    "boot_timeout",
+    "check_timeout",
+    "memory",
+    "settle",
+    "thaw",
+)
 _LOCAL = "%a %Y-%m-%d %H:%M:%S %Z"
-
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 
 @app.command("check")
@@ -114,6 +127,7 @@ def _load(file: Path | None) -> Policy:
     from backupsvc.errors import UsageError
     from policies.site import load_policy
 
+    # as every command finds it, so that what is checked is what is in force
     if file is None:
         with open_service() as service:
             return service.policy
@@ -238,6 +252,13 @@ def _as_dict(policy: Policy) -> dict[str, Any]:
         }
         for target in policy.copies
     ]
+    guests = []
+    for guest in policy.guests.values():
+        checks = []
+        for check in guest.checks:
+            one = {"kind": check.kind, "name": check.name, "options": dict(check.options)}
+            checks.append(one | {"timeout": check.timeout})
+        guests.append({word: getattr(guest, word) for word in _GUEST} | {"checks": checks})
     return {
         **_head(policy),
         "language": policy.language,
@@ -245,38 +266,12 @@ def _as_dict(policy: Policy) -> dict[str, Any]:
         "jobs": [asdict(job) for job in policy.jobs],
         "tiers": {name: asdict(tier) for name, tier in policy.tiers.items()},
         "default_tier": policy.default_tier,
-        "guests": [_guest(guest) for guest in policy.guests.values()],
+        "guests": guests,
         "prune": asdict(policy.prune),
         "exemptions": [asdict(exemption) for exemption in policy.exemptions],
         "copies": copies,
         "max_clock_drift": policy.max_clock_drift,
     }
-
-
-def _guest(guest: GuestPolicy) -> dict[str, Any]:
-    checks = [
-        {
-            "kind": check.kind,
-            "name": check.name,
-            "options": dict(check.options),
-            "timeout": check.timeout,
-        }
-        for check in guest.checks
-    ]
-    words = (
-        "vmid",
-        "name",
-        "tier",
-        "role",
-        "network",
-        "address",
-        "boot_timeout",
-        "check_timeout",
-        "memory",
-        "settle",
-        "thaw",
-    )
-    return {word: getattr(guest, word) for word in words} | {"checks": checks}
 
 
 def _show(policy: Policy) -> None:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from backupsvc.cli.options import AsJson
+
 if TYPE_CHECKING:
     from backupsvc.bootstrap import Service
     from backupsvc.report.document import Document
@@ -22,7 +24,7 @@ def _group() -> None:
 @app.command()
 def status(
     language: Annotated[str, typer.Option("--language", help="en or fr.")] = "en",
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Say what is proven, what is late and what is wrong, now. Exit 1 if the site is not
     compliant.
@@ -57,7 +59,7 @@ def report(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say which files would be written; write none.")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Write the month's report as HTML and JSON, and print where. Exit 0 if it was written: the
     verdict stands in it.
@@ -102,6 +104,7 @@ def _document(service: Service, month: str | None, language: str | None) -> Docu
     policy = replace(service.policy, language=language or service.policy.language)
     now = int(service.clock.now())
     month = month or month_of(now, policy.timezone)
+    # only to refuse a month that is none: collecting takes a while, and build asks again
     period_of(month, policy.timezone, now)
     # nothing of a site's archives is garbage meanwhile, and it would be looked through again and
     # again

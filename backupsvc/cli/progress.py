@@ -72,7 +72,13 @@ class Progress:
         if event.kind == "step":
             self._open[event.operation.id] = LiveLine(about, event.step, self._clock.monotonic())
         elif event.kind == "wait":
-            self._wait(about, event)
+            now = self._clock.monotonic()
+            standing = self._open.setdefault(event.operation.id, LiveLine(about, event.step, now))
+            standing.waits, lasted = event.text, now - standing.since
+            # in a pipe a wait is a line once it lasts, and another only when it has changed
+            if not self._live and lasted >= SILENT_WAIT_S and standing.printed != event.text:
+                standing.printed = event.text
+                self._line(f"{about:<18} {event.step:<10} {lasted:6.1f} s  ...  {event.text}")
         elif event.kind in _WORDS:
             # that there was nothing to settle is not worth a line
             if event.step == "settle" and event.kind == "done" and not event.text:
@@ -91,27 +97,11 @@ class Progress:
         if not self.quiet:
             self._line(text)
 
-    def _wait(self, about: str, event: StepEvent) -> None:
-        """Note what is waited for. In a pipe that is a line once it lasts, and another only when it
-        has changed.
-        """
-        now = self._clock.monotonic()
-        standing = self._open.setdefault(event.operation.id, LiveLine(about, event.step, now))
-        standing.waits = event.text
-        if (
-            not self._live
-            and now - standing.since >= SILENT_WAIT_S
-            and standing.printed != event.text
-        ):
-            standing.printed = event.text
-            self._line(
-                f"{about:<18} {event.step:<10} {now - standing.since:6.1f} s  ...  {event.text}"
-            )
-
     def _render(self) -> Any:
         from rich.console import Group
         from rich.text import Text
 
+        # a copy: rich calls this from a thread of its own, while events change the dict
         now, open = self._clock.monotonic(), list(self._open.values())
         lines = [
             f"{s.about:<18} {s.step:<10} {now - s.since:6.0f} s  ...  {s.waits}".rstrip()

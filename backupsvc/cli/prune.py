@@ -6,35 +6,31 @@ from typing import Annotated, Any
 
 import typer
 
-from backupsvc.cli.completing import vmids
 from backupsvc.cli.driving import EnqueueOption, FollowOption
+from backupsvc.cli.options import AsJson, GuestsArchives
 from backupsvc.errors import UsageError
+
+DryRun = Annotated[
+    bool,
+    typer.Option("--dry-run", help="Show every archive, its mark and its reasons; remove nothing."),
+]
+Explain = Annotated[
+    bool,
+    typer.Option(
+        "--explain",
+        help="With --dry-run: say of each archive in words what would happen to it and why, "
+        "and what PVE's own dry run says.",
+    ),
+]
 
 
 def prune(
-    vmid: Annotated[
-        list[int] | None,
-        typer.Option(
-            "--vmid", help="Only this guest's archives; may be repeated.", autocompletion=vmids
-        ),
-    ] = None,
+    vmid: GuestsArchives = None,
     enqueue: EnqueueOption = False,
     follow: FollowOption = False,
-    dry_run: Annotated[
-        bool,
-        typer.Option(
-            "--dry-run", help="Show every archive, its mark and its reasons; remove nothing."
-        ),
-    ] = False,
-    explain: Annotated[
-        bool,
-        typer.Option(
-            "--explain",
-            help="With --dry-run: say of each archive in words what would happen to it and why, "
-            "and what PVE's own dry run says.",
-        ),
-    ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    dry_run: DryRun = False,
+    explain: Explain = False,
+    as_json: AsJson = False,
 ) -> None:
     """Remove the archives that the policy's retention does not keep. Law 3 has the last word over
     every one of them.

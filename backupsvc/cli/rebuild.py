@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from backupsvc.cli.options import AsJson
+
 if TYPE_CHECKING:
     from backupsvc.inventory.rebuild import Rebuilt
     from policies.model import Archive
@@ -18,7 +20,7 @@ def rebuild(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what is there; look into no archive.")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """After the catalog was lost: list every storage, look into each archive, and remember what is
     found. May be done again; what is known stays.

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from backupsvc.cli.completing import vmids
 from backupsvc.cli.driving import EnqueueOption, FollowOption
+from backupsvc.cli.options import AsJson, GuestsArchives
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -15,24 +15,20 @@ if TYPE_CHECKING:
     from backupsvc.bootstrap import Service
     from policies.model import Archive
 
+Everything = Annotated[
+    bool,
+    typer.Option("--all", help="Every archive, whenever it was read last, however many bytes."),
+]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be read; read nothing.")]
+
 
 def recheck(
-    vmid: Annotated[
-        list[int] | None,
-        typer.Option(
-            "--vmid", help="Only this guest's archives; may be repeated.", autocompletion=vmids
-        ),
-    ] = None,
-    everything: Annotated[
-        bool,
-        typer.Option("--all", help="Every archive, whenever it was read last, however many bytes."),
-    ] = False,
+    vmid: GuestsArchives = None,
+    everything: Everything = False,
     enqueue: EnqueueOption = False,
     follow: FollowOption = False,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say what would be read; read nothing.")
-    ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
 ) -> None:
     """Read archives whole on their nodes, and say which are still good: those whose turn it is by
     the policy (`integrity`), or --all.
@@ -67,6 +63,8 @@ def recheck(
                     errors[one.vmid] = error
                     found.append(refused(one, error))
             operations = tuple(operation for _, operation in opened)
+            # where all were refused there is nothing to be left to the workers, and the result says
+            # so
             if enqueue and operations:
                 left = Opened(operations, errors)
                 told = announce(service, left, follow=follow, as_json=as_json)

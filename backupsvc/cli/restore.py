@@ -15,57 +15,73 @@ from backupsvc.errors import UsageError
 if TYPE_CHECKING:
     from backupsvc.operations.restore.memory import RestoreMemory
 
+Guest = Annotated[int, typer.Argument(help="The guest to bring back.", autocompletion=vmids)]
+At = Annotated[
+    str | None, typer.Option("--at", help="From the newest archive until this date or time.")
+]
+FromArchive = Annotated[
+    str | None, typer.Option("--archive", help="From this archive (its volid).")
+]
+OnNode = Annotated[
+    str | None, typer.Option("--node", help="On this node; it must be able to read the archive.")
+]
+ToStorage = Annotated[
+    str | None, typer.Option("--storage", help="Put all disks here; default: where each was.")
+]
+Start = Annotated[
+    bool, typer.Option("--start/--no-start", help="Start the guest once it is restored.")
+]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object; implies --yes.")]
+
 
 def restore(
-    vmid: Annotated[int, typer.Argument(help="The guest to bring back.", autocompletion=vmids)],
-    at: Annotated[
-        str | None, typer.Option("--at", help="From the newest archive until this date or time.")
-    ] = None,
-    archive: Annotated[
-        str | None, typer.Option("--archive", help="From this archive (its volid).")
-    ] = None,
-    node: Annotated[
-        str | None,
-        typer.Option("--node", help="On this node; it must be able to read the archive."),
-    ] = None,
-    storage: Annotated[
-        str | None, typer.Option("--storage", help="Put all disks here; default: where each was.")
-    ] = None,
-    start: Annotated[
-        bool, typer.Option("--start/--no-start", help="Start the guest once it is restored.")
-    ] = True,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    vmid: Guest,
+    at: At = None,
+    archive: FromArchive = None,
+    node: OnNode = None,
+    storage: ToStorage = None,
+    start: Start = True,
+    yes: Yes = False,
     enqueue: EnqueueOption = False,
     follow: FollowOption = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done.")] = False,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON object; implies --yes.")
-    ] = False,
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
 ) -> None:
     """Restore a guest that no longer exists, from its newest archive. Never overwrites a guest that
     exists.
     """
     from backupsvc.cli.driving import announce, bring_to_end, check_options
-    from backupsvc.cli.output import emit_json, tell
+    from backupsvc.cli.output import ask, emit_json, say, tell
     from backupsvc.cli.progress import Progress
     from backupsvc.cli.session import open_service
     from backupsvc.operations import opening
     from backupsvc.operations.restore.planning import open_restore, plan_restore
-    from backupsvc.operations.restore.result import restore_outcome
+    from backupsvc.operations.restore.result import plan_as_dict, restore_outcome
 
     check_options(enqueue, follow, dry_run)
     with open_service(enqueue=enqueue) as service:
         planned = plan_restore(
             service, vmid, at=at, volid=archive, node=node, storage=storage, start=start
         )
-        if dry_run:
-            _preview(vmid, planned, as_json)
+        if dry_run and as_json:
+            emit_json({"dry_run": True, "vmid": vmid} | plan_as_dict(planned))
             return
+        if dry_run:
+            for line in _lines(vmid, planned):
+                say(line)
+            return
+        # nobody is asked, so the plan is not shown; what may go wrong is
         if yes or as_json:
             for sentence in planned.room:
                 tell(f"backupsvc: WARNING: {sentence}")
         else:
-            _confirm(vmid, planned)
+            for line in _lines(vmid, planned):
+                tell(line)
+            # where nobody can answer, whoever wrote the command has decided
+            if sys.stdin.isatty() and not ask("Restore it?"):
+                raise UsageError("nothing was restored, as answered")
         opened = opening.open_all({vmid: lambda: open_restore(service, vmid, planned)})
         told = announce(service, opened, follow=follow, as_json=as_json) if enqueue else {}
         with Progress(quiet=as_json) as progress:
@@ -77,28 +93,6 @@ def restore(
     else:
         _show(result)
     raise typer.Exit(result["error"]["exit_code"] if result["error"] else 0)
-
-
-def _preview(vmid: int, planned: RestoreMemory, as_json: bool) -> None:
-    from backupsvc.cli.output import emit_json, say
-    from backupsvc.operations.restore.result import plan_as_dict
-
-    if as_json:
-        emit_json({"dry_run": True, "vmid": vmid} | plan_as_dict(planned))
-        return
-    for line in _lines(vmid, planned):
-        say(line)
-
-
-def _confirm(vmid: int, planned: RestoreMemory) -> None:
-    from backupsvc.cli.output import ask, tell
-
-    for line in _lines(vmid, planned):
-        tell(line)
-    if not sys.stdin.isatty():
-        return
-    if not ask("Restore it?"):
-        raise UsageError("nothing was restored, as answered")
 
 
 def _lines(vmid: int, planned: RestoreMemory) -> list[str]:

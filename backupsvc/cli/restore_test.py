@@ -9,49 +9,56 @@ import typer
 
 from backupsvc.cli.completing import vmids as known_vmids
 from backupsvc.cli.driving import EnqueueOption, FollowOption
+from backupsvc.cli.options import AsJson
 from backupsvc.errors import UsageError
 
 if TYPE_CHECKING:
     from backupsvc.bootstrap import Service
     from policies.model import Operation
 
+Guests = Annotated[
+    list[int],
+    typer.Argument(
+        help="The guests to test, one after the other.",
+        metavar="VMID...",
+        autocompletion=known_vmids,
+    ),
+]
+At = Annotated[
+    str | None, typer.Option("--at", help="Test the newest archive until this date or time.")
+]
+OfArchive = Annotated[str | None, typer.Option("--archive", help="Test this archive (its volid).")]
+DryRun = Annotated[
+    bool,
+    typer.Option(
+        "--dry-run",
+        help="Say which archive would be tested, and what its copy would be and where; make "
+        "nothing.",
+    ),
+]
+
 
 def restore_test(
-    vmids: Annotated[
-        list[int],
-        typer.Argument(
-            help="The guests to test, one after the other.",
-            metavar="VMID...",
-            autocompletion=known_vmids,
-        ),
-    ],
-    at: Annotated[
-        str | None, typer.Option("--at", help="Test the newest archive until this date or time.")
-    ] = None,
-    archive: Annotated[
-        str | None, typer.Option("--archive", help="Test this archive (its volid).")
-    ] = None,
+    vmids: Guests,
+    at: At = None,
+    archive: OfArchive = None,
     enqueue: EnqueueOption = False,
     follow: FollowOption = False,
-    dry_run: Annotated[
-        bool,
-        typer.Option(
-            "--dry-run",
-            help="Say which archive would be tested, and what its copy would be and where; make "
-            "nothing.",
-        ),
-    ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
 ) -> None:
     """Restore archives into scratch VMIDs, boot them in isolation, check their services, and take
     them down.
 
     Exit 0 if all are proven, 1 if any is not, 3 or 4 if a test could not be carried out at all.
     """
-    from backupsvc.cli.driving import check_options
+    from backupsvc.cli.driving import announce, bring_to_end, check_options
     from backupsvc.cli.output import emit_json
     from backupsvc.cli.progress import Progress
     from backupsvc.cli.session import open_service
+    from backupsvc.operations import opening
+    from backupsvc.operations.restore_test import proving
+    from backupsvc.operations.restore_test.opening import open_test
 
     check_options(enqueue, follow, dry_run)
     if archive and len(vmids) > 1:
@@ -66,9 +73,15 @@ def restore_test(
         _say_if_outside(service)
         with Progress(quiet=as_json) as progress:
             if enqueue:
-                results, exit_code, told = _leave_tests(
-                    service, vmids, progress, at, archive, follow, as_json
+                opened = opening.open_all(
+                    {one: partial(open_test, service, one, at=at, volid=archive) for one in vmids}
                 )
+                left = announce(service, opened, follow=follow, as_json=as_json)
+                told = {key: left[key] for key in ("workers", "refused") if left[key]}
+                ended = bring_to_end(service, opened.operations, progress, enqueue=True)
+                results = [proving.outcome(one) for one in ended]
+                codes = [error.exit_code for error in opened.refused.values()]
+                exit_code = max(*codes, _exit_code(service, ended), 0)
             else:
                 results, exit_code = run_tests(service, vmids, progress, at=at, volid=archive)
     if as_json:
@@ -110,36 +123,10 @@ def run_tests(
 
     ended: list[Operation] = []
     for vmid in vmids:
+        # opened when the one before has ended: its archive is chosen by what is there by then
         opened = opening.open_all({vmid: partial(open_test, service, vmid, at=at, volid=volid)})
         ended += bring_to_end(service, opened.operations, observer, enqueue=False)
     return [proving.outcome(one) for one in ended], _exit_code(service, ended)
-
-
-def _leave_tests(
-    service: Service,
-    vmids: list[int],
-    observer: Any,
-    at: str | None,
-    volid: str | None,
-    follow: bool,
-    as_json: bool,
-) -> tuple[list[dict[str, Any]], int, dict[str, Any]]:
-    """Open every test for the workers; with ``follow``, see them to their end. Return results, exit
-    code and what to add.
-    """
-    from backupsvc.cli.driving import announce, bring_to_end
-    from backupsvc.operations import opening
-    from backupsvc.operations.restore_test import proving
-    from backupsvc.operations.restore_test.opening import open_test
-
-    opened = opening.open_all(
-        {vmid: partial(open_test, service, vmid, at=at, volid=volid) for vmid in vmids}
-    )
-    told = announce(service, opened, follow=follow, as_json=as_json)
-    ended = bring_to_end(service, opened.operations, observer, enqueue=True)
-    worst = max((error.exit_code for error in opened.refused.values()), default=0)
-    told = {key: told[key] for key in ("workers", "refused") if told[key]}
-    return [proving.outcome(one) for one in ended], max(worst, _exit_code(service, ended)), told
 
 
 def _exit_code(service: Service, ended: list[Operation]) -> int:
@@ -154,47 +141,46 @@ def _preview(
     """Show the run's own plan for each guest; return the exit code that the runs would be refused
     with, 0 if they would not.
     """
-    from backupsvc.cli.output import emit_json, tell
+    from backupsvc.cli.output import emit_json, say, tell
     from backupsvc.operations.choosing import choose
     from backupsvc.operations.restore_test import copying
     from backupsvc.operations.restore_test.opening import refuse_container
 
     planned: list[dict[str, Any]] = []
     for vmid in vmids:
-        archive = choose(service, vmid, at=at, volid=volid, say=tell)
-        refuse_container(archive)
-        planned.append(copying.preview(service, vmid, archive))
+        chosen = choose(service, vmid, at=at, volid=volid, say=tell)
+        refuse_container(chosen)
+        planned.append(copying.preview(service, vmid, chosen))
+    code: int = max(
+        (item["refused"]["exit_code"] for item in planned if item["refused"]), default=0
+    )
     if as_json:
         emit_json({"dry_run": True, "tests": planned})
-    else:
-        for item in planned:
-            _show_plan(item)
-    return max((item["refused"]["exit_code"] for item in planned if item["refused"]), default=0)
-
-
-def _show_plan(item: dict[str, Any]) -> None:
-    from backupsvc.cli.output import say, tell
-
-    archive, refused = item["archive"], item["refused"]
-    if refused:
-        say(f"guest {item['vmid']}: would not restore {archive['volid']} on {archive['node']}")
-        tell(f"backupsvc: {refused['message']}")
-        tell(f"  -> {refused['hint']}")
-        return
-    place, bridge = item["scratch"], item["bridge"] or "as archived"
-    say(
-        f"guest {item['vmid']}: would restore {archive['volid']} on {archive['node']} into VMID "
-        f"{place['vmid']} on {place['node']}, storage {place['storage']}, with {item['memory']} "
-        f"MiB, network {item['network']}, bridge {bridge}"
-    )
-    for sentence in (*item["reasons"], *item["changes"]):
-        say(f"  {sentence}")
-    for sentence in item["stripped"]:
-        say(f"  after the restore: {sentence}")
-    for disk in item["missing_disks"]:
-        say(f"  disk {disk} is not in the archive, so the test will fail")
-    say(f"  checks: {', '.join(item['checks']) or 'none, so it could be shown to boot at most'}")
-    say(f"  then it must live on for {item['settle_seconds']} s")
+        return code
+    for item in planned:
+        archive, refused = item["archive"], item["refused"]
+        if refused:
+            say(f"guest {item['vmid']}: would not restore {archive['volid']} on {archive['node']}")
+            tell(f"backupsvc: {refused['message']}")
+            tell(f"  -> {refused['hint']}")
+            continue
+        place, bridge = item["scratch"], item["bridge"] or "as archived"
+        say(
+            f"guest {item['vmid']}: would restore {archive['volid']} on {archive['node']} into "
+            f"VMID {place['vmid']} on {place['node']}, storage {place['storage']}, with "
+            f"{item['memory']} MiB, network {item['network']}, bridge {bridge}"
+        )
+        for sentence in (*item["reasons"], *item["changes"]):
+            say(f"  {sentence}")
+        for sentence in item["stripped"]:
+            say(f"  after the restore: {sentence}")
+        for disk in item["missing_disks"]:
+            say(f"  disk {disk} is not in the archive, so the test will fail")
+        say(
+            f"  checks: {', '.join(item['checks']) or 'none, so it could be shown to boot at most'}"
+        )
+        say(f"  then it must live on for {item['settle_seconds']} s")
+    return code
 
 
 def _show(result: dict[str, Any]) -> None:

@@ -8,59 +8,65 @@ from typing import Annotated
 
 import typer
 
+Listen = Annotated[
+    str | None,
+    typer.Option(
+        "--listen",
+        help="Where /healthz answers: host:port or a unix socket's path (BACKUPSVC_LISTEN).",
+    ),
+]
+Concurrency = Annotated[
+    int,
+    typer.Option("--concurrency", min=1, help="How many tasks each of the two workers runs."),
+]
+Grace = Annotated[
+    float,
+    typer.Option("--grace", min=0, help="Seconds that running tasks get when it is stopped."),
+]
+LogLevel = Annotated[
+    str | None,
+    typer.Option("--log-level", help="debug, info, warning or error (BACKUPSVC_LOG__LEVEL; info)."),
+]
+Check = Annotated[
+    bool,
+    typer.Option(
+        "--check",
+        help="Ask the one that runs. Exit 3 if it does not consume its work, 1 if a job's "
+        "last night was not good.",
+    ),
+]
+Queue = Annotated[
+    str | None,
+    typer.Option(
+        "--queue",
+        help="With --check: judge this queue by the catalog, wherever its workers run.",
+    ),
+]
+IgnoreNights = Annotated[
+    bool,
+    typer.Option(
+        "--ignore-nights",
+        help="With --check: only whether work is consumed, for what restarts the unhealthy.",
+    ),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="With --check: print one JSON object.")]
+
 
 def serve(
-    listen: Annotated[
-        str | None,
-        typer.Option(
-            "--listen",
-            help="Where /healthz answers: host:port or a unix socket's path (BACKUPSVC_LISTEN).",
-        ),
-    ] = None,
-    concurrency: Annotated[
-        int,
-        typer.Option("--concurrency", min=1, help="How many tasks each of the two workers runs."),
-    ] = 2,
-    grace: Annotated[
-        float,
-        typer.Option("--grace", min=0, help="Seconds that running tasks get when it is stopped."),
-    ] = 60,
-    log_level: Annotated[
-        str | None,
-        typer.Option(
-            "--log-level", help="debug, info, warning or error (BACKUPSVC_LOG__LEVEL; info)."
-        ),
-    ] = None,
-    check: Annotated[
-        bool,
-        typer.Option(
-            "--check",
-            help="Ask the one that runs. Exit 3 if it does not consume its work, 1 if a job's "
-            "last night was not good.",
-        ),
-    ] = False,
-    queue: Annotated[
-        str | None,
-        typer.Option(
-            "--queue",
-            help="With --check: judge this queue by the catalog, wherever its workers run.",
-        ),
-    ] = None,
-    ignore_nights: Annotated[
-        bool,
-        typer.Option(
-            "--ignore-nights",
-            help="With --check: only whether work is consumed, for what restarts the unhealthy.",
-        ),
-    ] = False,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="With --check: print one JSON object.")
-    ] = False,
+    listen: Listen = None,
+    concurrency: Concurrency = 2,
+    grace: Grace = 60,
+    log_level: LogLevel = None,
+    check: Check = False,
+    queue: Queue = None,
+    ignore_nights: IgnoreNights = False,
+    as_json: AsJson = False,
 ) -> None:
     """Run beat, the workers and a private Redis until stopped; what dies is restarted. Settings
     come from the environment.
     """
     if check or queue:
+        # a bad night must not make whatever restarts the unhealthy restart a service that works
         _check(listen, queue, {"failing": 3} | ({} if ignore_nights else {"degraded": 1}), as_json)
         return
     import logging

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from backupsvc.bootstrap import Service
     from policies.model import Operation, Transition
 
+# keys of a transition's detail that stand in a place of their own, not among the others
 _OWN_PLACE = ("log", "seconds", "said", "message", "hint", "kind", "why", "what")
 
 

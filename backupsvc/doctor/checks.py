@@ -39,6 +39,8 @@ def examine(service: DoctorServices) -> list[Line]:
     """
     lines = [*_ask("policy", service, _policy), *_ask("catalog", service, _catalog)]
     lines += _ask("cluster", service, _cluster)
+    # Where the policy is wrong or the cluster silent, each of these would fail with the same
+    # sentence.
     if not any(line.status == FAILED for line in lines if line.name in ("policy", "cluster")):
         lines = [*_ask("nodes", service, _nodes), *lines]
         questions = (
@@ -136,23 +138,8 @@ def _nodes(service: DoctorServices) -> Iterator[Line]:
     nodes = service.pve.cluster.nodes()
     if not any(node.unknown or not node.online for node in nodes):
         return
-    facts = _around(service, nodes)
-    for finding in findings(
-        facts,
-        replace(service.policy, language=_WORD),
-        facts.at,
-        (node_offline.RULE, status_unknown.RULE),
-    ):
-        bad = finding.severity is Severity.CRITICAL
-        yield Line(
-            finding.id, FAILED if bad else WARNING, finding.detail, finding.action, 3 if bad else 0
-        )
-
-
-def _around(service: DoctorServices, nodes: list[Node]) -> SiteFacts:
-    """Guests, archives, quorum and HA, as the nodes that answer tell them; what is refused is not
-    known.
-    """
+    # guests, archives, quorum and HA, as the nodes that answer tell them; what is refused is not
+    # known
     cluster, seen = service.pve.cluster, survey(service, remember=False)
     status, managed = _unless_denied(cluster.status), _unless_denied(cluster.ha_resources) or set()
     guests = tuple(
@@ -168,9 +155,19 @@ def _around(service: DoctorServices, nodes: list[Node]) -> SiteFacts:
         if guest.vmid not in service.policy.scratch
     )
     quorum = Quorum(True, len(status.nodes), status.quorate) if status else None
-    return SiteFacts(
+    facts = SiteFacts(
         service.policy.site, int(service.clock.now()), guests, nodes=tuple(nodes), quorum=quorum
     )
+    for finding in findings(
+        facts,
+        replace(service.policy, language=_WORD),
+        facts.at,
+        (node_offline.RULE, status_unknown.RULE),
+    ):
+        bad = finding.severity is Severity.CRITICAL
+        yield Line(
+            finding.id, FAILED if bad else WARNING, finding.detail, finding.action, 3 if bad else 0
+        )
 
 
 def _unless_denied(question: Callable[[], T]) -> T | None:
@@ -226,6 +223,7 @@ def _room(service: DoctorServices) -> Iterator[Line]:
 
 
 def _storages(service: DoctorServices) -> Iterator[Line]:
+    # a storage that is missing on nodes that could not be asked is not known to be missing
     seen, down = service.pve.storage.seen(), _down(service)
     for node, why in sorted(seen.silent.items()):
         text = (
@@ -309,6 +307,7 @@ def _bridge(service: DoctorServices) -> Iterator[Line]:
             yield Line(
                 "isolated bridge", FAILED, unusable.detail, unusable.action, unusable.exit_code
             )
+    # A bridge that leads out, or that is none, need not be asked who else hangs on it.
     asks = scratch.bridge is not None and {fault.kind for fault in faults} <= {"token"}
     neighbours = list(_neighbours(service, nodes)) if asks else []
     yield from neighbours

@@ -27,6 +27,7 @@ def look(service: DoctorServices) -> Iterator[Line]:
             yield Line(NAME, FAILED, error.message, error.hint, error.exit_code)
             continue
         said = f"{target.name} ({folder_of(target)}) lets us in; copies there: {held}"
+        # an SFTP server need not tell
         if space is None:
             yield Line(NAME, OK, f"{said}; it does not tell its free space")
             continue

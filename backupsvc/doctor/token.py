@@ -31,11 +31,16 @@ def everyday(service: Nodes, release: int) -> Iterator[Line]:
         needs = tuple(need for need in needs if need.privilege != "SDN.Use")
     lacking = yield from _rights(pve, "token", role.on_release(needs, release))
     for path, privs, why in lacking:
+        # a token that may use a bridge that leads out could put a copy on it (law 2)
+        first = "once the line `isolated bridge` says that it leads nowhere, "
+        wait = first if "SDN.Use" in privs else ""
         yield Line(
             "token",
             FAILED,
             f"{pve.token_id} lacks {privs} on {path}, to {why}",
-            _grant(pve, path, privs),
+            f"{wait}give user and token a role that holds them there: pveum acl modify {path} "
+            f"--users '{pve.token_id.partition('!')[0]}' --tokens '{pve.token_id}' --roles ROLE "
+            "(`backupsvc doctor --role` prints all that is needed)",
             4,
         )
     for need in role.missing(
@@ -98,20 +103,9 @@ def _rights(
     for path in sorted({need.path for need in lacking}):
         here = [need for need in lacking if need.path == path]
         privs = " ".join(sorted({need.privilege for need in here}))
+        # one line a path, as one command grants it
         found.append((path, privs, "; ".join(dict.fromkeys(need.why for need in here))))
     return found
-
-
-def _grant(pve: Pve, path: str, privs: str) -> str:
-    user = pve.token_id.partition("!")[0]
-    first = (
-        "once the line `isolated bridge` says that it leads nowhere, " if "SDN.Use" in privs else ""
-    )
-    return (
-        f"{first}give user and token a role that holds them there: pveum acl modify {path} --users "
-        f"'{user}' --tokens '{pve.token_id}' --roles ROLE (`backupsvc doctor --role` prints all "
-        "that is needed)"
-    )
 
 
 def _homes(service: Nodes) -> tuple[list[str], list[str]]:

@@ -191,6 +191,7 @@ class Document:
             Shortfall(status, name, reason, tuple(guests))
             for (status, name, reason), guests in told.items()
         ]
+        # sorting is stable: among equals the order of the guests stays
         return tuple(sorted(found, key=lambda one: one.status is not Status.BREACHED))
 
     @property
@@ -240,6 +241,7 @@ def period_of(month: str, timezone: str, now: int) -> Period:
     year, number = int(matched[1]), int(matched[2])
     zone = ZoneInfo(timezone)
     start = int(datetime(year, number, 1, tzinfo=zone).timestamp())
+    # Python's calendar ends with December 9999
     end = (
         int(datetime(year + number // 12, number % 12 + 1, 1, tzinfo=zone).timestamp())
         if (year, number) < (9999, 12)
@@ -267,6 +269,9 @@ def build(facts: SiteFacts, policy: Policy, month: str, now: int) -> Document:
         job.id: len(occurrences(job.schedule, policy.timezone, period.start - 1, last))
         for job in policy.jobs
     }
+    # all that ended in the month, whatever came of them
+    ended = range(period.start, period.end)
+    tests = [test for guest in facts.guests for test in guest.proofs if test.ended in ended]
     # of a site without guests nothing is proven either
     good = (
         not pressing(found, policy, now)
@@ -282,7 +287,7 @@ def build(facts: SiteFacts, policy: Policy, month: str, now: int) -> Document:
         status=COMPLIANT if good and not facts.simulated else NOT_COMPLIANT,
         guests=tuple(_line(item, by_vmid[item.vmid], policy, period, due) for item in assessed),
         findings=tuple(FindingLine(item, exemption_for(item, policy, now)) for item in found),
-        proofs=_proofs(facts, period),
+        proofs=tuple(sorted(tests, key=lambda test: (test.ended, test.vmid))),
         exemptions=tuple(
             ExemptionLine(item, local_day(now, policy.timezone) > date.fromisoformat(item.until))
             for item in policy.exemptions
@@ -320,6 +325,7 @@ def _line(
 ) -> GuestLine:
     written = policy.guests.get(item.vmid)
     job = job_for(policy, item.vmid)
+    # a backup of the month counts as taken even if retention has removed it since
     held = usable(facts.archives + facts.removed) if facts.removed else facts.held
     within = [archive.ctime for archive in held if period.start <= archive.ctime < period.end]
     return GuestLine(
@@ -333,14 +339,3 @@ def _line(
         ),
         tests=sum(period.start <= test.ended < period.end for test in facts.proofs),
     )
-
-
-def _proofs(facts: SiteFacts, period: Period) -> tuple[Proof, ...]:
-    """All restore tests that ended in the month, whatever came of them, oldest first."""
-    tests = [
-        test
-        for guest in facts.guests
-        for test in guest.proofs
-        if period.start <= test.ended < period.end
-    ]
-    return tuple(sorted(tests, key=lambda test: (test.ended, test.vmid)))

@@ -26,6 +26,7 @@ def render(document: Document) -> str:
     environment = Environment(
         loader=PackageLoader("backupsvc.report"),
         autoescape=True,
+        # a name that is mistyped in the template is an error, not a hole in the report
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -61,6 +62,7 @@ def bar(objective: Objective | None) -> tuple[float, float] | None:
     if objective is None or objective.measured is None or objective.objective <= 0:
         return None
     share = min(objective.measured / objective.objective, _FULL) / _FULL
+    # what is measured shows at least a sliver: an empty bar would look like nothing known
     return (round(max(share, 0.02) * 100, 1), round(100 / _FULL, 1))
 
 

@@ -25,7 +25,19 @@ def write_report(document: Document, directory: Path, language: str) -> list[Pat
     contents = dict(zip(report_files(document), (html.render(document), text), strict=True))
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        return [_replace(directory / name, content) for name, content in contents.items()]
+        for name, content in contents.items():
+            # beside the file, then renamed: whoever reads meanwhile sees the old report or the new
+            handle, written = tempfile.mkstemp(dir=directory, prefix=f".{name}.")
+            try:
+                with os.fdopen(handle, "w", encoding="utf-8") as stream:
+                    stream.write(content)
+                # mkstemp lets its owner alone read it, and a report is for others
+                Path(written).chmod(0o644)
+                Path(written).replace(directory / name)
+            except OSError:
+                Path(written).unlink(missing_ok=True)
+                raise
+        return [directory / name for name in contents]
     except OSError as error:
         reason = error.strerror or str(error)
         raise UsageError(
@@ -37,20 +49,3 @@ def write_report(document: Document, directory: Path, language: str) -> list[Pat
 def report_files(document: Document) -> tuple[str, str]:
     """Given a report, return the names of its files, HTML and JSON."""
     return f"pra-{document.period.month}.html", f"pra-{document.period.month}.json"
-
-
-def _replace(path: Path, content: str) -> Path:
-    """Write beside the file, then rename: whoever reads meanwhile sees the old report or the new
-    one.
-    """
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as stream:
-            stream.write(content)
-        # mkstemp lets its owner alone read it, and a report is for others
-        Path(name).chmod(0o644)
-        Path(name).replace(path)
-    except OSError:
-        Path(name).unlink(missing_ok=True)
-        raise
-    return path

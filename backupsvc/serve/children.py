@@ -85,7 +85,23 @@ class Child:
             )
         wait = self._due - self._clock.monotonic()
         if self._process is None and wait <= 0:
-            self._start()
+            # A session of its own keeps Ctrl-C for the supervisor alone.
+            self._process = subprocess.Popen(
+                ["setpriv", "--pdeathsig", "KILL", "--", *self._command],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+            self._relay = threading.Thread(
+                target=_relay,
+                args=(self.name, self._process.stdout),
+                name=f"log {self.name}",
+                daemon=True,
+            )
+            self._relay.start()
+            self._restarts += 1
+            self._since, self._began = self._clock.now(), self._clock.monotonic()
         return wait if self._process is None else 60.0
 
     def ask_to_end(self) -> None:
@@ -103,25 +119,6 @@ class Child:
         if self._process and _ended(self._process.pid):
             self._bury()
         return self._process is None
-
-    def _start(self) -> None:
-        # A session of its own keeps Ctrl-C for the supervisor alone.
-        self._process = subprocess.Popen(
-            ["setpriv", "--pdeathsig", "KILL", "--", *self._command],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-        self._relay = threading.Thread(
-            target=_relay,
-            args=(self.name, self._process.stdout),
-            name=f"log {self.name}",
-            daemon=True,
-        )
-        self._relay.start()
-        self._restarts += 1
-        self._since, self._began = self._clock.now(), self._clock.monotonic()
 
     def _bury(self) -> None:
         """Kill what the dead child left in its group, and only then let its process id go."""
@@ -151,6 +148,7 @@ def _relay(name: str, stream: IO[bytes]) -> None:
 
 
 def _ended(pid: int) -> bool:
+    # WNOWAIT leaves it unburied: its id must stay taken until its group has been killed
     return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
 
 

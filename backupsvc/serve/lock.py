@@ -45,6 +45,7 @@ def only_one(state: Path) -> Iterator[Callable[[str], None]]:
             ) from None
         _write(file, {"pid": os.getpid()})
         yield lambda listen: _write(file, {"pid": os.getpid(), "listen": listen})
+        # so that nobody asks an address at which no one answers any more
         _write(file, {})
 
 

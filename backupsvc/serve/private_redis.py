@@ -64,6 +64,7 @@ def command(state: Path) -> list[str]:
     home.mkdir(mode=0o700, parents=True, exist_ok=True)
     home.chmod(0o700)
     options = {
+        # no TCP at all: whoever reached a port could send tasks
         "port": "0",
         "unixsocket": str(_socket(state)),
         "unixsocketperm": "600",

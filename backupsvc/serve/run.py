@@ -57,7 +57,12 @@ def serve(
         jobs = tuple(job.id for job in service.policy.jobs)
         observer = Observer(service.catalog, service.clock, service.settings.tick, QUEUES, jobs)
         supervisor = Supervisor(plan, service.clock, observer, Notifier(), say, warn or say)
-        with healthz.answering(listen, lambda: _answer(observer)) as address:
+
+        def report() -> tuple[bool, dict[str, Any]]:
+            health, state = observer.report()
+            return health.good, state
+
+        with healthz.answering(listen, report) as address:
             write_down(address)
             observer.start()
             say(f"beat and workers for {' and '.join(QUEUES)} start; /healthz answers on {address}")
@@ -97,8 +102,3 @@ def check_queue(queue: str) -> dict[str, Any]:
             due=due,
         )
     return as_dict(vitals, judge(vitals, now), now)
-
-
-def _answer(observer: Observer) -> tuple[bool, dict[str, Any]]:
-    health, state = observer.report()
-    return health.good, state

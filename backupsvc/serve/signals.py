@@ -17,10 +17,13 @@ class Signals:
     def __enter__(self) -> Signals:
         self._read, self._write = os.pipe()
         os.set_blocking(self._read, False)
+        # a full pipe must not stop the process inside a signal; what is in it wakes just as well
         os.set_blocking(self._write, False)
         self._before = {
             number: signal.signal(number, lambda number, frame: None) for number in _WANTED
         }
+        # Only a signal that has a handler of Python's is written there, so each has one that does
+        # nothing.
         signal.set_wakeup_fd(self._write, warn_on_full_buffer=False)
         return self
 

@@ -126,6 +126,8 @@ class Supervisor:
         the waiting.
         """
         self._say("stopping")
+        # beat first, which would send more, and Redis last, which the workers lean on until they
+        # end
         timeouts = (
             (self._beat, _BEAT_STOPS_WITHIN),
             (self._workers, self._plan.grace),
@@ -137,19 +139,15 @@ class Supervisor:
                 child.ask_to_end()
             end = self._clock.monotonic() + seconds
             while any([not child.gone() for child in children]):  # noqa: C419 (each is asked, so that each is reaped)
-                if hurry or self._clock.monotonic() > end:
-                    self._kill(children)
+                for child in children if hurry or self._clock.monotonic() > end else ():
+                    if not child.gone():
+                        self._warn(f"{child.name} does not end: it is killed")
+                        child.kill()
                 hurry = signals.wait(0.1) or hurry
                 self._notifier.alive(self._clock.monotonic())
         if dropped := self._notifier.dropped:
             self._warn(f"{dropped} messages to systemd were dropped: nobody read NOTIFY_SOCKET")
         self._say("stopped")
-
-    def _kill(self, children: Sequence[Child]) -> None:
-        for child in children:
-            if not child.gone():
-                self._warn(f"{child.name} does not end: it is killed")
-                child.kill()
 
     @property
     def _all(self) -> list[Child]:

@@ -69,6 +69,7 @@ class Observer:
             if (now := self._clock.monotonic()) >= self._job_runs_due:
                 self._job_runs = last_job_runs(self._catalog, self._jobs, self._job_runs)
                 self._job_runs_due = now + self._vitals.tick
+        # a finding, no failure: /healthz must answer just when the catalog does not
         except BackupsvcError as error:
             self._vitals = replace(self._vitals, catalog_error=error.message)
         else:

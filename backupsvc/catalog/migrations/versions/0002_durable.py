@@ -19,7 +19,9 @@ _OPEN = sa.text("state = 'open'")
 def upgrade() -> None:
     """Add the columns, their indexes and the lanes. What is open is due at once."""
     op.add_column(
-        "operation", sa.Column("due", sa.BigInteger(), nullable=False, server_default="0")
+        # 0 is long past: what is open is due at the next tick
+        "operation",
+        sa.Column("due", sa.BigInteger(), nullable=False, server_default="0"),
     )
     op.add_column("operation", sa.Column("alone", sa.String(), nullable=True))
     op.add_column("operation", sa.Column("lane", sa.String(), nullable=True))

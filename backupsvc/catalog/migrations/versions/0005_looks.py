@@ -38,12 +38,14 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("number"),
     )
     op.create_index("ix_acceptance_vmid", "acceptance", ["vmid"])
+    # the first archive that was seen on a storage tells since when at least somebody looks there
     op.execute(
         "INSERT INTO storage_look (place, storage, first_look) SELECT place, storage, "
         "min(first_seen) FROM archive GROUP BY place, storage"
     )
     archive = sa.table("archive", sa.column("vmid"), sa.column("first_seen"))
     why = "known before revision 0005 of the catalog"
+    # as if somebody had accepted each guest when its newest archive was first seen
     known = sa.select(
         archive.c.vmid,
         sa.func.max(archive.c.first_seen),

@@ -30,6 +30,7 @@ def upgrade() -> None:
     )
     for id, config, uuid in connection.execute(known).all():
         found = lineage.read(config)
+        # what an older version wrote need not be in lower case, and is compared letter by letter
         values = {"born": found.born, "uuid": found.uuid or (uuid.lower() if uuid else None)}
         connection.execute(sa.update(archive).where(archive.c.id == id).values(values))
 

@@ -34,6 +34,7 @@ def upgrade() -> None:
         sa.column("book", sa.JSON),
     )
     connection, last = op.get_bind(), 0
+    # in chunks by number: a catalog of years need not fit into memory
     query = sa.select(table.c.number, table.c.data).order_by(table.c.number).limit(CHUNK)
     while rows := connection.execute(query.where(table.c.number > last)).all():
         for row in rows:
@@ -56,8 +57,22 @@ def split(data: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     engine's bookkeeping.
     """
     rest = dict(data)
-    book = {key: rest.pop(key) for key in SAME if key in rest} | {"tasks": _tasks(rest)}
+    book = {key: rest.pop(key) for key in SAME if key in rest}
+    tasks: dict[str, Any] = {}
+    for name in TASKS:
+        upid, intent, asked = (
+            rest.pop(f"{name}_{what}", None) for what in ("upid", "intent", "asked")
+        )
+        ticks, told, stopped = (
+            rest.pop(f"{name}_{what}", None) for what in ("intent_ticks", "ended", "stopped")
+        )
+        task = {"upid": upid, "asked": asked, "told": told, "stopped": stopped}
+        task |= {"intended": _moment(intent, ticks)} if intent is not None else {}
+        if known := {key: value for key, value in task.items() if value is not None}:
+            tasks[name] = known
+    book["tasks"] = tasks
     book = {key: value for key, value in book.items() if value is not None}
+    # a clock may have been set back meanwhile; the ticks since the boot have not
     ticks = rest.pop("ticks", {})
     book["entered"] = {
         step: _moment(wall, ticks.get(step)) for step, wall in rest.pop("entered", {}).items()
@@ -77,23 +92,6 @@ def split(data: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     if retry_of:
         book["retry_of"] = retry_of
     return {"version": 0} | rest, book
-
-
-def _tasks(rest: dict[str, Any]) -> dict[str, Any]:
-    """Take out what is remembered of PVE's tasks."""
-    found: dict[str, Any] = {}
-    for name in TASKS:
-        upid, intent, asked = (
-            rest.pop(f"{name}_{what}", None) for what in ("upid", "intent", "asked")
-        )
-        ticks, told, stopped = (
-            rest.pop(f"{name}_{what}", None) for what in ("intent_ticks", "ended", "stopped")
-        )
-        task = {"upid": upid, "asked": asked, "told": told, "stopped": stopped}
-        task |= {"intended": _moment(intent, ticks)} if intent is not None else {}
-        if known := {key: value for key, value in task.items() if value is not None}:
-            found[name] = known
-    return found
 
 
 def _moment(wall: float, ticks: Any) -> dict[str, Any]:

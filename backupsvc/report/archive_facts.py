@@ -1,0 +1,127 @@
+"""The archives of a site: what its storages list now, and what the catalog knows where none could be
+listed.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from operator import attrgetter
+from typing import TYPE_CHECKING
+
+from backupsvc.report.gaps import Gaps, bound
+from policies import lineage, reach
+from policies.compliance.facts import Listing
+from policies.model import Archive, Node, SeenStorages
+
+if TYPE_CHECKING:
+    from backupsvc.catalog import Catalog
+    from backupsvc.pve import Pve
+
+_NO_STORAGE = "the node listed no storage"
+_INACTIVE = "the storage is not active"
+_listed = attrgetter(
+    "volid",
+    "node",
+    "storage",
+    "vmid",
+    "type",
+    "ctime",
+    "size",
+    "format",
+    "protected",
+    "notes",
+    "shared",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class HeldArchives:
+    """What the storages list, and what the catalog knows on those that could not be listed."""
+
+    listed: tuple[Archive, ...]
+    unreachable: tuple[Archive, ...]
+    listings: tuple[Listing, ...]
+
+
+def held_archives(
+    pve: Pve, catalog: Catalog, seen: SeenStorages, nodes: Sequence[Node], gaps: Gaps
+) -> HeldArchives:
+    """Given the storages and the nodes, list every storage with archives once (a shared one from the
+    first node that can), and return that with what the catalog knows.
+    """
+    for node in nodes:
+        named = any(storage.node == node.name for storage in seen.storages)
+        why = seen.silent.get(node.name, _NO_STORAGE)
+        if node.online and not named and not gaps.is_silent(node.name, why):
+            gaps.note("listing", node.name, why)
+    known = {_key(archive): archive for archive in catalog.archives.find()}
+    expected: dict[tuple[str, str], list[tuple[str, str]]] = defaultdict(list)
+    for key, archive in known.items():
+        expected[key[0], archive.storage].append(key)
+    online = {node.name for node in nodes if node.online}
+    found: dict[tuple[str, str], Archive] = {}
+    listings: list[Listing] = []
+    looked: set[tuple[str, str]] = set()
+    for storage in seen.storages:
+        place = "" if storage.shared else storage.node
+        holds = "backup" in storage.content and storage.enabled and storage.node in online
+        # a shared storage holds the same from every node: once is enough
+        if not holds or ("", storage.name) in looked:
+            continue
+        subject = f"{storage.name} ({storage.node})"
+        if not storage.active:
+            gaps.note("listing", subject, _INACTIVE)
+            continue
+        question = bound(pve.storage.archives, storage.node, storage.name)
+        rows = gaps.ask("listing", subject, question, storage.node)
+        if rows is None:
+            continue
+        there = {_key(archive): archive for archive in rows}
+        found |= {key: _joined(archive, known.get(key)) for key, archive in there.items()}
+        looked.add((place, storage.name))
+        # only a storage that was listed can have lost an archive
+        lost = sum(key not in there for key in expected.get((place, storage.name), ()))
+        listings.append(Listing(storage.node, storage.name, len(there), lost))
+    return HeldArchives(
+        tuple(found.values()), reach.unlisted(known.values(), looked), tuple(listings)
+    )
+
+
+def _key(archive: Archive) -> tuple[str, str]:
+    """An archive on a shared storage is the same one from every node."""
+    return ("" if archive.shared else archive.node, archive.volid)
+
+
+def _joined(archive: Archive, known: Archive | None) -> Archive:
+    """What the storage says, with what the catalog has learnt; no proof if it is not the file that
+    was recorded.
+    """
+    if known is None:
+        return archive
+    if _listed(archive) == _listed(known):  # nearly every one: it is what the catalog has
+        return known
+    learnt = replace(
+        archive,
+        name=known.name,
+        sha256=known.sha256,
+        operation=known.operation,
+        uuid=known.uuid,
+        born=known.born,
+    )
+    # of another size: the catalog's proof, and its word on damage, are of other bytes
+    if differs := lineage.resized(known.size, archive.size):
+        return replace(learnt, changed="; ".join(filter(None, (known.changed, *differs))))
+    learnt = replace(
+        learnt,
+        changed=known.changed,
+        damaged=known.damaged,
+        checked_at=known.checked_at,
+        holds_disk=known.holds_disk,
+    )
+    return (
+        learnt
+        if known.ctime != archive.ctime
+        else replace(learnt, rung=known.rung, proven_at=known.proven_at)
+    )
