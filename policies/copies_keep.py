@@ -92,9 +92,18 @@ def decide(
         list(marks.values()), in_use=in_use, listed_before=None, now=now, rules=policy.prune
     )
     final = dict(zip(marks, guarded.marked, strict=True))
+    refusal = guarded.refusal
+    if names := [one.file for one in lost(copies, files)]:
+        more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+        refusal = (
+            f"law 3: {', '.join(names[:_SHOWN])}{more} should be there and "
+            f"{'is' if len(names) == 1 else 'are'} not as verified, and this service removed "
+            "nothing of it: so no other copy goes, until somebody has looked and says so with "
+            f"`backupsvc copy sync --to {target.name}`"
+        )
     return Kept(
         tuple(MarkedCopy(one, final[one.file].mark, final[one.file].reasons) for one in copies),
-        _lacking(copies, files, target) or guarded.refusal,
+        refusal,
     )
 
 
@@ -130,18 +139,3 @@ def lost(copies: Sequence[ArchiveCopy], files: Mapping[str, int]) -> list[Archiv
         for one in copies
         if files.get(one.file) != one.size or manifest_name(one.file) not in files
     ]
-
-
-def _lacking(
-    copies: Sequence[ArchiveCopy], files: Mapping[str, int], target: CopyTarget
-) -> str | None:
-    names = [one.file for one in lost(copies, files)]
-    if not names:
-        return None
-    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return (
-        f"law 3: {', '.join(names[:_SHOWN])}{more} should be there and "
-        f"{'is' if len(names) == 1 else 'are'} not as verified, and this service removed nothing "
-        "of it: so no other copy goes, until somebody has looked and says so with `backupsvc copy "
-        f"sync --to {target.name}`"
-    )

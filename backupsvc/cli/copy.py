@@ -21,12 +21,13 @@ if TYPE_CHECKING:
 
 app = typer.Typer(no_args_is_help=True)
 
-TriedTargets = Annotated[
+OnlyTargets = Annotated[
     list[str] | None, typer.Option("--to", help="Only this target; may be repeated.")
 ]
 TryDryRun = Annotated[
     bool, typer.Option("--dry-run", help="Say what would be tried, and what was tried last.")
 ]
+SyncDryRun = Annotated[bool, typer.Option("--dry-run", help="Say what is lost; forget nothing.")]
 DryRun = Annotated[
     bool, typer.Option("--dry-run", help="Say what would be copied where; copy nothing.")
 ]
@@ -165,7 +166,7 @@ def list_copies(
 
 @app.command("try-delete")
 def try_delete(
-    to: TriedTargets = None,
+    to: OnlyTargets = None,
     dry_run: TryDryRun = False,
     as_json: AsJson = False,
 ) -> None:
@@ -221,15 +222,7 @@ def try_delete(
 
 
 @app.command()
-def sync(
-    to: Annotated[
-        list[str] | None, typer.Option("--to", help="Only this target; may be repeated.")
-    ] = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say what is lost; forget nothing.")
-    ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
-) -> None:
+def sync(to: OnlyTargets = None, dry_run: SyncDryRun = False, as_json: AsJson = False) -> None:
     """Look at the targets of kind sftp and directory, and forget the copies that are there no more.
 
     Whoever runs it says that they may be gone: from then on `keep` rules apply again to what is
