@@ -58,7 +58,7 @@ def run(
     from backupsvc.cli.progress import Progress
     from backupsvc.cli.session import open_service
     from backupsvc.operations.copy.opening import open_copy
-    from backupsvc.operations.copy.result import outcome, planned, refused, skipped
+    from backupsvc.operations.copy.result import outcome, refused, skipped
     from backupsvc.operations.opening import Opened
 
     check_options(enqueue, follow, dry_run)
@@ -69,7 +69,7 @@ def run(
         going = [one for one in wanted if not one.skip]
         code = 0
         if dry_run:
-            found += [planned(one) for one in going]
+            found += [_planned(service, one) for one in going]
         elif going:
             openers = [partial(open_copy, service, one) for one in going]
             opened, errors = _open(going, openers)
@@ -96,6 +96,18 @@ def run(
         _show(found, blind)
     # a target's failure weighs more than a storage that could not be listed
     raise typer.Exit(code or (3 if blind else 0))
+
+
+def _planned(service: Service, due: DueCopy) -> dict[str, Any]:
+    from backupsvc.operations.copy.keeping import preview
+    from backupsvc.operations.copy.result import planned
+
+    try:
+        going, why = preview(service, due)
+    except BackupsvcError as error:
+        # what would be copied is known all the same
+        going, why = [], f"what would go there is not known: {error.message}"
+    return planned(due, going, why)
 
 
 def _wanted(
@@ -310,6 +322,8 @@ def _show(found: list[dict[str, Any]], blind: Sequence[str]) -> None:
             say(f"{name} at {one['target']['name']} is of no use; the far side may remove it")
         for name in one.get("removed", ()):
             say(f"{name} at {one['target']['name']} was removed: no keep rule covers it there")
+        for name in one.get("would_remove", ()):
+            say(f"{name} at {one['target']['name']} would be removed: no keep rule covers it there")
         if why := one.get("nothing_removed"):
             tell(f"backupsvc: nothing was removed at {one['target']['name']}: {why}")
     for sentence in blind:

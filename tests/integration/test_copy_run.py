@@ -376,12 +376,18 @@ def test_law_3_a_target_keeps_what_its_own_rules_say_and_nothing_goes_while_a_co
 
     first, copy = next_one()
     assert (copy["removed"], there()) == ([], [first])
+    user.back_up()
+    (planned,) = user.copy("--to", "usb", "--dry-run").json["copies"]
+    assert (planned["would_remove"], planned["nothing_removed"]) == ([first], None)
+    assert there() == [first]
     second, copy = next_one()
     assert (copy["removed"], there()) == ([first], [second])
     assert {path.name.partition(".")[0] for path in user.usb.iterdir()} == {
         second.partition(".")[0]
     }
     (user.usb / second).unlink()
+    (planned,) = user.copy("--to", "usb", "--dry-run").json["copies"]
+    assert planned["would_remove"] == []  # it would take the place of the one that is missing
     third, copy = next_one()
     assert copy["removed"] == [] and "copy sync --to usb" in copy["nothing_removed"]
     fourth, copy = next_one()

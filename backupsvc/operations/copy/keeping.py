@@ -13,16 +13,24 @@ from backupsvc.operations.copy.memory import ArchiveCopyMemory
 from backupsvc.operations.prune.deciding import in_use, standing
 from backupsvc.operations.services import Run
 from backupsvc.services import Cluster, Nodes
+from policies.copies_due import DueCopy, route_of
 from policies.copies_keep import Kept, decide, lost
 from policies.copy_folders import folder_of
+from policies.copy_manifest import manifest_name
 from policies.model import ArchiveCopy, CopyTarget
+from policies.pve.volid import file_of
 
 
-def keep(service: Cluster, target: CopyTarget, folder: Target) -> Kept:
+def keep(
+    service: Cluster, target: CopyTarget, folder: Target, new: ArchiveCopy | None = None
+) -> Kept:
     """Given a target with keep rules and its folder, return what becomes of each copy there by what
-    is known and what lies there now.
+    is known and what lies there now; ``new`` is taken to lie there, too.
     """
-    copies = service.catalog.copies.find(folder=folder_of(target))
+    copies, files = service.catalog.copies.find(folder=folder_of(target)), folder.files()
+    if new is not None:
+        copies = [*(one for one in copies if one.file != new.file), new]
+        files |= {new.file: new.size, manifest_name(new.file): 1}
     vmids = {one.route.vmid for one in copies if one.route.vmid is not None}
     archives = service.catalog.archives
     guests, unsure = standing(service, service.pve.cluster.guests(), vmids)
@@ -32,11 +40,27 @@ def keep(service: Cluster, target: CopyTarget, folder: Target) -> Kept:
         guests,
         service.policy,
         target,
-        files=folder.files(),
+        files=files,
         in_use=in_use(service),
         now=int(service.clock.now()),
         unsure=unsure,
     )
+
+
+def preview(service: Nodes, due: DueCopy) -> tuple[list[str], str]:
+    """Given a copy that is to be made, return which others would go from its target when it is
+    there, and why none may ("" if nothing speaks against it). Raise what the way to the target
+    raises.
+    """
+    archive, target = due.archive, due.target
+    if not target.keep:
+        return [], ""
+    new = ArchiveCopy(
+        route_of(archive, target), file_of(archive.volid), archive.size, "", 0, "planned", ""
+    )
+    with open_target(target, service.nodes, service.settings.ssh) as folder:
+        kept = keep(service, target, folder, new)
+    return [one.file for one in kept.going(archive.vmid)], kept.refusal or ""
 
 
 def lost_at(service: Nodes, target: CopyTarget) -> list[ArchiveCopy]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from backupsvc.clock import iso
@@ -18,9 +19,12 @@ def skipped(due: DueCopy) -> dict[str, Any]:
     return _about(due, "skipped") | {"reason": due.skip}
 
 
-def planned(due: DueCopy) -> dict[str, Any]:
-    """Given what would be copied, return it as ``copy run --dry-run`` shows it."""
-    return _about(due, "planned") | {"bytes": due.archive.size}
+def planned(due: DueCopy, going: Sequence[str] = (), why: str = "") -> dict[str, Any]:
+    """Given what would be copied, which copies would then go, and why none may or that is not
+    known, return it as ``copy run --dry-run`` shows it.
+    """
+    told = {"bytes": due.archive.size, "would_remove": list(going), "nothing_removed": why or None}
+    return _about(due, "planned") | told
 
 
 def outcome(due: DueCopy, operation: Operation) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from backupsvc.copies.directory import DirectoryTarget
 from backupsvc.copies.sources import LocalSource
 from backupsvc.engine import worker_loop
 from backupsvc.errors import TargetRefused
+from backupsvc.operations.copy import keeping, steps
 from backupsvc.operations.copy.memory import recall
 from backupsvc.operations.copy.opening import open_copy
 from backupsvc.operations.copy.result import outcome
@@ -106,6 +107,22 @@ def test_without_rules_of_its_own_a_target_keeps_everything(site: Place) -> None
     for day in (1, 2, 3, 4):
         ended = copied(site, day)
     assert there(site) == files(1, 2, 3, 4) and recall(ended).removed == ()
+
+
+def test_what_would_go_is_said_beforehand_as_it_then_goes(
+    site: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keeping, "open_target", vars(steps)["open_target"])
+    for day in (1, 2):
+        copied(site, day)
+    due = DueCopy(archive(site, 3), KEPT)
+    assert keeping.preview(site.site, due) == ([name_of(1)], "")
+    assert there(site) == files(1, 2)
+    assert recall(copied(site, 3)).removed == (name_of(1),)
+    assert keeping.preview(site.site, replace(due, target=USB)) == ([], "")
+    (site.target / name_of(2)).unlink()
+    going, why = keeping.preview(site.site, DueCopy(archive(site, 4), KEPT))
+    assert going == [] and "copy sync --to usb" in why
 
 
 def test_law_3_the_newest_proven_copy_stays_though_its_archive_is_long_gone(site: Place) -> None:
