@@ -21,8 +21,9 @@ from backupsvc.cli.pra import app
 from backupsvc.errors import PvePermissionDenied, UsageError
 from backupsvc.pve.cluster import Bridge, ClusterStatus
 from policies.model import Policy, Rung, Verdict
-from tests.unit.report.langeo import NAMES, NIGHTS, SEVEN, archive, policy, proof
-from tests.unit.report.worlds import FakePve, StoppedClock, World
+from tests.fakes.clock import StoppedClock
+from tests.unit.report.langeo import NAMES, NIGHTS, NOW, SEVEN, archive, policy, proof
+from tests.unit.report.worlds import FakePve, World
 
 
 class Site:
@@ -37,7 +38,7 @@ class Site:
             pve=FakePve(self.world),
             catalog=self.catalog,
             policy=self.policy,
-            clock=StoppedClock(),
+            clock=StoppedClock(NOW),
             settings=SimpleNamespace(simulated=False),
         )
 

@@ -13,33 +13,10 @@ from zoneinfo import ZoneInfo
 from backupsvc.pve.cluster import Bridge
 from backupsvc.pve.guests import GuestStatus
 from backupsvc.pve.tasks import TaskResult
-from policies.model import Archive, Guest, GuestType, Node, SeenStorages, Storage
+from policies.model import Archive, Guest, Node, SeenStorages, Storage
 from policies.pve.volid import file_of, parse_name
 from pvelab.guests.prune import Candidate, parse_keep, prune
-
-CONFIG = "\n".join(
-    (
-        "name: Debian-Server",
-        "memory: 2048",
-        "smbios1: uuid=11111111-2222-4333-8444-555555555555",
-        "scsi0: local-lvm:vm-108-disk-0,size=64M",
-        "#qmdump#map:scsi0:drive-scsi0:local-lvm:raw:",
-    )
-)
-
-
-def archive(vmid: int, second: int, **changes: Any) -> Archive:
-    """Given a guest and a second of 2026-03-09 21:00 Paris, return an archive of it as a listing
-    shows it.
-    """
-    volid = f"local:backup/vzdump-qemu-{vmid}-2026_03_09-21_00_{second:02d}.vma.zst"
-    values: dict[str, Any] = {
-        "type": GuestType.QEMU,
-        "ctime": 1_773_086_400 + second,
-        "size": 1000,
-        "format": "vma.zst",
-    }
-    return Archive(volid, "clovis", "local", vmid, **(values | changes))
+from tests.fakes.made import CONFIG
 
 
 def ended(exitstatus: str, *log: str) -> TaskResult:

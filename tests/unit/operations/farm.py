@@ -48,8 +48,10 @@ from policies.model import (
     Tier,
     Verdict,
 )
-from tests.unit.operations.cluster import CONFIG, RUNNING, ended
-from tests.unit.operations.worlds import SteppingClock, World, kinds_with, world
+from tests.fakes.clock import SteppingClock
+from tests.fakes.made import CONFIG
+from tests.unit.operations.cluster import RUNNING, ended
+from tests.unit.operations.worlds import World, kinds_with, world
 
 PARIS = ZoneInfo("Europe/Paris")
 TICK, IDLE = 30, 600

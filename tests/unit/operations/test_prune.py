@@ -45,7 +45,8 @@ from policies.model import (
     Verdict,
 )
 from tests import held
-from tests.unit.operations.cluster import Cluster, archive, ended
+from tests.fakes.made import archive
+from tests.unit.operations.cluster import Cluster, ended
 from tests.unit.operations.worlds import World, world
 
 JOB = Job("nightly", "21:00", "local", keep="keep-last=1")

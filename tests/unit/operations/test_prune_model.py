@@ -27,7 +27,8 @@ from backupsvc.operations.restore_test.memory import RestoreTestMemory
 from policies.bookkeeping import Bookkeeping
 from policies.model import Archive, Node, Operation, OperationState, SeenStorages, Storage
 from tests import held
-from tests.unit.operations.cluster import Cluster, archive
+from tests.fakes.made import archive
+from tests.unit.operations.cluster import Cluster
 from tests.unit.operations.test_prune import with_cluster, with_policy
 from tests.unit.operations.worlds import World, world
 

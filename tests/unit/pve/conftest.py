@@ -11,8 +11,9 @@ from pydantic import SecretStr
 
 from backupsvc.pve import Pve, connect
 from backupsvc.settings import PveSettings
-
-from .server import TOKEN, Certificate, FakeClock, FakePve, make_certificate
+from tests.fakes.clock import SteppingClock
+from tests.fakes.pve_server import RECORDED_AT, TOKEN, FakePve
+from tests.fakes.tls import Certificate, make_certificate
 
 
 @pytest.fixture(scope="session")
@@ -29,8 +30,8 @@ def fake(certificate: Certificate) -> Iterator[FakePve]:
 
 
 @pytest.fixture
-def clock() -> FakeClock:
-    return FakeClock()
+def clock() -> SteppingClock:
+    return SteppingClock(RECORDED_AT)
 
 
 def settings_for(fake: FakePve, **changes: Any) -> PveSettings:
@@ -45,5 +46,5 @@ def settings_for(fake: FakePve, **changes: Any) -> PveSettings:
 
 
 @pytest.fixture
-def pve(fake: FakePve, clock: FakeClock) -> Pve:
+def pve(fake: FakePve, clock: SteppingClock) -> Pve:
     return connect(settings_for(fake), clock)

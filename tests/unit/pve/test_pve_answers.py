@@ -32,8 +32,8 @@ from backupsvc.pve.client import Client, _Answers
 from backupsvc.pve.fields import Answer
 from backupsvc.settings import PveSettings
 from policies.workflow import Trouble
-
-from .server import RECORDED, SECRET, TOKEN, FakeClock
+from tests.fakes.clock import SteppingClock
+from tests.fakes.pve_server import RECORDED, RECORDED_AT, SECRET, TOKEN
 
 VOLID = "local:backup/vzdump-qemu-200-"
 GONE = object()  # what stood there is left out
@@ -71,7 +71,9 @@ class Replayed(Client):
     asked: list[Key] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        Client.__init__(self, PveSettings(host="pve:8006"), SecretStr(TOKEN), FakeClock())
+        Client.__init__(
+            self, PveSettings(host="pve:8006"), SecretStr(TOKEN), SteppingClock(RECORDED_AT)
+        )
 
     def _once(
         self,
@@ -183,7 +185,7 @@ QUESTIONS: dict[str, Callable[[Pve], Any]] = {
 def ask(question: str, changed: dict[Key, str] | None = None) -> tuple[Any, list[Key]]:
     """Put a question; return its answer and the calls that it made."""
     client = Replayed(changed or {})
-    return QUESTIONS[question](Pve(client, FakeClock())), client.asked
+    return QUESTIONS[question](Pve(client, SteppingClock(RECORDED_AT))), client.asked
 
 
 def places(value: Any, at: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:

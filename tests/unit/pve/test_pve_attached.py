@@ -11,9 +11,11 @@ from backupsvc.pve import Pve
 from backupsvc.pve.scratch import ScratchGuests
 from policies.attached import Kernel
 from policies.model import Scratch
+from tests.fakes.clock import SteppingClock
+from tests.fakes.made import OPERATION, copy_of
+from tests.fakes.pve_server import FakePve, refuse
 
-from .server import FakeClock, FakePve, refuse
-from .world import OPERATION, World, copy_of
+from .world import World
 
 RANGE = Scratch(9000, 9099, bridge="vmbr9")
 FIREWALL = {"name": "pfsense", "net0": "virtio,bridge=vmbr0", "net1": "virtio,bridge=vmbr9"}
@@ -73,7 +75,7 @@ def test_law_2_a_guest_that_came_is_read_at_once_and_one_that_was_there_not_agai
         copies.require_bridge("pve", "isolated")
 
 
-def test_an_answer_grows_old(world: World, copies: ScratchGuests, clock: FakeClock) -> None:
+def test_an_answer_grows_old(world: World, copies: ScratchGuests, clock: SteppingClock) -> None:
     copies.require_bridge("pve", "isolated")
     clock.sleep(301)
     copies.require_bridge("pve", "isolated")

@@ -14,9 +14,10 @@ from backupsvc.pve import Pve
 from backupsvc.pve.scratch import ScratchGuests, gone
 from policies import ownership
 from policies.model import Scratch
+from tests.fakes.made import ISOLATED, OPERATION, copy_of
+from tests.fakes.pve_server import FakePve, Reply, refuse
 
-from .server import FakePve, Reply, refuse
-from .world import ISOLATED, OPERATION, TOKEN_ID, World, copy_of
+from .world import TOKEN_ID, World
 
 RANGE = Scratch(9000, 9099, bridge="vmbr9")
 BROKEN = "command 'set -o pipefail && zstd -q -d -c x | vma extract' failed: exit code 133"

@@ -8,8 +8,8 @@ import pytest
 
 from backupsvc.errors import LawRefused, PveUnreachable
 from backupsvc.pve import Pve
+from tests.fakes.pve_server import FakePve, Reply
 
-from .server import FakePve, Reply
 from .world import World
 
 BROKEN = "command 'zstd -q -d -c x | vma extract' failed: exit code 133"

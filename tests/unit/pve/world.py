@@ -10,27 +10,9 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import Any
 
-from policies import ownership
+from tests.fakes.pve_server import FakePve, Reply, Request, refuse
 
-from .server import FakePve, Reply, Request, refuse
-
-OPERATION = "01JD3VMZ7WXG0R5T9K2QH8N4BC"
 TOKEN_ID = "svc@pve!b1"
-ISOLATED = "virtio=BC:24:11:00:00:08,bridge=vmbr9"
-
-
-def copy_of(vmid: int, operation: str = OPERATION, **changes: str) -> dict[str, str]:
-    """The config of a restored copy that satisfies both laws; ``changes`` are applied to it."""
-    config = {
-        "name": "restore-test-108",
-        # PVE ends it with a line feed
-        "description": f"{ownership.marker(operation)}\nCopy made by a restore test.\n",
-        "net0": ISOLATED,
-        "scsi0": f"local-lvm:vm-{vmid}-disk-0,size=2G",
-        "onboot": "0",
-        "memory": "512",
-    }
-    return config | changes
 
 
 @dataclass

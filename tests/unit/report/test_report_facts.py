@@ -31,8 +31,9 @@ from policies.compliance.facts import Gap, GuestFacts, JobRun, SiteFacts
 from policies.freezing import State, Thaw
 from policies.model import Guest, GuestType, Node, OperationState, Rung
 from policies.moved import Moved
+from tests.fakes.clock import StoppedClock
 from tests.unit.report.langeo import NAMES, NIGHTS, NOW, archive, guest, policy, proof, storage
-from tests.unit.report.worlds import TOKEN, FakePve, StoppedClock, World
+from tests.unit.report.worlds import TOKEN, FakePve, World
 
 ASKED = backup.FORM.write(BackupMemory("nightly"))
 
@@ -45,7 +46,7 @@ def catalog(tmp_path: Path) -> Iterator[Catalog]:
 
 def seen(world: World, catalog: Catalog, **policy_changes: Any) -> SiteFacts:
     pve: Any = FakePve(world)
-    return collect(pve, catalog, policy(**policy_changes), StoppedClock())
+    return collect(pve, catalog, policy(**policy_changes), StoppedClock(NOW))
 
 
 def one(facts: SiteFacts, vmid: int) -> GuestFacts:
@@ -481,7 +482,7 @@ def test_a_guest_that_was_left_frozen_is_looked_at_again_and_stays_so_unless_it_
     catalog: Catalog, status: GuestStatus, answer: object, left: bool
 ) -> None:
     backed_up(catalog, State.FROZEN, NOW - 600)
-    facts = collect(agent_of(World(), status, answer), catalog, policy(), StoppedClock())
+    facts = collect(agent_of(World(), status, answer), catalog, policy(), StoppedClock(NOW))
     assert (one(facts, 104).left_frozen is not None) is left
     assert one(facts, 105).left_frozen is None
 

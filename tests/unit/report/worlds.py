@@ -11,23 +11,10 @@ from backupsvc.errors import PveNotFound
 from backupsvc.pve.cluster import Bridge, ClusterNode, ClusterStatus, HaStatus, PveJob, Version
 from backupsvc.pve.tasks import TaskRow
 from policies.model import Archive, Guest, Node, SeenStorages, Storage
-from tests.unit.report.langeo import NAMES, NIGHTS, NOW, archive, guest, permissions, storage
+from tests.unit.report.langeo import NAMES, NIGHTS, archive, guest, permissions, storage
 
 T = TypeVar("T")
 TOKEN = "svc@pve!b1"
-
-
-class StoppedClock:
-    """A clock that stands still."""
-
-    def now(self) -> float:
-        return float(NOW)
-
-    def monotonic(self) -> float:
-        return 0.0
-
-    def sleep(self, seconds: float) -> None:
-        raise AssertionError("the report waits for nothing")
 
 
 class World:

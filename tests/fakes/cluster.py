@@ -22,7 +22,8 @@ from backupsvc.pve.breakers import Breakers
 from backupsvc.pve.fields import Answer
 from policies.model import Scratch
 from pvelab.guests.prune import Candidate, parse_keep, prune
-from tests.unit.operations.worlds import SteppingClock
+from tests.fakes.clock import SteppingClock
+from tests.fakes.made import config_of, config_text, stamp
 
 TOKEN_ID = "svc@pve!b1"
 WHERE = "virtual:8006"
@@ -76,6 +77,8 @@ class VirtualCluster:
     seconds: Mapping[str, float] = field(default_factory=dict)
     fails: dict[str, list[str]] = field(default_factory=dict)
     archives: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)
+    # the config that each archive holds
+    held: dict[tuple[str, str], dict[str, str]] = field(default_factory=dict)
     tasks: dict[str, Task] = field(default_factory=dict)
     running: dict[str, Task] = field(default_factory=dict)
     calls: Counter[str] = field(default_factory=Counter)
@@ -240,10 +243,10 @@ class VirtualCluster:
         return {"prune-backups": "keep-all=1"}
 
     def _extractconfig(self, node: str, *, asked: Mapping[str, Any]) -> Any:
-        found = self.archives.get((node, asked["volume"]))
-        if found is None:
+        place = (node, asked["volume"])
+        if place not in self.archives:
             raise _refusal("extractconfig", 500, f"volume '{asked['volume']}' does not exist")
-        return config_text(found["vmid"])
+        return config_text(self.held[place])
 
     # --- tasks ------------------------------------------------------------------------------------
 
@@ -332,16 +335,25 @@ class VirtualCluster:
         guest = self.guests.get(vmid)
         if guest is None or guest.node != node:
             return "OK"  # PVE accepts it, and does nothing
-        began = self.clock.now()
+        began, config = self.clock.now(), dict(guest.config)
 
         def finish(exitstatus: str) -> None:
             if exitstatus == "OK":
-                self.add_archive(node, vmid, int(began), notes)
+                self.add_archive(node, vmid, int(began), notes, config)
 
         return self._start(node, "vzdump", vmid, finish, notes.rpartition(" ")[2])
 
-    def add_archive(self, node: str, vmid: int, ctime: int, notes: str = "") -> str:
-        """Put an archive of a guest into a node's storage, and return its volid."""
+    def add_archive(
+        self,
+        node: str,
+        vmid: int,
+        ctime: int,
+        notes: str = "",
+        config: dict[str, str] | None = None,
+    ) -> str:
+        """Put an archive of a guest into a node's storage, and return its volid. It holds the
+        config, or that of any production guest.
+        """
         volid = f"local:backup/vzdump-qemu-{vmid}-{stamp(ctime)}.vma.zst"
         row = {
             "volid": volid,
@@ -353,6 +365,7 @@ class VirtualCluster:
             "notes": notes,
         }
         self.archives[node, volid] = row
+        self.held[node, volid] = config or config_of(vmid)
         return volid
 
     # --- guests -----------------------------------------------------------------------------------
@@ -365,8 +378,8 @@ class VirtualCluster:
                 500,
                 f"unable to restore VM {vmid} - VM {vmid} already exists on node '{node}'",
             )
-        found = self.archives.get((node, asked["archive"]))
-        if found is None:
+        place = (node, asked["archive"])
+        if place not in self.archives:
             raise _refusal("restore", 500, f"volume '{asked['archive']}' does not exist")
         guest = self.guests[vmid] = Guest(node, dict(STUB), running=False)
         marked = _MARKER.search(str(asked.get("description", "")))
@@ -379,9 +392,7 @@ class VirtualCluster:
                     if key not in ("vmid", "archive", "storage")
                 }
                 guest.config = (
-                    config_of(found["vmid"])
-                    | {"scsi0": f"local:{vmid}/vm-{vmid}-disk-0.raw"}
-                    | kept
+                    self.held[place] | {"scsi0": f"local:{vmid}/vm-{vmid}-disk-0.raw"} | kept
                 )
 
         guest.made_by = self._start(node, "qmrestore", vmid, finish, marked[1] if marked else None)
@@ -477,33 +488,6 @@ class VirtualCluster:
                 f"Configuration file 'nodes/{node}/qemu-server/{vmid}.conf' does not exist",
             )
         return guest
-
-
-def config_of(vmid: int) -> dict[str, str]:
-    """The config of a production guest."""
-    return {
-        "name": f"guest-{vmid}",
-        "memory": "512",
-        "scsi0": f"local:{vmid}/vm-{vmid}-disk-0.raw",
-        "net0": "virtio,bridge=vmbr0",
-    }
-
-
-def config_text(vmid: int) -> str:
-    """That config as an archive holds it."""
-    return "\n".join(
-        [
-            *(f"{key}: {value}" for key, value in config_of(vmid).items()),
-            "#qmdump#map:scsi0:drive-scsi0:local:raw:",
-        ]
-    )
-
-
-def stamp(ctime: int) -> str:
-    """The time of an archive as its name carries it (UTC: the virtual site is there)."""
-    import datetime
-
-    return datetime.datetime.fromtimestamp(ctime, datetime.UTC).strftime("%Y_%m_%d-%H_%M_%S")
 
 
 Around = Callable[[str, str, Callable[[], Any]], Any]
