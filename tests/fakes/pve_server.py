@@ -1,5 +1,5 @@
-"""A Proxmox VE API on loopback, over real TLS: it replays what a real server answered, or what a
-test scripts.
+"""A Proxmox VE API on loopback, over real TLS: it answers what a test scripts, replays what a real
+server answered, or serves a fake cluster.
 """
 
 from __future__ import annotations
@@ -7,17 +7,17 @@ from __future__ import annotations
 import json
 import ssl
 import threading
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, unquote
 
+from tests.fakes.cluster import VirtualCluster
+from tests.fakes.recorded import RECORDED
+from tests.fakes.state import Refusal
 from tests.fakes.tls import Certificate
 
-RECORDED = Path(__file__).parents[1] / "golden" / "recorded_real"
-RECORDED_AT = 1_795_423_000.0  # a second of the recording
 SECRET = "5ecre700-1111-2222-3333-444455556666"
 TOKEN = f"svc@pve!b1={SECRET}"
 
@@ -47,11 +47,12 @@ class Reply:
     drop: bool = False
     location: str = ""
     delay: float = 0.0
+    beside: Mapping[str, Any] = field(default_factory=dict)
 
     def body(self) -> str:
         if self.raw is not None:
             return self.raw
-        extra = {"message": self.message} if self.message is not None else {}
+        extra = {**self.beside, **({"message": self.message} if self.message is not None else {})}
         return json.dumps(
             {"data": self.data, **extra, **({"errors": self.errors} if self.errors else {})}
         )
@@ -62,14 +63,26 @@ def refuse(status: int, text: str) -> Reply:
     return Reply(status=status, reason=text.splitlines()[0], message=text + "\n")
 
 
+def _said(cluster: VirtualCluster, request: Request) -> Reply:
+    """What a fake cluster answers to a request."""
+    try:
+        said = cluster.answer(request.method, request.path.strip("/"), request.params)
+    except Refusal as refusal:
+        return replace(refuse(refusal.status, refusal.text), errors=refusal.errors)
+    return Reply(said.data, beside=said.beside)
+
+
 Responder = Reply | Callable[[Request], Any]
 
 
 @dataclass
 class FakePve:
-    """Routes by (method, path); each holds a list of replies, of which the last stays."""
+    """Routes by (method, path); each holds a list of replies, of which the last stays. What has no
+    route is answered by ``cluster``.
+    """
 
     certificate: Certificate
+    cluster: VirtualCluster | None = None
     routes: dict[tuple[str, str], list[Responder]] = field(default_factory=dict)
     requests: list[Request] = field(default_factory=list)
 
@@ -100,6 +113,8 @@ class FakePve:
     def answer(self, request: Request) -> Reply:
         self.requests.append(request)
         replies = self.routes.get((request.method, request.path))
+        if not replies and self.cluster is not None:
+            return _said(self.cluster, request)
         if not replies:
             return refuse(501, f"Method '{request.method} {request.path}' not implemented")
         reply = replies.pop(0) if len(replies) > 1 else replies[0]

@@ -12,7 +12,9 @@ from pydantic import SecretStr
 from backupsvc.pve import Pve, connect
 from backupsvc.settings import PveSettings
 from tests.fakes.clock import SteppingClock
-from tests.fakes.pve_server import RECORDED_AT, TOKEN, FakePve
+from tests.fakes.cluster import VirtualCluster
+from tests.fakes.pve_server import TOKEN, FakePve
+from tests.fakes.recorded import RECORDED_AT
 from tests.fakes.tls import Certificate, make_certificate
 
 
@@ -32,6 +34,13 @@ def fake(certificate: Certificate) -> Iterator[FakePve]:
 @pytest.fixture
 def clock() -> SteppingClock:
     return SteppingClock(RECORDED_AT)
+
+
+@pytest.fixture
+def cluster(fake: FakePve, clock: SteppingClock) -> VirtualCluster:
+    """A cluster of one node behind the server, whose tasks end at once."""
+    fake.cluster = VirtualCluster(clock, ("pve",), usual=0.0)
+    return fake.cluster
 
 
 def settings_for(fake: FakePve, **changes: Any) -> PveSettings:

@@ -33,7 +33,8 @@ from backupsvc.pve.fields import Answer
 from backupsvc.settings import PveSettings
 from policies.workflow import Trouble
 from tests.fakes.clock import SteppingClock
-from tests.fakes.pve_server import RECORDED, RECORDED_AT, SECRET, TOKEN
+from tests.fakes.pve_server import SECRET, TOKEN
+from tests.fakes.recorded import RECORDED, RECORDED_AT
 
 VOLID = "local:backup/vzdump-qemu-200-"
 GONE = object()  # what stood there is left out

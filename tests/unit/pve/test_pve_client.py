@@ -26,7 +26,8 @@ from backupsvc.errors import (
 from backupsvc.pve import connect
 from backupsvc.pve.client import Client, encoded
 from tests.fakes.clock import SteppingClock
-from tests.fakes.pve_server import RECORDED_AT, SECRET, TOKEN, FakePve, Reply, refuse
+from tests.fakes.pve_server import SECRET, TOKEN, FakePve, Reply, refuse
+from tests.fakes.recorded import RECORDED_AT
 
 from .conftest import settings_for
 
