@@ -33,6 +33,8 @@ class VirtualCluster(StorageCalls, GuestCalls, TaskCalls, ClusterCalls):
     def answer(self, method: str, path: str, asked: Mapping[str, Any]) -> Said:
         """Given a call, return its answer. Raise Refusal where PVE refuses it."""
         self.catch_up()
+        if path.startswith("nodes/") and path.split("/")[1] in self.offline:
+            raise Refusal(595, "No route to host")
         for pattern, known, handler in ROUTES:
             if method == known and (found := pattern.fullmatch(path)):
                 self.calls[f"{method} {handler.__name__.strip('_')}"] += 1
@@ -104,10 +106,10 @@ ROUTES: tuple[tuple[re.Pattern[str], str, Callable[..., Any]], ...] = tuple(
         ("GET", rf"{_NODE}/tasks", VirtualCluster._node_tasks),
         ("DELETE", rf"{_NODE}/tasks/([^/]+)", VirtualCluster._stop_task),
         ("GET", r"cluster/resources", VirtualCluster._resources),
-        ("GET", rf"{_NODE}/storage/[^/]+/content", VirtualCluster._content),
-        ("GET", rf"{_NODE}/storage/[^/]+/prunebackups", VirtualCluster._prunebackups),
+        ("GET", rf"{_NODE}/storage/([^/]+)/content", VirtualCluster._content),
+        ("GET", rf"{_NODE}/storage/([^/]+)/prunebackups", VirtualCluster._prunebackups),
         ("DELETE", rf"{_NODE}/storage/([^/]+)/content/(.+)", VirtualCluster._delete_archive),
-        ("GET", rf"{_NODE}/storage/[^/]+/status", VirtualCluster._storage_status),
+        ("GET", rf"{_NODE}/storage/([^/]+)/status", VirtualCluster._storage_status),
         ("GET", rf"{_NODE}/storage", VirtualCluster._storages_of),
         ("GET", r"storage", VirtualCluster._storages),
         ("GET", rf"{_NODE}/vzdump/defaults", VirtualCluster._defaults),
@@ -120,6 +122,8 @@ ROUTES: tuple[tuple[re.Pattern[str], str, Callable[..., Any]], ...] = tuple(
         ("GET", r"cluster/nextid", VirtualCluster._nextid),
         ("GET", r"cluster/status", VirtualCluster._cluster_status),
         ("GET", rf"{_NODE}/qemu/(\d+)/pending", VirtualCluster._pending),
+        ("GET", r"cluster/ha/status/current", VirtualCluster._ha_status),
+        ("GET", rf"{_NODE}/version", VirtualCluster._node_version),
         ("GET", r"cluster/ha/resources", VirtualCluster._ha_resources),
         ("GET", r"cluster/backup", VirtualCluster._backup_jobs),
         ("GET", r"access/permissions", VirtualCluster._permissions),

@@ -26,6 +26,17 @@ _IMAGE = data("02_inventory", 63)[0]
 _TIME = data("02_inventory", 5)
 _DEFAULTS = data("03_vzdump_ok", 84)
 _HA = data("11_ha", 19)[0]
+_HA_QUORUM = data("11_ha", 3)[0]
+
+
+# a storage of a node, with much room
+LOCAL = _STORAGE_OF_NODE | {
+    "content": "backup,images",
+    "total": 1 << 44,
+    "used": 0,
+    "avail": 1 << 44,
+    "used_fraction": 0.0,
+}
 
 
 def number(asked: Asked, name: str) -> int | None:
@@ -39,14 +50,29 @@ class ClusterCalls(State):
 
     def _version(self, *, asked: Asked) -> Any:
         # the service's own mark of what is no PVE
-        return _VERSION | {"release": "9.2", "version": "9.2.11", "simulated": 1}
+        own = {"simulated": 1} if self.simulated else {}
+        return self._node_version("", asked=asked) | own
+
+    def _node_version(self, node: str, *, asked: Asked) -> Any:
+        return _VERSION | {"release": "9.2", "version": "9.2.11"}
 
     def _resources(self, *, asked: Asked) -> Any:
-        return [_resource(vmid, guest) for vmid, guest in self.guests.items()]
+        return [
+            _resource(vmid, guest, guest.node in self.offline)
+            for vmid, guest in self.guests.items()
+        ]
 
     def _node_list(self, *, asked: Asked) -> Any:
         room = {"maxmem": 1 << 40, "mem": 0, "maxcpu": 8}
-        return [_NODE | room | {"node": node, "id": f"node/{node}"} for node in self.nodes]
+        return [
+            {"node": node, "id": f"node/{node}", "type": "node", "level": "", "status": "offline"}
+            if node in self.offline
+            else _NODE
+            | room
+            | {"node": node, "id": f"node/{node}"}
+            | ({"status": "unknown"} if node in self.unknown else {})
+            for node in self.nodes
+        ]
 
     def _nextid(self, *, asked: Asked) -> Any:
         vmid = number(asked, "vmid")
@@ -55,19 +81,27 @@ class ClusterCalls(State):
         return str(vmid)
 
     def _cluster_status(self, *, asked: Asked) -> Any:
-        members = [
-            _MEMBER
-            | {"id": f"node/{node}", "name": node, "nodeid": place, "local": int(place == 1)}
+        members = self.members or [
+            {"name": node, "nodeid": place, "online": int(node not in self.offline)}
             for place, node in enumerate(self.nodes, 1)
         ]
-        whole = {"type": "cluster", "id": "cluster", "name": "virtual", "version": 1}
-        return [whole | {"nodes": len(self.nodes), "quorate": 1}, *members]
+        rows = [
+            _MEMBER | {"id": f"node/{row['name']}", "local": int(row["nodeid"] == 1)} | row
+            for row in members
+        ]
+        if not self.name:
+            return rows
+        whole = {"type": "cluster", "id": "cluster", "name": self.name, "version": 1}
+        return [whole | {"nodes": len(rows), "quorate": 1}, *rows]
 
     def _ha_resources(self, *, asked: Asked) -> Any:
         return [_HA | {"sid": f"vm:{vmid}"} for vmid in self.ha]
 
+    def _ha_status(self, *, asked: Asked) -> Any:
+        return [_HA_QUORUM | {"node": self.nodes[0]}, *self.ha_lines]
+
     def _backup_jobs(self, *, asked: Asked) -> Any:
-        return []
+        return self.jobs
 
     def _permissions(self, *, asked: Asked) -> Any:
         return self.permissions
@@ -77,41 +111,44 @@ class ClusterCalls(State):
         return Said(self.network, changes)
 
     def _time(self, node: str, *, asked: Asked) -> Any:
-        now = int(self.clock.now())
+        now = int(self.clock.now() + self.ahead.get(node, 0.0))
         return _TIME | {"time": now, "localtime": now}
 
 
-def _resource(vmid: int, guest: Guest) -> Any:
-    own = {
-        "id": f"qemu/{vmid}",
-        "vmid": vmid,
-        "name": guest.config.get("name", f"VM {vmid}"),
-        "node": guest.node,
-        "status": "running" if guest.running else "stopped",
-    }
-    return _GUEST | own
+def _resource(vmid: int, guest: Guest, off: bool) -> Any:
+    place = {"id": f"qemu/{vmid}", "type": "qemu", "vmid": vmid, "node": guest.node}
+    if off:  # PVE knows no more of it
+        return place | {"status": "unknown"}
+    name = guest.config.get("name", f"VM {vmid}")
+    status = "running" if guest.running else "stopped"
+    return _GUEST | place | {"name": name, "status": status} | guest.told
 
 
 class StorageCalls(State):
-    """The calls about storages and archives: every node has one storage, ``local``."""
+    """The calls about storages and archives."""
 
     def _storages(self, *, asked: Asked) -> Any:
-        return [_STORAGE]
+        rows = {row["storage"]: row for node in self.nodes for row in self._rows(node)}
+        kept = ("storage", "type", "content")
+        return [_STORAGE | {key: row[key] for key in kept} for row in rows.values()]
 
     def _storages_of(self, node: str, *, asked: Asked) -> Any:
-        sizes = {"total": 1 << 44, "used": 0, "avail": 1 << 44, "used_fraction": 0.0}
-        return [_STORAGE_OF_NODE | {"content": "backup,images"} | sizes]
+        return self._rows(node)
 
-    def _storage_status(self, node: str, *, asked: Asked) -> Any:
-        return _STORAGE_STATUS
+    def _rows(self, node: str) -> list[dict[str, Any]]:
+        return self.storages.get(node, [LOCAL])
 
-    def _content(self, node: str, *, asked: Asked) -> Any:
+    def _storage_status(self, node: str, storage: str, *, asked: Asked) -> Any:
+        row = self._row(node, storage)
+        return {key: row[key] for key in _STORAGE_STATUS}
+
+    def _row(self, node: str, storage: str) -> dict[str, Any]:
+        return next(row for row in self._rows(node) if row["storage"] == storage)
+
+    def _content(self, node: str, storage: str, *, asked: Asked) -> Any:
         if asked["content"] == "images":
             return self._images(number(asked, "vmid"))
-        return [
-            {key: value for key, value in row.items() if key != "protected" or value}
-            for row in self._archives_of(node, number(asked, "vmid"))
-        ]
+        return self._archives_of(node, storage, number(asked, "vmid"))
 
     def _images(self, vmid: int | None) -> Any:
         guest = self.guests.get(vmid) if vmid else None
@@ -119,20 +156,23 @@ class StorageCalls(State):
             return []
         return [_IMAGE | {"volid": f"local:{vmid}/vm-{vmid}-disk-0.raw", "vmid": vmid}]
 
-    def _archives_of(self, node: str, vmid: int | None) -> list[dict[str, Any]]:
+    def _archives_of(self, node: str, storage: str, vmid: int | None) -> list[dict[str, Any]]:
+        shared = self._row(node, storage)["shared"]
         return [
             row
-            for (where, _), row in self.archives.items()
-            if where == node and vmid in (None, row["vmid"])
+            for (where, volid), row in self.archives.items()
+            if (shared or where == node)
+            and volid.startswith(f"{storage}:")
+            and vmid in (None, row["vmid"])
         ]
 
-    def _prunebackups(self, node: str, *, asked: Asked) -> Any:
-        rows = self._archives_of(node, number(asked, "vmid"))
+    def _prunebackups(self, node: str, storage: str, *, asked: Asked) -> Any:
+        rows = self._archives_of(node, storage, number(asked, "vmid"))
         candidates = [
             Candidate(("qemu", row["vmid"]), row["ctime"], bool(row.get("protected")))
             for row in rows
         ]
-        marks = prune(candidates, parse_keep(asked["prune-backups"]), "UTC")
+        marks = prune(candidates, parse_keep(asked["prune-backups"]), self.zone)
         return [
             {key: row[key] for key in ("volid", "vmid", "ctime")}
             | {"type": row["subtype"], "mark": mark}
@@ -181,7 +221,7 @@ class StorageCalls(State):
         """Put an archive of a guest into a node's storage, and return its volid. It holds the
         config, or that of any production guest.
         """
-        volid = f"local:backup/vzdump-qemu-{vmid}-{stamp(ctime)}.vma.zst"
+        volid = f"local:backup/vzdump-qemu-{vmid}-{stamp(ctime, self.zone)}.vma.zst"
         row = {
             "volid": volid,
             "vmid": vmid,
@@ -227,7 +267,7 @@ class TaskCalls(State):
     def _task_log(self, node: str, upid: str, *, asked: Asked) -> Any:
         task = self._task(upid)
         last = "TASK OK" if task.ended == "OK" else f"TASK ERROR: {task.ended}"
-        name = f"vzdump-qemu-{task.vmid}-{stamp(int(task.began))}.vma.zst"
+        name = f"vzdump-qemu-{task.vmid}-{stamp(int(task.began), self.zone)}.vma.zst"
         lines = [
             f"INFO: Starting Backup of VM {task.vmid} (qemu)",
             "INFO: backup mode: snapshot",

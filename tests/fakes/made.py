@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
+from zoneinfo import ZoneInfo
 
+from backupsvc.pve.cluster import PveJob
 from policies import ownership
-from policies.model import Archive, GuestType
+from policies.model import Archive, Guest, GuestType, Storage
 
 OPERATION = "01JD3VMZ7WXG0R5T9K2QH8N4BC"
 ISOLATED = "virtio=BC:24:11:00:00:08,bridge=vmbr9"
@@ -70,6 +72,74 @@ def config_text(config: Mapping[str, str]) -> str:
     )
 
 
-def stamp(ctime: int) -> str:
-    """The time of an archive as its name carries it (UTC: the virtual site is there)."""
-    return datetime.fromtimestamp(ctime, UTC).strftime("%Y_%m_%d-%H_%M_%S")
+def stamp(ctime: int, zone: str = "UTC") -> str:
+    """The time of an archive as its name carries it, in the zone of its node."""
+    return datetime.fromtimestamp(ctime, ZoneInfo(zone)).strftime("%Y_%m_%d-%H_%M_%S")
+
+
+def job_row(job: PveJob) -> dict[str, Any]:
+    """One of PVE's own backup jobs as PVE tells it: what is not set is left out."""
+    row = {
+        "id": job.id,
+        "type": "vzdump",
+        "enabled": int(job.enabled),
+        "schedule": job.schedule,
+        "storage": job.storage,
+        "mode": job.mode or "snapshot",
+        "node": job.node,
+        "vmid": ",".join(map(str, job.guests)),
+        "all": int(job.all),
+        "exclude": ",".join(map(str, job.exclude)),
+        "pool": job.pool,
+        "next-run": job.next_run,
+    }
+    return {name: value for name, value in row.items() if value or name == "enabled"}
+
+
+def guest_row(guest: Guest) -> dict[str, Any]:
+    """A guest as the cluster's list tells it, without what follows from its place."""
+    row = {
+        "id": f"{guest.type}/{guest.vmid}",
+        "type": str(guest.type),
+        "name": guest.name,
+        "status": guest.status,
+        "template": int(guest.template),
+        "tags": ";".join(guest.tags),
+        "maxmem": guest.max_memory,
+        "maxdisk": guest.max_disk,
+        "hastate": guest.ha_state,
+        "pool": guest.pool,
+        "lock": guest.lock,
+    }
+    return {name: value for name, value in row.items() if value not in (None, "")}
+
+
+def storage_row(storage: Storage) -> dict[str, Any]:
+    """A storage as its node tells it."""
+    return {
+        "storage": storage.name,
+        "type": storage.type,
+        "content": ",".join(sorted(storage.content)),
+        "shared": int(storage.shared),
+        "active": int(storage.active),
+        "enabled": int(storage.enabled),
+        "total": storage.total,
+        "used": storage.used,
+        "avail": storage.available,
+    }
+
+
+def archive_row(archive: Archive) -> dict[str, Any]:
+    """An archive as its storage lists it."""
+    row = {
+        "volid": archive.volid,
+        "vmid": archive.vmid,
+        "subtype": str(archive.type),
+        "content": "backup",
+        "ctime": archive.ctime,
+        "size": archive.size,
+        "format": archive.format,
+        "notes": archive.notes,
+        "protected": int(archive.protected),
+    }
+    return {name: value for name, value in row.items() if value or name == "size"}

@@ -79,13 +79,16 @@ class Task:
 
 @dataclass
 class Guest:
-    """A guest of the cluster. ``later`` are changes of its config that wait for its next start."""
+    """A guest of the cluster. ``later`` are changes of its config that wait for its next start;
+    ``told`` is what the cluster's list says of it instead of what follows from the rest.
+    """
 
     node: str
     config: dict[str, str]
     running: bool = True
     made_by: str = ""  # the task that made it
     later: dict[str, str] = field(default_factory=dict)
+    told: dict[str, Any] = field(default_factory=dict)
 
 
 def _bridges() -> list[dict[str, Any]]:
@@ -124,6 +127,18 @@ class State:
     calls: Counter[str] = field(default_factory=Counter)
     # VMIDs of which a disk lies on every node that belongs to nobody's config
     stray: set[int] = field(default_factory=set)
+    offline: set[str] = field(default_factory=set)  # nodes
+    unknown: set[str] = field(default_factory=set)  # nodes whose status PVE does not know
+    ahead: dict[str, float] = field(default_factory=dict)  # seconds, of the clocks of nodes
+    name: str = "virtual"  # of the cluster, "" for a node that is alone
+    # what the status of each member says besides; what the nodes are, if there is none
+    members: list[dict[str, Any]] = field(default_factory=list)
+    ha_lines: list[dict[str, Any]] = field(default_factory=list)  # rows of HA's own status
+    simulated: bool = True
+    # rows of the storages of each node; one that is not named here has ``local`` alone
+    storages: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    zone: str = "UTC"  # of every node
+    jobs: list[dict[str, Any]] = field(default_factory=list)  # PVE's own backup jobs, as rows
     ha: set[int] = field(default_factory=set)
     tells_ha: bool = True  # in the state of each guest
     network: list[dict[str, Any]] = field(default_factory=_bridges)  # of each node
@@ -186,7 +201,8 @@ class State:
         operation: str | None = None,
         id: str = "",
     ) -> str:
-        now, upid = self.clock.now(), self._upid(node, type, id or str(vmid), TOKEN_ID)
+        now = self.clock.now()
+        upid = self._upid(node, type, id or str(vmid), TOKEN_ID, now)
         exits, ends = self.fails.get(type), now + self.seconds.get(type, self.usual)
         task = Task(upid, node, type, vmid, now, ends, operation or self.operation(), finish)
         task.exitstatus = exits.pop() if exits else "OK"
@@ -201,20 +217,26 @@ class State:
         self.running.pop(task.upid, None)
         task.finish(exitstatus)
 
-    def _upid(self, node: str, type: str, id: str, user: str) -> str:
-        number, now = len(self.tasks) + 1, int(self.clock.now())
-        return f"UPID:{node}:{number:08X}:{_PSTART:08X}:{now:08X}:{type}:{id}:{user}:"
+    def _upid(self, node: str, type: str, id: str, user: str, began: float) -> str:
+        number = len(self.tasks) + 1
+        return f"UPID:{node}:{number:08X}:{_PSTART:08X}:{int(began):08X}:{type}:{id}:{user}:"
 
     def task_of(
-        self, type: str, vmid: int, exitstatus: str | None, user: str = TOKEN_ID, node: str = ""
+        self,
+        type: str,
+        vmid: int,
+        exitstatus: str | None,
+        user: str = TOKEN_ID,
+        node: str = "",
+        began: float | None = None,
     ) -> str:
-        """Put a task that did nothing into a node's list, which ended so, or runs if None; return
-        its UPID.
+        """Put a task that does nothing into a node's list, which ended so, or runs if None; return
+        its UPID. ``vmid`` 0 is a task of several guests; it began now, if not told otherwise.
         """
-        at, now = node or self.nodes[0], self.clock.now()
-        upid = self._upid(at, type, str(vmid), user)
-        ends = now if exitstatus else float("inf")
-        task = Task(upid, at, type, vmid, now, ends, "", lambda _: None, ended=exitstatus)
+        at, began = node or self.nodes[0], self.clock.now() if began is None else began
+        upid = self._upid(at, type, str(vmid or ""), user, began)
+        ends = began if exitstatus else float("inf")
+        task = Task(upid, at, type, vmid, began, ends, "", lambda _: None, ended=exitstatus)
         task.user = user
         self.tasks[upid] = task
         if exitstatus is None:
