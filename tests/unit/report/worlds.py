@@ -85,7 +85,7 @@ class World:
         made.unknown = {one.name for one in self.node_list if one.unknown}
         made.name = self.status_answer.name if self.status_answer.quorate is not None else ""
         made.members = [
-            {"type": "node", "name": one.name, "nodeid": one.id, "ip": one.ip, "online": one.online}
+            {"name": one.name, "nodeid": one.id, "ip": one.ip, "online": int(one.online)}
             for one in self.status_answer.nodes
         ]
         made.ha, made.ahead = {108}, self.offsets
