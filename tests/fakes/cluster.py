@@ -38,7 +38,7 @@ class VirtualCluster(StorageCalls, GuestCalls, TaskCalls, ClusterCalls):
         for pattern, known, handler in ROUTES:
             if method == known and (found := pattern.fullmatch(path)):
                 self.calls[f"{method} {handler.__name__.strip('_')}"] += 1
-                said = handler(self, *found.groups(), asked=asked)
+                said = getattr(self, handler.__name__)(*found.groups(), asked=asked)
                 return said if isinstance(said, Said) else Said(said, {})
         raise AssertionError(f"the fake does not know {method} {path}")
 
@@ -132,6 +132,7 @@ ROUTES: tuple[tuple[re.Pattern[str], str, Callable[..., Any]], ...] = tuple(
         ("PUT", rf"{_NODE}/qemu/(\d+)/config", VirtualCluster._change),
         ("GET", rf"{_NODE}/qemu/(\d+)/status/current", VirtualCluster._status),
         ("POST", rf"{_NODE}/qemu/(\d+)/agent/fsfreeze-status", VirtualCluster._fsfreeze_status),
+        ("POST", rf"{_NODE}/qemu/(\d+)/agent/fsfreeze-thaw", VirtualCluster._fsfreeze_thaw),
         ("POST", rf"{_NODE}/qemu/(\d+)/status/(start|stop)", VirtualCluster._power),
         ("DELETE", rf"{_NODE}/qemu/(\d+)", VirtualCluster._destroy),
     )

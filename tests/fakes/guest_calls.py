@@ -111,6 +111,10 @@ class GuestCalls(State):
         assert not dumps, f"the agent of guest {vmid} is asked while {dumps} runs"
         return {"result": "thawed"}
 
+    def _fsfreeze_thaw(self, node: str, vmid: str, *, asked: Asked) -> Any:
+        self._guest(node, vmid)
+        return {"result": 0}
+
     def _power(self, node: str, vmid: str, verb: str, *, asked: Asked) -> Any:
         guest = self._guest(node, vmid)
 

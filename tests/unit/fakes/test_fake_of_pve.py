@@ -100,7 +100,8 @@ def asked(cluster: VirtualCluster) -> Iterator[Call]:
     yield "GET", "nodes/n1/storage/local/prunebackups", {"prune-backups": "keep-last=1"}
     yield "GET", "nodes/n1/vzdump/extractconfig", {"volume": newest}
     yield "DELETE", f"nodes/n1/tasks/{runs}", {}
-    yield "POST", "nodes/n1/qemu/101/agent/fsfreeze-status", {}
+    for what in ("fsfreeze-status", "fsfreeze-thaw"):
+        yield "POST", f"nodes/n1/qemu/101/agent/{what}", {}
     yield "POST", "nodes/n1/vzdump", {"vmid": 101, "notes-template": "x"}
     yield "POST", "nodes/n2/vzdump", {"vmid": 101, "notes-template": "of another node's guest"}
     yield "POST", "nodes/n1/qemu", {"vmid": 900, "archive": newest}
