@@ -260,9 +260,7 @@ class TaskCalls(State):
         return Said(rows, {"total": len(rows)})
 
     def _task_status(self, node: str, upid: str, *, asked: Asked) -> Any:
-        task = self._task(upid)
-        ended = {"status": "stopped", "exitstatus": task.ended} if task.ended else {}
-        return {"status": "running"} | task.row() | task.split_user() | ended
+        return self._task(upid).state()
 
     def _task_log(self, node: str, upid: str, *, asked: Asked) -> Any:
         task = self._task(upid)

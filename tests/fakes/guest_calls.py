@@ -11,7 +11,7 @@ from tests.fakes.recorded import data
 from tests.fakes.state import INTERRUPTED, STUB, Guest, Refusal, State
 
 # a real server's words on a guest that runs, and on one that does not
-_RUNNING, _STOPPED = (
+RUNS, STOPPED = (
     {
         key: value
         for key, value in data("02_inventory", place).items()
@@ -88,7 +88,7 @@ class GuestCalls(State):
             "name": guest.config.get("name", f"VM {vmid}"),
             "ha": {"managed": int(number in self.ha)},
         }
-        said = (_RUNNING if guest.running else _STOPPED) | own
+        said = (RUNS if guest.running else STOPPED) | own
         if "description" not in guest.config:  # copies are not asked
             said["agent"] = 1
         if self._dumps(number):

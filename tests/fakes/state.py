@@ -71,6 +71,11 @@ class Task:
             "starttime": int(self.began),
         }
 
+    def state(self) -> dict[str, Any]:
+        """What PVE tells of it alone."""
+        ended = {"status": "stopped", "exitstatus": self.ended} if self.ended else {}
+        return {"status": "running"} | self.row() | self.split_user() | ended
+
     def split_user(self) -> dict[str, Any]:
         """Its user as PVE tells it of ended tasks, the token apart."""
         user, _, token = self.user.partition("!")

@@ -11,8 +11,7 @@ import ast
 import json
 import re
 from collections import defaultdict
-from collections.abc import Iterator
-from functools import cache
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,34 +19,23 @@ import pytest
 import requests
 
 from backupsvc.pve.cluster import PveJob
-from pvelab.schema.endpoints import api
 from tests.fakes.clock import SteppingClock
 from tests.fakes.cluster import ROUTES, VirtualCluster
-from tests.fakes.made import config_of, copy_of, job_row
+from tests.fakes.made import archive, config_of, copy_of, job_row
 from tests.fakes.pve_server import FakePve
 from tests.fakes.recorded import exchanges
 from tests.fakes.state import Refusal
 from tests.fakes.tls import make_certificate
+from tests.unit.fakes.comparison import differences, name_of, recorded, returned
+from tests.unit.operations.cluster import DUMP, Cluster, Scripted, ended
+from tests.unit.operations.farm import Farm
 from tests.unit.pvelab.conformance import endpoints
+from tests.unit.report.worlds import World
 
 Call = tuple[str, str, dict[str, Any]]
-Place = tuple[str, ...]
 FAKES = Path(__file__).parents[2] / "fakes"
-SCHEMA = {(one["method"], one["path"]): one for one in endpoints.SCHEMA["endpoints"]}
 NOON = 1_773_086_400
 
-ENDED = {"GET node_tasks", "GET cluster_tasks"}  # whose rows of ended tasks hold more
-# by what other rows of one answer are told apart: a node has other keys than a guest
-KINDS: dict[str, tuple[str, ...]] = {
-    "GET resources": ("type", "status"),
-    "GET node_list": ("status",),
-    "GET cluster_status": ("type",),
-    "GET content": ("content",),
-    "GET status": ("status",),
-    "GET task_status": ("status",),
-}
-# objects whose keys are names of paths, disks and interfaces
-NAMED = {("GET permissions", "data"), ("GET status", "blockstat"), ("GET status", "nics")}
 # what differs on purpose, and why
 ON_PURPOSE = {
     "GET version data invents simulated": "so that the service knows that nothing here is real",
@@ -78,7 +66,7 @@ def populated() -> VirtualCluster:
 
 def asked(cluster: VirtualCluster) -> Iterator[Call]:
     """Every call that the fake knows, in an order in which each finds something."""
-    ended, failed = cluster.tasks
+    over, failed = cluster.tasks
     runs = cluster.task_of("vzdump", 101, None)
     _, newest = (volid for _, volid in cluster.archives)
     for path in (
@@ -89,7 +77,7 @@ def asked(cluster: VirtualCluster) -> Iterator[Call]:
         "nodes/n1/vzdump/defaults", "nodes/n1/tasks", "nodes/n2/tasks",
         "nodes/n1/qemu/101/config", "nodes/n1/qemu/102/config", "nodes/n2/qemu/103/config",
         "nodes/n1/qemu/101/pending", "nodes/n1/qemu/101/status/current",
-        "nodes/n1/qemu/102/status/current", "nodes/n2/qemu/103/status/current", f"nodes/n1/tasks/{ended}/status",
+        "nodes/n1/qemu/102/status/current", "nodes/n2/qemu/103/status/current", f"nodes/n1/tasks/{over}/status",
         f"nodes/n1/tasks/{runs}/status", f"nodes/n2/tasks/{failed}/status",
         f"nodes/n2/tasks/{failed}/log",
     ):  # fmt: skip
@@ -113,96 +101,6 @@ def asked(cluster: VirtualCluster) -> Iterator[Call]:
     yield "DELETE", f"nodes/n1/storage/local/content/{newest}", {}
 
 
-def name_of(method: str, path: str) -> str:
-    """The fake's name for a call, "" if it does not know it."""
-    for pattern, known, handler in ROUTES:
-        if method == known and pattern.fullmatch(path):
-            return f"{method} {handler.__name__.strip('_')}"
-    return ""
-
-
-def masked(key: str) -> str:
-    """Keys that are numbered are one: net0, net1."""
-    return re.sub(r"\d+$", "[n]", key)
-
-
-def kind_of(value: Any) -> str:
-    kinds = {bool: "boolean", int: "whole", float: "fraction", str: "text", list: "list"}
-    return "null" if value is None else kinds.get(type(value), "object")
-
-
-def objects(call: str, value: Any, place: Place = ()) -> Iterator[tuple[Place, dict[str, Any]]]:
-    """Every object in an answer's envelope: its place, with what tells it from others there, and
-    what stands in it.
-    """
-    if isinstance(value, list):
-        for item in value:
-            yield from objects(call, item, place)
-    if isinstance(value, dict) and place and (call, place[-1]) in NAMED:
-        for item in value.values():
-            yield from objects(call, item, (*place, "*"))
-    elif isinstance(value, dict):
-        apart = KINDS.get(call, ()) if place == ("data",) else ()
-        kind = [str(value.get(key)) for key in apart]
-        kind += ["ended"] if call in ENDED and "endtime" in value else []
-        yield (*place, f"({' '.join(kind)})"), {masked(key): item for key, item in value.items()}
-        for key, item in value.items():
-            yield from objects(call, item, (*place, masked(key)))
-
-
-@cache
-def recorded() -> dict[str, dict[Place, list[dict[str, Any]]]]:
-    """Every object of every good answer of the real server to a call that the fake knows."""
-    found: dict[str, dict[Place, list[dict[str, Any]]]] = defaultdict(lambda: defaultdict(list))
-    for one in exchanges():
-        call = name_of(one.method, one.path)
-        if call and one.status == 200:
-            for place, row in objects(call, one.body):
-                found[call][place].append(row)
-    return found
-
-
-@cache
-def promised(call: str, path: str) -> frozenset[str]:
-    """The keys that PVE's schema names for an answer to a call."""
-    returns = returned(call, path)
-    rows = returns.get("items", returns)
-    return frozenset(map(masked, rows.get("properties", {})))
-
-
-def returned(call: str, path: str) -> dict[str, Any]:
-    """PVE's schema of an answer, {} if the call is not among those whose schema is known."""
-    method, found = call.partition(" ")[0], api().find(call.partition(" ")[0], f"/{path}")
-    known: dict[str, Any] = SCHEMA.get((method, found[0].path), {}) if found else {}
-    return known.get("returns") or {}
-
-
-def differences(call: str, path: str, body: dict[str, Any]) -> Iterator[str]:
-    """Where an answer has keys that it should not have, lacks some, or has them of a type that the
-    real server never answered.
-    """
-    for place, row in objects(call, body):
-        said, at = recorded()[call].get(place, []), f"{call} {place[-2] if place[1:] else ''}"
-        like = said or beside(call, place)
-        known = {key for one in like for key in one}
-        schema = promised(call, path) if place[:-1] == ("data",) else frozenset()
-        for key in row.keys() - known - schema:
-            yield f"{at} invents {key}"
-        for key in known - row.keys():
-            if said and all(key in one for one in said):
-                yield f"{at} lacks {key}"
-        for key in row.keys() & known:
-            kinds = {kind_of(one[key]) for one in like if key in one}
-            if kind_of(row[key]) not in kinds | ({"whole"} if "fraction" in kinds else set()):
-                yield f"{at} has {key} as {kind_of(row[key])}, not {' or '.join(sorted(kinds))}"
-
-
-def beside(call: str, place: Place) -> list[dict[str, Any]]:
-    """What stands in the same place but is of another kind."""
-    every = recorded()[call].items()
-    return [one for at, rows in every if at[:-1] == place[:-1] for one in rows]
-
-
 def answers(cluster: VirtualCluster) -> Iterator[tuple[str, str, dict[str, Any]]]:
     """Every call, its path, and the envelope that answers it."""
     for method, path, params in asked(cluster):
@@ -216,6 +114,45 @@ def test_every_answer_has_the_keys_and_types_of_the_recorded_ones_and_no_others(
     ]
     assert sorted({line for line in found if line not in ON_PURPOSE}) == []
     assert set(found) >= ON_PURPOSE.keys(), "what no longer differs need not be named"
+
+
+def by_script() -> VirtualCluster:
+    """The cluster by script of the operations' tests."""
+    return Scripted(Cluster(listings=[[archive(108, 1)]], result=ended("OK", "a line")))
+
+
+def of_a_night() -> VirtualCluster:
+    """The cluster of a night, a dump of which runs."""
+    farm = Farm(SteppingClock())
+    farm.leave(101, NOON)
+    farm.task_of("vzdump", 101, None)
+    return farm
+
+
+OTHERS: dict[str, tuple[Callable[[], VirtualCluster], int, str]] = {
+    "by script": (by_script, 108, DUMP),
+    "of a night": (of_a_night, 101, ""),
+    "of the report": (lambda: World().served(), 108, ""),
+}
+
+
+@pytest.mark.parametrize("which", OTHERS)
+def test_every_cluster_of_the_tests_answers_so_too(which: str) -> None:
+    make, vmid, upid = OTHERS[which]
+    cluster, found = make(), set[str]()
+    for path in (
+        "version", "nodes", "cluster/resources", "cluster/status", "cluster/tasks",
+        "cluster/backup", "cluster/ha/resources", "access/permissions", "storage",
+        "nodes/clovis/network", "nodes/clovis/storage", "nodes/clovis/storage/local/status",
+        "nodes/clovis/storage/local/content", "nodes/clovis/storage/local/prunebackups",
+        "nodes/clovis/vzdump/defaults", "nodes/clovis/tasks",
+        f"nodes/clovis/qemu/{vmid}/config", f"nodes/clovis/qemu/{vmid}/status/current",
+        *([f"nodes/clovis/tasks/{upid}/{what}" for what in ("status", "log")] if upid else ()),
+    ):  # fmt: skip
+        said = cluster.answer("GET", path, {"content": "backup", "prune-backups": "keep-last=1"})
+        body = {"data": said.data, **said.beside}
+        found |= set(differences(name_of("GET", path), path, body))
+    assert found - ON_PURPOSE.keys() == set()
 
 
 def test_what_the_comparison_would_miss_is_noticed() -> None:

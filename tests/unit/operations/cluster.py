@@ -10,15 +10,16 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from backupsvc.pve.guests import GuestStatus
-from backupsvc.pve.tasks import TaskResult
+from backupsvc.pve.tasks import TaskResult, parse_upid
 from policies.model import Archive, Guest, Scratch, Storage
 from policies.pve.volid import file_of, parse_name
 from pvelab.guests.prune import Candidate, parse_keep, prune
 from tests.fakes.clock import SteppingClock
 from tests.fakes.cluster import VirtualCluster, connect
 from tests.fakes.cluster_calls import Asked, number
+from tests.fakes.guest_calls import RUNS, STOPPED
 from tests.fakes.made import CONFIG, archive_row, guest_row, storage_row
-from tests.fakes.state import BRIDGE, TOKEN_ID
+from tests.fakes.state import BRIDGE, TOKEN_ID, Said, Task
 
 LOCAL = Storage("local", "clovis", "dir", frozenset({"backup"}))
 
@@ -126,8 +127,9 @@ class Scripted(VirtualCluster):
         ]
 
     def _node_list(self, *, asked: Asked) -> Any:
-        """Without Sys.Audit: how much memory the node has is not known."""
-        return [{"node": "clovis", "id": "node/clovis", "type": "node", "status": "online"}]
+        """As to a token without Sys.Audit: how much memory the node has is not known."""
+        told = ("node", "id", "type", "level", "status", "ssl_fingerprint")
+        return [{key: row[key] for key in told} for row in super()._node_list(asked=asked)]
 
     def _nextid(self, *, asked: Asked) -> Any:
         return str(asked["vmid"])
@@ -136,10 +138,9 @@ class Scripted(VirtualCluster):
         return {asked.get("path", "/"): dict.fromkeys(sorted(EVERYTHING), 1)}
 
     def _storages(self, *, asked: Asked) -> Any:
-        return [{"storage": "local", "type": "dir", "content": "backup"}]
-
-    def _storage_status(self, node: str, storage: str, *, asked: Asked) -> Any:
-        return {"type": "dir", "content": "backup", "shared": 0}
+        """No storage prunes by itself."""
+        rows = super()._storages(asked=asked)
+        return [{key: row[key] for key in row if key != "prune-backups"} for row in rows]
 
     def _content(self, node: str, storage: str, *, asked: Asked) -> Any:
         return [archive_row(one) for one in self.script.listed(number(asked, "vmid"))]
@@ -149,13 +150,19 @@ class Scripted(VirtualCluster):
         there = self.script.prunable(node, storage, number(asked, "vmid"))
         candidates = [_candidate(one, self.script.zone) for one in there]
         marks = prune(candidates, parse_keep(asked["prune-backups"]), self.script.zone)
-        return [{"volid": one.volid, "mark": mark} for one, mark in zip(there, marks, strict=True)]
+        return [
+            {"volid": one.volid, "vmid": one.vmid, "ctime": one.ctime}
+            | {"type": str(one.type), "mark": mark}
+            for one, mark in zip(there, marks, strict=True)
+        ]
 
     def _delete_archive(self, node: str, storage: str, volid: str, *, asked: Asked) -> Any:
         self.script._delete(node, volid)
 
     def _defaults(self, node: str, *, asked: Asked) -> Any:
-        return self.script.defaults
+        usual = super()._defaults(node, asked=asked)
+        own = {key: value for key, value in usual.items() if key != "prune-backups"}
+        return own | dict(self.script.defaults)
 
     def _extractconfig(self, node: str, *, asked: Asked) -> Any:
         return self.script.config
@@ -169,22 +176,33 @@ class Scripted(VirtualCluster):
         return []
 
     def _node_tasks(self, node: str, *, asked: Asked) -> Any:
-        return []
+        return Said([], {"total": 0})
 
     def _task_status(self, node: str, upid: str, *, asked: Asked) -> Any:
-        return {"status": "stopped", "exitstatus": self.script.result.exitstatus}
+        known = parse_upid(upid)
+        task = Task(
+            upid, node, known.type, 0, known.start, known.start, "", lambda _: None,
+            ended=self.script.result.exitstatus, user=known.user,
+        )  # fmt: skip
+        return task.state()
 
     def _task_log(self, node: str, upid: str, *, asked: Asked) -> Any:
-        return [{"n": place, "t": line} for place, line in enumerate(self.script.result.log, 1)]
+        rows = [{"n": place, "t": line} for place, line in enumerate(self.script.result.log, 1)]
+        return Said(rows, {"total": len(rows)})
 
     def _config(self, node: str, vmid: str, *, asked: Asked) -> Any:
-        return {"name": "Debian-Server", "memory": "2048"}
+        return {"name": "Debian-Server", "memory": "2048", "digest": "0" * 40}
 
     def _status(self, node: str, vmid: str, *, asked: Asked) -> Any:
         state: GuestStatus = _next(self.script.states)
-        row = {"vmid": int(vmid), "status": state.status, "qmpstatus": state.qmpstatus}
-        lock = {"lock": state.lock} if state.lock else {}
-        return row | {"agent": int(state.agent), "uptime": state.uptime} | lock
+        told = (RUNS if state.running else STOPPED) | {
+            "vmid": int(vmid),
+            "status": state.status,
+            "qmpstatus": state.qmpstatus,
+            "agent": int(state.agent),
+            "uptime": state.uptime,
+        }
+        return told | ({"lock": state.lock} if state.lock else {})
 
     def _fsfreeze_status(self, node: str, vmid: str, *, asked: Asked) -> Any:
         return {"result": "frozen" if _next(self.script.frozen) else "thawed"}

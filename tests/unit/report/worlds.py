@@ -60,7 +60,15 @@ class World:
         }
         del self.configs[108]["agent"]
         self.job_list = [
-            PveJob("backup-langeo", True, "21:00", "local", node="clovis", guests=tuple(NAMES))
+            PveJob(
+                "backup-langeo",
+                True,
+                "21:00",
+                "local",
+                node="clovis",
+                guests=tuple(NAMES),
+                next_run=NOW + 12 * 3600,
+            )
         ]
         self.task_list: list[TaskRow] = []
         # of each node: the production bridge, and the one that leads nowhere
@@ -117,9 +125,17 @@ class World:
             task = parse_upid(row.upid)
             at = float(row.starttime)
             made.tasks[row.upid] = Task(
-                row.upid, task.node, task.type, int(task.id), at, at, "", lambda _: None,
-                ended=row.status, user=row.user,
-            )  # fmt: skip
+                row.upid,
+                task.node,
+                task.type,
+                int(task.id),
+                at,
+                at,
+                "",
+                lambda _: None,
+                ended=row.status,
+                user=row.user,
+            )
 
     def around(self, method: str, path: str, act: Callable[[], Any]) -> Any:
         """Note each call by its name, and let it be answered unless it is refused."""
