@@ -3,7 +3,7 @@ tick takes.
 
     python -m pytest tests/bench/bench_night.py -s
 
-The cluster and the clock are virtual (tests/unit/operations/virtual.py); the engine, the adapters
+The cluster and the clock are virtual (tests/fakes/cluster.py); the engine, the adapters
 over the HTTP client and the catalog (SQLite, in a file) are the real ones. Targets: within 5 % of
 the longest node queue, at most 12 calls a guest with every poll counted, a tick under 1 s with all
 operations open.

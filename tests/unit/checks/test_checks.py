@@ -27,9 +27,8 @@ from backupsvc.checks.wire import printable
 from backupsvc.errors import PveError, PvePermissionDenied, RemoteUnreachable
 from policies.check_kinds import CHECK_KINDS, NETWORK_KINDS, Level
 from policies.model import CheckResult, CheckSpec, Outcome
+from tests.fakes.tls import make_certificate
 from tests.waiting import wait_until
-
-from ..pve.server import make_certificate
 
 ADDRESS = "127.0.0.1"
 

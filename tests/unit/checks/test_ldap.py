@@ -18,9 +18,9 @@ from pyasn1_modules import rfc2251
 
 from backupsvc.checks.ldap import MAX_ANSWER, NotLdap, _search, request
 from policies.model import Outcome
+from tests.fakes.tls import make_certificate
 from tests.slapd import BASE, Directory, private_slapd
 
-from ..pve.server import make_certificate
 from .test_checks import run, talking
 
 

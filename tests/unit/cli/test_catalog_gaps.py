@@ -21,7 +21,7 @@ from backupsvc.cli.catalog import app
 from backupsvc.operations import build_engine
 from backupsvc.operations.backup.memory import FORM, BackupMemory
 from policies.model import Archive, Job, OperationState
-from tests.unit.operations.cluster import archive
+from tests.fakes.made import archive
 from tests.unit.operations.farm import at, policy
 from tests.unit.operations.worlds import World, world
 

@@ -13,7 +13,7 @@ from typer.testing import CliRunner, Result
 
 from backupsvc import bootstrap
 from backupsvc.cli.catalog import app
-from tests.unit.operations.cluster import CONFIG, archive
+from tests.fakes.made import CONFIG, archive
 from tests.unit.operations.worlds import World, world
 
 ITEM = archive(108, 1)

@@ -15,7 +15,7 @@ from backupsvc.inventory import listing
 from backupsvc.inventory.listing import Survey
 from policies.copies_due import DueCopy, route_of
 from policies.model import ArchiveCopy, CopyTarget, Directory, PveStorage
-from tests.unit.operations.cluster import archive
+from tests.fakes.made import archive
 from tests.unit.operations.farm import policy
 from tests.unit.operations.worlds import World, world
 

@@ -31,7 +31,7 @@ from policies import ownership, role
 from policies.model import Archive, Guest, GuestType, Node, SeenStorages, Storage
 from policies.prune_guard import Knowledge
 from policies.site import load_policy
-from tests.unit.operations.worlds import SteppingClock
+from tests.fakes.clock import SteppingClock
 
 POLICY = """
 site: s

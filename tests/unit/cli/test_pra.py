@@ -19,10 +19,11 @@ from backupsvc import bootstrap
 from backupsvc.catalog import Catalog
 from backupsvc.cli.pra import app
 from backupsvc.errors import PvePermissionDenied, UsageError
-from backupsvc.pve.cluster import Bridge, ClusterStatus
+from backupsvc.pve.cluster import ClusterStatus
 from policies.model import Policy, Rung, Verdict
-from tests.unit.report.langeo import NAMES, NIGHTS, SEVEN, archive, policy, proof
-from tests.unit.report.worlds import FakePve, StoppedClock, World
+from tests.fakes.clock import StoppedClock
+from tests.unit.report.langeo import NAMES, NIGHTS, NOW, SEVEN, archive, policy, proof
+from tests.unit.report.worlds import World, served
 
 
 class Site:
@@ -34,10 +35,10 @@ class Site:
     @contextmanager
     def service(self, **_: Any) -> Iterator[Any]:
         yield SimpleNamespace(
-            pve=FakePve(self.world),
+            pve=served(self.world),
             catalog=self.catalog,
             policy=self.policy,
-            clock=StoppedClock(),
+            clock=StoppedClock(NOW),
             settings=SimpleNamespace(simulated=False),
         )
 
@@ -73,13 +74,9 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
 
 
 def test_the_status_of_the_reference_site_has_all_seven_findings_and_exits_1(
-    site: Site, monkeypatch: pytest.MonkeyPatch
+    site: Site,
 ) -> None:
-    from tests.unit.report import worlds
-
-    monkeypatch.setattr(
-        worlds.Cluster, "bridges", lambda self, node: [Bridge("vmbr0", node, ("eno1",))]
-    )
+    del site.world.network[1]
     result = site.run("status", "--json")
     value = json.loads(result.stdout)
     assert result.exit_code == 1

@@ -10,7 +10,7 @@ from rich.console import Console
 from backupsvc.cli.progress import SILENT_WAIT_S, Progress
 from backupsvc.engine.events import StepEvent
 from policies.model import Operation, OperationState
-from tests.unit.operations.worlds import SteppingClock
+from tests.fakes.clock import SteppingClock
 
 
 def operation(subject: int = 108, cancel: str | None = None) -> Operation:

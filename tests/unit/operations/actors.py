@@ -22,7 +22,7 @@ from backupsvc.errors import PveError, PveUnreachable
 from backupsvc.operations import build_engine
 from backupsvc.settings import ProbeSettings, Settings, SshSettings
 from policies.model import Policy
-from tests.unit.operations.virtual import VirtualCluster, connect
+from tests.fakes.cluster import VirtualCluster, connect
 from tests.unit.operations.worlds import World
 
 LEASE_SAFE = 60.0  # seconds that an actor may sleep at any point: far less than a lease

@@ -4,42 +4,24 @@ asked is kept.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from types import SimpleNamespace
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from backupsvc.pve.cluster import Bridge
 from backupsvc.pve.guests import GuestStatus
-from backupsvc.pve.tasks import TaskResult
-from policies.model import Archive, Guest, GuestType, Node, SeenStorages, Storage
+from backupsvc.pve.tasks import TaskResult, parse_upid
+from policies.model import Archive, Guest, Scratch, Storage
 from policies.pve.volid import file_of, parse_name
 from pvelab.guests.prune import Candidate, parse_keep, prune
+from tests.fakes.clock import SteppingClock
+from tests.fakes.cluster import VirtualCluster, connect
+from tests.fakes.cluster_calls import Asked, number
+from tests.fakes.guest_calls import RUNS, STOPPED
+from tests.fakes.made import CONFIG, archive_row, guest_row, storage_row
+from tests.fakes.state import BRIDGE, TOKEN_ID, Said, Task
 
-CONFIG = "\n".join(
-    (
-        "name: Debian-Server",
-        "memory: 2048",
-        "smbios1: uuid=11111111-2222-4333-8444-555555555555",
-        "scsi0: local-lvm:vm-108-disk-0,size=64M",
-        "#qmdump#map:scsi0:drive-scsi0:local-lvm:raw:",
-    )
-)
-
-
-def archive(vmid: int, second: int, **changes: Any) -> Archive:
-    """Given a guest and a second of 2026-03-09 21:00 Paris, return an archive of it as a listing
-    shows it.
-    """
-    volid = f"local:backup/vzdump-qemu-{vmid}-2026_03_09-21_00_{second:02d}.vma.zst"
-    values: dict[str, Any] = {
-        "type": GuestType.QEMU,
-        "ctime": 1_773_086_400 + second,
-        "size": 1000,
-        "format": "vma.zst",
-    }
-    return Archive(volid, "clovis", "local", vmid, **(values | changes))
+LOCAL = Storage("local", "clovis", "dir", frozenset({"backup"}))
 
 
 def ended(exitstatus: str, *log: str) -> TaskResult:
@@ -49,6 +31,7 @@ def ended(exitstatus: str, *log: str) -> TaskResult:
 
 
 DUMP = f"UPID:clovis:0000A1B2:00097285:{1_773_086_400:08X}:vzdump:108:svc@pve!b1:"
+REMOVAL = DUMP.replace(":vzdump:108:", ":imgdel:108@local:")
 RUNNING = GuestStatus("running", "running", True, None, 3600)
 
 
@@ -68,8 +51,8 @@ EVERYTHING = frozenset(
 
 @dataclass
 class Cluster:
-    """What stands in for ``Pve``. ``listings`` are handed out one a call, the last one again and
-    again.
+    """A cluster of one node, ``clovis``, whose answers a test scripts: the fake of PVE behind the
+    real adapters. ``listings`` are handed out one a call, the last one again and again.
     """
 
     guests_there: list[Guest] = field(
@@ -81,7 +64,7 @@ class Cluster:
     defaults: Mapping[str, Any] = field(default_factory=lambda: {"prune-backups": "keep-all=1"})
     started: list[dict[str, Any]] = field(default_factory=list)
     deleted: list[str] = field(default_factory=list)
-    token_id: str = "svc@pve!b1"
+    token_id: str = TOKEN_ID
     states: list[GuestStatus] = field(default_factory=lambda: [RUNNING])
     frozen: list[Any] = field(default_factory=lambda: [False])
     thaws: list[int] = field(default_factory=list)
@@ -90,35 +73,26 @@ class Cluster:
     def __post_init__(self) -> None:
         self._gone: set[str] = set()
         self._shown: list[Archive] = []
-        self.cluster = SimpleNamespace(
-            guests=lambda max_age=0.0: self.guests_there,
-            nodes=lambda max_age=0.0: [Node("clovis", True)],
-            vmid_free=lambda vmid: True,
-            bridges=lambda node: [Bridge("vmbr0", node, ("eno1",))],
-            permissions_at=lambda path: EVERYTHING,
+        pve: Any = connect(Scripted(self), Scratch(9000, 9009))
+        # a test may put something else in the place of any call
+        self.cluster: Any = pve.cluster
+        self.tasks: Any = pve.tasks
+        self.vzdump: Any = pve.vzdump
+        self.agent: Any = pve.agent
+        self.guests: Any = pve.guests
+        self.storage: Any = pve.storage
+        # no time passes between two answers of a script, and each is to be heard
+        guests, nodes, defaults = (
+            pve.cluster.guests,
+            pve.cluster.nodes,
+            pve.storage.backup_defaults,
         )
-        self.tasks = SimpleNamespace(
-            poll=lambda upid: self.result,
-            find=lambda node, **wanted: [],
-            surely_runs=lambda upid: False,
-        )
-        self.vzdump = SimpleNamespace(start=self._start)
-        self.agent = SimpleNamespace(
-            state=lambda node, vmid: _next(self.states), frozen=self._frozen, thaw=self._thaw
-        )
-        self.guests = SimpleNamespace(
-            config=lambda node, vmid: {"name": "Debian-Server", "memory": "2048"}
-        )
-        self.storage = SimpleNamespace(
-            seen=lambda: SeenStorages((Storage("local", "clovis", "dir", frozenset({"backup"})),)),
-            archives=self._archives,
-            prune_marks=self._prune_marks,
-            backup_defaults=lambda node, storage, max_age=0.0: self.defaults,
-            extract_config=lambda node, volid: self.config,
-            delete=self._delete,
-        )
+        self.cluster.guests = lambda max_age=0.0: guests()
+        self.cluster.nodes = lambda max_age=0.0: nodes()
+        self.storage.backup_defaults = lambda node, storage, max_age=0.0: defaults(node, storage)
 
-    def _archives(self, node: str, storage: str, vmid: int | None = None) -> list[Archive]:
+    def listed(self, vmid: int | None) -> list[Archive]:
+        """The next listing, without what was removed."""
         self._shown = self.listings.pop(0) if len(self.listings) > 1 else self.listings[0]
         return [
             item
@@ -126,41 +100,124 @@ class Cluster:
             if vmid in (None, item.vmid) and item.volid not in self._gone
         ]
 
-    def _prune_marks(
-        self, node: str, storage: str, keep: str, vmid: int | None = None
-    ) -> dict[str, str]:
-        """What PVE's own dry run says, by the lab's reading of its rules: of what was listed last,
-        or of what a test's own listing says.
-        """
-        listed: Callable[..., list[Archive]] = self.storage.archives
-        shown = self._shown if listed == self._archives else listed(node, storage, vmid)
-        there = [one for one in shown if vmid in (None, one.vmid)]
-        named = [(one, parse_name(file_of(one.volid))) for one in there]
-        candidates = [
-            Candidate(
-                (name.kind, name.vmid) if name and name.kind and name.vmid else None,
-                (name.ctime(ZoneInfo(self.zone)) if name else None) or one.ctime,
-                one.protected,
-            )
-            for one, name in named
-        ]
-        marks = prune(candidates, parse_keep(keep), self.zone)
-        return {one.volid: mark for one, mark in zip(there, marks, strict=True)}
-
-    def _frozen(self, node: str, vmid: int) -> bool:
-        """What the agent says, one answer a call, the last one again and again; an error is
-        raised.
-        """
-        return bool(_next(self.frozen))
-
-    def _thaw(self, node: str, vmid: int) -> None:
-        self.thaws.append(vmid)
-        self.frozen = [False]
-
-    def _start(self, node: str, vmid: int, **asked: Any) -> str:
-        self.started.append(asked | {"node": node, "vmid": vmid})
-        return DUMP
+    def prunable(self, node: str, storage: str, vmid: int | None) -> list[Archive]:
+        """What a dry run judges: what was listed last, or what a test's own listing says."""
+        own = vars(self.storage).get("archives")
+        shown = own(node, storage, vmid) if own else self._shown
+        return [one for one in shown if vmid in (None, one.vmid)]
 
     def _delete(self, node: str, volid: str) -> None:
         self.deleted.append(volid)
         self._gone.add(volid)
+
+
+class Scripted(VirtualCluster):
+    """The fake of PVE, which answers by a test's script."""
+
+    def __init__(self, script: Cluster) -> None:
+        super().__init__(SteppingClock(), ("clovis",), zone=script.zone)
+        self.script = script
+        self.storages = {"clovis": [storage_row(LOCAL)]}
+        self.network = [BRIDGE | {"iface": "vmbr0", "bridge_ports": "eno1"}]
+
+    def _resources(self, *, asked: Asked) -> Any:
+        return [
+            {"vmid": guest.vmid, "node": guest.node} | guest_row(guest)
+            for guest in self.script.guests_there
+        ]
+
+    def _node_list(self, *, asked: Asked) -> Any:
+        """As to a token without Sys.Audit: how much memory the node has is not known."""
+        told = ("node", "id", "type", "level", "status", "ssl_fingerprint")
+        return [{key: row[key] for key in told} for row in super()._node_list(asked=asked)]
+
+    def _nextid(self, *, asked: Asked) -> Any:
+        return str(asked["vmid"])
+
+    def _permissions(self, *, asked: Asked) -> Any:
+        return {asked.get("path", "/"): dict.fromkeys(sorted(EVERYTHING), 1)}
+
+    def _storages(self, *, asked: Asked) -> Any:
+        """No storage prunes by itself."""
+        rows = super()._storages(asked=asked)
+        return [{key: row[key] for key in row if key != "prune-backups"} for row in rows]
+
+    def _content(self, node: str, storage: str, *, asked: Asked) -> Any:
+        return [archive_row(one) for one in self.script.listed(number(asked, "vmid"))]
+
+    def _prunebackups(self, node: str, storage: str, *, asked: Asked) -> Any:
+        """What PVE's own dry run says, by the lab's reading of its rules."""
+        there = self.script.prunable(node, storage, number(asked, "vmid"))
+        candidates = [_candidate(one, self.script.zone) for one in there]
+        marks = prune(candidates, parse_keep(asked["prune-backups"]), self.script.zone)
+        return [
+            {"volid": one.volid, "vmid": one.vmid, "ctime": one.ctime}
+            | {"type": str(one.type), "mark": mark}
+            for one, mark in zip(there, marks, strict=True)
+        ]
+
+    def _delete_archive(self, node: str, storage: str, volid: str, *, asked: Asked) -> Any:
+        self.script._delete(node, volid)
+
+    def _defaults(self, node: str, *, asked: Asked) -> Any:
+        usual = super()._defaults(node, asked=asked)
+        own = {key: value for key, value in usual.items() if key != "prune-backups"}
+        return own | dict(self.script.defaults)
+
+    def _extractconfig(self, node: str, *, asked: Asked) -> Any:
+        return self.script.config
+
+    def _vzdump(self, node: str, *, asked: Asked) -> Any:
+        told = {"notes": asked.get("notes-template", ""), "keep_all": "prune-backups" in asked}
+        self.script.started.append({**asked, **told, "node": node, "vmid": int(asked["vmid"])})
+        return DUMP
+
+    def _cluster_tasks(self, *, asked: Asked) -> Any:
+        return []
+
+    def _node_tasks(self, node: str, *, asked: Asked) -> Any:
+        return Said([], {"total": 0})
+
+    def _task_status(self, node: str, upid: str, *, asked: Asked) -> Any:
+        known = parse_upid(upid)
+        task = Task(
+            upid, node, known.type, 0, known.start, known.start, "", lambda _: None,
+            ended=self.script.result.exitstatus, user=known.user,
+        )  # fmt: skip
+        return task.state()
+
+    def _task_log(self, node: str, upid: str, *, asked: Asked) -> Any:
+        rows = [{"n": place, "t": line} for place, line in enumerate(self.script.result.log, 1)]
+        return Said(rows, {"total": len(rows)})
+
+    def _config(self, node: str, vmid: str, *, asked: Asked) -> Any:
+        return {"name": "Debian-Server", "memory": "2048", "digest": "0" * 40}
+
+    def _status(self, node: str, vmid: str, *, asked: Asked) -> Any:
+        state: GuestStatus = _next(self.script.states)
+        told = (RUNS if state.running else STOPPED) | {
+            "vmid": int(vmid),
+            "status": state.status,
+            "qmpstatus": state.qmpstatus,
+            "agent": int(state.agent),
+            "uptime": state.uptime,
+        }
+        return told | ({"lock": state.lock} if state.lock else {})
+
+    def _fsfreeze_status(self, node: str, vmid: str, *, asked: Asked) -> Any:
+        return {"result": "frozen" if _next(self.script.frozen) else "thawed"}
+
+    def _fsfreeze_thaw(self, node: str, vmid: str, *, asked: Asked) -> Any:
+        self.script.thaws.append(int(vmid))
+        self.script.frozen = [False]
+        return {"result": 0}
+
+
+def _candidate(one: Archive, zone: str) -> Candidate:
+    """An archive as the dry run sees it, by its name."""
+    name = parse_name(file_of(one.volid))
+    return Candidate(
+        (name.kind, name.vmid) if name and name.kind and name.vmid else None,
+        (name.ctime(ZoneInfo(zone)) if name else None) or one.ctime,
+        one.protected,
+    )

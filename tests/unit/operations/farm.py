@@ -9,12 +9,12 @@ the backup's steps, the tick.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
-from types import MappingProxyType, SimpleNamespace
+from types import MappingProxyType
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -27,18 +27,14 @@ from backupsvc.operations.kinds import KINDS
 from backupsvc.operations.prune.memory import PruneMemory
 from backupsvc.operations.restore_test.memory import Judged, RestoreTestMemory
 from backupsvc.operations.services import Run
-from backupsvc.pve.cluster import PveJob
 from backupsvc.settings import Settings
 from policies import windows
 from policies.causes import Cause
-from policies.external_backups import Dumping
 from policies.model import (
     Archive,
-    Guest,
     GuestPolicy,
     GuestType,
     Job,
-    Node,
     OperationState,
     Policy,
     Proof,
@@ -48,8 +44,11 @@ from policies.model import (
     Tier,
     Verdict,
 )
-from tests.unit.operations.cluster import CONFIG, RUNNING, ended
-from tests.unit.operations.worlds import SteppingClock, World, kinds_with, world
+from tests.fakes.clock import SteppingClock
+from tests.fakes.cluster import Guest, Task, VirtualCluster, connect
+from tests.fakes.made import config_of
+from tests.fakes.state import TOKEN_ID, Said
+from tests.unit.operations.worlds import World, kinds_with, world
 
 PARIS = ZoneInfo("Europe/Paris")
 TICK, IDLE = 30, 600
@@ -84,117 +83,77 @@ def policy(
     return Policy("s", "Europe/Paris", "en", jobs, TIERS, guests, scratch, "iron")
 
 
-@dataclass
-class Farm:
-    """A cluster by script. ``where`` is the node of each guest; a dump takes ``dump_seconds`` and
-    fails for ``sick`` guests.
+class Farm(VirtualCluster):
+    """The cluster of a site in Paris time: a dump takes five minutes and fails for ``sick`` guests,
+    two never run at a time on one node, and nothing is asked of a node that is off.
     """
 
-    clock: SteppingClock
-    where: dict[int, str] = field(
-        default_factory=lambda: {101: "clovis", 102: "clovis", 103: "lge-pve02"}
-    )
-    dump_seconds: int = 300
-    sick: set[int] = field(default_factory=set)
-    offline: set[str] = field(default_factory=set)
-    pve_jobs: list[PveJob] = field(default_factory=list)
-    others: list[Dumping] = field(default_factory=list)
-    archives: list[Archive] = field(default_factory=list)
-    dumps: list[tuple[int, str, int]] = field(default_factory=list)
-    begun: dict[str, int] = field(default_factory=dict)
-    token_id: str = "svc@pve!b1"
+    def __init__(self, clock: SteppingClock) -> None:
+        super().__init__(clock, (), seconds={"vzdump": 300.0}, zone=PARIS.key)
+        self.sick: set[int] = set()
+        self.on_start = self._begun
+        self.place({101: "clovis", 102: "clovis", 103: "lge-pve02"})
 
-    def __post_init__(self) -> None:
-        self.cluster = SimpleNamespace(
-            guests=self._guests, nodes=self._nodes, jobs=lambda max_age=0.0: self.pve_jobs
-        )
-        self.tasks = SimpleNamespace(
-            poll=self._poll,
-            find=self._find,
-            surely_runs=lambda upid: False,
-            dumps_of_others=lambda: self.others,
-        )
-        self.vzdump = SimpleNamespace(start=self._start)
-        self.agent = SimpleNamespace(state=lambda node, vmid: RUNNING, frozen=self._frozen)
-        self.storage = SimpleNamespace(
-            archives=self._archives,
-            backup_defaults=lambda node, storage, max_age=0.0: {},
-            extract_config=lambda node, volid: CONFIG,
-        )
+    def place(self, where: dict[int, str]) -> None:
+        """Have these guests and no others, each on its node."""
+        self.nodes = tuple(sorted({*where.values()}))
+        self.guests = {
+            vmid: Guest(node, config_of(vmid) | {"name": f"g{vmid}"})
+            for vmid, node in where.items()
+        }
 
-    def leave(self, vmid: int, ctime: int, notes: str = "") -> Archive:
+    @property
+    def dumps(self) -> list[tuple[int, str, int]]:
+        """When each dump of ours began, where, and of whom."""
+        return [
+            (int(task.began), task.node, task.vmid)
+            for task in self.tasks.values()
+            if task.type == "vzdump" and task.user == TOKEN_ID
+        ]
+
+    def there(self) -> list[Archive]:
+        """Every archive of every node."""
+        return [
+            Archive(
+                volid, node, "local", row["vmid"], GuestType.QEMU, row["ctime"], row["size"],
+                notes=row["notes"],
+            )
+            for (node, volid), row in self.archives.items()
+        ]  # fmt: skip
+
+    def leave(self, vmid: int, ctime: int) -> Archive:
         """Given a guest and a time, put an archive of it there, as a dump that ended then leaves
         it.
         """
-        made = Archive(
-            f"local:backup/{vmid}-{ctime}",
-            self.where[vmid],
-            "local",
-            vmid,
-            GuestType.QEMU,
-            ctime,
-            1000,
-            notes=notes,
-        )
-        self.archives.append(made)
-        return made
+        self.add_archive(self.guests[vmid].node, vmid, ctime)
+        return self.there()[-1]
 
-    def _guests(self, max_age: float = 0.0) -> list[Guest]:
-        return [
-            Guest(vmid, f"g{vmid}", node, status="unknown" if node in self.offline else "running")
-            for vmid, node in sorted(self.where.items())
+    def dump_of_somebody(self, node: str, vmid: int, began: int) -> None:
+        """Let an administrator's dump run since then (of several guests, if ``vmid`` is 0)."""
+        self.task_of("vzdump", vmid, None, "root@pam", node, float(began))
+
+    def end_others(self) -> None:
+        """Let what administrators have running end."""
+        for task in [task for task in self.running.values() if task.user != TOKEN_ID]:
+            self._end(task, "OK")
+
+    def answer(self, method: str, path: str, asked: Mapping[str, Any]) -> Said:
+        """Given a call, return its answer; no dump and no listing is asked of a node that is
+        off.
+        """
+        if path.endswith(("/vzdump", "/content")):
+            assert path.split("/")[1] not in self.offline, f"{method} {path} of a node that is off"
+        return super().answer(method, path, asked)
+
+    def _begun(self, task: Task) -> None:
+        beside = [
+            one
+            for one in self.running.values()
+            if one is not task and (one.type, one.node, one.user) == ("vzdump", task.node, TOKEN_ID)
         ]
-
-    def _nodes(self, max_age: float = 0.0) -> list[Node]:
-        return [Node(name, name not in self.offline) for name in sorted({*self.where.values()})]
-
-    def _start(self, node: str, vmid: int, **asked: Any) -> str:
-        now = int(self.clock.now())
-        assert node not in self.offline
-        for upid, begun in self.begun.items():
-            assert f":{node}:" not in upid or begun + self.dump_seconds <= now, (
-                "two dumps at a time on one node"
-            )
-        upid = (
-            f"UPID:{node}:{len(self.begun):08X}:00097285:{now:08X}:vzdump:{vmid}:{self.token_id}:"
-        )
-        self.begun[upid] = now
-        self.dumps.append((now, node, vmid))
-        if vmid not in self.sick:
-            self.leave(vmid, now, str(asked["notes"]))
-        return upid
-
-    def _frozen(self, node: str, vmid: int) -> bool:
-        """Never asked while a dump of the guest runs."""
-        running = [
-            upid
-            for upid, begun in self.begun.items()
-            if self.clock.now() < begun + self.dump_seconds
-        ]
-        assert not [upid for upid in running if _vmid(upid) == vmid], (
-            f"guest {vmid} is asked while it is dumped"
-        )
-        return False
-
-    def _poll(self, upid: str) -> Any:
-        if self.clock.now() < self.begun[upid] + self.dump_seconds:
-            return None
-        return replace(ended("job errors" if _vmid(upid) in self.sick else "OK"), upid=upid)
-
-    def _find(self, node: str, *, type: str, vmid: int, since: int) -> list[Any]:
-        return [
-            SimpleNamespace(upid=upid)
-            for upid, begun in self.begun.items()
-            if upid.startswith(f"UPID:{node}:") and _vmid(upid) == vmid and begun >= since
-        ]
-
-    def _archives(self, node: str, storage: str, vmid: int | None = None) -> list[Archive]:
-        assert node not in self.offline
-        return [item for item in self.archives if item.node == node and item.vmid == vmid]
-
-
-def _vmid(upid: str) -> int:
-    return int(upid.split(":")[6])
+        assert not beside, "two dumps at a time on one node"
+        if task.vmid in self.sick:
+            task.exitstatus = "job errors"
 
 
 @dataclass
@@ -275,11 +234,11 @@ class Site:
             verdict = Verdict.INCONCLUSIVE if cause else verdict
             seconds = run.book.seconds
             newest = max(
-                (item for item in self.farm.archives if item.vmid == run.vmid),
+                (item for item in self.farm.there() if item.vmid == run.vmid),
                 key=lambda item: item.ctime,
             )
             took = next(
-                (item for item in self.farm.archives if item.volid == run.memory.volid), newest
+                (item for item in self.farm.there() if item.volid == run.memory.volid), newest
             )
             run.service.catalog.proofs.record(
                 Proof(
@@ -314,7 +273,8 @@ def site(directory: Path, wanted: Policy, start: int) -> Iterator[Site]:
     made = world(f"sqlite:///{directory / 'catalog.db'}")
     made.clock.time = float(start)
     farm = Farm(made.clock)
-    made.policy, made.pve, made.settings = wanted, farm, Settings(state_dir=directory)
+    made.policy, made.settings = wanted, Settings(state_dir=directory)
+    made.pve = connect(farm, wanted.scratch)
     found = Site(made, farm)
     plan = KINDS["prune"].workflow
     prune: dict[str, Callable[[Run[PruneMemory]], Wait | None]] = {

@@ -19,7 +19,8 @@ from backupsvc.operations.restore.memory import RestoreMemory
 from backupsvc.pve.guests import GuestStatus
 from backupsvc.settings import Settings
 from policies.model import Archive, Guest, GuestType, Job, OperationState, Policy, Rung, Scratch
-from tests.unit.operations.cluster import CONFIG, RUNNING, Cluster, archive, ended
+from tests.fakes.made import CONFIG, archive
+from tests.unit.operations.cluster import RUNNING, Cluster, ended
 from tests.unit.operations.worlds import World, open_job, world
 
 JOB = Job("nightly", "21:00", "local", keep="keep-last=3")

@@ -32,7 +32,6 @@ def the_night(found: Site) -> Operation:
 
 def test_workers_end_what_a_cancelled_night_opened_and_open_no_more(tmp_path: Path) -> None:
     with site(tmp_path, policy(NIGHTLY), at("2026-03-09 20:59")) as found:
-        found.farm.tasks.stop = lambda upid: found.farm.begun.update({upid: 0})
         found.live(at("2026-03-09 21:03"))
         dumped = len(found.farm.dumps)
         assert [one.state for one in pieces(found)] == [OperationState.OPEN] * 3
@@ -50,7 +49,6 @@ def test_a_person_who_cancels_a_night_that_nobody_drives_ends_its_pieces_too(
     tmp_path: Path,
 ) -> None:
     with site(tmp_path, policy(NIGHTLY), at("2026-03-09 20:59")) as found:
-        found.farm.tasks.stop = lambda upid: found.farm.begun.update({upid: 0})
         found.live(at("2026-03-09 21:03"))
         person = Engine(found.world, found.world.engine.kinds, foreground=True)
         person.cancel(the_night(found).id, WHY)
@@ -72,7 +70,6 @@ def test_a_piece_that_its_night_had_not_yet_noted_when_its_driver_died_is_cancel
         assert left and foreign
         found.world.catalog.operations.postpone([left.id, foreign.id], now + 3600)
         found.world.catalog.operations.request_cancel(night.id, WHY, now)
-        found.farm.tasks.stop = lambda upid: found.farm.begun.update({upid: 0})
         found.live(at("2026-03-09 21:02"))
         ended = [found.world.catalog.operations.get(one.id) for one in (left, foreign)]
         assert [one and one.cancel for one in ended] == [f"its night was cancelled: {WHY}", None]
@@ -105,7 +102,6 @@ def test_law_9_a_night_that_is_cancelled_or_taken_over_between_deciding_and_open
                 assert catalog.operations.claim(night.id, Driver("another", 3600, now))
 
         monkeypatch.setattr(job_run_steps, "open_backup", interleaved)
-        found.farm.tasks.stop = lambda upid: found.farm.begun.update({upid: 0})
         found.live(at("2026-03-09 21:20"))
         assert len(opened) == 2 and [one.subject for one in pieces(found)] == opened[:1]
         if what == "cancelled":

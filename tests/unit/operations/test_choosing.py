@@ -24,7 +24,8 @@ from backupsvc.operations.restore_test import proving
 from backupsvc.operations.restore_test.opening import open_test
 from backupsvc.settings import Settings
 from policies.model import Guest, Job, Policy, Scratch, Verdict
-from tests.unit.operations.cluster import CONFIG, Cluster, archive
+from tests.fakes.made import CONFIG, archive
+from tests.unit.operations.cluster import Cluster
 from tests.unit.operations.worlds import World, world
 
 STUB = "memory: 128\n"

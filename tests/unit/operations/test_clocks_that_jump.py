@@ -17,9 +17,10 @@ from backupsvc.engine.foreground import Engine
 from backupsvc.errors import LeaseLost, OperationFailed, PveUnreachable
 from backupsvc.operations import tick
 from policies.model import Operation, OperationState
+from tests.fakes.clock import SteppingClock
 from tests.unit.engine.notes import NOTES, NOTHING, Notes, Run, kinds
 from tests.unit.engine.test_engine import opened
-from tests.unit.operations.worlds import SteppingClock, World, emptied, operation_of, world
+from tests.unit.operations.worlds import World, emptied, operation_of, world
 
 YEAR = 366 * 86_400
 

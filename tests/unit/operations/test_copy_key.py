@@ -18,7 +18,7 @@ from backupsvc.operations.kinds import KINDS
 from backupsvc.operations.restore_test.memory import RestoreTestMemory
 from policies.copies_due import DueCopy
 from policies.model import Archive, CopyTarget, Directory, Operation, OperationState
-from tests.unit.operations.cluster import archive
+from tests.fakes.made import archive
 from tests.unit.operations.farm import policy
 from tests.unit.operations.worlds import World, operation_of, world
 

@@ -29,9 +29,9 @@ from policies.compliance.facts import place as place_of
 from policies.copies_due import DueCopy, due, route_of
 from policies.model import Archive, CopyTarget, Directory, Operation, OperationState, Rung
 from policies.model import PveStorage as Storage
+from tests.fakes.made import CONFIG
+from tests.fakes.made import archive as archive_at
 from tests.unit.copies import scene
-from tests.unit.operations.cluster import CONFIG
-from tests.unit.operations.cluster import archive as archive_at
 from tests.unit.operations.farm import policy
 from tests.unit.operations.worlds import World, operation_of, world
 

@@ -20,9 +20,10 @@ from backupsvc.settings import ProbeSettings, SshSettings
 from policies.model import Policy
 from policies.pve import guest_config
 from policies.site import load_policy
-from tests.unit.operations import virtual
-from tests.unit.operations.virtual import Guest, VirtualCluster, config_of, connect
-from tests.unit.operations.worlds import SteppingClock, World, world
+from tests.fakes.clock import SteppingClock
+from tests.fakes.cluster import Guest, VirtualCluster, connect
+from tests.fakes.made import config_of
+from tests.unit.operations.worlds import World, world
 
 START = 1_773_122_400.0
 POLICY = """
@@ -58,8 +59,8 @@ def cluster_of(
     that it gets.
     """
     cluster = VirtualCluster(site.clock, ("n1", "n2"), {101: Guest("n1", config_of(101))})
-    volid = cluster.add_archive("n1", 101, int(START) - 3600)
-    monkeypatch.setattr(virtual, "config_of", lambda vmid: config_of(vmid) | config)
+    held = config_of(101) | config
+    volid = cluster.add_archive("n1", 101, int(START) - 3600, config=held)
     sent: list[dict[str, Any]] = []
 
     site.pve = connect(cluster, site.policy.scratch)

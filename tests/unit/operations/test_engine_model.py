@@ -44,9 +44,11 @@ from policies.model import Archive, GuestType, Operation, OperationState
 from policies.model import Guest as KnownGuest
 from policies.outcomes import Event
 from policies.site import load_policy
+from tests.fakes.clock import SteppingClock
+from tests.fakes.cluster import Guest, Task, VirtualCluster
+from tests.fakes.made import config_of
 from tests.unit.operations.actors import CALLS, CHANGES, Actor, Fate, Stage, WatchedCatalog
-from tests.unit.operations.virtual import Guest, Task, VirtualCluster, config_of
-from tests.unit.operations.worlds import SteppingClock, emptied
+from tests.unit.operations.worlds import emptied
 
 START = 1_773_122_400.0  # 2026-03-10 06:00 UTC, a Tuesday: no night is due for days
 GUESTS = {101: "n1", 102: "n1", 103: "n2"}

@@ -18,7 +18,8 @@ from backupsvc.operations.backup.memory import BackupMemory
 from backupsvc.operations.following import follow, watch
 from backupsvc.operations.kinds import KINDS
 from backupsvc.operations.services import Run
-from tests.unit.operations.worlds import SteppingClock, World, kinds_with, operation_of, world
+from tests.fakes.clock import SteppingClock
+from tests.unit.operations.worlds import World, kinds_with, operation_of, world
 
 
 class WorkedClock(SteppingClock):

@@ -25,7 +25,7 @@ from policies import ownership, whole
 from policies.bookkeeping import Bookkeeping, StepError
 from policies.error_kinds import ErrorKind
 from policies.model import CheckResult, Guest, OperationState, Outcome, Rung
-from tests.unit.operations.cluster import archive
+from tests.fakes.made import archive
 from tests.unit.operations.test_restore_test import ARCHIVE, LIVED_ON, PLACE, Steps, site  # noqa: F401
 from tests.unit.operations.worlds import World, operation_of
 

@@ -24,7 +24,8 @@ from policies import prune_marks
 from policies.model import Archive, Guest, Job, Mark, Policy, Scratch
 from policies.pve import guest_config
 from policies.pve.guest_config import parse_config
-from tests.unit.operations.cluster import CONFIG, Cluster, archive
+from tests.fakes.made import CONFIG, archive
+from tests.unit.operations.cluster import Cluster
 from tests.unit.operations.worlds import World, world
 
 UUID = str(guest_config.smbios_uuid(parse_config(CONFIG)))

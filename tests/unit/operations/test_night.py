@@ -21,9 +21,9 @@ from backupsvc.operations.restore_test.memory import FORM, Judged, RestoreTestMe
 from backupsvc.operations.restore_test.memory import recall as recall_test
 from backupsvc.operations.restore_test.opening import open_test
 from backupsvc.pve.cluster import PveJob
-from policies.external_backups import Dumping
 from policies.jobs import Expected
 from policies.model import Job, Operation, OperationState, Rung, Verdict
+from tests.fakes.made import job_row
 from tests.unit.operations.farm import Site, at, local, policy, site
 
 pytestmark = pytest.mark.slow  # a hundred thousand small transactions
@@ -126,7 +126,7 @@ def test_on_both_days_on_which_the_clock_changes_nothing_is_lost_and_nothing_twi
 ) -> None:
     job = Job("job", schedule, "local", window=1800)
     with site(tmp_path, policy(job), at(start)) as found:
-        found.farm.where = {101: "clovis"}
+        found.farm.place({101: "clovis"})
         found.live(at(end))
         assert [when for when, _ in found.nights()] == expected
         assert len(found.farm.dumps) == len(expected)
@@ -170,7 +170,7 @@ def test_a_clock_that_jumped_ahead_writes_a_month_at_most(tmp_path: Path) -> Non
 
 def test_the_strictest_tier_is_dumped_first_within_a_node(tmp_path: Path) -> None:
     with site(tmp_path, policy(NIGHTLY, tiers={104: "gold"}), at("2026-03-09 20:59")) as found:
-        found.farm.where = {101: "clovis", 102: "clovis", 103: "lge-pve02", 104: "clovis"}
+        found.farm.place({101: "clovis", 102: "clovis", 103: "lge-pve02", 104: "clovis"})
         found.live(at("2026-03-09 22:00"))
         assert [vmid for _, node, vmid in found.farm.dumps if node == "clovis"] == [104, 101, 102]
 
@@ -180,7 +180,7 @@ def test_a_laxer_tier_that_is_looked_at_first_lets_the_stricter_one_go_ahead(
 ) -> None:
     with site(tmp_path, policy(NIGHTLY, tiers={102: "gold"}), at("2026-03-09 21:00")) as found:
         engine = found.world.engine
-        guests = {guest.vmid: guest for guest in found.farm.cluster.guests()}
+        guests = {guest.vmid: guest for guest in found.world.pve.cluster.guests()}
         lax, strict = (
             open_backup(found.world, NIGHTLY, Expected(vmid, guests[vmid])) for vmid in (101, 102)
         )
@@ -221,7 +221,7 @@ def test_a_guest_whose_node_comes_back_or_that_moves_is_backed_up_all_the_same(
     with site(tmp_path, policy(NIGHTLY), at("2026-03-09 20:59")) as found:
         found.farm.offline = {"lge-pve02"}
         found.live(at("2026-03-09 22:00"))
-        found.farm.where[103] = "clovis"
+        found.farm.guests[103].node = "clovis"
         found.live(at("2026-03-09 22:30"))
         assert found.farm.dumps[-1][1:] == ("clovis", 103)
 
@@ -337,7 +337,7 @@ def test_a_backup_waits_for_the_restore_test_of_its_guest(tmp_path: Path) -> Non
 
 def test_a_restore_test_waits_for_the_backup_of_its_guest(tmp_path: Path) -> None:
     with site(tmp_path, policy(NIGHTLY), at("2026-03-09 21:30")) as found:
-        found.farm.dump_seconds = 1200
+        found.farm.seconds = {"vzdump": 1200.0}
         open_backup(found.world, NIGHTLY, Expected(101, None))
         with pytest.raises(Refused, match="guest 101 already has an operation at work: backup"):
             open_test(found.world, 101)
@@ -351,7 +351,7 @@ def test_a_restore_test_waits_for_the_backup_of_its_guest(tmp_path: Path) -> Non
 
 def test_what_pves_own_job_backs_up_is_adopted_and_not_dumped_again(tmp_path: Path) -> None:
     with site(tmp_path, policy(NIGHTLY), at("2026-03-09 20:59")) as found:
-        found.farm.pve_jobs = [PVE_JOB]
+        found.farm.jobs = [job_row(PVE_JOB)]
         found.live(at("2026-03-09 21:10"))
         assert not found.farm.dumps
         for vmid in (101, 102, 103):
@@ -369,7 +369,7 @@ def test_what_pves_own_job_backs_up_is_adopted_and_not_dumped_again(tmp_path: Pa
 
 def test_when_pves_job_left_nothing_the_dump_is_ours_after_the_window(tmp_path: Path) -> None:
     with site(tmp_path, policy(NIGHTLY), at("2026-03-09 20:59")) as found:
-        found.farm.pve_jobs = [PVE_JOB]
+        found.farm.jobs = [job_row(PVE_JOB)]
         found.farm.leave(101, at("2026-03-08 21:05"))
         found.live(at("2026-03-10 03:00"))
         assert {local(when)[:8] for when, _, _ in found.farm.dumps} == {"03-10 01"}
@@ -378,9 +378,9 @@ def test_when_pves_job_left_nothing_the_dump_is_ours_after_the_window(tmp_path: 
 
 def test_a_job_of_pves_that_is_disabled_or_hours_away_changes_nothing(tmp_path: Path) -> None:
     with site(tmp_path, policy(NIGHTLY), at("2026-03-09 20:59")) as found:
-        found.farm.pve_jobs = [
-            PveJob("a", False, "21:00", "local", all=True),
-            PveJob("b", True, "03:00", "local", all=True),
+        found.farm.jobs = [
+            job_row(PveJob("a", False, "21:00", "local", all=True)),
+            job_row(PveJob("b", True, "03:00", "local", all=True)),
         ]
         found.live(at("2026-03-09 22:00"))
         assert sorted(backed_up(found)) == [101, 102, 103]
@@ -388,21 +388,21 @@ def test_a_job_of_pves_that_is_disabled_or_hours_away_changes_nothing(tmp_path: 
 
 def test_a_dump_that_an_administrator_started_is_waited_for_and_adopted(tmp_path: Path) -> None:
     with site(tmp_path, policy(NIGHTLY), at("2026-03-09 20:59")) as found:
-        found.farm.others = [Dumping("UPID:x", "clovis", 101, at("2026-03-09 20:58"))]
+        found.farm.dump_of_somebody("clovis", 101, at("2026-03-09 20:58"))
         found.live(at("2026-03-09 21:20"))
         assert sorted(backed_up(found)) == [102, 103]
         found.farm.leave(101, at("2026-03-09 20:58"))
-        found.farm.others = []
+        found.farm.end_others()
         found.live(at("2026-03-09 23:00"))
         assert sorted(backed_up(found)) == [102, 103]
 
 
 def test_a_dump_of_an_administrators_that_left_nothing_is_followed_by_ours(tmp_path: Path) -> None:
     with site(tmp_path, policy(NIGHTLY), at("2026-03-09 20:59")) as found:
-        found.farm.others = [Dumping("UPID:x", "clovis", None, at("2026-03-09 20:58"))]
+        found.farm.dump_of_somebody("clovis", 0, at("2026-03-09 20:58"))
         found.live(at("2026-03-09 21:20"))
         assert backed_up(found) == [103]
-        found.farm.others = []
+        found.farm.end_others()
         found.live(at("2026-03-09 23:00"))
         assert sorted(backed_up(found)) == [101, 102, 103]
 
@@ -410,7 +410,7 @@ def test_a_dump_of_an_administrators_that_left_nothing_is_followed_by_ours(tmp_p
 def test_a_backup_by_hand_never_stands_back(tmp_path: Path) -> None:
     with site(tmp_path, policy(), at("2026-03-09 21:00")) as found:
         found.world.policy = policy(NIGHTLY)
-        found.farm.pve_jobs = [PVE_JOB]
+        found.farm.jobs = [job_row(PVE_JOB)]
         opened = open_backup(found.world, NIGHTLY, Expected(101, None))
         assert opened is not None
         found.waiting.append(opened.id)

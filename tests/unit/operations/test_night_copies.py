@@ -141,7 +141,7 @@ def test_a_night_copies_each_guests_archive_once_to_each_target_and_says_so(
         assert summary(found) == f"backups: 3 of 3 done; copies: 6 of 6 verified; {REST}"
         outcome = job_run_outcome(found.world.catalog, the_night(found))
         assert (outcome.verdict, outcome.copies, outcome.not_copied) == (JobRunVerdict.GOOD, 6, 0)
-        tonight = {one.volid for one in found.farm.archives}
+        tonight = {one.volid for one in found.farm.there()}
         assert {recall_copy(one).volid for one in copies(found)} == tonight
         assert len(found.world.catalog.copies.find()) == 6
 
@@ -195,7 +195,7 @@ def test_law_3_an_archive_that_waits_for_its_turn_is_kept_from_prune(
         found.live(at("2026-03-09 21:30"))
         assert len(lines.carried) == 2, "one of clovis waits for the other"
         pinned = found.world.catalog.archive_pins.pinned()
-        assert pinned >= {one.volid for one in found.farm.archives}
+        assert pinned >= {one.volid for one in found.farm.there()}
         found.live(MORNING)
         assert found.world.catalog.archive_pins.pinned() == set()
         assert found.world.catalog.locks.holders() == {}

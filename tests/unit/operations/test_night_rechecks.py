@@ -111,7 +111,7 @@ def test_a_night_reads_what_is_due_once_after_its_tests_and_waits_for_it(
         found.live(MORNING)
         assert found.nights() == [("03-09 21:00", "done")]
         asked = [recall(one).volid for one in readings(found)]
-        tonight = [one.volid for one in found.farm.archives if one.ctime >= START]
+        tonight = [one.volid for one in found.farm.there() if one.ctime >= START]
         assert sorted(asked) == sorted([*(one.volid for one in old), *tonight])
         assert {one.state for one in readings(found)} == {OperationState.DONE}
         assert "read anew: 5 of 5 archives" in (job_run_summary(the_night(found)) or "")

@@ -14,7 +14,7 @@ from sqlalchemy import event, text
 from backupsvc.cli.catalog import _midnight
 from backupsvc.errors import UsageError
 from backupsvc.inventory.paging import Line, page
-from tests.unit.operations.cluster import archive
+from tests.fakes.made import archive
 from tests.unit.operations.test_choosing import listing as put
 from tests.unit.operations.test_choosing import site as site
 from tests.unit.operations.test_survey import ELSEWHERE, alive, dead, known

@@ -45,7 +45,8 @@ from policies.model import (
     Verdict,
 )
 from tests import held
-from tests.unit.operations.cluster import Cluster, archive, ended
+from tests.fakes.made import archive
+from tests.unit.operations.cluster import REMOVAL, Cluster, ended
 from tests.unit.operations.worlds import World, world
 
 JOB = Job("nightly", "21:00", "local", keep="keep-last=1")
@@ -182,7 +183,7 @@ def test_law_4_a_removal_that_failed_because_the_archive_had_gone_already_is_don
         listings=[THREE, THREE, THREE[1:], THREE[1:], THREE[2:]],
         result=ended("unable to remove: no such file"),
     )
-    cluster.storage.delete = lambda node, volid: "UPID:x"
+    cluster.storage.delete = lambda node, volid: REMOVAL
     with_cluster(site, cluster)
     done = prune_outcome(site.engine.drive_one(open_prune(site)))
     assert (done["error"], done["removed"]) == (None, [THREE[0].volid, THREE[1].volid])
@@ -190,7 +191,7 @@ def test_law_4_a_removal_that_failed_because_the_archive_had_gone_already_is_don
 
 def test_a_removal_that_failed_while_the_archive_is_still_there_has_failed(site: World) -> None:
     cluster = Cluster(listings=[THREE], result=ended("can't lock file - got timeout"))
-    cluster.storage.delete = lambda node, volid: "UPID:x"
+    cluster.storage.delete = lambda node, volid: REMOVAL
     with_cluster(site, cluster)
     done = prune_outcome(site.engine.drive_one(open_prune(site)))
     assert "got timeout" in done["error"]["message"] and done["removed"] == []

@@ -23,7 +23,7 @@ from policies import prune_guard
 from policies.model import Archive, Guest, GuestType, Mark, Node, SeenStorages, Storage
 from policies.prune_guard import Knowledge, Sighting
 from tests import held
-from tests.unit.operations.cluster import Cluster, ended
+from tests.unit.operations.cluster import REMOVAL, Cluster, ended
 from tests.unit.operations.test_prune import THREE, marks, pruned, with_cluster, with_policy
 from tests.unit.operations.worlds import World, world
 
@@ -310,7 +310,7 @@ def test_an_archive_that_was_protected_after_the_last_look_stays_and_the_others_
         if volid == THREE[0].volid:
             cluster.result = ended(f"unable to remove {volid}: is protected")
             cluster.listings = [[replace(THREE[0], protected=True), *THREE[1:]]]
-            return "UPID:x"
+            return REMOVAL
         cluster._delete(node, volid)
         return None
 

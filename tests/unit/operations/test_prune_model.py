@@ -27,7 +27,8 @@ from backupsvc.operations.restore_test.memory import RestoreTestMemory
 from policies.bookkeeping import Bookkeeping
 from policies.model import Archive, Node, Operation, OperationState, SeenStorages, Storage
 from tests import held
-from tests.unit.operations.cluster import Cluster, archive
+from tests.fakes.made import archive
+from tests.unit.operations.cluster import REMOVAL, Cluster
 from tests.unit.operations.test_prune import with_cluster, with_policy
 from tests.unit.operations.worlds import World, world
 
@@ -140,7 +141,7 @@ class Storages:
             ok=how != "task fails",
             exitstatus="OK" if how == "task" else "failed",
         )
-        return None if how == "done" else "UPID:x"
+        return None if how == "done" else REMOVAL
 
     def _judge(self, place: Place, volid: str) -> None:
         seen = {place: listing for place, listing in self.listed.items() if place != self.blind}

@@ -17,7 +17,8 @@ from backupsvc.operations.prune.deciding import decision, preview
 from backupsvc.operations.prune.opening import open_prune
 from backupsvc.operations.prune.result import foreseen, prune_exit_code, prune_outcome
 from policies.model import Archive, Guest, Mark, Node, SeenStorages, Storage
-from tests.unit.operations.cluster import CONFIG, Cluster, archive
+from tests.fakes.made import CONFIG, archive
+from tests.unit.operations.cluster import Cluster
 from tests.unit.operations.test_prune import THREE, pruned, with_cluster, with_policy
 from tests.unit.operations.test_prune_attacked import on, prove, two_nodes
 from tests.unit.operations.worlds import World, world

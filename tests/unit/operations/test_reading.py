@@ -19,8 +19,8 @@ from backupsvc.operations.restore_test import proving
 from backupsvc.settings import Settings, SshSettings
 from policies import verdict
 from policies.model import Archive, CheckResult, Outcome, Policy, Rung, Scratch, Verdict
+from tests.fakes.made import archive
 from tests.unit.archives.build import CLUSTER, Vma, pattern, zst
-from tests.unit.operations.cluster import archive
 from tests.unit.operations.test_restore_test import LIVED_ON, Steps, TestRun, described
 from tests.unit.operations.worlds import World, world
 

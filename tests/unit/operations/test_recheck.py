@@ -22,8 +22,9 @@ from backupsvc.operations.recheck.opening import open_recheck, readable
 from backupsvc.operations.recheck.result import outcome, planned
 from backupsvc.settings import Settings, SshSettings
 from policies.model import Archive, Job, Node, Operation, OperationState, Policy, Rung, Scratch
+from tests.fakes.made import archive
 from tests.unit.archives.build import CLUSTER, Vma, pattern, zst
-from tests.unit.operations.cluster import Cluster, archive
+from tests.unit.operations.cluster import Cluster
 from tests.unit.operations.worlds import World, world
 
 PLAIN = Vma({"drive-scsi0": pattern(3 * CLUSTER)}).bytes()

@@ -16,7 +16,8 @@ from backupsvc.operations.restore.planning import open_restore, plan_restore
 from backupsvc.operations.restore.result import restore_outcome
 from policies.model import SeenStorages, Storage
 from policies.room import DiskNeed
-from tests.unit.operations.cluster import CONFIG, Cluster, archive
+from tests.fakes.made import CONFIG, archive
+from tests.unit.operations.cluster import Cluster
 from tests.unit.operations.test_choosing import listing, plan
 from tests.unit.operations.test_choosing import site as site
 from tests.unit.operations.worlds import World

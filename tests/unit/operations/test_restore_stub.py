@@ -21,7 +21,8 @@ from backupsvc.operations.restore.memory import FORM, RestoreMemory
 from backupsvc.operations.services import Run
 from policies.bookkeeping import TaskRecord
 from policies.model import Guest, Node, OperationState, SeenStorages
-from tests.unit.operations.cluster import CONFIG, ended
+from tests.fakes.made import CONFIG
+from tests.unit.operations.cluster import ended
 from tests.unit.operations.test_restore_test import ARCHIVE, site  # noqa: F401
 from tests.unit.operations.worlds import World
 

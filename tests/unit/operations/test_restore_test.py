@@ -56,7 +56,8 @@ from policies.model import (
 )
 from policies.settle import Settled
 from policies.site import DEFAULT_TIER
-from tests.unit.operations.cluster import CONFIG, archive, ended
+from tests.fakes.made import CONFIG, archive
+from tests.unit.operations.cluster import ended
 from tests.unit.operations.worlds import World, world
 
 SCRATCH = Scratch(9000, 9009)

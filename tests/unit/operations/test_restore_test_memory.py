@@ -36,7 +36,7 @@ from policies.moved import Moved
 from policies.settle import Settled
 from policies.silence import Finding, Silence
 from policies.silence import Verdict as Found
-from tests.unit.operations.cluster import CONFIG, archive
+from tests.fakes.made import CONFIG, archive
 
 ARCHIVE = archive(108, 1)
 

@@ -22,8 +22,9 @@ from policies import settle as settle_policy
 from policies.causes import Cause
 from policies.model import CheckResult, CheckSpec, Outcome, Rung
 from policies.settle import Boot, Look, Settled, Watch, decide
+from tests.fakes.clock import SteppingClock
 from tests.unit.operations.test_restore_test import ARCHIVE, PLACE, Steps, site  # noqa: F401
-from tests.unit.operations.worlds import SteppingClock, World, operation_of
+from tests.unit.operations.worlds import World, operation_of
 
 WEB, SSH = CheckSpec("http", "web"), CheckSpec("ssh", "ssh")
 

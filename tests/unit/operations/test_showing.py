@@ -20,7 +20,7 @@ from backupsvc.operations.restore_test.memory import Judged, RestoreTestMemory
 from policies.bookkeeping import Bookkeeping, StepError
 from policies.freezing import State, Thaw
 from policies.model import Operation, OperationState, Rung, Verdict
-from tests.unit.operations.cluster import archive
+from tests.fakes.made import archive
 from tests.unit.operations.worlds import World, operation_of, world
 
 NOW = 1_773_086_400

@@ -24,7 +24,7 @@ from backupsvc.operations import build_engine, choosing, identity
 from backupsvc.operations.restore.planning import plan_restore
 from backupsvc.operations.restore_test.opening import open_test
 from policies.model import Guest, GuestPolicy, Node, OperationState, SeenStorages, Storage
-from tests.unit.operations.cluster import archive
+from tests.fakes.made import archive
 from tests.unit.operations.test_choosing import listing as put
 from tests.unit.operations.test_choosing import plan
 from tests.unit.operations.test_choosing import site as site

@@ -11,7 +11,7 @@ import pytest
 
 from backupsvc.inventory import accepting
 from policies.model import Archive, SeenStorages, Storage
-from tests.unit.operations.cluster import archive
+from tests.fakes.made import archive
 from tests.unit.operations.test_choosing import listing as put
 from tests.unit.operations.test_choosing import site as site
 from tests.unit.operations.test_survey import NEW, OLD, alive, known

@@ -12,7 +12,7 @@ import pytest
 from backupsvc.errors import LawRefused
 from backupsvc.operations.restore.planning import plan_restore
 from policies.model import Guest, Node, SeenStorages, Storage
-from tests.unit.operations.cluster import archive
+from tests.fakes.made import archive
 from tests.unit.operations.test_restore_test import ONE_BRIDGE, SCRATCH, Steps, site  # noqa: F401
 from tests.unit.operations.worlds import World
 

@@ -25,7 +25,7 @@ from policies import ownership
 from policies.bookkeeping import TaskRecord
 from policies.model import OperationState, Policy, Scratch
 from tests import held
-from tests.unit.operations.virtual import Guest, VirtualCluster, connect
+from tests.fakes.cluster import Guest, VirtualCluster, connect
 from tests.unit.operations.worlds import World, world
 
 SCRATCH = Scratch(9000, 9009, storage="local")

@@ -24,8 +24,10 @@ from backupsvc.operations import build_engine, tick
 from backupsvc.settings import ProbeSettings, Settings, SshSettings
 from policies.model import OperationState
 from policies.site import load_policy
-from tests.unit.operations.virtual import Guest, VirtualCluster, config_of, connect
-from tests.unit.operations.worlds import SteppingClock, World
+from tests.fakes.clock import SteppingClock
+from tests.fakes.cluster import Guest, VirtualCluster, connect
+from tests.fakes.made import config_of
+from tests.unit.operations.worlds import World
 
 TICK_SECONDS = 30.0
 START = 1_773_090_000 - 5  # five seconds before 2026-03-09 21:00 UTC

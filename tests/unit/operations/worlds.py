@@ -22,27 +22,7 @@ from backupsvc.remote.connections import NodeConnections
 from backupsvc.settings import SshSettings
 from policies.jobs import expected
 from policies.model import Job, Operation
-
-
-class SteppingClock:
-    """A clock that only sleeping moves, and that may be set."""
-
-    def __init__(self, start: float = 1_773_086_400.0) -> None:
-        self.time, self._set_by = start, 0.0
-
-    def now(self) -> float:
-        return self.time
-
-    def monotonic(self) -> float:
-        return self.time - self._set_by
-
-    def step(self, seconds: float) -> None:
-        """Set the wall clock; no time passes."""
-        self.time += seconds
-        self._set_by += seconds
-
-    def sleep(self, seconds: float) -> None:
-        self.time += seconds
+from tests.fakes.clock import SteppingClock
 
 
 @dataclass

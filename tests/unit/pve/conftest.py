@@ -11,8 +11,11 @@ from pydantic import SecretStr
 
 from backupsvc.pve import Pve, connect
 from backupsvc.settings import PveSettings
-
-from .server import TOKEN, Certificate, FakeClock, FakePve, make_certificate
+from tests.fakes.clock import SteppingClock
+from tests.fakes.cluster import VirtualCluster
+from tests.fakes.pve_server import TOKEN, FakePve
+from tests.fakes.recorded import RECORDED_AT
+from tests.fakes.tls import Certificate, make_certificate
 
 
 @pytest.fixture(scope="session")
@@ -29,8 +32,15 @@ def fake(certificate: Certificate) -> Iterator[FakePve]:
 
 
 @pytest.fixture
-def clock() -> FakeClock:
-    return FakeClock()
+def clock() -> SteppingClock:
+    return SteppingClock(RECORDED_AT)
+
+
+@pytest.fixture
+def cluster(fake: FakePve, clock: SteppingClock) -> VirtualCluster:
+    """A cluster of one node behind the server, whose tasks end at once."""
+    fake.cluster = VirtualCluster(clock, ("pve",), usual=0.0)
+    return fake.cluster
 
 
 def settings_for(fake: FakePve, **changes: Any) -> PveSettings:
@@ -45,5 +55,5 @@ def settings_for(fake: FakePve, **changes: Any) -> PveSettings:
 
 
 @pytest.fixture
-def pve(fake: FakePve, clock: FakeClock) -> Pve:
+def pve(fake: FakePve, clock: SteppingClock) -> Pve:
     return connect(settings_for(fake), clock)

@@ -6,8 +6,8 @@ import pytest
 
 from backupsvc.errors import AgentHeld, PveError, PvePermissionDenied, PveUnreachable, TaskFailed
 from backupsvc.pve import Pve
-
-from .server import FakeClock, FakePve, Reply, refuse
+from tests.fakes.clock import SteppingClock
+from tests.fakes.pve_server import FakePve, Reply, refuse
 
 AGENT = "/nodes/pve/qemu/9001/agent"
 STATUS = "/nodes/pve/qemu/9001/status/current"
@@ -183,7 +183,7 @@ def test_one_look_at_the_lock_serves_for_the_calls_of_that_second(fake: FakePve,
 
 
 def test_a_look_at_the_lock_serves_no_longer_than_that(
-    fake: FakePve, pve: Pve, clock: FakeClock
+    fake: FakePve, pve: Pve, clock: SteppingClock
 ) -> None:
     fake.on("GET", STATUS, RUNS, RUNS | {"lock": "backup"})
     fake.on("POST", f"{AGENT}/ping", {"result": {}})

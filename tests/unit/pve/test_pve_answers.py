@@ -16,7 +16,6 @@ from dataclasses import dataclass, field
 from functools import cache
 from types import SimpleNamespace
 from typing import Any
-from urllib.parse import unquote
 
 import pytest
 import requests
@@ -32,8 +31,9 @@ from backupsvc.pve.client import Client, _Answers
 from backupsvc.pve.fields import Answer
 from backupsvc.settings import PveSettings
 from policies.workflow import Trouble
-
-from .server import RECORDED, SECRET, TOKEN, FakeClock
+from tests.fakes.clock import SteppingClock
+from tests.fakes.pve_server import SECRET, TOKEN
+from tests.fakes.recorded import RECORDED_AT, exchanges
 
 VOLID = "local:backup/vzdump-qemu-200-"
 GONE = object()  # what stood there is left out
@@ -49,15 +49,10 @@ Key = tuple[str, str]
 def recorded() -> dict[Key, Any]:
     """The last good answer to each call of a real server, by method and path."""
     found: dict[Key, Any] = {}
-    for file in sorted(RECORDED.glob("*.json")):
-        for exchange in json.loads(file.read_text(encoding="utf-8")):
-            asked, said = exchange.get("request"), exchange.get("response", {})
-            if asked and said.get("status") == 200 and "data" in (said.get("json") or {}):
-                path = unquote(asked["path"].removeprefix("/api2/json").partition("?")[0]).strip(
-                    "/"
-                )
-                if said["json"]["data"] not in (None, []) or (asked["method"], path) not in found:
-                    found[asked["method"], path] = said["json"]
+    for one in exchanges():
+        key, fresh = (one.method, one.path), one.body.get("data") not in (None, [])
+        if one.status == 200 and "data" in one.body and (fresh or key not in found):
+            found[key] = one.body
     return found
 
 
@@ -71,7 +66,9 @@ class Replayed(Client):
     asked: list[Key] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        Client.__init__(self, PveSettings(host="pve:8006"), SecretStr(TOKEN), FakeClock())
+        Client.__init__(
+            self, PveSettings(host="pve:8006"), SecretStr(TOKEN), SteppingClock(RECORDED_AT)
+        )
 
     def _once(
         self,
@@ -183,7 +180,7 @@ QUESTIONS: dict[str, Callable[[Pve], Any]] = {
 def ask(question: str, changed: dict[Key, str] | None = None) -> tuple[Any, list[Key]]:
     """Put a question; return its answer and the calls that it made."""
     client = Replayed(changed or {})
-    return QUESTIONS[question](Pve(client, FakeClock())), client.asked
+    return QUESTIONS[question](Pve(client, SteppingClock(RECORDED_AT))), client.asked
 
 
 def places(value: Any, at: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:

@@ -11,19 +11,19 @@ from backupsvc.pve import Pve
 from backupsvc.pve.scratch import ScratchGuests
 from policies.attached import Kernel
 from policies.model import Scratch
-
-from .server import FakeClock, FakePve, refuse
-from .world import OPERATION, World, copy_of
+from tests.fakes.clock import SteppingClock
+from tests.fakes.cluster import VirtualCluster
+from tests.fakes.made import OPERATION, copy_of
+from tests.fakes.pve_server import FakePve, refuse
 
 RANGE = Scratch(9000, 9099, bridge="vmbr9")
 FIREWALL = {"name": "pfsense", "net0": "virtio,bridge=vmbr0", "net1": "virtio,bridge=vmbr9"}
 
 
 @pytest.fixture
-def world(fake: FakePve) -> World:
-    made = World(fake)
-    made.add(9001, copy_of(9001))
-    return made
+def world(cluster: VirtualCluster) -> VirtualCluster:
+    cluster.add(9001, copy_of(9001))
+    return cluster
 
 
 @pytest.fixture
@@ -32,56 +32,58 @@ def copies(pve: Pve) -> ScratchGuests:
 
 
 def test_law_2_no_copy_starts_beside_a_guest_of_somebody_else(
-    world: World, copies: ScratchGuests
+    world: VirtualCluster, fake: FakePve, copies: ScratchGuests
 ) -> None:
     world.add(105, FIREWALL, running=True)
     with pytest.raises(
         LawRefused, match=r"guest 105 \(pfsense\) on pve is on bridge vmbr9 too, by its net1"
     ) as caught:
         copies.start("pve", 9001, OPERATION, network="isolated")
-    assert caught.value.law == 2 and caught.value.exit_code == 4 and world.fake.changes() == []
+    assert caught.value.law == 2 and caught.value.exit_code == 4 and fake.changes() == []
 
 
 def test_law_2_a_guest_that_will_be_on_the_bridge_at_its_next_start_is_there_already(
-    world: World, copies: ScratchGuests
+    world: VirtualCluster, copies: ScratchGuests
 ) -> None:
     world.add(105, {"name": "x", "net0": "virtio,bridge=vmbr0"}, running=True)
-    world.later[105] = {"net0": "virtio,bridge=vmbr9"}
+    world.guests[105].later = {"net0": "virtio,bridge=vmbr9"}
     with pytest.raises(LawRefused, match="guest 105"):
         copies.require_bridge("pve", "isolated")
 
 
 def test_law_2_before_the_start_every_config_is_read_anew(
-    world: World, copies: ScratchGuests
+    world: VirtualCluster, copies: ScratchGuests
 ) -> None:
     world.add(105, {"name": "x", "net0": "virtio,bridge=vmbr0"})
     copies.require_bridge("pve", "isolated")
-    world.configs[105]["net0"] = "virtio,bridge=vmbr9"
+    world.guests[105].config["net0"] = "virtio,bridge=vmbr9"
     with pytest.raises(LawRefused, match="guest 105"):
         copies.start("pve", 9001, OPERATION, network="isolated")
 
 
 def test_law_2_a_guest_that_came_is_read_at_once_and_one_that_was_there_not_again(
-    world: World, copies: ScratchGuests
+    world: VirtualCluster, fake: FakePve, copies: ScratchGuests
 ) -> None:
     world.add(105, {"name": "x", "net0": "virtio,bridge=vmbr0"})
     copies.require_bridge("pve", "isolated")
     copies.require_bridge("pve", "isolated")
-    assert len(world.fake.sent("GET", "/nodes/pve/qemu/105/pending")) == 1
+    assert len(fake.sent("GET", "/nodes/pve/qemu/105/pending")) == 1
     world.add(106, FIREWALL)
     with pytest.raises(LawRefused, match="guest 106"):
         copies.require_bridge("pve", "isolated")
 
 
-def test_an_answer_grows_old(world: World, copies: ScratchGuests, clock: FakeClock) -> None:
+def test_an_answer_grows_old(
+    world: VirtualCluster, fake: FakePve, copies: ScratchGuests, clock: SteppingClock
+) -> None:
     copies.require_bridge("pve", "isolated")
     clock.sleep(301)
     copies.require_bridge("pve", "isolated")
-    assert len(world.fake.sent("GET", "/nodes/pve/qemu/9001/pending")) == 2
+    assert len(fake.sent("GET", "/nodes/pve/qemu/9001/pending")) == 2
 
 
 def test_law_2_a_container_counts_by_what_it_is_and_by_what_it_will_be(
-    world: World, fake: FakePve, copies: ScratchGuests
+    world: VirtualCluster, fake: FakePve, copies: ScratchGuests
 ) -> None:
     rows = [{"type": "lxc", "vmid": 200, "node": "pve", "name": "router"}]
     fake.on("GET", "/cluster/resources", rows)
@@ -95,7 +97,7 @@ def test_law_2_a_container_counts_by_what_it_is_and_by_what_it_will_be(
 
 
 def test_a_guest_that_goes_in_between_is_nobody(
-    world: World, fake: FakePve, copies: ScratchGuests
+    world: VirtualCluster, fake: FakePve, copies: ScratchGuests
 ) -> None:
     fake.on("GET", "/cluster/resources", [{"type": "qemu", "vmid": 7, "node": "pve"}])
     fake.on(
@@ -107,7 +109,7 @@ def test_a_guest_that_goes_in_between_is_nobody(
 
 
 def test_law_2_a_probe_may_be_there_if_the_settings_name_it(
-    world: World, pve: Pve, copies: ScratchGuests
+    world: VirtualCluster, pve: Pve, copies: ScratchGuests
 ) -> None:
     world.add(700, {"name": "probe", "net0": "virtio,bridge=vmbr9"}, running=True)
     with pytest.raises(LawRefused, match="guest 700"):
@@ -120,23 +122,23 @@ def test_law_2_a_probe_may_be_there_if_the_settings_name_it(
     "kernel", [Kernel(("tap9001i0", "eno2")), Kernel(("tap105i0",)), Kernel((), missing=True)]
 )
 def test_law_2_where_the_kernel_was_asked_its_word_decides(
-    world: World, pve: Pve, copies: ScratchGuests, kernel: Kernel
+    world: VirtualCluster, fake: FakePve, pve: Pve, copies: ScratchGuests, kernel: Kernel
 ) -> None:
     pve.kernel = lambda node, bridge: kernel
     with pytest.raises(LawRefused, match="kernel of pve"):
         copies.start("pve", 9001, OPERATION, network="isolated")
-    assert world.fake.changes() == []
+    assert fake.changes() == []
 
 
 def test_a_kernel_that_cannot_be_asked_leaves_pves_word_and_says_so(
-    world: World, pve: Pve, copies: ScratchGuests
+    world: VirtualCluster, pve: Pve, copies: ScratchGuests
 ) -> None:
     pve.kernel = lambda node, bridge: Kernel(None, "the kernel of pve could not be asked")
     assert copies.require_bridge("pve", "isolated") == ("the kernel of pve could not be asked",)
 
 
 def test_law_2_without_the_right_to_see_every_guest_nothing_starts(
-    world: World, copies: ScratchGuests
+    world: VirtualCluster, copies: ScratchGuests
 ) -> None:
     world.permissions = {"/": {"Sys.Audit": 1}}
     with pytest.raises(LawRefused, match=r"VM\.Audit on /vms"):

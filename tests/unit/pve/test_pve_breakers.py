@@ -18,9 +18,11 @@ from backupsvc.pve import connect
 from backupsvc.pve.breakers import Breakers
 from backupsvc.pve.client import Client
 from policies.breaker import LONG_LIVED, ONE_COMMAND, Pauses
+from tests.fakes.clock import SteppingClock
+from tests.fakes.pve_server import TOKEN, FakePve, Reply, refuse
+from tests.fakes.tls import Certificate
 
 from .conftest import settings_for
-from .server import TOKEN, Certificate, FakeClock, FakePve, Reply, refuse
 
 DEAD = Reply(status=595, reason="No route to host", raw="")
 RESTARTING = Reply(status=595, reason="Connection refused", raw="")
@@ -53,7 +55,7 @@ def second(certificate: Certificate) -> Iterator[FakePve]:
 
 
 @pytest.fixture
-def among(fake: FakePve, clock: FakeClock) -> Callable[..., Client]:
+def among(fake: FakePve, clock: SteppingClock) -> Callable[..., Client]:
     """Make a client of several hosts that waits half a second for an answer."""
 
     def make(*hosts: str, pauses: Pauses = ONE_COMMAND) -> Client:
@@ -70,7 +72,7 @@ def asked(fake: FakePve, path: str) -> int:
 
 
 def test_a_node_that_is_dead_is_asked_once_in_a_command_and_told_of_in_the_same_words(
-    among: Callable[..., Client], fake: FakePve, clock: FakeClock
+    among: Callable[..., Client], fake: FakePve, clock: SteppingClock
 ) -> None:
     for path in ("status", "qemu/101/config", "storage/local/content"):
         fake.on("GET", f"/nodes/b/{path}", DEAD)
@@ -115,7 +117,7 @@ def test_nothing_is_sent_to_a_dead_node_and_that_is_said(
 
 
 def test_a_node_that_only_restarts_its_proxy_is_tried_again_in_the_same_call(
-    among: Callable[..., Client], fake: FakePve, clock: FakeClock
+    among: Callable[..., Client], fake: FakePve, clock: SteppingClock
 ) -> None:
     fake.on("GET", "/nodes/b/status", RESTARTING, RESTARTING, {"uptime": 1})
     client = among(fake.host)
@@ -130,7 +132,7 @@ def test_a_node_that_only_restarts_its_proxy_is_tried_again_in_the_same_call(
 
 
 def test_an_operation_sees_a_node_again_that_is_back(
-    among: Callable[..., Client], fake: FakePve, clock: FakeClock
+    among: Callable[..., Client], fake: FakePve, clock: SteppingClock
 ) -> None:
     fake.on("GET", "/nodes/b/status", *[DEAD] * 4, {"uptime": 1})
     client = among(fake.host, pauses=LONG_LIVED)
@@ -147,7 +149,7 @@ def test_an_operation_sees_a_node_again_that_is_back(
 
 
 def test_an_operation_that_a_command_begins_does_not_take_over_its_silence(
-    among: Callable[..., Client], fake: FakePve, clock: FakeClock
+    among: Callable[..., Client], fake: FakePve, clock: SteppingClock
 ) -> None:
     fake.on("GET", "/nodes/b/status", DEAD, DEAD, {"uptime": 1})
     client = among(fake.host)
@@ -172,7 +174,10 @@ def test_whoever_must_know_may_ask_again_at_once(
 
 
 def test_a_host_that_swallows_packets_costs_its_timeout_once(
-    among: Callable[..., Client], swallowing: str, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+    among: Callable[..., Client],
+    swallowing: str,
+    clock: SteppingClock,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     client = among(swallowing)
     tries: list[str] = []
@@ -218,7 +223,7 @@ def test_whoever_asks_which_hosts_are_silent_waits_for_none_that_was_silent_just
 
 
 def test_workers_do_not_all_wait_for_a_host_that_swallows_packets(
-    among: Callable[..., Client], swallowing: str, clock: FakeClock
+    among: Callable[..., Client], swallowing: str, clock: SteppingClock
 ) -> None:
     client = among(swallowing, pauses=LONG_LIVED)
     with pytest.raises(PveUnreachable):
@@ -313,7 +318,7 @@ def test_an_agents_text_that_pve_cannot_pass_on_is_no_silence(
 
 
 def test_a_node_that_the_cluster_calls_offline_is_not_asked_and_one_of_which_it_knows_nothing_is(
-    fake: FakePve, clock: FakeClock
+    fake: FakePve, clock: SteppingClock
 ) -> None:
     rows = [
         {"node": name, "status": status}
@@ -335,7 +340,7 @@ def test_a_node_that_the_cluster_calls_offline_is_not_asked_and_one_of_which_it_
 
 @pytest.mark.parametrize("quorate", [0, 1])
 def test_only_a_cluster_with_quorum_knows_who_is_offline(
-    fake: FakePve, clock: FakeClock, quorate: int
+    fake: FakePve, clock: SteppingClock, quorate: int
 ) -> None:
     members = [
         {"type": "node", "name": name, "nodeid": id, "ip": "", "online": id % 2}
@@ -355,7 +360,7 @@ def test_only_a_cluster_with_quorum_knows_who_is_offline(
 
 
 def test_what_one_token_learned_of_silence_spares_the_other(
-    fake: FakePve, clock: FakeClock
+    fake: FakePve, clock: SteppingClock
 ) -> None:
     settings = settings_for(fake, restore_token=SecretStr("svc@pve!r1=other-secret"))
     breakers = Breakers(clock)

@@ -14,9 +14,10 @@ from backupsvc.pve.vzdump import NOTES_LIMIT, notes_template
 from policies import ownership
 from policies.model import Scratch
 from policies.stillness import Reads
+from tests.fakes.clock import SteppingClock
+from tests.fakes.pve_server import FakePve, refuse
 
 from .conftest import settings_for
-from .server import FakeClock, FakePve, refuse
 
 VZDUMP = "UPID:pve:00005202:00096797:6B03FD23:vzdump:200:svc@pve!b1:"
 ARCHIVE = "local:backup/vzdump-qemu-108-2026_03_09-21_00_02.vma.zst"
@@ -194,7 +195,7 @@ def test_law_2_a_copy_is_never_started_as_a_production_guest(fake: FakePve, pve:
 
 
 def test_law_2_a_vmid_of_the_scratch_range_is_never_started_as_a_production_guest(
-    fake: FakePve, clock: FakeClock
+    fake: FakePve, clock: SteppingClock
 ) -> None:
     known = connect(settings_for(fake), clock, scratch=Scratch(9000, 9099))
     with pytest.raises(LawRefused):

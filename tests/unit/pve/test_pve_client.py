@@ -25,13 +25,15 @@ from backupsvc.errors import (
 )
 from backupsvc.pve import connect
 from backupsvc.pve.client import Client, encoded
+from tests.fakes.clock import SteppingClock
+from tests.fakes.pve_server import SECRET, TOKEN, FakePve, Reply, refuse
+from tests.fakes.recorded import RECORDED_AT
 
 from .conftest import settings_for
-from .server import SECRET, TOKEN, FakeClock, FakePve, Reply, refuse
 
 
 @pytest.fixture
-def client(fake: FakePve, clock: FakeClock) -> Client:
+def client(fake: FakePve, clock: SteppingClock) -> Client:
     return Client(settings_for(fake), SecretStr(TOKEN), clock)
 
 
@@ -109,7 +111,7 @@ def test_encoded_parameters_are_what_pve_takes() -> None:
     ],
 )
 def test_a_read_is_repeated_when_nobody_answers(
-    fake: FakePve, client: Client, clock: FakeClock, reply: Reply
+    fake: FakePve, client: Client, clock: SteppingClock, reply: Reply
 ) -> None:
     fake.on("GET", "/version", reply, reply, {"release": "9.0"})
     assert client.get("version").data == {"release": "9.0"}
@@ -268,7 +270,7 @@ def test_a_redirect_is_not_followed_with_the_token(
 
 
 def test_a_host_that_refuses_is_one_sentence_with_the_next_action(
-    clock: FakeClock, fake: FakePve
+    clock: SteppingClock, fake: FakePve
 ) -> None:
     port = closed_port()
     pve = connect(settings_for(fake, host=f"127.0.0.1:{port}"), clock)
@@ -279,7 +281,7 @@ def test_a_host_that_refuses_is_one_sentence_with_the_next_action(
 
 
 def test_a_host_that_stays_silent_is_told_with_the_time_that_was_waited(
-    fake: FakePve, clock: FakeClock
+    fake: FakePve, clock: SteppingClock
 ) -> None:
     fake.on("POST", "/nodes/pve/vzdump", Reply("late", delay=4.0))
     client = Client(settings_for(fake, timeout=1.5), SecretStr(TOKEN), clock)
@@ -290,14 +292,14 @@ def test_a_host_that_stays_silent_is_told_with_the_time_that_was_waited(
         client.post("nodes/pve/vzdump")
 
 
-def test_a_name_that_does_not_resolve_is_told_so(fake: FakePve, clock: FakeClock) -> None:
+def test_a_name_that_does_not_resolve_is_told_so(fake: FakePve, clock: SteppingClock) -> None:
     pve = connect(settings_for(fake, host="no-such-host.invalid:8006"), clock)
     with pytest.raises(PveUnreachable, match=r"there is no host called no-such-host\.invalid"):
         pve.cluster.version()
     assert clock.slept == []
 
 
-def test_a_server_without_tls_is_told_so(clock: FakeClock, fake: FakePve) -> None:
+def test_a_server_without_tls_is_told_so(clock: SteppingClock, fake: FakePve) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
 
         def answer() -> None:
@@ -318,7 +320,7 @@ def test_a_server_without_tls_is_told_so(clock: FakeClock, fake: FakePve) -> Non
     "token", ["", "svc@pve", "svc@pve!b1", "svc!b1=x", "svc@pve!b1=se cret", "svc@pve!b1=" + "x\ny"]
 )
 def test_a_malformed_token_is_wrong_usage_and_is_not_shown(
-    fake: FakePve, clock: FakeClock, token: str
+    fake: FakePve, clock: SteppingClock, token: str
 ) -> None:
     with pytest.raises(UsageError, match="BACKUPSVC_PVE__TOKEN") as caught:
         connect(settings_for(fake, token=SecretStr(token)), clock)
@@ -328,19 +330,21 @@ def test_a_malformed_token_is_wrong_usage_and_is_not_shown(
 @pytest.mark.parametrize(
     "host", ["", "https://pve:8006", "pve:8006/api2", "pve:port", "user@pve", "pve:99999"]
 )
-def test_a_malformed_host_is_wrong_usage(fake: FakePve, clock: FakeClock, host: str) -> None:
+def test_a_malformed_host_is_wrong_usage(fake: FakePve, clock: SteppingClock, host: str) -> None:
     with pytest.raises(UsageError, match="BACKUPSVC_PVE__HOST"):
         connect(settings_for(fake, host=host), clock)
 
 
-def test_a_host_without_port_gets_the_api_port(fake: FakePve, clock: FakeClock) -> None:
+def test_a_host_without_port_gets_the_api_port(fake: FakePve, clock: SteppingClock) -> None:
     assert connect(settings_for(fake, host="pve.example.org"), clock).host == "pve.example.org:8006"
     assert (
         connect(settings_for(fake, host="[2001:db8::1]:8007"), clock).host == "[2001:db8::1]:8007"
     )
 
 
-def test_the_restore_token_is_used_only_where_asked_for(fake: FakePve, clock: FakeClock) -> None:
+def test_the_restore_token_is_used_only_where_asked_for(
+    fake: FakePve, clock: SteppingClock
+) -> None:
     settings = settings_for(fake, restore_token=SecretStr("svc@pve!r1=other-secret"))
     assert connect(settings, clock).token_id == "svc@pve!b1"
     assert connect(settings, clock, restore=True).token_id == "svc@pve!r1"
@@ -376,7 +380,7 @@ def test_law_7_no_error_representation_or_log_shows_the_secret(
         repr(client),
         str(client),
         repr(vars(client)),
-        repr(connect(settings_for(fake), FakeClock())),
+        repr(connect(settings_for(fake), SteppingClock(RECORDED_AT))),
     ]
     for path in ("a", "b", "c", "d", "e"):
         with pytest.raises(Exception) as caught:

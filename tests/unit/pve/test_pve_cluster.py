@@ -9,8 +9,8 @@ import pytest
 from backupsvc.errors import PveError, PvePermissionDenied
 from backupsvc.pve import Pve
 from policies.model import GuestType
-
-from .server import FakeClock, FakePve, Reply
+from tests.fakes.clock import SteppingClock
+from tests.fakes.pve_server import FakePve, Reply
 
 
 def test_the_version_of_a_real_server_is_not_simulated(fake: FakePve, pve: Pve) -> None:
@@ -174,7 +174,9 @@ def test_a_jobs_guests_are_read_however_they_were_typed(fake: FakePve, pve: Pve)
     assert job.guests == (100, 200, 300, 400) and job.prune == "keep-last=1" and job.enabled
 
 
-def test_each_nodes_clock_is_compared_with_ours(fake: FakePve, pve: Pve, clock: FakeClock) -> None:
+def test_each_nodes_clock_is_compared_with_ours(
+    fake: FakePve, pve: Pve, clock: SteppingClock
+) -> None:
     fake.on(
         "GET",
         "/nodes",

@@ -15,9 +15,11 @@ from pydantic import SecretStr
 from backupsvc.errors import PveCertificateRefused, PvePermissionDenied, PveUnreachable, UsageError
 from backupsvc.pve import connect
 from backupsvc.pve.client import Client
+from tests.fakes.clock import SteppingClock
+from tests.fakes.pve_server import TOKEN, FakePve, Reply, refuse
+from tests.fakes.tls import Certificate, make_certificate
 
 from .conftest import settings_for
-from .server import TOKEN, Certificate, FakeClock, FakePve, Reply, make_certificate, refuse
 
 SILENT = Reply(status=596, reason="Connection timed out", raw="")
 NO_ROUTE = Reply(status=595, reason="No route to host", raw="")
@@ -50,7 +52,7 @@ def unanswered() -> Iterator[str]:
 
 
 @pytest.fixture
-def among(fake: FakePve, clock: FakeClock) -> Callable[..., Client]:
+def among(fake: FakePve, clock: SteppingClock) -> Callable[..., Client]:
     """Make a client of several hosts."""
 
     def make(*hosts: str, **changes: Any) -> Client:
@@ -61,7 +63,7 @@ def among(fake: FakePve, clock: FakeClock) -> Callable[..., Client]:
 
 @pytest.mark.parametrize("method", ["get", "post", "put", "delete"])
 def test_whatever_is_asked_goes_to_the_next_node_when_the_first_refuses_the_connection(
-    among: Callable[..., Client], refusing: str, second: FakePve, clock: FakeClock, method: str
+    among: Callable[..., Client], refusing: str, second: FakePve, clock: SteppingClock, method: str
 ) -> None:
     second.on(method.upper(), "/nodes/b/qemu/9001/config", "done")
     client = among(refusing, second.host)
@@ -109,7 +111,7 @@ def test_a_change_that_was_sent_is_not_repeated_because_another_call_was_refused
     [SILENT, NO_ROUTE, refuse(503, "restarting"), Reply(drop=True), Reply("late", delay=4.0)],
 )
 def test_a_read_goes_to_the_next_node_when_it_gets_no_answer(
-    among: Callable[..., Client], fake: FakePve, second: FakePve, clock: FakeClock, reply: Reply
+    among: Callable[..., Client], fake: FakePve, second: FakePve, clock: SteppingClock, reply: Reply
 ) -> None:
     fake.on("GET", "/nodes", reply)
     second.on("GET", "/nodes", [])
@@ -179,7 +181,7 @@ def test_each_thread_fails_over_by_itself(
 
 
 def test_when_none_answers_the_error_names_all_that_were_asked(
-    among: Callable[..., Client], refusing: str, fake: FakePve, clock: FakeClock
+    among: Callable[..., Client], refusing: str, fake: FakePve, clock: SteppingClock
 ) -> None:
     fake.on("GET", "/version", SILENT)
     with pytest.raises(PveUnreachable) as caught:
@@ -214,7 +216,7 @@ def test_a_wrong_certificate_is_told_and_not_passed_over(
 
 
 def test_each_host_may_have_a_fingerprint_of_its_own(
-    among: Callable[..., Client], fake: FakePve, tmp_path: Any, refusing: str, clock: FakeClock
+    among: Callable[..., Client], fake: FakePve, tmp_path: Any, refusing: str, clock: SteppingClock
 ) -> None:
     own = make_certificate(tmp_path)
     other = FakePve(own)
@@ -244,7 +246,7 @@ def test_a_malformed_list_of_hosts_is_wrong_usage(among: Callable[..., Client], 
 
 
 def test_every_host_that_is_of_no_use_is_found(
-    fake: FakePve, second: FakePve, refusing: str, clock: FakeClock
+    fake: FakePve, second: FakePve, refusing: str, clock: SteppingClock
 ) -> None:
     fake.on("GET", "/version", {"release": "9.0"})
     second.on("GET", "/version", {"release": "9.0"})

@@ -7,8 +7,8 @@ import pytest
 from backupsvc.errors import PveUnreachable
 from backupsvc.pve import Pve
 from backupsvc.pve.nodes import ANSWER_AGE
-
-from .server import FakeClock, FakePve, Reply, refuse
+from tests.fakes.clock import SteppingClock
+from tests.fakes.pve_server import FakePve, Reply, refuse
 
 DEAD = Reply(status=595, reason="No route to host", raw="")
 
@@ -32,7 +32,7 @@ def test_a_node_of_unknown_status_that_answers_is_online_and_one_that_does_not_i
 
 
 def test_each_is_asked_once_in_a_minute_and_those_whose_state_is_known_never(
-    fake: FakePve, pve: Pve, clock: FakeClock
+    fake: FakePve, pve: Pve, clock: SteppingClock
 ) -> None:
     listed(fake, a="online", b="unknown", c="unknown", d="offline")
     fake.on("GET", "/nodes/b/version", {"version": "9.2.11"})
@@ -72,7 +72,7 @@ def test_the_storages_of_a_node_whose_pvestatd_is_silent_are_listed(
 
 
 def test_an_answer_about_the_nodes_serves_for_as_long_as_asked(
-    fake: FakePve, pve: Pve, clock: FakeClock
+    fake: FakePve, pve: Pve, clock: SteppingClock
 ) -> None:
     listed(fake, a="online")
     pve.cluster.nodes()

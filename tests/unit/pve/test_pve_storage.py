@@ -7,8 +7,8 @@ import pytest
 from backupsvc.errors import PveError, PveNotFound, TaskFailed
 from backupsvc.pve import Pve
 from policies.model import GuestType
+from tests.fakes.pve_server import FakePve, Reply, refuse
 
-from .server import FakePve, Reply, refuse
 from .test_pve_tasks import finished
 
 CONTENT = "/nodes/pve/storage/local/content"

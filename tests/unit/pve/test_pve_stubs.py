@@ -8,18 +8,17 @@ import pytest
 
 from backupsvc.errors import LawRefused, PveUnreachable
 from backupsvc.pve import Pve
-
-from .server import FakePve, Reply
-from .world import World
+from tests.fakes.cluster import VirtualCluster
+from tests.fakes.pve_server import FakePve, Reply
+from tests.fakes.state import TOKEN_ID
 
 BROKEN = "command 'zstd -q -d -c x | vma extract' failed: exit code 133"
 STUB = {"memory": "128"}
 
 
 @pytest.fixture
-def world(fake: FakePve) -> World:
-    made = World(fake)
-    made.add(105, STUB)
+def world(cluster: VirtualCluster, fake: FakePve) -> VirtualCluster:
+    cluster.add(105, STUB)
     fake.on("GET", "/nodes", [{"node": "pve", "status": "online"}])
     row = {
         "storage": "local-lvm",
@@ -31,63 +30,70 @@ def world(fake: FakePve) -> World:
     fake.on("GET", "/nodes/pve/storage", [row])
     fake.on("GET", "/storage", [])
     fake.on("GET", "/nodes/pve/storage/local-lvm/content", [])
-    return made
+    return cluster
 
 
-def failed(world: World, user: str | None = None) -> str:
-    return world.task("qmrestore", 105, exitstatus=BROKEN, **({"user": user} if user else {}))
+def failed(world: VirtualCluster, user: str = TOKEN_ID) -> str:
+    return world.task_of("qmrestore", 105, BROKEN, user)
 
 
 def test_law_1_the_rest_of_our_own_failed_restore_is_destroyed_and_leaves_the_guests_jobs_alone(
-    world: World, pve: Pve
+    world: VirtualCluster, fake: FakePve, pve: Pve
 ) -> None:
     upid = failed(world)
     assert pve.stubs().why_not("pve", 105, upid) is None
     assert ":qmdestroy:105:" in pve.stubs().destroy("pve", 105, upid)
     # purge would take it out of backup jobs and HA
-    assert world.fake.sent("DELETE", "/nodes/pve/qemu/105") == [{}]
+    assert fake.sent("DELETE", "/nodes/pve/qemu/105") == [{}]
 
 
 @pytest.mark.parametrize(
     "changes", [{"scsi0": "x"}, {"net0": "virtio"}, {"name": "prod"}, {"description": "mine"}]
 )
 def test_law_1_a_guest_with_anything_of_its_own_is_left_alone(
-    world: World, pve: Pve, changes: dict[str, str]
+    world: VirtualCluster, fake: FakePve, pve: Pve, changes: dict[str, str]
 ) -> None:
     upid = failed(world)
-    world.configs[105] = STUB | changes
+    world.guests[105].config = STUB | changes
     with pytest.raises(LawRefused, match="left alone"):
         pve.stubs().destroy("pve", 105, upid)
-    assert world.fake.changes() == []
+    assert fake.changes() == []
 
 
 def test_law_1_a_restore_of_another_token_or_into_another_vmid_is_not_ours(
-    world: World, pve: Pve
+    world: VirtualCluster, pve: Pve
 ) -> None:
-    for upid in (failed(world, "root@pam"), world.task("qmrestore", 106, exitstatus=BROKEN), None):
+    for upid in (failed(world, "root@pam"), world.task_of("qmrestore", 106, BROKEN), None):
         assert "no restore of this service" in str(pve.stubs().why_not("pve", 105, upid))
 
 
-def test_law_1_a_restore_that_runs_or_went_well_left_no_rest(world: World, pve: Pve) -> None:
-    for status in ("running", "OK"):
+def test_law_1_a_restore_that_runs_or_went_well_left_no_rest(
+    world: VirtualCluster, pve: Pve
+) -> None:
+    for status in (None, "OK"):
+        world.tasks.clear()
         assert "has not failed" in str(
-            pve.stubs().why_not("pve", 105, world.task("qmrestore", 105, exitstatus=status))
+            pve.stubs().why_not("pve", 105, world.task_of("qmrestore", 105, status))
         )
 
 
 @pytest.mark.parametrize("kind", ["qmrestore", "qmcreate"])
 def test_law_1_what_somebody_made_there_after_our_restore_is_theirs(
-    world: World, pve: Pve, fake: FakePve, kind: str
+    world: VirtualCluster, pve: Pve, fake: FakePve, kind: str
 ) -> None:
     upid = failed(world)
-    theirs = {"upid": world.task(kind, 105, "root@pam"), "starttime": 1, "user": "root@pam"}
+    theirs = {
+        "upid": world.task_of(kind, 105, "OK", "root@pam"),
+        "starttime": 1,
+        "user": "root@pam",
+    }
     rows = lambda request: [theirs] if request.params.get("typefilter") == kind else []  # noqa: E731
     fake.on("GET", "/nodes/pve/tasks", rows)
     assert "no restore of this service" in str(pve.stubs().why_not("pve", 105, upid))
 
 
 def test_law_1_a_volume_on_any_storage_of_the_node_keeps_it(
-    world: World, pve: Pve, fake: FakePve
+    world: VirtualCluster, pve: Pve, fake: FakePve
 ) -> None:
     upid = failed(world)
     fake.on(
@@ -99,7 +105,7 @@ def test_law_1_a_volume_on_any_storage_of_the_node_keeps_it(
 
 
 def test_law_1_a_storage_that_does_not_answer_is_not_empty(
-    world: World, pve: Pve, fake: FakePve
+    world: VirtualCluster, pve: Pve, fake: FakePve
 ) -> None:
     upid = failed(world)
     fake.on(
@@ -109,4 +115,4 @@ def test_law_1_a_storage_that_does_not_answer_is_not_empty(
     )
     with pytest.raises(PveUnreachable):
         pve.stubs().destroy("pve", 105, upid)
-    assert world.fake.changes() == []
+    assert fake.changes() == []

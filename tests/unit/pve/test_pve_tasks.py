@@ -7,8 +7,7 @@ import pytest
 from backupsvc.errors import PveError, PveNotFound, PvePermissionDenied, TaskFailed
 from backupsvc.pve import Pve
 from backupsvc.pve.tasks import parse_upid, succeeded
-
-from .server import FakePve
+from tests.fakes.pve_server import FakePve
 
 VZDUMP = "UPID:pve:00005202:00096797:6B03FD23:vzdump:200:root@pam!lab:"
 RESTORE = "UPID:pve:00003406:0008DED1:6B03FBC5:qmrestore:9010:root@pam!lab:"

@@ -8,9 +8,11 @@ import pytest
 
 from backupsvc.errors import PveCertificateRefused, UsageError
 from backupsvc.pve import connect
+from tests.fakes.clock import SteppingClock
+from tests.fakes.pve_server import FakePve
+from tests.fakes.tls import make_certificate
 
 from .conftest import settings_for
-from .server import FakeClock, FakePve, make_certificate
 
 
 @pytest.fixture
@@ -21,7 +23,7 @@ def answering(fake: FakePve) -> FakePve:
 
 @pytest.mark.parametrize("form", ["{0}", "{1}", "{2}"])
 def test_a_pinned_fingerprint_is_believed_with_or_without_colons(
-    answering: FakePve, clock: FakeClock, form: str
+    answering: FakePve, clock: SteppingClock, form: str
 ) -> None:
     shown = answering.certificate.fingerprint
     pin = form.format(shown, shown.replace(":", ""), shown.lower())
@@ -30,7 +32,7 @@ def test_a_pinned_fingerprint_is_believed_with_or_without_colons(
 
 
 def test_another_certificate_than_the_pinned_one_is_refused_before_the_token_is_sent(
-    answering: FakePve, clock: FakeClock
+    answering: FakePve, clock: SteppingClock
 ) -> None:
     pin = "AB:" * 31 + "CD"
     pve = connect(settings_for(answering, ca_file=None, fingerprint=pin), clock)
@@ -41,18 +43,18 @@ def test_another_certificate_than_the_pinned_one_is_refused_before_the_token_is_
     assert answering.requests == []
 
 
-def test_a_pin_decides_even_where_the_ca_would_do(answering: FakePve, clock: FakeClock) -> None:
+def test_a_pin_decides_even_where_the_ca_would_do(answering: FakePve, clock: SteppingClock) -> None:
     pve = connect(settings_for(answering, fingerprint="00" * 32), clock)
     with pytest.raises(PveCertificateRefused):
         pve.cluster.version()
 
 
-def test_the_clusters_own_ca_is_believed(answering: FakePve, clock: FakeClock) -> None:
+def test_the_clusters_own_ca_is_believed(answering: FakePve, clock: SteppingClock) -> None:
     assert connect(settings_for(answering), clock).cluster.version().version == "9.0.11"
 
 
 def test_another_ca_is_refused_and_both_ways_out_are_told(
-    answering: FakePve, clock: FakeClock, tmp_path: Path
+    answering: FakePve, clock: SteppingClock, tmp_path: Path
 ) -> None:
     other = make_certificate(tmp_path)
     pve = connect(settings_for(answering, ca_file=other.ca), clock)
@@ -67,7 +69,7 @@ def test_another_ca_is_refused_and_both_ways_out_are_told(
 
 
 def test_without_any_setting_an_unknown_ca_is_refused(
-    answering: FakePve, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+    answering: FakePve, clock: SteppingClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # the environment must not decide whom we trust
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(answering.certificate.ca))
@@ -77,7 +79,7 @@ def test_without_any_setting_an_unknown_ca_is_refused(
     assert answering.requests == []
 
 
-def test_a_certificate_for_another_name_is_refused(clock: FakeClock, tmp_path: Path) -> None:
+def test_a_certificate_for_another_name_is_refused(clock: SteppingClock, tmp_path: Path) -> None:
     fake = FakePve(make_certificate(tmp_path, names=("elsewhere.test",), address="192.0.2.1"))
     fake.start()
     try:
@@ -89,14 +91,14 @@ def test_a_certificate_for_another_name_is_refused(clock: FakeClock, tmp_path: P
 
 @pytest.mark.parametrize("pin", ["AB:CD", "zz" * 32, "AB" * 20])
 def test_a_fingerprint_that_is_no_sha256_is_wrong_usage(
-    fake: FakePve, clock: FakeClock, pin: str
+    fake: FakePve, clock: SteppingClock, pin: str
 ) -> None:
     with pytest.raises(UsageError, match="BACKUPSVC_PVE__FINGERPRINT"):
         connect(settings_for(fake, fingerprint=pin), clock)
 
 
 def test_a_ca_file_that_is_not_there_is_wrong_usage(
-    fake: FakePve, clock: FakeClock, tmp_path: Path
+    fake: FakePve, clock: SteppingClock, tmp_path: Path
 ) -> None:
     with pytest.raises(UsageError, match="BACKUPSVC_PVE__CA_FILE"):
         connect(settings_for(fake, ca_file=tmp_path / "none.pem"), clock)

@@ -16,8 +16,9 @@ from policies.compliance import facts as compliance
 from policies.compliance.evaluation import findings
 from policies.compliance.objectives import assess
 from policies.model import Archive
+from tests.fakes.clock import StoppedClock
 from tests.unit.report.langeo import NAMES, NOW, documented, policy
-from tests.unit.report.worlds import FakePve, StoppedClock, World
+from tests.unit.report.worlds import World, served
 
 
 def test_what_a_guest_can_be_restored_from_is_found_once_whatever_asks_for_it(
@@ -52,7 +53,7 @@ def test_when_a_job_was_due_is_found_once_a_job(monkeypatch: pytest.MonkeyPatch)
 
 def test_an_archive_that_is_listed_as_the_catalog_has_it_is_made_once(tmp_path: Path) -> None:
     world, given = World(), dict[tuple[str, str], Archive]()
-    pve: Any = FakePve(world)
+    pve = served(world)
     with Catalog.open(f"sqlite:///{tmp_path}/catalog.db") as catalog:
         catalog.archives.observe(world.archive_list, scope=[], at=NOW)
         find = catalog.archives.find
@@ -63,6 +64,6 @@ def test_an_archive_that_is_listed_as_the_catalog_has_it_is_made_once(tmp_path: 
             return found
 
         catalog.archives.find = remembering  # type: ignore[method-assign]
-        site = collect(pve, catalog, policy(), StoppedClock())
+        site = collect(pve, catalog, policy(), StoppedClock(NOW))
     for item in site.guests:
         assert all(archive is given[archive.node, archive.volid] for archive in item.archives)

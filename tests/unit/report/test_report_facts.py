@@ -31,8 +31,9 @@ from policies.compliance.facts import Gap, GuestFacts, JobRun, SiteFacts
 from policies.freezing import State, Thaw
 from policies.model import Guest, GuestType, Node, OperationState, Rung
 from policies.moved import Moved
+from tests.fakes.clock import StoppedClock
 from tests.unit.report.langeo import NAMES, NIGHTS, NOW, archive, guest, policy, proof, storage
-from tests.unit.report.worlds import TOKEN, FakePve, StoppedClock, World
+from tests.unit.report.worlds import TOKEN, World, served
 
 ASKED = backup.FORM.write(BackupMemory("nightly"))
 
@@ -44,8 +45,7 @@ def catalog(tmp_path: Path) -> Iterator[Catalog]:
 
 
 def seen(world: World, catalog: Catalog, **policy_changes: Any) -> SiteFacts:
-    pve: Any = FakePve(world)
-    return collect(pve, catalog, policy(**policy_changes), StoppedClock())
+    return collect(served(world), catalog, policy(**policy_changes), StoppedClock(NOW))
 
 
 def one(facts: SiteFacts, vmid: int) -> GuestFacts:
@@ -82,7 +82,7 @@ def test_each_storage_is_listed_once_and_a_shared_one_from_one_node_only(catalog
     world.archive_list.append(archive(108, NIGHTS[-1], storage="nfs", shared=True))
     facts = seen(world, catalog)
     asked = [str(call[0]) for call in world.calls if str(call[0]).startswith("archives")]
-    assert asked == ["archives clovis local", "archives lge-pve02 local", "archives clovis nfs"]
+    assert asked == ["archives clovis local", "archives clovis nfs", "archives lge-pve02 local"]
     assert len(one(facts, 108).archives) == 4
     assert sum(call[0] == "guests" for call in world.calls) == 1
 
@@ -451,14 +451,14 @@ def backed_up(catalog: Catalog, state: State, at: int) -> None:
 
 def agent_of(world: World, status: GuestStatus, answer: object) -> Any:
     """That site with an agent of 104 that gives this answer."""
-    asked = FakePve(world)
+    asked = served(world)
 
     def frozen(node: str, vmid: int) -> bool:
         if isinstance(answer, Exception):
             raise answer
         return bool(answer)
 
-    asked.agent = SimpleNamespace(state=lambda node, vmid: status, frozen=frozen)  # type: ignore[attr-defined]
+    asked.agent = SimpleNamespace(state=lambda node, vmid: status, frozen=frozen)  # type: ignore[assignment]
     return asked
 
 
@@ -481,7 +481,7 @@ def test_a_guest_that_was_left_frozen_is_looked_at_again_and_stays_so_unless_it_
     catalog: Catalog, status: GuestStatus, answer: object, left: bool
 ) -> None:
     backed_up(catalog, State.FROZEN, NOW - 600)
-    facts = collect(agent_of(World(), status, answer), catalog, policy(), StoppedClock())
+    facts = collect(agent_of(World(), status, answer), catalog, policy(), StoppedClock(NOW))
     assert (one(facts, 104).left_frozen is not None) is left
     assert one(facts, 105).left_frozen is None
 

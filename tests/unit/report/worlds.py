@@ -1,33 +1,34 @@
-"""A cluster that answers by what it is given, beside a real catalog: the report's collector asks it
-as it asks PVE.
+"""The reference site in the fake of PVE, beside a real catalog: the report's collector asks it as it
+asks PVE.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any
 
-from backupsvc.errors import PveNotFound
-from backupsvc.pve.cluster import Bridge, ClusterNode, ClusterStatus, HaStatus, PveJob, Version
-from backupsvc.pve.tasks import TaskRow
-from policies.model import Archive, Guest, Node, SeenStorages, Storage
-from tests.unit.report.langeo import NAMES, NIGHTS, NOW, archive, guest, permissions, storage
+from backupsvc.errors import PveNotFound, PveUnreachable
+from backupsvc.pve import Pve
+from backupsvc.pve.cluster import ClusterNode, ClusterStatus, PveJob, Version
+from backupsvc.pve.tasks import TaskRow, parse_upid
+from policies.model import Archive, Guest, Node, Storage
+from tests.fakes.clock import StoppedClock
+from tests.fakes.cluster import Task, VirtualCluster, connect
+from tests.fakes.made import archive_row, guest_row, job_row, storage_row
+from tests.fakes.state import BRIDGE
+from tests.unit.report.langeo import (
+    NAMES,
+    NIGHTS,
+    NOW,
+    archive,
+    guest,
+    permissions,
+    policy,
+    storage,
+)
 
-T = TypeVar("T")
 TOKEN = "svc@pve!b1"
-
-
-class StoppedClock:
-    """A clock that stands still."""
-
-    def now(self) -> float:
-        return float(NOW)
-
-    def monotonic(self) -> float:
-        return 0.0
-
-    def sleep(self, seconds: float) -> None:
-        raise AssertionError("the report waits for nothing")
+DRIFTS = "lge-pve02 (active, Mon Mar  9 21:00:01 2026, detected time drift!)"
 
 
 class World:
@@ -59,9 +60,19 @@ class World:
         }
         del self.configs[108]["agent"]
         self.job_list = [
-            PveJob("backup-langeo", True, "21:00", "local", node="clovis", guests=tuple(NAMES))
+            PveJob(
+                "backup-langeo",
+                True,
+                "21:00",
+                "local",
+                node="clovis",
+                guests=tuple(NAMES),
+                next_run=NOW + 12 * 3600,
+            )
         ]
         self.task_list: list[TaskRow] = []
+        # of each node: the production bridge, and the one that leads nowhere
+        self.network = [BRIDGE | {"iface": "vmbr0", "bridge_ports": "eno1"}, BRIDGE]
         self.version_answer = Version("9.2", "9.2.11")
         self.offsets = {"clovis": 0.2, "lge-pve02": 3644.4}
         self.status_answer = ClusterStatus(
@@ -73,98 +84,102 @@ class World:
             ),
         )
 
-    def answer(self, name: str, value: Callable[[], T], *arguments: object) -> T:
-        self.calls.append((name, *arguments))
+    def served(self) -> VirtualCluster:
+        """The site as a fake cluster, as it is by now."""
+        nodes = tuple(node.name for node in self.node_list)
+        made = VirtualCluster(StoppedClock(float(NOW)), nodes)
+        made.simulated = self.version_answer.simulated
+        made.offline = {one.name for one in self.node_list if not (one.online or one.unknown)}
+        made.unknown = {one.name for one in self.node_list if one.unknown}
+        made.name = self.status_answer.name if self.status_answer.quorate is not None else ""
+        made.members = [
+            {"name": one.name, "nodeid": one.id, "ip": one.ip, "online": int(one.online)}
+            for one in self.status_answer.nodes
+        ]
+        made.ha, made.ahead = {108}, self.offsets
+        made.ha_lines = [
+            {"type": "master", "node": "clovis"},
+            {"type": "lrm", "node": "lge-pve02", "status": DRIFTS},
+        ]
+        made.permissions = {
+            path: dict.fromkeys(sorted(rights), 1)
+            for path, rights in permissions("/sdn/zones/localnetwork/vmbr9").items()
+        }
+        made.network = self.network
+        made.jobs = [job_row(job) for job in self.job_list]
+        self._fill(made)
+        return made
+
+    def _fill(self, made: VirtualCluster) -> None:
+        """Put guests, storages, archives and tasks into the fake cluster."""
+        for item in self.guest_list:
+            there = made.add(item.vmid, self.configs.get(item.vmid, {}), node=item.node)
+            there.running, there.told = item.status == "running", {"name": ""} | guest_row(item)
+        made.storages = {
+            node: [storage_row(one) for one in self.storage_list if one.node == node]
+            for node in made.nodes
+        }
+        for one in self.archive_list:
+            made.archives[one.node, one.volid] = archive_row(one)
+        for row in self.task_list:
+            task = parse_upid(row.upid)
+            at = float(row.starttime)
+            made.tasks[row.upid] = Task(
+                row.upid,
+                task.node,
+                task.type,
+                int(task.id),
+                at,
+                at,
+                "",
+                lambda _: None,
+                ended=row.status,
+                user=row.user,
+            )
+
+    def around(self, method: str, path: str, act: Callable[[], Any]) -> Any:
+        """Note each call by its name, and let it be answered unless it is refused."""
+        name = name_of(path)
+        self.calls.append((name,))
         if error := self.refuse.get(name):
             raise error
-        return value()
+        parts = path.split("/")
+        if path.endswith("/version") and parts[1] in self.mute:
+            raise PveUnreachable("595 No route to host")
+        if path.endswith("/time") and parts[1] not in self.offsets:
+            raise PveUnreachable("596 Connection timed out")
+        if path.endswith("/config") and int(parts[3]) not in self.configs:
+            raise PveNotFound(f"guest {parts[3]} does not exist on {parts[1]}")
+        return act()
 
 
-class Cluster:
-    def __init__(self, world: World) -> None:
-        self.world = world
-
-    def version(self) -> Version:
-        return self.world.answer("version", lambda: self.world.version_answer)
-
-    def guests(self) -> list[Guest]:
-        return self.world.answer("guests", lambda: list(self.world.guest_list))
-
-    def answers(self, node: str) -> bool:
-        return bool(self.world.answer(f"answers {node}", lambda: node not in self.world.mute))
-
-    def nodes(self, max_age: float = 0.0) -> list[Node]:
-        return self.world.answer("nodes", lambda: list(self.world.node_list))
-
-    def status(self) -> ClusterStatus:
-        return self.world.answer("status", lambda: self.world.status_answer)
-
-    def jobs(self) -> list[PveJob]:
-        return self.world.answer("jobs", lambda: list(self.world.job_list))
-
-    def clock_offsets(self) -> dict[str, float]:
-        return self.world.answer("clock_offsets", lambda: dict(self.world.offsets))
-
-    def permissions(self) -> dict[str, frozenset[str]]:
-        return self.world.answer(
-            "permissions", lambda: dict(permissions("/sdn/zones/localnetwork/vmbr9"))
-        )
-
-    def bridges(self, node: str) -> list[Bridge]:
-        return self.world.answer(
-            f"bridges {node}", lambda: [Bridge("vmbr0", node, ("eno1",)), Bridge("vmbr9", node)]
-        )
-
-    def ha(self) -> HaStatus:
-        line = "lge-pve02 (active, Mon Mar  9 21:00:01 2026, detected time drift!)"
-        return self.world.answer("ha", lambda: HaStatus(True, "clovis", {"lge-pve02": line}))
-
-    def ha_resources(self) -> set[str]:
-        return self.world.answer("ha_resources", lambda: {"vm:108"})
+# how tests name the calls about the cluster, and those about one of its nodes
+CALLS = {
+    "cluster/resources": "guests",
+    "cluster/backup": "jobs",
+    "cluster/ha/status/current": "ha",
+    "cluster/ha/resources": "ha_resources",
+    "cluster/status": "status",
+    "access/permissions": "permissions",
+    "storage": "storages",
+}
+OF_NODE = {"network": "bridges", "version": "answers", "tasks": "tasks", "storage": "storages of"}
 
 
-class Storages:
-    def __init__(self, world: World) -> None:
-        self.world = world
-
-    def seen(self) -> SeenStorages:
-        return self.world.answer("storages", lambda: SeenStorages(tuple(self.world.storage_list)))
-
-    def archives(self, node: str, storage: str, vmid: int | None = None) -> list[Archive]:
-        there = [
-            item
-            for item in self.world.archive_list
-            if item.storage == storage and (item.shared or item.node == node)
-        ]
-        return self.world.answer(f"archives {node} {storage}", lambda: there)
+def name_of(path: str) -> str:
+    """Given a call's path, return how tests name it: ``archives NODE STORAGE``, ``config VMID``."""
+    parts = path.split("/")
+    if path in CALLS or parts[0] != "nodes" or len(parts) < 3:
+        return CALLS.get(path, path)
+    if parts[2] == "time":
+        return "clock_offsets"
+    if parts[2] == "qemu":
+        return f"{parts[-1]} {parts[3]}"
+    if parts[2:3] == ["storage"] and parts[4:] == ["content"]:
+        return f"archives {parts[1]} {parts[3]}"
+    return f"{OF_NODE[parts[2]]} {parts[1]}"
 
 
-class Guests:
-    def __init__(self, world: World) -> None:
-        self.world = world
-
-    def config(self, node: str, vmid: int) -> dict[str, str]:
-        if vmid not in self.world.configs:
-            raise PveNotFound(f"guest {vmid} does not exist on {node}")
-        return self.world.answer(f"config {vmid}", lambda: dict(self.world.configs[vmid]))
-
-
-class Tasks:
-    def __init__(self, world: World) -> None:
-        self.world = world
-
-    def of_guest(self, node: str, vmid: int) -> list[TaskRow]:
-        there = [
-            row
-            for row in self.world.task_list
-            if f"UPID:{node}:" in row.upid and f":{vmid}:" in row.upid
-        ]
-        return self.world.answer(f"tasks {node}", lambda: there)
-
-
-class FakePve:
-    """What ``collect`` asks of a cluster."""
-
-    def __init__(self, world: World) -> None:
-        self.cluster, self.storage, self.guests = Cluster(world), Storages(world), Guests(world)
-        self.tasks, self.token_id = Tasks(world), TOKEN
+def served(world: World) -> Pve:
+    """Given the site, return it as the service's typed calls, which the fake of PVE answers."""
+    return connect(world.served(), policy().scratch, world.around)

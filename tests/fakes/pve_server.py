@@ -1,48 +1,25 @@
-"""A Proxmox VE API on loopback, over real TLS: it replays what a real server answered, or what a
-test scripts.
+"""A Proxmox VE API on loopback, over real TLS: it answers what a test scripts, replays what a real
+server answered, or serves a fake cluster.
 """
 
 from __future__ import annotations
 
-import datetime
-import hashlib
-import ipaddress
 import json
 import ssl
 import threading
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, unquote
 
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
+from tests.fakes.cluster import VirtualCluster
+from tests.fakes.recorded import RECORDED
+from tests.fakes.state import Refusal
+from tests.fakes.tls import Certificate
 
-RECORDED = Path(__file__).parents[2] / "golden" / "recorded_real"
 SECRET = "5ecre700-1111-2222-3333-444455556666"
 TOKEN = f"svc@pve!b1={SECRET}"
-
-
-class FakeClock:
-    """Time that passes only when somebody sleeps."""
-
-    def __init__(self, now: float = 1_795_423_000.0) -> None:
-        self.time = now
-        self.slept: list[float] = []
-
-    def now(self) -> float:
-        return self.time
-
-    def monotonic(self) -> float:
-        return self.time
-
-    def sleep(self, seconds: float) -> None:
-        self.slept.append(seconds)
-        self.time += seconds
 
 
 @dataclass(frozen=True)
@@ -70,11 +47,12 @@ class Reply:
     drop: bool = False
     location: str = ""
     delay: float = 0.0
+    beside: Mapping[str, Any] = field(default_factory=dict)
 
     def body(self) -> str:
         if self.raw is not None:
             return self.raw
-        extra = {"message": self.message} if self.message is not None else {}
+        extra = {**self.beside, **({"message": self.message} if self.message is not None else {})}
         return json.dumps(
             {"data": self.data, **extra, **({"errors": self.errors} if self.errors else {})}
         )
@@ -85,14 +63,26 @@ def refuse(status: int, text: str) -> Reply:
     return Reply(status=status, reason=text.splitlines()[0], message=text + "\n")
 
 
+def _said(cluster: VirtualCluster, request: Request) -> Reply:
+    """What a fake cluster answers to a request."""
+    try:
+        said = cluster.answer(request.method, request.path.strip("/"), request.params)
+    except Refusal as refusal:
+        return replace(refuse(refusal.status, refusal.text), errors=refusal.errors)
+    return Reply(said.data, beside=said.beside)
+
+
 Responder = Reply | Callable[[Request], Any]
 
 
 @dataclass
 class FakePve:
-    """Routes by (method, path); each holds a list of replies, of which the last stays."""
+    """Routes by (method, path); each holds a list of replies, of which the last stays. What has no
+    route is answered by ``cluster``.
+    """
 
     certificate: Certificate
+    cluster: VirtualCluster | None = None
     routes: dict[tuple[str, str], list[Responder]] = field(default_factory=dict)
     requests: list[Request] = field(default_factory=list)
 
@@ -123,6 +113,8 @@ class FakePve:
     def answer(self, request: Request) -> Reply:
         self.requests.append(request)
         replies = self.routes.get((request.method, request.path))
+        if not replies and self.cluster is not None:
+            return _said(self.cluster, request)
         if not replies:
             return refuse(501, f"Method '{request.method} {request.path}' not implemented")
         reply = replies.pop(0) if len(replies) > 1 else replies[0]
@@ -205,67 +197,3 @@ class FakePve:
 
 def _listed(value: Any) -> list[Any]:
     return value if isinstance(value, list) else [value]
-
-
-@dataclass(frozen=True)
-class Certificate:
-    """A leaf signed by a CA of its own: ``chain`` holds certificate and key, ``ca`` the CA
-    alone.
-    """
-
-    chain: Path
-    ca: Path
-    fingerprint: str
-
-
-def make_certificate(
-    directory: Path, *, names: tuple[str, ...] = ("localhost",), address: str = "127.0.0.1"
-) -> Certificate:
-    """Given a directory, write a CA and a server certificate as PVE makes them (a CA of the
-    cluster, a leaf of the node).
-    """
-    ca_key, key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
-    issuer = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Cluster Manager CA")])
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "pve.test")])
-    ca = _sign(issuer, issuer, ca_key, ca_key, x509.BasicConstraints(ca=True, path_length=None))
-    alternative = [
-        *(x509.DNSName(name) for name in names),
-        x509.IPAddress(ipaddress.ip_address(address)),
-    ]
-    leaf = _sign(
-        subject, issuer, key, ca_key, x509.BasicConstraints(ca=False, path_length=None), alternative
-    )
-    pem = serialization.Encoding.PEM
-    private = key.private_bytes(
-        pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
-    directory.mkdir(parents=True, exist_ok=True)
-    (directory / "chain.pem").write_bytes(private + leaf.public_bytes(pem))
-    (directory / "ca.pem").write_bytes(ca.public_bytes(pem))
-    digest = hashlib.sha256(leaf.public_bytes(serialization.Encoding.DER)).hexdigest().upper()
-    shown = ":".join(digest[i : i + 2] for i in range(0, 64, 2))
-    return Certificate(directory / "chain.pem", directory / "ca.pem", shown)
-
-
-def _sign(
-    subject: Any,
-    issuer: Any,
-    key: Any,
-    signer: Any,
-    basic: Any,
-    alternative: list[Any] | None = None,
-) -> x509.Certificate:
-    now = datetime.datetime.now(datetime.UTC)
-    builder = (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(issuer)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(days=1))
-        .not_valid_after(now + datetime.timedelta(days=2))
-        .add_extension(basic, critical=True)
-    )
-    if alternative:
-        builder = builder.add_extension(x509.SubjectAlternativeName(alternative), critical=False)
-    return builder.sign(signer, hashes.SHA256())
