@@ -24,7 +24,9 @@ def break_calls(
     """Let every ``every``-th call of a run meet each fault, and hold what came of it against the
     undisturbed run.
     """
-    began, calm = time.monotonic(), scene.run(kind, way=way, fault="none")
+    began = time.monotonic()
+    scene.warm_up(kind, way)
+    calm = scene.run(kind, way=way, fault="none")
     assert not calm.differs(calm), calm
     calls = [
         (number, name) for number, name in enumerate(calm.said, 1) if (number - 1) % every == 0
