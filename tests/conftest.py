@@ -28,8 +28,7 @@ from tests.signals import children_get_defaults
 children_get_defaults()
 
 COUNTED = "counted"
-LONG = 300  # seconds; a test that is allowed more than that begins early
-TWICE_AS_LONG = 600
+SHARED = 600  # seconds; tests that are no longer share what their module prepares
 
 settings.register_profile("same", derandomize=True, deadline=None)  # a busy machine is no fault
 settings.register_profile("explore", derandomize=False, deadline=None)
@@ -66,10 +65,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if all(item.get_closest_marker("lab") for item in items):
         return
     workers = int(getattr(config, "workerinput", {}).get("workercount", 1))
-    rest, long = [item for item in items if not _allowed(item)], dict[str, list[pytest.Item]]()
-    for item in sorted(items, key=_allowed, reverse=True):
-        if _allowed(item):
-            prepared = _prepared_by_its_module(item) if _allowed(item) <= TWICE_AS_LONG else []
+    rest, long = [item for item in items if not _length(item)], dict[str, list[pytest.Item]]()
+    for item in sorted(items, key=_length, reverse=True):
+        if _length(item):
+            prepared = _prepared_by_its_module(item) if _length(item) <= SHARED else []
             long.setdefault(f"{item.path}: {prepared}" if prepared else item.nodeid, []).append(
                 item
             )
@@ -83,10 +82,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     items[:] = dealt + rest
 
 
-def _allowed(item: pytest.Item) -> float:
-    """For how many seconds a test may run, 0 if that is not long."""
-    allowed = item.get_closest_marker("timeout")
-    return float(allowed.args[0]) if allowed is not None and allowed.args[0] > LONG else 0
+def _length(item: pytest.Item) -> float:
+    """How many seconds a test that is marked as long may last on a busy machine, 0 of any other."""
+    marked = item.get_closest_marker("long")
+    return float(marked.args[0]) if marked is not None else 0
 
 
 def _prepared_by_its_module(item: pytest.Item) -> list[str]:

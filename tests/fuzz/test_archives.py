@@ -41,6 +41,7 @@ PARTS = 10
 
 
 @pytest.mark.slow
+@pytest.mark.long(900)
 @pytest.mark.timeout(1500 + COUNT // PARTS * 2)
 @pytest.mark.parametrize("part", range(PARTS))
 def test_law_5_no_mutant_passes_that_is_not_whole_or_costs_more_than_it_may(

@@ -23,7 +23,7 @@ import pytest
 from tests.commands import Answer, Shell, settle_briefly
 from tests.integration.administrator import disable_pve_job
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long(600)]
 GOLDEN = Path(__file__).parents[1] / "golden" / "down"
 COMMANDS: dict[str, tuple[object, ...]] = {
     "pra-status": ("pra", "status"),

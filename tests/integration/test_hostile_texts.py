@@ -31,7 +31,7 @@ from tests.integration.conftest import LANGEO
 from tests.integration.hostile_lab import BAD, FORGED, STYLE
 from tests.unit.cli.test_app import TREE
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long(600)]
 ROOT = Path(__file__).parents[2]
 SAMPLES = ROOT / "tests" / "golden" / "vma_samples"
 ACTING = ("Cc", "Cf", "Cs", "Zl", "Zp")

@@ -23,7 +23,7 @@ from pvelab.accident import delete_guest
 from tests.commands import Shell, settle_briefly
 from tests.integration.administrator import disable_pve_job
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long(600)]
 LANGEO = Path(__file__).parents[2] / "policies" / "sites" / "langeo.yaml"
 PAGE = Path(__file__).parents[2] / "docs" / "json.md"
 NODE, LOST = "clovis", 107

@@ -23,7 +23,7 @@ from tests.integration.administrator import disable_pve_job
 from tests.served import Served
 from tests.waiting import wait_until
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long(600)]
 GOLDEN = Path(__file__).parents[1] / "golden" / "logs"
 LINE = re.compile(
     r"time=\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ level=(info|warning|error) process=[a-z-]+ event=\S"

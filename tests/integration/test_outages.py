@@ -36,7 +36,7 @@ from tests.postgres import Server, fresh_database, private_server
 from tests.served import Served
 from tests.waiting import HANGS, wait_until
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long(600)]
 ROOT = Path(__file__).parents[2]
 GUESTS = (100, 101, 102, 103, 104, 105)
 MINUTE = 60.0

@@ -53,6 +53,7 @@ def break_calls(
 
 
 @pytest.mark.slow
+@pytest.mark.long(2700)
 @pytest.mark.timeout(2700)
 @pytest.mark.parametrize("kind", ASKING_PVE)
 def test_law_9_any_call_of_a_command_may_go_wrong_once(
@@ -62,6 +63,7 @@ def test_law_9_any_call_of_a_command_may_go_wrong_once(
 
 
 @pytest.mark.slow
+@pytest.mark.long(2700)
 @pytest.mark.timeout(2700)
 @pytest.mark.parametrize("kind", ASKING_PVE)
 def test_law_9_any_call_of_a_worker_may_go_wrong_once(

@@ -51,6 +51,7 @@ def half_made(scene: Scene, target: str, whole: dict[str, str]) -> list[str]:
 
 
 @pytest.mark.slow
+@pytest.mark.long(2700)
 @pytest.mark.timeout(2700)
 @pytest.mark.parametrize("title", TITLES)
 def test_law_9_a_copy_killed_and_cancelled_is_whole_or_nothing_and_the_next_makes_it_whole(

@@ -65,6 +65,7 @@ def report(found: Iterable[tuple[str, list[str]]]) -> str:
 
 
 @pytest.mark.slow
+@pytest.mark.long(2700)
 @pytest.mark.timeout(2700)
 @pytest.mark.parametrize("kind", KINDS)
 def test_law_9_a_command_killed_at_any_point_is_finished_by_a_worker(
@@ -74,6 +75,7 @@ def test_law_9_a_command_killed_at_any_point_is_finished_by_a_worker(
 
 
 @pytest.mark.slow
+@pytest.mark.long(2700)
 @pytest.mark.timeout(2700)
 @pytest.mark.parametrize("kind", ASKING_PVE)
 def test_law_9_a_worker_killed_at_any_point_is_replaced_by_another(
@@ -83,6 +85,7 @@ def test_law_9_a_worker_killed_at_any_point_is_replaced_by_another(
 
 
 @pytest.mark.slow
+@pytest.mark.long(2700)
 @pytest.mark.timeout(2700)
 @pytest.mark.parametrize("kind", ["backup", "restore-test"])
 def test_law_1_one_that_is_killed_and_then_cancelled_leaves_nothing_either(

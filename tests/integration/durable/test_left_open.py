@@ -82,6 +82,7 @@ def brought_to_their_end(service: Service, ids: dict[str, str]) -> dict[str, Ope
 
 
 @pytest.mark.slow
+@pytest.mark.long(600)
 def test_one_of_each_kind_that_an_older_release_left_in_mid_step_comes_to_its_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

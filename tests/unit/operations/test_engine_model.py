@@ -573,7 +573,13 @@ def catalog() -> Iterator[WatchedCatalog]:
 
 
 @pytest.mark.parametrize(
-    "examples", [4, pytest.param(200, marks=[pytest.mark.slow, pytest.mark.timeout(3600)])]
+    "examples",
+    [
+        4,
+        pytest.param(
+            200, marks=[pytest.mark.slow, pytest.mark.long(1200), pytest.mark.timeout(3600)]
+        ),
+    ],
 )
 def test_law_9_nothing_is_lost_doubled_or_left_behind_in_any_order(
     catalog: WatchedCatalog, examples: int
