@@ -36,6 +36,7 @@ FRESH = 3.0
 PAUSE = 0.25  # seconds between two questions about an entry that may be old
 COUNTED = (Outcome.PASSED, Outcome.FAILED)
 NOWHERE = "192.0.2.1"  # an address that is nobody's (RFC 5737)
+REFUSED_BY_AGENT = 200  # the agent's own error comes in a good answer of PVE's (pve-facts 8.5)
 NEVER_AGAIN = 1 << 20  # more often than any check is asked
 NO_LOGIN = (
     "the probe's login may only forward connections, so who answers there cannot be told: allow "
@@ -409,7 +410,7 @@ def _with_agent_compared(
     run: Run[RestoreTestMemory], results: dict[str, CheckResult]
 ) -> dict[str, CheckResult]:
     """Compare what the copy's agent tells of itself with the copy's config, once; an agent of
-    another machine proves nothing.
+    another machine proves nothing, nor does one of which that is not known yet.
     """
     agents = {
         key: one
@@ -422,10 +423,17 @@ def _with_agent_compared(
     why = None
     try:
         interfaces = agent.interfaces(scratch.node, scratch.vmid)
-        name = agent.hostname(scratch.node, scratch.vmid)
     except PveError as error:
         told = f"it does not tell whose it is ({error.text or error.message})"
+        if error.status != REFUSED_BY_AGENT:  # the question was lost: it is put again
+            return results | {
+                key: replace(one, outcome=Outcome.INCONCLUSIVE, detail=f"{one.detail}; {told}")
+                for key, one in agents.items()
+            }
     else:
+        name = ""
+        with suppress(PveError):  # it is only said, and nothing hangs on it
+            name = agent.hostname(scratch.node, scratch.vmid)
         told = (
             f"it calls itself {name or 'nothing'} and tells of "
             f"{', '.join(agent_identity.told(interfaces)) or 'no NIC'}"

@@ -17,6 +17,7 @@ from backupsvc.errors import (
     LawRefused,
     NotTheCopy,
     PveAnswerUnreadable,
+    PveError,
     RemoteUnreachable,
     SshRefused,
 )
@@ -365,15 +366,42 @@ def test_law_5_a_sign_of_life_counts_only_from_the_copy(site: World) -> None:
     assert listening.bound(run, result(kind="agent")).outcome is Outcome.PASSED
 
 
-def agent_of(mac: str | Exception) -> Any:
+def agent_of(mac: str | Exception, name: str | Exception = "glpi") -> Any:
     def interfaces(node: str, vmid: int) -> list[dict[str, str]]:
         if isinstance(mac, Exception):
             raise mac
         return [{"name": "eth0", "hardware-address": mac}]
 
-    return SimpleNamespace(
-        agent=SimpleNamespace(interfaces=interfaces, hostname=lambda node, vmid: "glpi")
-    )
+    def hostname(node: str, vmid: int) -> str:
+        if isinstance(name, Exception):
+            raise name
+        return name
+
+    return SimpleNamespace(agent=SimpleNamespace(interfaces=interfaces, hostname=hostname))
+
+
+LOST = PveError("got timeout", status=500, text="got timeout")
+
+
+def test_law_5_an_agent_whose_nics_could_not_be_asked_counts_only_once_they_were(
+    site: World,
+) -> None:
+    run = a_run(site, None)
+    site.pve = agent_of(LOST)
+    told = listening.bind(run, {"agent": result(kind="agent")})["agent"]
+    assert told.outcome is Outcome.INCONCLUSIVE and "(got timeout)" in told.detail
+    assert run.memory.times_asked.get("agent", 0) < MAX_UNSURE, "it is asked again"
+    site.pve = agent_of(OTHER)
+    told = listening.bind(run, {"agent": result(kind="agent")})["agent"]
+    assert told.outcome is Outcome.INCONCLUSIVE and "none of these is a MAC" in told.detail
+
+
+def test_law_5_an_agent_of_another_is_found_out_also_where_its_name_could_not_be_asked(
+    site: World,
+) -> None:
+    site.pve = agent_of(OTHER, LOST)
+    told = listening.bind(a_run(site, None), {"agent": result(kind="agent")})["agent"]
+    assert told.outcome is Outcome.INCONCLUSIVE and "it calls itself nothing" in told.detail
 
 
 @pytest.mark.parametrize(("mac", "outcome"), [(MAC.lower(), "passed"), (OTHER, "inconclusive")])
@@ -390,10 +418,8 @@ def test_law_5_an_agent_that_tells_of_other_nics_is_not_the_copys(
 
 
 def test_an_agent_that_does_not_tell_who_it_is_is_said_to(site: World) -> None:
-    from backupsvc.errors import PveError
-
     site.pve = agent_of(
-        PveError("refused", text="Command network-get-interfaces has been disabled")
+        PveError("refused", status=200, text="Command network-get-interfaces has been disabled")
     )
     run = a_run(site, None)
     told = listening.bind(run, {"agent": result(kind="agent")})["agent"]
