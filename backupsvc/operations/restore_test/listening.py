@@ -417,8 +417,15 @@ def _with_agent_compared(
         for key, one in results.items()
         if one.kind == "agent" and one.outcome is Outcome.PASSED
     }
-    if not agents or not run.memory.macs or run.memory.identified:
+    if not agents or not run.memory.macs:
         return results
+    if run.memory.identified:
+        # beside a check that is still pending it is asked again, and is the same machine
+        return results | {
+            key: _discount(one, run.memory.stranger)
+            for key, one in agents.items()
+            if run.memory.stranger
+        }
     agent, scratch = run.service.pve.agent, run.memory.reserved
     why = None
     try:
@@ -439,7 +446,7 @@ def _with_agent_compared(
             f"{', '.join(agent_identity.told(interfaces)) or 'no NIC'}"
         )
         why = agent_identity.doubt(interfaces, run.memory.macs)
-    run.memory = replace(run.memory, identified=True)
+    run.memory = replace(run.memory, identified=True, stranger=why or "")
     compared = {key: replace(one, detail=f"{one.detail}; {told}") for key, one in agents.items()}
     if why:  # asking again would find the same machine
         compared = {

@@ -106,6 +106,7 @@ class RestoreTestMemory(CopyMemory):
         checks: the last answer of each check, by its name.
         times_asked: how often each was asked.
         identified: the agent was asked whose it is.
+        stranger: why it is another machine's, "" if nothing says so.
         rto: seconds from the start of the restore to the first good check.
         settling: how many times its settling was begun.
         settled: what came of that.
@@ -147,6 +148,7 @@ class RestoreTestMemory(CopyMemory):
     checks: Mapping[str, CheckResult] = field(default_factory=dict)
     times_asked: Mapping[str, int] = field(default_factory=dict)
     identified: bool = False
+    stranger: str = ""
     rto: float | None = None
     settling: int = 0
     settled: Settled | None = None

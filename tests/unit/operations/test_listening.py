@@ -380,6 +380,16 @@ def agent_of(mac: str | Exception, name: str | Exception = "glpi") -> Any:
     return SimpleNamespace(agent=SimpleNamespace(interfaces=interfaces, hostname=hostname))
 
 
+def test_law_5_an_agent_of_another_stays_one_when_it_is_asked_again_beside_other_checks(
+    site: World,
+) -> None:
+    site.pve = agent_of(OTHER)
+    run = a_run(site, None)
+    for _ in range(2):  # while another check is pending, each that has not passed is put again
+        told = listening.bind(run, {"agent": result(kind="agent")})["agent"]
+        assert told.outcome is Outcome.INCONCLUSIVE and "none of these is a MAC" in told.detail
+
+
 LOST = PveError("got timeout", status=500, text="got timeout")
 
 

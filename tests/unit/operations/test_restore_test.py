@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 
 import pytest
 
+from backupsvc import checks
 from backupsvc.engine.context import Run
 from backupsvc.engine.foreground import Engine
 from backupsvc.errors import (
@@ -191,6 +192,37 @@ def test_a_check_that_could_not_be_put_once_is_put_again(site: World) -> None:
     steps("check")
     assert steps.answer is not None
     assert steps("check").memory.checks["agent"].outcome is Outcome.PASSED
+
+
+def test_law_5_an_agent_of_another_does_not_pass_when_it_is_put_again_beside_a_slow_service(
+    site: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = [{"name": "eth0", "hardware-address": "BC:24:11:00:00:99"}]
+    agent = SimpleNamespace(
+        port=lambda node, vmid: None,
+        held=lambda node, vmid: False,
+        interfaces=lambda node, vmid: other,
+        hostname=lambda node, vmid: "another",
+    )
+    site.pve = SimpleNamespace(agent=agent)
+    specs = (CheckSpec("agent", "agent"), CheckSpec("http", "page"))
+    guests = {108: replace(site.policy.guests[108], checks=specs)}
+    site.policy = replace(site.policy, guests=guests)
+    pages = [Outcome.FAILED, Outcome.PASSED]
+
+    def put(spec: CheckSpec, whom: Any) -> CheckResult:
+        outcome = Outcome.PASSED if spec.kind == "agent" else pages.pop(0)
+        return CheckResult(spec.name, outcome, "answered")
+
+    monkeypatch.setattr(checks, "run", put)
+    steps = Steps(site, scratch=PLACE, agent=True, macs=("BC:24:11:00:00:08",))
+    steps("check")
+    assert steps.answer is not None, "the page is waited for"
+    found = steps("check").memory.checks
+    assert {name: str(one.outcome) for name, one in found.items()} == {
+        "agent": "inconclusive",
+        "page": "passed",
+    }
 
 
 def test_a_check_that_can_never_be_put_is_not_waited_for(site: World) -> None:

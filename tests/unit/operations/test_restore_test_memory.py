@@ -134,6 +134,7 @@ TEST: dict[str, Any] = COPY | {
         }
     },
     "identified": True,
+    "stranger": "the agent tells of BC:24:11:00:00:09",
     "rto": 31.5,
     "settling": 1,
     "settled": {
@@ -207,6 +208,7 @@ EXPECTED = RestoreTestMemory(
     checks={"ssh": CheckResult("ssh", Outcome.PASSED, "d", 0.1, "ssh")},
     times_asked={"ssh": 2},
     identified=True,
+    stranger="the agent tells of BC:24:11:00:00:09",
     rto=31.5,
     settling=1,
     settled=Settled(Outcome.INCONCLUSIVE, ("no answer",), Cause.PLATFORM),
