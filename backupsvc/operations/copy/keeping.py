@@ -82,7 +82,11 @@ def apply(run: Run[ArchiveCopyMemory], target: CopyTarget, folder: Target) -> No
         run.heartbeat()
         copy = going[0]
         if why := not_as_verified(folder, copy, folder.files()):
-            run.memory = replace(run.memory, kept_all=f"law 3: {why}, so no other copy goes")
+            said = (
+                f"law 3: {why}, so no other copy goes: look what lies there, take it away by hand, "
+                f"then `backupsvc copy sync --to {target.name}`"
+            )
+            run.memory = replace(run.memory, kept_all=said)
             return
         # written first: what is left of it, if this breaks off here, is no copy, and ours to remove
         copies.begin_removal(copy, run.now(), run.fence())

@@ -20,6 +20,7 @@ from backupsvc.operations.copy.memory import recall
 from backupsvc.operations.copy.opening import open_copy
 from backupsvc.operations.copy.result import outcome
 from policies.copies_due import DueCopy
+from policies.copies_keep import Kept
 from policies.copy_manifest import manifest_name
 from policies.model import (
     Archive,
@@ -255,3 +256,44 @@ def test_a_worker_that_takes_over_in_the_middle_removes_no_more_than_the_rules_s
         worker_loop.work(site.site.engine.executor, opened.id, long=True)
         worker_loop.work(site.site.engine.executor, opened.id, long=False)
     assert there(site) == files(3, 4)
+
+
+def test_of_a_guest_that_cannot_be_asked_what_it_is_every_copy_stays(site: Place) -> None:
+    for day in (1, 2):
+        copied(site, day)
+    site.site.pve.cluster = SimpleNamespace(
+        guests=lambda: [Guest(108, "", "clovis")],
+        nodes=lambda max_age=0.0: [Node("clovis", False)],
+    )
+    copied(site, 3)
+    assert there(site) == files(1, 2, 3)
+
+
+def test_a_half_removed_copy_that_was_brought_anew_is_a_copy_again(
+    site: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = archive(site, 1)
+    site.site.engine.drive_one(open_copy(site.site, DueCopy(first, KEPT)))
+    copied(site, 2)
+    plain = DirectoryTarget.remove
+    monkeypatch.setattr(DirectoryTarget, "remove", refusing(plain, after=1))
+    copied(site, 3)
+    copies = site.site.catalog.copies
+    (half,) = copies.being_removed("/mnt/usb")
+    monkeypatch.setattr(copies, "being_removed", lambda folder: [half])
+    monkeypatch.setattr(copies, "find", lambda folder: [half])
+    monkeypatch.setattr(DirectoryTarget, "remove", plain)
+    monkeypatch.setattr(keeping, "keep", lambda *given: Kept(()))
+    assert recall(copied(site, 4)).removed == ()
+    assert name_of(1) in there(site), "it is the other route's copy"
+
+
+def test_a_copy_that_was_verified_anew_since_it_was_looked_for_is_not_forgotten(
+    site: Place,
+) -> None:
+    copied(site, 1)
+    (seen,) = site.site.catalog.copies.find()
+    site.site.catalog.copies.forget_lost([replace(seen, verified_at=seen.verified_at - 1)])
+    assert known(site) == [name_of(1)]
+    site.site.catalog.copies.forget_lost([seen])
+    assert known(site) == []
