@@ -130,8 +130,11 @@ def test_law_3_the_newest_proven_copy_stays_though_its_archive_is_long_gone(site
     first = archive(site, 1)
     site.site.engine.drive_one(open_copy(site.site, DueCopy(first, KEPT)))
     prove(site, first)
-    site.site.catalog.archives.mark_gone("clovis", first.volid, 2_000_000_000)
-    for day in (2, 3, 4):
+    copied(site, 2)
+    for day in (1, 2):
+        volid = f"local:backup/{name_of(day)}"
+        site.site.catalog.archives.mark_gone("clovis", volid, 2_000_000_000)
+    for day in (3, 4):
         copied(site, day)
     assert there(site) == files(1, 3, 4)
 
