@@ -77,6 +77,7 @@ _NOTHING: dict[str, Any] = {"file": None, "bytes": 0, "sha256": None, "reason": 
 
 
 def _targets(service: Service, names: Sequence[str], output: Path | None) -> tuple[CopyTarget, ...]:
+    from backupsvc.cli.targets import chosen
     from backupsvc.errors import UsageError
     from policies.model import CopyTarget, Directory
 
@@ -87,14 +88,8 @@ def _targets(service: Service, names: Sequence[str], output: Path | None) -> tup
             raise UsageError(f"{output} is no folder", "make it first")
         # a target like any other from here on: written, read back and named the same way
         return (CopyTarget("output", Directory(str(output.absolute()))),)
-    known = {target.name: target for target in service.policy.copies}
-    if not known:
-        raise UsageError(
-            "the policy names no copy targets",
-            "name a folder with --output, or add the section `copies` (docs/policy.md)",
-        )
-    if unknown := [name for name in names if name not in known]:
-        raise UsageError(
-            f"the policy has no copy target {unknown[0]}", f"its targets are: {', '.join(known)}"
-        )
-    return tuple(target for name, target in known.items() if not names or name in names)
+    return chosen(
+        service.policy,
+        names,
+        none="name a folder with --output, or add the section `copies` (docs/policy.md)",
+    )

@@ -116,11 +116,12 @@ def _wanted(
     """What is to be copied where. Raise UsageError if the policy has no such target, PveNotFound if
     a guest that was asked for has nothing to be copied.
     """
+    from backupsvc.cli.targets import chosen
     from backupsvc.errors import PveNotFound
     from backupsvc.inventory.listing import survey
     from policies.copies_due import due
 
-    _refuse_unknown(service, targets)
+    chosen(service.policy, targets)
     seen = survey(service)
     copies = service.catalog.copies.find()
     found = due(service.policy, seen.listed, copies, only=only, targets=targets, again=True)
@@ -242,6 +243,7 @@ def sync(to: OnlyTargets = None, dry_run: SyncDryRun = False, as_json: AsJson = 
     """
     from backupsvc.cli.output import emit_json, say, tell
     from backupsvc.cli.session import open_service
+    from backupsvc.cli.targets import chosen
     from backupsvc.operations.copy.keeping import lost_at
     from backupsvc.operations.copy.result import listed
     from policies.model import PveStorage
@@ -250,9 +252,8 @@ def sync(to: OnlyTargets = None, dry_run: SyncDryRun = False, as_json: AsJson = 
     unseen: list[dict[str, Any]] = []
     code = 0
     with open_service() as service:
-        _refuse_unknown(service, to or [])
-        for target in service.policy.copies:
-            if isinstance(target.place, PveStorage) or (to and target.name not in to):
+        for target in chosen(service.policy, to or []):
+            if isinstance(target.place, PveStorage):
                 continue  # what PVE lists is looked at by `catalog sync`
             try:
                 found = lost_at(service, target)
@@ -274,22 +275,6 @@ def sync(to: OnlyTargets = None, dry_run: SyncDryRun = False, as_json: AsJson = 
     if lost:
         say("nothing was forgotten" if dry_run else f"{len(lost)} copies forgotten")
     raise typer.Exit(code)
-
-
-def _refuse_unknown(service: Service, names: Sequence[str]) -> None:
-    """Raise UsageError if the policy has no copy targets, or not one of those names."""
-    from backupsvc.errors import UsageError
-
-    known = [target.name for target in service.policy.copies]
-    if not known:
-        raise UsageError(
-            "the policy names no copy targets",
-            "add the section `copies` (docs/policy.md), then `backupsvc policy check`",
-        )
-    if unknown := [name for name in names if name not in known]:
-        raise UsageError(
-            f"the policy has no copy target {unknown[0]}", f"its targets are: {', '.join(known)}"
-        )
 
 
 def _show(found: list[dict[str, Any]], blind: Sequence[str]) -> None:

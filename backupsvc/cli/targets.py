@@ -1,0 +1,28 @@
+"""Which of the policy's copy targets a command is about."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from backupsvc.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from policies.model import CopyTarget, Policy
+
+ADD_THEM = "add the section `copies` (docs/policy.md), then `backupsvc policy check`"
+
+
+def chosen(policy: Policy, names: Sequence[str], *, none: str = ADD_THEM) -> tuple[CopyTarget, ...]:
+    """Given the policy and the names that were asked for (none: all), return those targets. Raise
+    UsageError if the policy has none (``none`` is then the hint), or not one of those names.
+    """
+    known = {target.name: target for target in policy.copies}
+    if not known:
+        raise UsageError("the policy names no copy targets", none)
+    if unknown := [name for name in names if name not in known]:
+        raise UsageError(
+            f"the policy has no copy target {unknown[0]}", f"its targets are: {', '.join(known)}"
+        )
+    return tuple(target for name, target in known.items() if not names or name in names)
