@@ -35,6 +35,7 @@ LONG, SHORT, AFTER = 1.0, 0.15, 0.3
 FRESH = 3.0
 PAUSE = 0.25  # seconds between two questions about an entry that may be old
 COUNTED = (Outcome.PASSED, Outcome.FAILED)
+LOST = "lost"  # of a question to the probe: it may have gone wrong once
 NOWHERE = "192.0.2.1"  # an address that is nobody's (RFC 5737)
 REFUSED_BY_AGENT = 200  # the agent's own error comes in a good answer of PVE's (pve-facts 8.5)
 NEVER_AGAIN = 1 << 20  # more often than any check is asked
@@ -97,9 +98,11 @@ def before(run: Run[RestoreTestMemory]) -> None:
     probe forwards packets.
     """
     memory = _memory(run)
-    if memory is None or _settled(memory.before):
-        return
-    _look_before(run, memory, LONG)
+    if memory is None:
+        if not run.memory.forwarding:
+            _refuse_forwarding(run)
+    elif not _settled(memory.before):
+        _look_before(run, memory, LONG)
 
 
 def knock(run: Run[RestoreTestMemory]) -> None:
@@ -127,7 +130,10 @@ def last(run: Run[RestoreTestMemory]) -> Wait | None:
     """
     memory, began = _memory(run), run.clock.monotonic()
     if memory is None or memory.last:
+        asked_before = bool(run.memory.forwarding)
         _refuse_forwarding(run)
+        if run.memory.forwarding == LOST and not asked_before:
+            return Wait("the probe is asked again whether it passes packets on", most=1.0)
         return None
     found = memory.before
     if found is None or not _settled(found):
@@ -268,21 +274,22 @@ def _knocked(
 
 
 def _refuse_forwarding(run: Run[RestoreTestMemory]) -> None:
-    """Ask the probe of a copy whose checks do not speak to it whether it passes packets on; one
-    that is silent passes none.
+    """Ask the probe of a copy whose checks do not speak to it whether it passes packets on. A
+    question that is lost is put again; a probe that is silent both times passes none.
     """
     jump = None if run.memory.simulated or run.memory.silence else probe(run)
-    if jump is None or run.memory.forwarding:
+    if jump is None or run.memory.forwarding not in ("", LOST):
         return
     try:
         table = silence.read(jump.ask(silence.question(NOWHERE)) or "", NOWHERE)
     except SshRefused:
         raise
     except BackupsvcError:
-        table = None
-    run.memory = replace(run.memory, forwarding="none" if table else "not known")
+        run.memory = replace(run.memory, forwarding=LOST)
+        return
     if table:
         _refuse_router(run, table)
+    run.memory = replace(run.memory, forwarding="none" if table else "not known")
 
 
 def _refuse_router(run: Run[RestoreTestMemory], table: silence.Table) -> None:

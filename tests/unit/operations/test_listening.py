@@ -243,6 +243,41 @@ def test_law_2_no_copy_starts_beside_a_probe_that_passes_packets_on(
 UNREACHABLE = RemoteUnreachable("the probe of clovis cannot be reached", "is it up?")
 
 
+def test_law_2_whether_a_probe_passes_packets_on_is_asked_again_where_a_question_was_lost(
+    site: World,
+) -> None:
+    guest = replace(site.policy.guests[108], checks=(CheckSpec("agent", "agent"),))
+    site.policy = replace(site.policy, guests=MappingProxyType({108: guest}))
+    probe = Probe(UNREACHABLE, SILENT, forwarding="1")
+    run = a_run(site, probe)
+    listening.before(run)
+    listening.before(run)
+    assert len(probe.asked) == 1
+    with pytest.raises(LawRefused, match="passes packets on at eth0"):
+        listening.last(run)
+
+
+def test_law_2_a_copy_that_was_restored_at_once_waits_until_its_probe_was_asked_twice(
+    site: World,
+) -> None:
+    guest = replace(site.policy.guests[108], checks=(CheckSpec("agent", "agent"),))
+    site.policy = replace(site.policy, guests=MappingProxyType({108: guest}))
+    probe = Probe(UNREACHABLE)
+    run = a_run(site, probe)
+    assert listening.last(run) is not None
+    assert listening.last(run) is None
+    assert len(probe.asked) == 2
+
+
+def test_law_2_a_probe_that_passes_packets_on_is_refused_while_the_copy_is_restored(
+    site: World,
+) -> None:
+    guest = replace(site.policy.guests[108], checks=(CheckSpec("agent", "agent"),))
+    site.policy = replace(site.policy, guests=MappingProxyType({108: guest}))
+    with pytest.raises(LawRefused, match="passes packets on at eth0"):
+        listening.before(a_run(site, Probe(SILENT, forwarding="1")))
+
+
 @pytest.mark.parametrize(
     "answer", [None, UNREACHABLE], ids=["a login that may only forward", "down"]
 )
