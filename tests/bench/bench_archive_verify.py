@@ -9,6 +9,7 @@ time: on a busy machine only the ratio of two medians measured in turns says any
 
 from __future__ import annotations
 
+import os
 import random
 import statistics
 import subprocess
@@ -20,6 +21,7 @@ from pathlib import Path
 
 import pytest
 
+from backupsvc.archives.side_by_side import verify_files
 from backupsvc.archives.verify import verify_file
 from tests.unit.archives.build import CLUSTER, Vma, extent
 
@@ -125,3 +127,32 @@ def test_verify_of_a_gibibyte_next_to_zstd_t(archive: Path) -> None:
             f"worst {max(times):.3f})"
         )
     print(f"  peak memory of the command: {peak(archive):.0f} MiB")
+
+
+@pytest.mark.bench
+def test_four_archives_side_by_side_next_to_one_after_the_other(archive: Path) -> None:
+    """One reading keeps a core decoding and another hashing, so on two cores little is left to
+    win; `zstd -t` of one after the other is the yardstick that knows one core.
+    """
+    cores, four = len(os.sched_getaffinity(0)), [archive] * 4
+
+    def peer() -> None:
+        subprocess.run(["zstd", "-t", "-q", *map(str, four)], check=True)
+
+    def verify(jobs: int) -> None:
+        assert all(one.intact for one in verify_files(four, jobs))
+
+    works: dict[str, Callable[[], object]] = {
+        "zstd -t, in turn": peer,
+        "verify, in turn": lambda: verify(1),
+        f"verify, {cores} at a time": lambda: verify(cores),
+    }
+    rows = {name: list[float]() for name in works}
+    for _ in range(RUNS):
+        for name, work in works.items():
+            rows[name].append(seconds(work))
+    base = statistics.median(rows["verify, in turn"])
+    print(f"\nfour archives on {cores} cores, medians of {RUNS} runs")
+    for name, times in rows.items():
+        median = statistics.median(times)
+        print(f"  {name:<20} {median:6.3f} s   {base / median:5.2f} x as fast")
