@@ -98,11 +98,12 @@ class GuestFacts:
         for archive in archives:
             held = found.setdefault(archive.ctime, set())
             held.add(place(archive))
-            held |= {
-                copy.route.place
-                for copy in copied.get(whole.key(archive), ())
-                if copy.size == archive.size
-            }
+            if copied:
+                held |= {
+                    copy.route.place
+                    for copy in copied.get(whole.key(archive), ())
+                    if copy.size == archive.size
+                }
         return found
 
     @property

@@ -270,8 +270,8 @@ def _copies(case: _Case) -> Objective:
 
 def _places(case: _Case) -> list[str]:
     """The places of the better held one of the two newest backups."""
-    backups = case.item.places(case.held)
-    recent = sorted(backups)[-_RECENT:]
+    recent = sorted({archive.ctime for archive in case.held})[-_RECENT:]
+    backups = case.item.places(archive for archive in case.held if archive.ctime in recent)
     found: set[str] = set()
     for start in reversed(recent):
         found = max(found, backups[start], key=lambda places: len(places))

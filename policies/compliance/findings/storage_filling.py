@@ -27,12 +27,14 @@ def find(facts: SiteFacts, policy: Policy, now: int) -> Iterator[Seen]:
         share = round(100 * item.used / item.total)
         last_round = 0
         for guest in facts.guests:
-            there = [
-                one
-                for one in guest.held
-                if one.storage == item.name and (item.shared or one.node == item.node)
-            ]
-            last_round += there[-1].size if there else 0
+            last_round += next(
+                (
+                    one.size
+                    for one in reversed(guest.held)
+                    if one.storage == item.name and (item.shared or one.node == item.node)
+                ),
+                0,
+            )
         needed = int(ROUND * last_round)
         if needed > item.available:
             left, amount = Size(item.available, (needed,)), Size(needed, (item.available,))
