@@ -62,7 +62,7 @@ class Served:
             found = self.health()
             return found if found.get("status") == status else None
 
-        return dict(wait_until(reached, lambda: f"{self.health()}\n{self.said()}"))
+        return dict(wait_until(reached, lambda: f"{self.health()}\n{self.said()}", pause=0.2))
 
     def consumes(self, times: int = 4) -> None:
         """Wait until canaries were consumed from each queue so many times from now on, and /healthz

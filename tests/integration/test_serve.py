@@ -119,16 +119,6 @@ with open_service() as service:
     )
 
 
-def test_a_worker_that_does_not_end_is_killed_at_the_deadline(site: Shell, begin: Start) -> None:
-    one = begin()
-    one.becomes("ok")
-    os.kill(one.pid("worker-steps"), signal.SIGSTOP)
-    before = time.monotonic()
-    assert one.stop() == 0
-    assert time.monotonic() - before >= 5, "its grace"
-    assert "worker-steps does not end: it is killed" in one.said() and ours(site.state) == {}
-
-
 def test_when_the_supervisor_is_killed_all_its_children_die_and_the_next_one_takes_over(
     site: Shell, begin: Start
 ) -> None:
@@ -142,13 +132,20 @@ def test_when_the_supervisor_is_killed_all_its_children_die_and_the_next_one_tak
     assert two.becomes("ok")["children"]["redis"]["restarts"] == 0
 
 
-def test_redis_files_that_cannot_be_read_are_given_up(site: Shell, begin: Start) -> None:
+def test_redis_files_that_cannot_be_read_are_given_up_and_a_worker_that_does_not_end_is_killed(
+    site: Shell, begin: Start
+) -> None:
     damaged = private_redis.directory(site.state) / "appendonlydir"
     damaged.mkdir(parents=True)
     (damaged / "appendonly.aof.manifest").write_text("this is no manifest\n")
     one = begin()
     one.becomes("ok")
     assert "its file of hints is removed" in one.said()
+    os.kill(one.pid("worker-steps"), signal.SIGSTOP)
+    before = time.monotonic()
+    assert one.stop() == 0
+    assert time.monotonic() - before >= 5, "its grace"
+    assert "worker-steps does not end: it is killed" in one.said() and ours(site.state) == {}
 
 
 def test_the_redis_that_the_user_names_is_used_no_other_started_and_its_absence_survived(
@@ -183,6 +180,7 @@ def test_a_night_is_opened_and_ended(site: Shell, begin: Start, policy: Path) ->
     wait_until(
         lambda: [row for row in nights(site) if row["state"] == "done"],
         lambda: f"{nights(site)}\n{one.said()}",
+        pause=1,  # each look is a command
     )
     operations = site("operations", "list", "--json", "--limit", 100).json["operations"]
     assert {"backup", "prune", "restore-test"} <= {
