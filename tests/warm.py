@@ -139,6 +139,7 @@ def import_all() -> None:
     """Import every module of the packages. None of it is ever collected, so that no child copies it
     to count references.
     """
+    gc.disable()
     for name in PACKAGES:
         package = import_module(name)
         for module in walk_packages(package.__path__, f"{name}."):
@@ -147,6 +148,7 @@ def import_all() -> None:
     assert threading.active_count() == 1, "a fork keeps the thread alone that forks"
     gc.collect()
     gc.freeze()
+    gc.enable()
 
 
 @dataclass
