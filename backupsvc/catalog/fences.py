@@ -6,7 +6,7 @@ of it.
 
 from __future__ import annotations
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, bindparam, select
 
 from backupsvc.catalog.tables import OPERATION
 from backupsvc.errors import LeaseLost
@@ -15,18 +15,24 @@ from policies.model import OperationState
 # an operation, and the driver that must hold its lease for the change to be made
 Fence = tuple[str, str]
 
+# built once: it is part of all that is taken and given up
+_HELD = (
+    select(OPERATION.c.id)
+    .where(
+        OPERATION.c.id == bindparam("its_id"),
+        OPERATION.c.lease_owner == bindparam("its_driver"),
+        OPERATION.c.state == OperationState.OPEN.value,
+    )
+    .with_for_update()
+)
+
 
 def hold(connection: Connection, fence: Fence) -> None:
     """Make sure that a fence holds until the end of the transaction. Raise LeaseLost if it does
     not.
     """
     operation, owner = fence
-    mine = (
-        OPERATION.c.id == operation,
-        OPERATION.c.lease_owner == owner,
-        OPERATION.c.state == OperationState.OPEN.value,
-    )
-    if connection.execute(select(OPERATION.c.id).where(*mine).with_for_update()).first() is None:
+    if connection.execute(_HELD, {"its_id": operation, "its_driver": owner}).first() is None:
         raise LeaseLost(
             f"operation {operation} is driven by another process, or has ended",
             f"see `backupsvc operations show {operation}`",

@@ -6,11 +6,20 @@ from __future__ import annotations
 
 from contextlib import suppress
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import bindparam, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from backupsvc.catalog.database import Database
 from backupsvc.catalog.tables import HEARTBEAT
+
+# built once: every tick asks for them
+_ALL = select(HEARTBEAT.c.name, HEARTBEAT.c.at)
+_KNOWN = select(HEARTBEAT.c.at).where(HEARTBEAT.c.name == bindparam("queue"))
+_NEWER = (
+    update(HEARTBEAT)
+    .where(HEARTBEAT.c.name == bindparam("queue"), HEARTBEAT.c.at < bindparam("now"))
+    .values(at=bindparam("now"))
+)
 
 
 class HeartbeatRepository:
@@ -24,12 +33,8 @@ class HeartbeatRepository:
         newer one.
         """
         with self._database.write() as connection:
-            if connection.execute(select(HEARTBEAT.c.at).where(HEARTBEAT.c.name == name)).first():
-                connection.execute(
-                    update(HEARTBEAT)
-                    .where(HEARTBEAT.c.name == name, HEARTBEAT.c.at < at)
-                    .values(at=at)
-                )
+            if connection.execute(_KNOWN, {"queue": name}).first():
+                connection.execute(_NEWER, {"queue": name, "now": at})
                 return
         # another worker may have been first, just now
         with suppress(IntegrityError), self._database.write() as connection:
@@ -45,7 +50,4 @@ class HeartbeatRepository:
     def newest(self) -> dict[str, float]:
         """Return when each queue last consumed a canary (epoch seconds)."""
         with self._database.read() as connection:
-            return {
-                row.name: float(row.at)
-                for row in connection.execute(select(HEARTBEAT.c.name, HEARTBEAT.c.at))
-            }
+            return {row.name: float(row.at) for row in connection.execute(_ALL)}

@@ -11,6 +11,9 @@ from backupsvc.catalog.retry import repeatable, retried
 from backupsvc.catalog.tables import OPERATION, VMID_LEASE
 from policies.model import OperationState
 
+# built once: every tick asks for it
+_HOLDERS = select(VMID_LEASE.c.vmid, VMID_LEASE.c.operation).order_by(VMID_LEASE.c.vmid)
+
 
 class LeaseRepository:
     """Which operation holds which scratch VMID (law 1)."""
@@ -40,10 +43,7 @@ class LeaseRepository:
     def holders(self) -> dict[int, str]:
         """Return every VMID that is held, with its holder."""
         with self._database.read() as connection:
-            rows = connection.execute(
-                select(VMID_LEASE.c.vmid, VMID_LEASE.c.operation).order_by(VMID_LEASE.c.vmid)
-            )
-            return {row.vmid: row.operation for row in rows}
+            return {row.vmid: row.operation for row in connection.execute(_HOLDERS)}
 
     @repeatable
     def release(self, vmid: int, operation: str, fence: Fence) -> bool:

@@ -5,9 +5,10 @@ written, and by whom it is driven.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, case, func, or_, select
+from sqlalchemy import ColumnElement, Select, bindparam, case, func, or_, select
 
 from backupsvc.catalog.database import Database
 from backupsvc.catalog.retry import retried
@@ -16,6 +17,41 @@ from backupsvc.catalog.tables import OPERATION, TRANSITION
 from policies.model import Operation, OperationState, Transition
 
 OPEN = OperationState.OPEN.value
+
+# Built once: to build a statement takes longer than to have it answered, and these are asked for at
+# every turn and every tick.
+_ID = select(OPERATION).where(OPERATION.c.id == bindparam("id"))
+_OCCURRENCE = select(OPERATION).where(OPERATION.c.occurrence == bindparam("key"))
+_EXCLUSIVE = select(OPERATION).where(
+    OPERATION.c.exclusive_key == bindparam("key"), OPERATION.c.state == OPEN
+)
+_HISTORY = (
+    select(TRANSITION)
+    .where(TRANSITION.c.operation == bindparam("id"), TRANSITION.c.seq > bindparam("after"))
+    .order_by(TRANSITION.c.seq)
+)
+_DUE = (
+    select(OPERATION.c.id)
+    .where(
+        OPERATION.c.state == OPEN,
+        OPERATION.c.due <= bindparam("now"),
+        or_(OPERATION.c.lease_until.is_(None), OPERATION.c.lease_until <= bindparam("now")),
+    )
+    .order_by(OPERATION.c.due, OPERATION.c.number)
+    .limit(bindparam("limit"))
+)
+_DRIVEN = select(OPERATION.c.id, OPERATION.c.lease_owner).where(
+    OPERATION.c.state == OPEN, OPERATION.c.lease_until > bindparam("now")
+)
+
+
+@cache
+def _found(columns: tuple[str, ...], since: bool, limited: bool) -> Select[Any]:
+    """The statement of ``find``: the columns that must have a value, and what else was given."""
+    query = select(OPERATION).where(*(OPERATION.c[name] == bindparam(name) for name in columns))
+    query = query.where(OPERATION.c.created >= bindparam("since")) if since else query
+    query = query.order_by(OPERATION.c.number.desc())
+    return query.limit(bindparam("limit")) if limited else query
 
 
 class OperationReader:
@@ -27,23 +63,23 @@ class OperationReader:
     @retried
     def get(self, id: str) -> Operation | None:
         """Given an operation's id, return it, or None."""
-        return self._one(OPERATION.c.id == id)
+        return self._one(_ID, id=id)
 
     @retried
     def by_occurrence(self, key: str) -> Operation | None:
         """Given an occurrence's key, return the operation that was opened for it, or None."""
-        return self._one(OPERATION.c.occurrence == key)
+        return self._one(_OCCURRENCE, key=key)
 
     @retried
     def by_exclusive_key(self, key: str) -> Operation | None:
         """Given a key that one open operation may have at a time, return the one that has it, or
         None.
         """
-        return self._one(OPERATION.c.exclusive_key == key, OPERATION.c.state == OPEN)
+        return self._one(_EXCLUSIVE, key=key)
 
-    def _one(self, *where: Any) -> Operation | None:
+    def _one(self, query: Select[Any], **asked: str) -> Operation | None:
         with self._database.read() as connection:
-            row = connection.execute(select(OPERATION).where(*where)).first()
+            row = connection.execute(query, asked).first()
         return operation_of(row) if row else None
 
     @retried
@@ -60,17 +96,11 @@ class OperationReader:
         seconds), newest first.
         """
         wanted = {"kind": kind, "subject": subject, "state": state and state.value}
-        query = select(OPERATION).where(
-            *(OPERATION.c[name] == value for name, value in wanted.items() if value is not None)
-        )
-        query = query.where(OPERATION.c.created >= since) if since else query
+        columns = tuple(name for name, value in wanted.items() if value is not None)
+        query = _found(columns, bool(since), limit is not None)
+        asked = wanted | {"since": since, "limit": limit}
         with self._database.read() as connection:
-            return [
-                operation_of(row)
-                for row in connection.execute(
-                    query.order_by(OPERATION.c.number.desc()).limit(limit)
-                )
-            ]
+            return [operation_of(row) for row in connection.execute(query, asked)]
 
     @retried
     def ids_like(self, part: str, limit: int) -> list[str]:
@@ -126,13 +156,11 @@ class OperationReader:
     @retried
     def transitions(self, id: str, after: int = 0) -> list[Transition]:
         """Given an operation, return its history after line ``after``, oldest first."""
-        query = (
-            select(TRANSITION)
-            .where(TRANSITION.c.operation == id, TRANSITION.c.seq > after)
-            .order_by(TRANSITION.c.seq)
-        )
         with self._database.read() as connection:
-            return [transition_of(row) for row in connection.execute(query)]
+            return [
+                transition_of(row)
+                for row in connection.execute(_HISTORY, {"id": id, "after": after})
+            ]
 
     @retried
     def upids_of_others(self, id: str, upids: Iterable[str]) -> set[str]:
@@ -148,24 +176,14 @@ class OperationReader:
         """Return the ids of open operations that nobody drives and whose time has come, the longest
         due first.
         """
-        lease = OPERATION.c
-        free = or_(lease.lease_until.is_(None), lease.lease_until <= now)
-        query = (
-            select(lease.id)
-            .where(lease.state == OPEN, lease.due <= now, free)
-            .order_by(lease.due, lease.number)
-        )
         with self._database.read() as connection:
-            return [row.id for row in connection.execute(query.limit(limit))]
+            return [row.id for row in connection.execute(_DUE, {"now": now, "limit": limit})]
 
     @retried
     def drivers(self, now: int) -> dict[str, str]:
         """Return the open operations that are being driven, each with its driver."""
-        query = select(OPERATION.c.id, OPERATION.c.lease_owner).where(
-            OPERATION.c.state == OPEN, OPERATION.c.lease_until > now
-        )
         with self._database.read() as connection:
-            return {row.id: row.lease_owner for row in connection.execute(query)}
+            return {row.id: row.lease_owner for row in connection.execute(_DRIVEN, {"now": now})}
 
     @retried
     def backlog(self, now: int) -> tuple[int, int | None]:

@@ -16,6 +16,7 @@ from typing import Any
 from sqlalchemy import (
     Connection,
     and_,
+    bindparam,
     case,
     delete,
     func,
@@ -92,6 +93,66 @@ class NewOperation:
     exclusive_key: str | None = None
     rank: int = 0
     lock: str | None = None
+
+
+_lease = OPERATION.c
+
+# Built once: to build a statement takes longer than to have it carried out, and these are part of
+# every turn, or of every tick. Parameters have names that no column has.
+_CLAIM = (
+    update(OPERATION)
+    .where(
+        _lease.id == bindparam("its_id"),
+        _lease.state == OPEN,
+        or_(
+            _lease.lease_owner.is_(None),
+            _lease.lease_until <= bindparam("now"),
+            _lease.lease_owner == bindparam("its_driver"),
+        ),
+    )
+    .values(
+        lease_owner=bindparam("its_driver"),
+        lease_until=bindparam("until"),
+        attempts=case(
+            (
+                # Its own driver counts, too, if it comes back after the lease ran out: it slept, or
+                # was stopped. One that gave the lease back was not lost.
+                and_(
+                    _lease.lease_owner.is_not(None),
+                    or_(
+                        _lease.lease_owner != bindparam("its_driver"),
+                        _lease.lease_until <= bindparam("now"),
+                    ),
+                ),
+                _lease.attempts + 1,
+            ),
+            else_=_lease.attempts,
+        ),
+    )
+    .returning(*OPERATION.c)
+)
+_MINE = update(OPERATION).where(
+    _lease.id == bindparam("its_id"),
+    _lease.lease_owner == bindparam("its_driver"),
+    _lease.state == OPEN,
+)
+_LAST_LINE = select(func.max(TRANSITION.c.seq)).where(TRANSITION.c.operation == bindparam("its_id"))
+_LINE = insert(TRANSITION)
+_POSTPONE = update(OPERATION).where(
+    _lease.id.in_(bindparam("ids", expanding=True)),
+    _lease.state == OPEN,
+    _lease.lease_owner.is_(None),
+)
+_CAP_DUE = (
+    update(OPERATION)
+    .where(_lease.state == OPEN, _lease.due > bindparam("most"))
+    .values(due=bindparam("now"))
+)
+_CAP_LEASE = (
+    update(OPERATION)
+    .where(_lease.state == OPEN, _lease.lease_until > bindparam("most"))
+    .values(lease_until=0)
+)
 
 
 class EndAsked(OperationFailed):
@@ -185,29 +246,14 @@ class OperationRepository(OperationReader):
         again, which renews. A lease that has run out is anybody's; taking one over means that its
         driver was lost, and ``attempts`` counts those.
         """
-        lease = OPERATION.c
-        free = or_(
-            lease.lease_owner.is_(None),
-            lease.lease_until <= driver.now,
-            lease.lease_owner == driver.owner,
-        )
-        # Its own driver counts, too, if it comes back after the lease ran out: it slept, or was
-        # stopped. One that gave the lease back was not lost.
-        lost = and_(
-            lease.lease_owner.is_not(None),
-            or_(lease.lease_owner != driver.owner, lease.lease_until <= driver.now),
-        )
-        values = self._lease(driver) | {
-            "attempts": case((lost, lease.attempts + 1), else_=lease.attempts)
+        asked = {
+            "its_id": id,
+            "its_driver": driver.owner,
+            "now": driver.now,
+            "until": driver.now + driver.ttl,
         }
-        statement = (
-            update(OPERATION)
-            .where(lease.id == id, lease.state == OPEN, free)
-            .values(values)
-            .returning(*OPERATION.c)
-        )
         with self._database.write() as connection:
-            row = connection.execute(statement).first()
+            row = connection.execute(_CLAIM, asked).first()
         return operation_of(row) if row else None
 
     @repeatable
@@ -295,16 +341,11 @@ class OperationRepository(OperationReader):
     def _lease(self, driver: Driver) -> dict[str, Any]:
         return {"lease_owner": driver.owner, "lease_until": driver.now + driver.ttl}
 
-    def _mine(self, id: str, driver: Driver) -> Any:
-        lease = OPERATION.c
-        return update(OPERATION).where(
-            lease.id == id, lease.lease_owner == driver.owner, lease.state == OPEN
-        )
-
     def _change(
         self, connection: Connection, id: str, driver: Driver, values: Mapping[str, Any]
     ) -> None:
-        if connection.execute(self._mine(id, driver).values(values)).rowcount == 1:
+        mine = {"its_id": id, "its_driver": driver.owner}
+        if connection.execute(_MINE, {**values, **mine}).rowcount == 1:
             return
         # only for the sentence: that nothing was written is certain by now
         row = connection.execute(select(OPERATION.c.state).where(OPERATION.c.id == id)).first()
@@ -322,9 +363,7 @@ class OperationRepository(OperationReader):
     def _append(self, connection: Connection, id: str, note: Note, at: int) -> None:
         # The update of the operation's row came first, so that two writers number their lines one
         # after the other.
-        last = connection.execute(
-            select(func.max(TRANSITION.c.seq)).where(TRANSITION.c.operation == id)
-        ).scalar()
+        last = connection.execute(_LAST_LINE, {"its_id": id}).scalar()
         row = {
             "operation": id,
             "seq": (last or 0) + 1,
@@ -333,7 +372,7 @@ class OperationRepository(OperationReader):
             "at": at,
             "upid": note.upid,
         }
-        connection.execute(insert(TRANSITION).values(row | {"detail": plain(note.detail)}))
+        connection.execute(_LINE, row | {"detail": plain(note.detail)})
 
     # --- what is due ------------------------------------------------------------------------------
 
@@ -345,12 +384,7 @@ class OperationRepository(OperationReader):
         if not ids:
             return
         with self._database.write() as connection:
-            idle = (
-                OPERATION.c.id.in_(ids),
-                OPERATION.c.state == OPEN,
-                OPERATION.c.lease_owner.is_(None),
-            )
-            connection.execute(update(OPERATION).where(*idle).values(due=due))
+            connection.execute(_POSTPONE, {"ids": list(ids), "due": due})
 
     @repeatable
     def cap_future_times(self, now: int, most: int) -> None:
@@ -359,12 +393,9 @@ class OperationRepository(OperationReader):
 
         Nothing waits so long: those times were written down before the clock was set back.
         """
-        column = OPERATION.c
         with self._database.write() as connection:
-            far = (column.state == OPEN, column.due > now + most)
-            connection.execute(update(OPERATION).where(*far).values(due=now))
-            long = (column.state == OPEN, column.lease_until > now + most)
-            connection.execute(update(OPERATION).where(*long).values(lease_until=0))
+            connection.execute(_CAP_DUE, {"most": now + most, "now": now})
+            connection.execute(_CAP_LEASE, {"most": now + most})
 
     @repeatable
     def expire(self, id: str, owner: str, due: int) -> None:

@@ -7,7 +7,7 @@ anybody may.
 
 from __future__ import annotations
 
-from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy import Connection, bindparam, delete, insert, select, update
 
 from backupsvc.catalog.database import Database
 from backupsvc.catalog.retry import repeatable, retried
@@ -15,6 +15,14 @@ from backupsvc.catalog.tables import UNTOLD
 
 HEAD_START = 60  # seconds that an operation's driver has to tell what came of it
 FORGOTTEN = 31 * 24 * 3600  # seconds after which nobody wants to know any more
+
+# built once: every tick asks for it
+_UNTOLD = (
+    select(UNTOLD.c.operation, UNTOLD.c.due)
+    .where(UNTOLD.c.due <= bindparam("now"))
+    .order_by(UNTOLD.c.due, UNTOLD.c.operation)
+    .limit(bindparam("limit"))
+)
 
 
 class UntoldRepository:
@@ -33,12 +41,7 @@ class UntoldRepository:
         """
         column = UNTOLD.c
         with self._database.read() as connection:
-            query = (
-                select(column.operation, column.due)
-                .where(column.due <= now)
-                .order_by(column.due, column.operation)
-            )
-            found = connection.execute(query.limit(limit)).all()
+            found = connection.execute(_UNTOLD, {"now": now, "limit": limit}).all()
         if not found:
             return []
         taken = []

@@ -12,11 +12,11 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from sqlalchemy import select, update
+from sqlalchemy import bindparam, select, update
 
 from backupsvc import events
 from backupsvc.catalog import leases, locks, operations
-from backupsvc.catalog.operations import OPEN, OperationRepository
+from backupsvc.catalog.operations import OPEN
 from backupsvc.catalog.tables import LOCK, OPERATION, UNTOLD
 from backupsvc.catalog.untold import HEAD_START, UntoldRepository
 from backupsvc.engine import telling
@@ -178,10 +178,8 @@ def somebody_elses_fails_there_too(model: EngineModel) -> None:
 
 
 def without_fence(patch: pytest.MonkeyPatch) -> None:
-    def anybody(self: OperationRepository, id: str, driver: object) -> Any:
-        return update(OPERATION).where(OPERATION.c.id == id, OPERATION.c.state == OPEN)
-
-    patch.setattr(operations.OperationRepository, "_mine", anybody)
+    anybody = (OPERATION.c.id == bindparam("its_id"), OPERATION.c.state == OPEN)
+    patch.setattr(operations, "_MINE", update(OPERATION).where(*anybody))
 
 
 def without_fence_of_what_it_holds(patch: pytest.MonkeyPatch) -> None:
