@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import groupby
 from typing import Any
 
 import pytest
@@ -26,7 +27,7 @@ from hypothesis.stateful import (
 from sqlalchemy import select
 
 from backupsvc import events
-from backupsvc.catalog.tables import UNTOLD
+from backupsvc.catalog.tables import TRANSITION, UNTOLD
 from backupsvc.catalog.untold import HEAD_START
 from backupsvc.engine import drivers, worker_loop
 from backupsvc.engine.executor import LOST_REPLY_GRACE_S
@@ -72,6 +73,9 @@ prune: {max-share: 100%}
 """,
     "model.yaml",
 )
+
+_LINES = select(TRANSITION).order_by(TRANSITION.c.operation, TRANSITION.c.seq)
+_UNTOLD = select(UNTOLD.c.operation)
 
 INVARIANT = "hypothesis_stateful_invariant"  # by which Hypothesis knows them
 
@@ -332,12 +336,33 @@ class EngineModel(RuleBasedStateMachine):
         self.clock.sleep(15.0)
 
     def _all(self) -> list[Operation]:
-        return self.catalog.operations.find()
+        return self.catalog.read("operations", self.catalog.operations.find)
 
     def _open_ids(self) -> list[str]:
-        return sorted(
-            operation.id for operation in self.catalog.operations.find(state=OperationState.OPEN)
-        )
+        return sorted(one.id for one in self._all() if one.state is OperationState.OPEN)
+
+    def _histories(self) -> dict[str, list[Any]]:
+        """Every operation's lines, as they lie in the table."""
+
+        def ask() -> dict[str, list[Any]]:
+            with self.catalog._database.read() as connection:
+                lines = connection.execute(_LINES).all()
+            return {
+                id: list(own) for id, own in groupby(lines, key=lambda line: str(line.operation))
+            }
+
+        return self.catalog.read("histories", ask)
+
+    def _held(self) -> set[str]:
+        """Who holds a lock or a scratch VMID."""
+
+        def ask() -> set[str]:
+            return {
+                *self.catalog.locks.holders().values(),
+                *self.catalog.leases.holders().values(),
+            }
+
+        return self.catalog.read("held", ask)
 
     # --- what must hold ---------------------------------------------------------------------------
 
@@ -398,7 +423,7 @@ class EngineModel(RuleBasedStateMachine):
             for one in restores
             if one.state in (OperationState.FAILED, OperationState.CANCELLED)
         ]
-        named = [line.upid for one in over for line in self.catalog.operations.transitions(one.id)]
+        named = [line.upid for one in over for line in self._histories().get(one.id, [])]
         return made.type == "qmrestore" and made.ended not in (None, "OK") and made.upid in named
 
     def _heard(self, event: Event) -> None:
@@ -415,8 +440,11 @@ class EngineModel(RuleBasedStateMachine):
         self.told[id] = now
 
     def _noted(self) -> set[str]:
-        with self.catalog._database.read() as connection:
-            return {row.operation for row in connection.execute(select(UNTOLD.c.operation))}
+        def ask() -> set[str]:
+            with self.catalog._database.read() as connection:
+                return {row.operation for row in connection.execute(_UNTOLD)}
+
+        return self.catalog.read("noted", ask)
 
     def _left_behind(self, id: str) -> bool:
         """Whether an operation said that its cleanup failed."""
@@ -443,7 +471,7 @@ class EngineModel(RuleBasedStateMachine):
     @invariant()
     def history_is_only_ever_appended_to_without_a_gap(self) -> None:
         for one in self._all():
-            lines = [(line.seq, line.event) for line in self.catalog.operations.transitions(one.id)]
+            lines = [(line.seq, line.event) for line in self._histories().get(one.id, [])]
             assert [seq for seq, _ in lines] == list(range(1, len(lines) + 1))
             assert lines[: len(self.lines.get(one.id, []))] == self.lines.get(one.id, [])
             self.lines[one.id] = lines
@@ -452,7 +480,7 @@ class EngineModel(RuleBasedStateMachine):
     def no_task_is_taken_for_that_of_two_operations(self) -> None:
         named: dict[str, set[str]] = {}
         for one in self._all():
-            for line in self.catalog.operations.transitions(one.id):
+            for line in self._histories().get(one.id, []):
                 if line.upid:
                     named.setdefault(line.upid, set()).add(_copy_of(one))  # a reap knows the copy's
         assert all(len(owners) == 1 for owners in named.values()), named
@@ -465,8 +493,7 @@ class EngineModel(RuleBasedStateMachine):
             for one in self._all()
             if one.state is not OperationState.OPEN and not _left_behind(one)
         }
-        assert not ended & set(self.catalog.locks.holders().values())
-        assert not ended & set(self.catalog.leases.holders().values())
+        assert not ended & self._held()
         assert not ended & {task.operation for task in self.cluster.running.values()}
         for vmid in (9000, 9001):
             if guest := self.cluster.guests.get(vmid):
@@ -540,7 +567,8 @@ class EngineModel(RuleBasedStateMachine):
         """Until something is due: a tick's time, or longer if all wait for longer."""
         times = [
             max(one.due, one.lease_until or 0)
-            for one in self.catalog.operations.find(state=OperationState.OPEN)
+            for one in self._all()
+            if one.state is OperationState.OPEN
         ]
         return max(1.0, min(times) - self.clock.now()) if times else 600.0
 
