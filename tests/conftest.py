@@ -13,7 +13,6 @@ draws new ones.
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,7 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
-from backupsvc.catalog import Catalog
+from tests.catalogs import new_catalog
 from tests.postgres import bare_database, drop_database, fresh_database, private_postgres
 from tests.signals import children_get_defaults
 
@@ -103,34 +102,19 @@ def postgres() -> Iterator[str]:
         yield url
 
 
-@pytest.fixture(scope="session")
-def empty_catalog(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An SQLite catalog that every test may copy: to make the tables of a new one takes longer than
-    most tests.
-    """
-    path = tmp_path_factory.mktemp("template") / "catalog.db"
-    Catalog.open(f"sqlite:///{path}").close()
-    assert [file.name for file in path.parent.iterdir()] == [path.name], (
-        "nothing of it is still in a log beside it"
-    )
-    return path
-
-
 @pytest.fixture
-def sqlite_url(empty_catalog: Path, tmp_path: Path) -> str:
+def sqlite_url(tmp_path: Path) -> str:
     """Where a test's own catalog is, empty, for tests that are about no database: on either it
     would be the same.
     """
-    shutil.copy(empty_catalog, tmp_path / "catalog.db")
-    return f"sqlite:///{tmp_path}/catalog.db"
+    return new_catalog(tmp_path)
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def catalog_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     """Where a test's own catalog is, empty."""
     if request.param == "sqlite":
-        shutil.copy(request.getfixturevalue("empty_catalog"), tmp_path / "catalog.db")
-        yield f"sqlite:///{tmp_path}/catalog.db"
+        yield new_catalog(tmp_path)
         return
     url = fresh_database(request.getfixturevalue("postgres"))
     yield url

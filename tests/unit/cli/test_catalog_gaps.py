@@ -21,6 +21,7 @@ from backupsvc.cli.catalog import app
 from backupsvc.operations import build_engine
 from backupsvc.operations.backup.memory import FORM, BackupMemory
 from policies.model import Archive, Job, OperationState
+from tests.catalogs import new_catalog
 from tests.fakes.made import archive
 from tests.unit.operations.farm import at, policy
 from tests.unit.operations.worlds import World, world
@@ -36,7 +37,7 @@ def made(night: str, vmid: int = 108) -> Archive:
 
 @pytest.fixture
 def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
-    here = world(f"sqlite:///{tmp_path}/catalog.db")
+    here = world(new_catalog(tmp_path))
     here.settings = SimpleNamespace(simulated=False)
     here.policy = policy(NIGHTLY)
     here.clock.time = at("2026-03-11T12:00")

@@ -13,6 +13,7 @@ from typer.testing import CliRunner, Result
 
 from backupsvc import bootstrap
 from backupsvc.cli.catalog import app
+from tests.catalogs import new_catalog
 from tests.fakes.made import CONFIG, archive
 from tests.unit.operations.worlds import World, world
 
@@ -21,7 +22,7 @@ ITEM = archive(108, 1)
 
 @pytest.fixture
 def site(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
-    made = world(f"sqlite:///{tmp_path}/catalog.db")
+    made = world(new_catalog(tmp_path))
     made.settings = SimpleNamespace(simulated=False)
 
     @contextmanager

@@ -21,6 +21,7 @@ from backupsvc.cli.pra import app
 from backupsvc.errors import PvePermissionDenied, UsageError
 from backupsvc.pve.cluster import ClusterStatus
 from policies.model import Policy, Rung, Verdict
+from tests.catalogs import new_catalog
 from tests.fakes.clock import StoppedClock
 from tests.unit.report.langeo import NAMES, NIGHTS, NOW, SEVEN, archive, policy, proof
 from tests.unit.report.worlds import World, served
@@ -67,7 +68,7 @@ class Site:
 
 @pytest.fixture
 def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
-    with Catalog.open(f"sqlite:///{tmp_path}/catalog.db") as catalog:
+    with Catalog.open(new_catalog(tmp_path)) as catalog:
         made = Site(catalog)
         monkeypatch.setattr(bootstrap, "open_service", made.service)
         yield made

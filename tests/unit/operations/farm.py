@@ -44,6 +44,7 @@ from policies.model import (
     Tier,
     Verdict,
 )
+from tests.catalogs import new_catalog
 from tests.fakes.clock import SteppingClock
 from tests.fakes.cluster import Guest, Task, VirtualCluster, connect
 from tests.fakes.made import config_of
@@ -270,7 +271,7 @@ class Site:
 @contextmanager
 def site(directory: Path, wanted: Policy, start: int) -> Iterator[Site]:
     """Given a policy and a time, yield a site whose catalog is new."""
-    made = world(f"sqlite:///{directory / 'catalog.db'}")
+    made = world(new_catalog(directory))
     made.clock.time = float(start)
     farm = Farm(made.clock)
     made.policy, made.settings = wanted, Settings(state_dir=directory)

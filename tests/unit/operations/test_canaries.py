@@ -13,6 +13,7 @@ from backupsvc.catalog import Catalog
 from backupsvc.operations.copy import canaries
 from policies.model import Canary, CopyTarget, Directory
 from policies.site import load_policy
+from tests.catalogs import new_catalog
 
 NOW, DAY = 1_800_000_000, 86400
 PROMISED = CopyTarget("offsite", Directory("/copies"), immutable=True)
@@ -34,7 +35,7 @@ def test_an_immutable_target_is_tried_once_in_thirty_days(
     tmp_path: Path, ages: tuple[int, ...], again: bool
 ) -> None:
 
-    with Catalog.open(f"sqlite:///{tmp_path}/catalog.db") as catalog:
+    with Catalog.open(new_catalog(tmp_path)) as catalog:
         for age in sorted(ages, reverse=True):
             catalog.copies.record_canary(
                 Canary("offsite", "/copies", NOW - age * DAY, False, False, "no")
@@ -52,7 +53,7 @@ def test_what_was_tried_is_recorded_and_the_last_word_counts(tmp_path: Path) -> 
 
     (tmp_path / "usb").mkdir()
     target = CopyTarget("usb", Directory(str(tmp_path / "usb")), immutable=True)
-    with Catalog.open(f"sqlite:///{tmp_path}/catalog.db") as catalog:
+    with Catalog.open(new_catalog(tmp_path)) as catalog:
         service: Any = SimpleNamespace(
             clock=SimpleNamespace(now=lambda: float(NOW)),
             catalog=catalog,

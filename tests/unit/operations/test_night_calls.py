@@ -9,13 +9,14 @@ from pathlib import Path
 from backupsvc.catalog import Catalog
 from backupsvc.operations.backup.opening import GUESTS_AGE
 from backupsvc.pve.tasks import RECENT_AGE
+from tests.catalogs import new_catalog
 from tests.unit.operations.virtual_night import Night
 
 HOMES = {"pve01": 4, "pve02": 2, "pve03": 2, "pve04": 3, "pve05": 1}
 
 
 def test_a_night_costs_a_few_calls_a_guest_and_no_time_beside_the_dumps(tmp_path: Path) -> None:
-    with Catalog.open(f"sqlite:///{tmp_path / 'catalog.db'}") as catalog:
+    with Catalog.open(new_catalog(tmp_path)) as catalog:
         night = Night(catalog, HOMES, slow=frozenset({"pve03"}), workers=2)
         found = night.run()
     guests, nodes, workers, calls = found.guests, len(HOMES), 2, found.calls

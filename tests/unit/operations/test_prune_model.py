@@ -5,7 +5,6 @@ removal, the law holds.
 from __future__ import annotations
 
 import contextlib
-import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -27,6 +26,7 @@ from backupsvc.operations.restore_test.memory import RestoreTestMemory
 from policies.bookkeeping import Bookkeeping
 from policies.model import Archive, Node, Operation, OperationState, SeenStorages, Storage
 from tests import held
+from tests.catalogs import new_catalog
 from tests.fakes.made import archive
 from tests.unit.operations.cluster import REMOVAL, Cluster
 from tests.unit.operations.test_prune import with_cluster, with_policy
@@ -250,15 +250,13 @@ class Storages:
 
 
 @pytest.fixture
-def fresh(empty_catalog: Path, tmp_path: Path) -> Callable[[], World]:
+def fresh(tmp_path: Path) -> Callable[[], World]:
     """Make a world with a new catalog: each example begins with one."""
 
     def make() -> World:
-        path = tmp_path / "catalog.db"
         for old in tmp_path.iterdir():
             old.unlink()
-        shutil.copy(empty_catalog, path)
-        return world(f"sqlite:///{path}")
+        return world(new_catalog(tmp_path))
 
     return make
 

@@ -19,6 +19,7 @@ from backupsvc.operations.restore_test import proving
 from backupsvc.settings import Settings, SshSettings
 from policies import verdict
 from policies.model import Archive, CheckResult, Outcome, Policy, Rung, Scratch, Verdict
+from tests.catalogs import new_catalog
 from tests.fakes.made import archive
 from tests.unit.archives.build import CLUSTER, Vma, pattern, zst
 from tests.unit.operations.test_restore_test import LIVED_ON, Steps, TestRun, described
@@ -32,7 +33,7 @@ HALF_BARE = zst(PLAIN[:50_000]) + zst(ALTERED[50_000:], checksum=False)
 
 @pytest.fixture
 def site(tmp_path: Path) -> Iterator[World]:
-    made = world(f"sqlite:///{tmp_path}/catalog.db")
+    made = world(new_catalog(tmp_path))
     nothing: Any = MappingProxyType({})
     made.policy = Policy(
         "s", "Europe/Paris", "en", (), nothing, nothing, Scratch(9000, 9009), "standard"

@@ -16,6 +16,7 @@ from policies.compliance import facts as compliance
 from policies.compliance.evaluation import findings
 from policies.compliance.objectives import assess
 from policies.model import Archive
+from tests.catalogs import new_catalog
 from tests.fakes.clock import StoppedClock
 from tests.unit.report.langeo import NAMES, NOW, documented, policy
 from tests.unit.report.worlds import World, served
@@ -54,7 +55,7 @@ def test_when_a_job_was_due_is_found_once_a_job(monkeypatch: pytest.MonkeyPatch)
 def test_an_archive_that_is_listed_as_the_catalog_has_it_is_made_once(tmp_path: Path) -> None:
     world, given = World(), dict[tuple[str, str], Archive]()
     pve = served(world)
-    with Catalog.open(f"sqlite:///{tmp_path}/catalog.db") as catalog:
+    with Catalog.open(new_catalog(tmp_path)) as catalog:
         catalog.archives.observe(world.archive_list, scope=[], at=NOW)
         find = catalog.archives.find
 

@@ -31,6 +31,7 @@ from policies.compliance.facts import Gap, GuestFacts, JobRun, SiteFacts
 from policies.freezing import State, Thaw
 from policies.model import Guest, GuestType, Node, OperationState, Rung
 from policies.moved import Moved
+from tests.catalogs import new_catalog
 from tests.fakes.clock import StoppedClock
 from tests.unit.report.langeo import NAMES, NIGHTS, NOW, archive, guest, policy, proof, storage
 from tests.unit.report.worlds import TOKEN, World, served
@@ -40,7 +41,7 @@ ASKED = backup.FORM.write(BackupMemory("nightly"))
 
 @pytest.fixture
 def catalog(tmp_path: Path) -> Iterator[Catalog]:
-    with Catalog.open(f"sqlite:///{tmp_path}/catalog.db") as opened:
+    with Catalog.open(new_catalog(tmp_path)) as opened:
         yield opened
 
 
