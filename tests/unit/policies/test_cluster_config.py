@@ -1,0 +1,112 @@
+"""Which call becomes which file, and who is shown all of a list."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from policies.cluster_config import (
+    CLUSTER,
+    LXC,
+    NODE,
+    QEMU,
+    ConfigSet,
+    SeesAll,
+    Source,
+    file_name,
+    guest_sources,
+    in_part,
+    node_sources,
+    reads_all,
+    written,
+)
+from policies.config_secrets import secret_name
+
+
+def every() -> list[Source]:
+    """All that is read, and what is read of each row."""
+    found = [*CLUSTER, *NODE, QEMU, LXC, *guest_sources("qemu", "n1", 108)]
+    return found + [one.each for one in found if one.each]
+
+
+def test_each_file_has_one_source_and_no_field_that_is_kept_sounds_like_a_secret() -> None:
+    files = [one.file for one in every()]
+    assert len(files) == len(set(files))
+    assert [name for one in every() for name in one.fields if secret_name(name)] == []
+
+
+def test_a_guest_is_read_where_it_is_and_its_configuration_first() -> None:
+    config, options, *rest = guest_sources("lxc", "n1", 200)
+    assert (config.path, config.file) == ("nodes/n1/lxc/200/config", "guests/lxc-200.conf")
+    assert options.path == "nodes/n1/lxc/200/firewall/options"
+    assert options.folder == "guests/lxc-200.firewall/"
+    (sets,) = (one.each for one in rest if one.each)
+    assert sets.at(name="mail").file == "guests/lxc-200.firewall/ipset/mail.cfg"
+    assert {one.folder for one in node_sources("n1")} == {"nodes/n1/", "nodes/n1/firewall/"}
+
+
+def test_a_row_of_a_list_is_read_by_its_name_whatever_stands_in_it() -> None:
+    (pool,) = (one.each for one in CLUSTER if one.file == "pools.cfg")
+    assert pool
+    nested = pool.at(name="town/web")
+    assert (nested.path, dict(nested.params)) == ("pools", {"poolid": "town/web"})
+    assert nested.file == "pools/%town%2Fweb.cfg"
+    (realm,) = (one.each for one in CLUSTER if one.file == "access/realms.cfg")
+    assert realm
+    assert realm.at(name="../users").path == "access/domains/..%2Fusers"
+
+
+@given(st.text(st.characters(codec=None), max_size=200))
+def test_any_name_becomes_a_files_name_of_its_own(name: str) -> None:
+    found = file_name(name)
+    assert found not in (".", "..") and not found.startswith(".") and len(found) <= 80
+    assert all(one.isascii() and (one.isalnum() or one in "_.~%-") for one in found)
+
+
+def test_names_that_differ_have_files_that_differ() -> None:
+    names = ["a", "A", "a/b", "a%2Fb", "..", ".", "", "é", "x" * 81, "x" * 82, "\ud800", "%D800"]
+    assert len({file_name(name) for name in names}) == len(names)
+
+
+@given(st.text(st.characters(codec=None)))
+def test_what_is_written_is_one_line_of_utf_8(text: str) -> None:
+    found = written(text)
+    found.encode()
+    assert len(found.splitlines()) <= 1 and "\t" not in found
+
+
+@pytest.mark.parametrize(
+    ("held", "all_of_it"),
+    [
+        ({}, False),
+        ({"/": {"Sys.Audit"}}, False),
+        ({"/": {"Datastore.Audit"}}, True),
+        ({"/storage": {"Datastore.Audit"}}, True),
+        ({"/storage/local": {"Datastore.Audit"}}, False),
+        ({"/": {"Datastore.Audit"}, "/storage": set()}, False),
+        ({"/": set(), "/storage": {"Datastore.AllocateSpace"}}, True),
+        ({"/storage": {"Datastore.Audit"}, "/storage/nas": {"VM.Audit"}}, False),
+        ({"/": {"Datastore.Audit"}, "/storages": set(), "/vms": set()}, True),
+    ],
+)
+def test_a_list_is_whole_for_whom_has_the_right_above_it_and_nothing_less_below(
+    held: dict[str, set[str]], all_of_it: bool
+) -> None:
+    rule = SeesAll("/storage", ("Datastore.Audit", "Datastore.AllocateSpace"))
+    assert reads_all(rule, {path: frozenset(privs) for path, privs in held.items()}) is all_of_it
+    assert "Datastore.Audit on /storage" in in_part(rule)
+
+
+def test_of_the_root_nothing_below_matters() -> None:
+    rule = SeesAll("/", ("Sys.Audit",))
+    assert reads_all(rule, {"/": frozenset({"Sys.Audit"}), "/vms": frozenset({"VM.Audit"})})
+    assert not reads_all(rule, {"/vms": frozenset({"Sys.Audit"})})
+
+
+def test_what_is_said_of_a_folder_is_said_of_all_below_it() -> None:
+    found = ConfigSet({}, {"guests/": "no", "storage.cfg": "403"}, {"pools/": "in part"})
+    assert found.why_not_read("guests/qemu-108.conf") == found.why_not_read("guests/") == "no"
+    assert found.why_not_read("storage.cfg") == "403"
+    assert found.why_not_read("storage.cfg.old") is None is found.why_in_part("pools.cfg")
+    assert found.why_in_part("pools/web.cfg") == "in part"
