@@ -24,9 +24,11 @@ _VOLATILE = words(
 _SETS = frozenset({"content", "groups", "nodes", "privs", "resources", "users"})
 # what people write, and programs read whatever way they like
 _FREE = words(
-    "alias args comment comments comments6 consent-text data description entrypoint hookscript lxc "
+    "alias args comment comments comments6 consent-text description entrypoint hookscript lxc "
     "mailto notes-template options options6 ovs_options script"
 )
+# what stands on several lines: those, and /etc/hosts
+_LINES = _FREE | {"data"}
 _NUMBERED = re.compile(r"(.*?[a-z_-])\d+")
 _KEY = re.compile(r"[A-Za-z][\w.-]*", re.ASCII)
 # PVE writes all of a description but these as %XX (pve-facts 8.1)
@@ -124,13 +126,13 @@ def _object(source: Source, answer: object) -> str:
     notes = found.get("description") if source.path.endswith("/config") else None
     if notes and isinstance(notes, str):
         del found["description"]
-        lines += [f"#{quote(line, safe=_AS_PVE)}" for line in _lines(free(notes))]
+        lines += [f"#{quote(line, safe=_AS_PVE)}" for line in _as_lines(free(notes))]
     for key, value in _pairs(source, found, ()):
         lines += [f"{key}: {value}".rstrip(" ")]
     return "".join(f"{line}\n" for line in lines)
 
 
-def _lines(text: str) -> list[str]:
+def _as_lines(text: str) -> list[str]:
     """The lines of what somebody wrote, as UTF-8 can hold them."""
     return [line.encode(errors="replace").decode() for line in text.rstrip("\n").split("\n")]
 
@@ -146,7 +148,7 @@ def _pairs(source: Source, found: Row, scratch: Container[int]) -> Iterator[tupl
             yield from (("member", one) for one in _members(value, scratch))
         else:
             kept = _kept(source, key, value)
-            lines = kept.rstrip("\n").split("\n") if key in _FREE else [kept]
+            lines = kept.rstrip("\n").split("\n") if key in _LINES else [kept]
             yield from ((name, written(line)) for line in lines)
 
 

@@ -298,7 +298,8 @@ def _chosen(service: Service, said: str) -> tuple[int, ConfigSet]:
 
     kept = kept_in(service.settings.state_dir)
     try:
-        at = pick(said, kept, service.policy.timezone)
+        # on the day when a node is rebuilt the policy may not be there yet
+        at = pick(said, kept, service.policy.timezone if service.settings.policy else "UTC")
     except PolicyError as error:
         hint = "write a day like 2026-03-09, a time like 20260309T200000Z, or latest"
         raise UsageError(error.message, hint) from None
