@@ -463,9 +463,11 @@ LXC = Source(
         "searchdomain startup swap tags template timezone tty unprivileged unused"
     ),
 )
+# where each guest is: a node that is built anew has none of them
+GUESTS = Source(
+    "cluster/resources", "guests.cfg", words("node"), ("vmid",), "qemu", typed=True, sees_all=_VMS
+)
 GUESTS_FOLDER = "guests/"
-NODES_FOLDER = "nodes/"
-GUESTS_SEEN = _VMS
 _OF_KIND = {"qemu": QEMU, "lxc": LXC}
 
 

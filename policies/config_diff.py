@@ -81,8 +81,10 @@ def _of_read(path: str, old: ConfigSet, new: ConfigSet) -> FileDiff | None:
     removed = gone if parts[1] is None else _known(gone, came)
     added = more if parts[0] is None else _known(more, was)
     said: list[str] = []
-    if (added, removed) != (more, gone):
-        said.append("what only one of the days shows may be there on both")
+    if hidden := {section for section, _ in {*more, *gone} - {*added, *removed}}:
+        said.append(
+            f"shown on one of the days, and maybe there on both: {', '.join(sorted(hidden))}"
+        )
     if (parts[0] is None) != (parts[1] is None):
         said.append(f"on one of the days only a part was told ({parts[0] or parts[1]})")
     if turned := was == came and old.files.get(path) != new.files.get(path):

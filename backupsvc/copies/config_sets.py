@@ -15,6 +15,7 @@ from backports import zstd
 
 from backupsvc.copies.snapshots import CONFIG, taken_at
 from backupsvc.errors import ArchiveError, CopyError
+from policies.amounts import size as amount
 from policies.cluster_config import ConfigSet
 
 FOLDER = "config"  # of the state directory
@@ -32,19 +33,20 @@ def pack(kept: ConfigSet) -> bytes:
     read again.
     """
     texts = {SAID: _said(kept)} | dict(kept.files)
-    encoded = {name: text.encode() for name, text in texts.items()}
-    if len(encoded) > MOST_FILES or sum(map(len, encoded.values())) > MOST_BYTES // 2:
-        raise CopyError(
-            f"the cluster's configuration is too large to be kept: {len(encoded)} files",
-            "look whose notes or rules are that large",
-        )
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w", format=tarfile.USTAR_FORMAT) as tar:
-        for name, data in sorted(encoded.items()):
+        for name, text in sorted(texts.items()):
+            data = text.encode()
             member = tarfile.TarInfo(name)
             # all else is fixed too: no time, no owner
             member.size, member.mode = len(data), 0o600
             tar.addfile(member, io.BytesIO(data))
+    if len(texts) > MOST_FILES or packed.tell() > MOST_BYTES:
+        raise CopyError(
+            f"the cluster's configuration is too large to be kept: {len(texts)} files, "
+            f"{amount(packed.tell())}",
+            "look whose notes or rules are that large",
+        )
     return zstd.compress(packed.getvalue(), options=_CHECKED)
 
 

@@ -81,13 +81,15 @@ class _Reading:
             return False
         if text:  # what is empty is as good as not there
             self.files[source.file] = text
-        if source.sees_all and not known.reads_all(source.sees_all, self.held):
-            self.in_part[source.file] = known.in_part(source.sees_all)
-            if source.each:
-                self.in_part[source.each.folder] = known.in_part(source.sees_all)
+        self._if_in_part(source, source.each.folder if source.each else source.file)
         if source.each:
             self.all_of(source.each.at(name=name) for name in names)
         return True
+
+    def _if_in_part(self, source: Source, folder: str) -> None:
+        if source.sees_all and not known.reads_all(source.sees_all, self.held):
+            why = known.in_part(source.sees_all)
+            self.in_part |= {source.file: why, folder: why}
 
     def _answer(self, source: Source) -> object:
         return self.pve.configuration.read(source.path, source.params)
@@ -102,16 +104,17 @@ class _Reading:
 
     def guests(self, online: Container[str]) -> None:
         """Read every guest's configuration and firewall, where it is now."""
+        source = known.GUESTS
         try:
-            guests = self.pve.cluster.guests()
+            guests = [one for one in self.pve.cluster.guests() if one.vmid not in self.scratch]
         except _FAILS as error:
-            self.not_read[known.GUESTS_FOLDER] = _reason(error)
+            self.not_read |= {source.file: _reason(error), known.GUESTS_FOLDER: _reason(error)}
             return
-        if not known.reads_all(known.GUESTS_SEEN, self.held):
-            self.in_part[known.GUESTS_FOLDER] = known.in_part(known.GUESTS_SEEN)
+        rows = [{"type": str(one.type), "vmid": one.vmid, "node": one.node} for one in guests]
+        self.files |= {source.file: text_of(source, rows)} if rows else {}
+        self._if_in_part(source, known.GUESTS_FOLDER)
         for guest in guests:
-            if guest.vmid not in self.scratch:
-                self._guest(guest, guest.node in online)
+            self._guest(guest, guest.node in online)
 
     def _guest(self, guest: Guest, online: bool) -> None:
         config, *firewall = known.guest_sources(str(guest.type), guest.node, guest.vmid)

@@ -125,6 +125,7 @@ def test_what_a_token_may_not_read_is_said_and_is_not_gone(user: User) -> None:
     assert "VM.Audit on /vms" in parts["guests/"] and "Datastore.Audit" in parts["storage.cfg"]
     found = user("diff", user.time(whole), user.time(blind), "--json").json["differences"]
     told = {one["file"]: one for one in found}
+    assert f"qemu: {VMID}" in told["guests.cfg"]["said"]
     assert told[WEB]["change"] == told["jobs.cfg"]["change"] == "unknown"
     assert [one["file"] for one in found if one["removed"]] == []
     refused = user("show", user.time(blind), "jobs.cfg")

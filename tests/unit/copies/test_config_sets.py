@@ -50,10 +50,20 @@ def test_it_is_a_plain_tar_of_files_without_times_or_owners() -> None:
     assert {(one.mtime, one.uid, one.gid, one.mode) for one in found} == {(0, 0, 0, 0o600)}
 
 
-def test_what_could_not_be_read_back_is_not_packed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(config_sets, "MOST_FILES", 2)
+@pytest.mark.parametrize(("limit", "most"), [("MOST_FILES", 2), ("MOST_BYTES", 10_000)])
+def test_what_could_not_be_read_back_is_not_packed(
+    monkeypatch: pytest.MonkeyPatch, limit: str, most: int
+) -> None:
+    monkeypatch.setattr(config_sets, limit, most)
     with pytest.raises(CopyError, match="too large"):
         pack(KEPT)
+
+
+def test_the_largest_that_is_packed_is_read_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    size = len(zstd.decompress(pack(KEPT)))
+    monkeypatch.setattr(config_sets, "MOST_BYTES", size)
+    monkeypatch.setattr(config_sets, "MOST_FILES", 3)
+    assert unpack(pack(KEPT), "x") == KEPT
 
 
 def tar_of(*members: tarfile.TarInfo, said: bytes = b"", form: int = tarfile.USTAR_FORMAT) -> bytes:

@@ -104,6 +104,7 @@ def test_a_dead_node_is_not_asked_and_what_is_its_own_is_said_not_to_be_read(tol
     assert found.not_read["guests/qemu-109.conf"].startswith("n2: ")
     assert found.why_not_read("guests/qemu-109.firewall/rules.cfg") is not None
     assert "guests/qemu-108.conf" in found.files
+    assert found.files["guests.cfg"] == "qemu: 108\n\tnode n1\n\nqemu: 109\n\tnode n2\n"
 
 
 @pytest.mark.parametrize(
@@ -154,7 +155,8 @@ def test_a_guest_that_is_not_told_is_said_and_its_firewall_not_asked_for(told: S
 def test_guests_that_are_not_listed_are_not_gone(told: Scene) -> None:
     site, cluster = told
     cluster.said = {"cluster/resources?vm": Refusal(500, "no")}
-    assert read(site).not_read["guests/"] == "no"
+    found = read(site)
+    assert found.not_read["guests/"] == found.not_read["guests.cfg"] == "no"
 
 
 def test_a_guests_firewall_is_read_and_where_pve_has_none_it_is_asked_of_one_guest(
@@ -194,7 +196,7 @@ def test_what_pve_may_have_left_out_is_said(told: Scene) -> None:
     # the right on the root does not hold for what lies below
     cluster.permissions = {"/": {"Sys.Audit": 1, "Pool.Audit": 0}, "/vms/108": {"VM.Audit": 1}}
     found = read(site)
-    assert {"pools.cfg", "pools/", "guests/"} <= set(found.in_part)
+    assert {"pools.cfg", "pools/", "guests/", "guests.cfg"} <= set(found.in_part)
     assert not {"access/acl.cfg", "access/users.cfg"} & {*found.in_part, *found.not_read}
     assert "Pool.Audit on /pool" in found.in_part["pools.cfg"]
 

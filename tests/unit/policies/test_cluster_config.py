@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from policies.cluster_config import (
     CLUSTER,
+    GUESTS,
     LXC,
     NODE,
     QEMU,
@@ -26,7 +27,7 @@ from policies.config_secrets import secret_name
 
 def every() -> list[Source]:
     """All that is read, and what is read of each row."""
-    found = [*CLUSTER, *NODE, QEMU, LXC, *guest_sources("qemu", "n1", 108)]
+    found = [*CLUSTER, *NODE, GUESTS, QEMU, LXC, *guest_sources("qemu", "n1", 108)]
     return found + [one.each for one in found if one.each]
 
 

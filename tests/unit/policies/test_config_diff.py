@@ -88,12 +88,13 @@ def test_of_a_list_that_was_told_in_part_only_what_is_shown_on_both_days_is_comp
     some = with_("storage.cfg", "dir: local\n\tcontent backup\n\tpath /b\n", in_part=part)
     (found,) = diff(OLD, some)
     assert (found.added, found.removed) == (("dir: local: path /b",), ("dir: local: path /a",))
-    assert found.change is Change.CHANGED and "may be there on both" in found.said
+    assert found.change is Change.CHANGED and "there on both: nfs: nas" in found.said
     (found,) = diff(some, OLD)
     assert found.added == ("dir: local: path /a",) and "a part was told (rights)" in found.said
     nothing = with_("storage.cfg", None, in_part=part)
     (found,) = diff(OLD, nothing)
     assert (found.change, found.added, found.removed) == (Change.UNKNOWN, (), ())
+    assert "there on both: dir: local, nfs: nas" in found.said
     both = with_("storage.cfg", OLD.files["storage.cfg"], in_part=part)
     assert diff(both, both) == [] and not_compared(both, both) == part
     (found,) = diff(OLD, both)
