@@ -343,7 +343,9 @@ CLUSTER: tuple[Source, ...] = (
         each=Source(
             "cluster/sdn/vnets/{name}/subnets",
             "sdn/vnets/{name}.cfg",
-            words("cidr dhcp-dns-server dhcp-range dnszoneprefix gateway snat vnet zone"),
+            words(
+                "cidr dhcp-dns-server dhcp-range dnszoneprefix gateway id mask network snat vnet zone"
+            ),
             ("subnet",),
             "subnet",
             typed=True,

@@ -61,9 +61,9 @@ def _of_file(path: str, old: ConfigSet, new: ConfigSet) -> FileDiff | None:
     if before is not None and after is not None:
         return None
     # what is said of a folder is told once, not for each file below it
-    if before is not None and path in old.not_read:
+    if path in old.not_read:
         return FileDiff(path, Change.UNKNOWN, said=f"it was not read before ({before})")
-    if after is not None and path in new.not_read:
+    if path in new.not_read:
         said = f"it was not read, and may be as it was ({after})"
         return FileDiff(path, Change.UNKNOWN, said=said)
     return None
@@ -71,8 +71,8 @@ def _of_file(path: str, old: ConfigSet, new: ConfigSet) -> FileDiff | None:
 
 def _of_read(path: str, old: ConfigSet, new: ConfigSet) -> FileDiff | None:
     """A file that both read, or found not to be there."""
-    lacking = new if path in old.files and path not in new.files else None
-    lacking = old if path in new.files and path not in old.files else lacking
+    lacking = new if path not in new.files else None
+    lacking = old if path not in old.files else lacking
     if lacking and path not in lacking.in_part and (why := lacking.why_in_part(path)):
         return FileDiff(path, Change.UNKNOWN, said=f"it may be there on both days ({why})")
     was, came = (sorted(_lines(path, one.files.get(path, ""))) for one in (old, new))

@@ -30,9 +30,8 @@ _FREE = words(
 # what stands on several lines: those, and /etc/hosts
 _LINES = _FREE | {"data"}
 _NUMBERED = re.compile(r"(.*?[a-z_-])\d+")
-_KEY = re.compile(r"[A-Za-z][\w.-]*", re.ASCII)
 # PVE writes all of a description but these as %XX (pve-facts 8.1)
-_AS_PVE = "".join(chr(code) for code in range(0x20, 0x7F) if chr(code) not in ":%")
+_AS_PVE = " !\"#$&'()*+,-./;<=>?@[\\]^_`{|}~"
 
 
 class NoText(ValueError):
@@ -109,12 +108,10 @@ def _section(source: Source, row: Row, scratch: Container[int]) -> tuple[tuple[A
     return (_natural(named), header, lines), header + "".join(lines)
 
 
-def _natural(name: str) -> tuple[tuple[int, str], ...]:
-    """So that rule 10 stands behind rule 9."""
-    return tuple(
-        (int(part), "") if part.isdigit() and part.isascii() else (0, part)
-        for part in re.split(r"([0-9]{1,18})", name)
-    )
+def _natural(name: str) -> tuple[Any, ...]:
+    """So that rule 10 stands behind rule 9: text and numbers, by turns."""
+    parts = re.split(r"([0-9]{1,18})", name)
+    return tuple(int(part) if place % 2 else part for place, part in enumerate(parts))
 
 
 def _object(source: Source, answer: object) -> str:
@@ -141,7 +138,6 @@ def _pairs(source: Source, found: Row, scratch: Container[int]) -> Iterator[tupl
     for key, value in sorted(found.items()):
         if key in _VOLATILE or value is None:
             continue
-        name = key if _KEY.fullmatch(key) else quote(written(key), safe="")
         if key == "lxc" and isinstance(value, list):
             yield from _raw_lines(value)
         elif key == "members" and key in source.fields:
@@ -149,7 +145,7 @@ def _pairs(source: Source, found: Row, scratch: Container[int]) -> Iterator[tupl
         else:
             kept = _kept(source, key, value)
             lines = kept.rstrip("\n").split("\n") if key in _LINES else [kept]
-            yield from ((name, written(line)) for line in lines)
+            yield from ((_key(key), written(line)) for line in lines)
 
 
 def _kept(source: Source, key: str, value: object) -> str:
@@ -209,4 +205,9 @@ def _raw_lines(value: list[Any]) -> Iterator[tuple[str, str]]:
             raise NoText("lxc should be a list of pairs")
         key, said = pair
         hidden = key.startswith("lxc.environment") or secret_name(key)
-        yield quote(written(key), safe=""), LEFT_OUT if hidden else written(free(said))
+        yield _key(key), LEFT_OUT if hidden else written(free(said))
+
+
+def _key(name: str) -> str:
+    """A field's name, as it stands in a line: nothing ends it but what we put behind it."""
+    return quote(written(name), safe="")

@@ -119,6 +119,35 @@ def test_where_guests_may_be_hidden_one_that_is_missing_is_unknown_and_the_other
     assert diff(fewer, fewer) == [] and not_compared(fewer, fewer) == {"guests/": "rights"}
 
 
+def test_the_words_for_what_became_of_a_file_are_part_of_the_answer() -> None:
+    assert [str(one) for one in Change] == ["added", "removed", "changed", "unknown"]
+
+
+def test_a_line_that_only_came_or_only_went_changes_its_file() -> None:
+    more = with_(WEB, OLD.files[WEB] + "tags: a\n")
+    (came,), (went,) = diff(OLD, more), diff(more, OLD)
+    assert (came.change, came.added, came.removed) == (Change.CHANGED, ("tags: a",), ())
+    assert (went.change, went.added, went.removed) == (Change.CHANGED, (), ("tags: a",))
+
+
+def test_a_line_without_a_section_is_shown_all_the_same() -> None:
+    (found,) = diff(ConfigSet({"f": "\tx 1\n"}), ConfigSet({"f": "\tx 2\n"}))
+    assert (found.added, found.removed) == ((": x 2",), (": x 1",))
+
+
+def test_the_key_of_an_objects_line_ends_at_its_first_colon() -> None:
+    old = ConfigSet({"datacenter.cfg": "http_proxy: http://a:1\n"})
+    new = ConfigSet({"datacenter.cfg": "http_proxy: http://b:2\n"}, {}, {"datacenter.cfg": "no"})
+    (found,) = diff(old, new)
+    assert found.added == ("http_proxy: http://b:2",)
+    assert found.removed == ("http_proxy: http://a:1",)
+
+
+def test_what_one_day_told_in_part_is_compared_as_far_as_it_goes() -> None:
+    part = with_("storage.cfg", OLD.files["storage.cfg"], in_part={"storage.cfg": "rights"})
+    assert not_compared(OLD, part) == not_compared(part, OLD) == {}
+
+
 LINES = st.lists(st.sampled_from(["dir: a", "dir: b", "\tx 1", "\tx 2", "\ty", ""]), max_size=8)
 TEXTS = LINES.map(lambda lines: "".join(f"{line}\n" for line in lines))
 

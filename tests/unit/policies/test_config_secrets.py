@@ -12,7 +12,7 @@ from policies.config_secrets import LEFT_OUT, free, secret_name, within
     [
         "password", "cipassword", "passphrase", "encryption-key", "keyring", "key", "keys",
         "client-key", "certkey", "token", "secret", "bindpw", "api_key", "psk", "wpa-psk", "pin",
-        "apikey", "private_key", "community", "credentials", "Authorization",
+        "apikey", "hotkeys", "private_key", "community", "credentials", "Authorization",
     ],
 )  # fmt: skip
 def test_names_that_sound_like_secrets_are_taken_for_some(name: str) -> None:

@@ -231,6 +231,9 @@ def test_hostile_names_and_values_forge_no_line(name: str) -> None:
         (STORAGE, [{"type": "dir"}]),
         (QEMU, [1]),
         (LXC, {"lxc": ["x"]}),
+        (LXC, {"lxc": ["ab"]}),
+        (LXC, {"lxc": [["a", "b", "c"]]}),
+        (OF["access/acl.cfg"], [{"path": "/", "type": "user", "ugid": "u", "roleid": None}]),
         (LXC, {"lxc": [["a", 1]]}),
         (OF["pools/{name}.cfg"], [{"poolid": "a", "members": "none"}]),
     ],
@@ -244,8 +247,75 @@ def test_what_has_no_form_of_pves_keeps_its_name_alone() -> None:
     assert text_of(LXC, {"lxc": 1, "memory": 512.5, "net0": [["x"]]}) == (
         "lxc: 1\nmemory: 512.5\nnet0: <left out>\n"
     )
+    assert text_of(LXC, {"net1": [1, {"a": 2}]}) == "net1: <left out>\n"
     nested = {"storage": "s", "prune-backups": {"keep-last": [{}], "password": "x"}}
     assert f"keep-last={LEFT_OUT},password={LEFT_OUT}" in text_of(STORAGE, [nested])
+
+
+def test_only_what_is_numbered_of_what_is_known_is_kept() -> None:
+    found = text_of(QEMU, {"net0": "virtio", "evil7": "x", "net": "y", "members": [{"a": 1}]})
+    assert found == "evil7: <left out>\nmembers: <left out>\nnet: y\nnet0: virtio\n"
+    assert text_of(STORAGE, [{"storage": "s", "port7": 1}]) == "storage: s\n\tport7 <left out>\n"
+
+
+def test_a_name_that_sounds_like_a_secret_is_left_out_even_if_a_list_has_it() -> None:
+    careless = replace(STORAGE, fields=STORAGE.fields | {"password"})
+    assert "password <left out>" in text_of(careless, [{"storage": "s", "password": "x"}])
+
+
+@pytest.mark.parametrize("key", ["content", "nodes"])
+def test_what_is_a_set_is_sorted_and_what_is_none_is_not(key: str) -> None:
+    row = {"storage": "s", key: ",b;a  c,", "path": "b,a"}
+    assert text_of(STORAGE, [row]) == f"storage: s\n\t{key} a,b,c\n\tpath b,a\n"
+
+
+def test_sets_of_users_groups_and_resources_are_sorted() -> None:
+    groups = text_of(OF["access/groups.cfg"], [{"groupid": "g", "users": "b@pve,a@pve"}])
+    users = text_of(OF["access/users.cfg"], [{"userid": "u", "groups": "b,a"}])
+    rules = text_of(OF["ha/rules.cfg"], [{"rule": "r", "resources": "vm:2,vm:1"}])
+    assert groups.endswith("users a@pve,b@pve\n") and users.endswith("groups a,b\n")
+    assert rules == "rule: r\n\tresources vm:1,vm:2\n"
+
+
+@pytest.mark.parametrize(
+    ("special", "own"),
+    [(1, False), ("1", False), (True, False), (2, True), (0, True), (None, True)],
+)
+def test_a_role_is_pves_own_where_pve_says_so(special: object, own: bool) -> None:
+    row = {"roleid": "R", "special": special, "privs": "a"}
+    assert bool(text_of(OF["access/roles.cfg"], [row])) is own
+
+
+def test_names_with_numbers_stand_in_their_order_and_digits_of_others_are_letters() -> None:
+    names = ["b", "a10", "a9", "9", "10", "a\u00b2", "a" + "9" * 40]
+    found = text_of(STORAGE, [{"storage": name} for name in names])
+    order = [line.partition(": ")[2] for line in found.splitlines() if line]
+    assert order == ["9", "10", "a9", "a10", "a" + "9" * 40, "a\u00b2", "b"]
+
+
+@pytest.mark.parametrize(
+    ("notes", "lines"),
+    [
+        ("", ["description:"]),
+        ("webX", ["#webX"]),
+        ("a\n\nb\n", ["#a", "#", "#b"]),
+        ('x\x7fy~ \\"', ['#x%7Fy~ \\"']),
+        ("\ud800", ["#?"]),
+    ],
+)
+def test_notes_are_lines(notes: str, lines: list[str]) -> None:
+    assert text_of(QEMU, {"description": notes}).splitlines() == lines
+
+
+def test_a_comment_that_ends_in_an_x_keeps_it() -> None:
+    row = {"userid": "u@pve", "comment": "webX\n"}
+    assert text_of(OF["access/users.cfg"], [row]) == "user: u@pve\n\tcomment webX\n"
+
+
+def test_an_environment_of_a_containers_own_lines_is_told_by_its_beginning() -> None:
+    lines = [["lxc.environment.runtime", "a"], ["my.lxc.environment", "b"], ["a/b", "c"]]
+    found = text_of(LXC, {"lxc": lines})
+    assert found == "lxc.environment.runtime: <left out>\nmy.lxc.environment: b\na%2Fb: c\n"
 
 
 HEAD, TAIL = "zQ9head", "tail9Qz"
