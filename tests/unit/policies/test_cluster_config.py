@@ -84,6 +84,14 @@ def test_what_names_a_row_and_what_is_kept_of_it_stands_in_pves_own_schema(sourc
         assert source.fields - OLDER <= known | {name.rstrip("0123456789") for name in known}
 
 
+def test_links_and_domains_that_are_numbered_are_known_as_far_as_pve_numbers_them() -> None:
+    by_file = {one.file: one.fields for one in every()}
+    rings = {name for name in by_file["corosync-nodes.cfg"] if name.startswith("ring")}
+    domains = {name for name in by_file["nodes/{node}/config.cfg"] if name[:10] == "acmedomain"}
+    assert rings == {f"ring{link}_addr" for link in range(8)}
+    assert domains == {f"acmedomain{number}" for number in range(6)}
+
+
 def test_a_guest_is_read_where_it_is_and_its_configuration_first() -> None:
     config, options, *rest = guest_sources("lxc", "n1", 200)
     assert (config.path, config.file) == ("nodes/n1/lxc/200/config", "guests/lxc-200.conf")
