@@ -89,6 +89,19 @@ def sparse() -> bytes:
     return tar_of(one, form=tarfile.PAX_FORMAT)
 
 
+def wide() -> bytes:
+    """A frame that wants 128 MiB of memory before it gives a byte."""
+    maker = zstd.ZstdCompressor(options={zstd.CompressionParameter.window_log: 27})
+    return maker.compress(zstd.decompress(pack(KEPT))) + maker.flush()
+
+
+def extended() -> bytes:
+    """A file whose owner, name or size may be told twice."""
+    one = tarfile.TarInfo("a")
+    one.pax_headers = {"comment": "x"}
+    return tar_of(one, form=tarfile.PAX_FORMAT)
+
+
 HOSTILE: dict[str, Callable[[], bytes]] = {
     "nothing": lambda: b"",
     "no zstd": lambda: b"hello",
@@ -109,9 +122,11 @@ HOSTILE: dict[str, Callable[[], bytes]] = {
     "a folder": lambda: member("a", tarfile.DIRTYPE),
     "a sparse file": lambda: member("a", tarfile.GNUTYPE_SPARSE),
     "a sparse file by pax": sparse,
+    "extended headers": extended,
     "twice": lambda: member(SAID),
     "no utf-8": lambda: tar_of(said=b"\xff"),
     "no such line": lambda: tar_of(said=b"hello\n"),
+    "a wide window": wide,
     "a bomb": lambda: zstd.compress(b"\0" * (config_sets.MOST_BYTES + 1024)),
 }
 

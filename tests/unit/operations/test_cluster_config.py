@@ -112,6 +112,7 @@ def test_a_dead_node_is_not_asked_and_what_is_its_own_is_said_not_to_be_read(tol
     [
         (Refusal(403, "Permission check failed (/, Sys.Audit)"), "Permission check failed (/, Sys.Audit)"),
         (Refusal(500, "got no\nsuch thing"), "got no such thing"),
+        (Refusal(500, "\x1b[31mred"), "%1B[31mred"),
         (Refusal(501, "Method 'GET /cluster/options' not implemented"), "this Proxmox VE has no such call"),
         (Refusal(595, "No route to host"), "nobody answered"),
         ([], "the answer has another form: it should be an object"),
