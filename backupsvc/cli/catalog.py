@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from backupsvc.cli import catalog_config
 from backupsvc.cli.catalog_backup import backup
 from backupsvc.cli.options import AsJson, OneGuest
 from backupsvc.cli.rebuild import rebuild
@@ -56,6 +57,12 @@ app = typer.Typer(no_args_is_help=True)
 app.command()(backup)
 app.command()(rebuild)
 app.command()(recheck)
+app.add_typer(
+    catalog_config.app,
+    name="config",
+    help="The cluster's configuration, kept each night as text.",
+    short_help="The cluster's configuration, kept each night as text.",
+)
 
 
 @app.callback()

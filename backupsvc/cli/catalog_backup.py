@@ -77,17 +77,10 @@ _NOTHING: dict[str, Any] = {"file": None, "bytes": 0, "sha256": None, "reason": 
 
 
 def _targets(service: Service, names: Sequence[str], output: Path | None) -> tuple[CopyTarget, ...]:
-    from backupsvc.cli.targets import chosen
-    from backupsvc.errors import UsageError
-    from policies.model import CopyTarget, Directory
+    from backupsvc.cli.targets import chosen, folder_target
 
     if output is not None:
-        if names:
-            raise UsageError("--output goes with no --to", "leave one of them out")
-        if not output.is_dir():
-            raise UsageError(f"{output} is no folder", "make it first")
-        # a target like any other from here on: written, read back and named the same way
-        return (CopyTarget("output", Directory(str(output.absolute()))),)
+        return (folder_target(output, names),)
     return chosen(
         service.policy,
         names,

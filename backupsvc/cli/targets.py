@@ -8,6 +8,7 @@ from backupsvc.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from policies.model import CopyTarget, Policy
 
@@ -26,3 +27,17 @@ def chosen(policy: Policy, names: Sequence[str], *, none: str = ADD_THEM) -> tup
             f"the policy has no copy target {unknown[0]}", f"its targets are: {', '.join(known)}"
         )
     return tuple(target for name, target in known.items() if not names or name in names)
+
+
+def folder_target(output: Path, names: Sequence[str]) -> CopyTarget:
+    """Given a folder of this machine and the targets' names that were asked for, return the folder
+    as a target: from here on it is one like any other, written, read back and named the same way.
+    Raise UsageError if there is no such folder, or names were given too.
+    """
+    from policies.model import CopyTarget, Directory
+
+    if names:
+        raise UsageError("--output goes with no --to", "leave one of them out")
+    if not output.is_dir():
+        raise UsageError(f"{output} is no folder", "make it first")
+    return CopyTarget("output", Directory(str(output.absolute())))

@@ -1,5 +1,5 @@
-"""Snapshots of the catalog at a copy target: written under a temporary name, read back, and only
-then called one; of the older ones so many are kept.
+"""Snapshots of the catalog, and of the cluster's configuration, at a copy target: written under a
+temporary name, read back, and only then called one; of the older ones so many are kept.
 """
 
 from __future__ import annotations
@@ -15,7 +15,12 @@ from backupsvc.copies.target import CHUNK, Alive, Target
 from backupsvc.errors import BackupsvcError, CopyError
 
 KEPT = 30  # snapshots at a target where things can be removed
-_NAME = re.compile(r"backupsvc-catalog-([0-9]{8}T[0-9]{6}Z)\.(?:sqlite|pgdump)\.zst")
+CATALOG, CONFIG = "backupsvc-catalog", "backupsvc-config"
+_STAMP = "%Y%m%dT%H%M%SZ"
+_NAME = re.compile(
+    rf"({CATALOG}(?=.*\.(?:sqlite|pgdump)\.)|{CONFIG}(?=.*\.tar\.))"
+    r"-([0-9]{8}T[0-9]{6}Z)\.[a-z]+\.zst"
+)
 PART = ".part"
 
 
@@ -29,9 +34,22 @@ class Put:
     removed: tuple[str, ...] = ()
 
 
-def name_at(at: int, suffix: str) -> str:
+def name_at(at: int, suffix: str, what: str = CATALOG) -> str:
     """Given when a snapshot is taken (epoch seconds) and what it is, return its file's name."""
-    return f"backupsvc-catalog-{datetime.fromtimestamp(at, UTC):%Y%m%dT%H%M%SZ}.{suffix}.zst"
+    return f"{what}-{datetime.fromtimestamp(at, UTC):{_STAMP}}.{suffix}.zst"
+
+
+def taken_at(name: str, what: str) -> int | None:
+    """Given a file's name, return when the snapshot in it was taken (epoch seconds), None if it is
+    none of that kind.
+    """
+    found = _NAME.fullmatch(name)
+    if found is None or found[1] != what:
+        return None
+    try:
+        return int(datetime.strptime(found[2], _STAMP).replace(tzinfo=UTC).timestamp())
+    except ValueError:  # no day of any month
+        return None
 
 
 def put(
@@ -85,20 +103,22 @@ def put(
 
 
 def _superfluous(there: dict[str, int], name: str) -> list[str]:
-    """Snapshots beyond those that are kept, and what a day-old attempt left."""
-    whole = sorted(one for one in there if _NAME.fullmatch(one))
-    today = _time_of(name)[:8]
+    """Snapshots of the same kind beyond those that are kept, and what a day-old attempt left."""
+    what, today = _parts_of(name)
+    whole = sorted(one for one in there if _NAME.fullmatch(one) and _parts_of(one)[0] == what)
     parts = [
         one
         for one in there
         if one.endswith(PART)
         and _NAME.fullmatch(one.removesuffix(PART))
-        and _time_of(one)[:8] < today
+        and _parts_of(one)[0] == what
+        and _parts_of(one)[1] < today
     ]
     # one more: the new one was not there yet when the folder was listed
     return whole[: max(0, len(whole) + 1 - KEPT)] + sorted(parts)
 
 
-def _time_of(name: str) -> str:
+def _parts_of(name: str) -> tuple[str, str]:
+    """What a snapshot is of, and its day."""
     found = _NAME.match(name)
-    return found[1] if found else ""
+    return (found[1], found[2][:8]) if found else ("", "")

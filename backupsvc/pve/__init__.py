@@ -33,6 +33,7 @@ class Pve:
         from backupsvc.pve.agent import Agent
         from backupsvc.pve.attached import Attachments
         from backupsvc.pve.cluster import Cluster
+        from backupsvc.pve.configuration import Configuration
         from backupsvc.pve.guests import Guests
         from backupsvc.pve.nodes import Nodes
         from backupsvc.pve.restore import Restore
@@ -49,6 +50,7 @@ class Pve:
         self.storage = Storages(client, clock, nodes)
         self.vzdump = Vzdump(client)
         self.restore = Restore(client)
+        self.configuration = Configuration(client)
         self.attached = Attachments(client, self.cluster, clock)
         # what is known of the isolated bridge from elsewhere: the probes' VMIDs, and a node's
         # kernel where SSH leads to it

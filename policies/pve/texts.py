@@ -249,6 +249,13 @@ MISSING = _text(
     "pve-guest-common, pve-storage, pve-common, pve-cluster",
     recorded=True,
 )
+HA_GROUPS_MIGRATED = _text(
+    "ha-groups-migrated",
+    r"ha groups have been migrated to rules",
+    "the cluster has no HA groups any more: they have become rules",
+    "pve-ha-manager PVE/API2/HA/Groups.pm",
+    recorded=True,
+)
 NO_AGENT_ANSWER = _text(
     "no-agent-answer",
     r"is not running",

@@ -29,7 +29,7 @@ HOMES = {
 
 def test_two_thousand_guests(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with Catalog.open(f"sqlite:///{tmp_path / 'catalog.db'}") as catalog:
-        found = Night(catalog, HOMES).run()
+        found = Night(catalog, tmp_path, HOMES).run()
     with capsys.disabled():
         print("", *found.lines(), sep="\n")
     assert found.guests == 2000 and found.states["backup done"] == 2000
@@ -43,7 +43,7 @@ def test_a_node_that_takes_three_seconds_for_every_answer(
     """A small night, for the figure alone: its guests wait for each other's questions."""
     with Catalog.open(f"sqlite:///{tmp_path / 'catalog.db'}") as catalog:
         found = Night(
-            catalog, {"pve01": 10, "pve02": 10, "pve03": 5}, slow=frozenset({"pve01"})
+            catalog, tmp_path, {"pve01": 10, "pve02": 10, "pve03": 5}, slow=frozenset({"pve01"})
         ).run()
     with capsys.disabled():
         print(

@@ -40,6 +40,9 @@ class VirtualCluster(StorageCalls, GuestCalls, TaskCalls, ClusterCalls):
                 self.calls[f"{method} {handler.__name__.strip('_')}"] += 1
                 said = getattr(self, handler.__name__)(*found.groups(), asked=asked)
                 return said if isinstance(said, Said) else Said(said, {})
+        if method == "GET" and _NOT_SERVED.fullmatch(path):
+            self.calls["GET what is not there"] += 1
+            raise Refusal(501, f"Method 'GET /{path}' not implemented")
         raise AssertionError(f"the fake does not know {method} {path}")
 
 
@@ -136,4 +139,11 @@ ROUTES: tuple[tuple[re.Pattern[str], str, Callable[..., Any]], ...] = tuple(
         ("POST", rf"{_NODE}/qemu/(\d+)/status/(start|stop)", VirtualCluster._power),
         ("DELETE", rf"{_NODE}/qemu/(\d+)", VirtualCluster._destroy),
     )
+)
+# of what is kept of a configuration, what no test needs: this PVE does not have it
+_NOT_SERVED = re.compile(
+    r"access/(?:users|groups|roles|acl|domains)|pools"
+    r"|cluster/(?:options|replication|config/nodes|ha/(?:groups|rules)|metrics/server)"
+    r"|cluster/(?:firewall|mapping|notifications|sdn)/.+"
+    r"|nodes/[^/]+/(?:dns|hosts|config|(?:qemu/\d+/)?firewall/.+)"
 )

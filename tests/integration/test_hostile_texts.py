@@ -25,6 +25,9 @@ from typing import Any
 
 import pytest
 
+from backupsvc.copies.config_sets import FOLDER, pack
+from backupsvc.copies.snapshots import CONFIG, name_at
+from policies.cluster_config import ConfigSet
 from tests import warm
 from tests.commands import Shell, briefly
 from tests.integration.conftest import LANGEO
@@ -148,6 +151,10 @@ def _lived_in(made: Site) -> Site:
     made.run("backup", "run", "--vmid", "105", "--vmid", "108")
     made.run("restore-test", "108")
     made.run("prune", "--enqueue")
+    made.run("catalog", "config", "keep")
+    # as somebody at a copy target may have written it, and not as we read it from PVE
+    kept = pack(ConfigSet({"hostile.cfg": f"{BAD}\n"}, {"storage.cfg": BAD.replace("\n", " ")}))
+    (made.shell.state / FOLDER / name_at(1_773_086_400, "tar", CONFIG)).write_bytes(kept)
     made.ids = [
         item["id"] for item in json.loads(made.run("operations", "list", "--json")[1])["operations"]
     ]
@@ -196,6 +203,24 @@ CASES: dict[str, Words] = {
         ["catalog", "backup", "--dry-run"],
         ["catalog", "backup", "--to", ARGUMENT],
         ["catalog", "backup", "--output", ARGUMENT],
+    ],
+    "catalog config diff": lambda s: [
+        ["catalog", "config", "diff", "20260309T200000Z", "latest"],
+        ["catalog", "config", "diff", ARGUMENT, "latest"],
+    ],
+    "catalog config keep": lambda s: [
+        ["catalog", "config", "keep", "--dry-run"],
+        ["catalog", "config", "keep"],
+        ["catalog", "config", "keep", "--to", ARGUMENT],
+        ["catalog", "config", "keep", "--output", ARGUMENT],
+    ],
+    "catalog config list": lambda s: [["catalog", "config", "list"]],
+    "catalog config show": lambda s: [
+        ["catalog", "config", "show", "20260309T200000Z"],
+        ["catalog", "config", "show", "20260309T200000Z", "guests/qemu-108.conf"],
+        ["catalog", "config", "show", "20260309T200000Z", "hostile.cfg"],
+        ["catalog", "config", "show", "20260309T200000Z", ARGUMENT],
+        ["catalog", "config", "show", ARGUMENT],
     ],
     "catalog gaps": lambda s: [["catalog", "gaps"], ["catalog", "gaps", "--from", ARGUMENT]],
     "catalog list": lambda s: [["catalog", "list"], ["catalog", "list", "--offline"]],
@@ -296,6 +321,8 @@ LISTING = json.dumps(
 REACHED = (
     "archive info",
     "backup run",
+    "catalog config diff",
+    "catalog config show",
     "catalog list",
     "catalog show",
     "operations show",

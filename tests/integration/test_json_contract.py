@@ -19,6 +19,9 @@ import pytest
 from typer.main import get_command
 
 from backupsvc.cli.app import build
+from backupsvc.copies.config_sets import FOLDER, pack
+from backupsvc.copies.snapshots import CONFIG, name_at
+from policies.cluster_config import ConfigSet
 from pvelab.accident import delete_guest
 from tests.commands import Shell, settle_briefly
 from tests.integration.administrator import disable_pve_job
@@ -32,6 +35,7 @@ CHANGES = {
     "archive extract",
     "backup run",
     "catalog backup",
+    "catalog config keep",
     "catalog rebuild",
     "catalog recheck",
     "catalog sync",
@@ -182,6 +186,21 @@ class Asked:
             self("copy", *words, policy=site)
         self("catalog", "backup", "--dry-run", policy=site)
         self("catalog", "backup", policy=site)
+        self("catalog", "config", "keep", "--dry-run", policy=site)
+        self("catalog", "config", "keep", policy=site)
+        self("catalog", "config", "list", policy=site)
+        self("catalog", "config", "show", "latest", policy=site)
+        self("catalog", "config", "show", "latest", "guests/qemu-108.conf", policy=site)
+        before = self._older_config()
+        self("catalog", "config", "diff", before, "latest", policy=site)
+
+    def _older_config(self) -> str:
+        """A set of an earlier day, on which little of all was read, and its time."""
+        files = {"guests/qemu-108.conf": "cores: 1\n", "storage.cfg": "dir: gone\n"}
+        kept = ConfigSet(files, dict.fromkeys(("jobs.cfg", "firewall/rules.cfg"), "no right"))
+        name = name_at(0, "tar", CONFIG)
+        (self.shell.state / FOLDER / name).write_bytes(pack(kept))
+        return "19700101T000000Z"
 
     def _operations(self) -> None:
         self("operations", "list")

@@ -26,6 +26,19 @@ _CHECKED: dict[int, int] = {zstd.CompressionParameter.checksum_flag: 1}
 
 
 @contextmanager
+def working_folder(state: Path, at: int) -> Iterator[Path]:
+    """Given the state directory and the time (epoch seconds), yield an empty folder of this user's
+    in it; it is gone afterwards. Raise OSError as the disk does.
+    """
+    state.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for left in state.glob(f"{_PREFIX}*"):
+        if left.stat().st_mtime < at - _LEFT_S:  # by a process that was killed
+            shutil.rmtree(left, ignore_errors=True)
+    with TemporaryDirectory(dir=state, prefix=_PREFIX) as folder:
+        yield Path(folder)
+
+
+@contextmanager
 def packed(service: Nodes, alive: Alive) -> Iterator[tuple[Path, str]]:
     """Yield a snapshot of the catalog as it is now, packed, and the name that it has at a target;
     it is gone afterwards. Raise as ``snapshot`` does, and CatalogUnreachable if there is no room.
@@ -34,12 +47,8 @@ def packed(service: Nodes, alive: Alive) -> Iterator[tuple[Path, str]]:
     state = service.settings.state_dir
     with ExitStack() as stack:
         try:
-            state.mkdir(mode=0o700, parents=True, exist_ok=True)
-            for left in state.glob(f"{_PREFIX}*"):
-                if left.stat().st_mtime < at - _LEFT_S:  # by a process that was killed
-                    shutil.rmtree(left, ignore_errors=True)
             # beside the catalog: a snapshot is as large, and holds what that holds
-            folder = Path(stack.enter_context(TemporaryDirectory(dir=state, prefix=_PREFIX)))
+            folder = stack.enter_context(working_folder(state, at))
             snapshot(url, folder / "plain", alive)
             with (
                 (folder / "plain").open("rb") as source,
@@ -63,18 +72,25 @@ def save(
     why it does not, for each of them. Raise as ``packed`` does: then there is nothing to bring.
     ``alive`` is called again and again meanwhile; what it raises ends the work.
     """
-    found: list[tuple[CopyTarget, Put | BackupsvcError]] = []
     if not targets:
-        return found
+        return []
     # one snapshot for all: what lies at each target is the same moment
     with packed(service, alive) as (path, name):
-        for target in targets:
-            try:
-                with open_target(target, service.nodes, service.settings.ssh) as folder:
-                    put_there = put(folder, path, name, immutable=target.immutable, alive=alive)
-                    found.append((target, put_there))
-            except LeaseLost:
-                raise  # the work is somebody else's by now: no target is at fault
-            except BackupsvcError as error:
-                found.append((target, error))
+        return bring(service, path, name, targets, alive)
+
+
+def bring(
+    service: Nodes, path: Path, name: str, targets: Sequence[CopyTarget], alive: Alive
+) -> list[tuple[CopyTarget, Put | BackupsvcError]]:
+    """Given a snapshot's file and its name, bring it to each target; return as ``save`` does."""
+    found: list[tuple[CopyTarget, Put | BackupsvcError]] = []
+    for target in targets:
+        try:
+            with open_target(target, service.nodes, service.settings.ssh) as folder:
+                put_there = put(folder, path, name, immutable=target.immutable, alive=alive)
+                found.append((target, put_there))
+        except LeaseLost:
+            raise  # the work is somebody else's by now: no target is at fault
+        except BackupsvcError as error:
+            found.append((target, error))
     return found

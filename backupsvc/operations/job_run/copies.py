@@ -6,19 +6,21 @@ target does.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from functools import partial
 
+from backupsvc.copies.snapshots import Put
 from backupsvc.engine.context import Wait
 from backupsvc.errors import BackupsvcError, LeaseLost
-from backupsvc.operations.copy import canaries, catalogs
+from backupsvc.operations.copy import canaries, catalogs, configs
 from backupsvc.operations.copy.memory import recall as recall_copy
 from backupsvc.operations.copy.opening import open_copy
 from backupsvc.operations.job_run.memory import NightMemory
 from backupsvc.operations.job_run.pieces import ended, open_piece
 from backupsvc.operations.services import Run
 from policies.copies_due import due
-from policies.model import OperationState
+from policies.model import CopyTarget, OperationState
 
 COPIES = "copy#"  # how the names of a night's copies begin
 ASK_AGAIN = 30.0  # seconds between two looks at copies that run
@@ -58,8 +60,7 @@ def await_all(run: Run[NightMemory]) -> Wait | None:
     """Wait until the night's copies have ended, and say what came of them."""
     copies = {id for name, id in run.memory.children.items() if name.startswith(COPIES)}
     if not copies:
-        _try_targets(run)
-        _save_catalog(run)
+        _save(run)
         return None
     if still := run.service.catalog.operations.still_open(copies):
         return Wait(f"{len(still)} archives are being copied", most=ASK_AGAIN)
@@ -75,10 +76,16 @@ def await_all(run: Run[NightMemory]) -> Wait | None:
     for target, why in {one.target: one.kept_all for one in memories if one.kept_all}.items():
         said += f"; nothing removed at {target}: {why}"
     run.memory = replace(run.memory, results={**run.memory.results, "copies": said})
-    _try_targets(run)
-    _save_catalog(run)
+    _save(run)
     run.conclude(said)
     return None
+
+
+def _save(run: Run[NightMemory]) -> None:
+    """What ends a night that knows what came of its copies."""
+    _try_targets(run)
+    _save_catalog(run)
+    _keep_config(run)
 
 
 def _save_catalog(run: Run[NightMemory]) -> None:
@@ -96,15 +103,40 @@ def _save_catalog(run: Run[NightMemory]) -> None:
     except BackupsvcError as error:
         said = f"catalog: no snapshot ({error.message})"
     else:
-        bad = [
-            f"{target.name} ({one.message})"
-            for target, one in found
-            if isinstance(one, BackupsvcError)
-        ]
+        bad = _failed(found)
         said = f"catalog: saved at {len(found) - len(bad)} of {len(found)} targets"
         said += f", not at {', '.join(bad)}" if bad else ""
     run.memory = replace(run.memory, results={**run.memory.results, "catalog": said})
     run.note("catalog", said=said)
+
+
+def _keep_config(run: Run[NightMemory]) -> None:
+    """Keep the cluster's configuration beside the catalog and at every target. That it was kept is
+    a line of the night's history; where it was not, the night itself says so.
+    """
+    if "config" in run.memory.results:
+        return
+    run.heartbeat()
+    try:
+        kept = configs.save(run.service, run.service.policy.copies, run.heartbeat)
+    except LeaseLost:
+        raise  # as above
+    except BackupsvcError as error:
+        said = failure = f"cluster configuration: not kept ({error.message})"
+    else:
+        bad = _failed(kept.places)
+        failure = f"cluster configuration: not kept at {', '.join(bad)}" if bad else ""
+        said = f"cluster configuration: kept at {len(kept.places) - len(bad)} of "
+        said += f"{len(kept.places)} places, {len(kept.config.not_read)} parts not read"
+        said += f"; {failure}" if bad else ""
+    run.memory = replace(run.memory, results={**run.memory.results, "config": failure})
+    run.note("config", said=said)
+
+
+def _failed(found: Iterable[tuple[CopyTarget, Put | BackupsvcError]]) -> list[str]:
+    return [
+        f"{target.name} ({one.message})" for target, one in found if isinstance(one, BackupsvcError)
+    ]
 
 
 def _try_targets(run: Run[NightMemory]) -> None:

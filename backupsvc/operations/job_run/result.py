@@ -35,8 +35,8 @@ def job_run_summary(operation: Operation) -> str | None:
     said = recall(operation).results
     parts = [
         said[name]
-        for name in ("backups", "copies", "retention", "tests", "rechecks", "catalog")
-        if name in said
+        for name in ("backups", "copies", "retention", "tests", "rechecks", "catalog", "config")
+        if said.get(name)
     ]
     return "; ".join(parts) or None
 

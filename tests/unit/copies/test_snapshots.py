@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from backupsvc.copies.directory import DirectoryTarget
-from backupsvc.copies.snapshots import KEPT, PART, name_at, put
+from backupsvc.copies.snapshots import CATALOG, CONFIG, KEPT, PART, name_at, put, taken_at
 from backupsvc.copies.target import Came, Digest
 from backupsvc.errors import CopyError, TargetRefused
 from policies.model import Directory
@@ -66,6 +66,28 @@ def test_the_oldest_go_once_there_are_enough_and_nothing_else_does(
     assert done.removed == tuple(old[:3])
     left = {path.name for path in folder.iterdir()}
     assert left == {*others, *old[3:], NAME} and len(left) == KEPT + 2
+
+
+def test_snapshots_of_the_catalog_and_of_the_configuration_are_counted_apart(
+    folder: Path, target: DirectoryTarget, file: Path
+) -> None:
+    catalogs = [name_at(AT - number * DAY, "sqlite") for number in range(KEPT + 1, 0, -1)]
+    configs = [name_at(AT - number * DAY, "tar", CONFIG) for number in range(KEPT + 1, 0, -1)]
+    dead = name_at(AT - DAY, "pgdump") + PART
+    for name in (*catalogs, *configs, dead):
+        (folder / name).write_bytes(b"old")
+    assert put(target, file, name_at(AT, "tar", CONFIG)).removed == tuple(configs[:2])
+    assert put(target, file, NAME).removed == (*catalogs[:2], dead)
+
+
+def test_a_name_tells_what_it_is_of_and_when() -> None:
+    kept = name_at(AT, "tar", CONFIG)
+    assert kept == "backupsvc-config-20260309T200000Z.tar.zst"
+    assert (taken_at(kept, CONFIG), taken_at(NAME, CATALOG)) == (AT, AT)
+    for name in (NAME, kept + PART, "backupsvc-config-20261399T200000Z.tar.zst", "x" + kept):
+        assert taken_at(name, CONFIG) is None
+    assert taken_at(kept.replace(".tar.", ".sqlite."), CONFIG) is None
+    assert taken_at(NAME.replace(".sqlite.", ".tar."), CATALOG) is None
 
 
 def test_what_an_attempt_of_another_day_left_goes_and_one_of_today_stays(

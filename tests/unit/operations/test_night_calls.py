@@ -17,7 +17,7 @@ HOMES = {"pve01": 4, "pve02": 2, "pve03": 2, "pve04": 3, "pve05": 1}
 
 def test_a_night_costs_a_few_calls_a_guest_and_no_time_beside_the_dumps(tmp_path: Path) -> None:
     with Catalog.open(new_catalog(tmp_path)) as catalog:
-        night = Night(catalog, HOMES, slow=frozenset({"pve03"}), workers=2)
+        night = Night(catalog, tmp_path, HOMES, slow=frozenset({"pve03"}), workers=2)
         found = night.run()
     guests, nodes, workers, calls = found.guests, len(HOMES), 2, found.calls
     assert found.states["backup done"] == guests and found.states["night done"] == 1

@@ -20,6 +20,7 @@ import pytest
 from backports import zstd
 
 from backupsvc.catalog import Catalog
+from backupsvc.copies.config_sets import read as read_config
 from backupsvc.engine.context import Wait
 from backupsvc.engine.foreground import Engine
 from backupsvc.errors import NoRoom
@@ -220,13 +221,57 @@ def test_law_8_the_catalog_is_saved_at_each_target_when_the_rest_of_the_night_is
         assert the_night(found).state is OperationState.DONE
         assert job_run_outcome(found.world.catalog, the_night(found)).good
     assert list(tmp_path.glob("snapshot-*")) == []
-    (file,) = (tmp_path / "disk").iterdir()
+    (file,) = (tmp_path / "disk").glob("backupsvc-catalog-*")
     plain = tmp_path / "restored.db"
     plain.write_bytes(zstd.decompress(file.read_bytes()))
     with Catalog.open(f"sqlite:///{plain}") as saved:
         # it knows the copies of that night, and that the night itself was at its last step
         assert len(saved.copies.find()) == 6
         assert saved.operations.find(kind="night")[0].step == "copied"
+
+
+def test_a_night_keeps_the_clusters_configuration_beside_the_catalog_and_at_each_target(
+    night: Nights, lines: Lines, tmp_path: Path
+) -> None:
+    (tmp_path / "disk").mkdir()
+    disk = CopyTarget("disk", Directory(str(tmp_path / "disk")))
+    with night(copied_to(disk, USB)) as found:
+        with_lines(found, lines)
+        found.live(MORNING)
+        said = job_run_summary(the_night(found)) or ""
+        assert "; cluster configuration: not kept at usb (" in said and "disk (" not in said
+        assert the_night(found).state is OperationState.DONE
+        assert job_run_outcome(found.world.catalog, the_night(found)).good
+    (there,) = (tmp_path / "disk").glob("backupsvc-config-*")
+    (here,) = (tmp_path / "config").iterdir()
+    assert here.name == there.name and here.read_bytes() == there.read_bytes()
+    assert (here.stat().st_mode & 0o777, here.parent.stat().st_mode & 0o777) == (0o600, 0o700)
+    kept = read_config(here)
+    assert {f"guests/qemu-{vmid}.conf" for vmid in (101, 102, 103)} <= set(kept.files)
+    assert kept.not_read["datacenter.cfg"] == "this Proxmox VE has no such call"
+
+
+def test_a_night_without_targets_keeps_the_configuration_too_and_says_so_in_its_history(
+    night: Nights, lines: Lines, tmp_path: Path
+) -> None:
+    with night(policy(NIGHTLY)) as found:
+        found.live(MORNING)
+        assert job_run_summary(the_night(found)) == f"backups: 3 of 3 done; {REST}"
+        told = found.world.catalog.operations.transitions(the_night(found).id)
+        said = [str(one.detail.get("said")) for one in told if one.event == "config"]
+        assert len(said) == 1 and said[0].startswith("cluster configuration: kept at 1 of 1 places")
+    assert len(list((tmp_path / "config").iterdir())) == 1
+
+
+def test_a_configuration_that_cannot_be_kept_is_said_and_fails_no_night(
+    night: Nights, lines: Lines, tmp_path: Path
+) -> None:
+    (tmp_path / "config").write_text("no folder")
+    with night(policy(NIGHTLY)) as found:
+        found.live(MORNING)
+        said = str(job_run_summary(the_night(found)))
+        assert "; cluster configuration: not kept at state directory (" in said
+        assert job_run_outcome(found.world.catalog, the_night(found)).good
 
 
 def test_the_strictest_tier_is_copied_first(night: Nights, lines: Lines) -> None:

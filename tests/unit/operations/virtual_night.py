@@ -104,9 +104,10 @@ class Worker:
 
 @dataclass
 class Night:
-    """A night to be run. ``homes`` says how many guests each node has."""
+    """A night to be run. ``state`` is a folder of its own, ``homes`` says how many guests each node has."""
 
     catalog: Catalog
+    state: Path
     homes: Mapping[str, int]
     slow: frozenset[str] = frozenset()
     workers: int = 4
@@ -129,7 +130,7 @@ class Night:
         )
         self.policy = load_policy(_POLICY + tiers, "virtual.yaml")
         settings = Settings.model_construct(
-            ssh=SshSettings(), probe=ProbeSettings(), state_dir=Path(), simulated=True
+            ssh=SshSettings(), probe=ProbeSettings(), state_dir=self.state, simulated=True
         )
         self.crew = []
         for _ in range(self.workers):

@@ -1,0 +1,336 @@
+"""``backupsvc catalog config``: the cluster's configuration, kept each night as text, for the day
+when a node is built anew.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from backupsvc.cli.groups import Named
+from backupsvc.cli.options import AsJson, Targets
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from backupsvc.bootstrap import Service
+    from backupsvc.operations.copy.configs import Kept
+    from policies.cluster_config import ConfigSet
+    from policies.config_diff import FileDiff
+    from policies.model import CopyTarget
+
+Folder = Annotated[
+    Path | None,
+    typer.Option("--output", metavar="FOLDER", help="Into a folder of this machine instead."),
+]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Say where it would go; read nothing.")]
+Date = Annotated[
+    str,
+    typer.Argument(
+        metavar="DATE",
+        help="A day (its last set, in the site's time zone), a time such as 20260309T200000Z, or "
+        "`latest`.",
+    ),
+]
+File = Annotated[
+    str | None, typer.Argument(metavar="[FILE]", help="One file, such as storage.cfg.")
+]
+
+app = typer.Typer(cls=Named, no_args_is_help=True)
+
+
+@app.callback()
+def _group() -> None:
+    pass
+
+
+@app.command()
+def keep(
+    to: Targets = None, output: Folder = None, dry_run: DryRun = False, as_json: AsJson = False
+) -> None:
+    """Read the cluster's configuration and keep it as text beside the catalog and at the copy
+    targets. The workers do so every night. No secret is kept, and what the token may not read is
+    said.
+
+    Exit 1 if it does not lie at one of them.
+
+    Example: backupsvc catalog config keep --output /root
+    """
+    from backupsvc.cli.output import emit_json, say
+    from backupsvc.cli.session import open_service
+    from backupsvc.operations.copy.configs import save
+
+    with open_service() as service:
+        targets = _targets(service, to or [], output)
+        names = ([] if output else [_beside()]) + [one.name for one in targets]
+        kept = None if dry_run else save(service, targets, beside_catalog=output is None)
+    places = [_NOWHERE | {"target": name, "state": "planned"} for name in names]
+    if kept is not None:
+        places = _placed(kept)
+    told = _what_is_missing(kept.config) if kept is not None else _NOTHING_MISSING
+    files = len(kept.config.files) if kept is not None else 0
+    if as_json:
+        emit_json({"places": places, "files": files, **told, "dry_run": dry_run})
+    else:
+        _show_places(places)
+        if kept is None:
+            say("nothing was read")
+        else:
+            say(f"{files} files")
+            _show_missing(told)
+    raise typer.Exit(1 if any(one["state"] == "failed" for one in places) else 0)
+
+
+@app.command("list")
+def list_sets(as_json: AsJson = False) -> None:
+    """List the configurations that are kept beside the catalog, newest first.
+
+    Exit 1 if one of them cannot be read any more.
+    """
+    from backupsvc.cli.output import emit_json, say, size, table, tell
+    from backupsvc.cli.session import open_service
+    from backupsvc.clock import iso
+    from backupsvc.copies.config_sets import kept_in, read
+    from backupsvc.errors import ArchiveError
+
+    with open_service() as service:
+        kept = kept_in(service.settings.state_dir)
+    found: list[dict[str, Any]] = []
+    for at, path in sorted(kept.items(), reverse=True):
+        one: dict[str, Any] = {"time": iso(at), "file": path.name, "bytes": None, "files": None}
+        one |= {"not_read": None, "in_part": None, "reason": None}
+        try:
+            config = read(path)
+            one |= {"bytes": path.stat().st_size, "files": len(config.files)}
+            one |= {"not_read": len(config.not_read), "in_part": len(config.in_part)}
+        except ArchiveError as error:
+            one["reason"] = error.message
+        except OSError as error:  # another process put newer ones there meanwhile
+            one["reason"] = str(error.strerror)
+        found.append(one)
+    if as_json:
+        emit_json({"sets": found})
+    else:
+        rows = [
+            (
+                one["time"],
+                one["files"],
+                one["not_read"],
+                one["in_part"],
+                size(one["bytes"]) if one["bytes"] is not None else None,
+            )
+            for one in found
+        ]
+        table(("time", "files", "not read", "in part", "size"), rows)
+        for one in found:
+            if one["reason"]:
+                tell(f"backupsvc: {one['reason']}")
+        if not found:
+            say("none is kept yet: `backupsvc catalog config keep`")
+    raise typer.Exit(1 if any(one["reason"] for one in found) else 0)
+
+
+@app.command()
+def show(date: Date, file: File = None, as_json: AsJson = False) -> None:
+    """Show what was kept on a day: its files, or one of them as it stands there.
+
+    Examples: backupsvc catalog config show latest; backupsvc catalog config show 2026-03-09
+    guests/qemu-108.conf
+    """
+    from backupsvc.cli.output import emit_json, say, table
+    from backupsvc.cli.session import open_service
+    from backupsvc.clock import iso
+
+    with open_service() as service:
+        at, config = _chosen(service, date)
+    files = {path: text for path, text in sorted(config.files.items()) if file in (None, path)}
+    if file is not None and not files:
+        _refuse(config, date, file)
+    told = _what_is_missing(config)
+    if as_json:
+        # the text itself only where it was asked for: a set may be large
+        rows = [
+            {"file": path, "bytes": len(text.encode()), "text": text if file else None}
+            for path, text in files.items()
+        ]
+        emit_json({"time": iso(at), "files": rows, **told})
+    elif file is not None:
+        for line in files[file].split("\n")[:-1]:
+            say(line)
+        if why := config.why_in_part(file):
+            say(f"# in part: {why}")
+    else:
+        table(("file", "bytes"), [(path, len(text.encode())) for path, text in files.items()])
+        _show_missing(told)
+
+
+@app.command()
+def diff(older: Date, newer: Date, as_json: AsJson = False) -> None:
+    """Show what of the configuration differs between two days, line by line. What one of them did
+    not read is said, and is neither added nor removed.
+
+    Exit 0 if nothing differs, 1 if something does.
+
+    Example: backupsvc catalog config diff 2026-03-08 latest
+    """
+    from backupsvc.cli.output import emit_json
+    from backupsvc.cli.session import open_service
+    from backupsvc.clock import iso
+    from policies import config_diff
+
+    with open_service() as service:
+        (before, old), (after, new) = _chosen(service, older), _chosen(service, newer)
+    found = config_diff.diff(old, new)
+    unseen = _sentences(config_diff.not_compared(old, new))
+    if as_json:
+        rows = [
+            {
+                "file": one.file,
+                "change": str(one.change),
+                "added": list(one.added),
+                "removed": list(one.removed),
+                "said": one.said or None,
+            }
+            for one in found
+        ]
+        head = {"older": iso(before), "newer": iso(after)}
+        emit_json({**head, "differences": rows, "not_compared": unseen})
+    else:
+        _show_differences(found, unseen, f"{iso(before)} and {iso(after)}")
+    raise typer.Exit(1 if found else 0)
+
+
+_NOWHERE: dict[str, Any] = {
+    "target": None,
+    "state": None,
+    "file": None,
+    "bytes": 0,
+    "sha256": None,
+    "reason": None,
+    "hint": "",
+}
+_NOTHING_MISSING: dict[str, Any] = {"not_read": [], "in_part": []}
+
+
+def _beside() -> str:
+    from backupsvc.operations.copy.configs import HERE
+
+    return HERE
+
+
+def _targets(service: Service, names: list[str], output: Path | None) -> tuple[CopyTarget, ...]:
+    from backupsvc.cli.targets import chosen, folder_target
+
+    if output is not None:
+        return (folder_target(output, names),)
+    # without targets it is kept beside the catalog all the same
+    return chosen(service.policy, names) if names or service.policy.copies else ()
+
+
+def _placed(kept: Kept) -> list[dict[str, Any]]:
+    from backupsvc.copies.snapshots import Put
+
+    found: list[dict[str, Any]] = []
+    for target, put in kept.places:
+        told: dict[str, Any] = (
+            {"state": "kept", "file": put.file, "bytes": put.size, "sha256": put.sha256}
+            if isinstance(put, Put)
+            else {"state": "failed", "reason": put.message, "hint": put.hint}
+        )
+        found.append(_NOWHERE | {"target": target.name} | told)
+    return found
+
+
+def _show_places(places: list[dict[str, Any]]) -> None:
+    from backupsvc.cli.output import size, table, tell
+
+    rows = [
+        (
+            one["target"],
+            one["state"],
+            one["file"] or "",
+            size(one["bytes"]) if one["bytes"] else "",
+        )
+        for one in places
+    ]
+    table(("place", "state", "file", "size"), rows)
+    for one in places:
+        if one["reason"]:
+            tell(f"backupsvc: {one['target']}: {one['reason']}")
+            tell(f"  -> {one['hint'] or 'see `backupsvc doctor`'}")
+
+
+def _sentences(said: Mapping[str, str]) -> list[dict[str, Any]]:
+    return [{"file": path, "reason": why} for path, why in sorted(said.items())]
+
+
+def _what_is_missing(config: ConfigSet) -> dict[str, Any]:
+    return {"not_read": _sentences(config.not_read), "in_part": _sentences(config.in_part)}
+
+
+def _show_missing(told: Mapping[str, Any]) -> None:
+    from backupsvc.cli.output import say
+
+    for word, key in (("not read", "not_read"), ("in part", "in_part")):
+        for line in _by_reason(told[key]):
+            say(f"{word}: {line}")
+    if told["not_read"] or told["in_part"]:
+        say("  -> what the token lacks for more: docs/operating.md, the cluster's configuration")
+
+
+def _by_reason(said: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The files of each reason in one line: one right that is lacking keeps many from being read."""
+    found: dict[str, list[str]] = {}
+    for one in said:
+        found.setdefault(one["reason"], []).append(one["file"])
+    return [f"{', '.join(files)}: {why}" for why, files in found.items()]
+
+
+def _chosen(service: Service, said: str) -> tuple[int, ConfigSet]:
+    """The set that a date means, and when it was kept."""
+    from backupsvc.clock import iso
+    from backupsvc.copies.config_sets import kept_in, read
+    from backupsvc.errors import UsageError
+    from policies.config_dates import pick
+    from policies.model import PolicyError
+
+    kept = kept_in(service.settings.state_dir)
+    try:
+        # on the day when a node is rebuilt the policy may not be there yet
+        at = pick(said, kept, service.policy.timezone if service.settings.policy else "UTC")
+    except PolicyError as error:
+        hint = "write a day like 2026-03-09, a time like 20260309T200000Z, or latest"
+        raise UsageError(error.message, hint) from None
+    if at is None:
+        known = f"the newest is of {iso(max(kept))}" if kept else "none is kept yet"
+        hint = f"{known}: see `backupsvc catalog config list`"
+        if not kept:
+            hint = "keep one now: `backupsvc catalog config keep`"
+        raise UsageError(f"no configuration of {said} is kept here", hint)
+    return at, read(kept[at])
+
+
+def _refuse(config: ConfigSet, date: str, file: str) -> None:
+    """Raise UsageError: that file is not in the set."""
+    from backupsvc.errors import UsageError
+
+    if why := config.why_not_read(file):
+        raise UsageError(f"{file} was not read then: {why}", "give the token the right, keep anew")
+    hint = f"`backupsvc catalog config show {date}` lists its files"
+    raise UsageError(f"the configuration of {date} has no file {file}", hint)
+
+
+def _show_differences(found: list[FileDiff], unseen: list[dict[str, Any]], between: str) -> None:
+    from backupsvc.cli.output import say
+
+    for one in found:
+        say(f"{one.change}: {one.file}" + (f" ({one.said})" if one.said else ""))
+        for sign, lines in (("-", one.removed), ("+", one.added)):
+            for line in lines:
+                say(f"  {sign} {line}")
+    if not found:
+        say(f"nothing differs between {between}")
+    for line in _by_reason(unseen):
+        say(f"not compared: {line}")

@@ -1,0 +1,213 @@
+"""What Proxmox VE's API answers of its configuration, as text: sorted, without what changes by
+itself, without secrets, in PVE's own forms, so that two nights without a change give the same bytes.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
+from typing import Any
+from urllib.parse import quote
+
+from policies.cluster_config import Source, words, written
+from policies.config_secrets import LEFT_OUT, free, secret_name, within
+
+Row = Mapping[str, Any]
+
+# what changes while nobody changes anything, or is told of something else
+_VOLATILE = words(
+    "active allowed-tags altnames checks digest exists families lock next-run pending pid priority "
+    "realm-type runningcpu runningmachine running-nets-host-mtu snaptime special state-pending "
+    "tfa-locked-until totp-locked uptime"
+)
+# sets that PVE keeps in hashes and tells in any order
+_SETS = frozenset({"content", "groups", "nodes", "privs", "resources", "users"})
+# what people write, and programs read whatever way they like
+_FREE = words(
+    "alias args comment comments comments6 consent-text description entrypoint hookscript lxc "
+    "mailto notes-template options options6 ovs_options script"
+)
+# what stands on several lines: those, and /etc/hosts
+_LINES = _FREE | {"data"}
+_NUMBERED = re.compile(r"(.*?[a-z_-])\d+")
+# PVE writes all of a description but these as %XX (pve-facts 8.1)
+_AS_PVE = " !\"#$&'()*+,-./;<=>?@[\\]^_`{|}~"
+
+
+class NoText(ValueError):
+    """An answer is not of the form that its call has."""
+
+
+def text_of(source: Source, answer: object, scratch: Container[int] = ()) -> str:
+    """Given a call and its answer's data, return the text that is kept of it, "" if there is
+    nothing. ``scratch`` are the VMIDs of copies, which come and go. Raise NoText if the answer is
+    none of that call.
+    """
+    if not source.id:
+        return _object(source, answer)
+    sections = sorted(_section(source, row, scratch) for row in _shaped(source, _rows(answer)))
+    return "\n".join(text for _, text in sections)
+
+
+def names_in(source: Source, answer: object) -> tuple[str, ...]:
+    """Given a list's call and its answer's data, return what its rows are called, sorted. Raise
+    NoText if the answer is none of that call.
+    """
+    return tuple(sorted({_id(source, row) for row in _shaped(source, _rows(answer))}))
+
+
+def _rows(answer: object) -> list[Row]:
+    if not isinstance(answer, list) or not all(isinstance(row, dict) for row in answer):
+        raise NoText("it should be a list of objects")
+    return answer
+
+
+def _id(source: Source, row: Row) -> str:
+    parts = [row.get(name) for name in source.id]
+    if not all(isinstance(part, str | int) for part in parts):
+        raise NoText(f"a row has no {' '.join(source.id)}")
+    return " ".join(map(str, parts))
+
+
+def _shaped(source: Source, rows: Iterable[Row]) -> Iterator[Row]:
+    shape = _SHAPES.get(source.path, iter)
+    return shape(rows)
+
+
+def _with_tokens(rows: Iterable[Row]) -> Iterator[Row]:
+    """Users, and each of their tokens as a row of its own."""
+    for row in rows:
+        yield {key: value for key, value in row.items() if key != "tokens"} | {"type": "user"}
+        for token in _rows(row.get("tokens") or []):
+            name = f"{row.get('userid')}!{token.get('tokenid')}"
+            own = {key: value for key, value in token.items() if key != "tokenid"}
+            yield own | {"type": "token", "userid": name}
+
+
+def _own_roles(rows: Iterable[Row]) -> Iterator[Row]:
+    """Roles that somebody made: the others come with PVE."""
+    return (row for row in rows if row.get("special") not in (1, "1", True))
+
+
+_SHAPES: Mapping[str, Callable[[Iterable[Row]], Iterator[Row]]] = {
+    "access/users": _with_tokens,
+    "access/roles": _own_roles,
+}
+
+
+def _section(source: Source, row: Row, scratch: Container[int]) -> tuple[tuple[Any, ...], str]:
+    """A row as a section of a file of PVE's, and where it stands among the others."""
+    named = _id(source, row)
+    word = str(row["type"]) if source.typed and row.get("type") else source.word
+    own = {*source.id, *(("type",) if source.typed else ())}
+    lines = [
+        f"\t{key} {value}".rstrip(" ") + "\n"
+        for key, value in _pairs(source, {k: v for k, v in row.items() if k not in own}, scratch)
+    ]
+    header = f"{written(word)}: {written(named)}\n"
+    return (_natural(named), header, lines), header + "".join(lines)
+
+
+def _natural(name: str) -> tuple[Any, ...]:
+    """So that rule 10 stands behind rule 9: text and numbers, by turns."""
+    parts = re.split(r"([0-9]{1,18})", name)
+    return tuple(int(part) if place % 2 else part for place, part in enumerate(parts))
+
+
+def _object(source: Source, answer: object) -> str:
+    if not isinstance(answer, dict):
+        raise NoText("it should be an object")
+    lines: list[str] = []
+    found = dict(answer)
+    # where a guest's notes stand in PVE's files
+    notes = found.get("description") if source.path.endswith("/config") else None
+    if notes and isinstance(notes, str):
+        del found["description"]
+        lines += [f"#{quote(line, safe=_AS_PVE)}" for line in _as_lines(free(notes))]
+    for key, value in _pairs(source, found, ()):
+        lines += [f"{key}: {value}".rstrip(" ")]
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _as_lines(text: str) -> list[str]:
+    """The lines of what somebody wrote, as UTF-8 can hold them."""
+    return [line.encode(errors="replace").decode() for line in text.rstrip("\n").split("\n")]
+
+
+def _pairs(source: Source, found: Row, scratch: Container[int]) -> Iterator[tuple[str, str]]:
+    for key, value in sorted(found.items()):
+        if key in _VOLATILE or value is None:
+            continue
+        if key == "lxc" and isinstance(value, list):
+            yield from _raw_lines(value)
+        elif key == "members" and key in source.fields:
+            yield from (("member", one) for one in _members(value, scratch))
+        else:
+            kept = _kept(source, key, value)
+            lines = kept.rstrip("\n").split("\n") if key in _LINES else [kept]
+            yield from ((_key(key), written(line)) for line in lines)
+
+
+def _kept(source: Source, key: str, value: object) -> str:
+    """A field's value, as far as it is kept."""
+    # net0, net1: in what is no list, a digit at the end tells one of several
+    found = None if source.id else _NUMBERED.fullmatch(key)
+    known = key in source.fields or (found is not None and found[1] in source.fields)
+    if not known or secret_name(key):
+        return LEFT_OUT
+    plain = _plain(value)
+    if plain is None:
+        return LEFT_OUT
+    kept = free(plain) if key in _FREE else within(plain)
+    if key in _SETS and kept == plain:
+        return ",".join(sorted(word for word in re.split(r"[,;\s]+", plain) if word))
+    return kept
+
+
+def _plain(value: object) -> str | None:
+    """A value as PVE writes it, None where it has no such form."""
+    if isinstance(value, bool):
+        return str(int(value))
+    if isinstance(value, str | int | float):
+        return str(value)
+    if isinstance(value, list) and all(isinstance(one, str | int) for one in value):
+        # the lines of an interface stand in the order in which they are carried out
+        return "; ".join(map(str, value))
+    if isinstance(value, dict):
+        inner = {key: None if secret_name(key) else _plain(one) for key, one in value.items()}
+        return ",".join(
+            f"{key}={LEFT_OUT if one is None else one}" for key, one in sorted(inner.items())
+        )
+    return None
+
+
+def _members(value: object, scratch: Container[int]) -> list[str]:
+    """What is in a pool: guests by kind and VMID, storages by name."""
+    found: set[str] = set()
+    for row in _rows(value):
+        if row.get("type") == "storage":
+            found.add(f"storage/{row.get('storage')}")
+        elif row.get("vmid") not in scratch:
+            found.add(f"{row.get('type')}/{row.get('vmid')}")
+    return sorted(written(one) for one in found)
+
+
+def _raw_lines(value: list[Any]) -> Iterator[tuple[str, str]]:
+    """A container's own lines for LXC, each a pair, in their order; of its environment the names
+    alone.
+    """
+    for pair in value:
+        if (
+            not isinstance(pair, list)
+            or len(pair) != 2
+            or not all(isinstance(o, str) for o in pair)
+        ):
+            raise NoText("lxc should be a list of pairs")
+        key, said = pair
+        hidden = key.startswith("lxc.environment") or secret_name(key)
+        yield _key(key), LEFT_OUT if hidden else written(free(said))
+
+
+def _key(name: str) -> str:
+    """A field's name, as it stands in a line: nothing ends it but what we put behind it."""
+    return quote(written(name), safe="")
