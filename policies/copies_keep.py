@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 from policies import prune_marks, retention
-from policies.copy_manifest import manifest_name, sidecar_names
+from policies.copy_manifest import attempts, manifest_name, sidecar_names
 from policies.model import Archive, ArchiveCopy, CopyTarget, Guest, Job, Mark, Marked, Policy
 from policies.pve.calendar_event import zone
 from policies.pve.volid import file_of, parse_name
@@ -130,12 +130,22 @@ def _as_archive(
     )
 
 
-def lost(copies: Sequence[ArchiveCopy], files: Mapping[str, int]) -> list[ArchiveCopy]:
+def lost(
+    copies: Sequence[ArchiveCopy], files: Mapping[str, int], *, immutable: bool = False
+) -> list[ArchiveCopy]:
     """Given copies that were verified in a folder, and what lies there now, return those that are
     not there as they were.
+
+    At an immutable target the manifest has the archive's name, or that name with a number, whatever
+    number the copy has: what came before it could not be had back.
     """
     return [
         one
         for one in copies
-        if files.get(one.file) != one.size or manifest_name(one.file) not in files
+        if files.get(one.file) != one.size
+        or not (
+            attempts(manifest_name(file_of(one.route.volid)), files)
+            if immutable
+            else manifest_name(one.file) in files
+        )
     ]

@@ -69,7 +69,7 @@ def lost_at(service: Nodes, target: CopyTarget) -> list[ArchiveCopy]:
     """
     copies = service.catalog.copies.find(folder=folder_of(target))
     with open_target(target, service.nodes, service.settings.ssh) as folder:
-        return lost(copies, folder.files())
+        return lost(copies, folder.files(), immutable=target.immutable)
 
 
 def apply(run: Run[ArchiveCopyMemory], target: CopyTarget, folder: Target) -> None:

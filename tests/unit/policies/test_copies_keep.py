@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from policies.copies_due import route_of
-from policies.copies_keep import Kept, decide
+from policies.copies_keep import Kept, decide, lost
 from policies.copy_manifest import manifest_name
 from policies.model import (
     Archive,
@@ -251,3 +251,21 @@ def test_law_3_holds_at_a_target_whatever_lies_there(
         if proven := [one for one in good if one.proven_at]:
             newest = max(proven, key=lambda one: one.ctime)
             assert file_of(newest.volid) not in gone
+
+
+@pytest.mark.parametrize("manifest", ["{}.copy.json", "{}.copy.json~2"])
+def test_a_numbered_copy_at_an_immutable_target_is_there_with_a_manifest_of_the_archives_name(
+    manifest: str,
+) -> None:
+    first = copy_of(archive(9))
+    numbered = replace(first, file=f"{first.file}~2")
+    files = {numbered.file: numbered.size, manifest.format(first.file): 9}
+    assert lost([numbered], files, immutable=True) == []
+    assert lost([numbered], {numbered.file: numbered.size}, immutable=True) == [numbered]
+    assert lost([numbered], files | {numbered.file: 1}, immutable=True) == [numbered]
+
+
+def test_where_things_are_renamed_only_the_manifest_beside_a_copy_speaks_of_it() -> None:
+    copy = copy_of(archive(9))
+    assert lost([copy], there([copy])) == []
+    assert lost([copy], {copy.file: copy.size, f"{manifest_name(copy.file)}~2": 9}) == [copy]
