@@ -82,10 +82,12 @@ def _heard(reading: dict[int, _Reader], told: Told) -> dict[int, Verification]:
             word = reader.answers.recv()
         except EOFError:
             reader.process.join()
+            code = reader.process.exitcode or 0
+            how = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
             raise ArchiveError(
-                f"{reader.path} was not read to its end: the process that read it ended with "
-                f"{reader.process.exitcode}",
-                "Read fewer at a time (--jobs 1), if the machine has little memory left.",
+                f"{reader.path} was not read to its end, so nothing is known of it: the process "
+                f"that read it {how}",
+                "Verify it again; if the machine has little memory left, fewer at a time (--jobs 1).",
             ) from None
         if isinstance(word, int):
             told(reader.path, word)
