@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from backupsvc.doctor.lines import FAILED, OK, WARNING, Line
 from backupsvc.errors import BackupsvcError, UsageError
-from backupsvc.operations.restore_test.listening import NOWHERE
+from backupsvc.operations.restore_test.forwarding import NOWHERE
 from backupsvc.services import DoctorServices
 from backupsvc.settings import node_key
 from policies import silence

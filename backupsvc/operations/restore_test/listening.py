@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from backupsvc.engine.context import Wait
 from backupsvc.errors import BackupsvcError, LawRefused, NotTheCopy, PveError, SshRefused
+from backupsvc.operations.restore_test import forwarding
 from backupsvc.operations.restore_test.memory import RestoreTestMemory
 from backupsvc.operations.services import Probes, Run
 from policies import agent_identity, silence
@@ -35,8 +36,6 @@ LONG, SHORT, AFTER = 1.0, 0.15, 0.3
 FRESH = 3.0
 PAUSE = 0.25  # seconds between two questions about an entry that may be old
 COUNTED = (Outcome.PASSED, Outcome.FAILED)
-LOST = "lost"  # of a question to the probe: it may have gone wrong once
-NOWHERE = "192.0.2.1"  # an address that is nobody's (RFC 5737)
 REFUSED_BY_AGENT = 200  # the agent's own error comes in a good answer of PVE's (pve-facts 8.5)
 NEVER_AGAIN = 1 << 20  # more often than any check is asked
 NO_LOGIN = (
@@ -100,7 +99,7 @@ def before(run: Run[RestoreTestMemory]) -> None:
     memory = _memory(run)
     if memory is None:
         if not run.memory.forwarding:
-            _refuse_forwarding(run)
+            forwarding.ask(run, probe(run))
     elif not _settled(memory.before):
         _look_before(run, memory, LONG)
 
@@ -131,8 +130,8 @@ def last(run: Run[RestoreTestMemory]) -> Wait | None:
     memory, began = _memory(run), run.clock.monotonic()
     if memory is None or memory.last:
         asked_before = bool(run.memory.forwarding)
-        _refuse_forwarding(run)
-        if run.memory.forwarding == LOST and not asked_before:
+        forwarding.ask(run, probe(run))
+        if run.memory.forwarding == forwarding.LOST and not asked_before:
             return Wait("the probe is asked again whether it passes packets on", most=1.0)
         return None
     found = memory.before
@@ -258,7 +257,7 @@ def _knocked(
         else None
     )
     if first:
-        _refuse_router(run, first)
+        forwarding.refuse_router(run, first)
         if why := silence.unfit(first, address):
             raise NotTheCopy(
                 f"no copy of guest {run.vmid} can be asked through the probe of "
@@ -271,36 +270,6 @@ def _knocked(
     cleared = first is None or first.state in silence.SILENT_STATES
     at, may_ask = run.clock.monotonic(), first is not None or not clear
     return _Knocked(address, jump.knock(address, memory.ports), at, cleared, may_ask)
-
-
-def _refuse_forwarding(run: Run[RestoreTestMemory]) -> None:
-    """Ask the probe of a copy whose checks do not speak to it whether it passes packets on. A
-    question that is lost is put again; a probe that is silent both times passes none.
-    """
-    jump = None if run.memory.simulated or run.memory.silence else probe(run)
-    if jump is None or run.memory.forwarding not in ("", LOST):
-        return
-    try:
-        table = silence.read(jump.ask(silence.question(NOWHERE)) or "", NOWHERE)
-    except SshRefused:
-        raise
-    except BackupsvcError:
-        run.memory = replace(run.memory, forwarding=LOST)
-        return
-    if table:
-        _refuse_router(run, table)
-    run.memory = replace(run.memory, forwarding="none" if table else "not known")
-
-
-def _refuse_router(run: Run[RestoreTestMemory], table: silence.Table) -> None:
-    if through := silence.forwards(table):
-        raise LawRefused(
-            2,
-            f"the copy of guest {run.vmid} must not start: the probe of {run.memory.reserved.node} "
-            f"passes packets on at {through}, so the copy could reach production through it",
-            "switch forwarding off in the probe: sysctl -w net.ipv4.ip_forward=0 "
-            "net.ipv6.conf.all.forwarding=0",
-        )
 
 
 # --- whose answer it was --------------------------------------------------------------------------
