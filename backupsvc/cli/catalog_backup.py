@@ -33,8 +33,9 @@ def backup(
 
     Exit 1 if it does not lie at one of them.
     """
-    from backupsvc.cli.output import emit_json, say, size, table, tell
+    from backupsvc.cli.output import emit_json, say
     from backupsvc.cli.session import open_service
+    from backupsvc.cli.targets import show_places
     from backupsvc.copies.snapshots import Put
     from backupsvc.operations.copy.catalogs import save
 
@@ -54,20 +55,7 @@ def backup(
     if as_json:
         emit_json({"snapshots": found, "dry_run": dry_run})
     else:
-        rows = [
-            (
-                one["target"],
-                one["state"],
-                one["file"] or "",
-                size(one["bytes"]) if one["bytes"] else "",
-            )
-            for one in found
-        ]
-        table(("target", "state", "file", "size"), rows)
-        for one in found:
-            if one["reason"]:
-                tell(f"backupsvc: {one['target']}: {one['reason']}")
-                tell(f"  -> {one['hint'] or 'see `backupsvc doctor`'}")
+        show_places(found, "target")
         if all(one["state"] == "planned" for one in found):
             say("no snapshot was taken")
     raise typer.Exit(1 if any(one["state"] == "failed" for one in found) else 0)

@@ -60,6 +60,7 @@ def keep(
     """
     from backupsvc.cli.output import emit_json, say
     from backupsvc.cli.session import open_service
+    from backupsvc.cli.targets import show_places
     from backupsvc.operations.copy.configs import save
 
     with open_service() as service:
@@ -74,7 +75,7 @@ def keep(
     if as_json:
         emit_json({"places": places, "files": files, **told, "dry_run": dry_run})
     else:
-        _show_places(places)
+        show_places(places, "place")
         if kept is None:
             say("nothing was read")
         else:
@@ -241,25 +242,6 @@ def _placed(kept: Kept) -> list[dict[str, Any]]:
         )
         found.append(_NOWHERE | {"target": target.name} | told)
     return found
-
-
-def _show_places(places: list[dict[str, Any]]) -> None:
-    from backupsvc.cli.output import size, table, tell
-
-    rows = [
-        (
-            one["target"],
-            one["state"],
-            one["file"] or "",
-            size(one["bytes"]) if one["bytes"] else "",
-        )
-        for one in places
-    ]
-    table(("place", "state", "file", "size"), rows)
-    for one in places:
-        if one["reason"]:
-            tell(f"backupsvc: {one['target']}: {one['reason']}")
-            tell(f"  -> {one['hint'] or 'see `backupsvc doctor`'}")
 
 
 def _sentences(said: Mapping[str, str]) -> list[dict[str, Any]]:

@@ -1,13 +1,13 @@
-"""Which of the policy's copy targets a command is about."""
+"""Which of the policy's copy targets a command is about, and what came of a file at each."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from backupsvc.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from policies.model import CopyTarget, Policy
@@ -41,3 +41,26 @@ def folder_target(output: Path, names: Sequence[str]) -> CopyTarget:
     if not output.is_dir():
         raise UsageError(f"{output} is no folder", "make it first")
     return CopyTarget("output", Directory(str(output.absolute())))
+
+
+def show_places(found: Sequence[Mapping[str, Any]], place: str) -> None:
+    """Given what came of a file at each target (``target``, ``state``, ``file``, ``bytes``,
+    ``reason``, ``hint``) and what its first column is called, show it, and why it does not lie at
+    one.
+    """
+    from backupsvc.cli.output import size, table, tell
+
+    rows = [
+        (
+            one["target"],
+            one["state"],
+            one["file"] or "",
+            size(one["bytes"]) if one["bytes"] else "",
+        )
+        for one in found
+    ]
+    table((place, "state", "file", "size"), rows)
+    for one in found:
+        if one["reason"]:
+            tell(f"backupsvc: {one['target']}: {one['reason']}")
+            tell(f"  -> {one['hint'] or 'see `backupsvc doctor`'}")
