@@ -95,19 +95,19 @@ class NewOperation:
     lock: str | None = None
 
 
-_lease = OPERATION.c
+_column = OPERATION.c
 
 # Built once: to build a statement takes longer than to have it carried out, and these are part of
 # every turn, or of every tick. Parameters have names that no column has.
 _CLAIM = (
     update(OPERATION)
     .where(
-        _lease.id == bindparam("its_id"),
-        _lease.state == OPEN,
+        _column.id == bindparam("its_id"),
+        _column.state == OPEN,
         or_(
-            _lease.lease_owner.is_(None),
-            _lease.lease_until <= bindparam("now"),
-            _lease.lease_owner == bindparam("its_driver"),
+            _column.lease_owner.is_(None),
+            _column.lease_until <= bindparam("now"),
+            _column.lease_owner == bindparam("its_driver"),
         ),
     )
     .values(
@@ -118,39 +118,39 @@ _CLAIM = (
                 # Its own driver counts, too, if it comes back after the lease ran out: it slept, or
                 # was stopped. One that gave the lease back was not lost.
                 and_(
-                    _lease.lease_owner.is_not(None),
+                    _column.lease_owner.is_not(None),
                     or_(
-                        _lease.lease_owner != bindparam("its_driver"),
-                        _lease.lease_until <= bindparam("now"),
+                        _column.lease_owner != bindparam("its_driver"),
+                        _column.lease_until <= bindparam("now"),
                     ),
                 ),
-                _lease.attempts + 1,
+                _column.attempts + 1,
             ),
-            else_=_lease.attempts,
+            else_=_column.attempts,
         ),
     )
     .returning(*OPERATION.c)
 )
 _MINE = update(OPERATION).where(
-    _lease.id == bindparam("its_id"),
-    _lease.lease_owner == bindparam("its_driver"),
-    _lease.state == OPEN,
+    _column.id == bindparam("its_id"),
+    _column.lease_owner == bindparam("its_driver"),
+    _column.state == OPEN,
 )
 _LAST_LINE = select(func.max(TRANSITION.c.seq)).where(TRANSITION.c.operation == bindparam("its_id"))
 _LINE = insert(TRANSITION)
 _POSTPONE = update(OPERATION).where(
-    _lease.id.in_(bindparam("ids", expanding=True)),
-    _lease.state == OPEN,
-    _lease.lease_owner.is_(None),
+    _column.id.in_(bindparam("ids", expanding=True)),
+    _column.state == OPEN,
+    _column.lease_owner.is_(None),
 )
 _CAP_DUE = (
     update(OPERATION)
-    .where(_lease.state == OPEN, _lease.due > bindparam("most"))
+    .where(_column.state == OPEN, _column.due > bindparam("most"))
     .values(due=bindparam("now"))
 )
 _CAP_LEASE = (
     update(OPERATION)
-    .where(_lease.state == OPEN, _lease.lease_until > bindparam("most"))
+    .where(_column.state == OPEN, _column.lease_until > bindparam("most"))
     .values(lease_until=0)
 )
 
