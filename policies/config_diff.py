@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
-from policies.cluster_config import OBJECTS, ConfigSet
+from policies.cluster_config import ConfigSet
+from policies.config_sources import OBJECTS
 
 
 class Change(StrEnum):

@@ -16,8 +16,8 @@ from backupsvc.errors import (
 )
 from backupsvc.pve import Pve
 from backupsvc.services import Cluster
-from policies import cluster_config as known
-from policies.cluster_config import ConfigSet, Source, written
+from policies import config_sources
+from policies.cluster_config import ConfigSet, Source, in_part, reads_all, written
 from policies.config_text import NoText, names_in, text_of
 from policies.model import Guest, GuestType, Node
 from policies.pve import texts
@@ -40,7 +40,7 @@ def read(service: Cluster, alive: Callable[[], None] = lambda: None) -> ConfigSe
     # asked first: without these nothing is known of what there is
     reading = _Reading(pve, pve.configuration.propagated(), service.policy.scratch, alive)
     nodes = pve.cluster.nodes()
-    reading.all_of(known.CLUSTER)
+    reading.all_of(config_sources.CLUSTER)
     for node in nodes:
         reading.node(node)
     reading.guests({node.name for node in nodes if node.online})
@@ -87,8 +87,8 @@ class _Reading:
         return True
 
     def _if_in_part(self, source: Source, folder: str) -> None:
-        if source.sees_all and not known.reads_all(source.sees_all, self.held):
-            why = known.in_part(source.sees_all)
+        if source.sees_all and not reads_all(source.sees_all, self.held):
+            why = in_part(source.sees_all)
             self.in_part |= {source.file: why, folder: why}
 
     def _answer(self, source: Source) -> object:
@@ -96,7 +96,7 @@ class _Reading:
 
     def node(self, node: Node) -> None:
         """Read what is a node's own."""
-        sources = known.node_sources(node.name)
+        sources = config_sources.node_sources(node.name)
         if node.online:
             self.all_of(sources)
         else:
@@ -104,20 +104,23 @@ class _Reading:
 
     def guests(self, online: Container[str]) -> None:
         """Read every guest's configuration and firewall, where it is now."""
-        source = known.GUESTS
+        source = config_sources.GUESTS
         try:
             guests = [one for one in self.pve.cluster.guests() if one.vmid not in self.scratch]
         except _FAILS as error:
-            self.not_read |= {source.file: _reason(error), known.GUESTS_FOLDER: _reason(error)}
+            self.not_read |= {
+                source.file: _reason(error),
+                config_sources.GUESTS_FOLDER: _reason(error),
+            }
             return
         rows = [{"type": str(one.type), "vmid": one.vmid, "node": one.node} for one in guests]
         self.files |= {source.file: text_of(source, rows)} if rows else {}
-        self._if_in_part(source, known.GUESTS_FOLDER)
+        self._if_in_part(source, config_sources.GUESTS_FOLDER)
         for guest in guests:
             self._guest(guest, guest.node in online)
 
     def _guest(self, guest: Guest, online: bool) -> None:
-        config, *firewall = known.guest_sources(str(guest.type), guest.node, guest.vmid)
+        config, *firewall = config_sources.guest_sources(str(guest.type), guest.node, guest.vmid)
         below = firewall[0].folder
         if not online:
             self.not_read |= {config.file: f"{guest.node}: {_OFFLINE}", below: _OFFLINE}

@@ -10,11 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from policies.cluster_config import LXC, QEMU, Source
+from policies.cluster_config import Source
 from policies.config_secrets import LEFT_OUT
+from policies.config_sources import LXC, QEMU
 from policies.config_text import NoText, names_in, text_of
 from policies.pve.guest_config import parse_config
-from tests.unit.policies.test_cluster_config import every
+from tests.unit.policies.test_config_sources import every
 
 OF = {one.file: one for one in every()}
 STORAGE = OF["storage.cfg"]
