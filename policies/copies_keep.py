@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 
-from policies import prune_marks, retention
+from policies import prune_marks, retention, segments
 from policies.copy_manifest import attempts, manifest_name, sidecar_names
 from policies.model import Archive, ArchiveCopy, CopyTarget, Guest, Job, Mark, Marked, Policy
 from policies.pve.calendar_event import zone
@@ -126,7 +126,7 @@ def _as_archive(
         storage=target.name,
         shared=False,
         size=copy.size,
-        protected=sidecar_names(copy.file)[-1] in files,
+        protected=sidecar_names(copy.file)[-1] + segments.END * copy.encrypted in files,
     )
 
 
@@ -139,13 +139,20 @@ def lost(
     At an immutable target the manifest has the archive's name, or that name with a number, whatever
     number the copy has: what came before it could not be had back.
     """
-    return [
-        one
-        for one in copies
-        if files.get(one.file) != one.size
-        or not (
-            attempts(manifest_name(file_of(one.route.volid)), files)
-            if immutable
-            else manifest_name(one.file) in files
+    return [one for one in copies if not _is_there(one, files, immutable)]
+
+
+def _is_there(copy: ArchiveCopy, files: Mapping[str, int], immutable: bool) -> bool:
+    if copy.encrypted:
+        held = segments.unpacked(copy.file, copy.segments)
+        manifest = segments.manifest_name(copy.file)
+        return (
+            bool(held)
+            and all(files.get(one.file) == one.size for one in held)
+            and (manifest in files or bool(attempts(manifest, files)))
         )
-    ]
+    if files.get(copy.file) != copy.size:
+        return False
+    if immutable:
+        return bool(attempts(manifest_name(file_of(copy.route.volid)), files))
+    return manifest_name(copy.file) in files

@@ -41,6 +41,9 @@ class Wanted:
 class Progress:
     """How far a copy was when that was last recorded: ``sent`` bytes with this SHA-256 are in
     ``file``, and were synced there.
+
+    Of an encrypted copy they are in ``segments`` (``policies.segments.packed``, with hashes), each
+    encrypted to ``recipients``, and ``file`` is what their names begin with.
     """
 
     volid: str
@@ -49,6 +52,8 @@ class Progress:
     file: str
     sent: int
     sha256: str
+    recipients: tuple[str, ...] = ()
+    segments: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,7 +199,7 @@ def holds(wanted: Wanted, progress: Progress, sha256: str) -> bool:
     """Given the SHA-256 of the archive's first ``progress.sent`` bytes now, return whether they are
     what was sent then.
     """
-    return progress.sha256 == sha256 and _same(wanted, progress)
+    return progress.sha256 == sha256 and is_of(wanted, progress)
 
 
 def _usable(
@@ -203,16 +208,17 @@ def _usable(
     """How far an unfinished file came, or why nothing can be added to it."""
     if file in refuted:
         return f"{file} does not hold what was sent, or cannot be written on"
-    if progress is None or progress.file != file:
+    if progress is None or progress.file != file or progress.segments:
         return f"of {file} nobody recorded how far it came"
-    if not _same(wanted, progress):
+    if not is_of(wanted, progress):
         return f"{file} is of an archive that has changed since"
     if not 0 < progress.sent <= seen.files[file] <= wanted.size:
         return f"{file} has {seen.files[file]} bytes, recorded are {progress.sent} of {wanted.size}"
     return progress
 
 
-def _same(wanted: Wanted, progress: Progress) -> bool:
+def is_of(wanted: Wanted, progress: Progress) -> bool:
+    """Whether what was recorded is of the archive as it is now, by all but its bytes."""
     return (progress.volid, progress.size, progress.modified) == (
         wanted.volid,
         wanted.size,

@@ -15,9 +15,9 @@ from sqlalchemy import delete, exists, func, insert, or_, select, update
 from backupsvc.catalog.database import Database
 from backupsvc.catalog.fences import Fence, hold
 from backupsvc.catalog.retry import repeatable, retried
-from backupsvc.catalog.tables import ARCHIVE, CANARY, COPY
+from backupsvc.catalog.tables import ARCHIVE, CANARY, COPY, REHEARSAL
 from policies.copy_decision import Progress
-from policies.model import ArchiveCopy, Canary, CopyRoute
+from policies.model import ArchiveCopy, Canary, CopyRoute, Rehearsal
 
 _VERIFIED = COPY.c.verified_at.is_not(None), COPY.c.removing_at.is_(None)
 
@@ -38,7 +38,16 @@ class CopyRepository:
             row = connection.execute(query).first()
         if row is None:
             return None
-        return Progress(row.volid, row.size, row.modified, row.file, row.sent, row.sha256)
+        return Progress(
+            row.volid,
+            row.size,
+            row.modified,
+            row.file,
+            row.sent,
+            row.sha256,
+            tuple(row.recipients.split()),
+            row.segments,
+        )
 
     @retried
     def get(self, route: CopyRoute) -> ArchiveCopy | None:
@@ -85,6 +94,8 @@ class CopyRepository:
             "sha256": progress.sha256,
             "at": at,
             "operation": fence[0],
+            "recipients": " ".join(progress.recipients),
+            "segments": progress.segments,
         }
         self._replace(route, values, fence)
 
@@ -101,6 +112,9 @@ class CopyRepository:
             "operation": copy.operation,
             "verified_at": copy.verified_at,
             "how": copy.how,
+            "recipients": " ".join(copy.recipients),
+            "segments": copy.segments,
+            "rung": copy.rung,
         }
         self._replace(copy.route, values, fence)
 
@@ -177,6 +191,35 @@ class CopyRepository:
                 for row in connection.execute(query)
             ]
 
+    @retried
+    def record_rehearsal(self, rehearsal: Rehearsal) -> None:
+        """Write down that a person's key opened an encrypted copy."""
+        with self._database.write() as connection:
+            connection.execute(insert(REHEARSAL).values(asdict(rehearsal)))
+
+    @retried
+    def rehearsals(self) -> list[Rehearsal]:
+        """Return the last rehearsal of each key at each folder, by target and time."""
+        last = select(func.max(REHEARSAL.c.number)).group_by(REHEARSAL.c.folder, REHEARSAL.c.key)
+        query = select(REHEARSAL).where(REHEARSAL.c.number.in_(last))
+        with self._database.read() as connection:
+            rows = connection.execute(query.order_by(REHEARSAL.c.target, REHEARSAL.c.at))
+            return [
+                Rehearsal(
+                    row.target,
+                    row.folder,
+                    row.at,
+                    row.vmid,
+                    row.volid,
+                    row.file,
+                    row.size,
+                    row.sha256,
+                    row.key,
+                    row.seconds,
+                )
+                for row in rows
+            ]
+
     def _replace(self, route: CopyRoute, values: dict[str, Any], fence: Fence) -> None:
         about = {
             "folder": route.folder,
@@ -209,5 +252,14 @@ def _is_file(copy: ArchiveCopy) -> tuple[Any, ...]:
 def _copy(row: Any) -> ArchiveCopy:
     route = CopyRoute(row.target, row.folder, row.site, row.place, row.volid, row.vmid)
     return ArchiveCopy(
-        route, row.file, row.size, row.sha256, row.verified_at, row.how, row.operation
+        route,
+        row.file,
+        row.size,
+        row.sha256,
+        row.verified_at,
+        row.how,
+        row.operation,
+        tuple(row.recipients.split()),
+        row.segments,
+        row.rung,
     )

@@ -271,7 +271,8 @@ class CopyRow(SQLModel, table=True):
     ``sent`` bytes with this ``sha256`` are in ``file`` there; ``modified`` is the archive's time by
     then. Until ``verified_at`` is known it is no copy, whatever lies there, and from
     ``removing_at`` on it is none any more. ``listed`` is its own volid at ``site`` where PVE lists
-    it.
+    it. An encrypted one has ``recipients``, with blanks between them, ``segments`` as
+    ``policies.segments.packed`` makes them, and the archive's ``rung`` when it left.
     """
 
     __tablename__ = "copy"
@@ -294,6 +295,30 @@ class CopyRow(SQLModel, table=True):
     how: str = Field(default="", sa_type=Text)
     listed: str | None = None
     removing_at: int | None = Field(default=None, sa_type=BigInteger)
+    recipients: str = Field(default="", sa_type=Text)
+    segments: str = Field(default="", sa_type=Text)
+    rung: str = ""
+
+
+class RehearsalRow(SQLModel, table=True):
+    """That a person's key opened an encrypted copy, brought back from its target. Rows are only
+    inserted: each is evidence. ``key`` is a recipient's fingerprint, never an identity.
+    """
+
+    __tablename__ = "rehearsal"
+    __table_args__ = (Index("ix_rehearsal_folder", "folder"),)  # what was rehearsed last there
+
+    number: int | None = Field(default=None, primary_key=True)
+    folder: str
+    target: str
+    at: int = Field(sa_type=BigInteger)
+    vmid: int | None = None
+    volid: str
+    file: str
+    size: int = Field(sa_type=BigInteger)
+    sha256: str
+    key: str
+    seconds: float
 
 
 class CanaryRow(SQLModel, table=True):
@@ -328,3 +353,4 @@ IDENTITY = METADATA.tables["identity"]
 UNTOLD = METADATA.tables["untold"]
 COPY = METADATA.tables["copy"]
 CANARY = METADATA.tables["canary"]
+REHEARSAL = METADATA.tables["rehearsal"]

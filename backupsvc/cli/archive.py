@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from backupsvc.cli.options import IdentityFile
 from backupsvc.cli.output import console, emit_json, interactive, say, size
 from backupsvc.clock import iso
 from backupsvc.errors import UsageError
@@ -23,7 +24,8 @@ if TYPE_CHECKING:
     pass
 
 app = typer.Typer(
-    no_args_is_help=True, help="Verify, describe and extract archives, without any cluster."
+    no_args_is_help=True,
+    help="Verify, describe, extract and decrypt archives, without any cluster.",
 )
 
 Json = Annotated[bool, typer.Option("--json", help="One JSON object instead of text.")]
@@ -153,6 +155,86 @@ def extract(
     else:
         for path in done.files:
             say(f"would write {path}" if dry_run else str(path))
+
+
+@app.command()
+def decrypt(
+    copy: Annotated[
+        Path,
+        typer.Argument(
+            metavar="MANIFEST|FOLDER/NAME",
+            help="The manifest of an encrypted copy (NAME.age.json), or the archive's name beside it.",
+        ),
+    ],
+    identity: IdentityFile = None,
+    output: Annotated[
+        Path, typer.Option("--output", help="Where to write; it is made if it does not exist.")
+    ] = Path(),
+    sha256: Annotated[
+        str | None,
+        typer.Option("--sha256", help="What the archive's SHA-256 must be, from another source."),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be written; decrypt nothing.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Decrypt an encrypted copy in a folder of this machine, without catalog and policy, and give it
+    the archive's name once all of it was checked.
+
+    Nothing is overwritten. Exit 1 if anything is missing or not as its manifest says, 2 if none of
+    the identities opens it.
+    """
+    from backupsvc.cli.kit import identities
+    from backupsvc.copies.decrypt import decrypt as decrypt_copy
+    from backupsvc.copies.decrypt import find, foresee, not_expected
+
+    found = find(copy)
+    manifest = found.manifest
+    if sha256 is not None:
+        not_expected(found, sha256)
+    told: dict[str, object] = {
+        "dry_run": dry_run,
+        "manifest": str(found.folder / found.manifest_file),
+        "volid": manifest.volid,
+        "sha256": manifest.sha256,
+        "segments": len(manifest.segments),
+        "recipients": list(manifest.recipients),
+    }
+    if dry_run:
+        sizes = [manifest.size, *(one.length for _, one in manifest.sidecars)]
+        files, recipient = foresee(found, output), None
+    else:
+        keys = identities(identity)
+        with _bar(f"decrypting {manifest.file}", found.size, silent=as_json) as came:
+            done = decrypt_copy(found, keys, output, came)
+        files, recipient = list(done.files), done.recipient
+        sizes = [file.stat().st_size for file in files]
+    if as_json:
+        listed = [
+            {"file": str(file), "size": size} for file, size in zip(files, sizes, strict=True)
+        ]
+        emit_json(told | {"files": listed, "recipient": recipient})
+        return
+    for file in files:
+        say(f"would write {file}" if dry_run else str(file))
+    say(f"  {manifest.volid}, {size(manifest.size)}, SHA-256 {manifest.sha256}")
+    if recipient:
+        say(f"  opened by the identity of {recipient}")
+    say("  hold its SHA-256 against one that was kept elsewhere: --sha256")
+
+
+@contextmanager
+def _bar(what: str, total: int, *, silent: bool) -> Iterator[Callable[[int], None]]:
+    """Yield what is told how many bytes more were read."""
+    if silent or not interactive(sys.stderr):
+        yield lambda count: None
+        return
+    from rich.progress import Progress
+
+    with Progress(console=console(stderr=True), transient=True) as progress:
+        task = progress.add_task(one_line(what), total=total)
+        yield lambda count: progress.advance(task, count)
 
 
 def _must_be_readable(files: Sequence[Path]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -24,4 +25,13 @@ GuestsArchives = Annotated[
 ]
 OneGuest = Annotated[
     int | None, typer.Option("--vmid", help="Only this guest.", autocompletion=vmids)
+]
+IdentityFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--identity",
+        metavar="FILE",
+        help="A file of identities (age-keygen), - for standard input; else it is asked for, "
+        "without echo.",
+    ),
 ]

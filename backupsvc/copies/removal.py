@@ -6,8 +6,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from backupsvc.copies.small import content
 from backupsvc.copies.target import Target
-from policies.copy_manifest import MOST, manifest_name, read_manifest, sidecar_names
+from policies import segments
+from policies.copy_manifest import MOST, attempts, manifest_name, read_manifest, sidecar_names
 from policies.model import ArchiveCopy
 
 
@@ -15,14 +17,32 @@ def not_as_verified(target: Target, copy: ArchiveCopy, files: Mapping[str, int])
     """Given a target, a copy that was verified there and what lies there now (names and sizes),
     return why it must not be removed: what has its name is not what was written. None if it is.
     """
+    if copy.encrypted:
+        return _encrypted_not_as_verified(target, copy, files)
     manifest = manifest_name(copy.file)
     if files.get(copy.file) != copy.size or not 0 < files.get(manifest, 0) <= MOST:
         return f"{copy.file} is not there as it was verified"
-    with target.read(manifest) as stream:
-        found = read_manifest(stream.read(MOST + 1))
+    found = read_manifest(content(target, manifest, MOST))
     wanted = copy.route.volid, copy.file, copy.size, copy.sha256
     if found is None or (found.volid, found.file, found.size, found.sha256) != wanted:
         return f"{manifest} speaks of another copy than the catalog does"
+    return None
+
+
+def _encrypted_not_as_verified(
+    target: Target, copy: ArchiveCopy, files: Mapping[str, int]
+) -> str | None:
+    held = segments.unpacked(copy.file, copy.segments)
+    manifests = attempts(segments.manifest_name(copy.file), files)
+    if not held or not manifests or any(files.get(one.file) != one.size for one in held):
+        return f"the encrypted copy of {copy.file} is not there as it was verified"
+    found = segments.read_manifest(content(target, manifests[-1], segments.MOST))
+    wanted = copy.route.volid, copy.file, copy.size, copy.sha256
+    if (
+        isinstance(found, segments.Unreadable)
+        or (found.volid, found.file, found.size, found.sha256) != wanted
+    ):
+        return f"{manifests[-1]} speaks of another copy than the catalog does"
     return None
 
 
@@ -33,9 +53,17 @@ def remove(target: Target, copy: ArchiveCopy) -> str | None:
     Raise what the target raises: then some of it may be gone.
     """
     files = target.files()
-    if files.get(copy.file, copy.size) != copy.size:
-        return f"{copy.file} has {files[copy.file]} bytes by now, not {copy.size}"
-    for name in (manifest_name(copy.file), copy.file, *sidecar_names(copy.file)):
+    if copy.encrypted:
+        sizes = {one.file: one.size for one in segments.unpacked(copy.file, copy.segments)}
+        manifests = attempts(segments.manifest_name(copy.file), files)
+        own = segments.own_files(copy.file, files)
+    else:
+        sizes, manifests = {copy.file: copy.size}, [manifest_name(copy.file)]
+        own = [copy.file, *sidecar_names(copy.file)]
+    for file, size in sizes.items():
+        if files.get(file, size) != size:
+            return f"{file} has {files[file]} bytes by now, not {size}"
+    for name in dict.fromkeys((*manifests, *own)):
         if name in files:
             target.remove(name)
     return None

@@ -16,9 +16,11 @@ from typing import BinaryIO
 
 from backupsvc.clock import Clock, SystemClock
 from backupsvc.copies.pace import Pace
+from backupsvc.copies.small import content, put
 from backupsvc.copies.sources import Source
 from backupsvc.copies.target import CHUNK, Alive, Target, needs
 from backupsvc.errors import ArchiveError, BackupsvcError, CopyError, NoRoom, TargetRefused
+from policies import segments
 from policies.copy_decision import (
     Action,
     Decision,
@@ -26,7 +28,6 @@ from policies.copy_decision import (
     Seen,
     Wanted,
     decide,
-    free_name,
     holds,
 )
 from policies.copy_manifest import (
@@ -37,6 +38,7 @@ from policies.copy_manifest import (
     read_manifest,
     sidecar_names,
 )
+from policies.segments import SegmentManifest
 
 CHECKPOINT = 256 << 20  # bytes after which what was sent is synced and recorded
 
@@ -47,7 +49,8 @@ class Order:
     anything is; ``bandwidth`` in KiB/s.
 
     ``progress`` is what the last attempt recorded; ``checkpoint`` is after how many bytes this one
-    does.
+    does. ``recipients``: to whom it is encrypted (``send_encrypted``), in segments of so many bytes
+    of the archive.
     """
 
     volid: str
@@ -56,6 +59,8 @@ class Order:
     immutable: bool = False
     bandwidth: int | None = None
     checkpoint: int = CHECKPOINT
+    recipients: tuple[str, ...] = ()
+    segment: int = segments.LENGTH
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +82,7 @@ class Verified:
     ``litter`` lies at an immutable target, is of no use, and is the far side's to remove.
     """
 
-    manifest: Manifest
+    manifest: Manifest | SegmentManifest
     moved: int
     seconds: float
     how: str
@@ -146,7 +151,7 @@ class _Sending:
         self._files = files
         found: dict[str, Manifest] = {}
         for file in (one for one in attempts(name, files) if files[one] <= MOST):
-            if manifest := read_manifest(self._small(file, MOST)):
+            if manifest := read_manifest(content(self._target, file, MOST)):
                 found[file] = manifest
         known = self._order.progress
         return decide(
@@ -280,7 +285,7 @@ class _Sending:
         what it is; return that.
         """
         beside = tuple(
-            (name, self._put(name, data))
+            (name, put(self._target, name, data, immutable=self._order.immutable))
             for name in sidecar_names(self._wanted.name)
             if (data := self._source.sidecar(name)) is not None
         )
@@ -295,36 +300,9 @@ class _Sending:
             )
         manifest = Manifest(self._wanted.volid, file, self._wanted.size, sha256, beside)
         # last: what has a manifest counts as a copy, whatever else lies there
-        self._put(manifest_name(self._wanted.name), manifest.text())
+        name = manifest_name(self._wanted.name)
+        put(self._target, name, manifest.text(), immutable=self._order.immutable)
         return manifest
-
-    def _put(self, name: str, data: bytes) -> str:
-        """Have a small file there with these bytes; return its name there, which at an immutable
-        target may be a later one.
-        """
-        files = self._target.files()
-        same = [one for one in attempts(name, files) if files[one] == len(data)]
-        # an earlier attempt may have written it
-        if there := next((one for one in same if self._small(one, len(data)) == data), None):
-            return there
-        if name in files and not self._order.immutable:
-            self._target.remove(name)
-            files.pop(name)
-        file = free_name(name, files)
-        with self._target.write(file) as writing:
-            writing.write(data)
-            writing.sync()
-        if self._small(file, len(data)) != data:
-            raise CopyError(
-                f"{self._target.what} does not hold what was written to {file}",
-                "examine its disk, then copy again",
-            )
-        return file
-
-    def _small(self, file: str, most: int) -> bytes:
-        """What a file there holds, and no more than one byte beyond what it may hold."""
-        with self._target.read(file) as stream:
-            return stream.read(most + 1)
 
     def _discard(self, file: str) -> None:
         """Remove what will never be a copy. That it stays is no more than litter: the fault that

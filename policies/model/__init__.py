@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from policies.model.archives import Archive, Mark, Marked
 from policies.model.cluster import Guest, GuestType, Node, SeenStorages, Storage
-from policies.model.copies import ArchiveCopy, Canary, CopyRoute
+from policies.model.copies import ArchiveCopy, Canary, CopyRoute, Rehearsal
 from policies.model.errors import PolicyError
 from policies.model.findings import Finding, Severity
 from policies.model.operations import Operation, OperationState, Transition
@@ -58,6 +58,7 @@ __all__ = [
     "Proof",
     "PruneRules",
     "PveStorage",
+    "Rehearsal",
     "Rung",
     "Scratch",
     "SeenStorages",

@@ -32,7 +32,9 @@ class ArchiveCopy:
     """A copy of an archive that was read back at its target, and is what was sent there.
 
     ``verified_at`` in epoch seconds, by the operation ``operation``; ``how`` says how it was read
-    back.
+    back. ``size`` and ``sha256`` are those of the archive, also where what lies there is encrypted:
+    then ``recipients`` says to whom, ``segments`` which files hold it (``policies.segments``), and
+    ``rung`` what was known of the archive when it left.
     """
 
     route: CopyRoute
@@ -42,6 +44,14 @@ class ArchiveCopy:
     verified_at: int
     how: str
     operation: str
+    recipients: tuple[str, ...] = ()
+    segments: str = ""
+    rung: str = ""
+
+    @property
+    def encrypted(self) -> bool:
+        """Whether it must be decrypted before anybody can use it."""
+        return bool(self.recipients)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,3 +73,23 @@ class Canary:
     def held(self) -> bool:
         """Whether the target kept what it was given."""
         return not self.overwritten and not self.deleted
+
+
+@dataclass(frozen=True, slots=True)
+class Rehearsal:
+    """That an encrypted copy was brought back from its target at ``at`` (epoch seconds), decrypted
+    with a key that a person gave, and found to be the archive, whole.
+
+    ``key`` is the fingerprint of that key's recipient; ``seconds`` is how long all of it took.
+    """
+
+    target: str
+    folder: str
+    at: int
+    vmid: int | None
+    volid: str
+    file: str
+    size: int
+    sha256: str
+    key: str
+    seconds: float

@@ -185,6 +185,7 @@ class CopyTarget:
 
     ``immutable``: what lies there can be neither renamed nor removed by us. ``allow_root``: a login
     as root is put up with. ``keep``: the keep rules of the copies there, "" if all stay.
+    ``recipients``: the public keys of age that copies there are encrypted to, () if they are plain.
     """
 
     name: str
@@ -193,6 +194,7 @@ class CopyTarget:
     immutable: bool = False
     allow_root: bool = False
     keep: str = ""
+    recipients: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,13 +8,15 @@ import base64
 import binascii
 from collections.abc import Callable
 
+from policies import age_keys
 from policies.check_kinds import HOST_NAME
 from policies.copy_folders import folder_of
 from policies.model import CopyTarget, Directory, PveStorage, SftpFolder
 from policies.site import values
 from policies.yaml_reader import Section, Value
 
-_SHARED = ("kind", "path", "bandwidth", "immutable", "allow-root", "keep")
+_SHARED = ("kind", "path", "bandwidth", "immutable", "allow-root", "keep", "encrypt", "recipients")
+MOST_RECIPIENTS = 16  # each file of a copy names every one of them
 _KEY_KINDS = (
     "ssh-ed25519",
     "ecdsa-sha2-nistp256",
@@ -78,7 +80,39 @@ def _target(name: str, value: Value) -> CopyTarget:
         immutable=immutable,
         allow_root=section.take("allow-root", Value.boolean, False),
         keep=keep,
+        recipients=_recipients(section, place),
     )
+
+
+def _recipients(section: Section, place: PveStorage | SftpFolder | Directory) -> tuple[str, ...]:
+    """To whom copies there are encrypted, () for nobody: `encrypt` and `recipients`, both or
+    neither.
+    """
+    both = [section.get("encrypt"), section.get("recipients")]
+    if both == [None, None]:
+        return ()
+    if isinstance(place, PveStorage):
+        why = (
+            "PVE could neither list nor restore an encrypted copy, so none is written into its "
+            "storages"
+        )
+        raise next(one for one in both if one).wrong(why, "another kind of target")
+    section.need("encrypt", "age, beside `recipients`").choice(("age",))
+    value = section.need("recipients", f"a list, each {age_keys.ALLOWED}")
+    recipients: list[str] = []
+    for item in value.items(f"a list, each {age_keys.ALLOWED}"):
+        text = item.text(age_keys.ALLOWED).strip()
+        if fault := age_keys.fault(text):
+            raise item.wrong(fault, age_keys.ALLOWED)
+        if text in recipients:
+            raise item.wrong(f"{text} is there twice", "each recipient once")
+        recipients.append(text)
+    if not 1 <= len(recipients) <= MOST_RECIPIENTS:
+        raise value.wrong(
+            f"there are {len(recipients)} recipients",
+            f"1 to {MOST_RECIPIENTS}, each {age_keys.ALLOWED}",
+        )
+    return tuple(recipients)
 
 
 def _pve_storage(section: Section) -> PveStorage:

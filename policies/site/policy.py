@@ -9,8 +9,9 @@ from __future__ import annotations
 import hashlib
 from types import MappingProxyType
 
+from policies import age_keys
 from policies.i18n import LANGUAGES
-from policies.model import IntegrityRules, Policy, PruneRules, Scratch
+from policies.model import IntegrityRules, Policy, PolicyError, PruneRules, Scratch
 from policies.pve import calendar_event
 from policies.site import values
 from policies.site.copies import read_copies
@@ -36,6 +37,7 @@ def load_policy(text: str, source: str) -> Policy:
     """Given a policy's text and its file's name, return the Policy. Raise PolicyError with file,
     line and what is allowed.
     """
+    _refuse_secrets(text, source)
     root = read(text, source)
     top = root.section(*SECTIONS)
     timezone = top.take("timezone", lambda value: value.checked(calendar_event.zone).key, "UTC")
@@ -68,6 +70,22 @@ def load_policy(text: str, source: str) -> Policy:
         source=source,
         digest=hashlib.sha256(text.encode()).hexdigest(),
     )
+
+
+def _refuse_secrets(text: str, source: str) -> None:
+    """Raise PolicyError, before anything else is said of the text, if a secret key stands in it,
+    without repeating it (law 7).
+    """
+    for number, line in enumerate(text.splitlines(), 1):
+        if age_keys.holds_secret(line):
+            raise PolicyError(
+                "a secret key of age stands here: whoever reads this policy can read every copy. "
+                "Remove it from this file and from where the file was kept, make a new key on a "
+                "machine that is not this one (`age-keygen`), and name its public key (age1...) "
+                "among `recipients`; allowed: public keys only",
+                source,
+                number,
+            )
 
 
 def _integrity(value: Value) -> IntegrityRules | None:

@@ -13,6 +13,7 @@ from backupsvc.operations.copy.memory import ArchiveCopyMemory
 from backupsvc.operations.prune.deciding import in_use, standing
 from backupsvc.operations.services import Run
 from backupsvc.services import Cluster, Nodes
+from policies import segments
 from policies.copies_due import DueCopy, route_of
 from policies.copies_keep import Kept, decide, lost
 from policies.copy_folders import folder_of
@@ -30,7 +31,7 @@ def keep(
     copies, files = service.catalog.copies.find(folder=folder_of(target)), folder.files()
     if new is not None:
         copies = [*(one for one in copies if one.file != new.file), new]
-        files |= {new.file: new.size, manifest_name(new.file): 1}
+        files |= _to_be(new)
     vmids = {one.route.vmid for one in copies if one.route.vmid is not None}
     archives = service.catalog.archives
     guests, unsure = standing(service, service.pve.cluster.guests(), vmids)
@@ -47,6 +48,14 @@ def keep(
     )
 
 
+def _to_be(new: ArchiveCopy) -> dict[str, int]:
+    """The files that a copy will consist of, as far as it takes to count as being there."""
+    if new.encrypted:
+        files = {one.file: one.size for one in segments.unpacked(new.file, new.segments)}
+        return files | {segments.manifest_name(new.file): 1}
+    return {new.file: new.size, manifest_name(new.file): 1}
+
+
 def preview(service: Nodes, due: DueCopy) -> tuple[list[str], str]:
     """Given a copy that is to be made, return which others would go from its target when it is
     there, and why none may ("" if nothing speaks against it). Raise what the way to the target
@@ -56,7 +65,15 @@ def preview(service: Nodes, due: DueCopy) -> tuple[list[str], str]:
     if not target.keep:
         return [], ""
     new = ArchiveCopy(
-        route_of(archive, target), file_of(archive.volid), archive.size, "", 0, "planned", ""
+        route_of(archive, target),
+        file_of(archive.volid),
+        archive.size,
+        "",
+        0,
+        "planned",
+        "",
+        recipients=target.recipients,
+        segments=str(archive.size) if target.recipients else "",
     )
     with open_target(target, service.nodes, service.settings.ssh) as folder:
         kept = keep(service, target, folder, new)

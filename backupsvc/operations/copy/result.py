@@ -78,6 +78,8 @@ def listed(copy: ArchiveCopy, target: CopyTarget | None, now: float) -> dict[str
         "seconds": None,
         "reason": copy.how if target else f"{copy.how}; the policy names this target no more",
         "age": max(0, int(now) - copy.verified_at),
+        "encrypted": copy.encrypted,
+        "rung": f"{copy.rung} (encrypted)" if copy.encrypted else None,
         "operation": copy.operation,
     }
 

@@ -13,6 +13,7 @@ from dataclasses import replace
 
 from backupsvc.copies.opening import open_target
 from backupsvc.copies.send import Order, Watch, send
+from backupsvc.copies.send_encrypted import send_encrypted
 from backupsvc.copies.sources import NodeSource
 from backupsvc.copies.stale import remove_stale_manifests
 from backupsvc.engine.context import Handler, Wait
@@ -22,12 +23,15 @@ from backupsvc.operations.copy import keeping
 from backupsvc.operations.copy.memory import ArchiveCopyMemory, Verified
 from backupsvc.operations.copy.opening import lock_of
 from backupsvc.operations.services import Run, StepServices
+from policies import segments
 from policies.amounts import size as amount
 from policies.compliance.facts import place as place_of
 from policies.copies_due import route_of
+from policies.copies_keep import lost
 from policies.copy_decision import Progress
 from policies.model import Archive, ArchiveCopy, CopyTarget, PveStorage, Rung
 from policies.pve.volid import file_of
+from policies.segments import SegmentManifest
 from policies.workflow import Workflow
 
 
@@ -53,16 +57,20 @@ def bring(run: Run[ArchiveCopyMemory]) -> Wait | None:
     source = NodeSource(service.nodes, archive.node, path)
     with open_target(target, service.nodes, service.settings.ssh) as folder:
         known = service.catalog.copies.get(route)
-        if known and folder.files().get(known.file) != known.size:
+        if known and not _is_there(known, folder.files()):
             # verified once, and not there now: it is no copy any more
             service.catalog.copies.forget(route, run.fence())
             run.note("lost", file=known.file, verified_at=known.verified_at)
+        elif known and known.encrypted != bool(target.recipients):
+            _leave(run, known)
+            return None
         order = Order(
             volid=archive.volid,
             sha256=archive.sha256,
             progress=service.catalog.copies.progress(route),
             immutable=target.immutable,
             bandwidth=target.bandwidth,
+            recipients=target.recipients,
         )
 
         def record(progress: Progress) -> None:
@@ -70,13 +78,22 @@ def bring(run: Run[ArchiveCopyMemory]) -> Wait | None:
             run.say(f"{amount(progress.sent)} of {amount(progress.size)} sent to {target.name}")
 
         modified = source.stat().modified  # now: once it is there, nothing is asked of the source
-        found = send(source, folder, order, Watch(record, run.heartbeat, run.clock))
+        way = send_encrypted if target.recipients else send
+        found = way(source, folder, order, Watch(record, run.heartbeat, run.clock))
         if not target.immutable and (stale := remove_stale_manifests(folder)):
             run.note("tidied", removed=stale)
     manifest = found.manifest
     copy = ArchiveCopy(
         route, manifest.file, manifest.size, manifest.sha256, run.now(), found.how, run.id
     )
+    if isinstance(manifest, SegmentManifest):
+        # nothing is decrypted there, so what is known of the bytes is what was known of the archive
+        copy = replace(
+            copy,
+            recipients=manifest.recipients,
+            segments=segments.packed(manifest.segments, hashes=False),
+            rung=_rung_of_bytes(archive, manifest.sha256),
+        )
     if isinstance(target.place, PveStorage):
         _record_unlisted(run, copy, modified)
     else:
@@ -90,6 +107,28 @@ def bring(run: Run[ArchiveCopyMemory]) -> Wait | None:
     run.conclude(f"verified at {target.name}: {found.how}")
     run.note("verified", sha256=manifest.sha256, reasons=list(found.reasons))
     return None
+
+
+def _is_there(copy: ArchiveCopy, files: Mapping[str, int]) -> bool:
+    if copy.encrypted:
+        return not lost([copy], files)
+    return files.get(copy.file) == copy.size
+
+
+def _leave(run: Run[ArchiveCopyMemory], known: ArchiveCopy) -> None:
+    """A verified copy from before `encrypt` was set, or taken out, stays the one that counts: the
+    next archive is copied as the policy says now.
+    """
+    word = "encrypted" if known.encrypted else "NOT encrypted"
+    how = f"{known.how}; {word}: it is from before the target's `encrypt` was changed"
+    run.memory = replace(run.memory, verified=Verified(known.sha256, known.size, how, 0, 0.0))
+    run.conclude(f"verified at {run.memory.target}: {how}")
+
+
+def _rung_of_bytes(archive: Archive, sha256: str) -> Rung:
+    """What is known of the archive that is known of its bytes: of a copy no more can be said."""
+    intact = archive.sha256 == sha256 and archive.rung.height >= Rung.INTACT.height
+    return Rung.INTACT if intact else Rung.RECORDED
 
 
 def enlist(run: Run[ArchiveCopyMemory]) -> Wait | None:
@@ -130,7 +169,7 @@ def enlist(run: Run[ArchiveCopyMemory]) -> Wait | None:
         at=began,
     )
     # the same bytes: what was read of the archive is true of its copy, and no more than that
-    if archive.sha256 == verified.sha256 and archive.rung.height >= Rung.INTACT.height:
+    if _rung_of_bytes(archive, verified.sha256) is Rung.INTACT:
         catalog.archives.record_intact(place.node, volid, began)
     catalog.copies.record_listed(
         route_of(archive, target), volid, place_of(there), run.now(), verified.how, run.fence()

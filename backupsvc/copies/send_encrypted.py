@@ -1,0 +1,328 @@
+"""Bring one archive to one target encrypted, in segments, and show that it is there. Killed
+anywhere, it is decided anew by the next attempt.
+
+What is decided stands in ``policies/segments_decision.py``. Nothing leaves but encrypted bytes and a
+manifest; each segment is read back at the target before the next one is sent, and the manifest
+comes last.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Callable
+from contextlib import suppress
+from typing import BinaryIO
+
+from backupsvc.copies import age
+from backupsvc.copies.pace import Pace
+from backupsvc.copies.send import Order, Verified, Watch
+from backupsvc.copies.small import content, put
+from backupsvc.copies.sources import Source
+from backupsvc.copies.target import CHUNK, Target, Writing, needs
+from backupsvc.errors import ArchiveError, BackupsvcError, CopyError, NoRoom
+from policies import segments
+from policies.copy_decision import Progress, Wanted, free_name
+from policies.copy_manifest import attempts, sidecar_names
+from policies.segments import MOST, Segment, SegmentManifest, Stored, Unreadable
+from policies.segments_decision import Decision, Seen, decide, label
+
+_HEADER = 4096  # bytes that a file of age has before its data, and more
+
+
+def send_encrypted(
+    source: Source, target: Target, order: Order, watch: Watch | None = None
+) -> Verified:
+    """Given an archive, a target and an order with recipients, bring it there encrypted unless it
+    is there, and return the copy, verified: each of its files was read back by its hash.
+
+    One at a time an archive and target. Raise as ``send`` does; then no manifest is at the target
+    that was not there before, and what lies there of segments is kept for the next attempt.
+    """
+    return _Sending(source, target, order, watch or Watch()).run()
+
+
+class _Sending:
+    """One attempt."""
+
+    def __init__(self, source: Source, target: Target, order: Order, watch: Watch) -> None:
+        self._source, self._target, self._order, self._watch = source, target, order, watch
+        self._stat = source.stat()
+        size = self._stat.size
+        self._wanted = Wanted(order.volid, source.name, size, self._stat.modified, order.sha256)
+        # of an archive beyond measure the segments are longer
+        self._length = order.segment * max(1, -(-size // (order.segment * segments.MOST_SEGMENTS)))
+        self._known = order.progress
+        self._moved, self._began = 0, watch.clock.monotonic()
+        self._pace = Pace(order.bandwidth, watch.clock, watch.alive)
+        self._how = ""
+
+    def run(self) -> Verified:
+        """Look, decide and act, until a verified copy is there."""
+        refuted: set[str] = set()
+        reasons: list[str] = []
+        while True:
+            decision = self._decide(refuted)
+            reasons += decision.reasons
+            if decision.refusal:
+                hint = (
+                    "see what it is; nothing was overwritten. If it is not wanted, remove it "
+                    "there and copy again"
+                )
+                raise CopyError(f"{self._target.what}: {decision.refusal}", hint)
+            if decision.manifest is not None:
+                return self._verified(decision.manifest, "its manifest matches", reasons, decision)
+            for file in decision.remove:
+                self._target.remove(file)
+            if gone := self._not_as_sent(decision):
+                refuted |= gone
+            elif manifest := self._brought(decision):
+                how = f"encrypted; each segment {self._how}"
+                return self._verified(manifest, how, reasons, decision)
+            else:
+                # the segments that were kept are not of the archive as it is now
+                self._known = None
+
+    def _decide(self, refuted: set[str]) -> Decision:
+        files, name = self._target.files(), segments.manifest_name(self._wanted.name)
+        found: dict[str, SegmentManifest | Unreadable] = {
+            file: segments.read_manifest(content(self._target, file, MOST))
+            for file in attempts(name, files)
+        }
+        return decide(
+            self._wanted,
+            self._order.recipients,
+            Seen(files, found),
+            self._known,
+            length=self._length,
+            immutable=self._order.immutable,
+            refuted=refuted,
+        )
+
+    def _not_as_sent(self, decision: Decision) -> set[str]:
+        """The kept segments that do not hold what was sent to them."""
+        bad = set()
+        for one in decision.kept.values():
+            found = self._target.digest(one.file, self._came)
+            self._how = found.how
+            if (found.size, found.sha256) != (one.size, one.sha256):
+                bad.add(one.file)
+        return bad
+
+    def _brought(self, decision: Decision) -> SegmentManifest | None:
+        """Send what is missing and the manifest; return that. None if what was kept turns out to be
+        of another archive.
+        """
+        parts = list(segments.ranges(self._wanted.size, self._length))
+        to_come = sum(_bound(count) for number, _, count in parts if number not in decision.kept)
+        if refusal := needs(self._target.what, to_come, self._target.space()):
+            raise refusal
+        try:
+            hashed, found = hashlib.sha256(), list[Segment]()
+            with self._source.open() as stream:
+                for number, start, count in parts:
+                    kept = decision.kept.get(number)
+                    found.append(self._segment(stream, hashed, number, start, count, kept))
+                    if number == decision.known and not self._holds(hashed):
+                        return None
+                    if number >= decision.known:
+                        self._record(start + count, hashed, found)
+                if stream.read(1):
+                    raise self._changed()
+            sha256 = self._of_one_archive(hashed.hexdigest())
+            beside = tuple(
+                (name, self._sidecar(name, data))
+                for name in sidecar_names(self._wanted.name)
+                if (data := self._source.sidecar(name)) is not None
+            )
+        except (ArchiveError, NoRoom):
+            self._discard()  # it can never go on; or it is in the way of others
+            raise
+        return self._published(sha256, found, beside)
+
+    def _segment(
+        self,
+        stream: BinaryIO,
+        hashed: hashlib._Hash,
+        number: int,
+        start: int,
+        count: int,
+        kept: Stored | None,
+    ) -> Segment:
+        """Have the archive's next bytes there; they are read for their hash in any case."""
+        plain = _Plain(stream, count, hashed, self._watch.alive)
+        if kept:
+            while plain.read(CHUNK):
+                pass
+            found = Segment(kept.file, kept.size, kept.sha256, start, count)
+        else:
+            name = segments.segment_name(self._wanted.name, number)
+            found = self._encrypted(name, plain, start, count)
+        # no longer as large as it was: it is being written, or is another file by now
+        if plain.left:
+            raise self._changed()
+        return found
+
+    def _sidecar(self, name: str, data: bytes) -> Segment:
+        plain = _Plain(io.BytesIO(data), len(data), hashlib.sha256(), self._watch.alive)
+        return self._encrypted(f"{name}{segments.END}", plain, 0, len(data))
+
+    def _encrypted(self, name: str, plain: _Plain, start: int, count: int) -> Segment:
+        """Write an encrypted file there, and read it back; return what it is."""
+        file = free_name(name, self._target.files())
+        with self._target.write(file) as writing:
+            cipher = _Cipher(writing, self._sent)
+            age.encrypt(plain.read, cipher.write, self._order.recipients)
+            cipher.flush()
+            writing.sync()
+        sha256 = cipher.hashed.hexdigest()
+        found = self._target.digest(file, self._came)
+        self._how = found.how
+        if (found.size, found.sha256) != (cipher.size, sha256):
+            if not self._order.immutable:
+                with suppress(BackupsvcError):
+                    self._target.remove(file)
+            raise CopyError(
+                f"{self._target.what} does not hold what was sent to {file}: {found.size} bytes "
+                f"with SHA-256 {found.sha256} ({found.how}), sent were {cipher.size} with {sha256}",
+                "its disk or its memory changes data: trust no copy there until it is examined "
+                "(SMART, memtest, a scrub)",
+            )
+        return Segment(file, cipher.size, sha256, start, count)
+
+    def _published(
+        self, sha256: str, found: list[Segment], beside: tuple[tuple[str, Segment], ...]
+    ) -> SegmentManifest:
+        wanted = self._wanted
+        manifest = SegmentManifest(
+            wanted.volid,
+            wanted.name,
+            wanted.size,
+            sha256,
+            self._order.recipients,
+            tuple(found),
+            beside,
+        )
+        # that they were written was told; here it is seen
+        files = self._target.files()
+        if gone := [one for one, size in manifest.files().items() if files.get(one) != size]:
+            raise CopyError(
+                f"{self._target.what} does not list {gone[0]} as it was written", "copy it again"
+            )
+        name = segments.manifest_name(wanted.name)
+        # last: what has a manifest counts as a copy, whatever else lies there
+        put(self._target, name, manifest.text(), immutable=self._order.immutable)
+        return manifest
+
+    def _holds(self, hashed: hashlib._Hash) -> bool:
+        """Whether the archive still begins with what was sent before."""
+        return self._known is not None and self._known.sha256 == hashed.hexdigest()
+
+    def _record(self, sent: int, hashed: hashlib._Hash, found: list[Segment]) -> None:
+        wanted = self._wanted
+        progress = Progress(
+            wanted.volid,
+            wanted.size,
+            wanted.modified,
+            label(wanted.name),
+            sent,
+            hashed.hexdigest(),
+            self._order.recipients,
+            segments.packed(found, hashes=True),
+        )
+        self._watch.record(progress)
+
+    def _of_one_archive(self, sha256: str) -> str:
+        """Given the SHA-256 of what was read, return it if all of it was of one archive, and of the
+        one that is known.
+        """
+        if self._source.stat() != self._stat:
+            raise self._changed()
+        if self._wanted.sha256 not in (None, sha256):
+            raise ArchiveError(
+                f"{self._source.what} is not what was recorded of it: its SHA-256 is {sha256}, "
+                f"known is {self._wanted.sha256}",
+                "verify it with `backupsvc archive verify`; a copy of it would be worth no more "
+                f"than it is: {self._wanted.name}",
+            )
+        return sha256
+
+    def _changed(self) -> ArchiveError:
+        return ArchiveError(
+            f"{self._source.what} changed while it was copied",
+            "is it still being written? Copy it again later",
+        )
+
+    def _discard(self) -> None:
+        """Remove what will never be a copy. What stays is no more than litter: the fault that led
+        here is told.
+        """
+        if not self._order.immutable:
+            with suppress(BackupsvcError):
+                for file in segments.own_files(self._wanted.name, self._target.files()):
+                    self._target.remove(file)
+
+    def _sent(self, count: int) -> None:
+        self._moved += count
+        self._pace.sent(count)
+
+    def _came(self, count: int) -> None:
+        self._pace.sent(count)
+        self._watch.alive()
+
+    def _verified(
+        self, manifest: SegmentManifest, how: str, reasons: list[str], decision: Decision
+    ) -> Verified:
+        seconds = self._watch.clock.monotonic() - self._began
+        return Verified(manifest, self._moved, seconds, how, tuple(reasons), decision.litter)
+
+
+def _bound(count: int) -> int:
+    """How many bytes so many plain ones become at most: age adds 16 to each 64 KiB."""
+    return count + count // 4096 + _HEADER
+
+
+class _Plain:
+    """The next ``left`` bytes of an archive, hashed as they are read."""
+
+    def __init__(
+        self, stream: BinaryIO, left: int, hashed: hashlib._Hash, alive: Callable[[], None]
+    ) -> None:
+        self._stream, self.left, self._hashed, self._alive = stream, left, hashed, alive
+        self._piece, self._at = b"", 0
+
+    def read(self, size: int) -> bytes:
+        """Return up to so many bytes; none at the end."""
+        if self._at == len(self._piece) and self.left:
+            self._alive()
+            # pyrage asks for a little at a time, the source is asked for much
+            self._piece, self._at = self._stream.read(min(CHUNK, self.left)), 0
+            self.left -= len(self._piece)
+            self._hashed.update(self._piece)
+        found = self._piece[self._at : self._at + size]
+        self._at += len(found)
+        return found
+
+
+class _Cipher:
+    """Encrypted bytes on their way to a target, hashed as they are sent."""
+
+    def __init__(self, writing: Writing, sent: Callable[[int], None]) -> None:
+        self._writing, self._sent = writing, sent
+        self._held = bytearray()
+        self.hashed, self.size = hashlib.sha256(), 0
+
+    def write(self, data: bytes) -> None:
+        """Take bytes; they go on in larger pieces."""
+        self._held += data
+        if len(self._held) >= CHUNK:
+            self.flush()
+
+    def flush(self) -> None:
+        """Send what is held."""
+        data, self._held = bytes(self._held), bytearray()
+        if data:
+            self._writing.write(data)
+            self.hashed.update(data)
+            self.size += len(data)
+            self._sent(len(data))
