@@ -225,8 +225,8 @@ def own_files(name: str, files: Iterable[str]) -> list[str]:
     """
     beside = "|".join(re.escape(one) for one in sidecar_names(name))
     pattern = re.compile(
-        rf"(?:{re.escape(name)}\.[0-9]{{5}}|{beside}){re.escape(END)}(?:~[0-9]{{1,6}})?"
-        rf"|{re.escape(manifest_name(name))}(?:~[0-9]{{1,6}})?"
+        rf"(?:{re.escape(name)}\.[0-9]{{5}}|{beside}){re.escape(END)}(?:~(?:[2-9]|[1-9][0-9]{{1,5}}))?"
+        rf"|{re.escape(manifest_name(name))}(?:~(?:[2-9]|[1-9][0-9]{{1,5}}))?"
     )
     return sorted(one for one in files if pattern.fullmatch(one))
 

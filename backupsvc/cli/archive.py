@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from backupsvc.cli.options import IdentityFile
-from backupsvc.cli.output import console, emit_json, interactive, say, size
+from backupsvc.cli.output import bar, console, emit_json, interactive, say, size
 from backupsvc.clock import iso
 from backupsvc.errors import UsageError
 from backupsvc.visible import one_line
@@ -206,7 +206,7 @@ def decrypt(
         files, recipient = foresee(found, output), None
     else:
         keys = identities(identity)
-        with _bar(f"decrypting {manifest.file}", found.size, silent=as_json) as came:
+        with bar(f"decrypting {manifest.file}", found.size, silent=as_json) as came:
             done = decrypt_copy(found, keys, output, came)
         files, recipient = list(done.files), done.recipient
         sizes = [file.stat().st_size for file in files]
@@ -222,19 +222,6 @@ def decrypt(
     if recipient:
         say(f"  opened by the identity of {recipient}")
     say("  hold its SHA-256 against one that was kept elsewhere: --sha256")
-
-
-@contextmanager
-def _bar(what: str, total: int, *, silent: bool) -> Iterator[Callable[[int], None]]:
-    """Yield what is told how many bytes more were read."""
-    if silent or not interactive(sys.stderr):
-        yield lambda count: None
-        return
-    from rich.progress import Progress
-
-    with Progress(console=console(stderr=True), transient=True) as progress:
-        task = progress.add_task(one_line(what), total=total)
-        yield lambda count: progress.advance(task, count)
 
 
 def _must_be_readable(files: Sequence[Path]) -> None:

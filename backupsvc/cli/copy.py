@@ -9,7 +9,7 @@ import typer
 
 from backupsvc.cli.completing import vmids
 from backupsvc.cli.driving import EnqueueOption, FollowOption
-from backupsvc.cli.options import AsJson, Guests, Targets
+from backupsvc.cli.options import AsJson, Guests, IdentityFile, Targets
 from backupsvc.errors import BackupsvcError
 
 if TYPE_CHECKING:
@@ -26,6 +26,9 @@ OnlyTargets = Annotated[
 ]
 TryDryRun = Annotated[
     bool, typer.Option("--dry-run", help="Say what would be tried, and what was tried last.")
+]
+RehearseDryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Say which copy would be taken; ask for no key.")
 ]
 SyncDryRun = Annotated[bool, typer.Option("--dry-run", help="Say what is lost; forget nothing.")]
 DryRun = Annotated[
@@ -158,10 +161,12 @@ def list_copies(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """List the copies that were read back at their targets, and how long ago."""
-    from backupsvc.cli.output import emit_json
+    """List the copies that were read back at their targets, and how long ago; where they are
+    encrypted, also when a key was last shown to open one.
+    """
+    from backupsvc.cli.output import emit_json, say
     from backupsvc.cli.session import open_service
-    from backupsvc.operations.copy.result import listed
+    from backupsvc.operations.copy.result import kit, listed
     from policies.copy_folders import folder_of
 
     with open_service() as service:
@@ -171,10 +176,17 @@ def list_copies(
             listed(copy, targets.get(copy.route.folder), now)
             for copy in service.catalog.copies.find(vmid)
         ]
+        done = service.catalog.copies.rehearsals()
+        kits = [kit(target, done) for target in service.policy.copies if target.recipients]
     if as_json:
-        emit_json({"copies": found})
-    else:
-        _show(found, [])
+        emit_json({"copies": found, "kits": kits})
+        return
+    _show(found, [])
+    for one in kits:
+        if one["rehearsed"]:
+            say(f"{one['target']}: key {one['key']} opened a copy last at {one['rehearsed']}")
+        else:
+            say(f"{one['target']}: no key was ever shown to open a copy (backupsvc copy rehearse)")
 
 
 @app.command("try-delete")
@@ -235,6 +247,61 @@ def try_delete(
 
 
 @app.command()
+def rehearse(
+    to: OnlyTargets = None,
+    vmid: Guests = None,
+    identity: IdentityFile = None,
+    seed: Annotated[
+        int | None,
+        typer.Option("--seed", min=0, help="Choose as an earlier rehearsal with this seed did."),
+    ] = None,
+    dry_run: RehearseDryRun = False,
+    as_json: AsJson = False,
+) -> None:
+    """Bring a random encrypted copy back from its target, decrypt it with a key that you give, read
+    it whole, throw it away, and keep as evidence that the key works.
+
+    It takes as much room under the state directory as the archive. Exit 1 if the copy is not what
+    it should be, 2 if the key does not open it.
+    """
+    from secrets import randbits
+
+    from backupsvc.cli.kit import identities
+    from backupsvc.cli.output import bar, emit_json, say, size, tell
+    from backupsvc.cli.session import open_service
+    from backupsvc.cli.targets import chosen
+    from backupsvc.errors import UsageError
+    from backupsvc.operations.copy import rehearsing
+    from backupsvc.operations.copy.result import rehearsed
+
+    with open_service() as service:
+        targets = [one for one in chosen(service.policy, to or []) if one.recipients]
+        if not targets:
+            raise UsageError(
+                "no copy target that was asked for has encrypted copies",
+                "set `encrypt: age` and `recipients` for one (docs/policy.md, copies)",
+            )
+        number = randbits(32) if seed is None else seed
+        choice = rehearsing.choose(service, targets, vmid or [], number)
+        copy, done = choice.copy, None
+        tell(
+            f"{copy.route.volid} at {choice.target.name}, {size(copy.size)}: one of "
+            f"{choice.among} encrypted copies, by seed {number}"
+        )
+        if not dry_run:
+            keys = identities(identity)
+            with bar(f"rehearsing {copy.file}", copy.size, silent=as_json) as came:
+                done = rehearsing.rehearse(service, choice, keys, came)
+    if as_json:
+        emit_json({"rehearsal": rehearsed(choice, done), "dry_run": dry_run})
+    elif done:
+        say(f"decrypted and intact: {copy.route.volid}, SHA-256 {copy.sha256}")
+        say(f"key {done.key} works; {done.seconds:.1f} s")
+    else:
+        say("nothing was brought back")
+
+
+@app.command()
 def sync(to: OnlyTargets = None, dry_run: SyncDryRun = False, as_json: AsJson = False) -> None:
     """Look at the targets of kind sftp and directory, and forget the copies that are there no more.
 
@@ -290,7 +357,7 @@ def _show(found: list[dict[str, Any]], blind: Sequence[str]) -> None:
             one["source"]["node"] or "",
             one["target"]["name"],
             one["target"]["path"],
-            one["state"],
+            one["state"] if not one.get("encrypted") else f"{one['state']}, {one['rung']}",
             size(one["bytes"]) if one["bytes"] else "",
             duration(one["age"], "en") if "age" in one else one["reason"] or "",
         )

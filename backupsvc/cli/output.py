@@ -11,7 +11,8 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TextIO
 
 from backupsvc.visible import json_text, one_line, visible
@@ -194,3 +195,18 @@ _COLOURS = {
     **dict.fromkeys(("inconclusive", "warnings", "warning", "unknown", "simulated"), "yellow"),
     "protected": "cyan",
 }
+
+
+@contextmanager
+def bar(what: str, total: int, *, silent: bool) -> Iterator[Callable[[int], None]]:
+    """Given what is done and how many bytes it takes, yield what is told how many more were done;
+    on a terminal it shows.
+    """
+    if silent or not interactive(sys.stderr):
+        yield lambda count: None
+        return
+    from rich.progress import Progress
+
+    with Progress(console=console(stderr=True), transient=True) as progress:
+        task = progress.add_task(one_line(what), total=total)
+        yield lambda count: progress.advance(task, count)

@@ -256,7 +256,12 @@ def _open_in(folder: Path) -> Open:
         with os.fdopen(number, "rb", buffering=0) as file:
             if not stat.S_ISREG(os.fstat(number).st_mode):
                 raise ArchiveError(f"{folder / name} is no file", TAKE_ANOTHER)
-            yield file
+            try:
+                yield file
+            except OSError as error:
+                raise ArchiveError(
+                    f"{folder / name} cannot be read: {error.strerror}", "look at that disk"
+                ) from None
 
     return opener
 
@@ -301,7 +306,13 @@ class _Written:
             raise ArchiveError(
                 f"more comes out of a file of {self._to.name} than its manifest says", TAKE_ANOTHER
             )
-        self._file.write(data)
+        try:
+            self._file.write(data)
+        except OSError as error:  # not a fault of what is read meanwhile
+            raise ArchiveError(
+                f"{self._to.name} was not decrypted into {self._to.parent}: {error.strerror}",
+                "check the room and the rights there",
+            ) from None
         self.hashed.update(data)
 
     def name_it(self) -> Path:

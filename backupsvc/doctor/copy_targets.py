@@ -8,6 +8,7 @@ from backupsvc.copies.opening import open_target
 from backupsvc.doctor.lines import FAILED, OK, WARNING, Line
 from backupsvc.errors import BackupsvcError
 from backupsvc.services import DoctorServices
+from policies import segments
 from policies.amounts import size
 from policies.copy_folders import folder_of
 from policies.copy_manifest import MANIFEST_END
@@ -21,7 +22,9 @@ def look(service: DoctorServices) -> Iterator[Line]:
     for target in service.policy.copies:
         try:
             with open_target(target, service.nodes, service.settings.ssh) as folder:
-                held = sum(name.endswith(MANIFEST_END) for name in folder.files())
+                held = sum(
+                    name.endswith((MANIFEST_END, segments.MANIFEST_END)) for name in folder.files()
+                )
                 space = folder.space()
         except BackupsvcError as error:
             yield Line(NAME, FAILED, error.message, error.hint, error.exit_code)

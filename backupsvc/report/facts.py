@@ -70,6 +70,7 @@ def collect(pve: Pve, catalog: Catalog, policy: Policy, clock: Clock) -> SiteFac
         orphans=orphaned_copies(pve, catalog, policy, guests, asked, gaps),
         moves=moved_copies(catalog, gaps),
         canaries=tuple(catalog.copies.canaries()),
+        rehearsals=tuple(catalog.copies.rehearsals()),
     )
     # all has been asked by now
     return replace(facts, gaps=tuple(gaps.found), silent=dict(gaps.silent))

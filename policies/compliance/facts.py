@@ -22,6 +22,7 @@ from policies.model import (
     GuestType,
     Node,
     Proof,
+    Rehearsal,
     Rung,
     Storage,
     Verdict,
@@ -233,7 +234,8 @@ class SiteFacts:
 
     ``silent`` are the nodes that were called online and did not answer, each with why.
     ``simulated``: the guests are only modelled, so that nothing here proves anything (law 5).
-    ``canaries`` is what was tried last at each immutable copy target.
+    ``canaries`` is what was tried last at each immutable copy target, ``rehearsals`` which keys last
+    opened an encrypted copy at each target.
     """
 
     cluster: str
@@ -255,6 +257,7 @@ class SiteFacts:
     moves: tuple[MovedCopy, ...] = ()
     silent: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     canaries: tuple[Canary, ...] = ()
+    rehearsals: tuple[Rehearsal, ...] = ()
 
 
 def proven(facts: SiteFacts, guest: GuestFacts, wanted: Rung = Rung.HEALTHY) -> tuple[Proof, ...]:

@@ -327,6 +327,16 @@ FINDINGS: dict[str, tuple[str, str]] = {
         "Set that server up as docs/policy.md says (copies: an immutable SFTP server), or declare "
         "the target immutable: false; then run backupsvc copy try-delete --to {target}.",
     ),
+    "kit-unrehearsed": (
+        "The key kit of the encrypted copies at {target} ({folder}) was last seen to work on "
+        "{when}, more than a quarter ago: whether they can still be read is not known.",
+        "Have somebody who keeps a key run backupsvc copy rehearse --to {target}.",
+    ),
+    "kit-unrehearsed.never": (
+        "Nobody has shown that the encrypted copies at {target} ({folder}) can be decrypted with "
+        "one of the keys that the policy names now: copies that cannot be read are none.",
+        "Have somebody who keeps a key run backupsvc copy rehearse --to {target}.",
+    ),
 }
 
 # a finding's id -> its title
@@ -356,6 +366,7 @@ TITLES: dict[str, str] = {
     "orphan-copy": "Left-over copy",
     "copy-moved": "Copy moved in mid-test",
     "copy-deletable": "Copies can be destroyed",
+    "kit-unrehearsed": "Keys never shown to work",
 }
 
 REASONS: dict[str, str] = {

@@ -341,6 +341,16 @@ FINDINGS: dict[str, tuple[str, str]] = {
         "déclarer la cible immutable: false ; puis lancer backupsvc copy try-delete --to "
         "{target}.",
     ),
+    "kit-unrehearsed": (
+        "Les clés des copies chiffrées de {target} ({folder}) ont servi pour la dernière fois le "
+        "{when}, il y a plus d'un trimestre : on ne sait pas si ces copies se lisent encore.",
+        "Faire lancer backupsvc copy rehearse --to {target} par qui détient une clé.",
+    ),
+    "kit-unrehearsed.never": (
+        "Personne n'a montré que les copies chiffrées de {target} ({folder}) se déchiffrent avec "
+        "une des clés que la politique nomme : une copie illisible n'en est pas une.",
+        "Faire lancer backupsvc copy rehearse --to {target} par qui détient une clé.",
+    ),
 }
 
 TITLES: dict[str, str] = {
@@ -369,6 +379,7 @@ TITLES: dict[str, str] = {
     "orphan-copy": "Copie oubliée",
     "copy-moved": "Copie déplacée en plein test",
     "copy-deletable": "Copies destructibles",
+    "kit-unrehearsed": "Clés jamais éprouvées",
 }
 
 REASONS: dict[str, str] = {

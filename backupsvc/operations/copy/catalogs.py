@@ -4,7 +4,6 @@ it.
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -17,11 +16,11 @@ from backupsvc.copies.opening import open_target
 from backupsvc.copies.snapshots import Put, name_at, put
 from backupsvc.copies.target import CHUNK, Alive
 from backupsvc.errors import BackupsvcError, CatalogUnreachable, LeaseLost
+from backupsvc.operations.copy.leftovers import forget_left
 from backupsvc.services import Nodes
 from policies.model import CopyTarget
 
 _PREFIX = "snapshot-"
-_LEFT_S = 86_400  # seconds after which a folder of a snapshot is nobody's
 _CHECKED: dict[int, int] = {zstd.CompressionParameter.checksum_flag: 1}
 
 
@@ -31,9 +30,7 @@ def working_folder(state: Path, at: int) -> Iterator[Path]:
     in it; it is gone afterwards. Raise OSError as the disk does.
     """
     state.mkdir(mode=0o700, parents=True, exist_ok=True)
-    for left in state.glob(f"{_PREFIX}*"):
-        if left.stat().st_mtime < at - _LEFT_S:  # by a process that was killed
-            shutil.rmtree(left, ignore_errors=True)
+    forget_left(state, _PREFIX, at)
     with TemporaryDirectory(dir=state, prefix=_PREFIX) as folder:
         yield Path(folder)
 

@@ -8,9 +8,20 @@ from typing import Any
 from backupsvc.clock import iso
 from backupsvc.errors import BackupsvcError
 from backupsvc.operations.copy.memory import recall
+from backupsvc.operations.copy.rehearsing import Choice
+from policies.age_keys import fingerprint
 from policies.copies_due import DueCopy
 from policies.copy_folders import folder_of
-from policies.model import ArchiveCopy, Canary, CopyTarget, Operation, OperationState, PveStorage
+from policies.kits import last_rehearsal
+from policies.model import (
+    ArchiveCopy,
+    Canary,
+    CopyTarget,
+    Operation,
+    OperationState,
+    PveStorage,
+    Rehearsal,
+)
 from policies.pve.volid import storage_of
 
 
@@ -96,6 +107,42 @@ def tried(target: CopyTarget, canary: Canary | None) -> dict[str, Any]:
         "overwritten": canary.overwritten if canary else None,
         "deleted": canary.deleted if canary else None,
         "said": canary.said if canary else None,
+    }
+
+
+def kit(target: CopyTarget, done: Sequence[Rehearsal]) -> dict[str, Any]:
+    """Given a target with encrypted copies and what was rehearsed, return when one of its keys was
+    last shown to open a copy, and which.
+    """
+    last = last_rehearsal(target, done)
+    return {
+        "target": target.name,
+        "folder": folder_of(target),
+        "keys": [fingerprint(one) for one in target.recipients],
+        "rehearsed": iso(last.at) if last else None,
+        "key": last.key if last else None,
+    }
+
+
+def rehearsed(choice: Choice, done: Rehearsal | None) -> dict[str, Any]:
+    """Given the copy that was chosen and what came of it (None: nothing was tried), return it as
+    ``copy rehearse`` shows it.
+    """
+    copy = choice.copy
+    return {
+        "target": choice.target.name,
+        "folder": copy.route.folder,
+        "vmid": copy.route.vmid,
+        "volid": copy.route.volid,
+        "file": copy.file,
+        "bytes": copy.size,
+        "sha256": copy.sha256,
+        "seed": choice.seed,
+        "among": choice.among,
+        "works": done is not None,
+        "key": done.key if done else None,
+        "at": iso(done.at) if done else None,
+        "seconds": done.seconds if done else None,
     }
 
 

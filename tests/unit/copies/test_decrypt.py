@@ -7,6 +7,9 @@ import json
 import os
 import random
 import re
+import resource
+import shutil
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,7 +17,6 @@ from typing import Any
 import pytest
 
 from backupsvc.copies import age
-from backupsvc.copies import decrypt as decrypting
 from backupsvc.copies.decrypt import decrypt, find, not_expected
 from backupsvc.copies.send_encrypted import send_encrypted
 from backupsvc.errors import ArchiveError, BackupsvcError, NoRoom, UsageError
@@ -250,21 +252,22 @@ def test_an_absurd_size_is_refused_before_anything_is_written(there: Path) -> No
 def test_a_folder_without_room_is_told_beforehand(
     there: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    usage = decrypting.shutil.disk_usage(there)
-    monkeypatch.setattr(
-        decrypting.shutil, "disk_usage", lambda path: usage._replace(free=3_000_000)
-    )
+    usage = shutil.disk_usage(there)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=3_000_000))
     assert "has no room" in refusal(there, NoRoom).message
 
 
-def test_a_write_that_fails_is_told_and_leaves_nothing(
-    there: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def full(file: Any, data: bytes) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(decrypting._Written, "write", full)
-    assert "No space left on device" in refusal(there).message
+def test_a_write_that_fails_is_told_and_leaves_nothing(there: Path) -> None:
+    (there.parent / "out").mkdir()
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    usual = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (2_000_000, limit[1]))
+        said = refusal(there).message
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+        signal.signal(signal.SIGXFSZ, usual)
+    assert f"was not decrypted into {there.parent / 'out'}: File too large" in said
 
 
 def test_what_comes_under_the_name_meanwhile_is_not_overwritten(there: Path) -> None:

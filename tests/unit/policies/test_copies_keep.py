@@ -269,3 +269,70 @@ def test_where_things_are_renamed_only_the_manifest_beside_a_copy_speaks_of_it()
     copy = copy_of(archive(9))
     assert lost([copy], there([copy])) == []
     assert lost([copy], {copy.file: copy.size, f"{manifest_name(copy.file)}~2": 9}) == [copy]
+
+
+# --- encrypted ------------------------------------------------------------------------------------
+
+
+def encrypted(one: Archive) -> ArchiveCopy:
+    return replace(copy_of(one), recipients=("age1a",), segments="60~2 70")
+
+
+def decided(
+    copies: Sequence[ArchiveCopy], archives: Sequence[Archive], files: dict[str, int]
+) -> Kept:
+    return decide(copies, archives, GUESTS, POLICY, USB, files=files, in_use=(), now=NOW)
+
+
+def files_of(one: ArchiveCopy) -> dict[str, int]:
+    return {
+        f"{one.file}.00001.age~2": 60,
+        f"{one.file}.00002.age": 70,
+        f"{one.file}.age.json": 900,
+    }
+
+
+def test_encrypted_copies_are_kept_and_go_by_the_same_rules() -> None:
+    archives = [archive(day) for day in (1, 2, 3, 4)]
+    copies = [encrypted(one) for one in archives]
+    files = {file: size for one in copies for file, size in files_of(one).items()}
+    kept = decided(copies, archives, files=files)
+    assert kept.refusal is None and [one.file for one in kept.going(105)] == [
+        copies[0].file,
+        copies[1].file,
+    ]
+    files |= {f"{copies[0].file}.protected.age": 200}
+    assert [one.file for one in decided(copies, archives, files=files).going(105)] == [
+        copies[1].file
+    ]
+
+
+@pytest.mark.parametrize(
+    "harm",
+    [
+        {".00001.age~2": None},
+        {".00002.age": 71},
+        {".age.json": None},
+    ],
+)
+def test_law_3_nothing_goes_while_an_encrypted_copy_is_not_there_as_verified(
+    harm: dict[str, int | None],
+) -> None:
+    archives = [archive(day) for day in (1, 2, 3, 4)]
+    copies = [encrypted(one) for one in archives]
+    files: dict[str, int | None] = {}
+    for one in copies:
+        files |= files_of(one)
+    files |= {copies[3].file + end: size for end, size in harm.items()}
+    there = {file: size for file, size in files.items() if size}
+    assert lost(copies, there) == [copies[3]]
+    assert "copy sync --to usb" in str(decided(copies, archives, files=there).refusal)
+
+
+def test_an_encrypted_copy_of_which_nobody_knows_the_segments_is_not_there() -> None:
+    one = encrypted(archive(1))
+    assert lost([one], files_of(one)) == []
+    second = {f"{one.file}.age.json~2": 900}
+    files = {file: size for file, size in files_of(one).items() if "json" not in file}
+    assert lost([one], files | second) == [], "at an immutable target it may be the second"
+    assert lost([replace(one, segments="")], files_of(one)) == [replace(one, segments="")]

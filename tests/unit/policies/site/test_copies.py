@@ -248,3 +248,71 @@ def test_the_targets_that_the_shipped_policies_show_are_right(name: str) -> None
     shown = text[text.index("# copies:") :].partition("\n\n")[0]
     written = "\n".join(line.removeprefix("# ") for line in shown.splitlines())
     assert load_policy(f"site: x\n{written}", "x").copies
+
+
+# --- encrypted ------------------------------------------------------------------------------------
+
+ONE = "age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p"
+TWO = "age1pyqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqq8r66x"
+SECRET = "AGE-SECRET-KEY-1QQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQ"
+
+
+@pytest.mark.parametrize("target", [SFTP, DIRECTORY, f"{SFTP}, immutable: true"])
+def test_copies_of_a_target_may_be_encrypted_to_recipients(target: str) -> None:
+    (found,) = read(f"{target}, encrypt: age, recipients: [{ONE}, ' {TWO} ']")
+    assert found.recipients == (ONE, TWO)
+    assert read(target)[0].recipients == ()
+
+
+@pytest.mark.parametrize(
+    ("words", "what"),
+    [
+        ("encrypt: age", "the key 'recipients' is missing"),
+        (f"recipients: [{ONE}]", "the key 'encrypt' is missing"),
+        (f"encrypt: gpg, recipients: [{ONE}]", "'gpg' is unknown"),
+        ("encrypt: age, recipients: []", "there are 0 recipients; allowed: 1 to 16"),
+        (f"encrypt: age, recipients: {ONE}", "copies.t0.recipients: "),
+        (f"encrypt: age, recipients: [{ONE}, {ONE}]", "is there twice"),
+        (f"encrypt: age, recipients: [{ONE[:-1]}q]", "is mistyped: its checksum does not fit"),
+        ("encrypt: age, recipients: [ssh-ed25519 AAAA]", "this is no age recipient"),
+    ],
+)
+def test_what_is_no_encryption_is_refused(words: str, what: str) -> None:
+    assert what in refusal(f"{DIRECTORY}, {words}")
+
+
+def test_no_more_recipients_are_read_than_a_header_may_have() -> None:
+    from pyrage import x25519
+
+    keys = [str(x25519.Identity.generate().to_public()) for _ in range(17)]
+    assert len(read(f"{DIRECTORY}, encrypt: age, recipients: [{', '.join(keys[:16])}]")) == 1
+    assert "there are 17 recipients" in refusal(
+        f"{DIRECTORY}, encrypt: age, recipients: [{', '.join(keys)}]"
+    )
+
+
+@pytest.mark.parametrize("words", [f"encrypt: age, recipients: [{ONE}]", f"recipients: [{ONE}]"])
+def test_a_storage_of_pve_gets_no_encrypted_copies(words: str) -> None:
+    assert "PVE could neither list nor restore an encrypted copy" in refusal(f"{PVE}, {words}")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        f"encrypt: age, recipients: [{ONE}, {SECRET}]",
+        f"encrypt: age, recipients: {SECRET}",
+        f"encrypt: {SECRET}",
+        f"identity: {SECRET}",
+        f"{SECRET}: x",
+        f"path: {SECRET.lower()}",
+        f"# {SECRET}",
+        f"'{SECRET}",
+    ],
+)
+def test_law_7_a_secret_key_in_the_policy_is_refused_and_never_repeated(words: str) -> None:
+    text = f"site: x\ncopies:\n  t0: {{{DIRECTORY}, {words}}}\n"
+    with pytest.raises(PolicyError, match="a secret key of age stands here") as refused:
+        load_policy(text, "site.yaml")
+    error = refused.value
+    assert error.line == 3 and error.source == "site.yaml"
+    assert "QQQQ" not in f"{error}{error.message}{error.__cause__}{error.__context__}".upper()

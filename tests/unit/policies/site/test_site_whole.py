@@ -215,6 +215,7 @@ def test_the_findings_that_may_be_accepted_are_these() -> None:
         "guest-left-frozen",
         "guest-not-covered",
         "job-pinned-to-node",
+        "kit-unrehearsed",
         "listing-blind",
         "never-proven",
         "no-service-check",
