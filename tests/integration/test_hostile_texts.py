@@ -28,6 +28,7 @@ import pytest
 from backupsvc.copies.config_sets import FOLDER, pack
 from backupsvc.copies.snapshots import CONFIG, name_at
 from policies.cluster_config import ConfigSet
+from policies.segments import Segment, SegmentManifest, manifest_name, segment_name
 from tests import warm
 from tests.commands import Shell, briefly
 from tests.integration.conftest import LANGEO
@@ -43,6 +44,7 @@ OWN_STYLE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 NOTATION = re.compile(r"\{'|\['|\('|[ =(]None\b|\b(?:True|False)\b|<\w+\.\w+: |=\[|=\{|Decimal\(")
 # as the installed script does it
 ENTRY = "import sys; sys.argv[0] = 'backupsvc'; from backupsvc.cli import main; main()"
+RECIPIENT = "age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p"
 ARGUMENT = BAD.replace("\n", " ")
 
 
@@ -113,7 +115,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     folder.mkdir()
     text += (
         f"\ncopies: {{usb: {{kind: directory, path: {json.dumps(str(folder))}, immutable: "
-        f"true}}}}\n"
+        f"true, encrypt: age, recipients: [{RECIPIENT}]}}}}\n"
     )
     policy.write_text(re.sub(r"(?m)^site: .*$", lambda line: named, text), encoding="utf-8")
     archives = Path(
@@ -183,7 +185,25 @@ def wrong(*words: str) -> Words:
     return lambda site: [[*words, ARGUMENT]]
 
 
+def sealed(site: Site) -> Path:
+    """The manifest of an encrypted copy whose archive has a hostile name."""
+    name = "vzdump-qemu-108-2026_03_10-21_00_03.vma.zst"
+    part = Segment(segment_name(name, 1), 250, "ab" * 32, 0, 0)
+    made = SegmentManifest(f"nas:backup/\u202e[red]{name}", name, 0, "ab" * 32, ("a",), (part,))
+    folder = site.shell.state / "sealed"
+    folder.mkdir(exist_ok=True)
+    (folder / part.file).write_bytes(b"x" * part.size)
+    (folder / manifest_name(name)).write_bytes(made.text())
+    return folder / manifest_name(name)
+
+
 CASES: dict[str, Words] = {
+    "archive decrypt": lambda s: [
+        ["archive", "decrypt", str(sealed(s)), "--dry-run", "--output", str(s.archives / "o")],
+        ["archive", "decrypt", str(sealed(s)), "--identity", ARGUMENT],
+        ["archive", "decrypt", str(s.archives / "x")],
+        ["archive", "decrypt", ARGUMENT],
+    ],
     "archive extract": lambda s: [
         ["archive", "extract", str(f), str(s.archives / "out")]
         for f in sorted(s.archives.glob("vz*"))
@@ -240,6 +260,11 @@ CASES: dict[str, Words] = {
     ],
     "catalog sync": lambda s: [["catalog", "sync", "--dry-run"], ["catalog", "sync", "--accept"]],
     "copy list": lambda s: [["copy", "list"], ["copy", "list", "--vmid", "108"]],
+    "copy rehearse": lambda s: [
+        ["copy", "rehearse", "--to", ARGUMENT],
+        ["copy", "rehearse", "--dry-run"],
+        ["copy", "rehearse", "--identity", ARGUMENT],
+    ],
     "copy run": lambda s: [
         ["copy", "run", "--dry-run"],
         ["copy", "run", "--vmid", "108"],

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pyrage import x25519
 from typer.main import get_command
 
 from backupsvc.cli.app import build
@@ -32,6 +33,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "json.md"
 NODE, LOST = "clovis", 107
 
 CHANGES = {
+    "archive decrypt",
     "archive extract",
     "backup run",
     "catalog backup",
@@ -39,6 +41,7 @@ CHANGES = {
     "catalog rebuild",
     "catalog recheck",
     "catalog sync",
+    "copy rehearse",
     "copy run",
     "copy sync",
     "copy try-delete",
@@ -173,10 +176,18 @@ class Asked:
         folder, site = self.shell.state / "usb", self.shell.state / "copies.yaml"
         folder.mkdir()
         usb = f"{{kind: directory, path: {folder}, immutable: true}}"
-        site.write_text(f"{LANGEO.read_text(encoding='utf-8')}\ncopies: {{usb: {usb}}}\n")
+        kit, key = self.shell.state / "kit.txt", x25519.Identity.generate()
+        kit.write_text(f"{key}\n", encoding="ascii")
+        (self.shell.state / "sealed").mkdir()
+        sealed = f"{{kind: directory, path: {self.shell.state / 'sealed'}, encrypt: age, "
+        sealed += f"recipients: [{key.to_public()}]}}"
+        text = LANGEO.read_text(encoding="utf-8")
+        site.write_text(f"{text}\ncopies: {{usb: {usb}, sealed: {sealed}}}\n")
         for words in (
             ("run", "--vmid", 108, "--dry-run"),
             ("run", "--vmid", 108),
+            ("rehearse", "--dry-run"),
+            ("rehearse", "--identity", kit),
             ("list",),
             ("sync", "--dry-run"),
             ("sync",),
@@ -223,6 +234,10 @@ class Asked:
             ("extract", archive, target),
         ):
             self("archive", *words)
+        manifest = next((self.shell.state / "sealed").glob("*.age.json"))
+        decrypt = ("archive", "decrypt", manifest, "--output", self.shell.state / "decrypted")
+        self(*decrypt, "--dry-run")
+        self(*decrypt, "--identity", self.shell.state / "kit.txt")
         listed = self.shell.state / "listed.json"
         listed.write_text(
             json.dumps(

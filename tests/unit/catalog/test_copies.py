@@ -22,6 +22,7 @@ from policies.model import (
     GuestType,
     Operation,
     OperationState,
+    Rehearsal,
 )
 
 NOW = 1000
@@ -269,3 +270,27 @@ def test_who_took_a_copy_over_goes_on_where_its_last_driver_stopped(
     assert catalog.copies.progress(LGE) == HALF
     catalog.copies.record_verified(verified(), HALF.modified, (copying.id, "another"))
     assert catalog.copies.find() == [verified()]
+
+
+def test_of_an_encrypted_copy_recipients_and_segments_are_kept_under_way_and_afterwards(
+    catalog: Catalog, fence: Fence
+) -> None:
+    to = ("age1a", "age1b")
+    half = replace(HALF, file=f"{FILE}.age", recipients=to, segments=f"60:{'ab' * 32}")
+    catalog.copies.record_progress(USB, half, NOW, fence)
+    assert catalog.copies.progress(USB) == half and catalog.copies.find() == []
+    whole = verified(USB, recipients=to, segments="60 70~2", rung="intact")
+    catalog.copies.record_verified(whole, NOW, fence)
+    assert catalog.copies.find() == [whole] and catalog.copies.progress(USB) is None
+    plain = verified(USB)
+    catalog.copies.record_verified(plain, NOW, fence)
+    assert catalog.copies.get(USB) == plain and not plain.encrypted and whole.encrypted
+
+
+def test_the_last_rehearsal_of_each_key_at_each_folder_is_told(catalog: Catalog) -> None:
+    first = Rehearsal("usb", "/mnt/usb", NOW, 108, VOLID, FILE, 1 << 43, "cd" * 32, "key1", 1.5)
+    again, other = replace(first, at=NOW + 9), replace(first, key="key2", vmid=None)
+    elsewhere = replace(first, target="attic", folder="/mnt/attic")
+    for one in (first, other, elsewhere, again):
+        catalog.copies.record_rehearsal(one)
+    assert catalog.copies.rehearsals() == [elsewhere, other, again]

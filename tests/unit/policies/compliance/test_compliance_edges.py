@@ -9,9 +9,11 @@ from typing import Any
 
 import pytest
 
+from policies.age_keys import fingerprint
 from policies.compliance.evaluation import exemption_for, findings
 from policies.compliance.facts import BackupOutcome, Clocks, JobRun, Listing, MovedCopy, SiteFacts
 from policies.compliance.selecting import TOLD_FOR_S, last_due
+from policies.kits import QUARTER
 from policies.model import (
     Canary,
     CopyTarget,
@@ -19,6 +21,7 @@ from policies.model import (
     Exemption,
     Finding,
     Job,
+    Rehearsal,
     Severity,
     Verdict,
 )
@@ -127,6 +130,30 @@ def test_what_was_tried_elsewhere_or_is_not_promised_is_no_finding() -> None:
     ):
         facts = replace(put_right(), canaries=(tried,))
         assert not found(facts, "copy-deletable", copies=(target,))
+
+
+@pytest.mark.parametrize(
+    ("ago", "said"),
+    [
+        (None, "Nobody has shown"),
+        (QUARTER, "more than a quarter ago"),
+        (QUARTER - 1, None),
+        (-1, "was last seen to work"),
+    ],
+)
+def test_a_key_kit_that_was_not_rehearsed_for_a_quarter_is_a_warning(
+    ago: int | None, said: str | None
+) -> None:
+    sealed = CopyTarget("offsite", Directory("/copies"), recipients=("age1a", "age1b"))
+    key = fingerprint("age1b")
+    done = Rehearsal(
+        "offsite", "/copies", NOW - (ago or 0), 108, "local:backup/x", "x", 1, "ab", key, 1.0
+    )
+    facts = replace(put_right(), rehearsals=() if ago is None else (done,))
+    items = found(facts, "kit-unrehearsed", copies=(sealed,))
+    assert [one.severity for one in items] == [Severity.WARNING] * bool(said)
+    assert all(str(said) in one.detail and "--to offsite" in one.action for one in items)
+    assert not found(facts, "kit-unrehearsed", copies=(replace(sealed, recipients=()),))
 
 
 def test_a_run_before_the_missed_one_does_not_make_it_good() -> None:
