@@ -12,7 +12,7 @@ import re
 SECRET = re.compile(r"AGE-SECRET-KEY-|AGE-PLUGIN-", re.IGNORECASE)
 ALLOWED = "an age recipient: age1 and 58 letters and digits, as `age-keygen` prints it"
 _RECIPIENT = re.compile(r"age1[02-9ac-hj-np-z]{58}")
-_DIGITS = "qpzry9x8gf2tvdw0s3jn54khce6mua7l"  # Bech32's 32 digits, by value (BIP 173)
+_DIGITS = "qpzry9x8gf2tvdw0s3jn54khce6mua7l"  # Bech32's 32 digits, by value
 _CHECK = (0x3B6A57B2, 0x26508E6D, 0x1EA119FA, 0x3D4233DD, 0x2A1462B3)
 _HUMAN_PART = (3, 3, 3, 0, 1, 7, 5)  # "age", as the checksum counts it
 _PRIME = 2**255 - 19

@@ -19,7 +19,7 @@ CATALOG, CONFIG = "backupsvc-catalog", "backupsvc-config"
 _STAMP = "%Y%m%dT%H%M%SZ"
 _NAME = re.compile(
     rf"({CATALOG}(?=.*\.(?:sqlite|pgdump)\.)|{CONFIG}(?=.*\.tar\.))"
-    r"-([0-9]{8}T[0-9]{6}Z)\.[a-z]+\.zst"
+    r"-([0-9]{8}T[0-9]{6}Z)\.[a-z]+\.zst(\.age)?"
 )
 PART = ".part"
 
@@ -41,10 +41,10 @@ def name_at(at: int, suffix: str, what: str = CATALOG) -> str:
 
 def taken_at(name: str, what: str) -> int | None:
     """Given a file's name, return when the snapshot in it was taken (epoch seconds), None if it is
-    none of that kind.
+    none of that kind, or encrypted.
     """
     found = _NAME.fullmatch(name)
-    if found is None or found[1] != what:
+    if found is None or found[1] != what or found[3]:
         return None
     try:
         return int(datetime.strptime(found[2], _STAMP).replace(tzinfo=UTC).timestamp())

@@ -5,14 +5,17 @@ modelled guests: ``copy run``, ``copy list``, ``copy rehearse``, ``archive decry
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+from backports import zstd
 from pyrage import x25519
 
+from backupsvc.copies import age
 from policies.age_keys import fingerprint
 from tests.commands import Answer, Shell
 from tests.integration.administrator import disable_pve_job
@@ -51,6 +54,11 @@ class User:
         found: dict[str, Any] = one
         return found
 
+    def listed(self) -> list[dict[str, Any]]:
+        """What is known of this user's folder: the lab is others', too."""
+        found = self("copy", "list", "--json").json["copies"]
+        return [one for one in found if one["target"]["path"] == str(self.usb)]
+
     def findings(self) -> list[dict[str, Any]]:
         found = self("pra", "status", "--json").json["findings"]
         return [one for one in found if one["id"] == "kit-unrehearsed"]
@@ -83,7 +91,7 @@ def test_law_8_a_guest_comes_back_from_the_folder_and_the_key_alone(
 ) -> None:
     made, archive = user.copy(), original(user)
     assert made["state"] == "verified" and made["reason"].startswith("encrypted; each segment")
-    (shown,) = user("copy", "list", "--json").json["copies"]
+    (shown,) = user.listed()
     assert (shown["encrypted"], shown["rung"]) == (True, "intact (encrypted)")
     told = user("copy", "list")
     assert "verified, intact (encrypted)" in told.out and "no key was ever shown" in told.out
@@ -160,7 +168,7 @@ def test_what_is_there_is_found_again_by_its_manifest_and_what_is_lost_is_said(u
     lost = user("copy", "sync", "--dry-run", "--json").json["copies"]
     assert [one["state"] for one in lost] == ["lost"]
     assert user("copy", "sync", "--json").code == 0
-    assert user("copy", "list", "--json").json["copies"] == []
+    assert user.listed() == []
     assert user("copy", "rehearse", "--dry-run").code == 1
 
 
@@ -170,6 +178,17 @@ def test_a_restore_test_names_the_way_on_where_only_an_encrypted_copy_is_left(us
         path.unlink()
     answer = user("restore-test", VMID, "--dry-run")
     assert answer.code == 1 and "archive decrypt FOLDER/" in answer.out + answer.err
+
+
+def test_law_7_the_catalogs_snapshot_is_encrypted_there_too(user: User) -> None:
+    answer = user("catalog", "backup", "--json")
+    assert answer.code == 0, answer.err
+    (file,) = user.usb.iterdir()
+    assert re.fullmatch(r"backupsvc-catalog-[0-9TZ]+\.sqlite\.zst\.age", file.name)
+    packed = bytearray()
+    with file.open("rb") as stream:
+        age.decrypt(stream.read, packed.extend, age.Identities([KEY]))
+    assert zstd.decompress(bytes(packed)).startswith(b"SQLite format 3\x00")
 
 
 def test_without_encryption_there_is_nothing_to_rehearse(user: User) -> None:

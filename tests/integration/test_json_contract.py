@@ -186,6 +186,7 @@ class Asked:
         for words in (
             ("run", "--vmid", 108, "--dry-run"),
             ("run", "--vmid", 108),
+            ("list",),
             ("rehearse", "--dry-run"),
             ("rehearse", "--identity", kit),
             ("list",),

@@ -12,6 +12,7 @@ from tempfile import TemporaryDirectory
 from backports import zstd
 
 from backupsvc.catalog.snapshot import snapshot, suffix
+from backupsvc.copies import age
 from backupsvc.copies.opening import open_target
 from backupsvc.copies.snapshots import Put, name_at, put
 from backupsvc.copies.target import CHUNK, Alive
@@ -55,10 +56,7 @@ def packed(service: Nodes, alive: Alive) -> Iterator[tuple[Path, str]]:
                     target.write(data)
                     alive()
         except OSError as error:
-            raise CatalogUnreachable(
-                f"no snapshot of the catalog could be written under {state}: {error.strerror}",
-                "it takes as much room there as the catalog itself (BACKUPSVC_STATE_DIR)",
-            ) from None
+            raise _unwritten(state, error) from None
         yield folder / "packed", name_at(at, suffix(url))
 
 
@@ -79,15 +77,46 @@ def save(
 def bring(
     service: Nodes, path: Path, name: str, targets: Sequence[CopyTarget], alive: Alive
 ) -> list[tuple[CopyTarget, Put | BackupsvcError]]:
-    """Given a snapshot's file and its name, bring it to each target; return as ``save`` does."""
+    """Given a snapshot's file and its name, bring it to each target, encrypted where copies are:
+    it has the names of guests and their configurations. Return as ``save`` does.
+    """
     found: list[tuple[CopyTarget, Put | BackupsvcError]] = []
     for target in targets:
         try:
+            brought, its_name = path, name
+            if target.recipients:
+                brought, its_name = _encrypted(path, target, alive), f"{name}.age"
             with open_target(target, service.nodes, service.settings.ssh) as folder:
-                put_there = put(folder, path, name, immutable=target.immutable, alive=alive)
+                immutable = target.immutable
+                put_there = put(folder, brought, its_name, immutable=immutable, alive=alive)
                 found.append((target, put_there))
         except LeaseLost:
             raise  # the work is somebody else's by now: no target is at fault
         except BackupsvcError as error:
             found.append((target, error))
     return found
+
+
+def _encrypted(packed: Path, target: CopyTarget, alive: Alive) -> Path:
+    """Given a packed snapshot and a target whose copies are encrypted, return a file beside it with
+    the same, encrypted to its recipients.
+    """
+    path = packed.with_name("encrypted")
+
+    def read(size: int) -> bytes:
+        alive()
+        return source.read(size)
+
+    try:
+        with packed.open("rb") as source, path.open("wb") as written:
+            age.encrypt(read, written.write, target.recipients)
+    except OSError as error:
+        raise _unwritten(packed.parent, error) from None
+    return path
+
+
+def _unwritten(state: Path, error: OSError) -> CatalogUnreachable:
+    return CatalogUnreachable(
+        f"no snapshot of the catalog could be written under {state}: {error.strerror}",
+        "it takes as much room there as the catalog itself (BACKUPSVC_STATE_DIR)",
+    )
