@@ -202,8 +202,12 @@ def test_a_kept_segment_in_which_a_byte_flipped_is_written_anew_and_the_others_a
     known = interrupted(source, there, f"open {SEGMENTS[2]}")[-1]
     second = (there / SEGMENTS[1]).read_bytes()
     flipped(there / SEGMENTS[0])
-    send_encrypted(source, directory(there), order(progress=known))
+    recorded: list[Progress] = []
+    watch = Watch(record=recorded.append)
+    send_encrypted(source, directory(there), order(progress=known), watch)
     assert (there / SEGMENTS[1]).read_bytes() == second
+    # what was recorded before is not forgotten while the first one is mended
+    assert [one.sent for one in recorded] == [2_000_000, 3_000_000]
     assert holds_all_or_nothing(there, source.path.read_bytes())
 
 
