@@ -112,7 +112,8 @@ def _show(found: Sequence[dict[str, Any]], unreadable: int, *, dry_run: bool) ->
             one["node"],
             size(one["bytes"]),
             one["checked_at"] or "never",
-            one["state"].upper() if one["state"] == "damaged" else one["state"],
+            (one["state"].upper() if one["state"] == "damaged" else one["state"])
+            + (f", {one['how']}" if one["how"] else ""),
         )
         for one in found
     ]

@@ -5,9 +5,6 @@ node.
 from __future__ import annotations
 
 import hashlib
-import re
-import shlex
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from stat import S_ISREG
@@ -21,20 +18,12 @@ from backupsvc.remote.ahead import Ahead
 from backupsvc.remote.behind import Behind, SftpFault, create, extended
 from backupsvc.remote.connections import LINE_BROKE
 from backupsvc.remote.ssh import Peer
+from backupsvc.remote.summing import SILENT, summed_there
 
 T = TypeVar("T")
 
-SILENT = 300.0  # seconds without an answer: a disk that syncs much at once takes long
-LEAST = 4 << 20  # bytes a second that a machine reads and hashes at least
 # bytes of room, under which a write that failed without a reason failed for want of it
 FULL = 1 << 20
-_HASH = re.compile(r"([0-9a-f]{64})[ *-]*\n([0-9]{1,18})\n")
-# Synced, and dropped from the page cache, so that the disk is read. Where a tool is not GNU's, it
-# is read all the same.
-_COMMAND = (
-    'f={path}; sync "$f" 2>&-; dd if="$f" iflag=nocache count=0 2>&-; nice sha256sum < "$f" && '
-    'stat -c %s "$f"'
-)
 
 
 class Line(Protocol):
@@ -130,25 +119,9 @@ class SftpTarget:
         return Digest(size, hashed.hexdigest(), "read back by SFTP")
 
     def _summed_there(self, name: str, came: Came) -> Digest | None:
-        """What sha256sum says there, None if the login is no shell, or has no such command."""
-        size = self.files().get(name, 0)
-        command = _COMMAND.format(path=shlex.quote(self._at(name)))
-        until = time.monotonic() + SILENT + size / LEAST
-        # who lets nobody run anything may say so in any way; SFTP then tells whether it lives
-        with suppress(*LINE_BROKE):
-            _, out, _ = self._line.begin(
-                lambda client: client.exec_command(command, timeout=SILENT)
-            )
-            # where SFTP is all there is, its server runs now, and ends at once
-            out.channel.shutdown_write()
-            while not (ended := out.channel.exit_status_ready()) and time.monotonic() < until:
-                came(0)
-                time.sleep(0.02 if size < LEAST else 0.5)
-            said = out.read(200).decode(errors="replace") if ended else ""
-            out.channel.close()
-            if found := _HASH.fullmatch(said):
-                return Digest(int(found[2]), found[1], "sha256sum there")
-        return None
+        path, size = self._at(name), self.files().get(name, 0)
+        found = summed_there(self._line.begin, path, size, lambda: came(0))
+        return Digest(found.size, found.sha256, "sha256sum there") if found else None
 
     @contextmanager
     def _told(self, doing: str) -> Iterator[paramiko.SFTPClient]:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Collection
+from functools import partial
 from pathlib import PurePosixPath
 from typing import Any, BinaryIO, cast
 
 from backupsvc.services import Nodes
-from policies.model import Archive
+from policies.model import Archive, Rung
 
 UNREADABLE = ".lzo"  # no decoder of ours reads it
 
@@ -40,6 +41,25 @@ def verify_on_node(
         return verify_stream(
             cast(BinaryIO, _ShowingLife(stream, heartbeat)), PurePosixPath(path).name
         ).as_dict()
+
+
+def unchanged_on_node(
+    service: Nodes, node: str, archive: Archive, heartbeat: Callable[[], None]
+) -> bool:
+    """Given an archive, and a node that SSH reaches, return whether its bytes are still those that
+    were found good when they were last read whole: the node sums them itself, and nothing travels.
+
+    False if they are others, or were never read, or the node lets nobody run ``sha256sum``: then
+    reading them tells. ``heartbeat`` as in ``verify_on_node``.
+    """
+    from backupsvc.remote.summing import Summed, summed_there
+
+    read_before = archive.checked_at is not None and archive.rung.height >= Rung.INTACT.height
+    if archive.sha256 is None or archive.unfit or not read_before:
+        return False
+    path = service.pve.storage.volume_path(node, archive.volid)
+    found = summed_there(partial(service.nodes.begin, node), path, archive.size, heartbeat)
+    return found == Summed(archive.size, archive.sha256)
 
 
 class _ShowingLife(io.RawIOBase):

@@ -12,13 +12,15 @@ from policies.outcomes import Facts
 @dataclass(frozen=True, slots=True)
 class Reading:
     """What was read. ``good`` None: it is complete, and no checksum and no record says that its
-    data are right. ``problem``: what is wrong with it, "" if nothing is.
+    data are right. ``problem``: what is wrong with it, "" if nothing is. ``how`` it was read, and
+    where.
     """
 
     sha256: str
     size: int
     good: bool | None
     problem: str = ""
+    how: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,7 @@ def outcome(archive: Archive, operation: Operation) -> dict[str, Any]:
     if found is not None:
         states = {True: "intact", False: "damaged", None: "complete"}
         told |= {"state": states[found.good], "sha256": found.sha256, "bytes": found.size}
+        told["how"] = found.how or None
     if operation.state is not OperationState.DONE:
         told |= {
             "reason": error.message if error else f"it was {operation.state}",
@@ -45,6 +46,7 @@ def _about(archive: Archive, state: str) -> dict[str, Any]:
         "checked_at": iso(archive.checked_at) if archive.checked_at else None,
         "state": state,
         "sha256": None,
+        "how": None,
         "reason": None,
         "hint": "",
         "operation": None,

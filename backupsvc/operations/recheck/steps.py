@@ -12,14 +12,14 @@ from dataclasses import replace
 
 from backupsvc.engine.context import Handler, Wait
 from backupsvc.errors import ArchiveError, Refused
-from backupsvc.inventory.archive_bytes import readable_from, verify_on_node
+from backupsvc.inventory.archive_bytes import readable_from, unchanged_on_node, verify_on_node
 from backupsvc.operations import choosing
 from backupsvc.operations.backup.opening import open_backup
 from backupsvc.operations.recheck.memory import Reading, RecheckMemory
 from backupsvc.operations.recheck.opening import lock_of
 from backupsvc.operations.services import Run, StepServices
 from policies.jobs import Expected, job_for
-from policies.model import Rung
+from policies.model import Archive, Rung
 from policies.workflow import Workflow
 
 DAY = 86_400  # seconds
@@ -33,8 +33,10 @@ def choose(run: Run[RecheckMemory]) -> Wait | None:
 
 
 def read(run: Run[RecheckMemory]) -> Wait | None:
-    """Read the archive whole, hold it against what was recorded of it, and record what was
-    found.
+    """Read the archive whole, hold it against what was recorded of it, and record what was found.
+
+    What was found good once is summed where it lies: the same bytes are as good as they were. Of
+    others only a reading says what is wrong.
     """
     service = run.service
     archive = choosing.known(service, run.memory.node, run.memory.volid)
@@ -46,6 +48,27 @@ def read(run: Run[RecheckMemory]) -> Wait | None:
             "or nothing here decodes its format",
             "set BACKUPSVC_SSH__NODES; LZO is read by PVE alone",
         )
+    if archive.sha256 and unchanged_on_node(service, node, archive, run.heartbeat):
+        catalog.record_intact(archive.node, volid, run.now())
+        found = Reading(archive.sha256, archive.size, True, how=f"summed on {node}")
+    else:
+        found = _read_whole(run, archive, node)
+    run.memory = replace(run.memory, found=found)
+    run.conclude(
+        found.problem
+        or (
+            f"its bytes are good, SHA-256 {found.sha256[:12]}, {found.how}"
+            if found.good
+            else "it is complete, but it carries no checksum of its data, and none was recorded"
+        )
+    )
+    return None
+
+
+def _read_whole(run: Run[RecheckMemory], archive: Archive, node: str) -> Reading:
+    """Read every byte of it here, and record what that says."""
+    service, volid = run.service, archive.volid
+    catalog = service.catalog.archives
     found = verify_on_node(service, node, volid, run.heartbeat)
     own = bool(found["checksummed"] and found["intact"])
     differs = catalog.annotate(
@@ -66,16 +89,7 @@ def read(run: Run[RecheckMemory]) -> Wait | None:
     # it was read whole, and nothing tells whether its data are right
     elif good is None:
         catalog.record_read(archive.node, volid, run.now())
-    run.memory = replace(run.memory, found=Reading(found["sha256"], found["size"], good, problem))
-    run.conclude(
-        problem
-        or (
-            f"its bytes are good, SHA-256 {found['sha256'][:12]}"
-            if good
-            else "it is complete, but it carries no checksum of its data, and none was recorded"
-        )
-    )
-    return None
+    return Reading(found["sha256"], found["size"], good, problem, f"read from {node}")
 
 
 def renew(run: Run[RecheckMemory]) -> Wait | None:

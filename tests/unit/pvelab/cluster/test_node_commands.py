@@ -7,10 +7,14 @@ from __future__ import annotations
 import hashlib
 import subprocess
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
+from backupsvc.remote.summing import summed_there
 from pvelab.vmm.node_commands import DUMP, Refused, translate
 from pvelab.vmm.nodes import NodeAccess, NodeSsh
 from pvelab.vmm.probe import answers_ssh
@@ -45,6 +49,18 @@ def run(access: NodeAccess, command: str) -> tuple[int, str]:
         return out.channel.recv_exit_status(), text.decode()
 
 
+def summing(path: str) -> str:
+    """The line that the service sends to have a file summed where it lies."""
+    sent: list[str] = []
+
+    def begin(use: Any) -> Any:
+        return use(SimpleNamespace(exec_command=lambda command, timeout: sent.append(command)))
+
+    with suppress(TypeError):  # nothing answers here
+        summed_there(begin, path, 0, lambda: None)
+    return sent[0]
+
+
 def test_archives_are_looked_at_under_the_path_that_a_node_gives_them(
     access: NodeAccess, root: Path
 ) -> None:
@@ -55,6 +71,10 @@ def test_archives_are_looked_at_under_the_path_that_a_node_gives_them(
     assert run(access, f"stat -c '%s %n' {DUMP}/archive.zst") == (
         0,
         f"{archive.stat().st_size} {DUMP}/archive.zst\n",
+    )
+    assert run(access, summing(f"{DUMP}/archive.zst")) == (
+        0,
+        f"{digest}  -\n{archive.stat().st_size}\n",
     )
     assert run(access, f"ls -1 {DUMP}") == (0, "archive.zst\nbad.zst\nway-out\n")
     assert run(access, f"zstd -tq {DUMP}/archive.zst") == (0, "")
@@ -79,6 +99,12 @@ def test_sftp_goes_on_as_before(access: NodeAccess, root: Path) -> None:
         "cat /var/lib/vz/dump/archive.zst",
         "sh -c 'ls /var/lib/vz/dump'",
         "sha256sum /etc/passwd",
+        summing("/etc/passwd"),
+        summing(f"{DUMP}/way-out"),
+        summing(f"{DUMP}/$(touch owned)/../../secret"),
+        summing(f"{DUMP}/a; cat /etc/passwd"),
+        summing("x") + "; cat /etc/passwd",
+        "f=/etc/passwd;" + summing(f"{DUMP}/archive.zst"),
         "sha256sum /var/lib/vz/dump/../../../../secret",
         "sha256sum /var/lib/vz/dump/way-out",
         "sha256sum /var/lib/vz/dumpster",
