@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 from policies import prune_marks, retention, segments
+from policies.age_keys import fingerprint
 from policies.copy_manifest import attempts, manifest_name, sidecar_names
 from policies.model import Archive, ArchiveCopy, CopyTarget, Guest, Job, Mark, Marked, Policy
 from policies.pve.calendar_event import zone
@@ -62,12 +63,15 @@ def decide(
     in_use: Collection[str],
     now: int,
     unsure: Mapping[int, str] = MappingProxyType({}),
+    opened_by: Collection[str] = (),
 ) -> Kept:
     """Given the copies that were verified at a target, the archives that they were made from (those
     that are gone among them), the cluster's guests and the policy, return what becomes of each copy.
 
     ``files`` are what lies in the target's folder, with sizes; ``in_use`` are the volids that open
     operations read or copy; ``now`` in epoch seconds; ``unsure`` as in ``prune_marks.decide_all``.
+    ``opened_by``: the fingerprints of the keys that were shown to open a copy there. Copies that no
+    such key opens rotate among themselves: none that can surely be read goes in their favour.
     Of a guest that is gone everything is kept. Nothing at all goes while a copy that was verified is
     not there as it was.
     """
@@ -79,20 +83,31 @@ def decide(
         for file, one in files_of.items()
     }
     everybody = replace(policy, jobs=(Job("copies", "", target.name, keep=target.keep),))
-    judged = iter(
-        prune_marks.decide_all(
-            [one for one in found.values() if not one.unfit], guests, everybody, unsure
+    final: dict[str, Marked] = {}
+    refusal = None
+    for readable in (True, False):
+        mine = {
+            file: one
+            for file, one in found.items()
+            if _surely_readable(files_of[file], opened_by) is readable
+        }
+        judged = iter(
+            prune_marks.decide_all(
+                [one for one in mine.values() if not one.unfit], guests, everybody, unsure
+            )
         )
-    )
-    marks = {
-        file: Marked(one, Mark.KEEP, (UNFIT.format(one.unfit),)) if one.unfit else next(judged)
-        for file, one in found.items()
-    }
-    guarded = retention.guard(
-        list(marks.values()), in_use=in_use, listed_before=None, now=now, rules=policy.prune
-    )
-    final = dict(zip(marks, guarded.marked, strict=True))
-    refusal = guarded.refusal
+        guarded = retention.guard(
+            [
+                Marked(one, Mark.KEEP, (UNFIT.format(one.unfit),)) if one.unfit else next(judged)
+                for one in mine.values()
+            ],
+            in_use=in_use,
+            listed_before=None,
+            now=now,
+            rules=policy.prune,
+        )
+        final |= zip(mine, guarded.marked, strict=True)
+        refusal = refusal or guarded.refusal
     if names := [one.file for one in lost(copies, files)]:
         more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
         refusal = (
@@ -105,6 +120,11 @@ def decide(
         tuple(MarkedCopy(one, final[one.file].mark, final[one.file].reasons) for one in copies),
         refusal,
     )
+
+
+def _surely_readable(copy: ArchiveCopy, opened_by: Collection[str]) -> bool:
+    """Whether nothing encrypts it, or somebody showed a key that opens it."""
+    return not copy.encrypted or any(fingerprint(one) in opened_by for one in copy.recipients)
 
 
 def _as_archive(

@@ -45,6 +45,11 @@ def keep(
         in_use=in_use(service),
         now=int(service.clock.now()),
         unsure=unsure,
+        opened_by={
+            one.key
+            for one in service.catalog.copies.rehearsals()
+            if one.folder == folder_of(target)
+        },
     )
 
 

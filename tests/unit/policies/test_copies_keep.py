@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from policies.age_keys import fingerprint
 from policies.copies_due import route_of
 from policies.copies_keep import Kept, decide, lost
 from policies.copy_manifest import manifest_name
@@ -336,3 +337,54 @@ def test_an_encrypted_copy_of_which_nobody_knows_the_segments_is_not_there() -> 
     files = {file: size for file, size in files_of(one).items() if "json" not in file}
     assert lost([one], files | second) == [], "at an immutable target it may be the second"
     assert lost([replace(one, segments="")], files_of(one)) == [replace(one, segments="")]
+
+
+KEY, LOST = "age1a", "age1b"
+
+
+@given(
+    st.lists(st.sampled_from([(), (KEY,), (LOST,), (KEY, LOST)]), min_size=1, max_size=9),
+    st.integers(1, 3),
+    st.sampled_from([(), (fingerprint(KEY),), (fingerprint(KEY), fingerprint(LOST))]),
+)
+def test_law_3_no_copy_that_can_surely_be_read_goes_for_one_that_nobody_was_shown_to_open(
+    recipients: list[tuple[str, ...]], last: int, shown: tuple[str, ...]
+) -> None:
+    archives = [archive(day, proven_at=NOW - 5) for day in range(1, len(recipients) + 1)]
+    copies = [
+        replace(encrypted(one), recipients=whom) if whom else copy_of(one)
+        for one, whom in zip(archives, recipients, strict=True)
+    ]
+    files = there([one for one in copies if not one.encrypted])
+    for one in copies:
+        files |= files_of(one) if one.encrypted else {}
+    kept = decide(
+        copies, archives, GUESTS, replace(POLICY, prune=PruneRules(1.0)),
+        replace(USB, keep=f"keep-last={last}"),
+        files=files, in_use=(), now=NOW, opened_by=shown,
+    )  # fmt: skip
+    assert kept.refusal is None
+    for surely in (True, False):
+        mine = [
+            one
+            for one in copies
+            if surely
+            is (not one.recipients or any(fingerprint(key) in shown for key in one.recipients))
+        ]
+        assert [one for one in mine if one in kept.going(105)] == mine[: max(0, len(mine) - last)]
+
+
+def test_copies_to_a_key_that_was_shown_to_work_rotate_with_the_plain_ones_of_before() -> None:
+    archives = [archive(day) for day in (1, 2, 3, 4)]
+    copies = [*map(copy_of, archives[:2]), *map(encrypted, archives[2:])]
+    files = there(copies[:2])
+    for one in copies[2:]:
+        files |= files_of(one)
+
+    def going(*shown: str) -> int:
+        kept = decide(
+            copies, archives, GUESTS, POLICY, USB, files=files, in_use=(), now=NOW, opened_by=shown
+        )
+        return len(kept.going(105))
+
+    assert (going(), going(fingerprint(LOST)), going(fingerprint(KEY))) == (0, 0, 2)
