@@ -76,6 +76,9 @@ def test_a_child_has_the_descriptors_it_was_given(tmp_path: Path) -> None:
 
 def test_a_child_left_over_from_an_earlier_lab_is_killed(tmp_path: Path) -> None:
     orphan = subprocess.Popen(["sh", "-c", f"sleep 60; : {tmp_path}"])
+    # Popen returns as soon as exec has left our memory (vfork), a moment before the kernel knows
+    # the new command line
+    assert wait_until(Path(f"/proc/{orphan.pid}/cmdline").read_bytes)
     (tmp_path / "pid").write_text(str(orphan.pid))
     threading.Thread(target=orphan.wait).start()
     assert processes.kill_left_over(tmp_path / "pid", str(tmp_path))
