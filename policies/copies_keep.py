@@ -108,17 +108,25 @@ def decide(
         )
         final |= zip(mine, guarded.marked, strict=True)
         refusal = refusal or guarded.refusal
-    if names := [one.file for one in lost(copies, files)]:
-        more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-        refusal = (
-            f"law 3: {', '.join(names[:_SHOWN])}{more} should be there and "
-            f"{'is' if len(names) == 1 else 'are'} not as verified, and this service removed "
-            "nothing of it: so no other copy goes, until somebody has looked and says so with "
-            f"`backupsvc copy sync --to {target.name}`"
-        )
     return Kept(
         tuple(MarkedCopy(one, final[one.file].mark, final[one.file].reasons) for one in copies),
-        refusal,
+        _not_as_verified(copies, files, target) or refusal,
+    )
+
+
+def _not_as_verified(
+    copies: Sequence[ArchiveCopy], files: Mapping[str, int], target: CopyTarget
+) -> str | None:
+    """Why nothing goes while a copy is not there as it was, None if all are."""
+    names = [one.file for one in lost(copies, files)]
+    if not names:
+        return None
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return (
+        f"law 3: {', '.join(names[:_SHOWN])}{more} should be there and "
+        f"{'is' if len(names) == 1 else 'are'} not as verified, and this service removed "
+        "nothing of it: so no other copy goes, until somebody has looked and says so with "
+        f"`backupsvc copy sync --to {target.name}`"
     )
 
 
