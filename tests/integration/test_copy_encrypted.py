@@ -191,6 +191,22 @@ def test_law_7_the_catalogs_snapshot_is_encrypted_there_too(user: User) -> None:
     assert zstd.decompress(bytes(packed)).startswith(b"SQLite format 3\x00")
 
 
+def test_law_7_the_clusters_configuration_is_encrypted_there_and_plain_beside_the_catalog(
+    user: User,
+) -> None:
+    answer = user("catalog", "config", "keep", "--json")
+    assert answer.code == 0, answer.err
+    (file,) = user.usb.iterdir()
+    assert re.fullmatch(r"backupsvc-config-[0-9TZ]+\.tar\.zst\.age", file.name)
+    packed = bytearray()
+    with file.open("rb") as stream:
+        age.decrypt(stream.read, packed.extend, age.Identities([KEY]))
+    here = user.site.state / "config" / file.name.removesuffix(".age")
+    assert bytes(packed) == here.read_bytes()
+    listed = user("catalog", "config", "list", "--json").out
+    assert ".age" not in listed
+
+
 def test_without_encryption_there_is_nothing_to_rehearse(user: User) -> None:
     user.write(encrypt=None, recipients=None)
     answer = user("copy", "rehearse")
