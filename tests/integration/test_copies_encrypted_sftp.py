@@ -13,15 +13,17 @@ from backupsvc.copies.decrypt import decrypt, find
 from backupsvc.copies.send import Watch
 from backupsvc.copies.send_encrypted import send_encrypted
 from backupsvc.copies.sources import LocalSource
+from backupsvc.copies.target import Target
 from backupsvc.errors import CopyError, RemoteUnreachable
 from policies.copy_decision import Progress
-from tests.integration.test_copies_sftp import GUARDED, ONLY_SFTP, opened, place
+from tests.integration.test_copies_sftp import GUARDED, ONLY_SFTP, left_open, opened, place
 from tests.links import link
 from tests.unit.copies.encrypted import (
     MANIFEST,
     SEGMENTS,
     WHOLE,
     holds_all_or_nothing,
+    killed_everywhere,
     kit,
     manifest_in,
     order,
@@ -146,3 +148,17 @@ def test_a_byte_that_flips_there_is_noticed_at_once_and_at_a_resume(
         send_encrypted(source, folder, order(progress=recorded[-1]))
     assert (there / SEGMENTS[1]).read_bytes() == second
     assert holds_all_or_nothing(there, source.path.read_bytes())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("immutable", [False, True])
+def test_law_9_a_copy_killed_at_any_step_is_whole_by_its_manifest_or_none(
+    sftp: Sshd, guarded: Sshd, tmp_path: Path, immutable: bool
+) -> None:
+    server = guarded if immutable else sftp
+
+    def open_folder(there: Path) -> Target:
+        return left_open(server, place(server, there))
+
+    source = write_archive(tmp_path / "here", 250_000)
+    assert killed_everywhere(source, tmp_path, open_folder, immutable=immutable) > 40

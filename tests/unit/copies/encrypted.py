@@ -2,14 +2,37 @@
 
 from __future__ import annotations
 
+import json
+import signal
+from collections.abc import Callable
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from pyrage import x25519
 
 from backupsvc.copies import age
-from backupsvc.copies.send import Order
-from policies.segments import SegmentManifest, manifest_name, own_files, read_manifest
-from tests.unit.copies.scene import BESIDE, NAME, VOLID, listed
+from backupsvc.copies.send import Order, Watch
+from backupsvc.copies.send_encrypted import send_encrypted
+from backupsvc.copies.sources import LocalSource
+from backupsvc.copies.target import Target
+from policies.copy_decision import Progress
+from policies.segments import (
+    SegmentManifest,
+    manifest_name,
+    own_files,
+    read_manifest,
+    unpacked,
+)
+from tests.unit.copies.scene import (
+    BESIDE,
+    NAME,
+    VOLID,
+    Watched,
+    forked,
+    killing,
+    listed,
+    write_whole,
+)
 
 KEY, SAFE, STRANGER = (x25519.Identity.generate() for _ in range(3))
 RECIPIENTS = (str(KEY.to_public()), str(SAFE.to_public()))
@@ -56,3 +79,51 @@ def holds_all_or_nothing(folder: Path, content: bytes) -> bool:
     for one in found:
         assert b"".join(opened(folder, part.file) for part in one.segments) == content
     return bool(found)
+
+
+def killed_everywhere(
+    source: LocalSource,
+    folder: Path,
+    open_folder: Callable[[Path], Target],
+    *,
+    immutable: bool = False,
+) -> int:
+    """Kill an encrypted copy of 250,000 bytes at each of its steps, into a folder of its own, and
+    finish it; return how often it was killed. ``open_folder`` opens a target in the process that
+    uses it.
+    """
+    content, wanted = source.path.read_bytes(), order(immutable=immutable, segment=100_000)
+    for at in range(10_000):
+        there, log = folder / f"there{at}", folder / f"log{at}"
+        there.mkdir()
+
+        def attempt(there: Path = there, log: Path = log, at: int = at) -> None:
+            watch = Watch(record=lambda done: write_whole(log, json.dumps(asdict(done))))
+            send_encrypted(source, Watched(open_folder(there), killing(at)), wanted, watch)
+
+        code = forked(attempt)
+        whole = holds_all_or_nothing(there, content)
+        if code == 0:
+            assert whole
+            return at
+        assert code == -signal.SIGKILL
+        known = _recorded(log)
+        kept = unpacked(NAME, known.segments) if known else []
+        made = send_encrypted(source, open_folder(there), replace(wanted, progress=known))
+        assert holds_all_or_nothing(there, content), f"killed at step {at}"
+        found = made.manifest
+        assert isinstance(found, SegmentManifest)
+        if not whole:
+            sizes = [(one.file, one.sha256) for one in found.segments[: len(kept)]]
+            assert sizes == [(one.file, one.sha256) for one in kept], "whole segments are kept"
+        if not immutable:
+            assert len(list(there.iterdir())) == 3 + 3 + 1, f"killed at step {at}"
+    raise AssertionError("it has no end")
+
+
+def _recorded(log: Path) -> Progress | None:
+    """What an attempt noted of how far it came."""
+    if not log.exists():
+        return None
+    far = json.loads(log.read_text())
+    return Progress(**far | {"recipients": tuple(far["recipients"])})

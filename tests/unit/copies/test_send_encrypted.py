@@ -6,12 +6,10 @@ from __future__ import annotations
 
 import errno
 import hashlib
-import json
 import os
 import resource
-import signal
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -26,7 +24,7 @@ from backupsvc.copies.target import Space
 from backupsvc.errors import ArchiveError, CopyError, NoRoom, TargetRefused
 from policies.copy_decision import Progress
 from policies.copy_manifest import part_name
-from policies.segments import SegmentManifest, segment_name, unpacked
+from policies.segments import segment_name
 from tests.unit.copies.encrypted import (
     KEY,
     MANIFEST,
@@ -37,6 +35,7 @@ from tests.unit.copies.encrypted import (
     STRANGER,
     WHOLE,
     holds_all_or_nothing,
+    killed_everywhere,
     kit,
     manifest_in,
     opened,
@@ -49,10 +48,8 @@ from tests.unit.copies.scene import (
     Watched,
     directory,
     forked,
-    killing,
     listed,
     write_archive,
-    write_whole,
 )
 
 
@@ -262,36 +259,7 @@ def test_law_9_a_copy_killed_at_any_step_is_whole_by_its_manifest_or_none(
     tmp_path: Path, immutable: bool
 ) -> None:
     source = write_archive(tmp_path / "here", 250_000)
-    content, wanted = source.path.read_bytes(), order(immutable=immutable, segment=100_000)
-    for at in range(10_000):
-        there, log = tmp_path / f"there{at}", tmp_path / f"log{at}"
-        there.mkdir()
-
-        def attempt(there: Path = there, log: Path = log, at: int = at) -> None:
-            watch = Watch(record=lambda done: write_whole(log, json.dumps(asdict(done))))
-            send_encrypted(source, Watched(directory(there), killing(at)), wanted, watch)
-
-        code = forked(attempt)
-        whole = holds_all_or_nothing(there, content)
-        if code == 0:
-            assert whole and at > 40
-            return
-        assert code == -signal.SIGKILL
-        known = None
-        if log.exists():
-            far = json.loads(log.read_text())
-            known = Progress(**far | {"recipients": tuple(far["recipients"])})
-        kept = unpacked(NAME, known.segments) if known else []
-        made = send_encrypted(source, directory(there), replace(wanted, progress=known))
-        assert holds_all_or_nothing(there, content), f"killed at step {at}"
-        found = made.manifest
-        assert isinstance(found, SegmentManifest)
-        if not whole:
-            sizes = [(one.file, one.sha256) for one in found.segments[: len(kept)]]
-            assert sizes == [(one.file, one.sha256) for one in kept], "whole segments are kept"
-        if not immutable:
-            assert len(names(there)) == 3 + 3 + 1, f"killed at step {at}"
-    raise AssertionError("it has no end")
+    assert killed_everywhere(source, tmp_path, directory, immutable=immutable) > 40
 
 
 # --- what has its name already --------------------------------------------------------------------
