@@ -253,9 +253,11 @@ def _open_in(folder: Path) -> Open:
             raise ArchiveError(
                 f"{folder / name} cannot be read: {error.strerror}", "look at its rights"
             ) from None
+        # before it is made a file of Python's: of a folder that cannot be
+        if not stat.S_ISREG(os.fstat(number).st_mode):
+            os.close(number)
+            raise ArchiveError(f"{folder / name} is no file", TAKE_ANOTHER)
         with os.fdopen(number, "rb", buffering=0) as file:
-            if not stat.S_ISREG(os.fstat(number).st_mode):
-                raise ArchiveError(f"{folder / name} is no file", TAKE_ANOTHER)
             try:
                 yield file
             except OSError as error:

@@ -221,12 +221,15 @@ def test_a_path_in_a_manifest_leads_nowhere(there: Path) -> None:
             find(there / MANIFEST)
 
 
-def test_a_link_or_a_pipe_in_the_place_of_a_file_is_not_followed(there: Path) -> None:
+def test_a_link_a_pipe_or_a_folder_in_the_place_of_a_file_is_not_followed(there: Path) -> None:
     (there / SEGMENTS[0]).rename(there / "elsewhere")
     (there / SEGMENTS[0]).symlink_to(there / "elsewhere")
     assert "cannot be read" in refusal(there).message
     (there / SEGMENTS[0]).unlink()
     os.mkfifo(there / SEGMENTS[0])
+    assert "is no file" in refusal(there).message
+    (there / SEGMENTS[0]).unlink()
+    (there / SEGMENTS[0]).mkdir()
     assert "is no file" in refusal(there).message
     (there / MANIFEST).rename(there / "m")
     os.mkfifo(there / MANIFEST)
