@@ -90,10 +90,10 @@ def judge(mutant: Mutant, folder: Path, tally: Tally) -> None:
     """
     path, target = folder / mutant.name, folder / "target"
     path.write_bytes(mutant.data)
-    _forget_peak()
-    before = _kilobytes("VmRSS")
+    forget_peak()
+    before = kilobytes("VmRSS")
     try:
-        with _limited():
+        with limited():
             intact, checksummed, reasons = _verify(path)
             _info(path)
             done = _extract(path, target)
@@ -103,7 +103,7 @@ def judge(mutant: Mutant, folder: Path, tally: Tally) -> None:
         _tidy(folder)
         return
     finally:
-        peak = (_kilobytes("VmHWM") - before) * 1024
+        peak = (kilobytes("VmHWM") - before) * 1024
         tally.peak = max(tally.peak, peak)
     tally.verdicts["intact" if intact else "not intact"] += 1
     try:
@@ -268,7 +268,7 @@ def _extract(path: Path, target: Path) -> bool:
 
 
 @contextmanager
-def _limited() -> Iterator[None]:
+def limited() -> Iterator[None]:
     def ended(*_: object) -> None:
         raise Hang(f"more than {MAX_CPU} s of the processor")
 
@@ -281,10 +281,10 @@ def _limited() -> Iterator[None]:
         signal.signal(signal.SIGPROF, old)
 
 
-def _forget_peak() -> None:
+def forget_peak() -> None:
     """Let the kernel count the peak of resident memory anew from here (proc(5), clear_refs)."""
     Path("/proc/self/clear_refs").write_text("5")
 
 
-def _kilobytes(what: str) -> int:
+def kilobytes(what: str) -> int:
     return int(Path("/proc/self/status").read_text().partition(f"{what}:")[2].split()[0])
