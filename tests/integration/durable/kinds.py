@@ -148,5 +148,9 @@ KINDS = {
         Kind("restore", RESTORED, _open_restore, _restored),
         Kind("recheck", READ, _open_recheck, _read),
     )
-} | {"copy": copy_to("pve02"), "copy-to-a-folder": copy_to("usb")}
-ASKING_PVE = [title for title in KINDS if title != "copy-to-a-folder"]
+} | {
+    "copy": copy_to("pve02"),
+    "copy-to-a-folder": copy_to("usb"),
+    "copy-encrypted": copy_to("sealed"),
+}
+ASKING_PVE = [title for title in KINDS if title not in ("copy-to-a-folder", "copy-encrypted")]

@@ -21,10 +21,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from backupsvc.copies import age
+from policies.segments import END, MANIFEST_END, Unreadable, read_manifest
 from pvelab.accident import delete_guest
 from tests.commands import Shell, briefly
 from tests.integration.durable.kinds import COPIED, PRUNED, RESTORED, TESTED
 from tests.integration.test_modelled_isolation import as_root
+from tests.unit.copies.encrypted import RECIPIENTS, opened
 
 ROOT = Path(__file__).parents[3]
 NODE, ELSEWHERE = "clovis", "lge-pve02"
@@ -265,9 +268,11 @@ class Scene:
         return "\n".join(line for line in lines if not line.startswith(("vmgenid:", "meta:")))
 
     def copies(self) -> dict[str, str]:
-        """The hashes of what lies at the targets, by target and name: of a part its name alone."""
+        """The hashes of what lies at the targets, by target and name: of a part its name alone, of
+        what is encrypted what comes out of it, of its manifest what it says of the archive.
+        """
         return {
-            f"{target}/{path.name}": "" if path.name.endswith(".part") else _hash(path)
+            f"{target}/{path.name}": _content(path)
             for target, folder in self.targets.items()
             for path in sorted(folder.iterdir())
         }
@@ -327,7 +332,7 @@ class Scene:
 def target_folders(shell: Shell) -> dict[str, str]:
     """Given a user whose lab is up, return the folders of the stage's copy targets."""
     dump = shell.state / "lab" / "nodes" / ELSEWHERE / "var" / "lib" / "vz" / "dump"
-    return {"pve02": str(dump), "usb": str(shell.state / "usb")}
+    return {name: str(shell.state / name) for name in ("usb", "sealed")} | {"pve02": str(dump)}
 
 
 def copy_targets(shell: Shell) -> str:
@@ -349,7 +354,46 @@ copies:
     kind: directory
     path: {folders["usb"]}
     keep: keep-last=1
+  sealed:
+    kind: directory
+    path: {folders["sealed"]}
+    encrypt: age
+    recipients: {json.dumps(RECIPIENTS)}
 """
+
+
+def _content(path: Path) -> str:
+    if path.name.endswith(".part"):
+        return ""
+    if path.name.endswith(MANIFEST_END):
+        return _said(path)
+    if path.name.endswith(END):
+        return _opened(path)
+    return _hash(path)
+
+
+def _opened(path: Path) -> str:
+    """The hash of what an encrypted file holds: no two of them are alike."""
+    try:
+        return hashlib.sha256(opened(path.parent, path.name)).hexdigest()
+    except age.NotAge:
+        return "cut off"
+
+
+def _said(path: Path) -> str:
+    """What the manifest of an encrypted copy says, if all of it is true of what lies beside it."""
+    found = read_manifest(path.read_bytes())
+    if isinstance(found, Unreadable):
+        return found.why
+    files = (*found.segments, *(one for _, one in found.sidecars))
+    for one in files:
+        there = path.with_name(one.file)
+        if not there.is_file() or (there.stat().st_size, _hash(there)) != (one.size, one.sha256):
+            return f"lies of {one.file}"
+    plain = b"".join(opened(path.parent, one.file) for one in found.segments)
+    if (len(plain), hashlib.sha256(plain).hexdigest()) != (found.size, found.sha256):
+        return "lies of the archive"
+    return f"{found.file} {found.sha256} {[(one.file, one.start, one.length) for one in files]}"
 
 
 def _hash(path: Path) -> str:
