@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 
-from policies import prune_marks, retention, segments
+from policies import archive_signs, prune_marks, retention, segments
 from policies.age_keys import fingerprint
 from policies.copy_manifest import attempts, manifest_name, sidecar_names
 from policies.model import Archive, ArchiveCopy, CopyTarget, Guest, Job, Mark, Marked, Policy
@@ -70,6 +70,7 @@ def decide(
 
     ``files`` are what lies in the target's folder, with sizes; ``in_use`` are the volids that open
     operations read or copy; ``now`` in epoch seconds; ``unsure`` as in ``prune_marks.decide_all``.
+    A suspicious one of ``archives`` holds copies that are older, whether it was copied or not.
     ``opened_by``: the fingerprints of the keys that were shown to open a copy there. Copies that no
     such key opens rotate among themselves: none that can surely be read goes in their favour.
     Of a guest that is gone everything is kept. Nothing at all goes while a copy that was verified is
@@ -105,6 +106,7 @@ def decide(
             listed_before=None,
             now=now,
             rules=policy.prune,
+            holds=archive_signs.holds(archives),
         )
         final |= zip(mine, guarded.marked, strict=True)
         refusal = refusal or guarded.refusal

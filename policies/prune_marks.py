@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from policies import lineage, retention, whole
+from policies import archive_signs, lineage, retention, whole
 from policies.jobs import job_for
 from policies.model import Archive, Guest, GuestType, Mark, Marked, Policy
 from policies.pve import prune_backups
@@ -25,6 +25,10 @@ CHANGED = (
 DAMAGED = (
     "its bytes were found damaged ({}), so it is put aside and counts for no keep rule: look at the "
     "storage's disk, and remove it in PVE yourself"
+)
+SUSPICIOUS = (
+    "it is suspicious ({}), so it is put aside and counts for no keep rule until somebody "
+    "acknowledges it: `backupsvc archive acknowledge VOLID`"
 )
 ANOTHER = (
     "law 10: it is of another machine than guest {} is now, so it is kept until somebody decides, "
@@ -50,8 +54,8 @@ def decide_all(
     covers, or that no longer exists, are kept: what remains of a deleted guest must not rotate out,
     also when its VMID went to a guest of the other kind. So are those of ``unsure``: VMIDs of which
     it is not known whether a guest stands there, and why. Archives without any disk, those that
-    were changed or damaged, those of another machine and those whose size has collapsed are put aside, so that
-    none counts in place of a whole one. Each archive is given once.
+    were changed or damaged or are suspicious, those of another machine and those whose size has
+    collapsed are put aside, so that none counts in place of a whole one. Each archive is given once.
     """
     present = {guest.vmid: guest.type for guest in guests}
     # a guest may have thousands of archives, all with one fate
@@ -136,4 +140,9 @@ def _aside(archives: Sequence[Archive]) -> dict[tuple[str, str], tuple[str]]:
     )
     changed = {whole.key(one): (CHANGED.format(one.changed),) for one in archives if one.changed}
     damaged = {whole.key(one): (DAMAGED.format(one.damaged),) for one in archives if one.damaged}
-    return small | hollow | another | damaged | changed
+    suspicious = {
+        whole.key(one): (SUSPICIOUS.format(archive_signs.in_words(one.suspicious)),)
+        for one in archives
+        if one.suspicious
+    }
+    return small | hollow | suspicious | another | damaged | changed

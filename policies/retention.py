@@ -21,6 +21,7 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from policies import lineage, whole
+from policies.archive_signs import Hold
 from policies.model import Archive, Mark, Marked, PruneRules
 from policies.pve.calendar_event import zone
 from policies.pve.prune_backups import Keep
@@ -198,20 +199,25 @@ def guard(
     now: int,
     rules: PruneRules,
     uncopied: Mapping[str, str] = MappingProxyType({}),
+    holds: Mapping[int, Hold] = MappingProxyType({}),
 ) -> Guarded:
     """Given a decision over everything that is listed, return it with law 3 applied.
 
     A guest's last archive that can hold a disk, its newest proven one, those in use (``in_use``:
-    volids) and those that are still to be copied (``uncopied``: to which target, by volid) turn
-    from remove to keep, with the reason. It is refused as a whole if the listing is
-    shorter than ``listed_before`` (archives listed before, less those we removed), if the newest
-    archive is dated more than a day after ``now`` (epoch seconds), or if more than
-    ``rules.max_share`` would go.
+    volids), those that are still to be copied (``uncopied``: to which target, by volid) and those
+    from before a suspicious one (``holds``: by guest) turn from remove to keep, with the reason.
+    It is refused as a whole if the listing is shorter than ``listed_before`` (archives listed
+    before, less those we removed), if the newest archive is dated more than a day after ``now``
+    (epoch seconds), or if more than ``rules.max_share`` would go.
     """
     held = _held(marked, in_use)
     for index, one in enumerate(marked) if uncopied else ():
         if one.mark is Mark.REMOVE and (target := uncopied.get(one.archive.volid)):
             held.setdefault(index, f"law 3: its copy to {target} is not verified yet")
+    for index, one in enumerate(marked) if holds else ():
+        hold = holds.get(one.archive.vmid or 0)
+        if one.mark is Mark.REMOVE and hold and one.archive.ctime < hold.until:
+            held[index] = hold.reason
     kept = tuple(
         replace(one, mark=Mark.KEEP, reasons=(*one.reasons, held[index])) if index in held else one
         for index, one in enumerate(marked)

@@ -76,9 +76,13 @@ class Content:
             return "tar"
         raise Damage(0, "neither a VMA nor a tar archive")
 
-    def reader(self, sink: Sink | None = None) -> VmaPass | TarPass:
-        """Return the pass that reads ``raw``; only VMA streams know a sink."""
-        return VmaPass(sink) if self.kind() == "vma" else TarPass()
+    def reader(self, sink: Sink | None = None, *, sampled: bool = False) -> VmaPass | TarPass:
+        """Return the pass that reads ``raw``; only VMA streams know a sink. With ``sampled`` it
+        looks at what some places hold.
+        """
+        if self.kind() == "vma":
+            return VmaPass(sink, sampled=sampled)
+        return TarPass(sampled=sampled)
 
     def format(self, kind: str) -> str:
         """Given the kind, return PVE's word for the format, such as ``vma.zst``."""

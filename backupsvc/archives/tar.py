@@ -12,6 +12,8 @@ from collections.abc import Callable
 from backupsvc.archives import pax
 from backupsvc.archives.linked import Names
 from backupsvc.archives.pax import BLOCK, Told, cut, skip
+from backupsvc.archives.signs import BLOCK as LOOKED_AT
+from backupsvc.archives.signs import PIECE, DiskSample, block_of, number
 from backupsvc.archives.sparse import Map
 from backupsvc.archives.streams import ByteStream, Damage, Problem
 
@@ -44,11 +46,15 @@ def looks_like_tar(head: bytes) -> bool:
 class TarPass:
     """One pass over a tar stream. ``configs`` and ``problems`` hold what was found so far, also
     after Damage was raised.
+
+    With ``sampled``, ``samples`` hold what some places of its files look like: a place is 64 KiB of
+    a file, told by its name.
     """
 
     kind = "tar"
 
-    def __init__(self) -> None:
+    def __init__(self, *, sampled: bool = False) -> None:
+        self.samples = [DiskSample("files")] if sampled else []
         self.configs: dict[str, bytes] = {}
         self.members = 0
         self._found: dict[str, list[int]] = {}
@@ -133,6 +139,8 @@ class TarPass:
                 raise cut(stream)
             self.configs[kept] = data[:left]
         else:
+            for sample in self.samples:
+                taken += _look(stream, sample, name, length - taken)
             skip(stream, _padded(length) - taken)
 
     def _tell(self, reason: str, offset: int) -> None:
@@ -187,6 +195,34 @@ class TarPass:
                     "tar",
                 )
             )
+
+
+def _look(stream: ByteStream, sample: DiskSample, name: bytes, length: int) -> int:
+    """Given a stream where the stored data of a file begin, pass over them as far as places are
+    looked at in them; return how many bytes that was.
+    """
+    sample.size += length
+    sample.stored += length
+    passed = 0
+    for piece in range(-(-length // PIECE)):
+        # a header may call any number a length: whether there is so much is seen now and then
+        if not piece % 64 and piece:
+            passed += stream.skip(piece * PIECE - passed)
+            if passed < piece * PIECE:
+                break
+        place = number(name, piece)
+        if not sample.wants(place):
+            continue
+        start, left = piece * PIECE, min(PIECE, length - piece * PIECE)
+        start += LOOKED_AT * block_of(place, max(1, left // LOOKED_AT))
+        wanted = min(LOOKED_AT, length - start)
+        passed += stream.skip(start - passed)
+        data = stream.take(wanted)
+        passed += len(data)
+        sample.take(place, data)
+        if len(data) < wanted:
+            break
+    return passed
 
 
 def _checksum_holds(header: bytes) -> bool:

@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import BinaryIO
 
 from backupsvc.archives.content import Content, extension_of
+from backupsvc.archives.signs import signs_of
 from backupsvc.archives.streams import ByteStream, Damage, HashedSource, Problem, Progress
 from backupsvc.archives.tar import TarPass
 from backupsvc.archives.vma import HEADER, VMSTATE, Device, VmaPass
 from backupsvc.clock import Clock, SystemClock
 from backupsvc.errors import ArchiveError
 from policies import whole
+from policies.model import DiskSigns
 
 # What PVE makes the guest from (qemu-server PVE/QemuServer.pm, restore_vma_archive).
 CONFIG = "qemu-server.conf"
@@ -29,7 +31,8 @@ class Verification:
 
     ``checksummed`` says whether a checksum covers the data: without one (an uncompressed archive)
     ``intact`` speaks of structure only, and a flipped bit in the data goes unseen. ``uuid`` and
-    ``ctime`` are those in the VMA header, None for a container.
+    ``ctime`` are those in the VMA header, None for a container. ``signs`` are what some places of
+    its disks look like, where that was asked for and nothing is wrong with it.
     """
 
     file: str
@@ -44,6 +47,7 @@ class Verification:
     configs: tuple[str, ...] = ()
     problems: tuple[Problem, ...] = ()
     seconds: float = 0.0
+    signs: tuple[DiskSigns, ...] = ()
 
     @property
     def intact(self) -> bool:
@@ -84,18 +88,24 @@ class _Findings:
 
 
 def verify(
-    stream: BinaryIO, name: str, *, on_progress: Progress | None = None, clock: Clock | None = None
+    stream: BinaryIO,
+    name: str,
+    *,
+    on_progress: Progress | None = None,
+    clock: Clock | None = None,
+    sampled: bool = False,
 ) -> Verification:
     """Given an archive's bytes and its file name, read it once and return what was found. Raise
     only what the stream raises.
 
-    ``on_progress`` is told how many bytes of the file have been read, from another thread.
+    ``on_progress`` is told how many bytes of the file have been read, from another thread. With
+    ``sampled`` some places of its disks are looked at.
     """
     clock = clock or SystemClock()
     started = clock.monotonic()
     with HashedSource(stream, on_progress) as source:
         file = ByteStream(source)
-        findings = _inspect(file, name)
+        findings = _inspect(file, name, sampled=sampled)
         _drain(file, findings)
     reader = findings.reader
     header = reader.header if isinstance(reader, VmaPass) else None
@@ -113,6 +123,7 @@ def verify(
         configs=tuple(configs),
         problems=tuple(findings.problems),
         seconds=clock.monotonic() - started,
+        signs=signs_of(reader.samples) if reader and not findings.problems else (),
     )
 
 
@@ -148,14 +159,14 @@ class _FailingDisk:
         return data
 
 
-def _inspect(file: ByteStream, name: str) -> _Findings:
+def _inspect(file: ByteStream, name: str, *, sampled: bool) -> _Findings:
     """Given the file's bytes, read all of the archive that can be read and return what was
     found.
     """
     findings = _Findings(format=extension_of(name))
     try:
         content = Content(file, name)
-        reader = findings.reader = content.reader()
+        reader = findings.reader = content.reader(sampled=sampled)
         findings.format = content.format(reader.kind)
     except Damage as damage:
         findings.problems.append(damage.problem)

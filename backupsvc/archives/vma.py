@@ -18,6 +18,7 @@ from uuid import UUID
 
 from backupsvc.archives.clusters import Account, ClusterSet
 from backupsvc.archives.files import MAX_NAME, file_names
+from backupsvc.archives.signs import DiskSample, block_of
 from backupsvc.archives.streams import ByteStream, Damage, Problem
 
 MAGIC, EXTENT_MAGIC = b"VMA\0", b"VMAE"
@@ -231,13 +232,16 @@ def _extents(stream: ByteStream, uuid: bytes) -> Iterator[_Extent]:
 class VmaPass:
     """One pass over a VMA stream. ``header`` and ``problems`` hold what was found so far, also
     after Damage was raised.
+
+    With ``sampled`` and without a sink, ``samples`` hold what some places of each disk look like.
     """
 
     kind = "vma"
 
-    def __init__(self, sink: Sink | None = None) -> None:
+    def __init__(self, sink: Sink | None = None, *, sampled: bool = False) -> None:
         self.header: Header | None = None
-        self._sink = sink
+        self._sink, self._sampled = sink, sampled
+        self._samples: dict[int, DiskSample] = {}
         self._account = Account()
         self._seen: dict[int, ClusterSet] = {}
         self._found: dict[tuple[str, str], list[int]] = {}
@@ -254,6 +258,11 @@ class VmaPass:
         ]
         return repeated + self._missing
 
+    @property
+    def samples(self) -> list[DiskSample]:
+        """The sample of each disk; a guest's memory is none."""
+        return list(self._samples.values())
+
     def read(self, stream: ByteStream) -> None:
         """Given a VMA stream, read it to its end. Raise Damage where it cannot be followed any
         further.
@@ -265,6 +274,8 @@ class VmaPass:
         for device in header.devices.values():
             count = VMSTATE_CLUSTERS if device.name == VMSTATE else device.clusters
             self._seen[device.id] = ClusterSet(count, self._account)
+            if self._sampled and device.name != VMSTATE:
+                self._samples[device.id] = DiskSample.of_disk(device.name, device.size)
         if self._sink:
             self._sink.begin(header, files)
         for extent in _extents(stream, header.uuid.bytes):
@@ -272,7 +283,8 @@ class VmaPass:
                 data = stream.take(extent.data)
                 got = len(data)
             else:
-                data, got = b"", stream.skip(extent.data)
+                data, got = b"", self._look(stream, extent)
+                got += stream.skip(extent.data - got)
             if got < extent.data:
                 raise _damage(
                     extent.offset, f"short vma extent ({EXTENT + got} < {EXTENT + extent.data})"
@@ -293,6 +305,35 @@ class VmaPass:
                     f"{header.devices[dev_id].name}{_more(missing)}"
                 )
                 self._missing.append(Problem(stream.offset, text, "vma"))
+
+    def _look(self, stream: ByteStream, extent: _Extent) -> int:
+        """Given a stream before an extent's data, pass over them as far as places are looked at in
+        them; return how many bytes that was.
+
+        What is wrong with the extent shows afterwards: of a damaged archive no sample is kept.
+        """
+        samples = self._samples
+        at = passed = 0
+        for info in extent.infos if samples else ():
+            sample = samples.get(info >> 32 & 0xFF)
+            stored = (info >> 48).bit_count()
+            if sample is not None:
+                sample.stored += stored * BLOCK
+                place = info & 0xFFFFFFFF
+                if sample.wants(place):
+                    block = block_of(place)
+                    if info >> 48 + block & 1:
+                        before = (info >> 48 & (1 << block) - 1).bit_count()
+                        start = at + before * BLOCK
+                        passed += stream.skip(start - passed)
+                        data = stream.take(BLOCK)
+                        passed += len(data)
+                        sample.take(place, data)
+                    else:
+                        sample.take(place, b"")
+            if info >> 32 & 0xFF:
+                at += stored * BLOCK
+        return passed
 
     def _extent(self, extent: _Extent, devices: Mapping[int, Device], data: memoryview) -> None:
         at = 0

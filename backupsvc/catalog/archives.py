@@ -56,6 +56,7 @@ _OF_ANOTHER = UNPROVEN | dict.fromkeys(
         "damaged",
         "damaged_at",
         "checked_at",
+        "suspicious",
     )
 )
 # by position: faster

@@ -4,6 +4,7 @@ policies/model/.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
 from operator import attrgetter
@@ -24,6 +25,8 @@ from policies.model import (
     Proof,
     Rung,
     Stage,
+    Suspicion,
+    SuspicionKind,
     Transition,
     Verdict,
 )
@@ -59,7 +62,7 @@ def archive_from(values: Sequence[Any]) -> Archive:
         values
     )
     proven_at, sha256, shared, operation, holds_disk, uuid, born, *judged = rest
-    changed, damaged, checked_at = judged
+    changed, damaged, checked_at, suspicious = judged
     return Archive(
         volid,
         intern(node),
@@ -83,7 +86,20 @@ def archive_from(values: Sequence[Any]) -> Archive:
         changed or "",
         damaged or "",
         checked_at,
+        suspicions_of(suspicious) if suspicious else (),
     )
+
+
+def suspicions_of(text: str) -> tuple[Suspicion, ...]:
+    """Given suspicions as their column keeps them, return them."""
+    return tuple(
+        Suspicion(**{**one, "kind": SuspicionKind(one["kind"])}) for one in json.loads(text)
+    )
+
+
+def suspicions_row(suspicions: Sequence[Suspicion]) -> str | None:
+    """Given suspicions, return them as their column keeps them, None where there are none."""
+    return json.dumps([asdict(one) for one in suspicions]) if suspicions else None
 
 
 def operation_of(row: Row[Any]) -> Operation:

@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import Self
 
 from backupsvc.catalog.archive_pins import ArchivePinRepository
+from backupsvc.catalog.archive_signs import ArchiveSignsRepository
 from backupsvc.catalog.archives import ArchiveRepository
 from backupsvc.catalog.copies import CopyRepository
 from backupsvc.catalog.database import RETRY_FOR_S, Database
@@ -27,6 +28,7 @@ class Catalog:
     def __init__(self, database: Database) -> None:
         self._database = database
         self.archive_pins = ArchivePinRepository(database)
+        self.archive_signs = ArchiveSignsRepository(database)
         self.archives = ArchiveRepository(database)
         self.copies = CopyRepository(database)
         self.heartbeats = HeartbeatRepository(database)

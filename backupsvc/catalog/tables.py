@@ -20,7 +20,8 @@ class ArchiveRow(SQLModel, table=True):
 
     ``uuid`` and ``born`` tell its machine; ``changed`` what differs from what was recorded of it,
     since ``changed_at``; ``damaged`` what was wrong with its bytes when they were last read whole, at
-    ``checked_at``, and has been since ``damaged_at``.
+    ``checked_at``, and has been since ``damaged_at``. ``suspicious`` are its suspicions as JSON,
+    None where there are none, or somebody acknowledged them.
     """
 
     __tablename__ = "archive"
@@ -62,6 +63,7 @@ class ArchiveRow(SQLModel, table=True):
     damaged_at: int | None = Field(default=None, sa_type=BigInteger)
     damaged: str | None = Field(default=None, sa_type=Text)
     checked_at: int | None = Field(default=None, sa_type=BigInteger)
+    suspicious: str | None = Field(default=None, sa_type=Text)
 
 
 class StorageLookRow(SQLModel, table=True):
@@ -338,6 +340,49 @@ class CanaryRow(SQLModel, table=True):
     said: str = Field(sa_type=Text)
 
 
+class ArchiveSignsRow(SQLModel, table=True):
+    """What a disk of an archive looks like, by the reading at ``at`` of the bytes that ``sha256``
+    and ``archive_size`` tell. ``place`` and ``volid`` as in archive.
+
+    ``prints`` are two bytes a place; ``places`` their numbers, four bytes each, None where the
+    level tells them.
+    """
+
+    __tablename__ = "archive_signs"
+
+    place: str = Field(primary_key=True)
+    volid: str = Field(primary_key=True)
+    disk: str = Field(primary_key=True)
+    sha256: str
+    archive_size: int = Field(sa_type=BigInteger)
+    at: int = Field(sa_type=BigInteger)
+    size: int = Field(sa_type=BigInteger)
+    stored: int = Field(sa_type=BigInteger)
+    level: int
+    entropy: float | None = None
+    places: bytes | None = None
+    prints: bytes
+
+
+class AcknowledgementRow(SQLModel, table=True):
+    """That somebody said of the archive with those bytes that what is unusual of it, ``said``, is
+    right. Rows are only inserted.
+    """
+
+    __tablename__ = "acknowledgement"
+    __table_args__ = (Index("ix_acknowledgement_vmid", "vmid"),)  # those of a guest
+
+    number: int | None = Field(default=None, primary_key=True)
+    place: str
+    volid: str
+    vmid: int | None = None
+    sha256: str
+    at: int = Field(sa_type=BigInteger)
+    who: str
+    reason: str = Field(sa_type=Text)
+    said: str = Field(sa_type=Text)
+
+
 METADATA = SQLModel.metadata
 ARCHIVE = METADATA.tables["archive"]
 STORAGE_LOOK = METADATA.tables["storage_look"]
@@ -354,3 +399,5 @@ UNTOLD = METADATA.tables["untold"]
 COPY = METADATA.tables["copy"]
 CANARY = METADATA.tables["canary"]
 REHEARSAL = METADATA.tables["rehearsal"]
+ARCHIVE_SIGNS = METADATA.tables["archive_signs"]
+ACKNOWLEDGEMENT = METADATA.tables["acknowledgement"]

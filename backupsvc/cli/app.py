@@ -17,7 +17,7 @@ GROUPS = {
     "backup": ("backupsvc.cli.backup", "Run backup jobs."),
     "catalog": ("backupsvc.cli.catalog", "What archives exist, and how far each is proven."),
     "copy": ("backupsvc.cli.copy", "Copies of archives off their node."),
-    "archive": ("backupsvc.cli.archive", "Read archive files, without any cluster."),
+    "archive": ("backupsvc.cli.archive", "Read archive files; acknowledge suspicious archives."),
     "retention": ("backupsvc.cli.retention", "Try retention rules, without any cluster."),
     "policy": ("backupsvc.cli.policy", "Check and show the site's policy."),
     "pra": ("backupsvc.cli.pra", "Disaster recovery plan (PRA): compliance and reports."),

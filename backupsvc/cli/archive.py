@@ -1,5 +1,5 @@
-"""``backupsvc archive``: look at, verify and take apart vzdump archives, all without any
-cluster.
+"""``backupsvc archive``: look at, verify and take apart vzdump archives, all without any cluster;
+and acknowledge, in the catalog, that a suspicious one is as it should be.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     no_args_is_help=True,
-    help="Verify, describe, extract and decrypt archives, without any cluster.",
+    help="Verify, describe, extract and decrypt archives, without any cluster; acknowledge suspicious"
+    " ones.",
 )
 
 Json = Annotated[bool, typer.Option("--json", help="One JSON object instead of text.")]
@@ -222,6 +223,58 @@ def decrypt(
     if recipient:
         say(f"  opened by the identity of {recipient}")
     say("  hold its SHA-256 against one that was kept elsewhere: --sha256")
+
+
+@app.command()
+def acknowledge(
+    what: Annotated[
+        str,
+        typer.Argument(
+            metavar="VOLID|ID", help="A suspicious archive, or the backup that made it."
+        ),
+    ],
+    reason: Annotated[
+        str, typer.Option("--reason", metavar="TEXT", help="Why it is as it should be; it is kept.")
+    ],
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be acknowledged; change nothing.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Say that a suspicious archive is as it should be: from now on it is what is usual of its
+    guest, and nothing older is held because of it.
+
+    Who says so, from where, when and why is written into the catalog. Later archives that were
+    suspicious beside the earlier ones are judged anew beside this one.
+    """
+    from backupsvc.cli.session import open_service
+    from backupsvc.inventory import archive_signs
+
+    if not reason.strip():
+        raise UsageError(
+            "an acknowledgement needs a reason",
+            "say why the archive is as it should be: --reason 'the disk was formatted on purpose'",
+        )
+    with open_service() as service:
+        done = archive_signs.acknowledge(service, what, reason.strip(), dry_run=dry_run)
+    rows = [
+        {"vmid": one.vmid, "volid": one.volid, "node": one.node, "said": about.said}
+        for one, about in zip(done.archives, done.acknowledgements, strict=True)
+    ]
+    first = done.acknowledgements[0]
+    if as_json:
+        released = [
+            {"vmid": one.vmid, "volid": one.volid, "node": one.node} for one in done.released
+        ]
+        by = {"who": first.who, "at": iso(first.at), "reason": first.reason}
+        emit_json({"archives": rows, "released": released, "dry_run": dry_run} | by)
+        return
+    verb = "would be acknowledged" if dry_run else "acknowledged"
+    for row in rows:
+        say(f"{row['volid']} on {row['node']}, guest {row['vmid']}: {verb} by {first.who}")
+        say(f"  {row['said']}")
+    for one in done.released:
+        say(f"{one.volid} on {one.node}: usual beside it, so suspicious no more")
 
 
 def _must_be_readable(files: Sequence[Path]) -> None:

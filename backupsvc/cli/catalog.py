@@ -342,6 +342,7 @@ def _print(page: Page, as_json: bool) -> None:
     for item in found:
         # what a reader of the list must not miss about an archive
         remarks = ["DAMAGED"] if item["integrity"]["state"] == "damaged" else []
+        remarks += ["SUSPICIOUS"] if item["suspicious"] else []
         remarks += [word for word in ("unreachable", "protected", "changed") if item[word]]
         remarks += [f"copy at {target}" for target in item["copies"]]
         told = [item[key] for key in ("vmid", "name", "time", "node", "volid")]

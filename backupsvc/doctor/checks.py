@@ -18,12 +18,12 @@ from backupsvc.errors import BackupsvcError, LawRefused, PvePermissionDenied
 from backupsvc.inventory.listing import survey
 from backupsvc.operations.scratch_cleanup import forgotten
 from backupsvc.services import DoctorServices
-from policies import i18n, isolation, prune_guard, reach, role
+from policies import archive_signs, i18n, isolation, prune_guard, reach, role
 from policies.compliance.evaluation import findings
 from policies.compliance.facts import BridgeFacts, GuestFacts, Quorum, SiteFacts
 from policies.compliance.findings import node_offline, scratch_not_isolated, status_unknown
 from policies.compliance.scratch_network import linked_down, scratch_network
-from policies.model import Node, PolicyError, Severity, Storage
+from policies.model import Archive, Node, PolicyError, Severity, Storage
 
 __all__ = ["FAILED", "OK", "UNKNOWN", "WARNING", "Line", "examine", "exit_code"]
 
@@ -394,6 +394,25 @@ def _retention(service: DoctorServices) -> Iterator[Line]:
         unseen = f"; what lies on {where} was not looked at" if where else ""
         yield Line(
             "retention", OK, f"every guest's archives are known well enough to be pruned{unseen}"
+        )
+    suspicious = service.catalog.archive_signs.suspicious()
+    yield from _held([*seen.listed, *seen.unreachable], suspicious)
+
+
+def _held(archives: Sequence[Archive], suspicious: Sequence[Archive]) -> Iterator[Line]:
+    """How much stays because nobody has acknowledged a suspicious archive: a guest's owner may make
+    them at will, and the storage fills.
+    """
+    for vmid, hold in archive_signs.holds(suspicious).items():
+        theirs = [one for one in archives if one.vmid == vmid and one.ctime <= hold.until]
+        size = i18n.size(sum(one.size for one in theirs), i18n.ENGLISH)
+        yield Line(
+            "retention",
+            WARNING,
+            f"guest {vmid}: {hold.volid} is suspicious, and holds {len(theirs)} archives of {size} "
+            "together, so that none of them is removed",
+            f"see `backupsvc pra status`; if its data are right, `backupsvc archive acknowledge "
+            f"{hold.volid} --reason TEXT`",
         )
 
 

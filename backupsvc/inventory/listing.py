@@ -20,7 +20,7 @@ from backupsvc.errors import (
     PveUnreachable,
 )
 from backupsvc.services import Cluster
-from policies import reach, whole
+from policies import archive_signs, reach, whole
 from policies.model import Archive, Node, Rung, SeenStorages, Storage
 
 if TYPE_CHECKING:
@@ -350,6 +350,7 @@ def as_dict(archive: Archive) -> dict[str, Any]:
         "sha256": archive.sha256,
         "operation": archive.operation,
         "changed": archive.changed or None,
+        "suspicious": archive_signs.in_words(archive.suspicious) or None,
         "integrity": {
             "state": integrity,
             "checked_at": iso(archive.checked_at) if archive.checked_at else None,

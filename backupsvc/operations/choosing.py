@@ -12,8 +12,14 @@ from backupsvc.inventory.listing import Survey, require_answers, survey
 from backupsvc.inventory.wholeness import holds_disk
 from backupsvc.operations.services import Cluster, Records
 from policies import reach
+from policies.archive_signs import in_words
 from policies.model import Archive
 from policies.pve.volid import file_of, storage_of
+
+SUSPICIOUS = (
+    "{} is suspicious ({}): see whether its data are right; `backupsvc catalog list --vmid {}` names "
+    "older ones"
+)
 
 
 def choose(
@@ -55,6 +61,8 @@ def choose(
                 )
             # of one that was named it does not matter what lies elsewhere
             if volid is None:
+                if archive.suspicious:
+                    say(SUSPICIOUS.format(archive.volid, in_words(archive.suspicious), vmid))
                 for sentence in seen.blank():
                     say(f"{sentence}: whether a newer archive lies there is not known")
             return archive

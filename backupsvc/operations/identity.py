@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from backupsvc.clock import iso
 from backupsvc.errors import PveNotFound, PvePermissionDenied, Refused
+from backupsvc.inventory import archive_signs
 from backupsvc.inventory.listing import as_dict, observe
 from backupsvc.operations.services import Cluster
 from policies import lineage, ownership, reach, whole
@@ -183,6 +184,7 @@ def _shown(service: Cluster, archive: Archive, known: Known, *, in_full: bool) -
             "vmgenid": found.vmgenid,
             "disks": list(found.disks),
             "config_read": bool(facts.get("config")),
+            "signs": archive_signs.as_dict(service, archive, facts.get("config") or ""),
         }
     )
 

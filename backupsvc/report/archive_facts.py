@@ -109,6 +109,7 @@ def _joined(archive: Archive, known: Archive | None) -> Archive:
         operation=known.operation,
         uuid=known.uuid,
         born=known.born,
+        suspicious=known.suspicious,
     )
     # of another size: the catalog's proof, and its word on damage, are of other bytes
     if differs := lineage.resized(known.size, archive.size):

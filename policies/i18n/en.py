@@ -233,6 +233,13 @@ FINDINGS: dict[str, tuple[str, str]] = {
         "Find out who wrote to {node}; see what was recorded with backupsvc catalog show {volid}. "
         "Once it is removed or renamed in PVE, this finding goes.",
     ),
+    "archive-suspicious": (
+        "The archive {volid} on {node} is not what those before it let expect: {what}. Nothing "
+        "older of the guest is removed until somebody has looked ({held} archives, {bytes}).",
+        "See whether the guest's data are what they should be. If so, say it: backupsvc archive "
+        "acknowledge {volid} --reason TEXT. If not, an older archive is what to restore: backupsvc "
+        "catalog list --vmid {vmid}.",
+    ),
     "archive-shrunk": (
         "The newest archive {volid} is {size}; the {count} before it were around {usual}: data "
         "may be missing from it.",
@@ -358,6 +365,7 @@ TITLES: dict[str, str] = {
     "storage-filling": "Storage filling up",
     "archive-corrupt": "Archive corrupt",
     "archive-changed": "Archive changed",
+    "archive-suspicious": "Archive suspicious",
     "archive-shrunk": "Archive shrunk",
     "disk-excluded": "Disk excluded from backup",
     "guest-agent-missing": "Guest agent not configured",
@@ -371,6 +379,15 @@ TITLES: dict[str, str] = {
 
 REASONS: dict[str, str] = {
     "more": "and {count} more",
+    "suspicion.sealed": "of what {disk} holds, {now} % looks random, as encrypted data do; in "
+    "{since} {was} % did",
+    "suspicion.emptied": "{disk} holds {now}, where it held {was} in {since}",
+    "suspicion.replaced": "of what {disk} held in {since}, {now} % is other data now, where {was} % "
+    "is usual from one archive to the next",
+    "suspicion.rewritten": "of what looked random on {disk} in {since}, {now} % is other random "
+    "data now, where {was} % is usual from one archive to the next",
+    "suspicion.swollen": "the archive is {now}, where {since} was {was}, and little was added to "
+    "its disks: its data no longer compress",
     "down.offline": (
         "The cluster says that {node} is offline. Whether its machine is off, or only cut off, "
         "cannot be told from here."

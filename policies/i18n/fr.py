@@ -239,6 +239,14 @@ FINDINGS: dict[str, tuple[str, str]] = {
         "Chercher qui a écrit sur {node} ; backupsvc catalog show {volid} montre ce qui a été "
         "enregistré. Le constat disparaît quand l'archive est supprimée ou renommée dans PVE.",
     ),
+    "archive-suspicious": (
+        "L'archive {volid} sur {node} n'est pas ce que les précédentes laissaient attendre : "
+        "{what}. Rien de plus ancien de cet invité n'est supprimé avant que quelqu'un ait regardé "
+        "(archives retenues : {held}, soit {bytes}).",
+        "Vérifier que les données de l'invité sont ce qu'elles doivent être. Si oui, le dire : "
+        "backupsvc archive acknowledge {volid} --reason TEXT. Sinon, restaurer une archive plus "
+        "ancienne : backupsvc catalog list --vmid {vmid}.",
+    ),
     "archive-shrunk": (
         "L'archive la plus récente {volid} pèse {size} ; les {count} précédentes pesaient environ "
         "{usual} : il y manque peut-être des données.",
@@ -371,6 +379,7 @@ TITLES: dict[str, str] = {
     "storage-filling": "Stockage presque plein",
     "archive-corrupt": "Archive corrompue",
     "archive-changed": "Archive modifiée",
+    "archive-suspicious": "Archive suspecte",
     "archive-shrunk": "Archive amaigrie",
     "disk-excluded": "Disque exclu de la sauvegarde",
     "guest-agent-missing": "Agent invité non configuré",
@@ -384,6 +393,15 @@ TITLES: dict[str, str] = {
 
 REASONS: dict[str, str] = {
     "more": "et {count} de plus",
+    "suspicion.sealed": "de ce que contient {disk}, {now} % paraît aléatoire, comme des données "
+    "chiffrées ; dans {since}, c'était {was} %",
+    "suspicion.emptied": "{disk} contient {now}, contre {was} dans {since}",
+    "suspicion.replaced": "de ce que {disk} contenait dans {since}, {now} % est autre chose, contre "
+    "{was} % d'habitude d'une archive à la suivante",
+    "suspicion.rewritten": "de ce qui paraissait aléatoire sur {disk} dans {since}, {now} % est "
+    "fait d'autres données aléatoires, contre {was} % d'habitude d'une archive à la suivante",
+    "suspicion.swollen": "l'archive pèse {now}, contre {was} pour {since}, sans que ses disques "
+    "aient grossi d'autant : ses données ne se compressent plus",
     "down.offline": (
         "Le cluster dit que {node} est hors ligne. Machine éteinte ou seulement coupée du réseau "
         ": d'ici, on ne peut le dire."

@@ -30,8 +30,11 @@ from policies.model.policy import (
     Window,
 )
 from policies.model.proofs import CheckResult, Outcome, Proof, Rung, Stage, Verdict
+from policies.model.signs import RANDOM, ZEROS, DiskSigns, Suspicion, SuspicionKind
 
 __all__ = [
+    "RANDOM",
+    "ZEROS",
     "Archive",
     "ArchiveCopy",
     "Canary",
@@ -40,6 +43,7 @@ __all__ = [
     "CopyRoute",
     "CopyTarget",
     "Directory",
+    "DiskSigns",
     "Exemption",
     "Finding",
     "Guest",
@@ -66,6 +70,8 @@ __all__ = [
     "SftpFolder",
     "Stage",
     "Storage",
+    "Suspicion",
+    "SuspicionKind",
     "Tier",
     "Transition",
     "Verdict",

@@ -7,6 +7,7 @@ from enum import StrEnum
 
 from policies.model.cluster import GuestType
 from policies.model.proofs import Rung
+from policies.model.signs import Suspicion
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +20,8 @@ class Archive:
     seconds) tell the machine in it, None where nothing does. ``changed``: what differs from what
     was recorded of it, "" if nothing does. ``damaged``: what was wrong with its bytes when they
     were last read whole, "" if nothing was; ``checked_at`` is when that was (epoch seconds), None
-    if never.
+    if never. ``suspicious``: what was unusual of its disks beside the guest's earlier archives,
+    until somebody acknowledges it.
     """
 
     volid: str
@@ -44,6 +46,7 @@ class Archive:
     changed: str = ""
     damaged: str = ""
     checked_at: int | None = None
+    suspicious: tuple[Suspicion, ...] = ()
 
     @property
     def unfit(self) -> str:

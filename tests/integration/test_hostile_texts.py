@@ -25,9 +25,11 @@ from typing import Any
 
 import pytest
 
+from backupsvc.catalog import Catalog
 from backupsvc.copies.config_sets import FOLDER, pack
 from backupsvc.copies.snapshots import CONFIG, name_at
 from policies.cluster_config import ConfigSet
+from policies.model import Suspicion, SuspicionKind
 from policies.segments import Segment, SegmentManifest, manifest_name, segment_name
 from tests import warm
 from tests.commands import Shell, briefly
@@ -161,9 +163,12 @@ def _lived_in(made: Site) -> Site:
         item["id"] for item in json.loads(made.run("operations", "list", "--json")[1])["operations"]
     ]
     assert len(made.ids) >= 4
-    made.volid = json.loads(made.run("catalog", "list", "--vmid", "108", "--json")[1])["archives"][
-        0
-    ]["volid"]
+    found = json.loads(made.run("catalog", "list", "--vmid", "108", "--json")[1])["archives"][0]
+    made.volid = found["volid"]
+    # as the header of an archive may have named its disk
+    odd = Suspicion(SuspicionKind.EMPTIED, f"drive{BAD}", 2.0, 1.0, f"local:backup/{STYLE}")
+    with Catalog.open(f"sqlite:///{made.shell.state / 'lab' / 'catalog.db'}") as catalog:
+        catalog.archive_signs.mark({(found["node"], made.volid): [odd]})
     return made
 
 
@@ -198,6 +203,10 @@ def sealed(site: Site) -> Path:
 
 
 CASES: dict[str, Words] = {
+    "archive acknowledge": lambda s: [
+        ["archive", "acknowledge", s.volid, "--reason", ARGUMENT, "--dry-run"],
+        ["archive", "acknowledge", ARGUMENT, "--reason", "x"],
+    ],
     "archive decrypt": lambda s: [
         ["archive", "decrypt", str(sealed(s)), "--dry-run", "--output", str(s.archives / "o")],
         ["archive", "decrypt", str(sealed(s)), "--identity", ARGUMENT],
@@ -344,6 +353,7 @@ LISTING = json.dumps(
     ]
 )
 REACHED = (
+    "archive acknowledge",
     "archive info",
     "backup run",
     "catalog config diff",

@@ -12,6 +12,7 @@ import json
 import os
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +20,12 @@ import pytest
 from pyrage import x25519
 from typer.main import get_command
 
+from backupsvc.catalog import Catalog
 from backupsvc.cli.app import build
 from backupsvc.copies.config_sets import FOLDER, pack
 from backupsvc.copies.snapshots import CONFIG, name_at
 from policies.cluster_config import ConfigSet
+from policies.model import DiskSigns, Suspicion, SuspicionKind
 from pvelab.accident import delete_guest
 from tests.commands import Shell, settle_briefly
 from tests.integration.administrator import disable_pve_job
@@ -33,6 +36,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "json.md"
 NODE, LOST = "clovis", 107
 
 CHANGES = {
+    "archive acknowledge",
     "archive decrypt",
     "archive extract",
     "backup run",
@@ -142,6 +146,7 @@ class Asked:
         for words in (("list",), ("gaps",), ("sync", "--dry-run"), ("sync",), ("show", 108)):
             self("catalog", *words)
         self("catalog", "show", archive)
+        self._acknowledged(archive)
         self("catalog", "rebuild", "--dry-run")
         self("catalog", "rebuild")
         self("catalog", "recheck", "--all", "--dry-run")
@@ -205,6 +210,29 @@ class Asked:
         self("catalog", "config", "show", "latest", "guests/qemu-108.conf", policy=site)
         before = self._older_config()
         self("catalog", "config", "diff", before, "latest", policy=site)
+
+    def _acknowledged(self, volid: str) -> None:
+        """An archive that is suspicious, with another one after it that is usual beside it."""
+        alarm = Suspicion(SuspicionKind.SEALED, "drive-scsi0", 0.1, 0.9, "local:backup/x")
+        with Catalog.open(f"sqlite:///{self.shell.state / 'lab' / 'catalog.db'}") as catalog:
+            [found] = catalog.archive_signs.named(volid)
+            later = replace(found, volid=f"{volid}.later", ctime=found.ctime + 1)
+            catalog.archives.observe([later], scope=[], at=later.ctime)
+            disk = DiskSigns("drive-scsi0", 1, 1, 4, 5.0, {1: 1})
+            for one in (found, later):
+                sha256 = found.sha256 if one is found and found.sha256 else "ab" * 32
+                catalog.archive_signs.record(
+                    one.node, one.volid, [disk], sha256=sha256, size=one.size, at=later.ctime
+                )
+                catalog.archive_signs.mark({(one.node, one.volid): [alarm]})
+        self("catalog", "show", volid)
+        words = ("archive", "acknowledge", volid, "--reason", "encrypted on purpose")
+        self(*words, "--dry-run")
+        self(*words)
+        self("catalog", "show", volid)
+        # no storage lists it
+        with Catalog.open(f"sqlite:///{self.shell.state / 'lab' / 'catalog.db'}") as catalog:
+            catalog.archives.mark_gone(later.node, later.volid, later.ctime)
 
     def _older_config(self) -> str:
         """A set of an earlier day, on which little of all was read, and its time."""

@@ -22,7 +22,7 @@ from backupsvc.errors import (
     PveUnreachable,
     Refused,
 )
-from backupsvc.inventory import wholeness
+from backupsvc.inventory import archive_signs, wholeness
 from backupsvc.inventory.archive_bytes import verify_on_node
 from backupsvc.operations import choosing
 from backupsvc.operations.backup import external_backups, thawing
@@ -32,6 +32,7 @@ from backupsvc.operations.services import Run, StepServices
 from backupsvc.pve.answers import grant_for, hint_for
 from backupsvc.pve.tasks import parse_upid
 from policies import causes, freezing, reach
+from policies.archive_signs import in_words
 from policies.i18n import size
 from policies.made import made
 from policies.model import Archive, Guest, Job, Rung
@@ -223,14 +224,18 @@ def _verify(run: Run[BackupMemory]) -> None:
         )
     archive = replace(archive, sha256=str(found["sha256"]))
     run.memory = replace(run.memory, archive=archive)
+    # A false alarm fails no backup: the finding says it, and older archives stay.
+    unusual = archive_signs.record(run.service, archive, found)
+    suspicious = f"; SUSPICIOUS: {in_words(unusual)}" if unusual else ""
     if not found["checksummed"]:
         run.conclude(
             "complete, but it carries no checksum of its data, so nobody can say that it is intact"
+            f"{suspicious}"
         )
         return
     run.service.catalog.archives.record_intact(node, volid, run.now())
     run.memory = replace(run.memory, archive=replace(archive, rung=Rung.INTACT))
-    run.conclude(f"intact, sha256 {found['sha256'][:12]}")
+    run.conclude(f"intact, sha256 {found['sha256'][:12]}{suspicious}")
 
 
 def settle(run: Run[BackupMemory]) -> Wait | None:

@@ -12,7 +12,7 @@ from backupsvc.errors import LawRefused, PveError, PveUnreachable
 from backupsvc.inventory.listing import require_answers, survey
 from backupsvc.inventory.wholeness import look_into, may_be_a_rest, rest_of_a_restore
 from backupsvc.services import Cluster
-from policies import prune_compare, prune_guard, prune_marks, reach, retention, whole
+from policies import archive_signs, prune_compare, prune_guard, prune_marks, reach, retention, whole
 from policies.copies_due import due
 from policies.model import Archive, Guest, Mark, Marked, PruneRules
 
@@ -191,6 +191,7 @@ def _facts(
         "now": int(service.clock.now()),
         "rules": rules,
         "in_use": in_use(service),
+        "holds": archive_signs.holds(service.catalog.archive_signs.suspicious(whose)),
     }
     if service.policy.copies:
         facts["uncopied"] = {

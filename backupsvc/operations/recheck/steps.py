@@ -12,6 +12,7 @@ from dataclasses import replace
 
 from backupsvc.engine.context import Handler, Wait
 from backupsvc.errors import ArchiveError, Refused
+from backupsvc.inventory import archive_signs
 from backupsvc.inventory.archive_bytes import readable_from, unchanged_on_node, verify_on_node
 from backupsvc.operations import choosing
 from backupsvc.operations.backup.opening import open_backup
@@ -89,6 +90,7 @@ def _read_whole(run: Run[RecheckMemory], archive: Archive, node: str) -> Reading
     # it was read whole, and nothing tells whether its data are right
     elif good is None:
         catalog.record_read(archive.node, volid, run.now())
+    archive_signs.record(service, archive, found)
     return Reading(found["sha256"], found["size"], good, problem, f"read from {node}")
 
 

@@ -15,6 +15,7 @@ from typing import Any
 
 from backupsvc.engine.context import Wait
 from backupsvc.errors import ArchiveError
+from backupsvc.inventory import archive_signs
 from backupsvc.inventory.archive_bytes import UNREADABLE, readable_from, verify_on_node
 from backupsvc.operations import choosing, identity
 from backupsvc.operations.restore_test.memory import ReadBytes, RestoreTestMemory
@@ -83,6 +84,7 @@ def read(run: Run[RestoreTestMemory]) -> Wait | None:
     # what no checksum covers, and nobody recorded before, may be anything
     if known.checksummed or known.compared:
         run.service.catalog.archives.record_intact(archive.node, archive.volid, run.now())
+    archive_signs.record(run.service, archive, found)
     run.conclude(_said(known))
     return None
 

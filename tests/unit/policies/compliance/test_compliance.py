@@ -39,6 +39,8 @@ from policies.model import (
     Node,
     Rung,
     Severity,
+    Suspicion,
+    SuspicionKind,
     Verdict,
 )
 from policies.orphans import Copy, Orphan
@@ -366,6 +368,23 @@ def test_law_5_a_damaged_archive_is_told_at_once_and_is_no_backup_to_any_objecti
     assert "backup run --vmid 104" in item.action
     assert usable((good, bad)) == (good,)
     assert not found(changed(put_right(), 104, archives=(good,)), "archive-corrupt")
+
+
+def test_a_suspicious_archive_is_critical_and_says_what_it_holds_and_how_it_is_acknowledged() -> (
+    None
+):
+    alarm = Suspicion(SuspicionKind.SEALED, "drive-scsi0", 0.1, 0.9, "local:backup/x")
+    good, bad = archive(104, NIGHTS[1]), replace(archive(104, NIGHTS[2]), suspicious=(alarm,))
+    (item,) = found(changed(put_right(), 104, archives=(good, bad)), "archive-suspicious")
+    assert (item.severity, item.vmid) == (Severity.CRITICAL, 104)
+    assert f"{bad.volid} on clovis" in item.detail and "90 % looks random" in item.detail
+    assert "(1 archives, " in item.detail and f"acknowledge {bad.volid}" in item.action
+    assert not found(changed(put_right(), 104, archives=(good,)), "archive-suspicious")
+    # one that is gone holds the others, too
+    (item,) = found(
+        changed(put_right(), 104, archives=(good,), removed=(bad,)), "archive-suspicious"
+    )
+    assert "(1 archives, " in item.detail
 
 
 def test_an_archive_without_any_disk_is_no_backup_to_any_objective() -> None:

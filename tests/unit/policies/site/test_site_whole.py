@@ -203,6 +203,7 @@ def test_the_findings_that_may_be_accepted_are_these() -> None:
         "archive-changed",
         "archive-corrupt",
         "archive-shrunk",
+        "archive-suspicious",
         "archives-on-guest-node",
         "backup-missed",
         "clock-drift",
