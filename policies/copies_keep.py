@@ -14,7 +14,17 @@ from types import MappingProxyType
 from policies import archive_signs, prune_marks, retention, segments
 from policies.age_keys import fingerprint
 from policies.copy_manifest import attempts, manifest_name, sidecar_names
-from policies.model import Archive, ArchiveCopy, CopyTarget, Guest, Job, Mark, Marked, Policy
+from policies.model import (
+    Archive,
+    ArchiveCopy,
+    CopyTarget,
+    Guest,
+    Job,
+    Mark,
+    Marked,
+    Policy,
+    Tombstone,
+)
 from policies.pve.calendar_event import zone
 from policies.pve.volid import file_of, parse_name
 from policies.whole import key
@@ -63,17 +73,20 @@ def decide(
     in_use: Collection[str],
     now: int,
     unsure: Mapping[int, str] = MappingProxyType({}),
+    gone: Collection[Tombstone] = (),
     opened_by: Collection[str] = (),
 ) -> Kept:
     """Given the copies that were verified at a target, the archives that they were made from (those
     that are gone among them), the cluster's guests and the policy, return what becomes of each copy.
 
     ``files`` are what lies in the target's folder, with sizes; ``in_use`` are the volids that open
-    operations read or copy; ``now`` in epoch seconds; ``unsure`` as in ``prune_marks.decide_all``.
-    A suspicious one of ``archives`` holds copies that are older, whether it was copied or not.
-    ``opened_by``: the fingerprints of the keys that were shown to open a copy there. Copies that no
-    such key opens rotate among themselves: none that can surely be read goes in their favour.
-    Of a guest that is gone everything is kept. Nothing at all goes while a copy that was verified is
+    operations read or copy; ``now`` in epoch seconds; ``unsure`` and ``gone`` as in
+    ``prune_marks.decide_all``. A suspicious one of ``archives`` holds copies that are older,
+    whether it was copied or not. ``opened_by``: the fingerprints of the keys that were shown to
+    open a copy there. Copies that no such key opens rotate among themselves: none that can surely
+    be read goes in their favour.
+    Of a guest that is gone everything is kept, but for what its tombstone lets go of. Nothing at
+    all goes while a copy that was verified is
     not there as it was.
     """
     origin = {key(one): one for one in archives}
@@ -94,7 +107,7 @@ def decide(
         }
         judged = iter(
             prune_marks.decide_all(
-                [one for one in mine.values() if not one.unfit], guests, everybody, unsure
+                [one for one in mine.values() if not one.unfit], guests, everybody, unsure, gone
             )
         )
         guarded = retention.guard(

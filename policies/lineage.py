@@ -5,7 +5,7 @@ A machine is told by its SMBIOS UUID and the time at which it was created. PVE w
 config of every VM that it makes, keeps them in a restore, and vzdump puts the config into the
 archive (qemu-server, PVE/QemuServer.pm; PVE/API2/Qemu.pm). Its ``vmgenid`` changes with every
 restore and its name whenever somebody likes, so neither makes it another machine; older guests and
-containers may have none of these, and then nothing can be said.
+containers may have none of these, and then their MAC addresses are all there is (policies/chains.py).
 
 Within one archive all of it stands still: what differs from what was recorded of that very file was
 changed.
@@ -16,11 +16,11 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 
-from policies.model import Archive, PolicyError
+from policies.model import Archive, Decided, PolicyError
 from policies.pve import guest_config, property_string
 from policies.pve.guest_config import disks_to_dump, parse_config
 from policies.whole import key
@@ -34,6 +34,8 @@ class Identity:
     where it does not say.
 
     ``disks`` by key: in an archive those that were dumped, else those that a backup would hold.
+    ``macs`` are its NICs' MAC addresses in lower case, sorted. ``decided`` is what people said of
+    it, None if nobody did.
     """
 
     uuid: str | None = None
@@ -41,6 +43,8 @@ class Identity:
     vmgenid: str | None = None
     name: str = ""
     disks: tuple[str, ...] = ()
+    macs: tuple[str, ...] = ()
+    decided: Decided | None = None
 
     @property
     def known(self) -> bool:
@@ -64,7 +68,7 @@ class Difference:
 
 
 def of(config: Mapping[str, str]) -> Identity:
-    """Given a VM's config as parsed (an archive's or a guest's), return whose it is."""
+    """Given a guest's config as parsed (an archive's or a guest's), return whose it is."""
     dumped = sorted(guest_config.dumped_disks(config))
     uuid = guest_config.smbios_uuid(config)
     vmgenid = config.get("vmgenid", "").lower()
@@ -80,6 +84,18 @@ def of(config: Mapping[str, str]) -> Identity:
         vmgenid if vmgenid not in ("", "0", "1") else None,
         config.get("name", ""),
         tuple(dumped or disks_to_dump(config)),
+        guest_config.macs(config),
+    )
+
+
+def of_archive(archive: Archive) -> Identity:
+    """Given an archive, return whose it is as far as the catalog knows."""
+    return Identity(
+        archive.uuid,
+        archive.born,
+        name=archive.name,
+        macs=tuple(archive.macs.split()),
+        decided=archive.decided,
     )
 
 
@@ -92,9 +108,15 @@ def another(found: Identity, lineage: Identity) -> tuple[str, ...]:
     """Given whose an archive is and whose it should be, return a reason for each thing that makes
     it another machine's.
 
-    Nothing where either side does not say: what is unknown is no difference.
+    Nothing where either side does not say: what is unknown is no difference. What people said of
+    both comes before what their configs say.
     """
     reasons = []
+    if (mine := found.decided) and (theirs := lineage.decided):
+        if mine.label == theirs.label:
+            return ()
+        if theirs.label in mine.apart:
+            return ("it was said to be of another machine (`backupsvc catalog lineage list`)",)
     if found.uuid and lineage.uuid and found.uuid != lineage.uuid:
         reasons.append(f"its SMBIOS UUID is {found.uuid}, the guest's is {lineage.uuid}")
     if found.born and lineage.born and found.born != lineage.born:
@@ -157,9 +179,19 @@ def present(archives: Iterable[Archive]) -> Identity | None:
     The newest that this service made decides: it was the guest's own backup. Else the newest of
     which anything is known; never one that was changed.
     """
-    known = [one for one in archives if (one.uuid or one.born) and not one.changed]
+    known = [one for one in archives if (one.uuid or one.born or one.decided) and not one.changed]
     newest = max(known, key=lambda one: (one.operation is not None, one.ctime), default=None)
-    return Identity(newest.uuid, newest.born, name=newest.name) if newest else None
+    if newest is None:
+        return None
+    found = of_archive(newest)
+    if found.known or found.decided is None:
+        return found
+    # of what people say is the same machine, another archive may tell what this one does not
+    label = found.decided.label
+    same = [one for one in known if one.decided and one.decided.label == label]
+    telling = [one for one in same if one.uuid or one.born]
+    told = max(telling, key=lambda one: one.ctime, default=newest)
+    return replace(found, uuid=told.uuid, born=told.born)
 
 
 def others(archives: Iterable[Archive]) -> frozenset[tuple[str, str]]:
@@ -173,8 +205,13 @@ def others(archives: Iterable[Archive]) -> frozenset[tuple[str, str]]:
     found: set[tuple[str, str]] = set()
     for group in guests.values():
         if lineage := present(group):
-            found |= {key(one) for one in group if another(Identity(one.uuid, one.born), lineage)}
+            found |= {key(one) for one in group if another(_told(one), lineage)}
     return frozenset(found)
+
+
+def _told(archive: Archive) -> Identity:
+    """All that ``another`` looks at: of a million archives, their MACs need not be taken apart."""
+    return Identity(archive.uuid, archive.born, decided=archive.decided)
 
 
 def day(epoch: int) -> str:

@@ -5,13 +5,13 @@ judged by keep rules.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from policies import archive_signs, lineage, retention, whole
+from policies import archive_signs, chains, lineage, retention, tombstones, whole
 from policies.jobs import job_for
-from policies.model import Archive, Guest, GuestType, Mark, Marked, Policy
+from policies.model import Archive, Guest, GuestType, Mark, Marked, Policy, Tombstone
 from policies.pve import prune_backups
 
 SMALL = (
@@ -45,6 +45,7 @@ def decide_all(
     guests: Sequence[Guest],
     policy: Policy,
     unsure: Mapping[int, str] = MappingProxyType({}),
+    gone: Collection[Tombstone] = (),
 ) -> list[Marked]:
     """Given every archive, the cluster's guests and the policy, return every archive marked, in the
     order given.
@@ -55,20 +56,31 @@ def decide_all(
     also when its VMID went to a guest of the other kind. So are those of ``unsure``: VMIDs of which
     it is not known whether a guest stands there, and why. Archives without any disk, those that
     were changed or damaged or are suspicious, those of another machine and those whose size has
-    collapsed are put aside, so that none counts in place of a whole one. Each archive is given once.
+    collapsed are put aside, so that none counts in place of a whole one. What remains of machines
+    that are ``gone`` is kept as their tombstones say. While it is not known whether two chains of a
+    VMID are one machine, none of its archives goes. Each archive is given once.
     """
     present = {guest.vmid: guest.type for guest in guests}
+    asked = chains.asked(archives)
+    remains = tombstones.fates(archives, gone, policy.tombstone)
     # a guest may have thousands of archives, all with one fate
     fates: dict[tuple[GuestType | None, int | None], _Fate] = {}
     aside = _aside(archives)
+    either = aside | _foreign(archives)
     marks: list[Marked | None] = [None] * len(archives)
     # the indexes of those that keep rules judge together
     groups: dict[tuple[str, str, str], list[int]] = defaultdict(list)
     for index, archive in enumerate(archives):
         whose = archive.type, archive.vmid
         if (fate := fates.get(whose)) is None:
-            fate = fates[whose] = _fate(*whose, present, policy, unsure)
-        if reasons := fate.kept or aside.get(whole.key(archive)):
+            fate = fates[whose] = _fate(*whose, present, policy, unsure, asked)
+        here = whole.key(archive)
+        if remains and here in remains and not fate.unsure:
+            mark, why = remains[here]
+            if mark is Mark.REMOVE and (looked := aside.get(here)):
+                mark, why = Mark.KEEP, *looked
+            marks[index] = Marked(archive, Mark.PROTECTED if archive.protected else mark, (why,))
+        elif reasons := fate.kept or either.get(here):
             marks[index] = Marked(
                 archive, Mark.PROTECTED if archive.protected else Mark.KEEP, reasons
             )
@@ -86,11 +98,12 @@ def decide_all(
 @dataclass(frozen=True, slots=True)
 class _Fate:
     """What all archives of a guest have in common: why they are kept, () if nothing says so, and
-    the rules that judge them.
+    the rules that judge them. ``unsure``: whose they are, or whether there is a guest, is not known.
     """
 
     kept: tuple[str, ...]
     keep: str = ""
+    unsure: bool = False
 
 
 def _fate(
@@ -99,9 +112,10 @@ def _fate(
     present: Mapping[int, GuestType],
     policy: Policy,
     unsure: Mapping[int, str],
+    asked: Mapping[tuple[int, GuestType | None], str],
 ) -> _Fate:
-    if why := unsure.get(vmid or 0):
-        return _Fate((why,))
+    if why := unsure.get(vmid or 0) or asked.get((vmid or 0, type)):
+        return _Fate((why,), unsure=True)
     if vmid is None:
         return _Fate(("its name is not a vzdump name, so nobody knows whose it is",))
     if vmid not in present:
@@ -122,22 +136,17 @@ def _fate(
     return _Fate((), job.keep)
 
 
+def another(archive: Archive) -> str:
+    """Given an archive of another machine than its guest is now, return why it is kept."""
+    return ANOTHER.format(archive.vmid)
+
+
 def _aside(archives: Sequence[Archive]) -> dict[tuple[str, str], tuple[str]]:
     """The archives that count for no keep rule, each by its key, and why; the first reason in this
     order is told.
     """
     small = dict.fromkeys(whole.collapsed(archives), (SMALL,))
     hollow = dict.fromkeys(whole.hollow(archives), (ASIDE,))
-    others = lineage.others(archives)
-    another = (
-        {
-            whole.key(one): (ANOTHER.format(one.vmid),)
-            for one in archives
-            if whole.key(one) in others
-        }
-        if others
-        else {}
-    )
     changed = {whole.key(one): (CHANGED.format(one.changed),) for one in archives if one.changed}
     damaged = {whole.key(one): (DAMAGED.format(one.damaged),) for one in archives if one.damaged}
     suspicious = {
@@ -145,4 +154,15 @@ def _aside(archives: Sequence[Archive]) -> dict[tuple[str, str], tuple[str]]:
         for one in archives
         if one.suspicious
     }
-    return small | hollow | suspicious | another | damaged | changed
+    return small | hollow | suspicious | damaged | changed
+
+
+def _foreign(archives: Sequence[Archive]) -> dict[tuple[str, str], tuple[str]]:
+    """The archives of another machine than their guest is now, each by its key, and why they stay."""
+    others = lineage.others(archives)
+    return {
+        whole.key(one): (another(one),)
+        for one in (archives if others else ())
+        # of those that are unfit that is told instead
+        if whole.key(one) in others and not one.unfit
+    }

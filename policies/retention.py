@@ -20,7 +20,7 @@ from itertools import compress
 from types import MappingProxyType
 from typing import NamedTuple
 
-from policies import lineage, whole
+from policies import chains, whole
 from policies.archive_signs import Hold
 from policies.model import Archive, Mark, Marked, PruneRules
 from policies.pve.calendar_event import zone
@@ -231,13 +231,15 @@ def _held(marked: Sequence[Marked], in_use: Collection[str]) -> dict[int, str]:
     """
     held: dict[int, str] = {}
     hollow = whole.hollow(one.archive for one in marked)
-    others = lineage.others(one.archive for one in marked)
+    machines = chains.law_groups(one.archive for one in marked)
     # Another machine under the same VMID is another guest: neither holds on to an archive in place
     # of the other (law 10).
     guests: dict[object, list[int]] = defaultdict(list)
     for index, one in enumerate(marked):
         guests[
-            one.archive.vmid, one.archive.type, bool(others) and whole.key(one.archive) in others
+            one.archive.vmid,
+            one.archive.type,
+            machines.get(whole.key(one.archive)) if machines else None,
         ].append(index)
     for every in guests.values():
         vmid = marked[every[0]].archive.vmid

@@ -24,11 +24,13 @@ from backupsvc.catalog.archive_rows import (
     withdraw,
 )
 from backupsvc.catalog.database import Database
+from backupsvc.catalog.lineages import decisions
 from backupsvc.catalog.listings import Observation
 from backupsvc.catalog.retry import repeatable, retried
 from backupsvc.catalog.rows import ARCHIVE_COLUMNS, archive_from, archive_of, plain
 from backupsvc.catalog.tables import ARCHIVE
 from policies import lineage
+from policies.chains import settle
 from policies.model import Archive, Rung
 
 _LEARNT = ("name", "sha256", "config", "uuid", "consistency", "excluded", "operation")
@@ -51,6 +53,7 @@ _OF_ANOTHER = UNPROVEN | dict.fromkeys(
         "config",
         "uuid",
         "born",
+        "macs",
         "changed",
         "changed_at",
         "damaged",
@@ -129,7 +132,9 @@ class ArchiveRepository:
             .limit(limit)
         )
         with self._database.read() as connection:
-            return [archive_from(_in_order(row)) for row in connection.execute(query)]
+            found = [archive_from(_in_order(row)) for row in connection.execute(query)]
+            said = decisions(connection, vmid)
+        return settle(found, said) if said else found
 
     @retried
     def count(self, *, vmid: int | None = None, since: int | None = None) -> int:
@@ -138,6 +143,20 @@ class ArchiveRepository:
             return int(
                 connection.execute(select(func.count()).where(*_wanted(vmid, since))).scalar_one()
             )
+
+    @retried
+    def machines(self) -> dict[int, set[tuple[str | None, str | None, int | None, str | None]]]:
+        """Return, by VMID, what tells machines apart among the archives that the storages hold:
+        each kind of guest, UUID, time of creation and MAC addresses that occur.
+        """
+        columns = (ARCHIVE.c.type, ARCHIVE.c.uuid, ARCHIVE.c.born, ARCHIVE.c.macs)
+        query = select(ARCHIVE.c.vmid, *columns).where(*_wanted()).distinct()
+        found: dict[int, set[tuple[str | None, str | None, int | None, str | None]]] = {}
+        with self._database.read() as connection:
+            for vmid, *told in connection.execute(query):
+                if vmid is not None:
+                    found.setdefault(vmid, set()).add((told[0], told[1], told[2], told[3]))
+        return found
 
     @retried
     def places(self, vmid: int | None = None) -> list[tuple[str, str, str]]:
@@ -162,7 +181,8 @@ class ArchiveRepository:
             row = connection.execute(
                 select(*LIGHT).where(is_archive(node, volid)).order_by(*THERE)
             ).first()
-        return archive_of(row) if row else None
+            said = decisions(connection, row.vmid) if row and row.vmid is not None else []
+        return settle([archive_of(row)], said)[0] if row else None
 
     @repeatable
     def annotate(
@@ -196,7 +216,9 @@ class ArchiveRepository:
         with self._database.write() as connection:
             row = require(connection, node, volid)
             config_of = select(ARCHIVE.c.config).where(ARCHIVE.c.id == row.id)
-            recorded = {name: getattr(row, name) for name in ("size", "sha256", "uuid", "born")}
+            recorded = {
+                name: getattr(row, name) for name in ("size", "sha256", "uuid", "born", "macs")
+            }
             known: dict[str, Any] = {}
             if not anew:
                 known = recorded | {"config": connection.execute(config_of).scalar_one()}
@@ -314,6 +336,7 @@ def _compared(
         "config": config,
         "uuid": uuid.lower() if uuid else found.uuid,
         "born": found.born,
+        "macs": " ".join(found.macs) or None,
     }
     first = {
         key: value for key, value in values.items() if value is not None and known.get(key) is None

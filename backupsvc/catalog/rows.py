@@ -31,7 +31,8 @@ from policies.model import (
     Verdict,
 )
 
-ARCHIVE_COLUMNS = tuple(field.name for field in fields(Archive))
+# what people said of an archive stands in a table of its own (lineages.py)
+ARCHIVE_COLUMNS = tuple(field.name for field in fields(Archive) if field.name != "decided")
 _archive_columns = attrgetter(*ARCHIVE_COLUMNS)
 # looked up in dicts: over a million rows, calling the enums would take several times as long
 _TYPES, _RUNGS = {one.value: one for one in GuestType}, {one.value: one for one in Rung}
@@ -62,7 +63,7 @@ def archive_from(values: Sequence[Any]) -> Archive:
         values
     )
     proven_at, sha256, shared, operation, holds_disk, uuid, born, *judged = rest
-    changed, damaged, checked_at, suspicious = judged
+    changed, damaged, checked_at, suspicious, macs = judged
     return Archive(
         volid,
         intern(node),
@@ -87,6 +88,7 @@ def archive_from(values: Sequence[Any]) -> Archive:
         damaged or "",
         checked_at,
         suspicions_of(suspicious) if suspicious else (),
+        intern(macs or ""),
     )
 
 

@@ -16,6 +16,7 @@ from backupsvc.catalog.heartbeats import HeartbeatRepository
 from backupsvc.catalog.identity import IdentityRepository
 from backupsvc.catalog.inspections import InspectionRepository
 from backupsvc.catalog.leases import LeaseRepository
+from backupsvc.catalog.lineages import LineageRepository
 from backupsvc.catalog.locks import LockRepository
 from backupsvc.catalog.operations import OperationRepository
 from backupsvc.catalog.proofs import ProofRepository
@@ -35,6 +36,7 @@ class Catalog:
         self.identity = IdentityRepository(database)
         self.inspections = InspectionRepository(database)
         self.leases = LeaseRepository(database)
+        self.lineages = LineageRepository(database)
         self.locks = LockRepository(database)
         self.operations = OperationRepository(database)
         self.proofs = ProofRepository(database)

@@ -18,7 +18,7 @@ class ArchiveRow(SQLModel, table=True):
     """An archive, as last listed. ``place`` is its node, or "" on a shared storage, where every
     node lists the same file.
 
-    ``uuid`` and ``born`` tell its machine; ``changed`` what differs from what was recorded of it,
+    ``uuid``, ``born`` and ``macs`` tell its machine; ``changed`` what differs from what was recorded of it,
     since ``changed_at``; ``damaged`` what was wrong with its bytes when they were last read whole, at
     ``checked_at``, and has been since ``damaged_at``. ``suspicious`` are its suspicions as JSON,
     None where there are none, or somebody acknowledged them.
@@ -64,6 +64,7 @@ class ArchiveRow(SQLModel, table=True):
     damaged: str | None = Field(default=None, sa_type=Text)
     checked_at: int | None = Field(default=None, sa_type=BigInteger)
     suspicious: str | None = Field(default=None, sa_type=Text)
+    macs: str | None = None
 
 
 class StorageLookRow(SQLModel, table=True):
@@ -383,6 +384,61 @@ class AcknowledgementRow(SQLModel, table=True):
     said: str = Field(sa_type=Text)
 
 
+class LineageDecisionRow(SQLModel, table=True):
+    """That somebody said which of a VMID's archives are of one machine (join), from which on they
+    are of another (split), or that a tombstone's archives may go (release). Rows are only inserted.
+
+    ``pieces`` are what it is about: of a join both sides, of a split what is before and from then
+    on; what each kind keeps in them is said in lineages.py.
+    """
+
+    __tablename__ = "lineage_decision"
+    __table_args__ = (Index("ix_lineage_decision_vmid", "vmid"),)  # what was said of a guest
+
+    number: int | None = Field(default=None, primary_key=True)
+    vmid: int
+    type: str | None = None
+    kind: str
+    at: int = Field(sa_type=BigInteger)
+    who: str
+    why: str = Field(sa_type=Text)
+    pieces: dict[str, Any] = Field(sa_type=JSON)
+
+
+class TombstoneRow(SQLModel, table=True):
+    """A machine that was seen to be gone from the cluster, by its newest archive's uuid, born, macs
+    and cut. ``ended_at``: it was seen again. ``newest`` is when that archive was made.
+    """
+
+    __tablename__ = "tombstone"
+    __table_args__ = (Index("ix_tombstone_vmid", "vmid"),)  # a guest's
+
+    number: int | None = Field(default=None, primary_key=True)
+    vmid: int
+    type: str | None = None
+    uuid: str | None = None
+    born: int | None = Field(default=None, sa_type=BigInteger)
+    macs: str = ""
+    cut: int = Field(default=0, sa_type=BigInteger)
+    name: str = ""
+    seen_last: int | None = Field(default=None, sa_type=BigInteger)
+    missing_since: int = Field(sa_type=BigInteger)
+    newest: int = Field(sa_type=BigInteger)
+    ended_at: int | None = Field(default=None, sa_type=BigInteger)
+    ended: str = Field(default="", sa_type=Text)
+
+
+class GuestSeenRow(SQLModel, table=True):
+    """When a guest was last in a listing of the whole cluster. One row a VMID, overwritten."""
+
+    __tablename__ = "guest_seen"
+
+    vmid: int = Field(primary_key=True, sa_column_kwargs={"autoincrement": False})
+    type: str
+    name: str = ""
+    at: int = Field(sa_type=BigInteger)
+
+
 METADATA = SQLModel.metadata
 ARCHIVE = METADATA.tables["archive"]
 STORAGE_LOOK = METADATA.tables["storage_look"]
@@ -401,3 +457,6 @@ CANARY = METADATA.tables["canary"]
 REHEARSAL = METADATA.tables["rehearsal"]
 ARCHIVE_SIGNS = METADATA.tables["archive_signs"]
 ACKNOWLEDGEMENT = METADATA.tables["acknowledgement"]
+LINEAGE_DECISION = METADATA.tables["lineage_decision"]
+TOMBSTONE = METADATA.tables["tombstone"]
+GUEST_SEEN = METADATA.tables["guest_seen"]

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from backupsvc.cli import catalog_config
+from backupsvc.cli import catalog_config, lineage, tombstones
 from backupsvc.cli.catalog_backup import backup
+from backupsvc.cli.groups import Named
 from backupsvc.cli.options import AsJson, OneGuest
 from backupsvc.cli.rebuild import rebuild
 from backupsvc.cli.recheck import recheck
@@ -63,6 +64,8 @@ app.add_typer(
     help="The cluster's configuration, kept each night as text.",
     short_help="The cluster's configuration, kept each night as text.",
 )
+app.add_typer(lineage.app, name="lineage", cls=Named)
+app.add_typer(tombstones.app, name="tombstones", cls=Named)
 
 
 @app.callback()
@@ -125,7 +128,7 @@ def sync(
     from backupsvc.cli.output import emit_json
     from backupsvc.cli.session import open_service
     from backupsvc.errors import UsageError
-    from backupsvc.inventory import accepting
+    from backupsvc.inventory import accepting, departed
     from backupsvc.inventory.listing import as_dict
 
     if vmid is not None and not accept:
@@ -134,6 +137,8 @@ def sync(
         )
     with open_service() as service:
         found = accepting.sync(service, accept=accept, vmid=vmid, dry_run=dry_run)
+        if not dry_run:
+            departed.look(service)
     if not as_json:
         _show(found, dry_run)
         raise typer.Exit(3 if found.blind else 0)

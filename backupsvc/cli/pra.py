@@ -120,6 +120,7 @@ def _document(service: Service, month: str | None, language: str | None) -> Docu
 def _show(document: Document) -> None:
     """Guests first, then the findings once each with their subjects, then what is not known."""
     from backupsvc.cli.output import say
+    from backupsvc.clock import iso
     from backupsvc.report.words import chrome
     from policies.i18n import names
 
@@ -149,6 +150,13 @@ def _show(document: Document) -> None:
         for item in group.below:
             whom = ", ".join(str(line.finding.vmid or line.finding.subject) for line in item.lines)
             say(f"  follows from it: {item.id}: {whom}")
+    for stone in document.facts.tombstones:
+        say()
+        say(
+            f"gone: guest {stone.tombstone.vmid} {stone.tombstone.name}".rstrip()
+            + f": missing since {iso(stone.tombstone.missing_since)}, kept until "
+            f"{iso(stone.until)}: {len(stone.archives)} archives, {stone.copies} copies"
+        )
     if document.gaps:
         say()
     for gap in document.gaps:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from backupsvc.errors import PveError
 from backupsvc.services import Cluster
 from policies import i18n, lineage, ownership, whole
+from policies.chains import Relation, relation
 from policies.model import Archive, Guest, GuestType, OperationState
 from policies.pve import guest_config
 
@@ -67,8 +68,15 @@ def judge(service: Cluster, archive: Archive, text: str, uuid: str | None) -> li
         (one, service.catalog.archives.facts(one.node, one.volid)) for one in before[:_LOOK_BACK]
     )
     known, facts = next((item for item in with_facts if item[1].get("config")), (None, {}))
-    # a VMID may have been given to another machine (law 10)
-    if known and uuid and facts["uuid"] and facts["uuid"].lower() != uuid.lower():
+    # a VMID may have been given to another machine (law 10); where that is a question, it is asked,
+    # and stops no backup
+    if (
+        known
+        and uuid
+        and facts["uuid"]
+        and facts["uuid"].lower() != uuid.lower()
+        and relation(lineage.read(text), lineage.of_archive(known)) is not Relation.ASKED
+    ):
         raise PveError(
             f"archive {archive.volid} of guest {archive.vmid} is of another machine than "
             f"{known.volid}: its SMBIOS UUID is {uuid}, there it was {facts['uuid']}",

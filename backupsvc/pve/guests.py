@@ -57,6 +57,12 @@ class Guests:
         data = self._client.get(f"nodes/{node}/qemu/{vmid}/config").row()
         return {name: data.properties(name) for name in data.names()}
 
+    def container_config(self, node: str, vmid: int) -> dict[str, str]:
+        """Given a container, return its config. Raise PveNotFound if that node has no such one."""
+        data = self._client.get(f"nodes/{node}/lxc/{vmid}/config").row()
+        # its raw ``lxc`` keys are a list, and tell of no machine
+        return {name: data.properties(name) for name in data.names() if name != "lxc"}
+
     def status(self, node: str, vmid: int) -> GuestStatus:
         """Given a guest, return its state now. Raise PveNotFound if that node has no such guest."""
         data = self._client.get(f"nodes/{node}/qemu/{vmid}/status/current").row()

@@ -110,6 +110,8 @@ def _joined(archive: Archive, known: Archive | None) -> Archive:
         uuid=known.uuid,
         born=known.born,
         suspicious=known.suspicious,
+        macs=known.macs,
+        decided=known.decided,
     )
     # of another size: the catalog's proof, and its word on damage, are of other bytes
     if differs := lineage.resized(known.size, archive.size):

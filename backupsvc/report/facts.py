@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from backupsvc.clock import Clock
+from backupsvc.inventory import departed
 from backupsvc.report.archive_facts import held_archives
 from backupsvc.report.cluster_facts import bridges_of, clocks_of
 from backupsvc.report.gaps import Gaps
@@ -71,6 +72,7 @@ def collect(pve: Pve, catalog: Catalog, policy: Policy, clock: Clock) -> SiteFac
         moves=moved_copies(catalog, gaps),
         canaries=tuple(catalog.copies.canaries()),
         rehearsals=tuple(catalog.copies.rehearsals()),
+        tombstones=departed.listed(catalog, policy.tombstone, now),
     )
     # all has been asked by now
     return replace(facts, gaps=tuple(gaps.found), silent=dict(gaps.silent))

@@ -7,6 +7,7 @@ from __future__ import annotations
 from typing import Any
 
 from backupsvc.clock import iso
+from backupsvc.inventory import departed
 from backupsvc.report.document import Document, GuestLine
 from policies.model import Exemption, Proof
 
@@ -33,6 +34,7 @@ def status(document: Document) -> dict[str, Any]:
             }
             for line in document.findings
         ],
+        "tombstones": [departed.as_dict(one) for one in document.facts.tombstones],
         "gaps": [
             {"kind": gap.kind, "subject": gap.subject, "text": gap.text, "reason": gap.reason}
             for gap in document.gaps

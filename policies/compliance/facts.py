@@ -28,6 +28,7 @@ from policies.model import (
     Verdict,
 )
 from policies.orphans import Orphan
+from policies.tombstones import Listed
 from policies.valid_proofs import good, valid_proofs
 
 
@@ -235,7 +236,8 @@ class SiteFacts:
     ``silent`` are the nodes that were called online and did not answer, each with why.
     ``simulated``: the guests are only modelled, so that nothing here proves anything (law 5).
     ``canaries`` is what was tried last at each immutable copy target, ``rehearsals`` which keys last
-    opened an encrypted copy at each target.
+    opened an encrypted copy at each target, ``tombstones`` what remains of machines that are gone
+    from the cluster.
     """
 
     cluster: str
@@ -258,6 +260,7 @@ class SiteFacts:
     silent: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     canaries: tuple[Canary, ...] = ()
     rehearsals: tuple[Rehearsal, ...] = ()
+    tombstones: tuple[Listed, ...] = ()
 
 
 def proven(facts: SiteFacts, guest: GuestFacts, wanted: Rung = Rung.HEALTHY) -> tuple[Proof, ...]:

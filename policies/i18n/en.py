@@ -344,6 +344,27 @@ FINDINGS: dict[str, tuple[str, str]] = {
         "one of the keys that the policy names now: copies that cannot be read are none.",
         "Have somebody who keeps a key run backupsvc copy rehearse --to {target}.",
     ),
+    "lineage-asked": (
+        "Whether the archives of {older} and of {newer} are of one machine is not known ({stayed} "
+        "stayed, {changed} changed, from {volid} on): neither goes, and neither is why another "
+        "goes.",
+        "If it is one machine, run backupsvc catalog lineage join {vmid} {older} {newer} --reason "
+        "TEXT; if it is another, backupsvc catalog lineage split {vmid} {volid} --reason TEXT. "
+        "--dry-run shows what would change.",
+    ),
+    "tombstone-over": (
+        "This guest is gone since {since}, and the time that its archives were to be kept ended on "
+        "{when}: {count} archive(s) stay until somebody decides.",
+        "Run backupsvc catalog tombstones release {vmid} --reason TEXT --dry-run to see what would "
+        "go, and without --dry-run to let go of it; or set a longer time in the policy "
+        "(tombstone: for).",
+    ),
+    "tombstone-over.again": (
+        "This guest was gone since {since}; one stands at its VMID again, and nothing tells whether "
+        "it is the same: none of the {count} archive(s) of before goes.",
+        "If they may rotate with the guest's own, run backupsvc catalog tombstones release {vmid} "
+        "--reason TEXT.",
+    ),
 }
 
 # a finding's id -> its title
@@ -375,6 +396,8 @@ TITLES: dict[str, str] = {
     "copy-moved": "Copy moved in mid-test",
     "copy-deletable": "Copies can be destroyed",
     "kit-unrehearsed": "Keys never shown to work",
+    "lineage-asked": "One machine or two",
+    "tombstone-over": "Archives of a guest that is gone",
 }
 
 REASONS: dict[str, str] = {
@@ -482,6 +505,10 @@ GAPS: dict[str, str] = {
 }
 
 WORDS: dict[str, str] = {
+    "lineage.uuid": "SMBIOS UUID",
+    "lineage.born": "creation time",
+    "lineage.macs": "MAC addresses",
+    "lineage.nothing": "nothing",
     "ahead": "ahead of",
     "behind": "behind",
     "proven": "proven",

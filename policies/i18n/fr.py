@@ -359,6 +359,27 @@ FINDINGS: dict[str, tuple[str, str]] = {
         "une des clés que la politique nomme : une copie illisible n'en est pas une.",
         "Faire lancer backupsvc copy rehearse --to {target} par qui détient une clé.",
     ),
+    "lineage-asked": (
+        "On ignore si les archives de {older} et de {newer} sont d'une même machine (inchangé : "
+        "{stayed} ; changé : {changed}, à partir de {volid}) : aucune n'est supprimée, ni ne fait "
+        "supprimer une autre.",
+        "Si c'est une même machine, lancer backupsvc catalog lineage join {vmid} {older} {newer} "
+        "--reason TEXTE ; si c'en est une autre, backupsvc catalog lineage split {vmid} {volid} "
+        "--reason TEXTE. --dry-run montre ce qui changerait.",
+    ),
+    "tombstone-over": (
+        "Cet invité a disparu depuis le {since}, et la durée de conservation de ses archives a pris "
+        "fin le {when} : archives gardées jusqu'à ce que quelqu'un décide : {count}.",
+        "Lancer backupsvc catalog tombstones release {vmid} --reason TEXTE --dry-run pour voir ce "
+        "qui partirait, et sans --dry-run pour y renoncer ; ou allonger la durée dans la politique "
+        "(tombstone : for).",
+    ),
+    "tombstone-over.again": (
+        "Cet invité avait disparu depuis le {since} ; un invité porte de nouveau son VMID, et rien "
+        "ne dit si c'est le même : aucune des archives d'avant n'est supprimée ({count}).",
+        "Si elles peuvent tourner avec les siennes, lancer backupsvc catalog tombstones release "
+        "{vmid} --reason TEXTE.",
+    ),
 }
 
 TITLES: dict[str, str] = {
@@ -389,6 +410,8 @@ TITLES: dict[str, str] = {
     "copy-moved": "Copie déplacée en plein test",
     "copy-deletable": "Copies destructibles",
     "kit-unrehearsed": "Clés jamais éprouvées",
+    "lineage-asked": "Une machine ou deux",
+    "tombstone-over": "Archives d'un invité disparu",
 }
 
 REASONS: dict[str, str] = {
@@ -509,6 +532,10 @@ GAPS: dict[str, str] = {
 }
 
 WORDS: dict[str, str] = {
+    "lineage.uuid": "UUID SMBIOS",
+    "lineage.born": "date de création",
+    "lineage.macs": "adresses MAC",
+    "lineage.nothing": "rien",
     "ahead": "en avance",
     "behind": "en retard",
     "proven": "prouvé",

@@ -7,7 +7,7 @@ otherwise.
 
 from __future__ import annotations
 
-from policies.model.archives import Archive, Mark, Marked
+from policies.model.archives import Archive, Decided, Mark, Marked
 from policies.model.cluster import Guest, GuestType, Node, SeenStorages, Storage
 from policies.model.copies import ArchiveCopy, Canary, CopyRoute, Rehearsal
 from policies.model.errors import PolicyError
@@ -27,10 +27,12 @@ from policies.model.policy import (
     Scratch,
     SftpFolder,
     Tier,
+    TombstoneRules,
     Window,
 )
 from policies.model.proofs import CheckResult, Outcome, Proof, Rung, Stage, Verdict
 from policies.model.signs import RANDOM, ZEROS, DiskSigns, Suspicion, SuspicionKind
+from policies.model.tombstones import Release, Tombstone
 
 __all__ = [
     "RANDOM",
@@ -42,6 +44,7 @@ __all__ = [
     "CheckSpec",
     "CopyRoute",
     "CopyTarget",
+    "Decided",
     "Directory",
     "DiskSigns",
     "Exemption",
@@ -63,6 +66,7 @@ __all__ = [
     "PruneRules",
     "PveStorage",
     "Rehearsal",
+    "Release",
     "Rung",
     "Scratch",
     "SeenStorages",
@@ -73,6 +77,8 @@ __all__ = [
     "Suspicion",
     "SuspicionKind",
     "Tier",
+    "Tombstone",
+    "TombstoneRules",
     "Transition",
     "Verdict",
     "Window",

@@ -11,6 +11,21 @@ from policies.model.signs import Suspicion
 
 
 @dataclass(frozen=True, slots=True)
+class Decided:
+    """What people said of the machine in an archive (`catalog lineage`).
+
+    Archives with one ``label`` are of one machine; those of the labels ``apart`` are of another
+    one. ``cut``: from when on, in epoch seconds, a split made it another machine than its config
+    tells, 0: none did. ``joined_at`` is when its chain was joined of several, None: it was not.
+    """
+
+    label: str
+    apart: tuple[str, ...] = ()
+    cut: int = 0
+    joined_at: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Archive:
     """A vzdump archive. ``ctime`` is read by PVE from the file name in the node's local time.
 
@@ -21,7 +36,9 @@ class Archive:
     was recorded of it, "" if nothing does. ``damaged``: what was wrong with its bytes when they
     were last read whole, "" if nothing was; ``checked_at`` is when that was (epoch seconds), None
     if never. ``suspicious``: what was unusual of its disks beside the guest's earlier archives,
-    until somebody acknowledges it.
+    until somebody acknowledges it. ``macs``: the MAC addresses in its config, in lower case and
+    sorted, with blanks between; ``decided``: what people said of its machine, None if nobody said
+    anything.
     """
 
     volid: str
@@ -47,6 +64,8 @@ class Archive:
     damaged: str = ""
     checked_at: int | None = None
     suspicious: tuple[Suspicion, ...] = ()
+    macs: str = ""
+    decided: Decided | None = None
 
     @property
     def unfit(self) -> str:

@@ -13,6 +13,9 @@ class GuestType(StrEnum):
     QEMU = "qemu"
     LXC = "lxc"
 
+    # as a string's, in C: Enum's own is a call in Python for each archive of each grouping
+    __hash__ = str.__hash__
+
 
 @dataclass(frozen=True, slots=True)
 class Guest:

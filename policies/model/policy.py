@@ -136,6 +136,16 @@ class PruneRules:
 
 
 @dataclass(frozen=True, slots=True)
+class TombstoneRules:
+    """What stays of a guest that is gone from the cluster: its newest ``keep_proven`` proven backups
+    (where none is proven, intact ones), ``span`` seconds long at least.
+    """
+
+    keep_proven: int = 2
+    span: int = 180 * 86400
+
+
+@dataclass(frozen=True, slots=True)
 class IntegrityRules:
     """How often an archive's bytes are read anew: ``every`` so many seconds, up to ``budget`` bytes
     a night.
@@ -229,5 +239,6 @@ class Policy:
     copies: tuple[CopyTarget, ...] = ()
     max_clock_drift: int = 30
     integrity: IntegrityRules | None = IntegrityRules()
+    tombstone: TombstoneRules = TombstoneRules()
     source: str = ""
     digest: str = ""

@@ -21,6 +21,7 @@ from policies.pve.property_string import boolean, maybe_on, parse
 _LINE = re.compile(r"([a-z][a-z_-]*\d*):\s*(.*)")
 _MAP_LINE = re.compile(r"#qmdump#(map:[^:]+):(.*)")
 _NIC = re.compile(r"net\d+")
+_MAC = re.compile(r"=((?:[0-9A-Fa-f]{2}:){5}[0-9A-Fa-f]{2})(?=,|$)")
 _MODEL = re.compile(r"[a-z0-9][a-z0-9_-]*")
 _DISK = re.compile(r"(?:scsi|virtio|sata|ide)\d+|efidisk0|tpmstate0")
 _COMMENTED_DISK = re.compile(rf"#({_DISK.pattern}):\s*(\S.*)")
@@ -127,6 +128,15 @@ def parse_nic(value: str) -> Nic:
 def nics(config: Mapping[str, str]) -> Iterator[tuple[str, str]]:
     """Given a guest's config, return its NIC lines with their keys, in order."""
     return _keys(config, _NIC)
+
+
+def macs(config: Mapping[str, str]) -> tuple[str, ...]:
+    """Given a VM's or a container's config, return its NICs' MAC addresses in lower case, sorted.
+
+    A VM names its NIC's after the model (``virtio=BC:24:...``), a container as ``hwaddr=``.
+    """
+    found = {mac.lower() for _, value in nics(config) for mac in _MAC.findall(value)}
+    return tuple(sorted(found))
 
 
 def is_nic(key: str) -> bool:

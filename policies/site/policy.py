@@ -11,7 +11,14 @@ from types import MappingProxyType
 
 from policies import age_keys
 from policies.i18n import LANGUAGES
-from policies.model import IntegrityRules, Policy, PolicyError, PruneRules, Scratch
+from policies.model import (
+    IntegrityRules,
+    Policy,
+    PolicyError,
+    PruneRules,
+    Scratch,
+    TombstoneRules,
+)
 from policies.pve import calendar_event
 from policies.site import values
 from policies.site.copies import read_copies
@@ -29,7 +36,7 @@ from policies.yaml_reader import Value, read
 
 SECTIONS = (
     "site", "timezone", "language", "scratch", "jobs", "tiers", "default-tier", "guests", "prune", "exemptions",
-    "copies", "max-clock-drift", "integrity",
+    "copies", "max-clock-drift", "integrity", "tombstone",
 )  # fmt: skip
 
 
@@ -67,6 +74,7 @@ def load_policy(text: str, source: str) -> Policy:
         copies=top.take("copies", read_copies, ()),
         max_clock_drift=top.take("max-clock-drift", Value.duration, 30),
         integrity=top.take("integrity", _integrity, IntegrityRules()),
+        tombstone=top.take("tombstone", _tombstone, TombstoneRules()),
         source=source,
         digest=hashlib.sha256(text.encode()).hexdigest(),
     )
@@ -93,6 +101,14 @@ def _integrity(value: Value) -> IntegrityRules | None:
     every = section.take("every", _cadence, usual.every)
     budget = section.take("budget", values.octets, usual.budget)
     return IntegrityRules(every, budget) if every else None
+
+
+def _tombstone(value: Value) -> TombstoneRules:
+    section, usual = value.section("keep-proven", "for"), TombstoneRules()
+    return TombstoneRules(
+        section.take("keep-proven", lambda found: found.integer(1, 1000), usual.keep_proven),
+        section.take("for", Value.duration, usual.span),
+    )
 
 
 def _cadence(value: Value) -> int:

@@ -252,6 +252,20 @@ CASES: dict[str, Words] = {
         ["catalog", "config", "show", ARGUMENT],
     ],
     "catalog gaps": lambda s: [["catalog", "gaps"], ["catalog", "gaps", "--from", ARGUMENT]],
+    "catalog lineage join": lambda s: [
+        ["catalog", "lineage", "join", "108", ARGUMENT, ARGUMENT, "--reason", ARGUMENT],
+    ],
+    "catalog lineage list": lambda s: [
+        ["catalog", "lineage", "list"],
+        ["catalog", "lineage", "list", "--vmid", "108", "--offline"],
+        ["catalog", "lineage", "list", "--vmid", ARGUMENT],
+    ],
+    "catalog lineage split": lambda s: [
+        ["catalog", "lineage", "split", "108", ARGUMENT, "--reason", ARGUMENT],
+        ["catalog", "lineage", "split", "108", s.volid, "--reason", ARGUMENT, "--dry-run"],
+        ["catalog", "lineage", "split", "108", s.volid, "--reason", ARGUMENT],
+        ["catalog", "lineage", "list"],
+    ],
     "catalog list": lambda s: [["catalog", "list"], ["catalog", "list", "--offline"]],
     "catalog rebuild": lambda s: [
         ["catalog", "rebuild", "--dry-run"],
@@ -268,6 +282,11 @@ CASES: dict[str, Words] = {
         ["catalog", "show", ARGUMENT],
     ],
     "catalog sync": lambda s: [["catalog", "sync", "--dry-run"], ["catalog", "sync", "--accept"]],
+    "catalog tombstones list": lambda s: [["catalog", "tombstones", "list"]],
+    "catalog tombstones release": lambda s: [
+        ["catalog", "tombstones", "release", "108", "--reason", ARGUMENT],
+        ["catalog", "tombstones", "release", "108", "--reason", "x", "--chain", ARGUMENT],
+    ],
     "copy list": lambda s: [["copy", "list"], ["copy", "list", "--vmid", "108"]],
     "copy rehearse": lambda s: [
         ["copy", "rehearse", "--to", ARGUMENT],

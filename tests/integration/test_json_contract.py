@@ -42,9 +42,12 @@ CHANGES = {
     "backup run",
     "catalog backup",
     "catalog config keep",
+    "catalog lineage join",
+    "catalog lineage split",
     "catalog rebuild",
     "catalog recheck",
     "catalog sync",
+    "catalog tombstones release",
     "copy rehearse",
     "copy run",
     "copy sync",
@@ -160,6 +163,9 @@ class Asked:
         ):
             self(*words)
         delete_guest(lab, NODE, LOST)
+        self("catalog", "tombstones", "list")
+        for words in (("--dry-run",), ()):
+            self("catalog", "tombstones", "release", LOST, "--reason", "retired", *words)
         self("restore", LOST, "--dry-run")
         self("restore", LOST)
         for words in (
@@ -172,6 +178,7 @@ class Asked:
             self(*words)
         self("pra", "report", "--output", state / "report", "--dry-run")
         self("pra", "report", "--output", state / "report")
+        self._lineages()
         self._operations()
         self._files(next((lab / "nodes" / NODE / "var" / "lib" / "vz" / "dump").glob("*.vma.zst")))
         self("restore", LOST)  # which exists by now: an error is an answer too
@@ -241,6 +248,16 @@ class Asked:
         name = name_at(0, "tar", CONFIG)
         (self.shell.state / FOLDER / name).write_bytes(pack(kept))
         return "19700101T000000Z"
+
+    def _lineages(self) -> None:
+        volid = self("backup", "run", "--vmid", 108)["guests"][0]["archive"]["volid"]
+        for words in (("--dry-run",), ()):
+            self("catalog", "lineage", "split", 108, volid, "--reason", "a new disk", *words)
+        found = self("catalog", "lineage", "list", "--vmid", 108)["guests"][0]["chains"]
+        both = [one["name"] for one in found]
+        for words in (("--dry-run",), ()):
+            self("catalog", "lineage", "join", 108, *both, "--reason", "the same", *words)
+        self("catalog", "lineage", "list")
 
     def _operations(self) -> None:
         self("operations", "list")

@@ -9,11 +9,12 @@ from dataclasses import replace
 from backupsvc.copies.opening import open_target
 from backupsvc.copies.removal import not_as_verified, remove
 from backupsvc.copies.target import Target
+from backupsvc.inventory import departed
 from backupsvc.operations.copy.memory import ArchiveCopyMemory
 from backupsvc.operations.prune.deciding import in_use, standing
 from backupsvc.operations.services import Run
 from backupsvc.services import Cluster, Nodes
-from policies import segments
+from policies import chains, segments
 from policies.copies_due import DueCopy, route_of
 from policies.copies_keep import Kept, decide, lost
 from policies.copy_folders import folder_of
@@ -35,6 +36,8 @@ def keep(
     vmids = {one.route.vmid for one in copies if one.route.vmid is not None}
     archives = service.catalog.archives
     guests, unsure = standing(service, service.pve.cluster.guests(), vmids)
+    # what is asked of the archives that lie elsewhere holds for the copies here, too
+    asked = {vmid: why for (vmid, _), why in chains.asked(archives.find(vmids=vmids)).items()}
     return decide(
         copies,
         [*archives.find(vmids=vmids, gone=True), *archives.find(vmids=vmids)],
@@ -44,7 +47,8 @@ def keep(
         files=files,
         in_use=in_use(service),
         now=int(service.clock.now()),
-        unsure=unsure,
+        unsure=asked | unsure,
+        gone=departed.standing(service, guests, vmids),
         opened_by={
             one.key
             for one in service.catalog.copies.rehearsals()

@@ -4,17 +4,18 @@ its removal (law 3).
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from backupsvc.errors import LawRefused, PveError, PveUnreachable
+from backupsvc.inventory import departed
 from backupsvc.inventory.listing import require_answers, survey
 from backupsvc.inventory.wholeness import look_into, may_be_a_rest, rest_of_a_restore
 from backupsvc.services import Cluster
 from policies import archive_signs, prune_compare, prune_guard, prune_marks, reach, retention, whole
 from policies.copies_due import due
-from policies.model import Archive, Guest, Mark, Marked, PruneRules
+from policies.model import Archive, Guest, Mark, Marked, PruneRules, Tombstone
 
 GUESTS_AGE = 30.0  # seconds that an answer of the cluster about all guests serves for each removal
 
@@ -107,6 +108,30 @@ def decision(
     )
 
 
+def if_told(
+    service: Cluster,
+    vmid: int,
+    change: Callable[[Sequence[Archive]], list[Archive]] = list,
+    gone: Sequence[Tombstone] | None = None,
+) -> tuple[Marked, ...]:
+    """Given a guest, return what a prune would decide of its archives if ``change`` were known of
+    them, or the tombstones were those that are ``gone``; PVE's own dry run is not asked. Raise
+    LawRefused where nothing at all might go.
+    """
+    seen = survey(service, vmid)
+    rules = replace(service.policy.prune, max_share=1.0)
+    listed = change(seen.listed)
+    return _decided(
+        service,
+        listed,
+        change(seen.unreachable),
+        service.pve.cluster.guests(),
+        listed_before=len(listed),
+        rules=rules,
+        gone=gone,
+    ).marked
+
+
 def _compared(
     service: Cluster, marked: Sequence[Marked], *, retries: bool, every: bool
 ) -> tuple[dict[int, str], dict[tuple[str, str], str]]:
@@ -140,9 +165,11 @@ def _decided(
     *,
     listed_before: int,
     rules: PruneRules,
+    gone: Sequence[Tombstone] | None = None,
 ) -> Decision:
     """Given what was listed, and what is known where nothing could be listed, return the decision
-    over what was listed, after law 3. Raise LawRefused where nothing may be removed.
+    over what was listed, after law 3. ``gone`` are the tombstones, None: those that stand. Raise
+    LawRefused where nothing may be removed.
     """
     everything = [*archives, *unseen]
     whose = everything[0].vmid if len({one.vmid for one in everything}) == 1 else None
@@ -150,11 +177,14 @@ def _decided(
     stopped = prune_guard.stopped(everything, service.catalog.inspections.knowledge(whose))
     # Once before, so that only those count as stopped that would have lost something; once after,
     # so that they do not count.
-    there, unsure = standing(service, guests, {archive.vmid for archive in archives})
-    looked = look_into(service, archives)
-    plain = prune_marks.decide_all(looked, there, service.policy, unsure)
+    vmids = {archive.vmid for archive in archives}
+    there, unsure = standing(service, guests, vmids)
+    if gone is None:
+        gone = departed.standing(service, there, vmids)
+    looked, policy = look_into(service, archives), service.policy
+    plain = prune_marks.decide_all(looked, there, policy, unsure, gone)
     aware = (
-        prune_marks.decide_all([*looked, *unseen], there, service.policy, unsure)[: len(looked)]
+        prune_marks.decide_all([*looked, *unseen], there, policy, unsure, gone)[: len(looked)]
         if unseen
         else plain
     )

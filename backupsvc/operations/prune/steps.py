@@ -14,6 +14,7 @@ from dataclasses import replace
 
 from backupsvc.engine.context import Handler, Wait, refused_for_sure
 from backupsvc.errors import BackupsvcError, PveError, PveNotFound
+from backupsvc.inventory import departed
 from backupsvc.operations.prune.deciding import (
     GONE,
     decision,
@@ -39,6 +40,7 @@ def decide(run: Run[PruneMemory]) -> Wait | None:
     """Decide over every archive, and record every mark with its reasons before anything is
     removed.
     """
+    departed.look(run.service)
     decided = decision(run.service, run.memory.only, retries=run.retries)
     left = tuple(
         (item.archive.node, item.archive.volid)

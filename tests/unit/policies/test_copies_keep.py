@@ -25,8 +25,11 @@ from policies.model import (
     Mark,
     Policy,
     PruneRules,
+    Release,
     Scratch,
     Tier,
+    Tombstone,
+    TombstoneRules,
 )
 from policies.pve.volid import file_of
 from policies.whole import key
@@ -388,3 +391,37 @@ def test_copies_to_a_key_that_was_shown_to_work_rotate_with_the_plain_ones_of_be
         return len(kept.going(105))
 
     assert (going(), going(fingerprint(LOST)), going(fingerprint(KEY))) == (0, 0, 2)
+
+
+def test_law_3_of_a_guest_that_is_gone_copies_stay_until_its_tombstone_is_released() -> None:
+    archives = [
+        archive(day, uuid="aa-1", proven_at=NOW - 5 if day == 3 else None) for day in range(1, 6)
+    ]
+    copies = [copy_of(one) for one in archives]
+    stone = Tombstone(105, GuestType.QEMU, NOW - 9, 0, uuid="aa-1")
+    policy = replace(POLICY, tombstone=TombstoneRules(1, 86400))
+
+    def left(gone: Tombstone) -> int:
+        kept = decide(
+            copies, archives, GUESTS[1:], policy, USB,
+            files=there(copies), in_use=(), now=NOW, gone=[gone],
+        )  # fmt: skip
+        assert kept.refusal is None
+        return len(copies) - len(kept.going(105))
+
+    assert left(stone) == 5
+    released = replace(stone, released=Release(NOW, "alice@desk", "why", wholly=True))
+    assert left(released) == 1
+    assert left(replace(released, doubt="a node is down")) == 5
+    assert left(replace(released, uuid="bb-1")) == 5
+
+
+def test_law_10_while_it_is_asked_whose_they_are_no_copy_goes() -> None:
+    archives = [
+        archive(day, uuid="aa-1" if day < 3 else "bb-1", macs="bc:24:11:00:00:01")
+        for day in range(1, 6)
+    ]
+    copies = [copy_of(one) for one in archives]
+    kept = decide(copies, archives, GUESTS, POLICY, USB, files=there(copies), in_use=(), now=NOW)
+    assert kept.going(105) == []
+    assert all("lineage-asked" in one.reasons[-1] for one in kept.marked)

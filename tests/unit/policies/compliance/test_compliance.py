@@ -32,18 +32,22 @@ from policies.freezing import LeftFrozen
 from policies.i18n import en, fr
 from policies.model import (
     CheckSpec,
+    Decided,
     Exemption,
     Finding,
     GuestType,
     Job,
     Node,
+    Release,
     Rung,
     Severity,
     Suspicion,
     SuspicionKind,
+    Tombstone,
     Verdict,
 )
 from policies.orphans import Copy, Orphan
+from policies.tombstones import Listed
 from tests.unit.report.langeo import (
     DAY,
     GIB,
@@ -385,6 +389,43 @@ def test_a_suspicious_archive_is_critical_and_says_what_it_holds_and_how_it_is_a
         changed(put_right(), 104, archives=(good,), removed=(bad,)), "archive-suspicious"
     )
     assert "(1 archives, " in item.detail
+
+
+def test_law_10_a_uuid_that_changed_on_the_same_nic_is_asked_until_somebody_said() -> None:
+    old, new = (
+        replace(archive(104, night), uuid=uuid, macs="bc:24:11:00:00:04")
+        for night, uuid in ((NIGHTS[1], "aa-1"), (NIGHTS[2], "bb-1"))
+    )
+    facts = changed(put_right(), 104, archives=(old, new))
+    (item,) = found(facts, "lineage-asked")
+    assert (item.severity, item.vmid) == (Severity.WARNING, 104)
+    assert "MAC addresses stayed, SMBIOS UUID changed" in item.detail
+    assert "catalog lineage join 104 aa-1 bb-1" in item.action
+    assert f"catalog lineage split 104 {new.volid}" in item.action
+    (item,) = found(facts, "lineage-asked", language="fr")
+    assert "adresses MAC" in item.detail and "UUID SMBIOS" in item.detail
+    said = replace(old, decided=Decided("0", ("1",))), replace(new, decided=Decided("1", ("0",)))
+    assert not found(changed(put_right(), 104, archives=said), "lineage-asked")
+    moved = replace(old, uuid=None), replace(new, uuid=None, macs="bc:24:11:00:00:05")
+    (item,) = found(changed(put_right(), 104, archives=moved), "lineage-asked")
+    assert "nothing stayed" in item.detail
+
+
+def test_a_tombstone_is_told_when_its_time_is_over_or_when_nothing_tells_who_is_back() -> None:
+    stone = Tombstone(777, GuestType.QEMU, NOW - 300 * DAY, 0, uuid="aa-1", name="old")
+    told = Listed(stone, "aa-1", (archive(104, NIGHTS[1]),), 0, None, NOW - DAY, over=True)
+    (item,) = found(replace(put_right(), tombstones=(told,)), "tombstone-over")
+    assert (item.severity, item.vmid, item.subject) == (Severity.WARNING, 777, "777 old")
+    assert "1 archive(s) stay" in item.detail
+    assert "tombstones release 777" in item.action and "--dry-run" in item.action
+    early = replace(told, over=False)
+    assert not found(replace(put_right(), tombstones=(early,)), "tombstone-over")
+    again = replace(early, tombstone=replace(stone, vmid=104, uuid=None))
+    (item,) = found(replace(put_right(), tombstones=(again,)), "tombstone-over")
+    assert "one stands at its VMID again" in item.detail
+    said = Release(NOW, "alice@desk", "why", wholly=False)
+    known = replace(again, tombstone=replace(again.tombstone, released=said))
+    assert not found(replace(put_right(), tombstones=(known,)), "tombstone-over")
 
 
 def test_an_archive_without_any_disk_is_no_backup_to_any_objective() -> None:

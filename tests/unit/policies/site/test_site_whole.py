@@ -17,6 +17,7 @@ from policies.model import (
     Rung,
     Scratch,
     Tier,
+    TombstoneRules,
     Window,
 )
 from policies.site import FINDINGS, load_policy
@@ -71,6 +72,7 @@ guests:
   202: {}
   203:
 prune: {max-share: 25%}
+tombstone: {keep-proven: 5, for: 1w}
 exemptions:
   - {finding: clock-drift, vmid: 201, owner: ops, reason: it moves, until: 2026-12-31}
   - {finding: never-proven, owner: ops, reason: it is new, until: 2026-06-30}
@@ -149,6 +151,7 @@ def test_everything_that_is_written_is_read_into_its_place() -> None:
         PruneRules(0.25),
         "campus.yaml",
     )
+    assert policy.tombstone == TombstoneRules(5, 7 * DAY)
     assert policy.exemptions == (
         Exemption("clock-drift", 201, "ops", "it moves", "2026-12-31"),
         Exemption("never-proven", None, "ops", "it is new", "2026-06-30"),
@@ -171,6 +174,8 @@ def test_what_is_not_written_means_what_the_page_says() -> None:
         "standard": Tier("standard", 8 * DAY, 4 * HOUR, 7 * DAY, 1, 0, Rung.HEALTHY)
     }
     assert (policy.prune, policy.default_tier) == (PruneRules(0.5), "standard")
+    assert policy.tombstone == TombstoneRules(2, 180 * DAY)
+    assert load_policy("site: x\ntombstone: {}", "x").tombstone == policy.tombstone
     guest = GuestPolicy(
         105,
         "",
@@ -217,6 +222,7 @@ def test_the_findings_that_may_be_accepted_are_these() -> None:
         "guest-not-covered",
         "job-pinned-to-node",
         "kit-unrehearsed",
+        "lineage-asked",
         "listing-blind",
         "never-proven",
         "no-service-check",
@@ -225,6 +231,7 @@ def test_the_findings_that_may_be_accepted_are_these() -> None:
         "scratch-not-isolated",
         "storage-filling",
         "storage-prunes",
+        "tombstone-over",
     }
 
 

@@ -1,0 +1,112 @@
+"""``backupsvc catalog tombstones``: what remains of guests that are gone from the cluster."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from backupsvc.cli.lineage import DryRun, Reason, Vmid
+from backupsvc.cli.options import AsJson
+
+if TYPE_CHECKING:
+    from policies.tombstones import Listed
+
+WhichChain = Annotated[
+    str | None,
+    typer.Option("--chain", metavar="NAME", help="Which machine, where several were there."),
+]
+Undo = Annotated[bool, typer.Option("--undo", help="Take the release back.")]
+app = typer.Typer(no_args_is_help=True, help="What remains of guests that are gone.")
+
+
+@app.command("list")
+def list_tombstones(as_json: AsJson = False) -> None:
+    """List the machines that are gone from the cluster, and until when what is kept of them.
+
+    Exit 1 if the time of one is over and nobody has decided what becomes of its archives.
+    """
+    from backupsvc.cli.output import emit_json, say
+    from backupsvc.cli.session import open_service
+    from backupsvc.inventory import departed
+
+    with open_service() as service:
+        looked = departed.look(service)
+        now = int(service.clock.now())
+        found = departed.listed(service.catalog, service.policy.tombstone, now)
+    if as_json:
+        shown = [departed.as_dict(one) for one in found]
+        emit_json({"tombstones": shown, "not_looked": looked.why or None})
+    else:
+        _print(found)
+        if looked.why:
+            say(f"nobody can be called missing now: {looked.why}")
+    raise typer.Exit(1 if any(one.over for one in found) else 0)
+
+
+def _print(found: tuple[Listed, ...]) -> None:
+    from backupsvc.cli.output import say, table
+    from backupsvc.inventory.departed import as_dict
+
+    keys = ("vmid", "name", "lineage", "seen_last", "missing_since", "kept_until", "archives")
+    rows = [
+        (
+            *(one[key] if one[key] is not None else "not known" for key in keys),
+            one["copies"],
+            one["newest_proven"] or "none",
+            "over" if one["over"] else "released" if one["released"] else "",
+        )
+        for one in map(as_dict, found)
+    ]
+    head = ("VMID", "name", "machine", "seen last", "missing since", "kept until", "archives")
+    if rows:
+        table((*head, "copies", "newest proven", "note"), rows)
+    else:
+        say("no guest with archives is gone from the cluster")
+    for one in found:
+        if one.over:
+            say(
+                f"guest {one.tombstone.vmid}: its time is over; everything stays until somebody "
+                f"lets go of it: `backupsvc catalog tombstones release {one.tombstone.vmid}`"
+            )
+
+
+@app.command()
+def release(
+    vmid: Vmid,
+    reason: Reason,
+    chain: WhichChain = None,
+    undo: Undo = False,
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
+) -> None:
+    """Let the next prune remove what is left of a guest that is gone: while its tombstone's time
+    runs, all but its newest proven backups; after that, all but what law 3 keeps.
+    """
+    from backupsvc.cli.lineage import print_effects
+    from backupsvc.cli.output import emit_json, say
+    from backupsvc.cli.session import open_service
+    from backupsvc.operations import lineages
+
+    with open_service() as service:
+        done = lineages.release(service, vmid, reason, chain=chain, undo=undo, dry_run=dry_run)
+    if as_json:
+        emit_json(
+            {
+                "vmid": vmid,
+                "dry_run": dry_run,
+                "undone": done.undone,
+                "wholly": done.release.wholly,
+                "who": done.release.who,
+                "why": done.release.why,
+                "archives": [lineages.effect_as_dict(one) for one in done.effects],
+                "refusal": done.refusal or None,
+            }
+        )
+        return
+    what = "taken back" if undo else "released"
+    say(
+        f"tombstone of guest {vmid} ({done.listed.chain}): {'would be ' if dry_run else ''}{what} "
+        f"by {done.release.who} ({reason})"
+    )
+    print_effects(done.effects, done.refusal)
