@@ -1,7 +1,8 @@
 """Decide which archives are copied to which targets, and say of each that is not, why.
 
 The newest good archive of each guest, in the order of the tiers: an older one was the newest in its
-own night. A file that holds nothing, was changed, or is of another machine is worth no copy.
+own night, and is copied again where its copy was found damaged. A file that holds nothing, was
+changed, or is of another machine is worth no copy.
 """
 
 from __future__ import annotations
@@ -49,19 +50,26 @@ def due(
     again: bool = False,
 ) -> tuple[DueCopy, ...]:
     """Given the policy, what the storages list and which copies were verified, return the newest
-    good archive of each guest at each target, the first tier first.
+    good archive of each guest at each target, the first tier first; then those older ones whose
+    copy at a target was found damaged, there.
 
     ``only`` and ``targets`` choose guests and targets, () all. ``copies`` are taken at their word,
     but with ``again``: then all are due, so that the targets are looked at once more.
     """
     copies = tuple(copies)
-    verified = (
-        set() if again else {(copy.route.folder, copy.route.archive, copy.size) for copy in copies}
-    )
+    verified = {
+        (copy.route.folder, copy.route.archive, copy.size)
+        for copy in copies
+        if not again and not copy.damaged
+    }
+    damaged = {(copy.route.folder, copy.route.archive) for copy in copies if copy.damaged}
+    newest, older = _wanted(policy, archives, copies, only)
     found = []
-    for archive in _newest(policy, archives, copies, only):
+    for archive, again_there in [(one, False) for one in newest] + [(one, True) for one in older]:
         for target in policy.copies:
             if targets and target.name not in targets:
+                continue
+            if again_there and (folder_of(target), whole.key(archive)) not in damaged:
                 continue
             place, skip = target.place, None
             if isinstance(place, PveStorage) and _lies_in(archive, target):
@@ -73,17 +81,20 @@ def due(
     return tuple(found)
 
 
-def _newest(
+def _wanted(
     policy: Policy,
     archives: Iterable[Archive],
     copies: Iterable[ArchiveCopy],
     only: Collection[int],
-) -> list[Archive]:
+) -> tuple[list[Archive], list[Archive]]:
+    """The newest good archive of each guest, and the older good ones of which a copy is damaged."""
     candidates = [
         one for one in archives if one.vmid is not None and (not only or one.vmid in only)
     ]
     apart = whole.hollow(candidates) | lineage.others(candidates)
     copied = {(copy.route.folder, file_of(copy.route.volid), copy.size) for copy in copies}
+    damaged = {copy.route.archive for copy in copies if copy.damaged}
+    again: list[Archive] = []
     newest: dict[int, tuple[tuple[int, bool, bool], Archive]] = {}
     for one in sorted(candidates, key=whole.key):
         if one.size > 0 and not one.unfit and whole.key(one) not in apart:
@@ -92,9 +103,15 @@ def _newest(
             inside = [folder_of(target) for target in policy.copies if _lies_in(one, target)]
             made = any((folder, file_of(one.volid), one.size) in copied for folder in inside)
             order = one.ctime, not made, not inside
+            if whole.key(one) in damaged:
+                again.append(one)
             if one.vmid is not None and (one.vmid not in newest or order > newest[one.vmid][0]):
                 newest[one.vmid] = order, one
-    return [newest[vmid][1] for vmid in sorted(newest, key=lambda vmid: (rank(policy, vmid), vmid))]
+    first = [
+        newest[vmid][1] for vmid in sorted(newest, key=lambda vmid: (rank(policy, vmid), vmid))
+    ]
+    again.sort(key=lambda one: (rank(policy, one.vmid or 0), one.vmid, -one.ctime))
+    return first, [one for one in again if one not in first]
 
 
 def _lies_in(archive: Archive, target: CopyTarget) -> bool:

@@ -34,6 +34,10 @@ UNFIT = (
     "the archive that it was made from is not fit to stand for a good one ({}), so it is put aside "
     "and counts for no keep rule: look at it, and remove it there yourself"
 )
+DAMAGED = (
+    "it was found damaged when it was read anew ({}), so it is put aside and counts for no keep "
+    "rule until it is read as good or made anew"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,32 +101,39 @@ def decide(
         for file, one in files_of.items()
     }
     everybody = replace(policy, jobs=(Job("copies", "", target.name, keep=target.keep),))
-    final: dict[str, Marked] = {}
-    refusal = None
-    for readable in (True, False):
-        mine = {
-            file: one
-            for file, one in found.items()
-            if _surely_readable(files_of[file], opened_by) is readable
-        }
+    holds = archive_signs.holds(archives)
+
+    def guarded(some: Mapping[str, Archive]) -> tuple[dict[str, Marked], str | None]:
         judged = iter(
             prune_marks.decide_all(
-                [one for one in mine.values() if not one.unfit], guests, everybody, unsure, gone
+                [one for one in some.values() if not one.unfit], guests, everybody, unsure, gone
             )
         )
-        guarded = retention.guard(
+        found = retention.guard(
             [
-                Marked(one, Mark.KEEP, (UNFIT.format(one.unfit),)) if one.unfit else next(judged)
-                for one in mine.values()
+                Marked(one, Mark.KEEP, (_put_aside(files_of[file], one),))
+                if one.unfit
+                else next(judged)
+                for file, one in some.items()
             ],
             in_use=in_use,
             listed_before=None,
             now=now,
             rules=policy.prune,
-            holds=archive_signs.holds(archives),
+            holds=holds,
         )
-        final |= zip(mine, guarded.marked, strict=True)
-        refusal = refusal or guarded.refusal
+        return dict(zip(some, found.marked, strict=True)), found.refusal
+
+    final, refusal = guarded(found)
+    for readable in (True, False):
+        alike = {
+            file: one
+            for file, one in found.items()
+            if _surely_readable(files_of[file], opened_by) is readable
+        }
+        # what goes must be superfluous among all, and among those that are as surely readable
+        going = {file for file, one in final.items() if one.mark is Mark.REMOVE}
+        final |= {file: one for file, one in guarded(alike)[0].items() if file in going}
     return Kept(
         tuple(MarkedCopy(one, final[one.file].mark, final[one.file].reasons) for one in copies),
         _not_as_verified(copies, files, target) or refusal,
@@ -150,6 +161,10 @@ def _surely_readable(copy: ArchiveCopy, opened_by: Collection[str]) -> bool:
     return not copy.encrypted or any(fingerprint(one) in opened_by for one in copy.recipients)
 
 
+def _put_aside(copy: ArchiveCopy, archive: Archive) -> str:
+    return DAMAGED.format(copy.damaged) if copy.damaged else UNFIT.format(archive.unfit)
+
+
 def _as_archive(
     copy: ArchiveCopy,
     origin: Archive | None,
@@ -169,6 +184,7 @@ def _as_archive(
         storage=target.name,
         shared=False,
         size=copy.size,
+        damaged=copy.damaged or origin.damaged,
         protected=sidecar_names(copy.file)[-1] + segments.END * copy.encrypted in files,
     )
 

@@ -59,7 +59,7 @@ class Progress:
 @dataclass(frozen=True, slots=True)
 class Seen:
     """What lies in the target's folder: sizes by name, and the manifests that can be read, by the
-    name of their file.
+    name of their file, in the order in which those were tried.
     """
 
     files: Mapping[str, int]
@@ -98,42 +98,54 @@ def decide(
     *,
     immutable: bool = False,
     refuted: Collection[str] = (),
+    damaged: str = "",
 ) -> Decision:
     """Given an archive, what lies at the target and how far an earlier attempt came, return what is
     to be done.
 
     ``immutable``: nothing there can be renamed or removed. ``refuted`` are the files that turned
     out, in this attempt, to hold other bytes than the archive, or not to be written on.
+    ``damaged`` is the file of an earlier copy that is to be replaced, "" if there is none: it is
+    left alone until another one was read back in its stead.
     """
     mine = {
         file: found for file, found in seen.manifests.items() if attempts(wanted.name, [found.file])
     }
-    for found in mine.values():
+    # the last attempt is the one that came to its end
+    for found in reversed(mine.values()):
+        if found.file == damaged:
+            continue
         same = (found.volid, found.size) == (wanted.volid, wanted.size)
         same = same and wanted.sha256 in (None, found.sha256)
         if not same or seen.files.get(found.file) != wanted.size:
             continue
         why, part = f"a verified copy is there: {found.file}", part_name(wanted.name)
         remove = () if immutable or part not in seen.files else (part,)
-        litter = tuple(_litter(wanted, seen, mine)) if immutable else ()
+        litter = tuple(_litter(wanted, seen, mine, damaged)) if immutable else ()
         return Decision(
             Action.DONE, found.file, (why,), remove=remove, litter=litter, manifest=found
         )
     if immutable:
-        return _on_immutable(wanted, seen, mine, progress, refuted)
-    return _on_renameable(wanted, seen, progress, refuted)
+        return _on_immutable(wanted, seen, mine, progress, refuted, damaged)
+    return _on_renameable(wanted, seen, progress, refuted, damaged)
 
 
 def _on_renameable(
-    wanted: Wanted, seen: Seen, progress: Progress | None, refuted: Collection[str]
+    wanted: Wanted,
+    seen: Seen,
+    progress: Progress | None,
+    refuted: Collection[str],
+    damaged: str,
 ) -> Decision:
     name, part = wanted.name, part_name(wanted.name)
     there = seen.files.get(name)
+    if name == damaged and (name in refuted or not _was_renamed(wanted, seen, progress)):
+        there = None
     if there is not None and there != wanted.size:
         return Decision(
             Action.REFUSE, name, (f"{name} is there already with {there} bytes, not {wanted.size}",)
         )
-    if name in refuted:
+    if there is not None and name in refuted:
         return Decision(
             Action.REFUSE,
             name,
@@ -161,18 +173,26 @@ def _on_immutable(
     mine: Mapping[str, Manifest],
     progress: Progress | None,
     refuted: Collection[str],
+    damaged: str,
 ) -> Decision:
     if other := next(
-        (found for found in mine.values() if seen.files.get(found.file) == found.size), None
+        (
+            found
+            for found in mine.values()
+            if found.file != damaged and seen.files.get(found.file) == found.size
+        ),
+        None,
     ):
         why = (
             f"a verified copy of another archive has the name {other.file}: {other.volid}, "
             f"{other.size} bytes, {other.sha256}"
         )
         return Decision(Action.REFUSE, other.file, (why,))
-    litter = _litter(wanted, seen, mine)
-    reasons: list[str] = []
+    litter = _litter(wanted, seen, mine, damaged)
+    reasons = [f"{damaged} is damaged"] if damaged else []
     for file in attempts(wanted.name, seen.files):
+        if file == damaged:
+            continue
         rest = tuple(one for one in litter if one != file)
         if seen.files[file] == wanted.size and file not in refuted:
             why = f"{file} is there in full length, and nothing says that it was verified"
@@ -226,9 +246,19 @@ def is_of(wanted: Wanted, progress: Progress) -> bool:
     )
 
 
-def _litter(wanted: Wanted, seen: Seen, mine: Mapping[str, Manifest]) -> list[str]:
-    """What earlier attempts left at an immutable target and no manifest speaks of, sorted."""
-    used = {found.file for found in mine.values()} | set(mine)
+def _was_renamed(wanted: Wanted, seen: Seen, progress: Progress | None) -> bool:
+    """Whether what has the archive's name may be what was sent, and no longer what was damaged."""
+    part = part_name(wanted.name)
+    sent = progress is not None and (progress.file, progress.sent) == (part, wanted.size)
+    return sent and part not in seen.files and seen.files.get(wanted.name) == wanted.size
+
+
+def _litter(wanted: Wanted, seen: Seen, mine: Mapping[str, Manifest], damaged: str) -> list[str]:
+    """What earlier attempts left at an immutable target and no manifest speaks of, sorted; a
+    damaged copy with all that is its own.
+    """
+    good = {file: found for file, found in mine.items() if found.file != damaged}
+    used = {found.file for found in good.values()} | set(good)
     used |= {there for found in mine.values() for _, there in found.sidecars}
     bases = [wanted.name, manifest_name(wanted.name), *sidecar_names(wanted.name)]
     return sorted(file for base in bases for file in attempts(base, seen.files) if file not in used)

@@ -17,7 +17,7 @@ from policies.model import Operation, OperationState, Verdict
 
 _TESTS = ("prove#", "again#", "sample#")  # how a night calls its restore tests
 _COPIES = "copy#"  # and its copies
-_RECHECKS = "recheck#"  # and its readings of older archives
+_RECHECKS = ("recheck#", "copy-recheck#")  # and its readings of older archives and copies
 _NAMED = 5  # guests that a sentence names before it only counts
 
 
@@ -82,8 +82,8 @@ class JobRunOutcome:
     counts its restore tests, ``proven`` those that proved their archive, ``simulated`` those of
     modelled guests; ``failed_guests`` are the VMIDs without a good backup. ``copies`` counts the
     copies that were begun, ``not_copied`` those of them that are not there. ``reread``
-    counts the archives that were read anew, ``not_good`` those of them that are damaged or could
-    not be read.
+    counts the archives and copies that were read anew, ``not_good`` those of them that are damaged
+    or could not be read.
     """
 
     operation: str
@@ -145,8 +145,8 @@ class JobRunOutcome:
             said.append(f"{self.not_copied} of {self.copies} copies were not made")
         if self.not_good:
             said.append(
-                f"{self.not_good} of {self.reread} archives that were read anew are damaged or "
-                "could not be read"
+                f"{self.not_good} of {self.reread} archives and copies that were read anew are "
+                "damaged or could not be read"
             )
         if self.not_proven:
             said.append(f"{self.not_proven} of {self.tests} restore tests proved nothing")

@@ -27,7 +27,7 @@ from policies.segments import (
 @dataclass(frozen=True, slots=True)
 class Seen:
     """What lies in the target's folder: sizes by name, and the manifests of encrypted copies under
-    the archive's name, by the name of their file.
+    the archive's name, by the name of their file, in the order in which those were tried.
     """
 
     files: Mapping[str, int]
@@ -67,33 +67,52 @@ def decide(
     length: int,
     immutable: bool = False,
     refuted: Collection[str] = (),
+    damaged: Collection[str] = (),
 ) -> Decision:
     """Given an archive, to whom it is encrypted, what lies at the target and how far an earlier
     attempt came, return what is to be done.
 
     ``length`` is how many bytes of the archive a segment holds; ``immutable``: nothing there can be
     renamed or removed; ``refuted`` are files that turned out, in this attempt, to hold other bytes
-    than were sent.
+    than were sent. ``damaged`` are the segments of an earlier copy that is to be replaced: they are
+    left alone until another one was read back in its stead.
     """
     mine = own_files(wanted.name, seen.files)
     manifests = {
         file: one for file, one in seen.manifests.items() if isinstance(one, SegmentManifest)
     }
+    # a manifest of another archive stays what it is: whoever put it there must be told
+    bad = {
+        file: one
+        for file, one in manifests.items()
+        if _is_of(one, wanted) and not {part.file for part in one.segments}.isdisjoint(damaged)
+    }
+    manifests = {file: one for file, one in manifests.items() if file not in bad}
     used = {*manifests, *(file for one in manifests.values() for file in one.files())}
     litter = tuple(file for file in mine if file not in used) if immutable else ()
-    whole = [one for one in manifests.values() if _is_whole(one, seen.files)]
+    # the last attempt is the one that came to its end
+    whole = [one for one in reversed(manifests.values()) if _is_whole(one, seen.files)]
     if found := next((one for one in whole if _is_of(one, wanted)), None):
         why = f"a verified copy is there: {found.file}, encrypted"
         if set(found.recipients) != set(recipients):
             why += " to other recipients than the policy names now"
-        return Decision((why,), manifest=found, litter=litter)
+        good = {*manifests, *found.files()}
+        rest = tuple(file for file in mine if file not in good) if damaged else ()
+        return Decision((why,), manifest=found, remove=() if immutable else rest, litter=litter)
     if refusal := _refusal(wanted, seen, whole):
         return Decision((refusal,), refusal=refusal, litter=litter)
     kept, known, why = _kept(wanted, recipients, seen.files, progress, length, refuted)
     files = {one.file for one in kept.values()}
+    if damaged and not immutable:
+        files |= {
+            *damaged,
+            *seen.manifests,
+            *(file for one in bad.values() for file in one.files()),
+        }
     rest = tuple(file for file in mine if file not in files)
     if immutable:
-        return Decision((why,), kept=kept, known=known, litter=tuple(set(litter) - files))
+        litter = tuple(file for file in litter if file not in files)
+        return Decision((why,), kept=kept, known=known, litter=litter)
     # a manifest goes before what it speaks of: without it that is no copy
     first = tuple(file for file in rest if file in seen.manifests)
     plain = part_name(wanted.name)  # of before the target's copies were to be encrypted

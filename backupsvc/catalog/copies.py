@@ -17,8 +17,9 @@ from backupsvc.catalog.fences import Fence, hold
 from backupsvc.catalog.retry import repeatable, retried
 from backupsvc.catalog.tables import ARCHIVE, CANARY, COPY, REHEARSAL
 from policies.copy_decision import Progress
-from policies.model import ArchiveCopy, Canary, CopyRoute, Rehearsal
+from policies.model import ArchiveCopy, Canary, CopyRoute, DamagedCopy, Rehearsal
 
+_DAMAGE = "damaged", "damaged_at", "damaged_file", "damaged_segments"
 _VERIFIED = COPY.c.verified_at.is_not(None), COPY.c.removing_at.is_(None)
 
 
@@ -51,19 +52,37 @@ class CopyRepository:
 
     @retried
     def get(self, route: CopyRoute) -> ArchiveCopy | None:
-        """Return the copy on a route that was verified, None if there is none."""
+        """Return the copy on a route that was verified, None if there is none. It may have been
+        found damaged since.
+        """
         query = select(COPY).where(*_on(route), *_VERIFIED)
         with self._database.read() as connection:
             row = connection.execute(query).first()
         return _copy(row) if row else None
 
     @retried
+    def damaged(self, route: CopyRoute) -> DamagedCopy | None:
+        """Return the damaged copy on a route, None if none was found so: also while another one is
+        on its way in its stead.
+        """
+        query = select(COPY).where(*_on(route), COPY.c.damaged.is_not(None))
+        with self._database.read() as connection:
+            row = connection.execute(query).first()
+        return DamagedCopy(row.damaged_file, row.damaged_segments, row.damaged) if row else None
+
+    @retried
     def find(
-        self, vmid: int | None = None, *, archives: bool = True, folder: str | None = None
+        self,
+        vmid: int | None = None,
+        *,
+        archives: bool = True,
+        folder: str | None = None,
+        damaged: bool = False,
     ) -> list[ArchiveCopy]:
         """Return the copies that were verified, of one guest's archives or of all, in one target's
         folder or in all, by VMID, volid and target: without those that PVE listed once, and that are
         gone. Without ``archives`` only those that PVE never listed: of the others its listings tell.
+        Those that were found damaged since are copies no more: only with ``damaged`` are they there.
         """
         lists = exists().where(
             ARCHIVE.c.place.in_((COPY.c.site, "")),  # "": the storage is shared
@@ -73,6 +92,8 @@ class CopyRepository:
         unlisted = COPY.c.listed.is_(None)
         there = or_(unlisted, lists) if archives else unlisted
         query = select(COPY).where(*_VERIFIED, there)
+        if not damaged:
+            query = query.where(COPY.c.damaged.is_(None))
         if vmid is not None:
             query = query.where(COPY.c.vmid == vmid)
         if folder is not None:
@@ -84,7 +105,7 @@ class CopyRepository:
     @repeatable
     def record_progress(self, route: CopyRoute, progress: Progress, at: int, fence: Fence) -> None:
         """Write down how far a copy came at ``at`` (epoch seconds). What was verified on that route
-        before is no copy any more.
+        before is no copy any more; what was found damaged stays known as that.
         """
         values = {
             "file": progress.file,
@@ -97,7 +118,7 @@ class CopyRepository:
             "recipients": " ".join(progress.recipients),
             "segments": progress.segments,
         }
-        self._replace(route, values, fence)
+        self._replace(route, values, fence, _DAMAGE)
 
     @repeatable
     def record_verified(self, copy: ArchiveCopy, modified: int, fence: Fence) -> None:
@@ -131,6 +152,27 @@ class CopyRepository:
         with self._database.write() as connection:
             hold(connection, fence)
             connection.execute(update(COPY).where(*_on(route)).values(values))
+
+    @repeatable
+    def record_checked(self, copy: ArchiveCopy, at: int, damaged: str, fence: Fence) -> None:
+        """Write down that a copy was read anew at its target from ``at`` (epoch seconds) on, and
+        what is wrong with it, "" if it is as it was verified. One that was replaced, or whose
+        removal was begun, since it was looked up is left alone.
+        """
+        same = COPY.c.file == copy.file, COPY.c.verified_at == copy.verified_at
+        values: dict[str, Any] = {"checked_at": at} | dict.fromkeys(_DAMAGE)
+        if damaged:
+            values |= {
+                "damaged": damaged,
+                "damaged_at": at,
+                "damaged_file": copy.file,
+                "damaged_segments": copy.segments,
+            }
+        with self._database.write() as connection:
+            hold(connection, fence)
+            connection.execute(
+                update(COPY).where(*_on(copy.route), *_VERIFIED, *same).values(values)
+            )
 
     @repeatable
     def forget(self, route: CopyRoute, fence: Fence) -> None:
@@ -220,7 +262,9 @@ class CopyRepository:
                 for row in rows
             ]
 
-    def _replace(self, route: CopyRoute, values: dict[str, Any], fence: Fence) -> None:
+    def _replace(
+        self, route: CopyRoute, values: dict[str, Any], fence: Fence, kept: Iterable[str] = ()
+    ) -> None:
         about = {
             "folder": route.folder,
             "place": route.node,
@@ -231,6 +275,8 @@ class CopyRepository:
         }
         with self._database.write() as connection:
             hold(connection, fence)
+            known = connection.execute(select(COPY).where(*_on(route))).mappings().first()
+            values = values | {name: known[name] for name in kept if known}
             # A route has one row: while the file at the target is written anew, what was verified
             # there is a copy no more.
             connection.execute(delete(COPY).where(*_on(route)))
@@ -262,4 +308,6 @@ def _copy(row: Any) -> ArchiveCopy:
         tuple(row.recipients.split()),
         row.segments,
         row.rung,
+        row.checked_at,
+        row.damaged or "",
     )

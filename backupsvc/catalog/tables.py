@@ -276,6 +276,10 @@ class CopyRow(SQLModel, table=True):
     ``removing_at`` on it is none any more. ``listed`` is its own volid at ``site`` where PVE lists
     it. An encrypted one has ``recipients``, with blanks between them, ``segments`` as
     ``policies.segments.packed`` makes them, and the archive's ``rung`` when it left.
+
+    ``checked_at`` is when it was read anew, ``damaged`` what was wrong with it at ``damaged_at``:
+    then it is no copy, and what is wrong lies in ``damaged_file`` or its ``damaged_segments``. Both
+    are known until another one was verified in its stead.
     """
 
     __tablename__ = "copy"
@@ -301,6 +305,11 @@ class CopyRow(SQLModel, table=True):
     recipients: str = Field(default="", sa_type=Text)
     segments: str = Field(default="", sa_type=Text)
     rung: str = ""
+    checked_at: int | None = Field(default=None, sa_type=BigInteger)
+    damaged: str | None = Field(default=None, sa_type=Text)
+    damaged_at: int | None = Field(default=None, sa_type=BigInteger)
+    damaged_file: str | None = None
+    damaged_segments: str | None = Field(default=None, sa_type=Text)
 
 
 class RehearsalRow(SQLModel, table=True):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from backupsvc.cli.completing import vmids
+from backupsvc.cli.copy_recheck import recheck
 from backupsvc.cli.driving import EnqueueOption, FollowOption
 from backupsvc.cli.options import AsJson, Guests, IdentityFile, Targets
 from backupsvc.errors import BackupsvcError
@@ -126,7 +127,7 @@ def _wanted(
 
     chosen(service.policy, targets)
     seen = survey(service)
-    copies = service.catalog.copies.find()
+    copies = service.catalog.copies.find(damaged=True)
     found = due(service.policy, seen.listed, copies, only=only, targets=targets, again=True)
     lacking = sorted(set(only) - {one.archive.vmid for one in found})
     # where a storage is out of reach it may lie there, and nothing is said to be missing (law 4)
@@ -174,7 +175,7 @@ def list_copies(
         now = service.clock.now()
         found = [
             listed(copy, targets.get(copy.route.folder), now)
-            for copy in service.catalog.copies.find(vmid)
+            for copy in service.catalog.copies.find(vmid, damaged=True)
         ]
         done = service.catalog.copies.rehearsals()
         kits = [kit(target, done) for target in service.policy.copies if target.recipients]
@@ -344,6 +345,9 @@ def sync(to: OnlyTargets = None, dry_run: SyncDryRun = False, as_json: AsJson = 
     raise typer.Exit(code)
 
 
+app.command()(recheck)
+
+
 def _show(found: list[dict[str, Any]], blind: Sequence[str]) -> None:
     from backupsvc.cli.output import say, size, table, tell
     from policies.i18n import duration
@@ -367,6 +371,9 @@ def _show(found: list[dict[str, Any]], blind: Sequence[str]) -> None:
     if rows:
         table(("VMID", "archive", "node", "target", "folder", "state", "size", last), rows)
     for one in found:
+        if one["state"] == "damaged":
+            tell(f"backupsvc: {one['volid']} at {one['target']['name']}: {one['reason']}")
+            tell("  -> `backupsvc copy run` makes it anew while the archive is there")
         if one["state"] == "failed":
             tell(f"backupsvc: {one['volid']} to {one['target']['name']}: {one['reason']}")
             tell(f"  -> {one['hint']}")

@@ -38,6 +38,7 @@ from policies.copy_manifest import (
     read_manifest,
     sidecar_names,
 )
+from policies.model import DamagedCopy
 from policies.segments import SegmentManifest
 
 CHECKPOINT = 256 << 20  # bytes after which what was sent is synced and recorded
@@ -50,7 +51,8 @@ class Order:
 
     ``progress`` is what the last attempt recorded; ``checkpoint`` is after how many bytes this one
     does. ``recipients``: to whom it is encrypted (``send_encrypted``), in segments of so many bytes
-    of the archive.
+    of the archive. ``damaged`` is an earlier copy that was found damaged: it is replaced once
+    another one was read back.
     """
 
     volid: str
@@ -61,6 +63,7 @@ class Order:
     checkpoint: int = CHECKPOINT
     recipients: tuple[str, ...] = ()
     segment: int = segments.LENGTH
+    damaged: DamagedCopy | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +117,8 @@ class _Sending:
         self._wanted = Wanted(
             order.volid, source.name, self._stat.size, self._stat.modified, order.sha256
         )
+        bad = order.damaged
+        self._damaged = bad.file if bad and not bad.segments else ""
         self._files: Mapping[str, int] = {}
         self._moved, self._began = 0, watch.clock.monotonic()
 
@@ -160,6 +165,7 @@ class _Sending:
             known,
             immutable=self._order.immutable,
             refuted=refuted,
+            damaged=self._damaged,
         )
 
     def _brought(self, decision: Decision) -> str | None:
@@ -290,6 +296,8 @@ class _Sending:
             if (data := self._source.sidecar(name)) is not None
         )
         if not self._order.immutable and file != self._wanted.name:
+            if self._damaged == self._wanted.name:
+                self._target.remove(self._damaged)  # the bytes that replace it were read back
             self._target.rename(file, self._wanted.name)
             file = self._wanted.name
         # that it was renamed was told; here it is seen

@@ -53,6 +53,9 @@ class _Sending:
         # of an archive beyond measure the segments are longer
         self._length = order.segment * max(1, -(-size // (order.segment * segments.MOST_SEGMENTS)))
         self._known = order.progress
+        bad = order.damaged
+        held = segments.unpacked(bad.file, bad.segments) if bad else []
+        self._damaged = frozenset(one.file for one in held)
         self._moved, self._began = 0, watch.clock.monotonic()
         self._pace = Pace(order.bandwidth, watch.clock, watch.alive)
         self._how = ""
@@ -70,13 +73,14 @@ class _Sending:
                     "there and copy again"
                 )
                 raise CopyError(f"{self._target.what}: {decision.refusal}", hint)
-            if decision.manifest is not None:
-                return self._verified(decision.manifest, "its manifest matches", reasons, decision)
             for file in decision.remove:
                 self._target.remove(file)
+            if decision.manifest is not None:
+                return self._verified(decision.manifest, "its manifest matches", reasons, decision)
             if gone := self._not_as_sent(decision):
                 refuted |= gone
             elif manifest := self._brought(decision):
+                self._remove_damaged(manifest)
                 how = f"encrypted; each segment {self._how}"
                 return self._verified(manifest, how, reasons, decision)
             else:
@@ -97,6 +101,7 @@ class _Sending:
             length=self._length,
             immutable=self._order.immutable,
             refuted=refuted,
+            damaged=self._damaged,
         )
 
     def _not_as_sent(self, decision: Decision) -> set[str]:
@@ -260,6 +265,14 @@ class _Sending:
         if not self._order.immutable:
             with suppress(BackupsvcError):
                 for file in segments.own_files(self._wanted.name, self._target.files()):
+                    self._target.remove(file)
+
+    def _remove_damaged(self, manifest: SegmentManifest) -> None:
+        """Now that another copy has its manifest, remove what is left of the damaged one."""
+        if self._damaged and not self._order.immutable:
+            kept = {*manifest.files(), segments.manifest_name(self._wanted.name)}
+            for file in segments.own_files(self._wanted.name, self._target.files()):
+                if file not in kept:
                     self._target.remove(file)
 
     def _sent(self, count: int) -> None:

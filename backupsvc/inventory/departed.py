@@ -63,7 +63,7 @@ def look(service: Cluster, *, remember: bool = True) -> Look:
     seen = catalog.lineages.seen()
     gone: list[Tombstone] = []
     back: dict[int, str] = {}
-    copied = {one.route.vmid for one in catalog.copies.find()} - {None}
+    copied = {one.route.vmid for one in catalog.copies.find(damaged=True)} - {None}
     kinds = catalog.archives.machines()
     said = {one.vmid for one in catalog.lineages.decisions()}
     for vmid in sorted({*kinds, *(one for one in copied if one is not None)}):
@@ -130,7 +130,7 @@ def held(catalog: Catalog, vmid: int) -> list[Archive]:
     """Given a VMID, return its archives that the storages hold, and those that are gone and of
     which a copy is left.
     """
-    copied = {one.route.archive for one in catalog.copies.find(vmid)}
+    copied = {one.route.archive for one in catalog.copies.find(vmid, damaged=True)}
     left = catalog.archives.find(vmid=vmid, gone=True) if copied else []
     there = catalog.archives.find(vmid=vmid)
     known = {whole.key(one) for one in there}

@@ -7,6 +7,7 @@ from __future__ import annotations
 from backupsvc.engine.kind import Kinds
 from backupsvc.operations.backup.kind import BACKUP
 from backupsvc.operations.copy.kind import COPY
+from backupsvc.operations.copy_recheck.kind import COPY_RECHECK
 from backupsvc.operations.job_run.kind import JOB_RUN
 from backupsvc.operations.prune.kind import PRUNE
 from backupsvc.operations.recheck.kind import RECHECK
@@ -16,5 +17,15 @@ from backupsvc.operations.scratch_cleanup.kind import SCRATCH_CLEANUP
 
 KINDS: Kinds = {
     kind.name: kind
-    for kind in (BACKUP, RESTORE_TEST, RESTORE, PRUNE, SCRATCH_CLEANUP, COPY, RECHECK, JOB_RUN)
+    for kind in (
+        BACKUP,
+        RESTORE_TEST,
+        RESTORE,
+        PRUNE,
+        SCRATCH_CLEANUP,
+        COPY,
+        RECHECK,
+        COPY_RECHECK,
+        JOB_RUN,
+    )
 }

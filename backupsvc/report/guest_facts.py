@@ -49,8 +49,11 @@ def guest_facts(
     proofs = _by_vmid(catalog.proofs.find(), _vmid)
     # a copy at a target that the policy no longer names helps nobody who goes by the policy
     folders = {folder_of(target) for target in policy.copies}
-    current = (one for one in catalog.copies.find(archives=False) if one.route.folder in folders)
-    copies = _by_vmid(current, attrgetter("route.vmid"))
+    known = catalog.copies.find(archives=False, damaged=True)
+    current = [one for one in known if one.route.folder in folders]
+    whose = attrgetter("route.vmid")
+    copies = _by_vmid((one for one in current if not one.damaged), whose)
+    damaged = _by_vmid((one for one in current if one.damaged), whose)
     operations = catalog.operations.find(kind="backup")
     backups, frozen = backup_outcomes(operations), left_frozen(operations, gaps)
     found = []
@@ -76,6 +79,7 @@ def guest_facts(
                 left_frozen=_still_frozen(pve, guest, left, now) if askable else left,
                 unreachable=beyond,
                 copies=tuple(copies.get(vmid, ())),
+                damaged_copies=tuple(damaged.get(vmid, ())),
             )
         )
     return tuple(found)

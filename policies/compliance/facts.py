@@ -58,7 +58,8 @@ class GuestFacts:
     and that are gone. ``proofs`` are its restore tests and ``backups`` its ended backup operations,
     in any order. ``left_frozen`` if a dump left its file systems frozen, and no later look showed
     them thawed. ``copies`` are the verified copies of its archives at targets that
-    PVE does not list: one that it lists is an archive.
+    PVE does not list: one that it lists is an archive. ``damaged_copies`` are those of them that
+    were found damaged since: they count for nothing.
     """
 
     vmid: int
@@ -74,6 +75,7 @@ class GuestFacts:
     left_frozen: LeftFrozen | None = None
     unreachable: tuple[Archive, ...] = ()
     copies: tuple[ArchiveCopy, ...] = ()
+    damaged_copies: tuple[ArchiveCopy, ...] = ()
 
     @cached_property
     def held(self) -> tuple[Archive, ...]:

@@ -312,6 +312,13 @@ FINDINGS: dict[str, tuple[str, str]] = {
         "See who moves guests (HA, a rebalancing tool, a person) and keep it from the scratch "
         "range and its tag; then run backupsvc restore-test {vmid}.",
     ),
+    "copy-corrupt": (
+        "The copy of {volid} at the copy target {target} is damaged: {what}. It counts for nothing.",
+        "Check the disk of {target}, which may hold more that is damaged (backupsvc copy recheck --to "
+        "{target} --all). While the archive is there, the next night makes the copy anew, or backupsvc "
+        "copy run --to {target} --vmid {vmid} now; else remove it there, then run backupsvc copy sync "
+        "--to {target}.",
+    ),
     "copy-deletable": (
         "On {when} this service could overwrite and delete a file of its own at the copy target "
         "{target} ({folder}), which is declared immutable: whoever takes the service over can "
@@ -394,6 +401,7 @@ TITLES: dict[str, str] = {
     "exception-expired": "Exemption expired",
     "orphan-copy": "Left-over copy",
     "copy-moved": "Copy moved in mid-test",
+    "copy-corrupt": "Copy corrupt",
     "copy-deletable": "Copies can be destroyed",
     "kit-unrehearsed": "Keys never shown to work",
     "lineage-asked": "One machine or two",

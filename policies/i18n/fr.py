@@ -325,6 +325,14 @@ FINDINGS: dict[str, tuple[str, str]] = {
         "Chercher qui déplace les invités (HA, rééquilibrage, une personne) et l'écarter de la "
         "plage de test et de son étiquette ; puis lancer backupsvc restore-test {vmid}.",
     ),
+    "copy-corrupt": (
+        "La copie de {volid} dans la cible de copie {target} est endommagée : {what}. Elle ne compte "
+        "plus.",
+        "Vérifier le disque de {target}, qui en abîme peut-être d'autres (backupsvc copy recheck --to "
+        "{target} --all). Tant que l'archive existe, la prochaine nuit refait la copie, ou backupsvc "
+        "copy run --to {target} --vmid {vmid} tout de suite ; sinon la supprimer dans la cible, puis "
+        "lancer backupsvc copy sync --to {target}.",
+    ),
     "copy-deletable": (
         "Le {when}, ce service a pu écraser et supprimer un fichier à lui dans la cible de copie "
         "{target} ({folder}), pourtant déclarée immuable : qui prend la main sur le service peut "
@@ -408,6 +416,7 @@ TITLES: dict[str, str] = {
     "exception-expired": "Dérogation expirée",
     "orphan-copy": "Copie oubliée",
     "copy-moved": "Copie déplacée en plein test",
+    "copy-corrupt": "Copie corrompue",
     "copy-deletable": "Copies destructibles",
     "kit-unrehearsed": "Clés jamais éprouvées",
     "lineage-asked": "Une machine ou deux",

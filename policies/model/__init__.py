@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from policies.model.archives import Archive, Decided, Mark, Marked
 from policies.model.cluster import Guest, GuestType, Node, SeenStorages, Storage
-from policies.model.copies import ArchiveCopy, Canary, CopyRoute, Rehearsal
+from policies.model.copies import ArchiveCopy, Canary, CopyRoute, DamagedCopy, Rehearsal
 from policies.model.errors import PolicyError
 from policies.model.findings import Finding, Severity
 from policies.model.operations import Operation, OperationState, Transition
@@ -44,6 +44,7 @@ __all__ = [
     "CheckSpec",
     "CopyRoute",
     "CopyTarget",
+    "DamagedCopy",
     "Decided",
     "Directory",
     "DiskSigns",

@@ -34,7 +34,9 @@ class ArchiveCopy:
     ``verified_at`` in epoch seconds, by the operation ``operation``; ``how`` says how it was read
     back. ``size`` and ``sha256`` are those of the archive, also where what lies there is encrypted:
     then ``recipients`` says to whom, ``segments`` which files hold it (``policies.segments``), and
-    ``rung`` what was known of the archive when it left.
+    ``rung`` what was known of the archive when it left. ``checked_at`` (epoch seconds) is when it was
+    last read anew there, None: never since it was verified; ``damaged`` what was found wrong with
+    it then, "" if it is as it was verified.
     """
 
     route: CopyRoute
@@ -47,11 +49,24 @@ class ArchiveCopy:
     recipients: tuple[str, ...] = ()
     segments: str = ""
     rung: str = ""
+    checked_at: int | None = None
+    damaged: str = ""
 
     @property
     def encrypted(self) -> bool:
         """Whether it must be decrypted before anybody can use it."""
         return bool(self.recipients)
+
+
+@dataclass(frozen=True, slots=True)
+class DamagedCopy:
+    """A copy that was found damaged and is to be made anew: its file, or what its segments were
+    (``policies.segments``), as an ArchiveCopy has them; ``damaged`` says what is wrong with it.
+    """
+
+    file: str
+    segments: str
+    damaged: str
 
 
 @dataclass(frozen=True, slots=True)

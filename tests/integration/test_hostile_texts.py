@@ -288,6 +288,12 @@ CASES: dict[str, Words] = {
         ["catalog", "tombstones", "release", "108", "--reason", "x", "--chain", ARGUMENT],
     ],
     "copy list": lambda s: [["copy", "list"], ["copy", "list", "--vmid", "108"]],
+    "copy recheck": lambda s: [
+        ["copy", "recheck", "--all", "--dry-run"],
+        ["copy", "recheck", "--all"],
+        ["copy", "recheck", "--to", ARGUMENT],
+        ["copy", "recheck", "--vmid", ARGUMENT],
+    ],
     "copy rehearse": lambda s: [
         ["copy", "rehearse", "--to", ARGUMENT],
         ["copy", "rehearse", "--dry-run"],

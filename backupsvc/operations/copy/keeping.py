@@ -29,7 +29,8 @@ def keep(
     """Given a target with keep rules and its folder, return what becomes of each copy there by what
     is known and what lies there now; ``new`` is taken to lie there, too.
     """
-    copies, files = service.catalog.copies.find(folder=folder_of(target)), folder.files()
+    copies = service.catalog.copies.find(folder=folder_of(target), damaged=True)
+    files = folder.files()
     if new is not None:
         copies = [*(one for one in copies if one.file != new.file), new]
         files |= _to_be(new)
@@ -91,9 +92,9 @@ def preview(service: Nodes, due: DueCopy) -> tuple[list[str], str]:
 
 def lost_at(service: Nodes, target: CopyTarget) -> list[ArchiveCopy]:
     """Given a target, look there, and return the copies that were verified and are not there as
-    they were. Raise what the way to the target raises.
+    they were, by names and sizes. Raise what the way to the target raises.
     """
-    copies = service.catalog.copies.find(folder=folder_of(target))
+    copies = service.catalog.copies.find(folder=folder_of(target), damaged=True)
     with open_target(target, service.nodes, service.settings.ssh) as folder:
         return lost(copies, folder.files(), immutable=target.immutable)
 
@@ -124,7 +125,8 @@ def _end_removals(run: Run[ArchiveCopyMemory], target: CopyTarget, folder: Targe
     copies, where = run.service.catalog.copies, folder_of(target)
     for copy in copies.being_removed(where):
         # one that was brought anew since its removal was begun is a copy again
-        anew = any(one.file == copy.file for one in copies.find(folder=where))
+        found = copies.find(folder=where, damaged=True)
+        anew = any(one.file == copy.file for one in found)
         why = "it was brought anew" if anew else remove(folder, copy)
         if why is None:
             removed = dict.fromkeys((*run.memory.removed, copy.file))

@@ -78,17 +78,19 @@ def listed(copy: ArchiveCopy, target: CopyTarget | None, now: float) -> dict[str
     """
     route = copy.route
     node = target.place.node if target and isinstance(target.place, PveStorage) else None
+    said = copy.damaged or copy.how
     return {
         "vmid": route.vmid,
         "volid": route.volid,
         "source": {"node": route.node or None, "storage": storage_of(route.volid)},
         "target": {"name": route.target, "node": node, "path": route.folder},
-        "state": "verified",
+        "state": "damaged" if copy.damaged else "verified",
         "sha256": copy.sha256,
         "bytes": copy.size,
         "seconds": None,
-        "reason": copy.how if target else f"{copy.how}; the policy names this target no more",
+        "reason": said if target else f"{said}; the policy names this target no more",
         "age": max(0, int(now) - copy.verified_at),
+        "checked_at": iso(copy.checked_at) if copy.checked_at else None,
         "encrypted": copy.encrypted,
         "rung": f"{copy.rung} (encrypted)" if copy.encrypted else None,
         "operation": copy.operation,

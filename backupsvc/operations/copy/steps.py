@@ -56,8 +56,10 @@ def bring(run: Run[ArchiveCopyMemory]) -> Wait | None:
     path = service.pve.storage.volume_path(archive.node, archive.volid)
     source = NodeSource(service.nodes, archive.node, path)
     with open_target(target, service.nodes, service.settings.ssh) as folder:
-        known = service.catalog.copies.get(route)
-        if known and not _is_there(known, folder.files()):
+        known, damaged = service.catalog.copies.get(route), service.catalog.copies.damaged(route)
+        if damaged:
+            run.note("damaged", file=damaged.file, why=damaged.damaged)
+        elif known and not _is_there(known, folder.files()):
             # verified once, and not there now: it is no copy any more
             service.catalog.copies.forget(route, run.fence())
             run.note("lost", file=known.file, verified_at=known.verified_at)
@@ -71,6 +73,7 @@ def bring(run: Run[ArchiveCopyMemory]) -> Wait | None:
             immutable=target.immutable,
             bandwidth=target.bandwidth,
             recipients=target.recipients,
+            damaged=damaged,
         )
 
         def record(progress: Progress) -> None:

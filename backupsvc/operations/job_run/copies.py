@@ -27,7 +27,8 @@ ASK_AGAIN = 30.0  # seconds between two looks at copies that run
 
 
 def open_due(run: Run[NightMemory]) -> Wait | None:
-    """Open a copy of each guest's newest archive to each target that has none yet.
+    """Open a copy of each guest's newest archive to each target that has none yet, and of each one
+    whose copy there was found damaged.
 
     One that is at work already (somebody runs it by hand) is left to whoever does.
     """
@@ -38,12 +39,15 @@ def open_due(run: Run[NightMemory]) -> Wait | None:
     wanted = due(
         service.policy,
         catalog.archives.find(),
-        catalog.copies.find(),
+        catalog.copies.find(damaged=True),
         only=run.memory.vmids,
     )
-    opened = 0
+    opened, named = 0, set[str]()
     for one in wanted:
         name = f"{COPIES}{one.archive.vmid}#{one.target.name}"
+        if name in named:  # beside the guest's newest one
+            name += f"#{one.archive.volid}"
+        named.add(name)
         # A night that opened a copy and died before it noted so finds it by its key: it may be
         # verified by now (a reason to skip it), and is this night's all the same.
         key = f"{run.operation.occurrence}#{name}"

@@ -36,7 +36,8 @@ class NightMemory:
     ``sampled`` say that those that were undecided, and old archives, were added to them;
     ``untestable`` counts the guests that cannot be tested. ``results`` are the sentences on
     backups, retention and tests. ``rechecks`` are the archives that are read anew, as (node,
-    volid), None before they are chosen.
+    volid), None before they are chosen; ``copy_rechecks`` the copies, as (folder, node, volid) of
+    their routes, and ``unasked`` the targets that did not answer then, with why.
     """
 
     job: str
@@ -51,6 +52,8 @@ class NightMemory:
     untestable: int = 0
     results: Mapping[str, str] = field(default_factory=dict)
     rechecks: tuple[tuple[str, str], ...] | None = None
+    copy_rechecks: tuple[tuple[str, str, str], ...] = ()
+    unasked: Mapping[str, str] = field(default_factory=dict)
 
 
 def _from_version_1(values: dict[str, Any]) -> dict[str, Any]:

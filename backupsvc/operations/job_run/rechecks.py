@@ -1,57 +1,142 @@
-"""A night's readings: archives whose turn it is are read anew when the restore tests are over, and
-waited for.
+"""A night's readings: archives, and copies at their targets, whose turn it is are read anew when the
+restore tests are over, and waited for.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from functools import partial
+from typing import TypeVar
 
 from backupsvc.engine.context import Wait
+from backupsvc.operations.copy_recheck.memory import recall as recall_copy
+from backupsvc.operations.copy_recheck.opening import open_copy_recheck, out_of_reach
 from backupsvc.operations.job_run.memory import NightMemory
 from backupsvc.operations.job_run.pieces import Opener, ended, wait_for
 from backupsvc.operations.recheck.opening import open_recheck, readable
 from backupsvc.operations.services import Run
-from policies.model import OperationState
+from policies import copy_recheck_due
+from policies.model import ArchiveCopy, CopyTarget, IntegrityRules, OperationState
 from policies.recheck_due import due
 
-RECHECKS = "recheck#"  # how the names of a night's readings begin
+P = TypeVar("P")
+RECHECKS = "recheck#"  # how the names of a night's readings of archives begin
+COPY_RECHECKS = "copy-recheck#"  # and of copies
 
 
 def read_due(run: Run[NightMemory]) -> Wait | None:
-    """Open a reading of each archive whose turn it is, of the guests of this night, and wait for
-    them.
+    """Open a reading of each archive whose turn it is, of the guests of this night, and of each of
+    their copies, and wait for them.
     """
-    service = run.service
-    if service.policy.integrity is None or not run.memory.vmids:
+    rules = run.service.policy.integrity
+    if rules is None or not run.memory.vmids:
         return None
     if run.memory.rechecks is None:
-        found = readable(service, service.catalog.archives.find())
-        wanted = due(found, service.policy.integrity, run.now(), only=run.memory.vmids)
-        run.memory = replace(run.memory, rechecks=tuple((one.node, one.volid) for one in wanted))
+        _choose(run, rules)
+    openers = _archives(run) | _copies(run)
+    if openers and (wait := wait_for(run, openers, "archives and copies are being read anew")):
+        return wait
+    said = [one for one in (_said_of_archives(run), _said_of_copies(run)) if one]
+    if said:
+        told = "; ".join(said)
+        run.memory = replace(run.memory, results={**run.memory.results, "rechecks": told})
+        run.conclude(told)
+    return None
+
+
+def _choose(run: Run[NightMemory], rules: IntegrityRules) -> None:
+    """Choose the archives, and the copies within what these leave of the night's bytes."""
+    service, only = run.service, run.memory.vmids or ()
+    wanted = due(readable(service, service.catalog.archives.find()), rules, run.now(), only=only)
+    left = rules.budget - sum(one.size for one in wanted)
+    overdue = [
+        (copy, target)
+        for copy, target in _readable_copies(run)
+        if copy_recheck_due.is_due(copy, rules, run.now(), only)
+    ]
+    # a target that does not answer is asked next night, and no copy elsewhere waits for it
+    silent = out_of_reach(service, (target for _, target in overdue), run.heartbeat)
+    copies = [copy for copy, target in overdue if target.name not in silent]
+    chosen = copy_recheck_due.due(copies, rules, run.now(), left=left, only=only)
+    run.memory = replace(
+        run.memory,
+        rechecks=tuple((one.node, one.volid) for one in wanted),
+        copy_rechecks=tuple((one.route.folder, *one.route.archive) for one in chosen),
+        unasked={name: error.message for name, error in silent.items()},
+    )
+
+
+def _readable_copies(run: Run[NightMemory]) -> list[tuple[ArchiveCopy, CopyTarget]]:
+    found = run.service.catalog.copies.find(damaged=True)
+    return copy_recheck_due.readable(found, run.service.policy.copies)
+
+
+def _archives(run: Run[NightMemory]) -> dict[str, Opener]:
+    """What opens the readings of the archives that were chosen."""
+    service = run.service
     named = {
         f"{RECHECKS}{node}#{volid}": (node, volid) for node, volid in run.memory.rechecks or ()
     }
-    # what was begun is waited for, even if its archive went since
+
+    def there() -> Iterable[tuple[tuple[str, str], Opener]]:
+        for one in service.catalog.archives.find():
+            yield (one.node, one.volid), partial(open_recheck, service, one)
+
+    return _openers(run, named, there)
+
+
+def _copies(run: Run[NightMemory]) -> dict[str, Opener]:
+    """What opens the readings of the copies that were chosen."""
+    named = {f"{COPY_RECHECKS}{'#'.join(one)}": one for one in run.memory.copy_rechecks}
+
+    def there() -> Iterable[tuple[tuple[str, str, str], Opener]]:
+        for copy, target in _readable_copies(run):
+            place = copy.route.folder, *copy.route.archive
+            yield place, partial(open_copy_recheck, run.service, copy, target)
+
+    return _openers(run, named, there)
+
+
+def _openers(
+    run: Run[NightMemory],
+    named: Mapping[str, P],
+    there: Callable[[], Iterable[tuple[P, Opener]]],
+) -> dict[str, Opener]:
+    """Given what was chosen by the pieces' names, and what is there now, return what opens it."""
+    # what was begun is waited for, even if what it reads went since
     begun = [name for name in named if name in run.memory.children]
     openers: dict[str, Opener] = dict.fromkeys(begun, lambda key, parent: None)
     if len(begun) < len(named):  # one listing for all of them, and none while they are waited for
-        there = {(one.node, one.volid): one for one in service.catalog.archives.find()}
+        found = dict(there())
         openers |= {
-            name: partial(open_recheck, service, there[place])
+            name: found[place]
             for name, place in named.items()
-            if name not in openers and place in there
+            if name not in openers and place in found
         }
-    if not openers:
-        return None
-    if wait := wait_for(run, openers, "archives are being read anew"):
-        return wait
+    return openers
+
+
+def _said_of_archives(run: Run[NightMemory]) -> str:
     pieces = ended(run, RECHECKS)
     bad = [one for one in pieces if one.state is not OperationState.DONE]
+    if not pieces:
+        return ""
     said = f"read anew: {len(pieces) - len(bad)} of {len(pieces)} archives"
     if bad:
         guests = ", ".join(sorted({str(one.subject) for one in bad}))
         said += f", trouble with those of guests {guests}"
-    run.memory = replace(run.memory, results={**run.memory.results, "rechecks": said})
-    run.conclude(said)
-    return None
+    return said
+
+
+def _said_of_copies(run: Run[NightMemory]) -> str:
+    pieces = ended(run, COPY_RECHECKS)
+    bad = [one for one in pieces if one.state is not OperationState.DONE]
+    said = []
+    if pieces:
+        said.append(f"copies read anew: {len(pieces) - len(bad)} of {len(pieces)}")
+    if bad:
+        named = ", ".join(f"{one.subject} at {recall_copy(one).target}" for one in bad)
+        said[0] += f", trouble with those of {named}"
+    said += [f"none at {name} ({why})" for name, why in run.memory.unasked.items()]
+    return "; ".join(said)

@@ -9,6 +9,7 @@ from backupsvc.catalog import Catalog
 from backupsvc.engine.memory import MemoryUnreadable
 from backupsvc.operations.backup import memory as backup
 from backupsvc.operations.copy import memory as copy
+from backupsvc.operations.copy_recheck import memory as copy_recheck
 from backupsvc.operations.job_run.memory import recall
 from backupsvc.operations.prune import memory as prune
 from backupsvc.operations.recheck import memory as recheck
@@ -25,6 +26,7 @@ FACTS: Mapping[str, Callable[[Operation], Facts]] = {
     "restore-test": restore_test.facts,
     "copy": copy.facts,
     "recheck": recheck.facts,
+    "copy-recheck": copy_recheck.facts,
 }
 
 

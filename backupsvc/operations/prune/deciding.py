@@ -226,7 +226,9 @@ def _facts(
     if service.policy.copies:
         facts["uncopied"] = {
             one.archive.volid: one.target.name
-            for one in due(service.policy, everything, service.catalog.copies.find(whose))
+            for one in due(
+                service.policy, everything, service.catalog.copies.find(whose, damaged=True)
+            )
             if one.skip is None
         }
     return facts

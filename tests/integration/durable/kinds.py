@@ -13,6 +13,8 @@ from backupsvc.operations.backup.opening import open_backup
 from backupsvc.operations.backup.result import backup_outcome
 from backupsvc.operations.copy.memory import recall as recall_copy
 from backupsvc.operations.copy.opening import open_copy
+from backupsvc.operations.copy_recheck.memory import recall as recall_copy_recheck
+from backupsvc.operations.copy_recheck.opening import open_copy_recheck
 from backupsvc.operations.prune.opening import open_prune
 from backupsvc.operations.prune.result import prune_outcome
 from backupsvc.operations.recheck.memory import recall as recall_recheck
@@ -22,6 +24,7 @@ from backupsvc.operations.restore.result import restore_outcome
 from backupsvc.operations.restore_test import proving
 from backupsvc.operations.restore_test.opening import open_test
 from policies.copies_due import due
+from policies.copy_folders import folder_of
 from policies.jobs import expected
 from policies.model import Operation
 
@@ -134,6 +137,22 @@ def _read(service: Service, operation: Operation) -> Any:
     }
 
 
+def _open_copy_recheck(service: Service) -> Operation | None:
+    (target,) = (one for one in service.policy.copies if one.name == "usb")
+    (copy,) = service.catalog.copies.find(COPIED, folder=folder_of(target), damaged=True)
+    return open_copy_recheck(service, copy, target)
+
+
+def _copy_read(service: Service, operation: Operation) -> Any:
+    found, error = recall_copy_recheck(operation).found, operation.book.error
+    known = service.catalog.copies.find(COPIED, archives=False, damaged=True)
+    return {
+        "found": found and (found.problem, found.how),
+        "error": error and error.message,
+        "known": [(copy.file, copy.damaged, copy.checked_at is not None) for copy in known],
+    }
+
+
 def copy_to(target: str) -> Kind:
     """Given a target of the stage's policy, return the kind that copies to it."""
     return Kind("copy", COPIED, lambda service: _open_copy(service, target), _copied)
@@ -147,10 +166,13 @@ KINDS = {
         Kind("prune", PRUNED, lambda service: open_prune(service, [PRUNED]), _pruned),
         Kind("restore", RESTORED, _open_restore, _restored),
         Kind("recheck", READ, _open_recheck, _read),
+        Kind("copy-recheck", COPIED, _open_copy_recheck, _copy_read),
     )
 } | {
     "copy": copy_to("pve02"),
     "copy-to-a-folder": copy_to("usb"),
     "copy-encrypted": copy_to("sealed"),
 }
-ASKING_PVE = [title for title in KINDS if title not in ("copy-to-a-folder", "copy-encrypted")]
+ASKING_PVE = [
+    title for title in KINDS if title not in ("copy-to-a-folder", "copy-encrypted", "copy-recheck")
+]

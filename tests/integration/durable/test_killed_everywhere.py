@@ -93,7 +93,7 @@ def test_law_9_a_command_killed_at_any_point_is_finished_by_a_worker(
 @pytest.mark.slow
 @pytest.mark.long(2700)
 @pytest.mark.timeout(2700)
-@pytest.mark.parametrize("kind", [*ASKING_PVE, "copy-encrypted"])
+@pytest.mark.parametrize("kind", [*ASKING_PVE, "copy-encrypted", "copy-recheck"])
 def test_law_9_a_worker_killed_at_any_point_is_replaced_by_another(
     scene: Scene, kind: str, record_property: Record
 ) -> None:

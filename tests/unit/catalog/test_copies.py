@@ -19,6 +19,7 @@ from policies.model import (
     Archive,
     ArchiveCopy,
     CopyRoute,
+    DamagedCopy,
     GuestType,
     Operation,
     OperationState,
@@ -294,3 +295,39 @@ def test_the_last_rehearsal_of_each_key_at_each_folder_is_told(catalog: Catalog)
     for one in (first, other, elsewhere, again):
         catalog.copies.record_rehearsal(one)
     assert catalog.copies.rehearsals() == [elsewhere, other, again]
+
+
+def test_what_a_reading_found_is_known_until_another_copy_is_verified(
+    catalog: Catalog, fence: Fence
+) -> None:
+    copy = ArchiveCopy(USB, FILE, 1 << 20, "ab" * 32, NOW, "read back", fence[0])
+    catalog.copies.record_verified(copy, NOW, fence)
+    catalog.copies.record_checked(copy, NOW + 5, "", fence)
+    assert catalog.copies.find() == [replace(copy, checked_at=NOW + 5)]
+    catalog.copies.record_checked(copy, NOW + 9, "torn", fence)
+    assert catalog.copies.find() == []
+    (bad,) = catalog.copies.find(damaged=True)
+    assert (bad.checked_at, bad.damaged) == (NOW + 9, "torn")
+    assert catalog.copies.get(USB) == bad
+    assert catalog.copies.damaged(USB) == DamagedCopy(FILE, "", "torn")
+    catalog.copies.record_progress(USB, HALF, NOW, fence)
+    catalog.copies.record_progress(USB, replace(HALF, sent=1 << 43), NOW, fence)
+    assert catalog.copies.damaged(USB) == DamagedCopy(FILE, "", "torn"), "while it is made anew"
+    assert catalog.copies.find(damaged=True) == []
+    catalog.copies.record_verified(replace(copy, verified_at=NOW + 20), NOW, fence)
+    assert catalog.copies.damaged(USB) is None and len(catalog.copies.find()) == 1
+
+
+def test_a_reading_of_a_copy_that_is_another_by_now_is_not_recorded(
+    catalog: Catalog, fence: Fence
+) -> None:
+    copy = ArchiveCopy(USB, FILE, 1 << 20, "ab" * 32, NOW, "read back", fence[0])
+    newer = replace(copy, verified_at=NOW + 7)
+    catalog.copies.record_verified(newer, NOW, fence)
+    catalog.copies.record_checked(copy, NOW + 9, "torn", fence)
+    assert catalog.copies.find() == [newer]
+    catalog.copies.record_checked(replace(newer, file=f"{FILE}~2"), NOW + 9, "torn", fence)
+    assert catalog.copies.find() == [newer]
+    catalog.copies.begin_removal(newer, NOW + 8, fence)
+    catalog.copies.record_checked(newer, NOW + 9, "it is not there any more", fence)
+    assert catalog.copies.damaged(USB) is None

@@ -284,7 +284,7 @@ def test_a_half_removed_copy_that_was_brought_anew_is_a_copy_again(
     copies = site.site.catalog.copies
     (half,) = copies.being_removed("/mnt/usb")
     monkeypatch.setattr(copies, "being_removed", lambda folder: [half])
-    monkeypatch.setattr(copies, "find", lambda folder: [half])
+    monkeypatch.setattr(copies, "find", lambda folder, damaged: [half])
     monkeypatch.setattr(DirectoryTarget, "remove", plain)
     monkeypatch.setattr(keeping, "keep", lambda *given: Kept(()))
     assert recall(copied(site, 4)).removed == ()

@@ -349,3 +349,29 @@ def test_when_all_that_was_due_is_copied_and_listed_nothing_is_due_any_more(
     copies = [copy_of(one.archive, one.target) for one in made]
     for listed in (held, list(known.values())):
         assert [one for one in due(site, listed, copies) if one.skip is None] == []
+
+
+def test_law_3_a_damaged_copy_is_none_and_its_archive_is_copied_again() -> None:
+    newest, older, oldest = archive(ctime=9), archive(ctime=8), archive(ctime=7)
+    wanted = policy(USB, LGE)
+
+    def made(one: Archive, damaged: str = "") -> ArchiveCopy:
+        route = route_of(one, USB)
+        return ArchiveCopy(route, file_of(one.volid), one.size, "ab", 1, "", "", damaged=damaged)
+
+    there = [made(newest), made(older, "torn"), made(oldest)]
+    found = due(wanted, [oldest, older, newest], there)
+    assert [(one.archive, one.target, one.skip) for one in found] == [
+        (newest, USB, THERE),
+        (newest, LGE, None),
+        (older, USB, None),
+    ]
+    assert [one.archive for one in due(wanted, [older, newest], there, again=True)] == [
+        newest,
+        newest,
+        older,
+    ]
+    assert due(wanted, [newest], [made(newest, "torn")], targets=["usb"])[0].skip is None
+    # the bytes of one that is unfit are worth no copy
+    bad = replace(older, damaged="torn")
+    assert [one.archive for one in due(wanted, [bad, newest], there)] == [newest, newest]

@@ -377,6 +377,16 @@ def test_law_3_no_copy_that_can_surely_be_read_goes_for_one_that_nobody_was_show
         assert [one for one in mine if one in kept.going(105)] == mine[: max(0, len(mine) - last)]
 
 
+def test_law_10_plain_copies_of_another_machine_stay_beside_encrypted_ones_of_the_guests() -> None:
+    archives = [archive(day, uuid="aa-1" if day < 5 else "bb-1") for day in range(1, 7)]
+    copies = [*map(copy_of, archives[:4]), *map(encrypted, archives[4:])]
+    files = there(copies[:4])
+    for one in copies[4:]:
+        files |= files_of(one)
+    kept = decide(copies, archives, GUESTS, POLICY, USB, files=files, in_use=(), now=NOW)
+    assert kept.going(105) == []
+
+
 def test_copies_to_a_key_that_was_shown_to_work_rotate_with_the_plain_ones_of_before() -> None:
     archives = [archive(day) for day in (1, 2, 3, 4)]
     copies = [*map(copy_of, archives[:2]), *map(encrypted, archives[2:])]
@@ -425,3 +435,25 @@ def test_law_10_while_it_is_asked_whose_they_are_no_copy_goes() -> None:
     kept = decide(copies, archives, GUESTS, POLICY, USB, files=there(copies), in_use=(), now=NOW)
     assert kept.going(105) == []
     assert all("lineage-asked" in one.reasons[-1] for one in kept.marked)
+
+
+def test_law_3_a_damaged_copy_is_put_aside_and_no_good_one_goes_because_of_it() -> None:
+    archives = [archive(day) for day in (1, 2, 3)]
+    assert days(judged(archives)) == ["2026_03_01"]
+    copies = [copy_of(one) for one in archives]
+    copies[2] = replace(copies[2], damaged="torn")
+    kept = decide(copies, archives, GUESTS, POLICY, USB, files=there(copies), in_use=(), now=NOW)
+    assert days(kept) == [] and kept.refusal is None
+    (bad,) = (one for one in kept.marked if one.copy == copies[2])
+    assert (
+        bad.mark is Mark.KEEP and "was found damaged when it was read anew (torn)" in bad.reasons[0]
+    )
+
+
+def test_law_3_while_a_damaged_copy_is_not_there_no_other_one_goes() -> None:
+    archives = [archive(day) for day in (1, 2, 3)]
+    copies = [copy_of(one) for one in archives]
+    copies[2] = replace(copies[2], damaged="it is not there any more")
+    files = there(copies[:2])
+    kept = decide(copies, archives, GUESTS, POLICY, USB, files=files, in_use=(), now=NOW)
+    assert kept.refusal and "copy sync" in kept.refusal

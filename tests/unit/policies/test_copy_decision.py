@@ -243,3 +243,51 @@ def test_what_was_sent_is_still_the_archives_if_its_first_bytes_have_the_recorde
     assert holds(WANTED, FAR, "ef" * 32)
     assert not holds(WANTED, FAR, "00" * 32)
     assert not holds(replace(WANTED, modified=5), FAR, "ef" * 32)
+
+
+# --- in place of a damaged copy -------------------------------------------------------------------
+
+
+def anew(
+    files: Mapping[str, int],
+    *manifests: Manifest,
+    progress: Progress | None = None,
+    refuted: str = "",
+    immutable: bool = False,
+    damaged: str = NAME,
+) -> Decision:
+    seen = Seen(files, {manifest_name(one.file): one for one in manifests})
+    return decide(
+        WANTED, seen, progress, immutable=immutable, refuted={refuted} - {""}, damaged=damaged
+    )
+
+
+def test_a_damaged_copy_is_no_copy_and_not_in_the_way() -> None:
+    there = {NAME: 100, MANIFEST: 9}
+    assert found(there, MINE).action is Action.DONE
+    decision = anew(there, MINE)
+    assert (decision.action, decision.file, decision.remove) == (Action.SEND, PART, ())
+    assert anew({NAME: 7, MANIFEST: 9}, MINE).action is Action.SEND, "one that is short"
+    assert anew({NAME: 100, PART: 40}, MINE, progress=FAR).action is Action.RESUME
+
+
+def test_what_was_renamed_in_its_place_is_read_before_it_is_sent_again() -> None:
+    sent = replace(FAR, sent=100)
+    assert anew({NAME: 100, PART: 100}, MINE, progress=sent).action is Action.RESUME
+    assert anew({NAME: 100}, MINE, progress=sent).action is Action.CHECK
+    assert anew({NAME: 100}, MINE, progress=sent, refuted=NAME).action is Action.SEND
+    assert anew({NAME: 100}, MINE, progress=FAR).action is Action.SEND
+    assert anew({NAME: 99}, MINE, progress=sent).action is Action.SEND
+
+
+def test_at_an_immutable_target_another_number_replaces_it_and_the_last_manifest_counts() -> None:
+    there = {NAME: 100, MANIFEST: 9}
+    decision = anew(there, MINE, immutable=True)
+    assert (decision.action, decision.file) == (Action.SEND, f"{NAME}~2")
+    assert set(decision.litter) == {NAME, MANIFEST}
+    second = replace(MINE, file=f"{NAME}~2")
+    both = there | {f"{NAME}~2": 100, f"{MANIFEST}~2": 9}
+    seen = Seen(both, {MANIFEST: MINE, f"{MANIFEST}~2": second})
+    assert decide(WANTED, seen, None, immutable=True).manifest == second
+    assert decide(WANTED, seen, None, immutable=True, damaged=NAME).manifest == second
+    assert decide(WANTED, seen, None, immutable=True, damaged=f"{NAME}~2").manifest == MINE

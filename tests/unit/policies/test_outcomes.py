@@ -387,9 +387,16 @@ def test_a_night_that_found_an_archive_damaged_is_degraded_and_says_so() -> None
     found = night(GOOD | READ | {"recheck#clovis#b": piece("recheck", 102, FAILED)})
     assert (found.verdict, found.reread, found.not_good) == (JobRunVerdict.DEGRADED, 2, 1)
     assert found.reason == (
-        "the last night of job nightly: 1 of 2 archives that were read anew are damaged or could "
-        "not be read"
+        "the last night of job nightly: 1 of 2 archives and copies that were read anew are "
+        "damaged or could not be read"
     )
+
+
+def test_a_night_counts_the_copies_that_it_read_anew_among_its_readings() -> None:
+    copies = {"copy-recheck#usb#a": piece("copy-recheck", 101, FAILED)}
+    found = night(GOOD | READ | copies)
+    assert (found.verdict, found.reread, found.not_good) == (JobRunVerdict.DEGRADED, 3, 1)
+    assert found.copies == 0
 
 
 def test_a_night_that_read_nothing_says_no_word_of_it() -> None:

@@ -190,3 +190,39 @@ def test_whatever_lies_there_nothing_that_is_kept_or_not_ours_is_removed(
     assert not (immutable and decision.remove)
     if decision.manifest:
         assert all(files.get(one.file) == one.size for one in decision.manifest.segments)
+
+
+# --- in place of a damaged copy -------------------------------------------------------------------
+
+BAD = tuple(one.file for one in PARTS)
+ANEW = replace(MANIFEST, segments=tuple(replace(one, file=f"{one.file}~2") for one in PARTS))
+
+
+def test_a_damaged_copy_is_none_and_stays_until_another_one_is_there() -> None:
+    decision = found(THERE, {FILE: MANIFEST}, damaged=BAD)
+    assert (decision.manifest, decision.refusal, decision.kept) == (None, None, {})
+    assert decision.remove == (), "neither its segments, nor its manifest, nor what is beside it"
+    half = f"{NAME}.00001.age~2"
+    assert found(THERE | {half: 7}, {FILE: MANIFEST}, damaged=BAD).remove == (half,)
+
+
+def test_when_another_one_is_there_the_damaged_one_goes() -> None:
+    both = THERE | ANEW.files()
+    decision = found(both, {FILE: ANEW}, damaged=BAD)
+    assert decision.manifest == ANEW and set(decision.remove) == set(BAD)
+
+
+def test_at_an_immutable_target_the_damaged_one_is_litter_and_the_last_manifest_counts() -> None:
+    both, second = THERE | ANEW.files() | {f"{FILE}~2": 900}, f"{FILE}~2"
+    decision = found(both, {FILE: MANIFEST, second: ANEW}, immutable=True, damaged=BAD)
+    assert (decision.manifest, decision.remove) == (ANEW, ())
+    assert set(decision.litter) == {*BAD, FILE}
+    assert found(both, {FILE: MANIFEST, second: ANEW}, immutable=True).manifest == ANEW
+    first = found(THERE, {FILE: MANIFEST}, immutable=True, damaged=BAD)
+    assert (first.manifest, first.remove, set(first.litter)) == (None, (), set(THERE))
+
+
+def test_another_archives_manifest_is_not_taken_for_the_damaged_one() -> None:
+    other = replace(MANIFEST, sha256="cd" * 32)
+    decision = found(THERE, {FILE: other}, wanted=replace(WANTED, sha256=SHA), damaged=BAD)
+    assert decision.refusal and "another archive" in decision.refusal

@@ -31,7 +31,9 @@ from policies.compliance.selecting import last_due
 from policies.freezing import LeftFrozen
 from policies.i18n import en, fr
 from policies.model import (
+    ArchiveCopy,
     CheckSpec,
+    CopyRoute,
     Decided,
     Exemption,
     Finding,
@@ -389,6 +391,22 @@ def test_a_suspicious_archive_is_critical_and_says_what_it_holds_and_how_it_is_a
         changed(put_right(), 104, archives=(good,), removed=(bad,)), "archive-suspicious"
     )
     assert "(1 archives, " in item.detail
+
+
+def test_law_5_a_damaged_copy_is_told_at_once_and_is_no_place_to_any_objective() -> None:
+    one = archive(104, NIGHTS[1])
+    route = CopyRoute("usb", "/mnt/usb", "copy target usb", "clovis", one.volid, 104)
+    copy = ArchiveCopy(route, "a.vma.zst", one.size, "ab", NIGHTS[1], "read back", "01")
+    good = changed(put_right(), 104, archives=(one,), copies=(copy,))
+    bad = changed(
+        put_right(), 104, archives=(one,), damaged_copies=(replace(copy, damaged="torn"),)
+    )
+    (item,) = found(bad, "copy-corrupt")
+    assert (item.severity, item.vmid) == (Severity.CRITICAL, 104)
+    assert one.volid in item.detail and "torn" in item.detail and "usb" in item.detail
+    assert "copy run --to usb --vmid 104" in item.action and "copy sync --to usb" in item.action
+    assert not found(good, "copy-corrupt") and not found(good, "archives-on-guest-node")
+    assert found(bad, "archives-on-guest-node")
 
 
 def test_law_10_a_uuid_that_changed_on_the_same_nic_is_asked_until_somebody_said() -> None:

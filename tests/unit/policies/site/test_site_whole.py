@@ -212,6 +212,7 @@ def test_the_findings_that_may_be_accepted_are_these() -> None:
         "archives-on-guest-node",
         "backup-missed",
         "clock-drift",
+        "copy-corrupt",
         "copy-deletable",
         "copy-moved",
         "disk-excluded",

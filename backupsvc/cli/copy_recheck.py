@@ -1,0 +1,142 @@
+"""``backupsvc copy recheck``: read copies anew where they lie."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from backupsvc.cli.completing import vmids
+from backupsvc.cli.driving import EnqueueOption, FollowOption
+from backupsvc.cli.options import AsJson
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from backupsvc.bootstrap import Service
+    from policies.model import ArchiveCopy, CopyTarget
+
+OnlyTargets = Annotated[
+    list[str] | None, typer.Option("--to", help="Only copies at this target; may be repeated.")
+]
+GuestsCopies = Annotated[
+    list[int] | None,
+    typer.Option(
+        "--vmid",
+        help="Only copies of this guest's archives; may be repeated.",
+        autocompletion=vmids,
+    ),
+]
+Everything = Annotated[
+    bool, typer.Option("--all", help="Every copy, whenever it was read last, however many bytes.")
+]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be read; read nothing.")]
+
+
+def recheck(
+    to: OnlyTargets = None,
+    vmid: GuestsCopies = None,
+    everything: Everything = False,
+    enqueue: EnqueueOption = False,
+    follow: FollowOption = False,
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
+) -> None:
+    """Read copies whole at their targets of kind sftp and directory, and say which are still what
+    was verified there: those whose turn it is by the policy (`integrity`), or --all.
+
+    Exit 1 if one is damaged, 3 if one could not be reached. What is damaged counts for nothing from
+    then on, and is made anew.
+    """
+    from backupsvc.cli.driving import announce, bring_to_end, check_options
+    from backupsvc.cli.output import emit_json
+    from backupsvc.cli.progress import Progress
+    from backupsvc.cli.session import open_service
+    from backupsvc.errors import BackupsvcError
+    from backupsvc.operations.copy_recheck.opening import open_copy_recheck, out_of_reach
+    from backupsvc.operations.copy_recheck.result import outcome, planned, refused
+    from backupsvc.operations.opening import Opened
+
+    check_options(enqueue, follow, dry_run)
+    told: dict[str, Any] = {}
+    found: list[dict[str, Any]] = []
+    code = 0
+    with open_service(enqueue=enqueue) as service:
+        wanted = _wanted(service, to or [], vmid or [], everything=everything)
+        if dry_run:
+            found = [planned(copy) for copy, _ in wanted]
+        else:
+            opened: list[tuple[ArchiveCopy, Any]] = []
+            errors: list[tuple[ArchiveCopy, BackupsvcError]] = []
+            silent = out_of_reach(service, (target for _, target in wanted))
+            for copy, target in wanted:
+                try:
+                    if target.name in silent:
+                        raise silent[target.name]
+                    opened.append((copy, open_copy_recheck(service, copy, target)))
+                except BackupsvcError as error:
+                    errors.append((copy, error))
+            found = [refused(copy, error) for copy, error in errors]
+            operations = tuple(operation for _, operation in opened)
+            # where all were refused there is nothing to be left to the workers, and the result says
+            # so
+            if enqueue and operations:
+                left = Opened(operations, {copy.route.vmid: error for copy, error in errors})
+                told = announce(service, left, follow=follow, as_json=as_json)
+            with Progress(quiet=as_json) as progress:
+                ended = bring_to_end(service, operations, progress, enqueue=enqueue)
+            found += [outcome(copy, end) for (copy, _), end in zip(opened, ended, strict=True)]
+            kinds = service.engine.kinds
+            codes = [kinds[end.kind].exit_code(service.catalog, end) for end in ended]
+            codes += [error.exit_code for _, error in errors]
+            code = max(codes, default=0)
+    if as_json:
+        workers = {key: told[key] for key in ("workers",) if key in told}
+        emit_json({"copies": found, "dry_run": dry_run} | workers)
+    else:
+        _show(found, dry_run=dry_run)
+    raise typer.Exit(code)
+
+
+def _wanted(
+    service: Service, names: Sequence[str], only: Sequence[int], *, everything: bool
+) -> list[tuple[ArchiveCopy, CopyTarget]]:
+    """What is to be read, and where. Raise UsageError if the policy has no such target."""
+    from backupsvc.cli.targets import chosen
+    from policies.copy_recheck_due import due, readable
+    from policies.model import IntegrityRules
+
+    targets = chosen(service.policy, names)
+    there = readable(service.catalog.copies.find(damaged=True), targets)
+    rules = service.policy.integrity or IntegrityRules()
+    now = int(service.clock.now())
+    wanted = due((copy for copy, _ in there), rules, now, only=only, everything=everything)
+    target_of = {copy.route: target for copy, target in there}
+    return [(copy, target_of[copy.route]) for copy in wanted]
+
+
+def _show(found: Sequence[dict[str, Any]], *, dry_run: bool) -> None:
+    from backupsvc.cli.output import say, size, table, tell
+
+    rows = [
+        (
+            one["vmid"],
+            one["volid"],
+            one["target"],
+            size(one["bytes"]),
+            one["checked_at"],
+            (one["state"].upper() if one["state"] == "damaged" else one["state"])
+            + (f", {one['how']}" if one["how"] else ""),
+        )
+        for one in found
+    ]
+    if rows:
+        table(("VMID", "archive", "target", "size", "read last", "state"), rows)
+    else:
+        say("no copy is due to be read: --all reads every one")
+    for one in found:
+        if one["reason"]:
+            tell(f"backupsvc: {one['volid']} at {one['target']}: {one['reason']}")
+            tell(f"  -> {one['hint'] or 'see `backupsvc operations show`'}")
+    if dry_run:
+        say("nothing was read")

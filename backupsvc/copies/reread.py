@@ -1,0 +1,143 @@
+"""Read a copy anew where it lies, and say whether it is still what was verified there.
+
+What it is held against stands in the catalog: a plain copy's SHA-256, and of an encrypted one the
+manifest, which has that of each segment.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from backupsvc.clock import Clock
+from backupsvc.copies.pace import Pace
+from backupsvc.copies.small import content
+from backupsvc.copies.target import Alive, Came, Digest, Target
+from backupsvc.errors import TargetMissing
+from policies import segments
+from policies.copy_manifest import MOST, attempts, manifest_name, read_manifest
+from policies.model import ArchiveCopy
+from policies.pve.volid import file_of
+from policies.segments import SegmentManifest
+
+
+@dataclass(frozen=True, slots=True)
+class Reread:
+    """What was found: how it was read, "" if it need not be, and what is wrong with the copy, "" if
+    nothing is.
+    """
+
+    how: str
+    problem: str
+
+
+def reread(
+    target: Target, copy: ArchiveCopy, bandwidth: int | None, clock: Clock, alive: Alive
+) -> Reread:
+    """Given a target and a copy that was verified there, read it; ``bandwidth`` in KiB/s, for what
+    comes back over the line. ``alive`` is called again and again.
+
+    Raise TargetMissing if the folder is empty, as it is where a disk is not mounted, and what the
+    target raises: then nothing is known of the copy.
+    """
+    files = target.files()
+    if not files:
+        raise TargetMissing(
+            f"nothing at all lies in {target.what}",
+            "is its disk mounted? If all there was removed: `backupsvc copy sync`",
+        )
+    pace = Pace(bandwidth, clock, alive)
+
+    def came(count: int) -> None:
+        pace.sent(count)
+        alive()
+
+    if copy.encrypted:
+        return _encrypted(target, copy, files, came)
+    if problem := _unlike(copy.file, copy.size, files) or _unspoken(target, copy, files):
+        return Reread("", problem)
+    found = target.digest(copy.file, came)
+    return Reread(found.how, _differs(copy.file, copy.size, copy.sha256, found))
+
+
+def _unlike(file: str, size: int, files: dict[str, int]) -> str:
+    if file not in files:
+        return f"{file} is not there any more"
+    if files[file] != size:
+        return f"{file} has {files[file]} bytes, verified were {size}"
+    return ""
+
+
+def _differs(file: str, size: int, sha256: str, found: Digest) -> str:
+    if (found.size, found.sha256) == (size, sha256):
+        return ""
+    return (
+        f"{file} holds {found.size} bytes with SHA-256 {found.sha256} ({found.how}), verified were "
+        f"{size} with {sha256}"
+    )
+
+
+def _unspoken(target: Target, copy: ArchiveCopy, files: dict[str, int]) -> str:
+    """Why no manifest there makes the file a copy, "" if one does."""
+    names = attempts(manifest_name(file_of(copy.route.volid)), files)
+    wanted = copy.route.volid, copy.file, copy.size, copy.sha256
+    for name in names:
+        found = read_manifest(content(target, name, MOST))
+        if found and (found.volid, found.file, found.size, found.sha256) == wanted:
+            return ""
+    if not names:
+        return f"the manifest of {copy.file} is not there any more"
+    return f"{names[-1]} speaks of another copy, or cannot be read"
+
+
+def _encrypted(target: Target, copy: ArchiveCopy, files: dict[str, int], came: Came) -> Reread:
+    manifests, why = _manifests(target, copy, files)
+    read: dict[str, Digest] = {}
+    how, problem = "", why
+    # more than one if somebody put another one beside ours: ours is the one that holds
+    for manifest in manifests:
+        problem = _unlike_segments(target, manifest, files, read, came)
+        if not problem:
+            break
+    if read:
+        how = f"each segment {next(iter(read.values())).how}"
+    return Reread(how, problem)
+
+
+def _manifests(
+    target: Target, copy: ArchiveCopy, files: dict[str, int]
+) -> tuple[list[SegmentManifest], str]:
+    """The manifests there that speak of the copy as it was verified, and why there is none."""
+    names = attempts(segments.manifest_name(copy.file), files)
+    wanted = copy.route.volid, copy.file, copy.size, copy.sha256, copy.segments
+    found, why = [], f"the manifest of the encrypted copy of {copy.file} is not there any more"
+    for name in names:
+        one = segments.read_manifest(content(target, name, segments.MOST))
+        if not isinstance(one, SegmentManifest):
+            why = f"{name} {one.why}"
+            continue
+        parts = segments.packed(one.segments, hashes=False)
+        if (one.volid, one.file, one.size, one.sha256, parts) == wanted:
+            found.append(one)
+        else:
+            why = f"{name} speaks of another copy than the catalog does"
+    return found, why
+
+
+def _unlike_segments(
+    target: Target,
+    manifest: SegmentManifest,
+    files: dict[str, int],
+    read: dict[str, Digest],
+    came: Came,
+) -> str:
+    """What is not as a manifest says, "" if all is; what was read is kept in ``read``."""
+    parts = [*manifest.segments, *(one for _, one in manifest.sidecars)]
+    for one in parts:
+        if problem := _unlike(one.file, one.size, files):
+            return problem
+    for one in parts:
+        if one.file not in read:
+            read[one.file] = target.digest(one.file, came)
+        if problem := _differs(one.file, one.size, one.sha256, read[one.file]):
+            return problem
+    return ""
