@@ -58,6 +58,7 @@ class World(Service):
         self.catalog: Any = SimpleNamespace(
             archives=SimpleNamespace(find=lambda vmid=None: list(self.known)),
             inspections=SimpleNamespace(knowledge=lambda: self.knowledge),
+            archive_signs=SimpleNamespace(suspicious=tuple),
             leases=SimpleNamespace(holder=lambda vmid: None),
             operations=SimpleNamespace(get=lambda id: None),
             identity=SimpleNamespace(get=lambda: "a" * 32),
