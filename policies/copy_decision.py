@@ -113,7 +113,8 @@ def decide(
     }
     # the last attempt is the one that came to its end
     for found in reversed(mine.values()):
-        if found.file == damaged:
+        # what was read back as other bytes is no copy, whatever a manifest says of it
+        if found.file == damaged or found.file in refuted:
             continue
         same = (found.volid, found.size) == (wanted.volid, wanted.size)
         same = same and wanted.sha256 in (None, found.sha256)
@@ -179,7 +180,7 @@ def _on_immutable(
         (
             found
             for found in mine.values()
-            if found.file != damaged and seen.files.get(found.file) == found.size
+            if found.file not in (damaged, *refuted) and seen.files.get(found.file) == found.size
         ),
         None,
     ):

@@ -182,6 +182,14 @@ def test_on_an_immutable_target_what_cannot_go_on_is_litter_and_the_next_name_is
     assert (one.action, one.file, one.litter) == (Action.SEND, f"{NAME}~3", (NAME, f"{NAME}~2"))
 
 
+def test_law_5_what_was_read_back_as_other_bytes_is_no_copy_whatever_a_manifest_says_of_it() -> (
+    None
+):
+    one = kept({NAME: 100}, MINE, refuted=NAME)
+    assert (one.action, one.file) == (Action.SEND, f"{NAME}~2")
+    assert found({NAME: 100}, MINE, refuted=NAME).action is Action.REFUSE
+
+
 def test_on_an_immutable_target_what_is_there_in_full_length_is_checked_first() -> None:
     one = kept({NAME: 70, f"{NAME}~2": 100}, progress=FAR)
     assert (one.action, one.file, one.litter) == (Action.CHECK, f"{NAME}~2", (NAME,))
