@@ -90,8 +90,7 @@ def decide(
     open a copy there. Copies that no such key opens rotate among themselves: none that can surely
     be read goes in their favour.
     Of a guest that is gone everything is kept, but for what its tombstone lets go of. Nothing at
-    all goes while a copy that was verified is
-    not there as it was.
+    all goes while a copy that was verified is not there as it was.
     """
     origin = {key(one): one for one in archives}
     # an archive whose storage came to be shared has two routes to one file

@@ -56,6 +56,9 @@ class _Sending:
         bad = order.damaged
         held = segments.unpacked(bad.file, bad.segments) if bad else []
         self._damaged = frozenset(one.file for one in held)
+        # what manifests speak of that stay there: a segment sent again may have as many bytes as the
+        # one before, and under its name it would pass for that
+        self._spoken: set[str] = set()
         self._moved, self._began = 0, watch.clock.monotonic()
         self._pace = Pace(order.bandwidth, watch.clock, watch.alive)
         self._how = ""
@@ -93,7 +96,7 @@ class _Sending:
             file: segments.read_manifest(content(self._target, file, MOST))
             for file in attempts(name, files)
         }
-        return decide(
+        decision = decide(
             self._wanted,
             self._order.recipients,
             Seen(files, found),
@@ -103,6 +106,13 @@ class _Sending:
             refuted=refuted,
             damaged=self._damaged,
         )
+        self._spoken = {
+            spoken
+            for file, one in found.items()
+            if isinstance(one, SegmentManifest) and file not in decision.remove
+            for spoken in one.files()
+        }
+        return decision
 
     def _not_as_sent(self, decision: Decision) -> set[str]:
         """The kept segments that do not hold what was sent to them."""
@@ -174,7 +184,7 @@ class _Sending:
 
     def _encrypted(self, name: str, plain: _Plain, start: int, count: int) -> Segment:
         """Write an encrypted file there, and read it back; return what it is."""
-        file = free_name(name, self._target.files())
+        file = free_name(name, self._spoken | set(self._target.files()))
         with self._target.write(file) as writing:
             cipher = _Cipher(writing, self._sent)
             age.encrypt(plain.read, cipher.write, self._order.recipients)
