@@ -17,7 +17,7 @@ from typing import BinaryIO
 from backupsvc.clock import Clock, SystemClock
 from backupsvc.copies.pace import Pace
 from backupsvc.copies.small import content, put
-from backupsvc.copies.sources import Source
+from backupsvc.copies.sources import Source, Stat
 from backupsvc.copies.target import CHUNK, Alive, Target, needs
 from backupsvc.errors import ArchiveError, BackupsvcError, CopyError, NoRoom, TargetRefused
 from policies import segments
@@ -108,6 +108,30 @@ def send(source: Source, target: Target, order: Order, watch: Watch | None = Non
     return _Sending(source, target, order, watch or Watch()).run()
 
 
+def of_one_archive(source: Source, before: Stat, wanted: Wanted, sha256: str) -> str:
+    """Given an archive, what it was before it was read, and the SHA-256 of what was read, return
+    that. Raise ArchiveError if not all of it was of one archive, or not of the one that is known.
+    """
+    if source.stat() != before:
+        raise changed(source)
+    if wanted.sha256 not in (None, sha256):
+        raise ArchiveError(
+            f"{source.what} is not what was recorded of it: its SHA-256 is {sha256}, known is "
+            f"{wanted.sha256}",
+            "verify it with `backupsvc archive verify`; a copy of it would be worth no more than it "
+            f"is: {wanted.name}",
+        )
+    return sha256
+
+
+def changed(source: Source) -> ArchiveError:
+    """Given an archive, return the error that says that it did not stand still."""
+    return ArchiveError(
+        f"{source.what} changed while it was copied",
+        "is it still being written? Copy it again later",
+    )
+
+
 class _Sending:
     """One attempt."""
 
@@ -187,7 +211,7 @@ class _Sending:
                     if known is None or not holds(self._wanted, known, hashed.hexdigest()):
                         return None
                 self._pour(stream, decision, hashed)
-            return self._of_one_archive(hashed.hexdigest())
+            return of_one_archive(self._source, self._stat, self._wanted, hashed.hexdigest())
         except TargetRefused:
             if decision.action is Action.RESUME and not self._moved:
                 return None  # it lets nobody write on
@@ -216,7 +240,7 @@ class _Sending:
                     recorded = sent
             # no longer as large as it was: it is being written, or is another file by now
             if sent < self._wanted.size or stream.read(1):
-                raise self._changed()
+                raise changed(self._source)
             writing.sync()
         self._record(decision.file, sent, hashed)
 
@@ -239,28 +263,7 @@ class _Sending:
         with self._source.open() as stream:
             for data in self._pieces(stream, self._wanted.size):
                 hashed.update(data)
-        return self._of_one_archive(hashed.hexdigest())
-
-    def _of_one_archive(self, sha256: str) -> str:
-        """Given the SHA-256 of what was read, return it if all of it was of one archive, and of the
-        one that is known.
-        """
-        if self._source.stat() != self._stat:
-            raise self._changed()
-        if self._wanted.sha256 not in (None, sha256):
-            raise ArchiveError(
-                f"{self._source.what} is not what was recorded of it: its SHA-256 is {sha256}, "
-                f"known is {self._wanted.sha256}",
-                "verify it with `backupsvc archive verify`; a copy of it would be worth no more "
-                f"than it is: {self._wanted.name}",
-            )
-        return sha256
-
-    def _changed(self) -> ArchiveError:
-        return ArchiveError(
-            f"{self._source.what} changed while it was copied",
-            "is it still being written? Copy it again later",
-        )
+        return of_one_archive(self._source, self._stat, self._wanted, hashed.hexdigest())
 
     def _read_back(self, decision: Decision, sha256: str) -> str | None:
         """Read the bytes at the target; return how, None if they are not the archive's and there is

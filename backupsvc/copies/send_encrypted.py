@@ -16,7 +16,7 @@ from typing import BinaryIO
 
 from backupsvc.copies import age
 from backupsvc.copies.pace import Pace
-from backupsvc.copies.send import Order, Verified, Watch
+from backupsvc.copies.send import Order, Verified, Watch, changed, of_one_archive
 from backupsvc.copies.small import content, put
 from backupsvc.copies.sources import Source
 from backupsvc.copies.target import CHUNK, Target, Writing, needs
@@ -143,8 +143,8 @@ class _Sending:
                     if number >= decision.known:
                         self._record(start + count, hashed, found)
                 if stream.read(1):
-                    raise self._changed()
-            sha256 = self._of_one_archive(hashed.hexdigest())
+                    raise changed(self._source)
+            sha256 = of_one_archive(self._source, self._stat, self._wanted, hashed.hexdigest())
             beside = tuple(
                 (name, self._sidecar(name, data))
                 for name in sidecar_names(self._wanted.name)
@@ -175,7 +175,7 @@ class _Sending:
             found = self._encrypted(name, plain, start, count)
         # no longer as large as it was: it is being written, or is another file by now
         if plain.left:
-            raise self._changed()
+            raise changed(self._source)
         return found
 
     def _sidecar(self, name: str, data: bytes) -> Segment:
@@ -246,27 +246,6 @@ class _Sending:
             segments.packed(found, hashes=True),
         )
         self._watch.record(progress)
-
-    def _of_one_archive(self, sha256: str) -> str:
-        """Given the SHA-256 of what was read, return it if all of it was of one archive, and of the
-        one that is known.
-        """
-        if self._source.stat() != self._stat:
-            raise self._changed()
-        if self._wanted.sha256 not in (None, sha256):
-            raise ArchiveError(
-                f"{self._source.what} is not what was recorded of it: its SHA-256 is {sha256}, "
-                f"known is {self._wanted.sha256}",
-                "verify it with `backupsvc archive verify`; a copy of it would be worth no more "
-                f"than it is: {self._wanted.name}",
-            )
-        return sha256
-
-    def _changed(self) -> ArchiveError:
-        return ArchiveError(
-            f"{self._source.what} changed while it was copied",
-            "is it still being written? Copy it again later",
-        )
 
     def _discard(self) -> None:
         """Remove what will never be a copy. What stays is no more than litter: the fault that led
