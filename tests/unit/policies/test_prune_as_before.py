@@ -40,18 +40,26 @@ THERE = [
 START = datetime(2025, 10, 24, tzinfo=UTC)  # two days before the clock goes back
 RULES = st.sampled_from([PruneRules(max_share=1.0), PruneRules(max_share=0.5)])
 
+# made once: an archive is drawn ten thousand times
+ODD = st.integers(0, 11).map(lambda number: number == 0)
+VMIDS = st.sampled_from([108, 108, 108, 109, 110, 111, 112, 113, 7, None])
+UNITS, COUNTS = st.sampled_from([1, 30, 60, 1440, 10080]), st.integers(0, 70)
+SUFFIXES = st.sampled_from(["vma.zst", "vma.zst", "tar.gz"])
+STORAGES, NODES = st.sampled_from(["local", "local", "nas"]), st.sampled_from(["a", "b"])
+SKEWS = st.integers(-90_000, 90_000)
+SIZES = st.sampled_from([100, 240, 500, 501, 1000, 1001])
+PERHAPS, UUIDS = st.sampled_from([None, True]), st.sampled_from([None, None, "one", "two"])
+BORN = st.sampled_from([None, None, 1])
+
 
 @st.composite
 def archives(draw: st.DrawFn) -> Archive:
     """One archive: mostly ordinary, with every peculiarity that a decision looks at."""
-    odd = st.integers(0, 11).map(lambda number: number == 0)
-    vmid = draw(st.sampled_from([108, 108, 108, 109, 110, 111, 112, 113, 7, None]))
-    when = START + timedelta(
-        minutes=draw(st.sampled_from([1, 30, 60, 1440, 10080])) * draw(st.integers(0, 70))
-    )
-    kind = "lxc" if vmid == 111 or draw(odd) else "qemu"
-    file = f"vzdump-{kind}-{vmid}-{when:%Y_%m_%d-%H_%M_%S}.{draw(st.sampled_from(['vma.zst', 'vma.zst', 'tar.gz']))}"
-    if draw(odd):
+    vmid = draw(VMIDS)
+    when = START + timedelta(minutes=draw(UNITS) * draw(COUNTS))
+    kind = "lxc" if vmid == 111 or draw(ODD) else "qemu"
+    file = f"vzdump-{kind}-{vmid}-{when:%Y_%m_%d-%H_%M_%S}.{draw(SUFFIXES)}"
+    if draw(ODD):
         file = draw(
             st.sampled_from(
                 [
@@ -61,24 +69,24 @@ def archives(draw: st.DrawFn) -> Archive:
                 ]
             )
         )
-    storage = draw(st.sampled_from(["local", "local", "nas"]))
+    storage = draw(STORAGES)
     return Archive(
         f"{storage}:backup/{file}",
-        draw(st.sampled_from(["a", "b"])),
+        draw(NODES),
         storage,
         vmid,
-        None if vmid is None or draw(odd) else GuestType(kind),
-        int(when.timestamp()) + (draw(st.integers(-90_000, 90_000)) if draw(odd) else 0),
-        0 if draw(odd) else draw(st.sampled_from([100, 240, 500, 501, 1000, 1001])),
+        None if vmid is None or draw(ODD) else GuestType(kind),
+        int(when.timestamp()) + (draw(SKEWS) if draw(ODD) else 0),
+        0 if draw(ODD) else draw(SIZES),
         format=file.partition(".")[2],
-        protected=draw(odd),
-        proven_at=1_760_000_000 if draw(odd) else None,
+        protected=draw(ODD),
+        proven_at=1_760_000_000 if draw(ODD) else None,
         shared=storage == "nas",
-        operation="op" if draw(odd) else None,
-        holds_disk=False if draw(odd) else draw(st.sampled_from([None, True])),
-        uuid=draw(st.sampled_from([None, None, "one", "two"])),
-        born=draw(st.sampled_from([None, None, 1])),
-        changed="size 1 -> 2 bytes" if draw(odd) else "",
+        operation="op" if draw(ODD) else None,
+        holds_disk=False if draw(ODD) else draw(PERHAPS),
+        uuid=draw(UUIDS),
+        born=draw(BORN),
+        changed="size 1 -> 2 bytes" if draw(ODD) else "",
     )
 
 
