@@ -4,16 +4,23 @@ would have begun at all.
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import signal
 import subprocess
 import sys
+import tomllib
+from graphlib import TopologicalSorter
 from pathlib import Path
 from pkgutil import walk_packages
+from types import ModuleType
 
+import grimp
 import pytest
 
 import backupsvc
+import policies
 import pvelab
 from tests import warm
 from tests.waiting import wait_until
@@ -32,24 +39,34 @@ print(signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM), file=sy
 print(threading.active_count(), sys.path[0] == "", file=sys.stderr)
 threading.Thread(target=lambda: print("the thread's own words")).start()
 """
-# the heavy packages of others are loaded once; each of ours is then the first of ours that its
-# process imports
+CONTRACTS = Path(__file__).parents[3] / "pyproject.toml"
+# The heavy packages of others are loaded once, and never collected, so that no child copies them to
+# count references. Each of ours is then the first of its layer that its process imports: the layers
+# below import none above, and were tried before, but for policies, whose imports have no cycle.
 EACH = """
-import importlib, os, sys
-import alembic.command, celery, jinja2, paramiko, proxmoxer, psycopg, pydantic_settings, redis, requests, rich.console, rich.table
-import sqlmodel, sqlalchemy.dialects.postgresql, sqlalchemy.dialects.sqlite, typer, yaml
+import gc, importlib, json, os, sys
+import alembic.command, celery, jinja2, multiprocessing.connection, paramiko, proxmoxer.backends.https
+import psycopg, pydantic_settings, pyrage, redis, requests, rich.console, rich.progress, rich.table
+import rich.traceback, sqlalchemy.dialects.postgresql, sqlalchemy.dialects.sqlite, sqlmodel
+import starlette.applications, structlog.stdlib, typer, uvicorn, yaml
+gc.disable()
 failed = []
-for name in sys.argv[1:]:
-    pid = os.fork()
-    if pid == 0:
-        try:
-            importlib.import_module(name)
-        except BaseException as error:
-            print(f"{name}: {error!r}", file=sys.stderr, flush=True)
-            os._exit(1)
-        os._exit(0)
-    if os.waitpid(pid, 0)[1]:
-        failed.append(name)
+for step in json.loads(sys.argv[1]):
+    gc.freeze()
+    for name in step["tried"]:
+        pid = os.fork()
+        if pid == 0:
+            try:
+                assert name not in sys.modules
+                importlib.import_module(name)
+            except BaseException as error:
+                print(f"{name}: {error!r}", file=sys.stderr, flush=True)
+                os._exit(1)
+            os._exit(0)
+        if os.waitpid(pid, 0)[1]:
+            failed.append(name)
+    for name in step["kept"]:
+        importlib.import_module(name)
 print(*failed)
 """
 
@@ -128,13 +145,40 @@ def test_a_command_that_takes_too_long_is_ended_and_those_beside_it_are_not(tmp_
     wait_until(lambda: not ended.exists())  # its parent learns of it a moment later
 
 
+def layers() -> list[list[str]]:
+    """The packages and modules of each layer, the lowest first, as ``lint-imports`` holds them to
+    import none above."""
+    contracts = tomllib.loads(CONTRACTS.read_text(encoding="utf-8"))["tool"]["importlinter"]
+    found = next(one for one in contracts["contracts"] if one["type"] == "layers")["layers"]
+    return [re.split(r" [|:] ", layer) for layer in reversed(found)]
+
+
+def modules(package: ModuleType) -> list[str]:
+    """What can be imported of a package of ours, and does nothing when it is."""
+    names = [module.name for module in walk_packages(package.__path__, f"{package.__name__}.")]
+    return [name for name in names if not name.endswith("__main__") and ".migrations." not in name]
+
+
+def test_no_import_within_policies_leads_back_to_where_it_began() -> None:
+    graph = grimp.build_graph("policies", cache_dir=None)
+    imports = {name: graph.find_modules_directly_imported_by(name) for name in graph.modules}
+    assert len(list(TopologicalSorter(imports).static_order())) > len(modules(policies)) > 100
+
+
 @pytest.mark.slow
 def test_each_module_can_be_the_first_of_ours_to_be_imported() -> None:
-    found = [
-        walk_packages(package.__path__, f"{package.__name__}.") for package in (backupsvc, pvelab)
-    ]
-    names = [module.name for modules in found for module in modules]
-    names = [name for name in names if not name.endswith("__main__") and ".migrations." not in name]
+    names = [*modules(backupsvc), *modules(pvelab)]
     assert len(names) > 250
-    done = afresh(["-c", EACH, *names], environment())
-    assert done.stdout.strip() == b"", done.stderr.decode()
+    tried = [
+        [name for name in names if any(f"{name}.".startswith(f"{part}.") for part in layer)]
+        for layer in layers()
+    ]
+    in_none = [name for name in names if not any(name in layer for layer in tried)]
+    given = [
+        {"tried": [], "kept": modules(policies)},
+        {"tried": in_none, "kept": []},  # before anything could have imported them
+        *({"tried": layer, "kept": layer} for layer in tried),
+    ]
+    assert sorted(name for step in given for name in step["tried"]) == sorted(names)
+    done = afresh(["-c", EACH, json.dumps(given)], environment())
+    assert (done.returncode, done.stdout.strip()) == (0, b""), done.stderr.decode()
