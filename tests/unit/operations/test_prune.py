@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterator
 from dataclasses import replace
 from types import MappingProxyType
@@ -13,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import update
 
+from backupsvc.catalog import Catalog
 from backupsvc.catalog.inspections import Acceptance
 from backupsvc.catalog.tables import ARCHIVE
 from backupsvc.errors import LawRefused, PveError, PveUnreachable
@@ -47,7 +47,7 @@ from policies.model import (
 from tests import held
 from tests.fakes.made import archive
 from tests.unit.operations.cluster import REMOVAL, Cluster, ended
-from tests.unit.operations.worlds import World, world
+from tests.unit.operations.worlds import World, emptied, world
 
 JOB = Job("nightly", "21:00", "local", keep="keep-last=1")
 
@@ -295,60 +295,65 @@ def test_law_3_a_node_that_cannot_be_asked_at_the_removal_is_not_taken_for_an_em
     assert cluster.deleted == []
 
 
+@pytest.fixture(scope="module")
+def in_memory() -> Iterator[Catalog]:
+    """A catalog for examples, each of which begins by emptying it."""
+    with Catalog.open("sqlite://") as opened:
+        yield opened
+
+
 @settings(deadline=None, max_examples=60)
 @given(data=st.data())
 @pytest.mark.slow
 def test_law_3_holds_whatever_happens_between_the_decision_and_each_removal(
-    data: st.DataObject,
+    in_memory: Catalog, data: st.DataObject
 ) -> None:
     """A storage that changes at every call: archives vanish, come, are protected; proofs are
     recorded and withdrawn.
     """
-    site = with_policy(world("sqlite://"))
-    with contextlib.closing(site.catalog) as catalog:
-        storage = {item.volid: item for item in (archive(108, second) for second in range(1, 7))}
-        cluster = Cluster()
+    catalog = emptied(in_memory)
+    site = with_policy(World(catalog))
+    storage = {item.volid: item for item in (archive(108, second) for second in range(1, 7))}
+    cluster = Cluster()
 
-        def happens() -> None:
-            deed = data.draw(
-                st.sampled_from(
-                    ["nothing", "nothing", "vanish", "come", "protect", "prove", "fail"]
-                )
-            )
-            chosen = data.draw(st.sampled_from(sorted(storage))) if storage else None
-            if deed == "come":
-                new = archive(108, 10 + len(storage) + len(cluster.deleted))
-                storage[new.volid] = new
-            elif deed == "vanish" and chosen:
-                del storage[chosen]
-            elif deed == "protect" and chosen:
-                storage[chosen] = replace(storage[chosen], protected=True)
-            elif chosen:
-                value = {"prove": int(site.clock.now()), "fail": None}.get(deed, 0)
-                if value != 0:
-                    with catalog._database.write() as connection:
-                        connection.execute(
-                            update(ARCHIVE).where(ARCHIVE.c.volid == chosen).values(proven_at=value)
-                        )
+    def happens() -> None:
+        deed = data.draw(
+            st.sampled_from(["nothing", "nothing", "vanish", "come", "protect", "prove", "fail"])
+        )
+        chosen = data.draw(st.sampled_from(sorted(storage))) if storage else None
+        if deed == "come":
+            new = archive(108, 10 + len(storage) + len(cluster.deleted))
+            storage[new.volid] = new
+        elif deed == "vanish" and chosen:
+            del storage[chosen]
+        elif deed == "protect" and chosen:
+            storage[chosen] = replace(storage[chosen], protected=True)
+        elif chosen:
+            value = {"prove": int(site.clock.now()), "fail": None}.get(deed, 0)
+            if value != 0:
+                with catalog._database.write() as connection:
+                    connection.execute(
+                        update(ARCHIVE).where(ARCHIVE.c.volid == chosen).values(proven_at=value)
+                    )
 
-        def archives(node: str, name: str, vmid: int | None = None) -> list[Any]:
-            happens()
-            return list(storage.values())
+    def archives(node: str, name: str, vmid: int | None = None) -> list[Any]:
+        happens()
+        return list(storage.values())
 
-        def delete(node: str, volid: str) -> None:
-            known = {item.volid: item for item in catalog.archives.find(vmid=108)}
-            proven = [item for item in storage.values() if known[item.volid].proven_at]
-            assert volid in storage and not storage[volid].protected
-            assert set(storage) > {volid}, "the last archive"
-            assert not proven or max(proven, key=lambda item: item.ctime).volid != volid, (
-                "the newest proven archive"
-            )
-            del storage[volid]
-            cluster.deleted.append(volid)
+    def delete(node: str, volid: str) -> None:
+        known = {item.volid: item for item in catalog.archives.find(vmid=108)}
+        proven = [item for item in storage.values() if known[item.volid].proven_at]
+        assert volid in storage and not storage[volid].protected
+        assert set(storage) > {volid}, "the last archive"
+        assert not proven or max(proven, key=lambda item: item.ctime).volid != volid, (
+            "the newest proven archive"
+        )
+        del storage[volid]
+        cluster.deleted.append(volid)
 
-        cluster.storage.archives, cluster.storage.delete = archives, delete
-        with_cluster(site, cluster)
-        pruned(site)
+    cluster.storage.archives, cluster.storage.delete = archives, delete
+    with_cluster(site, cluster)
+    pruned(site)
 
 
 # --- archives without any disk --------------------------------------------------------------------
