@@ -19,6 +19,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone
+from functools import lru_cache
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from oncalendar import BaseIterator, OnCalendarError
@@ -108,6 +109,7 @@ class Calendar:
         return after
 
 
+@lru_cache(256)  # each tick asks for the jobs' schedules again and again
 def parse(spec: str, tz: str) -> Calendar:
     """Given a PVE calendar event and a time zone's name, return the Calendar. Raise PolicyError if
     either is wrong.
