@@ -209,16 +209,16 @@ def _believed(made: Verified, before: dict[str, bytes]) -> bool:
 @pytest.mark.timeout(600 + COUNT // PARTS)
 @pytest.mark.parametrize("part", range(PARTS))
 def test_law_5_whatever_lies_at_a_target_no_other_bytes_are_called_a_verified_copy(
-    part: int, tmp_path: Path, record_property: Callable[[str, object], None]
+    part: int, place: Path, record_property: Callable[[str, object], None]
 ) -> None:
-    source, tally, wrong = write_archive(tmp_path / "source", SIZE), Counter[str](), list[str]()
+    source, tally, wrong = write_archive(place / "source", SIZE), Counter[str](), list[str]()
     for number in range(part, COUNT, PARTS):
-        state = prepared(number, source, tmp_path / "target")
+        state = prepared(number, source, place / "target")
         try:
             tally[judge(state, source)] += 1
         except Exception as problem:  # noqa: BLE001 - each kind of failure is counted, and told with its number
             wrong.append(f"{number} ({', '.join(state.done)}): {problem!r}"[:400])
-        shutil.rmtree(tmp_path / "target")
+        shutil.rmtree(place / "target")
     told = ", ".join(f"{count} {word}" for word, count in sorted(tally.items()))
     record_property("counted", f"fuzz of copies {part}: {told}")
     assert not wrong, f"{len(wrong)} wrong:\n" + "\n".join(wrong[:12])

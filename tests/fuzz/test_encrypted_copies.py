@@ -462,17 +462,17 @@ def removed(state: State, made: Material) -> None:
 @pytest.mark.timeout(900 + COUNT // PARTS)
 @pytest.mark.parametrize("part", range(PARTS))
 def test_law_5_whatever_happens_to_an_encrypted_copy_no_other_bytes_are_called_the_archive(
-    part: int, tmp_path: Path, record_property: Callable[[str, object], None]
+    part: int, place: Path, record_property: Callable[[str, object], None]
 ) -> None:
-    tally, wrong, made = Counter[str](), list[str](), material(tmp_path / "made")
+    tally, wrong, made = Counter[str](), list[str](), material(place / "made")
     for number in range(part, COUNT, PARTS):
-        state = prepared(number, made, tmp_path / "target")
+        state = prepared(number, made, place / "target")
         try:
-            tally.update(judge(state, made, tmp_path / "out"))
+            tally.update(judge(state, made, place / "out"))
         except (Exception, Hang) as problem:  # noqa: BLE001 - each kind of failure is counted, and told with its number
             wrong.append(f"{number} ({', '.join(state.done)}): {problem!r}"[:400])
-            shutil.rmtree(tmp_path / "out", ignore_errors=True)
-        shutil.rmtree(tmp_path / "target")
+            shutil.rmtree(place / "out", ignore_errors=True)
+        shutil.rmtree(place / "target")
     told = ", ".join(f"{count} {word}" for word, count in sorted(tally.items()))
     record_property("counted", f"fuzz of encrypted copies {part}: {told}")
     assert not wrong, f"{len(wrong)} wrong:\n" + "\n".join(wrong[:12])
