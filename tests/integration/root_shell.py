@@ -48,7 +48,14 @@ class Root:
         """Run what was printed in a shell that has ``pveum``; return what it complained of."""
         place = self.state / "root-shell"
         (place / "bin").mkdir(parents=True, exist_ok=True)
-        words = [sys.executable, pveum.__file__, self.state / "lab", place / "secrets.json"]
+        words = [
+            sys.executable,
+            "-I",
+            "-S",
+            pveum.__file__,
+            self.state / "lab",
+            place / "secrets.json",
+        ]
         script = place / "bin" / "pveum"
         script.write_text("#!/bin/sh\nexec " + " ".join(f"'{word}'" for word in words) + ' "$@"\n')
         script.chmod(0o755)

@@ -30,6 +30,7 @@ from backupsvc.report import facts
 from backupsvc.settings import CatalogSettings, PveSettings, Settings
 from policies import role
 from policies.site import load_policy
+from tests.catalogs import new_catalog
 from tests.commands import Shell
 from tests.integration.root_shell import NODE, Root, printed
 
@@ -121,7 +122,7 @@ def service(granted: Root, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> I
     )
     settings = Settings(
         pve=pve,
-        catalog=CatalogSettings(url=f"sqlite:///{tmp_path / 'catalog.db'}"),
+        catalog=CatalogSettings(url=new_catalog(tmp_path)),
         state_dir=tmp_path,
         policy=granted.policy,
         simulated=True,
