@@ -9,12 +9,13 @@ from typing import Any
 from celery.signals import worker_ready
 
 from workers.app import app
-from workers.site import open_site
 
 
 @app.task(name="workers.pulse.beat")  # what older schedules send and older workers listen to
 def heartbeat(queue: str) -> None:
     """Record that this queue is consumed now."""
+    from workers.site import open_site  # which beat does without
+
     with open_site() as service:
         service.catalog.heartbeats.record(queue, int(service.clock.now()))
 

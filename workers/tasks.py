@@ -1,25 +1,38 @@
 """Tasks of a few lines: open what is due, wake an operation. No work is done here, and a message is
 only a hint.
+
+Beat sends them and does none: what they need is imported by a worker alone, before it forks.
 """
 
 from __future__ import annotations
 
-from backupsvc.engine.worker_loop import work
-from backupsvc.operations.tick import tick as look_around
-from backupsvc.operations.tick import told
+from importlib import import_module
+from typing import Any
+
+from celery.signals import worker_init
+
 from backupsvc.serve.queues import POLLS, STEP_SECONDS, STEPS
 from workers.app import app
-from workers.site import open_site
+
+
+@worker_init.connect
+def import_once(**_: Any) -> None:
+    """Import for all processes of a worker what the tasks need."""
+    for name in ("backupsvc.engine.worker_loop", "backupsvc.operations.tick", "workers.site"):
+        import_module(name)
 
 
 @app.task
 def tick() -> None:
     """Open the nights that are due, and wake every open operation whose time has come."""
+    from backupsvc.operations import tick as ticks
+    from workers.site import open_site
+
     with open_site() as service:
-        due = look_around(service)
+        due = ticks.tick(service)
         for id in due:
             poll.delay(id)
-        told(service, due)
+        ticks.told(service, due)
 
 
 @app.task
@@ -37,6 +50,9 @@ def advance(id: str) -> None:
 
 
 def _turn(id: str, *, long: bool) -> None:
+    from backupsvc.engine.worker_loop import work
+    from workers.site import open_site
+
     queue = STEPS if long else POLLS
     with open_site() as service:
         # A queue whose workers are all in the middle of long steps consumes no canary, and yet it

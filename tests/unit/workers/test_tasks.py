@@ -1,0 +1,22 @@
+"""Who imports what the tasks need: workers do, once, and beat does without."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+CODE = """
+import sys
+from workers.app import app
+app.loader.init_worker()  # as beat and workers begin
+assert {"workers.tasks.tick", "workers.tasks.poll", "workers.tasks.advance", "workers.pulse.beat"} <= set(app.tasks)
+print("sqlalchemy" in sys.modules, "workers.site" in sys.modules)
+from celery.signals import worker_init
+((_, failed),) = worker_init.send(sender=None)
+print("sqlalchemy" in sys.modules, "workers.site" in sys.modules, failed)
+"""
+
+
+def test_beat_knows_the_tasks_without_what_they_need_and_a_worker_imports_it_once() -> None:
+    done = subprocess.run([sys.executable, "-c", CODE], capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr) == ("False False\nTrue True None\n", "")
