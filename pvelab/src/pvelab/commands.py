@@ -88,6 +88,13 @@ def up(
             help="Which Proxmox VE a new lab answers as, in its version and its words (9.2).",
         ),
     ] = "",
+    guests: Annotated[
+        str,
+        typer.Option(
+            metavar="VMID,...",
+            help="Only these guests of the reference site, in a new lab: it is up sooner.",
+        ),
+    ] = "",
     policy: Annotated[
         Path | None,
         typer.Option(
@@ -121,6 +128,7 @@ def up(
         container=container,
         release=pve,
         policy=policy,
+        guests=guests,
         progress=_say,
     )
     if as_json:

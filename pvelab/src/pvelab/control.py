@@ -23,7 +23,7 @@ from typing import Any
 from pvelab.errors import StartFailed, UsageError
 from pvelab.faults import board
 from pvelab.release import release_of
-from pvelab.seed import STATE_FILE
+from pvelab.seed import STATE_FILE, chosen
 
 HYPERVISORS = ("auto", "qemu", "simulated")
 RUNTIME_FILE, PROGRESS_FILE, READY_FILE, LOG_FILE = (
@@ -82,6 +82,7 @@ def up(
     container: bool = False,
     release: str = "",
     policy: Path | None = None,
+    guests: str = "",
     progress: Callable[[str], None] = lambda text: None,
 ) -> LabAccess:
     """Start the lab in ``lab_dir`` (from its kept state when there is one) and return when all its
@@ -90,11 +91,15 @@ def up(
     ``scale`` (``50x2000``: nodes x guests) makes a new one a big cluster with ``years`` of
     archives; it needs modelled guests. ``container`` adds one modelled container. ``release``
     (``9.0`` or ``9.2``) is what a new lab answers as. ``policy`` is the file that the settings are
-    to name as the policy of ``backupsvc``; a lab with a scale writes its own. Raise StartFailed
-    with the server's own last words if it does not come up. A lab that runs already is returned as
-    it is.
+    to name as the policy of ``backupsvc``; a lab with a scale writes its own. ``guests``
+    (``104,108``) are the VMIDs of those of the reference site that a new lab has, all eleven if
+    none is named. Raise StartFailed with the server's own last words if it does not come up. A lab
+    that runs already is returned as it is.
     """
     started = time.monotonic()
+    guests = guests and ",".join(str(guest.vmid) for guest in chosen(guests))
+    if scale and guests:
+        raise UsageError("--scale makes guests of its own", "leave out --guests")
     if scale and hypervisor != "simulated":
         raise UsageError(
             f"--scale {scale} is for modelled guests only", "add --hypervisor simulated"
@@ -104,6 +109,8 @@ def up(
             raise UsageError(
                 f"the lab runs already, and answers as PVE {other}", "`pvelab down` removes it"
             )
+        if guests and _read(lab_dir / STATE_FILE).get("guests", "") != guests:
+            raise UsageError("the lab runs already, with other guests", "`pvelab down` removes it")
         progress("the lab runs already")
         return _wait(lab_dir, started, progress)
     if lab_dir.exists() and any(lab_dir.iterdir()) and not _is_lab(lab_dir):
@@ -117,6 +124,7 @@ def up(
     options += ["--with-container"] if container else []
     options += ["--pve", release] if release else []
     options += ["--policy", str(policy.absolute())] if policy else []
+    options += ["--guests", guests] if guests else []
     return _wait(lab_dir, started, progress, _start_server(lab_dir, options))
 
 

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from pvelab import authentication
+from pvelab.errors import UsageError
 from pvelab.images.site import GUESTS, GuestSeed
 from pvelab.kernel import Bridge, Hypervisor, Lab, LabNode, StorageDef
 
@@ -29,7 +30,7 @@ SERVICE_TOKEN, RESTORE_TOKEN, ROOT_TOKEN = (
     "root@pam!lab",
 )
 PRODUCTION_BRIDGE, ISOLATED_BRIDGE = "vmbr0", "vmbr9"
-_HOME = "clovis"
+_HOME, _HIGHLY_AVAILABLE = "clovis", 108
 
 # what the everyday token may do to guests, and no more: as `backupsvc doctor --role` says for the
 # site's policy
@@ -145,8 +146,22 @@ def new_run_dir() -> Path:
     return Path(tempfile.mkdtemp(prefix="pvl-"))
 
 
-def seed_cluster(lab: Lab) -> None:
-    """Give a new lab its users, rights, PVE job and HA resource."""
+def chosen(vmids: str) -> tuple[GuestSeed, ...]:
+    """Given VMIDs of the reference site, with commas between them, return its guests of these
+    VMIDs; "" means all eleven. Raise UsageError for what is none of them.
+    """
+    wanted = set(vmids.split(",")) if vmids else {str(guest.vmid) for guest in GUESTS}
+    found = tuple(guest for guest in GUESTS if str(guest.vmid) in wanted)
+    if unknown := wanted - {str(guest.vmid) for guest in found}:
+        raise UsageError(
+            f"--guests {vmids}: there is no guest {', '.join(sorted(unknown))} in the lab's site",
+            f"some of {', '.join(str(guest.vmid) for guest in GUESTS)}, with commas between them",
+        )
+    return found
+
+
+def seed_cluster(lab: Lab, guests: Sequence[GuestSeed] = GUESTS) -> None:
+    """Give a new lab its users, rights, PVE job and HA resource, for the guests it will have."""
     seed_access(lab)
     lab.jobs.entries["backup-langeo"] = {
         "enabled": 1,
@@ -155,12 +170,13 @@ def seed_cluster(lab: Lab) -> None:
         "storage": "local",
         "mode": "snapshot",
         "compress": "zstd",
-        "vmid": ",".join(str(seed.vmid) for seed in GUESTS),
+        "vmid": ",".join(str(guest.vmid) for guest in guests),
         "notes-template": "{{guestname}}",
         "mailnotification": "always",
     }
     lab.jobs.save()
-    lab.ha.resources["vm:108"] = {"state": "started"}
+    if any(guest.vmid == _HIGHLY_AVAILABLE for guest in guests):
+        lab.ha.resources[f"vm:{_HIGHLY_AVAILABLE}"] = {"state": "started"}
     lab.ha.master = _HOME
     lab.ha.save()
 

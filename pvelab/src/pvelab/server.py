@@ -27,7 +27,6 @@ from pvelab.containers import power as containers
 from pvelab.containers.seed import VMID, seed_container
 from pvelab.errors import PvelabError, UsageError
 from pvelab.hypervisors import Platform, choose
-from pvelab.images.site import GUESTS
 from pvelab.kernel import Lab
 from pvelab.release import DEFAULT, RELEASES, release_of
 from pvelab.serving import Front
@@ -40,6 +39,7 @@ class LabServer:
     """One lab from start to end. ``progress`` is told, line by line, what takes time; ``size``
     makes it a scaled lab.
 
+    ``guests`` are the VMIDs of those of the reference site that a new lab has ("": all eleven).
     ``container`` adds one modelled container to it; ``release`` is what a new one answers as;
     ``policy`` is the file that its settings are to name as the service's policy (a scaled lab
     writes its own).
@@ -54,6 +54,7 @@ class LabServer:
         container: bool = False,
         release: str = "",
         policy: str = "",
+        guests: str = "",
     ) -> None:
         self.directory, self._progress, self._size, self._container = (
             directory,
@@ -61,7 +62,7 @@ class LabServer:
             size,
             container,
         )
-        self._release, self._policy = release, policy
+        self._release, self._policy, self._guests = release, policy, guests
         self._runtime: dict[str, Any] = {
             "pid": os.getpid(),
             "started": control.process_start(os.getpid()),
@@ -89,6 +90,8 @@ class LabServer:
             raise UsageError(
                 f"this lab answers as PVE {release_of(known).name}", "`pvelab down` removes it"
             )
+        if known and self._guests and known.get("guests", "") != self._guests:
+            raise UsageError("this lab was made with other guests", "`pvelab down` removes it")
         return str(known["hypervisor"]) if known else hypervisor
 
     def start(self) -> None:
@@ -139,7 +142,7 @@ class LabServer:
                 **(scale.cluster(self._size) if self._size else seed.cluster()),
                 "hypervisor": self.platform.name,
             }
-            definition["release"] = self._release or DEFAULT
+            definition |= {"release": self._release or DEFAULT, "guests": self._guests}
             lab = seed.open_lab(self.directory, self.platform, self.run_dir, definition)
             (scale.seed_lab if self._size else self._seed)(lab)
             seed.write_definition(self.directory, definition)
@@ -151,17 +154,18 @@ class LabServer:
         return lab
 
     def _seed(self, lab: Lab) -> None:
-        """Seed the reference site."""
-        self._progress(f"making the disks of {len(GUESTS)} guests")
+        """Seed the reference site, or the guests of it that are wanted."""
+        guests = seed.chosen(self._guests)
+        self._progress(f"making the disks of {len(guests)} guests")
         self.platform.make_disks(
             {
                 guest: {key: seed.disk_path(lab, guest, key) for key in guest.disks}
-                for guest in GUESTS
+                for guest in guests
             }
         )
-        seed.seed_cluster(lab)
+        seed.seed_cluster(lab, guests)
         seed.write_root(lab)
-        for guest in GUESTS:
+        for guest in guests:
             seed.seed_guest(lab, guest, guest.disks)
 
     def _write_settings(self, access: dict[str, Any]) -> None:
@@ -206,6 +210,7 @@ def main(arguments: list[str] | None = None) -> int:
         "--years", type=int, default=scale.YEARS, help="how many years of archives a scaled lab has"
     )
     parser.add_argument("--with-container", action="store_true", help="add one modelled container")
+    parser.add_argument("--guests", default="", help="the guests that a new lab has, by VMID")
     parser.add_argument(
         "--policy",
         default="",
@@ -228,7 +233,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         size = scale.Scale.parse(options.scale, options.years) if options.scale else None
         progress = _progress_file(directory)
-        made = (options.with_container, options.pve, options.policy)
+        made = (options.with_container, options.pve, options.policy, options.guests)
         return _run(LabServer(directory, options.hypervisor, progress, size, *made), ended)
     except PvelabError as error:
         print(f"{error.message}. {error.hint}".strip(), file=sys.stderr)

@@ -43,7 +43,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]:
     policy.write_text(POLICY, encoding="utf-8")
     shell = Shell(home, {"BACKUPSVC_POLICY": str(policy)})
     try:
-        up = shell("lab", "up", "--hypervisor", "qemu", timeout=280)
+        up = shell("lab", "up", "--hypervisor", "qemu", "--guests", "104,108", timeout=280)
         assert up.code == 0, up.err
         backup = shell("backup", "run", "--json")
         assert backup.code == 0, backup.out + backup.err

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.commands import Shell
+from tests.commands import Shell, settle_briefly
 from tests.integration.durable.kinds import TESTED
 from tests.integration.durable.scene import NODE, Scene, conducted
 
@@ -25,15 +25,22 @@ PLACES = {
 
 
 @pytest.fixture(scope="module")
-def scene(site: Shell) -> Iterator[Scene]:
-    """The reference site with real guests, one of them backed up, and a warm process that tests its
-    archive.
+def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
+    """Two real guests of the reference site, one of them backed up, and a warm process that tests
+    its archive.
     """
-    done = site("backup", "run", "--vmid", TESTED, "--json")
-    assert done.code == 0, done.out + done.err
-    with conducted(site) as made:
-        made.configs = made.guests()
-        yield made
+    site = Shell(tmp_path_factory.mktemp("killed"))
+    up = site("lab", "up", "--hypervisor", "qemu", "--guests", f"{TESTED},108", timeout=280)
+    assert up.code == 0, up.err
+    settle_briefly(site.state)
+    try:
+        done = site("backup", "run", "--vmid", TESTED, "--json")
+        assert done.code == 0, done.out + done.err
+        with conducted(site) as made:
+            made.configs = made.guests()
+            yield made
+    finally:
+        assert site("lab", "down").code == 0
 
 
 def original(scene: Scene) -> tuple[str, int, int]:

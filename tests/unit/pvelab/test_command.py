@@ -64,6 +64,9 @@ def test_wrong_usage_is_exit_code_2_and_no_traceback(tmp_path: Path) -> None:
         ["up", "--hypervisor", "xen"],
         ["up", "--pve", "8.4"],
         ["up", "--scale", "2x4"],
+        ["up", "--scale", "2x4", "--hypervisor", "simulated", "--guests", "104"],
+        ["up", "--hypervisor", "simulated", "--guests", "104,999"],
+        ["up", "--hypervisor", "simulated", "--guests", "all"],
         ["status", "--no-such-option"],
     ):
         done = pvelab(*words, PVELAB_DIR=str(tmp_path))

@@ -178,6 +178,22 @@ def test_a_lab_that_runs_does_not_become_another_release(home: Path) -> None:
         control.up(home, hypervisor="simulated", release="9.2")
 
 
+def test_a_lab_of_some_guests_has_these_alone_and_does_not_become_another(home: Path) -> None:
+    made = control.up(home, hypervisor="simulated", guests="104,103")
+    rows = _get(made, "/cluster/resources?type=vm")
+    assert sorted(row["vmid"] for row in rows) == [103, 104]
+    (job,) = _get(made, "/cluster/backup")
+    assert (job["vmid"], _get(made, "/cluster/ha/resources")) == ("103,104", [])
+    assert control.up(home, guests="103,104").settings == made.settings
+    with pytest.raises(UsageError, match="runs already, with other guests"):
+        control.up(home, guests="103")
+    assert control.down(home, keep=True)
+    with pytest.raises(StartFailed, match="made with other guests"):
+        control.up(home, hypervisor="simulated", guests="103")
+    again = control.up(home, hypervisor="simulated")
+    assert len(_get(again, "/cluster/resources?type=vm")) == 2
+
+
 def test_up_again_returns_the_running_lab(home: Path) -> None:
     first, pid = _up(home), control.running(home)
     assert _up(home).settings == first.settings
