@@ -17,9 +17,7 @@ from typing import Any
 import pytest
 
 from backupsvc.catalog import Catalog
-from pvelab import seed, server
 from pvelab.faults import calls
-from pvelab.images.site import guest
 from pvelab.server import LabServer
 from pvelab.wire import Reply, Request
 from tests.commands import Answer, Shell
@@ -79,10 +77,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Liar]:
     policy.write_text(POLICY, encoding="utf-8")
     liar = Liar(Shell(state, {"BACKUPSVC_POLICY": str(policy)}))
     with pytest.MonkeyPatch.context() as patch:
-        few = (guest(105), guest(108))
-        patch.setattr(server, "GUESTS", few)
-        patch.setattr(seed, "GUESTS", few)
-        running = LabServer(state / "lab", "simulated", lambda text: None)
+        running = LabServer(state / "lab", "simulated", lambda text: None, guests="105,108")
         try:
             running.start()
             honest = calls.around

@@ -17,8 +17,7 @@ import pytest
 import requests
 
 from backupsvc.clock import SystemClock, polls
-from pvelab import seed, server
-from pvelab.images.site import guest
+from pvelab import seed
 from pvelab.kernel import Lab
 from pvelab.server import LabServer
 from tests import websocket
@@ -32,16 +31,15 @@ GUEST = 106
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     """A lab with one real guest."""
-    with pytest.MonkeyPatch.context() as patch:
-        for module in (server, seed):
-            patch.setattr(module, "GUESTS", (guest(GUEST),))
-        running = LabServer(tmp_path_factory.mktemp("console"), "qemu", lambda text: None)
-        try:
-            running.start()
-            yield running.lab
-        finally:
-            running.stop()
-            shutil.rmtree(running.run_dir, ignore_errors=True)
+    running = LabServer(
+        tmp_path_factory.mktemp("console"), "qemu", lambda text: None, guests=str(GUEST)
+    )
+    try:
+        running.start()
+        yield running.lab
+    finally:
+        running.stop()
+        shutil.rmtree(running.run_dir, ignore_errors=True)
 
 
 def proxy(lab: Lab, **options: Any) -> Any:

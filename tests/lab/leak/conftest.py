@@ -13,8 +13,7 @@ from typing import Any
 import pytest
 import requests
 
-from pvelab import seed, server
-from pvelab.images.site import guest
+from pvelab import seed
 from pvelab.kernel import Lab
 from pvelab.server import LabServer
 from pvelab.vmm.network import Port
@@ -57,10 +56,9 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     state = tmp_path_factory.mktemp("leak")
     (state / "lab").mkdir()
     with pytest.MonkeyPatch.context() as patch:
-        few = tuple(guest(vmid) for vmid in (103, 108))
-        patch.setattr(server, "GUESTS", few)
-        patch.setattr(seed, "GUESTS", few)
-        running = LabServer(state / "lab", "qemu", lambda text: None, policy=str(SITE))
+        running = LabServer(
+            state / "lab", "qemu", lambda text: None, policy=str(SITE), guests="103,108"
+        )
         try:
             plugged = _watch(running, patch)
             running.start()
