@@ -125,7 +125,7 @@ def _run(
     )
     ended = bring_to_end(service, opened.operations, observer, enqueue=enqueue)
     guests = [backup_outcome(operation) for operation in ended]
-    for vmid, error in opened.refused.items():
+    for vmid, error in opened.refused:
         # one that could not be opened has every key that the others have
         said = {"error": error.message, "hint": error.hint, "exit_code": error.exit_code}
         guests.append({"vmid": vmid or 0, "name": "", "status": "failed"} | _NOT_RUN | said)

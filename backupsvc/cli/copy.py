@@ -57,49 +57,40 @@ def run(
     A copy that is there already is found by its manifest, and nothing travels. Exit 1 if a copy
     could not be made, 3 if a target was not reached or a storage could not be listed.
     """
-    from backupsvc.cli.driving import announce, bring_to_end, check_options
+    from backupsvc.cli.driving import Driven, check_options, drive_each
     from backupsvc.cli.output import emit_json
-    from backupsvc.cli.progress import Progress
     from backupsvc.cli.session import open_service
     from backupsvc.operations.copy.opening import open_copy
     from backupsvc.operations.copy.result import outcome, refused, skipped
-    from backupsvc.operations.opening import Opened
 
     check_options(enqueue, follow, dry_run)
-    told: dict[str, Any] = {}
+    driven: Driven[DueCopy] = Driven()
     with open_service(enqueue=enqueue) as service:
         wanted, seen = _wanted(service, vmid or [], to or [])
         found = [skipped(one) for one in wanted if one.skip]
         going = [one for one in wanted if not one.skip]
-        code = 0
         if dry_run:
             found += [_planned(service, one) for one in going]
         elif going:
-            openers = [partial(open_copy, service, one) for one in going]
-            opened, errors = _open(going, openers)
-            found += [refused(one, error) for one, error in errors]
-            operations = tuple(operation for _, operation in opened)
-            if enqueue:
-                left = Opened(operations, {one.archive.vmid: error for one, error in errors})
-                told = announce(service, left, follow=follow, as_json=as_json)
-            with Progress(quiet=as_json) as progress:
-                ended = bring_to_end(service, operations, progress, enqueue=enqueue)
-            found += [outcome(one, end) for (one, _), end in zip(opened, ended, strict=True)]
-            kinds = service.engine.kinds
-            code = max(
-                [kinds[end.kind].exit_code(service.catalog, end) for end in ended]
-                + [error.exit_code for _, error in errors],
-                default=0,
+            driven = drive_each(
+                service,
+                going,
+                partial(open_copy, service),
+                lambda one: one.archive.vmid,
+                enqueue=enqueue,
+                follow=follow,
+                as_json=as_json,
             )
+            found += [refused(one, error) for one, error in driven.refused]
+            found += [outcome(one, end) for one, end in driven.ended]
     # what could not be listed may hold a newer archive than the one that was copied
     blind = seen.said()
     if as_json:
-        workers = {key: told[key] for key in ("workers",) if key in told}
-        emit_json({"copies": found, "dry_run": dry_run, "not_listed": blind} | workers)
+        emit_json({"copies": found, "dry_run": dry_run, "not_listed": blind} | driven.workers)
     else:
         _show(found, blind)
     # a target's failure weighs more than a storage that could not be listed
-    raise typer.Exit(code or (3 if blind else 0))
+    raise typer.Exit(driven.code or (3 if blind else 0))
 
 
 def _planned(service: Service, due: DueCopy) -> dict[str, Any]:
@@ -139,20 +130,6 @@ def _wanted(
             "changed, or holds nothing, is worth no copy",
         )
     return found, seen
-
-
-def _open(
-    going: Sequence[DueCopy], openers: Sequence[Any]
-) -> tuple[list[tuple[DueCopy, Any]], list[tuple[DueCopy, BackupsvcError]]]:
-    """Open every copy that can be: one that is at work already keeps no other from its own."""
-    opened: list[tuple[DueCopy, Any]] = []
-    errors: list[tuple[DueCopy, BackupsvcError]] = []
-    for one, opener in zip(going, openers, strict=True):
-        try:
-            opened.append((one, opener()))
-        except BackupsvcError as error:
-            errors.append((one, error))
-    return opened, errors
 
 
 @app.command("list")

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from backupsvc.bootstrap import Service
-    from policies.model import ArchiveCopy, CopyTarget
+    from policies.model import ArchiveCopy, CopyTarget, Operation
 
 OnlyTargets = Annotated[
     list[str] | None, typer.Option("--to", help="Only copies at this target; may be repeated.")
@@ -48,54 +48,43 @@ def recheck(
     Exit 1 if one is damaged, 3 if one could not be reached. What is damaged counts for nothing from
     then on, and is made anew.
     """
-    from backupsvc.cli.driving import announce, bring_to_end, check_options
+    from backupsvc.cli.driving import Driven, check_options, drive_each
     from backupsvc.cli.output import emit_json
-    from backupsvc.cli.progress import Progress
     from backupsvc.cli.session import open_service
-    from backupsvc.errors import BackupsvcError
     from backupsvc.operations.copy_recheck.opening import open_copy_recheck, out_of_reach
     from backupsvc.operations.copy_recheck.result import outcome, planned, refused
-    from backupsvc.operations.opening import Opened
 
     check_options(enqueue, follow, dry_run)
-    told: dict[str, Any] = {}
-    found: list[dict[str, Any]] = []
-    code = 0
+    driven: Driven[tuple[ArchiveCopy, CopyTarget]] = Driven()
     with open_service(enqueue=enqueue) as service:
         wanted = _wanted(service, to or [], vmid or [], everything=everything)
         if dry_run:
             found = [planned(copy) for copy, _ in wanted]
         else:
-            opened: list[tuple[ArchiveCopy, Any]] = []
-            errors: list[tuple[ArchiveCopy, BackupsvcError]] = []
             silent = out_of_reach(service, (target for _, target in wanted))
-            for copy, target in wanted:
-                try:
-                    if target.name in silent:
-                        raise silent[target.name]
-                    opened.append((copy, open_copy_recheck(service, copy, target)))
-                except BackupsvcError as error:
-                    errors.append((copy, error))
-            found = [refused(copy, error) for copy, error in errors]
-            operations = tuple(operation for _, operation in opened)
-            # where all were refused there is nothing to be left to the workers, and the result says
-            # so
-            if enqueue and operations:
-                left = Opened(operations, {copy.route.vmid: error for copy, error in errors})
-                told = announce(service, left, follow=follow, as_json=as_json)
-            with Progress(quiet=as_json) as progress:
-                ended = bring_to_end(service, operations, progress, enqueue=enqueue)
-            found += [outcome(copy, end) for (copy, _), end in zip(opened, ended, strict=True)]
-            kinds = service.engine.kinds
-            codes = [kinds[end.kind].exit_code(service.catalog, end) for end in ended]
-            codes += [error.exit_code for _, error in errors]
-            code = max(codes, default=0)
+
+            def open_one(one: tuple[ArchiveCopy, CopyTarget]) -> Operation | None:
+                copy, target = one
+                if target.name in silent:
+                    raise silent[target.name]
+                return open_copy_recheck(service, copy, target)
+
+            driven = drive_each(
+                service,
+                wanted,
+                open_one,
+                lambda one: one[0].route.vmid,
+                enqueue=enqueue,
+                follow=follow,
+                as_json=as_json,
+            )
+            found = [refused(copy, error) for (copy, _), error in driven.refused]
+            found += [outcome(copy, end) for (copy, _), end in driven.ended]
     if as_json:
-        workers = {key: told[key] for key in ("workers",) if key in told}
-        emit_json({"copies": found, "dry_run": dry_run} | workers)
+        emit_json({"copies": found, "dry_run": dry_run} | driven.workers)
     else:
         _show(found, dry_run=dry_run)
-    raise typer.Exit(code)
+    raise typer.Exit(driven.code)
 
 
 def _wanted(

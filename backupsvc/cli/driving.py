@@ -6,13 +6,15 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated, Any
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING, Annotated, Any, Generic, TypeVar
 
 import typer
 
-from backupsvc.errors import UsageError
+from backupsvc.errors import BackupsvcError, UsageError
 
 if TYPE_CHECKING:
     from backupsvc.bootstrap import Service
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from policies.serving import Health
 
 INTERRUPTED = 130
+Wanted = TypeVar("Wanted")
 
 EnqueueOption = Annotated[
     bool,
@@ -58,7 +61,7 @@ def announce(service: Service, opened: Opened, *, follow: bool, as_json: bool) -
     found = workers(service)
     refused = [
         {"vmid": vmid, "message": error.message, "hint": error.hint, "exit_code": error.exit_code}
-        for vmid, error in opened.refused.items()
+        for vmid, error in opened.refused
     ]
     answer = {
         "enqueued": True,
@@ -77,7 +80,7 @@ def announce(service: Service, opened: Opened, *, follow: bool, as_json: bool) -
                 f"{about} is left to the workers: backupsvc operations show {operation.id} --follow"
             )
     # on standard error in either form: one that was refused must not hide in an answer of good ones
-    for vmid, error in opened.refused.items():
+    for vmid, error in opened.refused:
         tell(f"backupsvc: {'' if vmid is None else f'{vmid}: '}{error.message}")
         tell(f"  -> {error.hint}")
     if found.good:
@@ -89,7 +92,7 @@ def announce(service: Service, opened: Opened, *, follow: bool, as_json: bool) -
         return answer
     if as_json:
         emit_json(answer)
-    raise typer.Exit(max((error.exit_code for error in opened.refused.values()), default=0))
+    raise typer.Exit(max((error.exit_code for _, error in opened.refused), default=0))
 
 
 def workers(service: Service) -> Health:
@@ -123,6 +126,60 @@ def bring_to_end(
     service.engine.executor.observe(observer)
     with cleaned_up(service, ids):
         return service.engine.drive(ids)
+
+
+@dataclass(frozen=True)
+class Driven(Generic[Wanted]):
+    """What came of several things that were wanted: each that was refused with the error, each
+    other with its operation as it ended, the exit code of all, and what ``announce`` told of the
+    workers, for ``--json``.
+    """
+
+    refused: list[tuple[Wanted, BackupsvcError]] = field(default_factory=list)
+    ended: list[tuple[Wanted, Operation]] = field(default_factory=list)
+    code: int = 0
+    workers: dict[str, Any] = field(default_factory=dict)
+
+
+def drive_each(
+    service: Service,
+    wanted: Sequence[Wanted],
+    open_one: Callable[[Wanted], Operation | None],
+    vmid_of: Callable[[Wanted], int | None],
+    *,
+    enqueue: bool,
+    follow: bool,
+    as_json: bool,
+) -> Driven[Wanted]:
+    """Open an operation for each thing that is wanted, and bring all to their end; one that is
+    refused keeps no other from its own.
+
+    Raise typer.Exit when interrupted, or when all was left to the workers and none is followed.
+    """
+    from backupsvc.cli.progress import Progress
+    from backupsvc.operations.opening import Opened, opened_by
+
+    opened: list[tuple[Wanted, Operation]] = []
+    refused: list[tuple[Wanted, BackupsvcError]] = []
+    for one in wanted:
+        try:
+            opened.append((one, opened_by(partial(open_one, one))))
+        except BackupsvcError as error:
+            refused.append((one, error))
+    operations = tuple(operation for _, operation in opened)
+    told: dict[str, Any] = {}
+    # where all were refused there is nothing to be left to the workers, and the result says so
+    if enqueue and operations:
+        left = Opened(operations, tuple((vmid_of(one), error) for one, error in refused))
+        told = announce(service, left, follow=follow, as_json=as_json)
+    with Progress(quiet=as_json) as progress:
+        ended = bring_to_end(service, operations, progress, enqueue=enqueue)
+    kinds = service.engine.kinds
+    codes = [kinds[end.kind].exit_code(service.catalog, end) for end in ended]
+    codes += [error.exit_code for _, error in refused]
+    pairs = [(one, end) for (one, _), end in zip(opened, ended, strict=True)]
+    workers = {key: told[key] for key in ("workers",) if key in told}
+    return Driven(refused, pairs, max(codes, default=0), workers)
 
 
 @contextmanager

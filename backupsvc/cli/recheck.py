@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -36,51 +37,36 @@ def recheck(
     Exit 1 if one is damaged, 3 if one could not be reached. What is damaged counts for nothing from
     then on.
     """
-    from backupsvc.cli.driving import announce, bring_to_end, check_options
+    from backupsvc.cli.driving import Driven, check_options, drive_each
     from backupsvc.cli.output import emit_json
-    from backupsvc.cli.progress import Progress
     from backupsvc.cli.session import open_service
-    from backupsvc.errors import BackupsvcError
-    from backupsvc.operations.opening import Opened
     from backupsvc.operations.recheck.opening import open_recheck
     from backupsvc.operations.recheck.result import outcome, planned, refused
 
     check_options(enqueue, follow, dry_run)
-    told: dict[str, Any] = {}
-    found: list[dict[str, Any]] = []
-    code = 0
+    driven: Driven[Archive] = Driven()
     with open_service(enqueue=enqueue) as service:
         wanted, unreadable = _wanted(service, vmid or [], everything=everything)
         if dry_run:
             found = [planned(one) for one in wanted]
         else:
-            opened: list[tuple[Archive, Any]] = []
-            errors: dict[int | None, BackupsvcError] = {}
-            for one in wanted:
-                try:
-                    opened.append((one, open_recheck(service, one)))
-                except BackupsvcError as error:
-                    errors[one.vmid] = error
-                    found.append(refused(one, error))
-            operations = tuple(operation for _, operation in opened)
-            # where all were refused there is nothing to be left to the workers, and the result says
-            # so
-            if enqueue and operations:
-                left = Opened(operations, errors)
-                told = announce(service, left, follow=follow, as_json=as_json)
-            with Progress(quiet=as_json) as progress:
-                ended = bring_to_end(service, operations, progress, enqueue=enqueue)
-            found += [outcome(one, end) for (one, _), end in zip(opened, ended, strict=True)]
-            kinds = service.engine.kinds
-            codes = [kinds[end.kind].exit_code(service.catalog, end) for end in ended]
-            codes += [error.exit_code for error in errors.values()]
-            code = max(codes, default=0)
+            driven = drive_each(
+                service,
+                wanted,
+                partial(open_recheck, service),
+                lambda one: one.vmid,
+                enqueue=enqueue,
+                follow=follow,
+                as_json=as_json,
+            )
+            found = [refused(one, error) for one, error in driven.refused]
+            found += [outcome(one, end) for one, end in driven.ended]
     if as_json:
-        workers = {key: told[key] for key in ("workers",) if key in told}
-        emit_json({"archives": found, "unreadable": unreadable, "dry_run": dry_run} | workers)
+        told = {"archives": found, "unreadable": unreadable, "dry_run": dry_run}
+        emit_json(told | driven.workers)
     else:
         _show(found, unreadable, dry_run=dry_run)
-    raise typer.Exit(code)
+    raise typer.Exit(driven.code)
 
 
 def _wanted(

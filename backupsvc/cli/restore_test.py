@@ -80,7 +80,7 @@ def restore_test(
                 told = {key: left[key] for key in ("workers", "refused") if left[key]}
                 ended = bring_to_end(service, opened.operations, progress, enqueue=True)
                 results = [proving.outcome(one) for one in ended]
-                codes = [error.exit_code for error in opened.refused.values()]
+                codes = [error.exit_code for _, error in opened.refused]
                 exit_code = max(*codes, _exit_code(service, ended), 0)
             else:
                 results, exit_code = run_tests(service, vmids, progress, at=at, volid=archive)

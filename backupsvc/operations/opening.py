@@ -13,28 +13,36 @@ Opener = Callable[[], Operation | None]
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """The operations that were opened, in order, and for each guest whose was not, why."""
+    """The operations that were opened, in order, and of those that were not, of which guest and
+    why: a guest may have several.
+    """
 
     operations: tuple[Operation, ...]
-    refused: Mapping[int | None, BackupsvcError]
+    refused: tuple[tuple[int | None, BackupsvcError], ...]
+
+
+def opened_by(opener: Opener) -> Operation:
+    """Return the operation that is opened by ``opener``. Raise Refused if it was opened before."""
+    operation = opener()
+    if operation is None:
+        raise Refused(
+            "this was opened before, by somebody else",
+            "look at it with `backupsvc operations list`",
+        )
+    return operation
 
 
 def open_all(openers: Mapping[int | None, Opener]) -> Opened:
     """Given what opens each guest's operation, open all that can be. Raise the first error if that
     is none of them.
     """
-    operations, refused = [], {}
+    operations: list[Operation] = []
+    refused: list[tuple[int | None, BackupsvcError]] = []
     for vmid, opener in openers.items():
         try:
-            operation = opener()
-            if operation is None:
-                raise Refused(
-                    "this was opened before, by somebody else",
-                    "look at it with `backupsvc operations list`",
-                )
-            operations.append(operation)
+            operations.append(opened_by(opener))
         except BackupsvcError as error:
-            refused[vmid] = error
+            refused.append((vmid, error))
     if refused and not operations:
-        raise next(iter(refused.values()))
-    return Opened(tuple(operations), refused)
+        raise refused[0][1]
+    return Opened(tuple(operations), tuple(refused))

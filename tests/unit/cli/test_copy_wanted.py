@@ -10,7 +10,7 @@ import pytest
 
 from backupsvc.catalog.operations import Driver, NewOperation
 from backupsvc.cli import copy as command
-from backupsvc.errors import PveNotFound, Refused, UsageError
+from backupsvc.errors import PveNotFound, UsageError
 from backupsvc.inventory import listing
 from backupsvc.inventory.listing import Survey
 from policies.copies_due import DueCopy, route_of
@@ -83,15 +83,3 @@ def test_a_target_that_the_policy_does_not_have_is_refused_with_those_that_it_ha
     site.policy = policy()
     with pytest.raises(UsageError, match="names no copy targets"):
         wanted(site)
-
-
-def test_a_copy_that_cannot_be_opened_keeps_no_other_from_its_own() -> None:
-    def busy() -> None:
-        raise Refused("it is at work", "wait for it")
-
-    going = [DueCopy(ORIGINAL, target) for target in (CLOVIS, USB)]
-    opened, errors = command._open(going, [busy, lambda: "opened"])
-    assert opened == [(going[1], "opened")]
-    assert [(one.target.name, error.message) for one, error in errors] == [
-        ("clovis", "it is at work")
-    ]

@@ -4,21 +4,23 @@ command finishes it.
 
 from __future__ import annotations
 
+import json
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 import typer
 
-from backupsvc.cli.driving import bring_to_end, check_options
+from backupsvc.cli.driving import bring_to_end, check_options, drive_each
 from backupsvc.engine.context import Wait
 from backupsvc.engine.foreground import Engine
-from backupsvc.errors import UsageError
+from backupsvc.errors import Refused, UsageError
 from backupsvc.operations.backup.memory import BackupMemory
 from backupsvc.operations.kinds import KINDS
 from backupsvc.operations.services import Run
+from backupsvc.settings import Settings
 from tests.unit.operations.worlds import World, kinds_with, operation_of, world
 
 
@@ -96,6 +98,61 @@ def test_a_command_that_was_begun_with_ctrl_c_ignored_goes_on_ignoring_it(site: 
     finally:
         signal.signal(signal.SIGINT, before)
     assert operation_of(site, operation.id).state == "done"
+
+
+def opening(site: World) -> Callable[[str], Any]:
+    """What is busy is refused, whatever else is wanted is opened."""
+
+    def open_one(wanted: str) -> Any:
+        if wanted.startswith("busy"):
+            raise Refused(f"{wanted} is at work", "wait for it")
+        return opened(site)
+
+    return open_one
+
+
+def test_what_cannot_be_opened_keeps_no_other_from_its_own(site: World) -> None:
+    driven = drive_each(
+        site,
+        ["busy 1", "free"],
+        opening(site),
+        lambda one: 108,
+        enqueue=False,
+        follow=False,
+        as_json=True,
+    )
+    assert [(one, error.message) for one, error in driven.refused] == [
+        ("busy 1", "busy 1 is at work")
+    ]
+    assert [(one, end.state) for one, end in driven.ended] == [("free", "done")]
+    assert (driven.code, driven.workers) == (Refused.exit_code, {})
+
+
+def test_each_that_was_refused_is_named_also_where_two_are_of_one_guest(
+    site: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    site.settings = Settings()
+    wanted = ["busy 1", "free", "busy 2"]
+    with pytest.raises(typer.Exit) as ended:
+        drive_each(
+            site, wanted, opening(site), lambda one: 108, enqueue=True, follow=False, as_json=True
+        )
+    said = capsys.readouterr()
+    told = json.loads(said.out)
+    assert [row["message"] for row in told["refused"]] == [
+        "busy 1 is at work",
+        "busy 2 is at work",
+    ]
+    assert len(told["operations"]) == 1 and ended.value.exit_code == Refused.exit_code
+    assert "busy 1 is at work" in said.err and "busy 2 is at work" in said.err
+
+
+def test_where_all_are_refused_nothing_is_left_to_the_workers(site: World) -> None:
+    site.engine = Engine(site, KINDS)
+    driven = drive_each(
+        site, ["busy 1"], opening(site), lambda one: 108, enqueue=True, follow=False, as_json=True
+    )
+    assert (len(driven.refused), driven.ended, driven.code) == (1, [], Refused.exit_code)
 
 
 def test_follow_means_nothing_without_enqueue() -> None:
