@@ -4,7 +4,6 @@ after a run.
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 import os
@@ -26,6 +25,7 @@ from backupsvc.copies import age
 from policies.segments import END, MANIFEST_END, Unreadable, read_manifest
 from pvelab.accident import delete_guest
 from tests.commands import Shell, briefly
+from tests.disks import hash_disk
 from tests.integration.durable.kinds import COPIED, PRUNED, RESTORED, TESTED
 from tests.integration.test_modelled_isolation import as_root
 from tests.unit.copies.encrypted import RECIPIENTS, opened
@@ -33,7 +33,6 @@ from tests.unit.copies.encrypted import RECIPIENTS, opened
 ROOT = Path(__file__).parents[3]
 NODE, ELSEWHERE = "clovis", "lge-pve02"
 OLD_NIGHTS = ("2026_03_08-21_00_00", "2026_03_09-21_00_00", "2026_03_10-21_00_00")
-ZEROS = bytes(64 * 1024)
 WORK = re.compile(r"vzdump|qmrestore|qmstart|qmstop|qmdestroy|imgdel")
 
 
@@ -258,7 +257,7 @@ class Scene:
             for node in self.nodes()
             for path in (node / "dev" / "pve").glob(f"vm-{vmid}-disk-*")
         )
-        return {path.name: _hash_disk(path) for path in sorted(paths)}
+        return {path.name: hash_disk(path) for path in sorted(paths)}
 
     def hash_disks(self) -> dict[str, str]:
         """The hashes of all production guests' disks."""
@@ -396,34 +395,6 @@ def _said(path: Path) -> str:
     if (len(plain), hashlib.sha256(plain).hexdigest()) != (found.size, found.sha256):
         return "lies of the archive"
     return f"{found.file} {found.sha256} {[(one.file, one.start, one.length) for one in files]}"
-
-
-def _hash_disk(path: Path) -> str:
-    """The hash of a disk's size and of its blocks, each with its place; those of zeros are left
-    out, wherever they are stored or not.
-    """
-    digest = hashlib.sha256(b"%d" % path.stat().st_size)
-    with path.open("rb", buffering=0) as file:
-        for place in _stored(file.fileno()):
-            block = os.pread(file.fileno(), len(ZEROS), place)
-            if not ZEROS.startswith(block):
-                digest.update(b"%d:" % place)
-                digest.update(block)
-    return digest.hexdigest()
-
-
-def _stored(file: int) -> Iterator[int]:
-    """Where the blocks begin of which a file stores anything: the others read as zeros."""
-    place = 0
-    while True:
-        try:
-            place = max(place, os.lseek(file, place, os.SEEK_DATA) // len(ZEROS) * len(ZEROS))
-        except OSError as error:
-            if error.errno != errno.ENXIO:
-                raise
-            return  # nothing is stored from there to the end
-        yield place
-        place += len(ZEROS)
 
 
 def _hash(path: Path) -> str:

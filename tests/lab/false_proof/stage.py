@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import errno
-import hashlib
 import json
 import os
 import shutil
@@ -28,10 +26,10 @@ from pvelab.server import LabServer
 from pvelab.wire import Reply, Request
 from tests import warm
 from tests.commands import Answer, Shell
+from tests.disks import hash_disk
 
 VMIDS = (103, 104, 105, 108)
 SCRATCH = range(9000, 9010)
-_PIECE = 1 << 20  # bytes of a disk that are looked at together
 _SETTLED_NS = 2_000_000_000  # nanoseconds; the kernel's clock for files ticks every few million
 _digests: dict[tuple[Path, int, int, int], str] = {}
 # no tick opens a night meanwhile, whatever time it is
@@ -206,40 +204,19 @@ def _ended(row: dict[str, Any]) -> bool:
 
 
 def _digest(path: Path) -> str:
-    """A disk's SHA-256: its size, and where it holds what. Most of it is a hole, and to hash that
-    took longer than all the rest of a test.
+    """A disk's hash. What nothing has written to since it was hashed is not hashed again.
 
-    What nothing has written to since it was hashed is not hashed again. Each write sets ctime,
-    which nobody can set back; of a file written a moment ago the next write may get the same one,
-    so that its hash is not kept.
+    Each write sets ctime, which nobody can set back; of a file written a moment ago the next write
+    may get the same one, so that its hash is not kept.
     """
     now, state = time.time_ns(), path.stat()
     key = (path, state.st_ino, state.st_size, state.st_ctime_ns)
     if key not in _digests:
-        found = _hash_data(path)
+        found = hash_disk(path)
         if now - state.st_ctime_ns < _SETTLED_NS:
             return found
         _digests[key] = found
     return _digests[key]
-
-
-def _hash_data(path: Path) -> str:
-    found, size = hashlib.sha256(), path.stat().st_size
-    found.update(b"%d" % size)
-    with path.open("rb", buffering=0) as disk:
-        at = 0
-        while at < size:
-            try:
-                at = os.lseek(disk.fileno(), at, os.SEEK_DATA) // _PIECE * _PIECE
-            except OSError as error:
-                if error.errno != errno.ENXIO:  # only a hole is left
-                    raise
-                break
-            piece = os.pread(disk.fileno(), _PIECE, at)
-            if piece.strip(b"\0"):
-                found.update(b"%d:" % at + piece)
-            at += _PIECE
-    return found.hexdigest()
 
 
 @contextmanager
