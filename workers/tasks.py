@@ -17,9 +17,13 @@ from workers.app import app
 
 @worker_init.connect
 def import_once(**_: Any) -> None:
-    """Import for all processes of a worker what the tasks need."""
+    """Import for all processes of a worker what the tasks need. Raise SystemExit if that fails."""
     for name in ("backupsvc.engine.worker_loop", "backupsvc.operations.tick", "workers.site"):
-        import_module(name)
+        try:
+            import_module(name)
+        except ImportError as error:
+            # anything else Celery would log and go on with, to fail at each task
+            raise SystemExit(f"backupsvc: this worker cannot work: {error}") from error
 
 
 @app.task

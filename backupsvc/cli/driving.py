@@ -154,7 +154,8 @@ def drive_each(
     """Open an operation for each thing that is wanted, and bring all to their end; one that is
     refused keeps no other from its own.
 
-    Raise typer.Exit when interrupted, or when all was left to the workers and none is followed.
+    ``open_one`` opens it, and returns None where somebody had opened it before; ``vmid_of`` says of
+    which guest it is. Raise typer.Exit when interrupted, or when all was left to the workers and none is followed.
     """
     from backupsvc.cli.progress import Progress
     from backupsvc.operations.opening import Opened, opened_by

@@ -17,6 +17,24 @@ print("sqlalchemy" in sys.modules, "workers.site" in sys.modules, failed)
 """
 
 
+BROKEN = """
+import sys
+sys.modules["backupsvc.operations.tick"] = None
+import workers.tasks
+from celery.signals import worker_init
+worker_init.send(sender=None)
+print("it goes on")
+"""
+
+
+def test_a_worker_that_lacks_what_the_tasks_need_ends_at_once_and_says_so() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", BROKEN], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "this worker cannot work: " in done.stderr and "backupsvc.operations.tick" in done.stderr
+
+
 def test_beat_knows_the_tasks_without_what_they_need_and_a_worker_imports_it_once() -> None:
     done = subprocess.run([sys.executable, "-c", CODE], capture_output=True, text=True, check=False)
     assert (done.stdout, done.stderr) == ("False False\nTrue True None\n", "")
