@@ -23,7 +23,7 @@ from typing import Any
 from pvelab.errors import StartFailed, UsageError
 from pvelab.faults import board
 from pvelab.release import release_of
-from pvelab.seed import STATE_FILE, chosen
+from pvelab.seed import STATE_FILE, chosen_guests
 
 HYPERVISORS = ("auto", "qemu", "simulated")
 RUNTIME_FILE, PROGRESS_FILE, READY_FILE, LOG_FILE = (
@@ -97,7 +97,7 @@ def up(
     that runs already is returned as it is.
     """
     started = time.monotonic()
-    guests = guests and ",".join(str(guest.vmid) for guest in chosen(guests))
+    guests = guests and ",".join(str(guest.vmid) for guest in chosen_guests(guests))
     if scale and guests:
         raise UsageError("--scale makes guests of its own", "leave out --guests")
     if scale and hypervisor != "simulated":
@@ -109,8 +109,12 @@ def up(
             raise UsageError(
                 f"the lab runs already, and answers as PVE {other}", "`pvelab down` removes it"
             )
-        if guests and _read(lab_dir / STATE_FILE).get("guests", "") != guests:
-            raise UsageError("the lab runs already, with other guests", "`pvelab down` removes it")
+        has = _read(lab_dir / STATE_FILE).get("guests", "")
+        if guests and has != guests:
+            raise UsageError(
+                f"the lab runs already, with guests {has or 'as its site has them'}",
+                "`pvelab down` removes it",
+            )
         progress("the lab runs already")
         return _wait(lab_dir, started, progress)
     if lab_dir.exists() and any(lab_dir.iterdir()) and not _is_lab(lab_dir):

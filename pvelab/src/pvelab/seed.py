@@ -146,7 +146,7 @@ def new_run_dir() -> Path:
     return Path(tempfile.mkdtemp(prefix="pvl-"))
 
 
-def chosen(vmids: str) -> tuple[GuestSeed, ...]:
+def chosen_guests(vmids: str) -> tuple[GuestSeed, ...]:
     """Given VMIDs of the reference site, with commas between them, return its guests of these
     VMIDs; "" means all eleven. Raise UsageError for what is none of them.
     """

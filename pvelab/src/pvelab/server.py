@@ -91,7 +91,8 @@ class LabServer:
                 f"this lab answers as PVE {release_of(known).name}", "`pvelab down` removes it"
             )
         if known and self._guests and known.get("guests", "") != self._guests:
-            raise UsageError("this lab was made with other guests", "`pvelab down` removes it")
+            has = known.get("guests") or "as its site has them"
+            raise UsageError(f"this lab was made with guests {has}", "`pvelab down` removes it")
         return str(known["hypervisor"]) if known else hypervisor
 
     def start(self) -> None:
@@ -155,7 +156,7 @@ class LabServer:
 
     def _seed(self, lab: Lab) -> None:
         """Seed the reference site, or the guests of it that are wanted."""
-        guests = seed.chosen(self._guests)
+        guests = seed.chosen_guests(self._guests)
         self._progress(f"making the disks of {len(guests)} guests")
         self.platform.make_disks(
             {

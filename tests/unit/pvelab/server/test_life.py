@@ -185,10 +185,10 @@ def test_a_lab_of_some_guests_has_these_alone_and_does_not_become_another(home: 
     (job,) = _get(made, "/cluster/backup")
     assert (job["vmid"], _get(made, "/cluster/ha/resources")) == ("103,104", [])
     assert control.up(home, guests="103,104").settings == made.settings
-    with pytest.raises(UsageError, match="runs already, with other guests"):
+    with pytest.raises(UsageError, match="runs already, with guests 103,104"):
         control.up(home, guests="103")
     assert control.down(home, keep=True)
-    with pytest.raises(StartFailed, match="made with other guests"):
+    with pytest.raises(StartFailed, match="made with guests 103,104"):
         control.up(home, hypervisor="simulated", guests="103")
     again = control.up(home, hypervisor="simulated")
     assert len(_get(again, "/cluster/resources?type=vm")) == 2
