@@ -2,8 +2,9 @@
 PYTHON := .venv/bin/python
 # Compiled files are kept: the tests start a few thousand processes, and each would compile all its modules again.
 unexport PYTHONDONTWRITEBYTECODE
-# Four workers, also on two cores: much of what is tested is waiting for something that stands still.
-PYTEST := $(PYTHON) -m pytest -n 4 --dist worksteal
+# Four workers, also on two cores: much of what is tested is waiting for something that stands still. tests/conftest.py says what
+# stays together, and in which order.
+PYTEST := $(PYTHON) -m pytest -n 4 --dist loadgroup --no-loadscope-reorder
 
 .PHONY: help setup demo test test-quick coverage explore mutants soak lint docs lock bench clean
 
@@ -28,8 +29,7 @@ demo: setup
 
 test: setup
 	@$(MAKE) --no-print-directory -o setup -j 2 --output-sync=target lint coverage
-	$(PYTEST) -m "not bench and not lab and not soak" --ignore=tests/unit/policies
-	$(PYTHON) -m pytest -n 3 --dist loadfile -m "lab and not bench" tests/lab
+	$(PYTEST) -m "not bench and not soak" --ignore=tests/unit/policies
 
 test-quick: setup
 	$(PYTEST) -m "not slow and not lab and not bench and not soak"

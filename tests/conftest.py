@@ -1,9 +1,8 @@
 """What all tests share.
 
 A catalog for whoever needs one: a test about what is kept there runs on SQLite and on PostgreSQL,
-others on SQLite alone. And
-figures: what a test counted is printed at the end of the run, also where xdist swallows its output.
-And long tests come first.
+others on SQLite alone. And figures: what a test counted is printed at the end of the run, also
+where xdist swallows its output. And what is one worker's work, and in which order.
 
 And signals: what a test starts finds them as a user's processes do, whoever started the tests.
 
@@ -14,6 +13,7 @@ draws new ones.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -52,47 +52,49 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
             terminalreporter.write_line(line)
 
 
-@pytest.hookimpl(trylast=True)
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Deal the long tests out to the beginnings of the workers' shares: one that begins last makes
-    all others wait for it.
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the units, and before -m leaves any out
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Group the tests into units, each the work of one worker (``--dist loadgroup``), the long ones
+    first: one that begins last makes all others wait for it. What shares something that is prepared
+    for it is a unit, and a test that is longer than preparing takes is one of its own.
 
-    Those that share what their module prepares stay together, unless each is longer than that
-    takes: on three workers it would be prepared three times. Those of real guests keep their order:
-    a file's tests share one lab (``--dist loadfile``).
+    Tests of real guests alternate with other long ones, so that neither kind has both cores to
+    itself, nor waits for them alone.
     """
-    if all(item.get_closest_marker("lab") for item in items):
-        return
-    workers = int(getattr(config, "workerinput", {}).get("workercount", 1))
-    rest, long = [item for item in items if not _length(item)], dict[str, list[pytest.Item]]()
-    for item in sorted(items, key=_length, reverse=True):
-        if _length(item):
-            prepared = _prepared_by_its_module(item) if _length(item) <= SHARED else []
-            long.setdefault(f"{item.path}: {prepared}" if prepared else item.nodeid, []).append(
-                item
-            )
-    units, dealt = list(long.values()), list[pytest.Item]()
-    for number in range(workers):
-        share = [item for unit in units[number::workers] for item in unit]
-        # xdist sends each worker as many as all others
-        room = (len(items) - len(dealt)) // (workers - number) - len(share)
-        dealt += share + rest[: max(room, 0)]
-        del rest[: max(room, 0)]
-    items[:] = dealt + rest
+    units = dict[str, list[pytest.Item]]()
+    for item in items:
+        alone = _length(item) > SHARED
+        name = item.nodeid if alone else _shared_by(item)
+        units.setdefault(name, []).append(item)
+        if not alone:
+            item.add_marker(pytest.mark.xdist_group(name))
+    lab = [unit for unit in units.values() if unit[0].get_closest_marker("lab")]
+    others = [unit for unit in units.values() if not unit[0].get_closest_marker("lab")]
+    lab.sort(key=len, reverse=True)
+    others.sort(key=lambda unit: max(map(_length, unit)), reverse=True)
+    pairs = zip_longest(lab, others, fillvalue=list[pytest.Item]())
+    items[:] = [item for pair in pairs for unit in pair for item in unit]
+
+
+@pytest.hookimpl(tryfirst=True)  # before a worker sends it
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Name a test as pytest takes it, without the unit that xdist appended."""
+    if report.nodeid.rfind("@") > report.nodeid.rfind("]"):
+        report.nodeid = report.nodeid.rpartition("@")[0]
+
+
+def _shared_by(item: pytest.Item) -> str:
+    """The path of those that share with a test what is prepared for it: a package, else a file."""
+    file, _, _ = item.nodeid.partition("::")
+    fixtures: dict[str, Any] = item._fixtureinfo.name2fixturedefs  # type: ignore[attr-defined]
+    shared = any(one.scope == "package" for found in fixtures.values() for one in found)
+    return file.rpartition("/")[0] if shared else file
 
 
 def _length(item: pytest.Item) -> float:
     """How many seconds a test that is marked as long may last on a busy machine, 0 of any other."""
     marked = item.get_closest_marker("long")
     return float(marked.args[0]) if marked is not None else 0
-
-
-def _prepared_by_its_module(item: pytest.Item) -> list[str]:
-    """The fixtures that a test shares with others of its module."""
-    fixtures: dict[str, Any] = item._fixtureinfo.name2fixturedefs  # type: ignore[attr-defined]
-    return sorted(
-        name for name, found in fixtures.items() if any(one.scope == "module" for one in found)
-    )
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,6 @@
-"""The stage on which operations are killed and broken, up once a module."""
+"""The stage on which operations are killed and broken, up once a worker of the tests: between two of
+these tests it may do others, and each of them leaves the stage as it found it.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,7 @@ import pytest
 from tests.integration.durable.scene import Scene, stage
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
     """A lab with modelled guests, and a warm process that drives operations on it. Its disks are
     hashed before and after.
