@@ -7,7 +7,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from backports import zstd
 
@@ -17,23 +16,11 @@ from backupsvc.copies.opening import open_target
 from backupsvc.copies.snapshots import Put, name_at, put
 from backupsvc.copies.target import CHUNK, Alive
 from backupsvc.errors import BackupsvcError, CatalogUnreachable, LeaseLost
-from backupsvc.operations.copy.leftovers import forget_left
+from backupsvc.operations.copy.work_folder import SNAPSHOT, work_folder
 from backupsvc.services import Nodes
 from policies.model import CopyTarget
 
-_PREFIX = "snapshot-"
 _CHECKED: dict[int, int] = {zstd.CompressionParameter.checksum_flag: 1}
-
-
-@contextmanager
-def working_folder(state: Path, at: int) -> Iterator[Path]:
-    """Given the state directory and the time (epoch seconds), yield an empty folder of this user's
-    in it; it is gone afterwards. Raise OSError as the disk does.
-    """
-    state.mkdir(mode=0o700, parents=True, exist_ok=True)
-    forget_left(state, _PREFIX, at)
-    with TemporaryDirectory(dir=state, prefix=_PREFIX) as folder:
-        yield Path(folder)
 
 
 @contextmanager
@@ -46,7 +33,7 @@ def packed(service: Nodes, alive: Alive) -> Iterator[tuple[Path, str]]:
     with ExitStack() as stack:
         try:
             # beside the catalog: a snapshot is as large, and holds what that holds
-            folder = stack.enter_context(working_folder(state, at))
+            folder = stack.enter_context(work_folder(state, SNAPSHOT))
             snapshot(url, folder / "plain", alive)
             with (
                 (folder / "plain").open("rb") as source,

@@ -13,7 +13,8 @@ from backupsvc.copies.snapshots import CONFIG, Put, name_at
 from backupsvc.copies.target import Alive
 from backupsvc.errors import BackupsvcError, CopyError
 from backupsvc.inventory.cluster_config import read
-from backupsvc.operations.copy.catalogs import bring, working_folder
+from backupsvc.operations.copy.catalogs import bring
+from backupsvc.operations.copy.work_folder import SNAPSHOT, work_folder
 from backupsvc.services import Nodes
 from policies.cluster_config import ConfigSet
 from policies.model import CopyTarget, Directory
@@ -45,7 +46,7 @@ def save(
     data, at = pack(config), int(service.clock.now())
     state = service.settings.state_dir
     try:
-        with working_folder(state, at) as folder:
+        with work_folder(state, SNAPSHOT) as folder:
             path = folder / "packed"
             path.write_bytes(data)
             name = name_at(at, "tar", CONFIG)

@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from backupsvc.archives.verify import verify_file
 from backupsvc.copies.age import Identities
@@ -19,15 +18,13 @@ from backupsvc.copies.pace import Pace
 from backupsvc.copies.small import content
 from backupsvc.copies.target import Target
 from backupsvc.errors import ArchiveError, CopyError, NoRoom
-from backupsvc.operations.copy.leftovers import forget_left
+from backupsvc.operations.copy.work_folder import REHEARSAL, work_folder
 from backupsvc.services import Nodes
 from policies import age_keys
 from policies.copy_folders import folder_of
 from policies.copy_manifest import attempts
 from policies.model import ArchiveCopy, CopyTarget, Rehearsal
 from policies.segments import MOST, SegmentManifest, manifest_name, read_manifest
-
-_PREFIX = "rehearsal-"
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,10 +79,8 @@ def rehearse(
     copy, target, began = choice.copy, choice.target, time.monotonic()
     state = service.settings.state_dir
     try:
-        state.mkdir(mode=0o700, parents=True, exist_ok=True)
-        forget_left(state, _PREFIX, int(service.clock.now()))
-        with TemporaryDirectory(dir=state, prefix=_PREFIX) as scratch:
-            recipient = _brought_back(service, choice, identities, Path(scratch), came)
+        with work_folder(state, REHEARSAL) as scratch:
+            recipient = _brought_back(service, choice, identities, scratch, came)
     except OSError as error:
         raise NoRoom(
             f"no copy could be brought back under {state}: {error.strerror}",

@@ -7,7 +7,6 @@ the catalog records of it.
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -209,7 +208,6 @@ def test_law_8_the_catalog_is_saved_at_each_target_when_the_rest_of_the_night_is
     disk = CopyTarget("disk", Directory(str(tmp_path / "disk")))
     left = tmp_path / "snapshot-of-one-that-was-killed"
     left.mkdir()
-    os.utime(left, (START - 90_000, START - 90_000))
     with night(copied_to(disk, USB)) as found:
         found.world.settings = found.world.settings.model_copy(
             update={"catalog": CatalogSettings(url=f"sqlite:///{tmp_path}/catalog.db")}

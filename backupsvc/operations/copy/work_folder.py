@@ -1,0 +1,66 @@
+"""A folder of work under the state directory: one process's, and nobody's as soon as that has
+ended, however it ended.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from tempfile import mkdtemp
+from typing import TextIO
+
+REHEARSAL, SNAPSHOT = "rehearsal-", "snapshot-"
+_LOCK = ".lock"
+
+
+@contextmanager
+def work_folder(state: Path, prefix: str) -> Iterator[Path]:
+    """Given the state directory and how the folder's name begins (``REHEARSAL``, ``SNAPSHOT``),
+    yield an empty folder of this user's in it; it is gone afterwards. What processes that were
+    killed left goes first: it may be a decrypted archive. Raise OSError as the disk does.
+    """
+    state.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for left in (*state.glob(f"{REHEARSAL}*"), *state.glob(f"{SNAPSHOT}*")):
+        _remove_unheld(left)
+    while True:
+        folder = Path(mkdtemp(dir=state, prefix=prefix))
+        try:
+            if lock := _locked(folder):
+                with lock:
+                    yield folder
+                    return
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _locked(folder: Path) -> TextIO | None:
+    """Lock a folder that was made just now; None if somebody took it for a dead process's before."""
+    try:
+        lock = (folder / _LOCK).open("x")
+    except FileNotFoundError:
+        return None
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    if (folder / _LOCK).exists():
+        return lock
+    lock.close()
+    return None
+
+
+def _remove_unheld(folder: Path) -> None:
+    """Remove a folder whose lock no living process holds. The lock is the first that is put into
+    one: an empty one may be about to get it, one with other things alone is an older version's.
+    """
+    try:
+        with (folder / _LOCK).open("r+") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(folder, ignore_errors=True)
+    except BlockingIOError:
+        return
+    except FileNotFoundError:
+        with suppress(OSError):
+            folder.rmdir()
+        if folder.exists() and not (folder / _LOCK).exists():
+            shutil.rmtree(folder, ignore_errors=True)
