@@ -6,7 +6,7 @@ unexport PYTHONDONTWRITEBYTECODE
 # stays together, and in which order.
 PYTEST := $(PYTHON) -m pytest -n 4 --dist loadgroup --no-loadscope-reorder
 
-.PHONY: help setup demo test test-quick coverage explore mutants soak lint docs lock bench clean
+.PHONY: help setup demo test test-quick collect coverage explore mutants soak lint docs lock bench clean
 
 help:
 	@echo "make demo        one whole night on the embedded cluster, with real guests"
@@ -28,11 +28,15 @@ demo: setup
 	@.venv/bin/backupsvc demo
 
 test: setup
-	@$(MAKE) --no-print-directory -o setup -j 2 --output-sync=target lint coverage
+	@$(MAKE) --no-print-directory -o setup -j 2 --output-sync=target lint coverage collect
 	$(PYTEST) -m "not bench and not soak" --ignore=tests/unit/policies
 
 test-quick: setup
 	$(PYTEST) -m "not slow and not lab and not bench and not soak"
+
+# Each file of tests is compiled once here, and not by all workers at once; what cannot be collected they say themselves.
+collect: setup
+	@$(PYTHON) -m pytest --collect-only -qq > /dev/null 2>&1 || true
 
 coverage: setup
 	$(PYTHON) -m coverage run -m pytest tests/unit/policies
