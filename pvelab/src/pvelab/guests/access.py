@@ -126,6 +126,23 @@ def check_bridges(call: Call, config: Mapping[str, str]) -> None:
         call.check(f"/sdn/zones/localnetwork/{bridge}" + (f"/{tag}" if tag else ""), "SDN.Use")
 
 
+def check_may_make(call: Call, *, restored: bool) -> None:
+    """Raise LabError 403 unless the caller may make the call's guest, in its pool or by its VMID.
+
+    To write over one with an archive and ``force``, VM.Backup on it is enough.
+    """
+    params, vmid, pool = call.params, call.vmid, call.params.get("pool")
+    if pool and pool not in call.lab.access.pools:
+        raise LabError(403, f"Permission check failed (pool '{pool}' does not exist)")
+    over = restored and params.get("force") and call.lab.guests.get(vmid)
+    if (
+        not (over and call.allowed(f"/vms/{vmid}", "VM.Backup"))
+        and not (pool and call.allowed(f"/pool/{pool}", "VM.Allocate"))
+        and not call.allowed(f"/vms/{vmid}", "VM.Allocate")
+    ):
+        raise LabError(403, "Permission check failed")
+
+
 def check_root_parameter(
     call: Call, *names: str, text: str = "Only root may use this option."
 ) -> None:

@@ -12,7 +12,7 @@ from pvelab.containers.access import REQUEST_ONLY, check_options
 from pvelab.containers.mounts import MOUNT, NET, mount, with_hwaddr
 from pvelab.containers.restore import Request, Restore
 from pvelab.guests import volumes
-from pvelab.guests.access import backup_volume, check_bridges
+from pvelab.guests.access import backup_volume, check_bridges, check_may_make
 from pvelab.guests.state import check_unlocked, save
 from pvelab.kernel import Call, LabError, parameter_error, route
 
@@ -24,7 +24,9 @@ _NUMBER = re.compile(r"\d+(\.\d+)?")
 def create(call: Call) -> Any:
     """Restore a container from an archive. The lab has no templates to create others from."""
     params, vmid = call.params, call.vmid
-    _check_allowed(call)
+    check_may_make(call, restored=bool(params.get("restore")))
+    if params.get("unprivileged") == 0:
+        call.check("/", "Sys.Modify")
     options, given = _split(params)
     check_options(call, vmid, {**options, **given}, params.get("pool"))
     check_bridges(call, options)
@@ -77,21 +79,6 @@ def destroy(call: Call) -> Any:
         vm.vmid,
         lambda log: destroying.destroy(call.lab, call.node, vm.vmid, purge, unreferenced, log),
     )
-
-
-def _check_allowed(call: Call) -> None:
-    """Who may make a container there; to write over one with force, VM.Backup on it is enough."""
-    params, vmid = call.params, call.vmid
-    pool = params.get("pool")
-    if pool and pool not in call.lab.access.pools:
-        raise LabError(403, f"Permission check failed (pool '{pool}' does not exist)")
-    pooled = bool(pool) and call.allowed(f"/pool/{pool}", "VM.Allocate")
-    over = params.get("restore") and params.get("force") and call.lab.guests.get(vmid)
-    written_over = bool(over) and call.allowed(f"/vms/{vmid}", "VM.Backup")
-    if not written_over and not pooled and not call.allowed(f"/vms/{vmid}", "VM.Allocate"):
-        raise LabError(403, "Permission check failed")
-    if params.get("unprivileged") == 0:
-        call.check("/", "Sys.Modify")
 
 
 def _split(params: dict[str, Any]) -> tuple[dict[str, str], dict[str, str]]:

@@ -12,6 +12,7 @@ from pvelab.guests.access import (
     REQUEST_ONLY,
     backup_volume,
     check_bridges,
+    check_may_make,
     check_options,
     check_root_parameter,
 )
@@ -59,21 +60,11 @@ def destroy(call: Call) -> Any:
 
 def _check_create(call: Call) -> None:
     params, lab, vmid = call.params, call.lab, call.vmid
-    archive, pool = params.get("archive"), params.get("pool")
+    archive = params.get("archive")
     for key in params:
         if archive and DRIVE.fullmatch(key):
             raise parameter_error(**{key: "option conflicts with option 'archive'"})
-    if pool and pool not in lab.access.pools:
-        raise LabError(403, f"Permission check failed (pool '{pool}' does not exist)")
-    with_force = bool(
-        archive
-        and params.get("force")
-        and lab.guests.get(vmid)
-        and call.allowed(f"/vms/{vmid}", "VM.Backup")
-    )
-    pooled = bool(pool) and call.allowed(f"/pool/{pool}", "VM.Allocate")
-    if not with_force and not pooled and not call.allowed(f"/vms/{vmid}", "VM.Allocate"):
-        raise LabError(403, "Permission check failed")
+    check_may_make(call, restored=bool(archive))
     if params.get("storage"):  # there or not: who has no right learns nothing (10_permissions 260)
         call.check(f"/storage/{params['storage']}", "Datastore.AllocateSpace")
     if params.get("start"):
