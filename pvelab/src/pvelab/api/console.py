@@ -17,6 +17,7 @@ import secrets
 import selectors
 import socket
 import time
+from contextlib import suppress
 from typing import Any
 
 from pvelab.access import Access
@@ -45,7 +46,19 @@ def vncproxy(call: Call) -> Any:
     if params.get("generate-password"):
         answer["password"] = "".join(chr(secrets.randbelow(0x5E) + ord("!")) for _ in range(8))
     password = answer.get("password", ticket) if params.get("websocket") else None
-    listener = _listen()
+    for port in PORTS:
+        listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind(("127.0.0.1", port))
+            # two sockets may both be bound while neither listens: whoever listens first has the
+            # port
+            listener.listen(1)
+            break
+        except OSError:
+            listener.close()
+    else:
+        raise LabError(500, "unable to find free port (5900-6000)")
     upid = call.spawn("vncproxy", vmid, lambda log: _serve(lab, vmid, listener, password, log))
     return {**answer, "port": str(listener.getsockname()[1]), "upid": upid}
 
@@ -88,32 +101,22 @@ def _sign(access: Access, text: str) -> str:
     return base64.b64encode(digest).decode().rstrip("=")
 
 
-def _listen() -> socket.socket:
-    """Listen on the first free port of the range. Raise LabError 500 with PVE's text when there is
-    none.
-    """
-    for port in PORTS:
-        listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            listener.bind(("127.0.0.1", port))
-            # two sockets may both be bound while neither listens: whoever listens first has the
-            # port
-            listener.listen(1)
-        except OSError:
-            listener.close()
-        else:
-            return listener
-    raise LabError(500, "unable to find free port (5900-6000)")
-
-
 def _serve(
     lab: Lab, vmid: int, listener: socket.socket, password: str | None, log: TaskLog
 ) -> None:
     """The task: one client, and QEMU's VNC server behind it. Raise TaskDied as PVE's worker
     dies.
     """
-    client = _accept(listener, log)
+    listener.settimeout(_LOOK_UP)
+    end = time.monotonic() + _CONNECT_WITHIN
+    with listener:
+        while time.monotonic() < end:
+            log.check_cancelled()
+            with suppress(TimeoutError):
+                client = listener.accept()[0]
+                break
+        else:
+            raise TaskDied("connection timed out")
     with client:
         try:
             screen = _open_screen(lab, vmid, password)
@@ -122,19 +125,6 @@ def _serve(
             raise TaskDied("Failed to run vncproxy.") from error
         with screen:
             _splice(client, screen, log)
-
-
-def _accept(listener: socket.socket, log: TaskLog) -> socket.socket:
-    listener.settimeout(_LOOK_UP)
-    end = time.monotonic() + _CONNECT_WITHIN
-    with listener:
-        while time.monotonic() < end:
-            log.check_cancelled()
-            try:
-                return listener.accept()[0]
-            except TimeoutError:
-                continue
-    raise TaskDied("connection timed out")
 
 
 def _open_screen(lab: Lab, vmid: int, password: str | None) -> socket.socket:

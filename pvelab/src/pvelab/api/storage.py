@@ -4,6 +4,7 @@ PVE/API2/Storage).
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Iterator
 from typing import Any
@@ -24,15 +25,18 @@ _READ = ("Datastore.Audit", "Datastore.AllocateSpace")
 def storages(call: Call) -> Any:
     """List the storages of a node that the caller may see, each with its figures."""
     params, lab = call.params, call.lab
-    wanted = params.get("storage")
+    wanted, target = params.get("storage"), params.get("target")
     if wanted and wanted not in lab.storages:
         raise parameter_error(storage="No such storage.")
+    kinds = set(re.split("[;,]", params["content"])) if params.get("content") else None
     rows = []
     for storage in lab.storages.values():
         if (
             wanted in (None, storage.name)
             and call.allowed(f"/storage/{storage.name}", *_READ, any=True)
-            and _asked(call, storage)
+            and (kinds is None or kinds & set(storage.content))
+            and (not target or storage.nodes is None or target in storage.nodes)
+            and (not params.get("enabled") or volumes.is_available(lab, call.node, storage.name))
         ):
             row = {"storage": storage.name, **_status(call, storage)}
             if params.get("format"):
@@ -79,11 +83,36 @@ def content(call: Call) -> Any:
     if "backup" in definition.content and wanted in (None, "backup"):
         rows += storing.listed(call.lab.faults, node, name, list(_backups(call, name, vmid)))
     if "images" in definition.content and wanted in (None, "images"):
-        rows += _images(call, name, vmid)
+        for volume in volumes.images(call.lab, node, name):
+            if volume.path.is_file() and vmid in (None, volume.owner) and sees_volume(call, volume):
+                stat = volume.path.stat()
+                rows.append(
+                    {
+                        "volid": volume.volid,
+                        "content": "images",
+                        "format": "raw",
+                        "size": stat.st_size,
+                        "used": stat.st_blocks * 512,
+                        "ctime": int(stat.st_ctime),
+                        "vmid": volume.owner,
+                        "parent": None,
+                    }
+                )
     if "rootdir" in definition.content and wanted in (None, "rootdir"):
         rows += rootdirs(call, name, vmid)
     if "iso" in definition.content and wanted in (None, "iso") and vmid is None:
-        rows += _isos(call, name)
+        for path in sorted((call.lab.storage_dir(node, name) / "template" / "iso").glob("*.iso")):
+            volid, stat = f"{name}:iso/{path.name}", path.stat()
+            if sees_volume(call, Volume(volid, name, "iso", path)):
+                rows.append(
+                    {
+                        "volid": volid,
+                        "content": "iso",
+                        "format": "iso",
+                        "size": stat.st_size,
+                        "ctime": int(stat.st_ctime),
+                    }
+                )
     return rows
 
 
@@ -238,21 +267,6 @@ def _volume(call: Call) -> Volume:
     return volumes.find(call.lab, call.node, given if parts else f"{name}:{given}")
 
 
-def _asked(call: Call, definition: StorageDef) -> bool:
-    params = call.params
-    if params.get("content") and not set(params["content"].replace(";", ",").split(",")) & set(
-        definition.content
-    ):
-        return False
-    if (
-        params.get("target")
-        and definition.nodes is not None
-        and params["target"] not in definition.nodes
-    ):
-        return False
-    return not params.get("enabled") or volumes.is_available(call.lab, call.node, definition.name)
-
-
 def _status(call: Call, definition: StorageDef) -> dict[str, Any]:
     row = {
         "type": definition.type,
@@ -280,54 +294,20 @@ def _backups(call: Call, storage: str, vmid: int | None) -> Iterator[dict[str, A
             seen[owner] = sees_volume(
                 call, Volume(archive.volid, storage, "backup", archive.path, owner)
             )
-        if seen[owner]:
-            yield _backup(archive)
-
-
-def _backup(archive: archives.Archive) -> dict[str, Any]:
-    row: dict[str, Any] = {
-        "volid": archive.volid,
-        "content": "backup",
-        "format": archive.name.extension,
-        "size": archive.size,
-        "ctime": archive.ctime,
-        "subtype": archive.name.type or "unknown",
-    }
-    notes = archive.notes
-    optional = {
-        "vmid": archive.name.vmid,
-        "notes": notes.split("\n")[0] if notes else None,
-        "protected": int(archive.protected),
-    }
-    return row | {key: value for key, value in optional.items() if value}
-
-
-def _isos(call: Call, storage: str) -> Iterator[dict[str, Any]]:
-    for path in sorted(
-        (call.lab.storage_dir(call.node, storage) / "template" / "iso").glob("*.iso")
-    ):
-        volid, stat = f"{storage}:iso/{path.name}", path.stat()
-        if sees_volume(call, Volume(volid, storage, "iso", path)):
-            yield {
-                "volid": volid,
-                "content": "iso",
-                "format": "iso",
-                "size": stat.st_size,
-                "ctime": int(stat.st_ctime),
-            }
-
-
-def _images(call: Call, storage: str, vmid: int | None) -> Iterator[dict[str, Any]]:
-    for volume in volumes.images(call.lab, call.node, storage):
-        if volume.path.is_file() and vmid in (None, volume.owner) and sees_volume(call, volume):
-            stat = volume.path.stat()
-            yield {
-                "volid": volume.volid,
-                "content": "images",
-                "format": "raw",
-                "size": stat.st_size,
-                "used": stat.st_blocks * 512,
-                "ctime": int(stat.st_ctime),
-                "vmid": volume.owner,
-                "parent": None,
-            }
+        if not seen[owner]:
+            continue
+        row: dict[str, Any] = {
+            "volid": archive.volid,
+            "content": "backup",
+            "format": archive.name.extension,
+            "size": archive.size,
+            "ctime": archive.ctime,
+            "subtype": archive.name.type or "unknown",
+        }
+        notes = archive.notes
+        optional = {
+            "vmid": owner,
+            "notes": notes.split("\n")[0] if notes else None,
+            "protected": int(archive.protected),
+        }
+        yield row | {key: value for key, value in optional.items() if value}

@@ -49,28 +49,24 @@ def task_list(call: Call) -> Any:
     if source != "active":
         rows += [finished_row(*task) for task in tasks.finished(call.node)]
     everything = call.allowed(f"/nodes/{call.node}", "Sys.Audit")
-    seen = [
-        row
-        for row in rows
-        if (everything or may_see(call, Upid.parse(row["upid"]))) and _matches(row, call.params)
-    ]
-    start, limit = call.params.get("start", 0), call.params.get("limit", 50)
+    params, seen = call.params, list[dict[str, Any]]()
+    kinds = split_list(params.get("statusfilter", ""))
+    for row in rows:
+        full_user = f"{row['user']}!{row['tokenid']}" if "tokenid" in row else row["user"]
+        if (
+            (everything or may_see(call, Upid.parse(row["upid"])))
+            and params.get("typefilter") in (None, row["type"])
+            and ("vmid" not in params or row["id"] == str(params["vmid"]))
+            and params.get("userfilter", "").lower() in full_user.lower()
+            and params.get("since", 0) <= row["starttime"] <= params.get("until", row["starttime"])
+            and (not kinds or status_type(row["status"]) in kinds)
+            # errors=1 includes warnings (pve-facts 2.3)
+            and (not params.get("errors") or row["status"] not in ("OK", "RUNNING"))
+        ):
+            seen.append(row)
+    start, limit = params.get("start", 0), params.get("limit", 50)
     page = seen[start : start + limit]
     return Answer(page, total=len(seen)) if seen else page
-
-
-def _matches(row: dict[str, Any], params: dict[str, Any]) -> bool:
-    kinds = split_list(params.get("statusfilter", ""))
-    full_user = f"{row['user']}!{row['tokenid']}" if "tokenid" in row else row["user"]
-    return (
-        params.get("typefilter") in (None, row["type"])
-        and ("vmid" not in params or row["id"] == str(params["vmid"]))
-        and params.get("userfilter", "").lower() in full_user.lower()
-        and params.get("since", 0) <= row["starttime"] <= params.get("until", row["starttime"])
-        and (not kinds or status_type(row["status"]) in kinds)
-        # errors=1 includes warnings (pve-facts 2.3)
-        and (not params.get("errors") or row["status"] not in ("OK", "RUNNING"))
-    )
 
 
 @route("GET", "/nodes/{node}/tasks/{upid}")

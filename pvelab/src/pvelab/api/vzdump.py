@@ -20,11 +20,20 @@ def vzdump(call: Call) -> Any:
     3.1).
     """
     check(call)
-    vmids, everything = (
-        _local_guests(call),
-        bool(call.params.get("all") or call.params.get("exclude")),
-    )
-    if not vmids and not everything:
+    params, guests = call.params, call.lab.guests
+    # this node takes care of its own guests, and of those that exist nowhere, so that they fail
+    # visibly
+    if params.get("vmid"):
+        asked = {int(vmid) for vmid in split_list(params["vmid"]) if vmid}
+        vmids = tuple(
+            sorted(v for v in asked if (vm := guests.get(v)) is None or vm.node == call.node)
+        )
+    else:
+        left_out = {int(vmid) for vmid in split_list(params.get("exclude", "")) if vmid}
+        own = [vm.vmid for vm in guests.all(call.node, None) if vm.vmid not in left_out]
+        # with all=1, guests that one may not back up are skipped in silence
+        vmids = tuple(vmid for vmid in own if call.allowed(f"/vms/{vmid}", "VM.Backup"))
+    if not vmids and not (params.get("all") or params.get("exclude")):
         return "OK"
     chosen = options(call, vmids)
     return call.spawn(
@@ -50,19 +59,3 @@ def extractconfig(call: Call) -> Any:
     if not volume.path.is_file():
         raise LabError(500, f"volume '{volume.volid}' does not exist")
     return extract_config(volume.path)
-
-
-def _local_guests(call: Call) -> tuple[int, ...]:
-    """The guests that this node takes care of: its own, and those that exist nowhere, so that they
-    fail visibly.
-    """
-    params, guests = call.params, call.lab.guests
-    if params.get("vmid"):
-        asked = {int(vmid) for vmid in split_list(params["vmid"]) if vmid}
-        return tuple(
-            sorted(v for v in asked if (vm := guests.get(v)) is None or vm.node == call.node)
-        )
-    left_out = {int(vmid) for vmid in split_list(params.get("exclude", "")) if vmid}
-    own = [vm.vmid for vm in guests.all(call.node, None) if vm.vmid not in left_out]
-    # with all=1, guests that one may not back up are skipped in silence
-    return tuple(vmid for vmid in own if call.allowed(f"/vms/{vmid}", "VM.Backup"))

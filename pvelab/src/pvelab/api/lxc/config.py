@@ -46,7 +46,15 @@ def update(call: Call) -> Any:
                 number = next(n for n in range(len(config) + 1) if f"unused{n}" not in config)
                 config[f"unused{number}"] = mount(key, old).volume
         for key, value in given.items():
-            config[key] = _value(call, vm, key, value)
+            config[key] = with_hwaddr(value) if NET.fullmatch(key) else value
+            if MOUNT.fullmatch(key):
+                wanted = mount(key, value)
+                storage, _, size = wanted.volume.partition(":")
+                # ``storage:4`` asks for a new volume of 4 GiB
+                if wanted.kind == "volume" and size.replace(".", "", 1).isdigit():
+                    tree = make_tree(call.lab, vm.node, storage, vm.vmid, int(float(size) * _GIB))
+                    properties = {**wanted.properties, "size": format_size(tree.size)}
+                    config[key] = Mount(key, tree.volume.volid, properties).text()
         save(call.lab, vm, config)
 
 
@@ -82,21 +90,3 @@ def _check(call: Call, vm: VmConfig, given: dict[str, str], deleted: list[str]) 
     check_unlocked(vm)
     if power.running(call.lab, vm.vmid) and "template" in given:
         raise LabError(500, "you can't convert a CT to template if the CT is running")
-
-
-def _value(call: Call, vm: VmConfig, key: str, value: str) -> str:
-    """What the configuration will say: NICs with a MAC address, ``storage:4`` as the new volume of
-    4 GiB that it asks for.
-    """
-    if NET.fullmatch(key):
-        return with_hwaddr(value)
-    if not MOUNT.fullmatch(key):
-        return value
-    wanted = mount(key, value)
-    storage, _, size = wanted.volume.partition(":")
-    if wanted.kind != "volume" or not size.replace(".", "", 1).isdigit():
-        return value
-    tree = make_tree(call.lab, vm.node, storage, vm.vmid, int(float(size) * _GIB))
-    return Mount(
-        key, tree.volume.volid, {**wanted.properties, "size": format_size(tree.size)}
-    ).text()

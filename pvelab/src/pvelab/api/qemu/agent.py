@@ -174,12 +174,8 @@ def _ask(machine: Machine, command: str, arguments: dict[str, Any]) -> Any:
         raise LabError(500, "QEMU guest agent is not running") from error
 
 
-def _register() -> None:
-    """Serve every agent call of the schema that has no form of its own."""
-    for endpoint in api().endpoints:
-        name = endpoint.path.removeprefix(f"{_BASE}/")
-        if endpoint.path.startswith(f"{_BASE}/") and name not in _OWN_FORM:
-            route(endpoint.method, endpoint.path)(functools.partial(_generic, name=name))
-
-
-_register()
+# every agent call of the schema that has no form of its own
+for _endpoint in api().endpoints:
+    _name = _endpoint.path.removeprefix(f"{_BASE}/")
+    if _endpoint.path.startswith(f"{_BASE}/") and _name not in _OWN_FORM:
+        route(_endpoint.method, _endpoint.path)(functools.partial(_generic, name=_name))

@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from pvelab.guests import creating, destroying
@@ -29,18 +28,35 @@ def create(call: Call) -> Any:
     """Restore a guest from an archive, or create an empty one; the configuration is reserved before
     the task starts.
     """
+    params = call.params
     _check_create(call)
     overrides = {
         key: with_mac(str(value)) if NET.fullmatch(key) else str(value)
-        for key, value in call.params.items()
+        for key, value in params.items()
         if key not in REQUEST_ONLY
     }
-    if call.params.get("archive"):
-        return _restore(call, overrides)
-    check_options(call, call.vmid, overrides, call.params.get("pool"))
+    archive = backup_volume(call, params["archive"]) if params.get("archive") else None
+    if archive and not archive.path.is_file():
+        raise LabError(500, f"volume '{archive.volid}' does not exist")
+    check_options(call, call.vmid, overrides, params.get("pool"))
     check_bridges(call, overrides)
-    _reserve(call, "create", existing=False)
-    return call.spawn("qmcreate", call.vmid, lambda log: creating.create(call, overrides, log))
+    if archive is None:
+        _reserve(call, "create", existing=False)
+        return call.spawn("qmcreate", call.vmid, lambda log: creating.create(call, overrides, log))
+    _reserve(call, "restore", existing=bool(params.get("force")))
+    request = Request(
+        vmid=call.vmid,
+        archive=archive,
+        storage=params.get("storage"),
+        overrides=overrides,
+        unique=bool(params.get("unique")),
+        force=bool(params.get("force")),
+        bwlimit=params.get("bwlimit", 0),
+        start=bool(params.get("start")),
+        live=bool(params.get("live-restore")),
+        pool=params.get("pool"),
+    )
+    return call.spawn("qmrestore", call.vmid, lambda log: Restore(call, request, log).run())
 
 
 @route("DELETE", "/nodes/{node}/qemu/{vmid}")
@@ -71,29 +87,6 @@ def _check_create(call: Call) -> None:
         call.check(f"/vms/{vmid}", "VM.PowerMgmt")
     if not lab.quorate():
         raise LabError(500, "cluster not ready - no quorum?")
-
-
-def _restore(call: Call, overrides: Mapping[str, str]) -> str:
-    params = call.params
-    archive = backup_volume(call, params["archive"])
-    if not archive.path.is_file():
-        raise LabError(500, f"volume '{archive.volid}' does not exist")
-    check_options(call, call.vmid, overrides, call.params.get("pool"))
-    check_bridges(call, overrides)
-    _reserve(call, "restore", existing=bool(params.get("force")))
-    request = Request(
-        vmid=call.vmid,
-        archive=archive,
-        storage=params.get("storage"),
-        overrides=overrides,
-        unique=bool(params.get("unique")),
-        force=bool(params.get("force")),
-        bwlimit=params.get("bwlimit", 0),
-        start=bool(params.get("start")),
-        live=bool(params.get("live-restore")),
-        pool=params.get("pool"),
-    )
-    return call.spawn("qmrestore", call.vmid, lambda log: Restore(call, request, log).run())
 
 
 def _reserve(call: Call, verb: str, *, existing: bool) -> None:
