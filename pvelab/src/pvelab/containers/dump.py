@@ -92,9 +92,21 @@ class ContainerDump(Dump):
         trees = {
             mount.path: open_tree(self.lab, self.node, mount.volume) for mount in self.included
         }
-        {"snapshot": self._take_snapshot, "suspend": self._copy, "stop": self._stop}[self.mode](
-            trees
-        )
+        if self.mode == "snapshot":
+            self.log.info("create storage snapshot 'vzdump'")
+        elif self.mode == "suspend":
+            size = sum(tree.used() for tree in trees.values())
+            source = f"/proc/{self.machine.pid if self.machine else 0}/root/"
+            for name, transferred in (("first", size), ("final", 0)):
+                self.log.info(f"starting {name} sync {source} to {self.scratch}")
+                self.log.info(f"{name} sync finished - transferred {transferred} bytes in 0s")
+                if name == "first":
+                    self.log.info("suspending guest")
+            self.log.info("resuming guest")
+            self.log.info("guest is online again after 0 seconds")
+        elif self.machine:
+            self.log.info("stopping virtual guest")
+            power.switch_off(self.lab, self.vm.vmid)
         self.log.info(f"creating vzdump archive '{self.archive}'")
         temporary, began = self.archive.with_suffix(".dat"), time.monotonic()
         try:
@@ -110,25 +122,6 @@ class ContainerDump(Dump):
             self.log.info("restarting vm")
             power.switch_on(self.lab, self.vm)
             self.log.info("guest is online again after 0 seconds")
-
-    def _take_snapshot(self, trees: dict[str, Tree]) -> None:
-        self.log.info("create storage snapshot 'vzdump'")
-
-    def _copy(self, trees: dict[str, Tree]) -> None:
-        size = sum(tree.used() for tree in trees.values())
-        source = f"/proc/{self.machine.pid if self.machine else 0}/root/"
-        for name, transferred in (("first", size), ("final", 0)):
-            self.log.info(f"starting {name} sync {source} to {self.scratch}")
-            self.log.info(f"{name} sync finished - transferred {transferred} bytes in 0s")
-            if name == "first":
-                self.log.info("suspending guest")
-        self.log.info("resuming guest")
-        self.log.info("guest is online again after 0 seconds")
-
-    def _stop(self, trees: dict[str, Tree]) -> None:
-        if self.machine:
-            self.log.info("stopping virtual guest")
-            power.switch_off(self.lab, self.vm.vmid)
 
     def _write_archive(self, temporary: Path, trees: dict[str, Tree]) -> int:
         """Write the archive; return the bytes before compression. Raise GuestFailed as the failure

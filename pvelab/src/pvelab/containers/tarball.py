@@ -177,9 +177,26 @@ def _put(
     linked = _place(entry.linkname, trees)[1] if entry.islnk() else "."
     if not all(_stays(tree.root, name) for name in (inside, linked)):
         result.complaints.append(f"tar: {entry.name}: Cannot open: Permission denied")
-    elif not _make(tar, entry, target, tree.root / linked):
+        return
+    if not (entry.isdir() or entry.isreg() or entry.issym() or entry.islnk()):
         result.complaints.append(f"tar: {entry.name}: Cannot mknod: Operation not permitted")
-    elif not entry.issym():
+        return
+    if entry.isdir():
+        target.mkdir(parents=True, exist_ok=True)
+    else:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        # nothing is written through a link that an earlier member made
+        target.unlink(missing_ok=True)
+    if entry.issym():
+        target.symlink_to(entry.linkname)
+    elif entry.islnk():
+        os.link(tree.root / linked, target, follow_symlinks=False)
+    elif entry.isreg():
+        content = tar.extractfile(entry)
+        with target.open("wb") as file:
+            while content and (chunk := content.read(_CHUNK)):
+                file.write(chunk)
+    if not entry.issym():
         tree.owners[inside] = (entry.uid, entry.gid, entry.mode)
 
 
@@ -200,28 +217,6 @@ def _stays(root: Path, inside: str) -> bool:
     if ".." in Path(inside).parts:
         return False
     return inside == "." or (root / inside).parent.resolve().is_relative_to(root.resolve())
-
-
-def _make(tar: tarfile.TarFile, entry: tarfile.TarInfo, target: Path, linked: Path) -> bool:
-    """Make one member; say whether that was possible: device nodes are not."""
-    if entry.isdir():
-        target.mkdir(parents=True, exist_ok=True)
-        return True
-    if not (entry.isreg() or entry.issym() or entry.islnk()):
-        return False
-    target.parent.mkdir(parents=True, exist_ok=True)
-    # nothing is written through a link that an earlier member made
-    target.unlink(missing_ok=True)
-    if entry.issym():
-        target.symlink_to(entry.linkname)
-    elif entry.islnk():
-        os.link(linked, target, follow_symlinks=False)
-    else:
-        content = tar.extractfile(entry)
-        with target.open("wb") as file:
-            while content and (chunk := content.read(_CHUNK)):
-                file.write(chunk)
-    return True
 
 
 READERS["tar"] = extract_pct

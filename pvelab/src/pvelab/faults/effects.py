@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from pvelab import links, nodes_life
@@ -78,7 +77,18 @@ def _damage(lab: Lab, kind: str, options: Mapping[str, Value]) -> dict[str, Valu
     """Damage an archive's file; return the options with the node and the offset that were really
     used.
     """
-    node, path = _archive(lab, str(options["volid"]), str(options["node"]))
+    volid = str(options["volid"])
+    # storages of one name may lie on several nodes
+    for node in [str(options["node"])] if options["node"] else lab.nodes:
+        try:
+            volume = volumes.find(lab, node, volid)
+        except LabError:
+            continue
+        if volume.content == "backup" and volume.path.is_file():
+            path = volume.path
+            break
+    else:
+        raise UsageError(f"there is no archive {volid}", "see what the node's storage lists")
     found = {**options, "node": node}
     if kind == "archive-vanish":
         path.unlink()
@@ -87,7 +97,7 @@ def _damage(lab: Lab, kind: str, options: Mapping[str, Value]) -> dict[str, Valu
     # the middle lies in the data: a damaged header fails in another way (pve-facts 7.6)
     at = size // 2 if options["at"] == -1 else int(options["at"])
     if not 0 <= at < size:
-        raise UsageError(f"{options['volid']} has no byte {at}", f"it has {size} bytes")
+        raise UsageError(f"{volid} has no byte {at}", f"it has {size} bytes")
     if kind == "archive-flip":
         with path.open("r+b") as file:
             file.seek(at)
@@ -98,15 +108,3 @@ def _damage(lab: Lab, kind: str, options: Mapping[str, Value]) -> dict[str, Valu
     else:
         os.truncate(path, at)
     return {**found, "at": at}
-
-
-def _archive(lab: Lab, volid: str, node: str) -> tuple[str, Path]:
-    """The node and the file of an archive. Storages of one name may lie on several nodes."""
-    for name in [node] if node else lab.nodes:
-        try:
-            volume = volumes.find(lab, name, volid)
-        except LabError:
-            continue
-        if volume.content == "backup" and volume.path.is_file():
-            return name, volume.path
-    raise UsageError(f"there is no archive {volid}", "see what the node's storage lists")
