@@ -314,7 +314,20 @@ class Dump:
             archives.set_protected(self.archive, True)
         # nothing older goes before the new archive is there (pve-facts 3.11)
         if options.remove:
-            self._prune()
+            log.info(f"prune older backups with retention: {options.keep.replace(',', ', ')}")
+            marked = archives.prune_marks(
+                lab,
+                self.node,
+                options.storage,
+                options.keep,
+                vmid=self.vm.vmid,
+                type=self.vm.type,
+            )
+            gone = archives.removable(marked)
+            for archive in gone:
+                log.info(f"removing backup '{archive.volid}'")
+                archive.remove(lab.tz)
+            log.info(f"pruned {len(gone)} backup(s) not covered by keep-retention policy")
         self._clean_up()
         log.info(
             f"Finished Backup of VM {self.vm.vmid} "
@@ -325,23 +338,6 @@ class Dump:
         """Say what vzdump still does when the archive is done."""
         if self.mode == "suspend":
             self.log.info("resume vm")
-
-    def _prune(self) -> None:
-        """Prune this guest's archives alone, the new one included."""
-        self.log.info(f"prune older backups with retention: {self.options.keep.replace(',', ', ')}")
-        marked = archives.prune_marks(
-            self.lab,
-            self.node,
-            self.options.storage,
-            self.options.keep,
-            vmid=self.vm.vmid,
-            type=self.vm.type,
-        )
-        gone = archives.removable(marked)
-        for archive in gone:
-            self.log.info(f"removing backup '{archive.volid}'")
-            archive.remove(self.lab.tz)
-        self.log.info(f"pruned {len(gone)} backup(s) not covered by keep-retention policy")
 
 
 def dump_guest(

@@ -202,22 +202,18 @@ def _nics(lab: Lab, node: str, config: Mapping[str, str]) -> tuple[Nic, ...]:
             continue
         if bridge not in known:
             raise TaskDied(f"bridge '{bridge}' does not exist")
-        tag, trunks = properties.get("tag"), properties.get("trunks")
+        tag, vlans = properties.get("tag"), None
+        if trunks := properties.get("trunks"):
+            if not re.fullmatch(r"\d+(-\d+)?(;\d+(-\d+)?)*", trunks):
+                raise TaskDied(f"invalid trunks '{trunks}'")
+            ranges = [part.partition("-")[::2] for part in trunks.split(";")]
+            vlans = frozenset(
+                vlan for first, last in ranges for vlan in range(int(first), int(last or first) + 1)
+            )
         up = properties.get("link_down", "0") != "1"
-        mac, vlans = properties.get("macaddr", ""), _vlans(trunks) if trunks else None
-        ends = "" if known[bridge].ports else node
+        mac, ends = properties.get("macaddr", ""), "" if known[bridge].ports else node
         found.append(Nic(int(key[3:]), mac, bridge, int(tag) if tag else None, up, vlans, ends))
     return tuple(found)
-
-
-def _vlans(trunks: str) -> frozenset[int]:
-    """Given ``2;10-12``, return the VLANs. Raise TaskDied for anything else."""
-    if not re.fullmatch(r"\d+(-\d+)?(;\d+(-\d+)?)*", trunks):
-        raise TaskDied(f"invalid trunks '{trunks}'")
-    ends = [part.partition("-")[::2] for part in trunks.split(";")]
-    return frozenset(
-        vlan for first, last in ends for vlan in range(int(first), int(last or first) + 1)
-    )
 
 
 def _disks(lab: Lab, node: str, config: Mapping[str, str]) -> tuple[Disk, ...]:

@@ -51,19 +51,16 @@ def _line(line: str, volumes: Mapping[str, tuple[str, int]], unique: bool) -> st
     if NET.fullmatch(key) and unique:
         return f"{key}: {with_mac(value, fresh=True)}"
     if DRIVE.fullmatch(key):
-        return _drive_line(drive(key, value), value, volumes)
+        old = drive(key, value)
+        if not old.backed_up:
+            return f"#{key}: {value}"
+        if key not in volumes:
+            return f"{key}: {value}"
+        volid, size = volumes[key]
+        kept = {name: t for name, t in old.properties.items() if name not in ("format", "size")}
+        return f"{key}: {Drive(key, volid, {**kept, 'size': format_size(size)}).text()}"
     if key == "vmgenid" and value != "0":
         return f"vmgenid: {uuid.uuid4()}"
     if key == "smbios1" and unique:
         return f"smbios1: {re.sub(r'uuid=[0-9a-fA-F-]{36}', f'uuid={uuid.uuid4()}', value)}"
     return line
-
-
-def _drive_line(old: Drive, value: str, volumes: Mapping[str, tuple[str, int]]) -> str:
-    if not old.backed_up:
-        return f"#{old.key}: {value}"
-    if old.key not in volumes:
-        return f"{old.key}: {value}"
-    volid, size = volumes[old.key]
-    kept = {name: text for name, text in old.properties.items() if name not in ("format", "size")}
-    return f"{old.key}: {Drive(old.key, volid, {**kept, 'size': format_size(size)}).text()}"

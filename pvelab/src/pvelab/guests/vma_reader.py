@@ -138,21 +138,18 @@ class Extraction:
             if self._seen[number][cluster]:
                 raise VmaError(f"found duplicated cluster {cluster} for stream {device.name}")
             self._seen[number][cluster] = 1
-            self._cluster(device, cluster, mask, data[at : at + stored])
+            target = self._targets.get(number)
+            if mask and target is not None:
+                self._write(device, target, cluster * CLUSTER, mask, data[at : at + stored])
+            self.figures.read += CLUSTER
+            if mask:
+                self.figures.zero_blocks += CLUSTER - stored
+            else:
+                self.figures.zero_clusters += CLUSTER
+            self._progress(self.figures)
             at += stored
         if at != len(data):
             raise VmaError("vma extent error - missing blocks")
-
-    def _cluster(self, device: Device, cluster: int, mask: int, data: memoryview) -> None:
-        target = self._targets.get(device.id)
-        if mask and target is not None:
-            self._write(device, target, cluster * CLUSTER, mask, data)
-        self.figures.read += CLUSTER
-        if mask:
-            self.figures.zero_blocks += CLUSTER - len(data)
-        else:
-            self.figures.zero_clusters += CLUSTER
-        self._progress(self.figures)
 
     def _write(self, device: Device, target: int, offset: int, mask: int, data: memoryview) -> None:
         if mask == _FULL:

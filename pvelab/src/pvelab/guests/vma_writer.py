@@ -142,19 +142,15 @@ def clusters(path: Path, size: int) -> Iterator[tuple[int, bytes | None]]:
         for first, last in _data_ranges(file.fileno(), size):
             for hole in range(number, first):
                 yield hole, None
-            yield from _read(file.fileno(), first, last, size)
+            for start in range(first, last, _READ_CLUSTERS):
+                stop, begin = min(start + _READ_CLUSTERS, last), start * CLUSTER
+                chunk = os.pread(file.fileno(), min(stop * CLUSTER, size) - begin, begin)
+                for number in range(start, stop):
+                    at = number * CLUSTER - begin
+                    yield number, chunk[at : at + CLUSTER]
             number = last
     for hole in range(number, total):
         yield hole, None
-
-
-def _read(fd: int, first: int, last: int, size: int) -> Iterator[tuple[int, bytes | None]]:
-    for start in range(first, last, _READ_CLUSTERS):
-        stop = min(start + _READ_CLUSTERS, last)
-        chunk = os.pread(fd, min(stop * CLUSTER, size) - start * CLUSTER, start * CLUSTER)
-        for number in range(start, stop):
-            at = (number - start) * CLUSTER
-            yield number, chunk[at : at + CLUSTER]
 
 
 def _data_ranges(fd: int, size: int) -> Iterator[tuple[int, int]]:

@@ -56,24 +56,22 @@ class VzdumpJob:
                     self.call.check(f"/vms/{vmid}", "VM.Backup")
                 except LabError as error:
                     raise TaskDied(f"403 {error.reason}") from error
-            failed = [vmid for vmid in self.options.vmids if not self._dump(vmid)]
+            failed = False
+            for vmid in self.options.vmids:
+                log = DumpLog(self.log, lambda: self.lab.now(self.node), self.lab.tz)
+                try:
+                    dump_guest(self.lab, self.node, self.options, vmid, log, _DUMPS)
+                except GuestFailed as error:
+                    self.log.line(f"ERROR: Backup of VM {vmid} failed - {error}")
+                    self.log.line(f"INFO: Failed at {log.time}")
+                    if self.log.cancelled.is_set():
+                        self.log.line("ERROR: Backup job failed - interrupted by signal")
+                        raise TaskDied("interrupted by signal") from error
+                    failed = True
         if failed:
             self.log.line("INFO: Backup job finished with errors")
             raise TaskDied("job errors")
         self.log.line("INFO: Backup job finished successfully")
-
-    def _dump(self, vmid: int) -> bool:
-        log = DumpLog(self.log, lambda: self.lab.now(self.node), self.lab.tz)
-        try:
-            dump_guest(self.lab, self.node, self.options, vmid, log, _DUMPS)
-        except GuestFailed as error:
-            self.log.line(f"ERROR: Backup of VM {vmid} failed - {error}")
-            self.log.line(f"INFO: Failed at {log.time}")
-            if self.log.cancelled.is_set():
-                self.log.line("ERROR: Backup job failed - interrupted by signal")
-                raise TaskDied("interrupted by signal") from error
-            return False
-        return True
 
 
 @contextmanager
