@@ -125,9 +125,27 @@ def parse_property_string(
     text if it is malformed.
     """
     parsed: dict[str, Any] = {}
-    for part in value.split(","):
-        if part.strip():
-            _take(parsed, schema, part)
+    for part in filter(str.strip, value.split(",")):
+        # ``key=value``, an alias of a key (``virtio=MAC``), or the default key's value
+        key, equals, text = part.partition("=")
+        if not equals:
+            key, text = next((name for name, s in schema.items() if s.get("default_key")), ""), part
+            if not key:
+                raise FormatError("value without key, but schema does not define a default key\n")
+        elif not key or not text:
+            raise FormatError("missing key in comma-separated list property\n")
+        entry = schema.get(key, {})
+        if "alias" in entry:
+            if key_alias := entry.get("keyAlias"):
+                if key_alias in parsed:
+                    raise FormatError(f"key alias '{key_alias}' is already defined\n")
+                parsed[key_alias] = key
+            key = entry["alias"]
+        if key in parsed:
+            raise FormatError(f"duplicate key in comma-separated list property: {key}\n")
+        if schema.get(key, {}).get("type") == "boolean":
+            text = _BOOLEANS.get(text.lower(), text)
+        parsed[key] = text
     errors: dict[str, str] = {}
     check(schema, parsed, path, errors)
     if errors:
@@ -136,31 +154,6 @@ def parse_property_string(
             + "".join(f"{name}: {text.rstrip()}\n" for name, text in sorted(errors.items()))
         )
     return parsed
-
-
-def _take(parsed: dict[str, Any], schema: dict[str, Any], part: str) -> None:
-    """Add one part of a property string: ``key=value``, an alias of a key (``virtio=MAC``), or the
-    default key's value.
-    """
-    key, equals, value = part.partition("=")
-    if not equals:
-        key, value = next((name for name, s in schema.items() if s.get("default_key")), ""), part
-        if not key:
-            raise FormatError("value without key, but schema does not define a default key\n")
-    elif not key or not value:
-        raise FormatError("missing key in comma-separated list property\n")
-    entry = schema.get(key, {})
-    if "alias" in entry:
-        if key_alias := entry.get("keyAlias"):
-            if key_alias in parsed:
-                raise FormatError(f"key alias '{key_alias}' is already defined\n")
-            parsed[key_alias] = key
-        key = entry["alias"]
-    if key in parsed:
-        raise FormatError(f"duplicate key in comma-separated list property: {key}\n")
-    if schema.get(key, {}).get("type") == "boolean":
-        value = _BOOLEANS.get(value.lower(), value)
-    parsed[key] = value
 
 
 def _prune_backups(parsed: dict[str, Any]) -> None:

@@ -104,8 +104,15 @@ def _wrong_value(schema: Schema, value: Any, path: str) -> str | None:
     if isinstance(value, list):
         return None
     text = str(int(value)) if isinstance(value, bool) else str(value)
-    if schema.get("format") and text and (wrong := _wrong_format(schema["format"], text, path)):
-        return wrong
+    if text and (known := schema.get("format")):
+        try:
+            # a name or, for property strings written out in place, a schema of the parts
+            if isinstance(known, dict):
+                parse_property_string(known, text, path, check_object)
+            else:
+                check_format(text, known, path, api().formats, check_object)
+        except FormatError as error:
+            return f"invalid format - {error}"
     # Perl prints a compiled pattern as (?^:...): Python's word for that is (?:...)
     pattern = schema.get("pattern", "").replace("(?^:", "(?:").replace("(?^i:", "(?i:")
     if pattern and not re.fullmatch(pattern, text):
@@ -124,18 +131,6 @@ def _wrong_value(schema: Schema, value: Any, path: str) -> str | None:
             f"value '{text}' does not have a value in the enumeration "
             f"'{', '.join(str(choice) for choice in allowed)}'"
         )
-    return None
-
-
-def _wrong_format(name: str | Schema, text: str, path: str) -> str | None:
-    """A format is a name or, for property strings written out in place, a schema of its parts."""
-    try:
-        if isinstance(name, dict):
-            parse_property_string(name, text, path, check_object)
-        else:
-            check_format(text, name, path, api().formats, check_object)
-    except FormatError as error:
-        return f"invalid format - {error}"
     return None
 
 
