@@ -331,19 +331,17 @@ class Networks:
         known = table.get(target)
         for other in list(self._ports.values()) if known is None else [known]:
             joined = other is not port and (other.bridge, other.node) == (port.bridge, port.node)
-            if joined and (out := other.leaves(vlan, bare, priority)) is not None:
-                self._send(other, out, frame)
-
-    def _send(self, port: Port, out: bytes, frame: Frame) -> None:
-        # a machine that does not read loses its own frames and holds nobody else up
-        if not port.up or len(port.waiting) >= QUEUE:
-            port.counters.dropped += 1
-            return
-        if self._deliveries:
-            _record(self._deliveries, port.bridge, replace(frame, to=port.machine))
-        port.waiting.append(out)
-        if len(port.waiting) == 1:
-            self._drain(port)
+            if not joined or (out := other.leaves(vlan, bare, priority)) is None:
+                continue
+            # a machine that does not read loses its own frames and holds nobody else up
+            if not other.up or len(other.waiting) >= QUEUE:
+                other.counters.dropped += 1
+                continue
+            if self._deliveries:
+                _record(self._deliveries, other.bridge, replace(frame, to=other.machine))
+            other.waiting.append(out)
+            if len(other.waiting) == 1:
+                self._drain(other)
 
     def _drain(self, port: Port) -> None:
         """Send what waits. When the machine does not read fast enough, come back when it does."""
