@@ -92,7 +92,11 @@ class CalendarEvent:
     def _first_of(self, day: date, epoch: int, zone: ZoneInfo) -> int | None:
         """Return the first time of a day after ``epoch``, None if there is none."""
         midnight = datetime(day.year, day.month, day.day, tzinfo=zone)
-        low, high = sorted(map(_offset, (midnight, (midnight + timedelta(days=1)).replace(fold=1))))
+        # by how many seconds the clock on the wall is ahead of UTC, at the day's begin and end
+        low, high = sorted(
+            int((moment.utcoffset() or timedelta()).total_seconds())
+            for moment in (midnight, (midnight + timedelta(days=1)).replace(fold=1))
+        )
         wall = int(midnight.replace(tzinfo=UTC).timestamp())
         best: int | None = None
         for second in self.seconds[bisect_right(self.seconds, epoch + low - wall) :]:
@@ -117,12 +121,6 @@ class CalendarEvent:
                 yield int(moment.timestamp())
 
 
-def _offset(moment: datetime) -> int:
-    """Return by how many seconds the clock on the wall is ahead of UTC."""
-    offset = moment.utcoffset()
-    return int(offset.total_seconds()) if offset else 0
-
-
 def read(text: str) -> CalendarEvent:
     """Given a calendar event as PVE writes it, return it. Raise BadEvent, saying why, for any other
     text.
@@ -132,10 +130,18 @@ def read(text: str) -> CalendarEvent:
     if not words:
         raise BadEvent("date or time specification expected")
     weekdays = _weekdays(words.pop(0)) if words[0][0].isalpha() else frozenset(range(7))
-    years, months, days = (
-        _date(words.pop(0)) if words and "-" in words[0] else (_YEARS, _MONTHS, _DAYS)
-    )
-    hours, minutes, seconds = _time(words.pop(0)) if words else ([0], [0], [0])
+    date_word = words.pop(0) if words and "-" in words[0] else "*-*"
+    fields = date_word.split("-")
+    if len(fields) not in (2, 3):
+        raise BadEvent(f"'{date_word}' is no date")
+    year, month, day = fields if len(fields) == 3 else ["*", *fields]
+    years, months, days = _field(year, _YEARS), _field(month, _MONTHS), _field(day, _DAYS)
+    time_word = words.pop(0) if words else "0:0"
+    fields = time_word.split(":")
+    if len(fields) > 3:
+        raise BadEvent(f"'{time_word}' is no time")
+    hour, minute, second = {1: ["*", *fields, "0"], 2: [*fields, "0"], 3: fields}[len(fields)]
+    hours, minutes, seconds = _field(hour, _HOURS), _field(minute, _SIXTY), _field(second, _SIXTY)
     if words:
         raise BadEvent(f"unexpected '{' '.join(words)}'")
     times = tuple(
@@ -163,22 +169,6 @@ def _weekday(name: str) -> int:
         if name in names:
             return names.index(name)
     raise BadEvent(f"unknown weekday '{name}'")
-
-
-def _date(word: str) -> tuple[range | list[int], range | list[int], range | list[int]]:
-    fields = word.split("-")
-    if len(fields) not in (2, 3):
-        raise BadEvent(f"'{word}' is no date")
-    year, month, day = fields if len(fields) == 3 else ["*", *fields]
-    return _field(year, _YEARS), _field(month, _MONTHS), _field(day, _DAYS)
-
-
-def _time(word: str) -> tuple[range | list[int], range | list[int], range | list[int]]:
-    fields = word.split(":")
-    if len(fields) > 3:
-        raise BadEvent(f"'{word}' is no time")
-    hour, minute, second = {1: ["*", *fields, "0"], 2: [*fields, "0"], 3: fields}[len(fields)]
-    return _field(hour, _HOURS), _field(minute, _SIXTY), _field(second, _SIXTY)
 
 
 def _field(text: str, known: range) -> range | list[int]:

@@ -57,8 +57,25 @@ def ensure(etc: Path, names: Iterable[str], node: str = "") -> Certificates:
     authority_key = etc / "priv" / "pve-root-ca.key"
     # a lab of a time when the authority's key was not kept gets a new one, and with it a new
     # certificate
-    if not (found.key.is_file() and authority_key.is_file()):
-        _make(found, _authority(found.ca_file, authority_key), list(names))
+    if found.key.is_file() and authority_key.is_file():
+        return found
+    authority, certified = _authority(found.ca_file, authority_key), list(names)
+    key, ca_key = ec.generate_private_key(ec.SECP256R1()), authority.key
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, certified[0])])
+    server = (
+        _builder(subject, authority.certificate.subject, key.public_key())
+        .add_extension(
+            x509.SubjectAlternativeName([_general_name(name) for name in certified]), critical=False
+        )
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
+        .add_extension(
+            x509.AuthorityKeyIdentifier.from_issuer_public_key(ca_key.public_key()), critical=False
+        )
+        .sign(ca_key, hashes.SHA256())
+    )
+    _write_key(found.key, key)
+    found.certificate.write_bytes(server.public_bytes(serialization.Encoding.PEM))
     return found
 
 
@@ -84,25 +101,6 @@ def _authority(ca_file: Path, key_file: Path) -> _Authority:
     ca_file.write_bytes(authority.public_bytes(serialization.Encoding.PEM))
     _write_key(key_file, ca_key)
     return _Authority(authority, ca_key)
-
-
-def _make(files: Certificates, authority: _Authority, names: list[str]) -> None:
-    key, ca_key = ec.generate_private_key(ec.SECP256R1()), authority.key
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, names[0])])
-    server = (
-        _builder(subject, authority.certificate.subject, key.public_key())
-        .add_extension(
-            x509.SubjectAlternativeName([_general_name(name) for name in names]), critical=False
-        )
-        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
-        .add_extension(
-            x509.AuthorityKeyIdentifier.from_issuer_public_key(ca_key.public_key()), critical=False
-        )
-        .sign(ca_key, hashes.SHA256())
-    )
-    _write_key(files.key, key)
-    files.certificate.write_bytes(server.public_bytes(serialization.Encoding.PEM))
 
 
 def _write_key(path: Path, key: ec.EllipticCurvePrivateKey) -> None:

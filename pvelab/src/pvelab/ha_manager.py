@@ -47,8 +47,17 @@ class HaManager:
             del self._rebooting[name]
             if not self.lab.nodes[name].online:
                 revive_node(self.lab, name)
-        if not self.lab.quorate() or not self._leads(now):
+        if not self.lab.quorate():
             return
+        master = self.lab.nodes.get(self.ha.master or "")
+        if master is None:
+            return
+        if not master.online:
+            # its lock has to run out before another node takes over
+            if not _lock_is_free(master, now):
+                return
+            self.ha.master = self.lab.answering()
+            self._last_online.clear()
         for node in self.lab.nodes.values():
             if node.online:
                 self.ha.node_status[node.name], self._last_online[node.name] = "online", now
@@ -98,21 +107,6 @@ class HaManager:
                 kill_node(self.lab, node)
                 self._rebooting[node] = now + REBOOT
 
-    def _leads(self, now: float) -> bool:
-        """Say whether there is a master that lives; a dead one's lock has to run out before another
-        node takes over.
-        """
-        master = self.lab.nodes.get(self.ha.master or "")
-        if master is None:
-            return False
-        if master.online:
-            return True
-        if not _lock_is_free(master, now):
-            return False
-        self.ha.master = self.lab.answering()
-        self._last_online.clear()
-        return True
-
     def _look_at_service(self, sid: str, now: float) -> None:
         vm = self._guest(sid)
         if vm is None:
@@ -150,7 +144,13 @@ class HaManager:
                 self.ha.node_status[service.node] = "unknown"
                 service.state = "recovery"
         elif service.state == "recovery":
-            self._recover(sid, service, vm)
+            if node := self._choose(sid, ""):
+                # its configuration moves there, and a lock that a cut dump left goes
+                self.lab.guests.move(vm.vmid, node)
+                if vm.config.get("lock") == "backup":
+                    drop_lock(self.lab, vm)
+                service.node = node
+                service.state = "started" if wanted == "started" else "request_stop"
         elif service.state == "error":
             if wanted == "disabled":
                 service.state, service.failed, service.tries = "stopped", [], 0
@@ -171,21 +171,6 @@ class HaManager:
                 self._spawn_shutdown(vm)
         else:
             service.state, service.task = "stopped", ""
-
-    def _recover(self, sid: str, service: Service, vm: VmConfig) -> None:
-        """Take a fenced node's service over: its configuration moves, locks that a cut dump left
-        go.
-        """
-        node = self._choose(sid, "")
-        if node is None:
-            return
-        self.lab.guests.move(vm.vmid, node)
-        if vm.config.get("lock") == "backup":
-            drop_lock(self.lab, vm)
-        service.node, service.state = (
-            node,
-            "started" if self.ha.wanted(sid) == "started" else "request_stop",
-        )
 
     def _take_command(self, service: Service) -> bool:
         """Begin a move that was asked for; return whether there was one that can be made."""
@@ -226,7 +211,16 @@ class HaManager:
             if better not in (None, service.node):
                 service.state, service.target = "migrate", str(better)
         elif tried:
-            self._start_failed(sid, service)
+            # again on the same node, then on another one, until both limits are used up
+            service.tries += 1
+            if service.tries <= self.ha.limit(sid, "max_restart"):
+                return
+            service.tries = 0
+            service.failed.append(service.node)
+            if len(service.failed) > self.ha.limit(sid, "max_relocate"):
+                service.state = "error"
+            elif other := self._choose(sid, "", without=service.failed):
+                service.state, service.target = "migrate", other
         elif not self._is_busy(vm):
             begin = containers.start if vm.type == "lxc" else power.start
             service.task = self.lab.tasks.spawn(
@@ -236,18 +230,6 @@ class HaManager:
                 "root@pam",
                 partial(begin, self.lab, vm.node, vm.vmid),
             )
-
-    def _start_failed(self, sid: str, service: Service) -> None:
-        """Try again on the same node, then on another one; give up when both limits are used up."""
-        service.tries += 1
-        if service.tries <= self.ha.limit(sid, "max_restart"):
-            return
-        service.tries = 0
-        service.failed.append(service.node)
-        if len(service.failed) > self.ha.limit(sid, "max_relocate"):
-            service.state = "error"
-        elif other := self._choose(sid, "", without=service.failed):
-            service.state, service.target = "migrate", other
 
     def _choose(self, sid: str, current: str, without: list[str] | None = None) -> str | None:
         """Return where a service belongs: where it is if that is as good as any, else the node with

@@ -41,12 +41,20 @@ def move(lab: Lab, vmid: int, source: str, target: str, log: TaskLog) -> None:
             f"starting migration of {vm.word} {vmid} to node '{target}' ({lab.nodes[target].ip})"
         )
         paths = list(_paths(lab, vm, target, log))
-        ran = _switched_off(lab, vm, log)
+        machine = power.machine_of(lab, vmid)
+        if machine and vm.type == "lxc":
+            log.line(f"shutdown CT {vmid}")
+            containers.switch_off(lab, vmid)
+        elif machine:
+            log.line("lab: the guest is restarted on the target, live migration is not modelled")
+            power.ask_to_shut_down(lab, vm, machine, log)
+            if not power.wait_until_off(lab, vmid, machine, _SHUTDOWN, log):
+                power.switch_off(lab, vmid)
         for here, there in paths:
             there.parent.mkdir(parents=True, exist_ok=True)
             _put(here, there)
         lab.guests.move(vmid, target)
-        if ran:
+        if machine:
             (containers.switch_on if vm.type == "lxc" else power.start_machine)(lab, vm)
     seconds = int(time.monotonic() - began)
     log.line(
@@ -84,22 +92,6 @@ def _paths(lab: Lab, vm: VmConfig, target: str, log: TaskLog) -> Iterator[tuple[
             else f"found local disk '{volid}' (attached)"
         )
         yield here.path, there.path
-
-
-def _switched_off(lab: Lab, vm: VmConfig, log: TaskLog) -> bool:
-    """Bring a guest down for its move; return whether it ran."""
-    machine = power.machine_of(lab, vm.vmid)
-    if machine is None:
-        return False
-    if vm.type == "lxc":
-        log.line(f"shutdown CT {vm.vmid}")
-        containers.switch_off(lab, vm.vmid)
-        return True
-    log.line("lab: the guest is restarted on the target, live migration is not modelled")
-    power.ask_to_shut_down(lab, vm, machine, log)
-    if not power.wait_until_off(lab, vm.vmid, machine, _SHUTDOWN, log):
-        power.switch_off(lab, vm.vmid)
-    return True
 
 
 def replicated(lab: Lab, vm: VmConfig, pools: Collection[str] = ()) -> list[str]:

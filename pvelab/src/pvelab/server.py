@@ -145,7 +145,21 @@ class LabServer:
             }
             definition |= {"release": self._release or DEFAULT, "guests": self._guests}
             lab = seed.open_lab(self.directory, self.platform, self.run_dir, definition)
-            (scale.seed_lab if self._size else self._seed)(lab)
+            if self._size:
+                scale.seed_lab(lab)
+            else:
+                guests = seed.chosen_guests(self._guests)
+                self._progress(f"making the disks of {len(guests)} guests")
+                self.platform.make_disks(
+                    {
+                        guest: {key: seed.disk_path(lab, guest, key) for key in guest.disks}
+                        for guest in guests
+                    }
+                )
+                seed.seed_cluster(lab, guests)
+                seed.write_root(lab)
+                for guest in guests:
+                    seed.seed_guest(lab, guest, guest.disks)
             seed.write_definition(self.directory, definition)
         else:
             lab = seed.open_lab(self.directory, self.platform, self.run_dir, definition)
@@ -153,21 +167,6 @@ class LabServer:
         if self._container and lab.guests.get(VMID) is None:
             seed_container(lab, next(iter(lab.nodes)))
         return lab
-
-    def _seed(self, lab: Lab) -> None:
-        """Seed the reference site, or the guests of it that are wanted."""
-        guests = seed.chosen_guests(self._guests)
-        self._progress(f"making the disks of {len(guests)} guests")
-        self.platform.make_disks(
-            {
-                guest: {key: seed.disk_path(lab, guest, key) for key in guest.disks}
-                for guest in guests
-            }
-        )
-        seed.seed_cluster(lab, guests)
-        seed.write_root(lab)
-        for guest in guests:
-            seed.seed_guest(lab, guest, guest.disks)
 
     def _write_settings(self, access: dict[str, Any]) -> None:
         """Write what points a program at the lab, as the settings of ``backupsvc`` (mode 0600: it

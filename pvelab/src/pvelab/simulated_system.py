@@ -77,20 +77,22 @@ class SimulatedSystem:
     def open(self, arguments: Mapping[str, Any]) -> int:
         """Open a file and return its handle. Raise AgentFailure in the agent's words."""
         path, mode = posixpath.normpath(str(arguments["path"])), str(arguments.get("mode", "r"))
-        if why := self._why_not(path, writes=mode[0] in "wa"):
+        writes = mode[0] in "wa"
+        if path in _DIRECTORIES:
+            why = _DIRECTORY if writes else ""  # a directory can be opened, but not read
+        elif self.content(path) is None and not (
+            writes and posixpath.dirname(path) in _DIRECTORIES
+        ):
+            why = _MISSING
+        else:
+            why = "Permission denied" if writes and path.startswith("/proc/") else ""
+        if why:
             raise AgentFailure(f"failed to open file '{arguments['path']}' (mode: '{mode}'): {why}")
         if mode[0] == "w":
             self._files[path] = b""
         handle = max(self._handles, default=999) + 1
         self._handles[handle] = [path, 0]
         return handle
-
-    def _why_not(self, path: str, *, writes: bool) -> str | None:
-        if path in _DIRECTORIES:
-            return _DIRECTORY if writes else None  # a directory can be opened, but not read
-        if self.content(path) is None and not (writes and posixpath.dirname(path) in _DIRECTORIES):
-            return _MISSING
-        return "Permission denied" if writes and path.startswith("/proc/") else None
 
     def content(self, path: str) -> bytes | None:
         """Return what a file holds, None if there is none."""

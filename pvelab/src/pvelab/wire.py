@@ -105,7 +105,18 @@ def parameters(request: Request, schema: Schema) -> dict[str, Any]:
     """
     given: dict[str, Any] = {}
     if request.headers.get("content-type", "").startswith("application/json") and request.body:
-        given |= _json_body(request.body)
+        text = request.body.decode("utf-8", "surrogateescape")
+        try:
+            parsed = json.loads(text)
+        except json.JSONDecodeError as error:
+            rest = f'(before "{text[error.pos :] or "(end of string)"}")'
+            kinds = "neither tag, array, object, number, string or atom"
+            raise BodyUnreadable(
+                f"malformed JSON string, {kinds}, at character offset {error.pos} {rest}", 932
+            ) from None
+        if not isinstance(parsed, dict):
+            raise BodyUnreadable("Not a HASH reference", 976)
+        given |= parsed
     else:
         given |= _pairs(request.body.decode("utf-8", "surrogateescape"))
     given |= _pairs(request.query)
@@ -132,21 +143,6 @@ def _decode(text: str) -> str:
         return raw.decode("utf-8")
     except UnicodeDecodeError:
         return raw.decode("latin-1")
-
-
-def _json_body(body: bytes) -> dict[str, Any]:
-    text = body.decode("utf-8", "surrogateescape")
-    try:
-        parsed = json.loads(text)
-    except json.JSONDecodeError as error:
-        rest = f'(before "{text[error.pos :] or "(end of string)"}")'
-        kinds = "neither tag, array, object, number, string or atom"
-        raise BodyUnreadable(
-            f"malformed JSON string, {kinds}, at character offset {error.pos} {rest}", 932
-        ) from None
-    if not isinstance(parsed, dict):
-        raise BodyUnreadable("Not a HASH reference", 976)
-    return parsed
 
 
 def _shaped(schema: Schema, value: Any) -> Any:
