@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import socket
 import time
+from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -102,11 +103,7 @@ class Probe:
         spec = MachineSpec(
             -self._number, seed.name, seed.memory, 1, seed.uuid, (nic,), disks, agent=False
         )
-        ports = [self._port] if self._port else []
-        for _ in range(3):
-            with closing(socket.create_server(("127.0.0.1", 0))) as server:
-                ports.append(server.getsockname()[1])
-        for port in ports:
+        for port in (*((self._port,) if self._port else ()), *_free_ports(3)):
             user = f"user,id=user,restrict=on,hostfwd=tcp:127.0.0.1:{port}-:22"
             extra = ("-netdev", user, "-device", "virtio-net-pci,netdev=user,romfile=")
             machine = Machine(spec, self._folder, self._networks, self._accelerator, extra)
@@ -159,3 +156,11 @@ def answers_ssh(host: str, port: int, timeout: float = 2.0) -> bool:
             return channel.recv(4) == b"SSH-"
     except OSError:
         return False
+
+
+def _free_ports(count: int) -> Iterator[int]:
+    """Yield loopback ports that are free at this moment."""
+    for _ in range(count):
+        with closing(socket.create_server(("127.0.0.1", 0))) as server:
+            port = server.getsockname()[1]
+        yield port
