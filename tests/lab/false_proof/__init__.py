@@ -1,3 +1,5 @@
-"""The false-proof matrix: one cell for each way in which an archive could be called proven though
-it is not.
-"""
+"""False proofs: whatever is not what it seems, a restore test never calls anything proven by it."""
+
+import pytest
+
+pytest.register_assert_rewrite("tests.lab.false_proof.trial")

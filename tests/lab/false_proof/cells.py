@@ -241,12 +241,13 @@ def at(
     undo: Callable[[Stage], object],
     *,
     after: bool = False,
+    when: Callable[[Stage], bool] = lambda stage: True,
 ) -> Arrangement:
-    """Something happens at a call of the restore test."""
+    """Something happens at a call of the restore test, at the first ``when`` it may."""
 
     @contextmanager
     def arranged(stage: Stage) -> Iterator[Words]:
-        moment = Moment(method, path, lambda: act(stage), after)
+        moment = Moment(method, path, lambda: act(stage), after, when=lambda: when(stage))
         stage.moments.append(moment)
         try:
             yield ()

@@ -15,6 +15,7 @@ from policies.model import OperationState
 from pvelab import moves
 from pvelab.faults import effects
 from pvelab.guests import power
+from pvelab.guests.restore import Restore
 from pvelab.nodes_life import kill_node, revive_node
 from tests.lab.false_proof import cells
 from tests.lab.false_proof.cells import (
@@ -41,6 +42,43 @@ def quorum_returns(stage: Stage) -> None:
     """
     cells.other_node_returns(stage)
     work_off(stage)
+
+
+def disks_are_written(stage: Stage) -> bool:
+    """Whether the restore is past its first write to the configuration: from there on it is without
+    a lock, and its disks have their room.
+    """
+    vm = stage.lab.guests.get(9000)
+    return vm is not None and "lock" not in vm.config
+
+
+@contextmanager
+def quorum_lost_at_the_lock(stage: Stage) -> Iterator[Words]:
+    """Quorum is lost while the restore still holds the copy locked. Then not even PVE takes the lock
+    back, and nobody but root may; once he has, the next test takes the copy down.
+    """
+    checked = Restore._early_checks
+
+    def then_lost(restore: Restore) -> None:
+        checked(restore)
+        cells.other_node_dies(stage)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Restore, "_early_checks", then_lost)
+        try:
+            yield ()
+            assert stage.left_behind()[:1] == ["guest 9000"]
+        finally:
+            patch.undo()
+            cells.other_node_returns(stage)
+            work_off(stage)
+            (reap,) = stage.shell("operations", "list", "--limit", 1, "--json").json["operations"]
+            told = stage.shell("operations", "show", reap["id"]).out
+            assert reap["kind"] == "reap" and "qm unlock" in told, told
+            vm = stage.lab.guests.need(HOME, 9000)
+            assert vm.config.pop("lock") == "create", "no one but root unlocks it"
+            stage.lab.guests.save(vm)
+            assert stage.shell("restore-test", 104, "--json").code == 0
 
 
 def storage_fills(stage: Stage) -> None:
@@ -165,16 +203,28 @@ CELLS = (
     Cell(
         "quorum is lost while it is restored",
         108,
-        both(SLOW, at("GET", RESTORING, cells.other_node_dies, quorum_returns)),
+        both(
+            SLOW,
+            at("GET", RESTORING, cells.other_node_dies, quorum_returns, when=disks_are_written),
+        ),
         "inconclusive",
         "platform",
         1,
         "",
     ),
     Cell(
+        "quorum is lost while its restore holds it locked",
+        108,
+        quorum_lost_at_the_lock,
+        "inconclusive",
+        "platform",
+        1,
+        "quorum",
+    ),
+    Cell(
         "the scratch storage fills up while it is restored",
         108,
-        both(SLOW, at("GET", RESTORING, storage_fills, cells.nothing)),
+        both(SLOW, at("GET", RESTORING, storage_fills, cells.nothing, when=disks_are_written)),
         "inconclusive",
         "capacity",
         1,
