@@ -14,7 +14,7 @@ changed.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -198,10 +198,19 @@ def others(archives: Iterable[Archive]) -> frozenset[tuple[str, str]]:
     """Given archives of any guests, return the keys of those that are of another machine than their
     guest is now.
     """
-    guests: dict[object, list[Archive]] = defaultdict(list)
-    for archive in archives:
-        if archive.vmid is not None:
-            guests[archive.type, archive.vmid].append(archive)
+    listed = list(archives)
+    # of nearly every guest all archives say the same, and so none is another's
+    first: dict[Hashable, Hashable] = {}
+    several: set[Hashable] = set()
+    for one in listed:
+        if one.uuid or one.born or one.decided:
+            told = one.uuid, one.born, one.decided
+            if first.setdefault((one.type, one.vmid), told) != told:
+                several.add((one.type, one.vmid))
+    guests: dict[Hashable, list[Archive]] = defaultdict(list)
+    for one in listed if several else ():
+        if one.vmid is not None and (one.type, one.vmid) in several:
+            guests[one.type, one.vmid].append(one)
     found: set[tuple[str, str]] = set()
     for group in guests.values():
         if lineage := present(group):

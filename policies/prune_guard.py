@@ -78,10 +78,7 @@ def stopped(archives: Sequence[Archive], knowledge: Knowledge) -> dict[int, str]
     for archive in archives:
         if archive.vmid is not None:
             guests[archive.vmid].append(archive)
-    found = {
-        vmid: _misdated(vmid, theirs, knowledge) or _young(vmid, theirs, knowledge)
-        for vmid, theirs in guests.items()
-    }
+    found = {vmid: _doubt(vmid, theirs, knowledge) for vmid, theirs in guests.items()}
     return {vmid: why for vmid, why in sorted(found.items()) if why}
 
 
@@ -89,6 +86,8 @@ def hold(marked: Sequence[Marked], stopped: Mapping[int, str]) -> Held:
     """Given a decision and the guests that lose nothing, return it with the reason at each of their
     archives.
     """
+    if not stopped:
+        return Held(tuple(marked), {})
     held: list[Marked] = []
     refused: dict[int, str] = {}
     for one in marked:
@@ -114,6 +113,8 @@ def beside_unseen(
     file, or the copy that a removal would lean on, stays.
     """
     files = {(file_of(one.volid), one.size): one for one in unseen}
+    if plain is aware and not files:
+        return tuple(plain)  # nothing is out of reach
     found = []
     for alone, beside in zip(plain, aware, strict=True):
         if alone.mark is not Mark.REMOVE:
@@ -196,23 +197,32 @@ _HINTS = {
 }
 
 
-def _young(vmid: int, archives: Sequence[Archive], knowledge: Knowledge) -> str | None:
+def _doubt(vmid: int, archives: Sequence[Archive], knowledge: Knowledge) -> str | None:
+    sightings = [knowledge.sightings.get(whole.key(one)) for one in archives]
+    accepted = knowledge.accepted.get(vmid, -1)
+    return _misdated(archives, sightings, accepted) or _young(vmid, archives, sightings, knowledge)
+
+
+def _young(
+    vmid: int,
+    archives: Sequence[Archive],
+    sightings: Sequence[Sighting | None],
+    knowledge: Knowledge,
+) -> str | None:
     """Archives older than this catalog's first look at their storage, and nothing that made them
     known since.
     """
     known = max(knowledge.proven.get(vmid, 0), knowledge.accepted.get(vmid, 0))
+    storages = [_storage(one) for one in archives]
     # when the catalog first looked at each storage: in a listing of all guests, or of this one
-    looks: dict[Place, int] = {}
-    for archive in archives:
-        storage, seen = _storage(archive), knowledge.sightings.get(_key(archive))
-        if storage not in looks and storage in knowledge.looks:
-            looks[storage] = knowledge.looks[storage]
+    looks = {one: knowledge.looks[one] for one in set(storages) if one in knowledge.looks}
+    for storage, seen in zip(storages, sightings, strict=True):
         if seen and seen.first_seen < looks.get(storage, inf):
             looks[storage] = seen.first_seen
     older = [
         one
-        for one in archives
-        if _older(one, looks.get(_storage(one)), known, knowledge.sightings.get(_key(one)))
+        for one, storage, seen in zip(archives, storages, sightings, strict=True)
+        if _older(one, looks.get(storage), known, seen)
     ]
     if not older:
         return None
@@ -241,10 +251,11 @@ def _older(archive: Archive, look: int | None, known: int, seen: Sighting | None
     return archive.ctime < look or (seen is not None and seen.first_seen <= look)
 
 
-def _misdated(vmid: int, archives: Sequence[Archive], knowledge: Knowledge) -> str | None:
-    for archive in archives:
-        seen = knowledge.sightings.get(_key(archive))
-        if seen is None or seen.copied or seen.first_seen <= knowledge.accepted.get(vmid, -1):
+def _misdated(
+    archives: Sequence[Archive], sightings: Sequence[Sighting | None], accepted: int
+) -> str | None:
+    for archive, seen in zip(archives, sightings, strict=True):
+        if seen is None or seen.copied or seen.first_seen <= accepted:
             continue
         # A dump of days is in no listing that was made meanwhile: of our own we know when it began.
         bounds = [bound for bound in (seen.not_before, seen.began) if bound is not None]
@@ -264,10 +275,6 @@ def _misdated(vmid: int, archives: Sequence[Archive], knowledge: Knowledge) -> s
 
 def _said(time: int) -> str:
     return f"{datetime.fromtimestamp(time, UTC):%Y-%m-%d %H:%M} UTC"
-
-
-def _key(archive: Archive) -> Place:
-    return whole.key(archive)
 
 
 def _storage(archive: Archive) -> Place:

@@ -4,9 +4,11 @@ judged by keep rules.
 
 from __future__ import annotations
 
+from array import array
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from types import MappingProxyType
 
 from policies import archive_signs, chains, lineage, retention, tombstones, whole
@@ -14,6 +16,7 @@ from policies.jobs import job_for
 from policies.model import Archive, Guest, GuestType, Mark, Marked, Policy, Tombstone
 from policies.pve import prune_backups
 
+_NOWHERE = ("", "")
 SMALL = (
     "it is less than half as large as those before it, so it counts for no keep rule until a "
     "restore test proves it whole: `backupsvc restore-test VMID --archive VOLID`"
@@ -68,13 +71,14 @@ def decide_all(
     aside = _aside(archives)
     either = aside | _foreign(archives)
     marks: list[Marked | None] = [None] * len(archives)
-    # the indexes of those that keep rules judge together
-    groups: dict[tuple[str, str, str], list[int]] = defaultdict(list)
+    # the indexes of those that keep rules judge together; a million objects would take 32 MB more
+    groups: dict[tuple[str, str, str], array[int]] = defaultdict(partial(array, "q"))
     for index, archive in enumerate(archives):
         whose = archive.type, archive.vmid
         if (fate := fates.get(whose)) is None:
             fate = fates[whose] = _fate(*whose, present, policy, unsure, asked)
-        here = whole.key(archive)
+        # of nearly every site nothing is said of an archive alone
+        here = whole.key(archive) if remains or either else _NOWHERE
         if remains and here in remains and not fate.unsure:
             mark, why = remains[here]
             if mark is Mark.REMOVE and (looked := aside.get(here)):

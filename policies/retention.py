@@ -12,28 +12,31 @@ time.
 
 from __future__ import annotations
 
+from array import array
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
 from itertools import compress
+from operator import itemgetter
 from types import MappingProxyType
-from typing import NamedTuple
+from zoneinfo import ZoneInfo
 
 from policies import chains, whole
 from policies.archive_signs import Hold
 from policies.model import Archive, Mark, Marked, PruneRules
 from policies.pve.calendar_event import zone
 from policies.pve.prune_backups import Keep
-from policies.pve.volid import file_of, parse_name
+from policies.pve.volid import Names, file_of, parse_name
 
 DAY = 86400
 RENAMED = "renamed: name is not a vzdump name"
 PROTECTED = "protected"
 UNCOVERED = "not covered by any keep rule"
 
-# the index of an archive in the listing -> its mark and the reason
-_Marks = dict[int, tuple[Mark, tuple[str]]]
+# the mark of each archive of the listing and the reason, None while nothing is decided of it
+_Marks = list[tuple[Mark, tuple[str]] | None]
 
 # Shared by all archives of which they are said: a million tuples of their own would take as much
 # memory as the listing.
@@ -46,35 +49,34 @@ _KEEP_ALL = (Mark.KEEP, ("keep-all",))
 # --- the decision ---------------------------------------------------------------------------------
 
 
-class _Entry(NamedTuple):
-    """An archive that takes part: ``position`` in the input, ``ctime`` as its name says, ``local``
-    the same in local time.
-    """
-
-    position: int
-    ctime: int
-    local: datetime
+# An archive that takes part: its position in the listing, its time as its name says (epoch seconds),
+# and the local time at the beginning of that hour. A plain tuple: of a million, anything that may
+# hold a circle is looked through for one again and again.
+_Entry = tuple[int, int, datetime]
+_ctime = itemgetter(1)
 
 
 @dataclass(frozen=True, slots=True)
 class _Period:
-    """A rule's periods: ``id`` tells them apart, ``label`` names one for the reader."""
+    """A rule's periods: ``id`` tells them apart, by time and hour of an entry, ``label`` names one
+    for the reader.
+    """
 
-    id: Callable[[_Entry], object]
+    id: Callable[[int, datetime], object]
     label: Callable[[datetime], str]
 
 
 PERIODS = {
-    "keep-last": _Period(lambda e: e.ctime, lambda t: f"{t:%Y-%m-%d %H:%M:%S}"),
+    "keep-last": _Period(lambda ctime, hour: ctime, lambda t: f"{t:%Y-%m-%d %H:%M:%S}"),
     "keep-hourly": _Period(
-        lambda e: (e.local.year, e.local.month, e.local.day, e.local.hour),
+        lambda ctime, hour: (hour.year, hour.month, hour.day, hour.hour),
         lambda t: f"{t:%Y-%m-%d %H}h",
     ),
-    "keep-daily": _Period(lambda e: e.local.toordinal(), lambda t: f"{t:%Y-%m-%d}"),
+    "keep-daily": _Period(lambda ctime, hour: hour.toordinal(), lambda t: f"{t:%Y-%m-%d}"),
     # the ISO year, which around New Year is not the calendar's
-    "keep-weekly": _Period(lambda e: e.local.isocalendar()[:2], lambda t: f"{t:%G-W%V}"),
-    "keep-monthly": _Period(lambda e: (e.local.year, e.local.month), lambda t: f"{t:%Y-%m}"),
-    "keep-yearly": _Period(lambda e: e.local.year, lambda t: f"{t:%Y}"),
+    "keep-weekly": _Period(lambda ctime, hour: hour.isocalendar()[:2], lambda t: f"{t:%G-W%V}"),
+    "keep-monthly": _Period(lambda ctime, hour: (hour.year, hour.month), lambda t: f"{t:%Y-%m}"),
+    "keep-yearly": _Period(lambda ctime, hour: hour.year, lambda t: f"{t:%Y}"),
 }
 
 
@@ -112,41 +114,39 @@ def mark_all(archives: Sequence[Archive], keep: Keep, tz: str) -> list[Marked]:
     decided by itself, as PVE does, so that a copy elsewhere neither keeps nor removes anything.
     Raise PolicyError if the time zone is unknown.
     """
-    place = zone(tz)
-    marks: _Marks = {}
-    groups: dict[object, list[tuple[int, int]]] = defaultdict(list)
+    local = zone(tz)
+    names = Names(local)
+    marks: _Marks = [None] * len(archives)
+    groups: dict[object, list[_Entry]] = defaultdict(list)
     for index, archive in enumerate(archives):
-        name = parse_name(file_of(archive.volid))
-        ctime = name.ctime(place) if name else None
+        began = names.began(archive.volid)
         if archive.protected:
-            marks[index] = _PROTECTED if ctime is not None else _PROTECTED_RENAMED
-        elif name is None or ctime is None:
+            marks[index] = _PROTECTED if began else _PROTECTED_RENAMED
+        elif began is None:
             marks[index] = _RENAMED
         else:
-            groups[
-                "" if archive.shared else archive.node, archive.storage, name.kind, name.vmid
-            ].append((index, ctime))
-    # a guest's entries live no longer than its turn: of a million archives, they would be what
-    # takes the memory
-    while groups:
-        _, found = groups.popitem()
-        if keep.keep_all:
-            marks.update(dict.fromkeys((index for index, _ in found), _KEEP_ALL))
-            continue
-        group = [
-            _Entry(index, ctime, datetime.fromtimestamp(ctime, place)) for index, ctime in found
-        ]
-        # equal times keep the order of the listing
-        pending = sorted(group, key=lambda entry: -entry.ctime)
+            kind, vmid, ctime, hour = began
+            place = "" if archive.shared else archive.node
+            groups[place, archive.storage, kind, vmid].append((index, ctime, hour))
+    for pending in groups.values():
+        rest = _KEEP_ALL if keep.keep_all else _UNCOVERED
+        # newest first; equal times keep the order of the listing
+        pending.sort(key=_ctime, reverse=True)
         kept: list[_Entry] = []
-        for rule, count in keep.counts():
-            pending = _apply(rule, count, pending, kept, marks)
-        marks.update(dict.fromkeys((entry.position for entry in pending), _UNCOVERED))
-    return [Marked(archive, *marks[index]) for index, archive in enumerate(archives)]
+        for rule, count in () if keep.keep_all else keep.counts():
+            pending = _apply(rule, count, pending, kept, marks, local)
+        for position, _, _ in pending:
+            marks[position] = rest
+    return [Marked(archive, *mark) for archive, mark in zip(archives, marks, strict=True) if mark]
 
 
 def _apply(
-    rule: str, count: int, pending: list[_Entry], kept: list[_Entry], marks: _Marks
+    rule: str,
+    count: int,
+    pending: list[_Entry],
+    kept: list[_Entry],
+    marks: _Marks,
+    local: ZoneInfo,
 ) -> list[_Entry]:
     """Given what is not marked yet, newest first, mark what one rule reaches, add what it keeps to
     ``kept``, return the rest.
@@ -156,22 +156,23 @@ def _apply(
     periods: that is final, no later rule rescues them.
     """
     period = PERIODS[rule]
-    represented = {period.id(entry) for entry in kept}
+    represented = {period.id(ctime, hour) for _, ctime, hour in kept}
     taken: dict[object, tuple[Mark, tuple[str]]] = {}  # a period -> the mark of its other archives
     rest: list[_Entry] = []
     for at, entry in enumerate(pending):
-        id = period.id(entry)
+        position, ctime, hour = entry
+        id = period.id(ctime, hour)
         if id in represented:
             rest.append(entry)
         elif id in taken:
-            marks[entry.position] = taken[id]
+            marks[position] = taken[id]
         elif len(taken) == count:
             return rest + pending[at:]
         else:
-            label = period.label(entry.local)
+            label = period.label(datetime.fromtimestamp(ctime, local))
             taken[id] = (Mark.REMOVE, (f"{rule}: a newer archive of {label} is kept",))
             kept.append(entry)
-            marks[entry.position] = (
+            marks[position] = (
                 Mark.KEEP,
                 (f"{rule} {len(taken)}/{count}: newest of {label}",),
             )
@@ -234,7 +235,8 @@ def _held(marked: Sequence[Marked], in_use: Collection[str]) -> dict[int, str]:
     machines = chains.law_groups(one.archive for one in marked)
     # Another machine under the same VMID is another guest: neither holds on to an archive in place
     # of the other (law 10).
-    guests: dict[object, list[int]] = defaultdict(list)
+    # a million indexes as objects would take 32 MB more
+    guests: dict[object, array[int]] = defaultdict(partial(array, "q"))
     for index, one in enumerate(marked):
         guests[
             one.archive.vmid,
@@ -244,7 +246,7 @@ def _held(marked: Sequence[Marked], in_use: Collection[str]) -> dict[int, str]:
     for every in guests.values():
         vmid = marked[every[0]].archive.vmid
         guest = "an unknown guest" if vmid is None else f"guest {vmid}"
-        indexes = (
+        indexes: Sequence[int] = (
             [index for index in every if whole.key(marked[index].archive) not in hollow]
             if hollow
             else every
@@ -279,11 +281,13 @@ def _namesakes(marked: Sequence[Marked], held: Collection[int]) -> dict[int, str
         for index, one in enumerate(marked)
         if one.mark is not Mark.REMOVE or index in held
     }
+    names = {volid for volid, _ in staying}
     return {
         index: "law 3: it may be the file that stays on "
         f"{staying[one.archive.volid, one.archive.size]}, of equal name and size"
         for index, one in enumerate(marked)
         if one.mark is Mark.REMOVE
+        and one.archive.volid in names
         and index not in held
         and (one.archive.volid, one.archive.size) in staying
     }
@@ -305,8 +309,8 @@ def _refusal(
             f"law 3: {len(marked)} archives are listed where {listed_before} were before, and we "
             "did not remove the others"
         )
-    newest = max((one.archive for one in marked), key=lambda archive: archive.ctime)
-    if newest.ctime > now + DAY:
+    if max(one.archive.ctime for one in marked) > now + DAY:
+        newest = max((one.archive for one in marked), key=lambda archive: archive.ctime)
         return (
             f"law 3: {newest.volid} is dated {(newest.ctime - now) // DAY} days in the future: a "
             "clock is wrong"

@@ -7,7 +7,7 @@ lists an archive.
 
 from __future__ import annotations
 
-from collections import defaultdict, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Collection, Iterable, Sequence
 from itertools import groupby
 from statistics import median
@@ -20,6 +20,8 @@ from policies.pve.guest_config import disks_to_dump, parse_config
 # (pve-facts 3.10)
 SHRUNK = 0.5
 HISTORY = 7  # how many archives before it say what is usual; fewer than two say nothing
+# whose an archive is
+_Whose = tuple[GuestType | None, int | None]
 # bytes: an archive above that holds a disk, for a config is 1 MiB at most (pmxcfs)
 MAX_DISKLESS_BYTES = 4 << 20
 
@@ -86,19 +88,16 @@ def hollow(archives: Iterable[Archive]) -> frozenset[tuple[str, str]]:
     since they were recorded or found damaged, beside any other archive of the guest. Where there is no other one,
     the guest may never have had a disk, and its archives are all that there is to keep.
     """
-    guests: dict[tuple[GuestType | None, int | None], list[Archive]] = defaultdict(list)
-    for archive in archives:
-        guests[archive.type, archive.vmid].append(archive)
-    found: set[tuple[str, str]] = set()
-    for group in guests.values():
-        without = {
-            key(archive)
-            for archive in group
-            if archive.size <= 0 or archive.holds_disk is False or archive.unfit
-        }
-        if len(without) < len(group):
-            found |= without
-    return frozenset(found)
+    listed = list(archives)
+    without: dict[_Whose, set[tuple[str, str]]] = defaultdict(set)
+    for one in listed:
+        if one.size <= 0 or one.holds_disk is False or one.changed or one.damaged:
+            without[one.type, one.vmid].add(key(one))
+    # of nearly every guest there is none
+    counts = Counter((one.type, one.vmid) for one in (listed if without else ()))
+    return frozenset(
+        one for whose, keys in without.items() if len(keys) < counts[whose] for one in keys
+    )
 
 
 def usual(archives: Sequence[Archive], newest: Archive) -> tuple[int, int] | None:
@@ -132,11 +131,14 @@ def collapsed(archives: Iterable[Archive]) -> frozenset[tuple[str, str]]:
             histories[archive.type, archive.vmid, archive.format].append(archive)
     found: set[tuple[str, str]] = set()
     for history in histories.values():
+        # No median is above the largest: so nearly every guest's are seen to be whole without one.
+        bounds = [archive.size for archive in history]
+        if min(bounds) >= SHRUNK * max(bounds):
+            continue
         history.sort(key=lambda archive: archive.ctime)
         sizes: deque[int] = deque(maxlen=HISTORY)
         for _, together in groupby(history, key=lambda archive: archive.ctime):
             group = list(together)
-            # No median is above the largest: so most are seen to be whole without one.
             if len(sizes) >= 2 and min(archive.size for archive in group) < SHRUNK * max(sizes):
                 before = len(sizes), int(median(sizes))
                 found |= {

@@ -8,7 +8,7 @@ PVE reads guest, kind and time of an archive from its file's name and from nothi
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime
+from datetime import UTC, datetime, tzinfo
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
@@ -20,6 +20,12 @@ _STANDARD = re.compile(
     r"vzdump-(lxc|openvz|qemu)-([1-9][0-9]{2,8})-([0-9]{4}_[0-9]{2}_[0-9]{2}-[0-9]{2}_[0-9]{2}_[0-9]{2})"
     r"\.(tgz|(?:tar|vma)(?:\.(?:gz|lzo|zst|bz2))?)"
 )
+# the same, for the hour of its time, minutes and seconds
+_TIMED = re.compile(
+    r"vzdump-(lxc|openvz|qemu)-([1-9][0-9]{2,8})-([0-9]{4}_[0-9]{2}_[0-9]{2}-[0-9]{2})_([0-9]{2})_([0-9]{2})"
+    r"\.(?:tgz|(?:tar|vma)(?:\.(?:gz|lzo|zst|bz2))?)"
+)
+_SIXTY = {f"{number:02}": number for number in range(60)}
 _PBS = re.compile(
     r"(vm|ct)/([1-9][0-9]{2,8})/([0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z)"
 )
@@ -58,7 +64,7 @@ class ArchiveName(NamedTuple):
         """
         if self.time is None:
             return None
-        return int(self.time.replace(tzinfo=UTC if self.utc else zone, fold=0).timestamp())
+        return _epoch(self.time, UTC if self.utc else zone)
 
 
 def is_volid(text: str) -> bool:
@@ -107,6 +113,55 @@ def parse_name(file: str) -> ArchiveName | None:
     if plain:  # of a time such as month 13: PVE's own reading of the name fails altogether
         kind = None
     return ArchiveName(file, None, kind, None, extension[1], standard=False)
+
+
+class Names:
+    """The names of the archives that nodes of one time zone wrote, read for guest and time alone.
+
+    A million archives began in a few thousand hours: each is worked out once.
+    """
+
+    def __init__(self, zone: ZoneInfo) -> None:
+        self._zone = zone
+        # "2026_03_09-21" -> its first second, and that in local time; None where the clock was
+        # set within it, or it is none
+        self._hours: dict[str, tuple[int, datetime] | None] = {}
+
+    def began(self, volid: str) -> tuple[str, str, int, datetime] | None:
+        """Given an archive's volume id, return the guest's kind and VMID as its name has them, when
+        it was dumped as ``ArchiveName.ctime`` has it (epoch seconds), and the local time at the
+        beginning of that hour; None if the name is not vzdump's own, or of no time.
+        """
+        if not (plain := _TIMED.fullmatch(volid, volid.rfind("/") + 1)):
+            return None
+        kind, vmid, text, minutes, seconds = plain.groups()
+        hour = self._hours[text] if text in self._hours else self._learn(text)
+        minute, second = _SIXTY.get(minutes), _SIXTY.get(seconds)
+        if hour and minute is not None and second is not None:
+            return kind, vmid, hour[0] + minute * 60 + second, hour[1]
+        one = self._one(f"{text}_{minutes}_{seconds}")
+        return (kind, vmid, *one) if one else None
+
+    def _learn(self, text: str) -> tuple[int, datetime] | None:
+        first, last = self._one(f"{text}_00_00"), self._one(f"{text}_59_59")
+        plain = first and last and last[0] - first[0] == 3599 and first[1] == last[1]
+        self._hours[text] = found = first if plain else None
+        return found
+
+    def _one(self, text: str) -> tuple[int, datetime] | None:
+        if not (named := _time(text)):
+            return None
+        ctime = _epoch(named, self._zone)
+        try:
+            local = datetime.fromtimestamp(ctime, self._zone)
+        except (ValueError, OverflowError):  # on the first or the last day that there is
+            local = named
+        return ctime, local.replace(minute=0, second=0)
+
+
+def _epoch(time: datetime, zone: tzinfo) -> int:
+    # fold=0: see ArchiveName.ctime
+    return int(time.replace(tzinfo=zone, fold=0).timestamp())
 
 
 def _time(text: str) -> datetime | None:

@@ -6,10 +6,12 @@ from datetime import datetime
 from zoneinfo import ZoneInfo
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from policies.model import GuestType
 from policies.pve import volid as reader
-from policies.pve.volid import ArchiveName, file_of, is_volid, parse_archive, storage_of
+from policies.pve.volid import ArchiveName, Names, file_of, is_volid, parse_archive, storage_of
 
 PARIS = ZoneInfo("Europe/Paris")
 
@@ -144,3 +146,36 @@ def test_a_backup_server_names_the_time_in_utc() -> None:
     container = parse_volid("pbs:backup/ct/200/2026-03-09T20:00:02Z")
     assert (container.type, container.extension) == (GuestType.LXC, "pbs-ct")
     assert parse_archive("pbs:backup/ct/200/2026-02-30T20:00:02Z") is None
+
+
+@pytest.mark.parametrize("zone", ["Europe/Paris", "Australia/Lord_Howe", "Pacific/Apia", "UTC"])
+@given(
+    # around changes of each clock, whole days that Apia and half hours that Lord Howe left out
+    st.sampled_from(["2026_03_29", "2026_10_25", "2026_10_04", "2026_04_05", "2011_12_30"]),
+    st.lists(st.tuples(st.integers(0, 24), st.integers(0, 60), st.integers(0, 60)), min_size=1),
+)
+def test_the_beginning_of_a_backup_is_what_its_whole_name_says(
+    zone: str, day: str, times: list[tuple[int, int, int]]
+) -> None:
+    place = ZoneInfo(zone)
+    names = Names(place)
+    for hour, minute, second in times:
+        file = f"vzdump-qemu-108-{day}-{hour:02}_{minute:02}_{second:02}.vma.zst"
+        ctime = parse_name(file).ctime(place)
+        began = names.began(f"local:backup/{file}")
+        if ctime is None:
+            assert began is None
+        else:
+            local = datetime.fromtimestamp(ctime, place)
+            assert began == ("qemu", "108", ctime, local.replace(minute=0, second=0))
+
+
+@pytest.mark.parametrize("name", ["old.vma.zst", "vzdump-qemu-108-2026_02_30-21_00_02.vma"])
+def test_a_name_without_a_time_tells_no_beginning(name: str) -> None:
+    assert Names(PARIS).began(f"local:backup/{name}") is None
+
+
+def test_the_first_day_that_there_is_has_a_beginning_too() -> None:
+    # in UTC it is the year before the first one
+    began = Names(PARIS).began("local:backup/vzdump-lxc-108-0001_01_01-00_00_07.tar")
+    assert began == ("lxc", "108", -62135597354, datetime(1, 1, 1))
