@@ -89,9 +89,9 @@ def _document(service: Service, month: str | None, language: str | None) -> Docu
     """Given the service, return the report; a wrong month or language is refused before the cluster
     is asked.
     """
-    import gc
     from dataclasses import replace
 
+    from backupsvc import garbage
     from backupsvc.errors import UsageError
     from backupsvc.report.document import build, month_of, period_of
     from backupsvc.report.facts import collect
@@ -106,15 +106,10 @@ def _document(service: Service, month: str | None, language: str | None) -> Docu
     month = month or month_of(now, policy.timezone)
     # only to refuse a month that is none: collecting takes a while, and build asks again
     period_of(month, policy.timezone, now)
-    # nothing of a site's archives is garbage meanwhile, and it would be looked through again and
-    # again
-    gc.disable()
-    try:
+    with garbage.kept_out():
         return build(
             collect(service.pve, service.catalog, policy, service.clock), policy, month, now
         )
-    finally:
-        gc.enable()
 
 
 def _show(document: Document) -> None:

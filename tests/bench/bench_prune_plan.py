@@ -19,6 +19,7 @@ from pathlib import Path
 
 import pytest
 
+from backupsvc import garbage
 from policies import prune_guard, prune_marks, retention
 from policies.model import Archive, Guest, GuestType, Mark, Policy, PruneRules
 from policies.prune_guard import Knowledge
@@ -46,13 +47,15 @@ def listing(nights: int) -> Iterator[Archive]:
     is proven.
     """
     place = zone("Europe/Paris")
+    # one string a node, as the catalog has them (catalog/rows.py)
+    nodes = [f"pve{number:02d}" for number in range(NODES)]
     for night in reversed(range(nights)):
         when = FIRST + timedelta(days=night)
         ctime, proven = int(when.replace(tzinfo=place).timestamp()), night % 30 == 0
         for vmid in range(100, 100 + GUESTS):
             yield Archive(
                 f"local:backup/vzdump-qemu-{vmid}-{when:%Y_%m_%d-%H_%M_%S}.vma.zst",
-                f"pve{vmid % NODES:02d}",
+                nodes[vmid % NODES],
                 "local",
                 vmid,
                 GuestType.QEMU,
@@ -70,8 +73,9 @@ def read(archives: Sequence[Archive]) -> None:
             name.ctime(place)
 
 
+@garbage.kept_out()
 def decide(archives: Sequence[Archive], rules: Policy) -> int:
-    """Decide as a prune does, and return how many archives would go."""
+    """Decide as operations/prune/deciding.py does, and return how many archives would go."""
     guests = [
         Guest(100 + number, f"guest-{number}", f"pve{number % NODES:02d}")
         for number in range(GUESTS)

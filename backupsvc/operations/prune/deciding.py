@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from backupsvc import garbage
 from backupsvc.errors import LawRefused, PveError, PveUnreachable
 from backupsvc.inventory import departed
 from backupsvc.inventory.listing import require_answers, survey
@@ -157,6 +158,7 @@ def _compared(
     return differing, theirs
 
 
+@garbage.kept_out()
 def _decided(
     service: Cluster,
     archives: Sequence[Archive],
