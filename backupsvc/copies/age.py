@@ -48,11 +48,15 @@ def decrypt(read: Read, write: Write, identities: Identities) -> str:
 
     Raise WrongKey, NotAge, and what ``read`` and ``write`` raise.
     """
-    head = _full(read, LONGEST_HEADER)
+    begun = io.BytesIO()
+    while (left := LONGEST_HEADER - begun.tell()) > 0 and (data := read(left)):
+        begun.write(data)
+    head = begun.getvalue()
     if _END_OF_HEADER not in head:
         raise NotAge("is no file of age")
     key = _opening(head, identities)
-    with _Pipe(_with_head(head, read), write).told() as pipe, _decrypting():
+    begun.seek(0)  # what was read already is read once more, then the rest
+    with _Pipe(lambda size: begun.read(size) or read(size), write).told() as pipe, _decrypting():
         pyrage.decrypt_io(cast(Any, pipe), cast(Any, pipe), [key])
     return str(key.to_public())
 
@@ -158,17 +162,3 @@ class _Pipe:
                 raise
         if self._fault is not None:
             raise self._fault
-
-
-def _full(read: Read, size: int) -> bytes:
-    """So many bytes, fewer only at the end."""
-    found = io.BytesIO()
-    while (left := size - found.tell()) > 0 and (data := read(left)):
-        found.write(data)
-    return found.getvalue()
-
-
-def _with_head(head: bytes, read: Read) -> Read:
-    """Read what was read already once more, then the rest."""
-    first = io.BytesIO(head)
-    return lambda size: first.read(size) or read(size)

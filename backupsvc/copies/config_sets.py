@@ -32,7 +32,12 @@ def pack(kept: ConfigSet) -> bytes:
     """Given a configuration, return it as a file's bytes. Raise CopyError if it is too large to be
     read again.
     """
-    texts = {SAID: _said(kept)} | dict(kept.files)
+    said = "".join(
+        f"{word}: {path}: {why}\n"
+        for word, told in (("not read", kept.not_read), ("in part", kept.in_part))
+        for path, why in sorted(told.items())
+    )
+    texts = {SAID: said} | dict(kept.files)
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w", format=tarfile.USTAR_FORMAT) as tar:
         for name, text in sorted(texts.items()):
@@ -60,13 +65,17 @@ def unpack(data: bytes, what: str) -> ConfigSet:
         if len(plain) > MOST_BYTES:
             raise ValueError("it is larger than any that was kept")
         texts = _members(plain)
-        not_read, in_part = _parsed(texts.pop(SAID))
+        found: dict[str, dict[str, str]] = {"not read": {}, "in part": {}}
+        for line in texts.pop(SAID).splitlines():
+            if not (told := _LINE.fullmatch(line)):
+                raise ValueError(f"{SAID} has another form")
+            found[told[1]][told[2]] = told[3]
     except (zstd.ZstdError, tarfile.TarError, EOFError, ValueError, KeyError, OSError) as error:
         raise ArchiveError(
             f"{what} is no kept configuration: {error or type(error).__name__}",
             "take another day's (`backupsvc catalog config list`), or the one at a copy target",
         ) from None
-    return ConfigSet(texts, not_read, in_part)
+    return ConfigSet(texts, found["not read"], found["in part"])
 
 
 def _members(plain: bytes) -> dict[str, str]:
@@ -85,25 +94,6 @@ def _members(plain: bytes) -> dict[str, str]:
             if len(found[member.name].encode()) != member.size:
                 raise ValueError(f"{member.name} is cut off")
     return found
-
-
-def _said(kept: ConfigSet) -> str:
-    said = {"not read": kept.not_read, "in part": kept.in_part}
-    return "".join(
-        f"{word}: {path}: {why}\n"
-        for word, told in said.items()
-        for path, why in sorted(told.items())
-    )
-
-
-def _parsed(text: str) -> tuple[dict[str, str], dict[str, str]]:
-    found: dict[str, dict[str, str]] = {"not read": {}, "in part": {}}
-    for line in text.splitlines():
-        if told := _LINE.fullmatch(line):
-            found[told[1]][told[2]] = told[3]
-        else:
-            raise ValueError(f"{SAID} has another form")
-    return found["not read"], found["in part"]
 
 
 def folder_of(state_dir: Path) -> Path:

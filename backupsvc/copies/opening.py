@@ -15,7 +15,7 @@ from backupsvc.errors import TargetRefused
 from backupsvc.remote.connections import NodeConnections
 from backupsvc.remote.ssh import DEFAULT_PORT, Peer, open_client
 from backupsvc.settings import SshSettings
-from policies.model import CopyTarget, Directory, PveStorage, SftpFolder
+from policies.model import CopyTarget, Directory, PveStorage
 
 T = TypeVar("T")
 
@@ -37,7 +37,19 @@ def open_target(target: CopyTarget, nodes: NodeConnections, ssh: SshSettings) ->
     if isinstance(place, PveStorage):
         line = _OfNode(nodes, place.node)
     else:
-        line = _Own(_peer(target.name, place, ssh))
+        # in an IPv6 address the last colon would pass for that of the port
+        host = f"[{place.host}]" if ":" in place.host else place.host
+        line = _Own(
+            Peer(
+                f"copy target {target.name}",
+                host if place.port == DEFAULT_PORT and "[" not in host else f"{host}:{place.port}",
+                place.user,
+                ssh.target_keys.get(target.name, ssh.key_file),
+                "BACKUPSVC_SSH__TARGET_KEYS",
+                pinned="\n".join(place.host_keys),
+                key_setting=f"copies.{target.name}.host-keys in the policy",
+            )
+        )
     # before anybody logs in
     peer = line.peer
     if peer.user == "root" and not target.allow_root:
@@ -52,20 +64,6 @@ def open_target(target: CopyTarget, nodes: NodeConnections, ssh: SshSettings) ->
             yield there
         finally:
             line.close()
-
-
-def _peer(name: str, place: SftpFolder, ssh: SshSettings) -> Peer:
-    # in an IPv6 address the last colon would pass for that of the port
-    address = f"[{place.host}]" if ":" in place.host else place.host
-    return Peer(
-        f"copy target {name}",
-        address if place.port == DEFAULT_PORT and "[" not in address else f"{address}:{place.port}",
-        place.user,
-        ssh.target_keys.get(name, ssh.key_file),
-        "BACKUPSVC_SSH__TARGET_KEYS",
-        pinned="\n".join(place.host_keys),
-        key_setting=f"copies.{name}.host-keys in the policy",
-    )
 
 
 class _OfNode:

@@ -17,32 +17,25 @@ def not_as_verified(target: Target, copy: ArchiveCopy, files: Mapping[str, int])
     """Given a target, a copy that was verified there and what lies there now (names and sizes),
     return why it must not be removed: what has its name is not what was written. None if it is.
     """
+    wanted = copy.route.volid, copy.file, copy.size, copy.sha256
     if copy.encrypted:
-        return _encrypted_not_as_verified(target, copy, files)
+        held = segments.unpacked(copy.file, copy.segments)
+        manifests = attempts(segments.manifest_name(copy.file), files)
+        if not held or not manifests or any(files.get(one.file) != one.size for one in held):
+            return f"the encrypted copy of {copy.file} is not there as it was verified"
+        told = segments.read_manifest(content(target, manifests[-1], segments.MOST))
+        if (
+            isinstance(told, segments.Unreadable)
+            or (told.volid, told.file, told.size, told.sha256) != wanted
+        ):
+            return f"{manifests[-1]} speaks of another copy than the catalog does"
+        return None
     manifest = manifest_name(copy.file)
     if files.get(copy.file) != copy.size or not 0 < files.get(manifest, 0) <= MOST:
         return f"{copy.file} is not there as it was verified"
     found = read_manifest(content(target, manifest, MOST))
-    wanted = copy.route.volid, copy.file, copy.size, copy.sha256
     if found is None or (found.volid, found.file, found.size, found.sha256) != wanted:
         return f"{manifest} speaks of another copy than the catalog does"
-    return None
-
-
-def _encrypted_not_as_verified(
-    target: Target, copy: ArchiveCopy, files: Mapping[str, int]
-) -> str | None:
-    held = segments.unpacked(copy.file, copy.segments)
-    manifests = attempts(segments.manifest_name(copy.file), files)
-    if not held or not manifests or any(files.get(one.file) != one.size for one in held):
-        return f"the encrypted copy of {copy.file} is not there as it was verified"
-    found = segments.read_manifest(content(target, manifests[-1], segments.MOST))
-    wanted = copy.route.volid, copy.file, copy.size, copy.sha256
-    if (
-        isinstance(found, segments.Unreadable)
-        or (found.volid, found.file, found.size, found.sha256) != wanted
-    ):
-        return f"{manifests[-1]} speaks of another copy than the catalog does"
     return None
 
 

@@ -90,9 +90,20 @@ def _unspoken(target: Target, copy: ArchiveCopy, files: dict[str, int]) -> str:
 
 
 def _encrypted(target: Target, copy: ArchiveCopy, files: dict[str, int], came: Came) -> Reread:
-    manifests, why = _manifests(target, copy, files)
+    wanted = copy.route.volid, copy.file, copy.size, copy.sha256, copy.segments
+    manifests = []
+    how, problem = "", f"the manifest of the encrypted copy of {copy.file} is not there any more"
+    for name in attempts(segments.manifest_name(copy.file), files):
+        one = segments.read_manifest(content(target, name, segments.MOST))
+        if not isinstance(one, SegmentManifest):
+            problem = f"{name} {one.why}"
+            continue
+        parts = segments.packed(one.segments, hashes=False)
+        if (one.volid, one.file, one.size, one.sha256, parts) == wanted:
+            manifests.append(one)
+        else:
+            problem = f"{name} speaks of another copy than the catalog does"
     read: dict[str, Digest] = {}
-    how, problem = "", why
     # more than one if somebody put another one beside ours: ours is the one that holds
     for manifest in manifests:
         problem = _unlike_segments(target, manifest, files, read, came)
@@ -101,26 +112,6 @@ def _encrypted(target: Target, copy: ArchiveCopy, files: dict[str, int], came: C
     if read:
         how = f"each segment {next(iter(read.values())).how}"
     return Reread(how, problem)
-
-
-def _manifests(
-    target: Target, copy: ArchiveCopy, files: dict[str, int]
-) -> tuple[list[SegmentManifest], str]:
-    """The manifests there that speak of the copy as it was verified, and why there is none."""
-    names = attempts(segments.manifest_name(copy.file), files)
-    wanted = copy.route.volid, copy.file, copy.size, copy.sha256, copy.segments
-    found, why = [], f"the manifest of the encrypted copy of {copy.file} is not there any more"
-    for name in names:
-        one = segments.read_manifest(content(target, name, segments.MOST))
-        if not isinstance(one, SegmentManifest):
-            why = f"{name} {one.why}"
-            continue
-        parts = segments.packed(one.segments, hashes=False)
-        if (one.volid, one.file, one.size, one.sha256, parts) == wanted:
-            found.append(one)
-        else:
-            why = f"{name} speaks of another copy than the catalog does"
-    return found, why
 
 
 def _unlike_segments(

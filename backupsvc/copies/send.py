@@ -165,9 +165,14 @@ class _Sending:
                     "there and copy again"
                 )
                 raise CopyError(f"{self._target.what}: {'; '.join(decision.reasons)}", hint)
-            sha256 = (
-                self._all_read() if decision.action is Action.CHECK else self._brought(decision)
-            )
+            if decision.action is not Action.CHECK:
+                sha256 = self._brought(decision)
+            else:  # all is there: of the archive only its hash as it is now is wanted
+                hashed = hashlib.sha256()
+                with self._source.open() as stream:
+                    for data in self._pieces(stream, self._wanted.size):
+                        hashed.update(data)
+                sha256 = of_one_archive(self._source, self._stat, self._wanted, hashed.hexdigest())
             how = sha256 and self._read_back(decision, sha256)
             if sha256 and how:
                 return self._verified(
@@ -256,14 +261,6 @@ class _Sending:
         self._watch.record(
             Progress(wanted.volid, wanted.size, wanted.modified, file, sent, hashed.hexdigest())
         )
-
-    def _all_read(self) -> str:
-        """Return the SHA-256 of the archive as it is now."""
-        hashed = hashlib.sha256()
-        with self._source.open() as stream:
-            for data in self._pieces(stream, self._wanted.size):
-                hashed.update(data)
-        return of_one_archive(self._source, self._stat, self._wanted, hashed.hexdigest())
 
     def _read_back(self, decision: Decision, sha256: str) -> str | None:
         """Read the bytes at the target; return how, None if they are not the archive's and there is

@@ -80,7 +80,13 @@ class _Sending:
                 self._target.remove(file)
             if decision.manifest is not None:
                 return self._verified(decision.manifest, "its manifest matches", reasons, decision)
-            if gone := self._not_as_sent(decision):
+            gone = set()  # of the kept segments those that do not hold what was sent to them
+            for one in decision.kept.values():
+                digest = self._target.digest(one.file, self._came)
+                self._how = digest.how
+                if (digest.size, digest.sha256) != (one.size, one.sha256):
+                    gone.add(one.file)
+            if gone:
                 refuted |= gone
             elif manifest := self._brought(decision):
                 self._remove_damaged(manifest)
@@ -114,22 +120,17 @@ class _Sending:
         }
         return decision
 
-    def _not_as_sent(self, decision: Decision) -> set[str]:
-        """The kept segments that do not hold what was sent to them."""
-        bad = set()
-        for one in decision.kept.values():
-            found = self._target.digest(one.file, self._came)
-            self._how = found.how
-            if (found.size, found.sha256) != (one.size, one.sha256):
-                bad.add(one.file)
-        return bad
-
     def _brought(self, decision: Decision) -> SegmentManifest | None:
         """Send what is missing and the manifest; return that. None if what was kept turns out to be
         of another archive.
         """
         parts = list(segments.ranges(self._wanted.size, self._length))
-        to_come = sum(_bound(count) for number, _, count in parts if number not in decision.kept)
+        # at most: age adds 16 bytes to each 64 KiB
+        to_come = sum(
+            count + count // 4096 + _HEADER
+            for number, _, count in parts
+            if number not in decision.kept
+        )
         if refusal := needs(self._target.what, to_come, self._target.space()):
             raise refusal
         try:
@@ -138,7 +139,8 @@ class _Sending:
                 for number, start, count in parts:
                     kept = decision.kept.get(number)
                     found.append(self._segment(stream, hashed, number, start, count, kept))
-                    if number == decision.known and not self._holds(hashed):
+                    before = self._known.sha256 if self._known else None
+                    if number == decision.known and before != hashed.hexdigest():
                         return None
                     if number >= decision.known:
                         self._record(start + count, hashed, found)
@@ -151,7 +153,11 @@ class _Sending:
                 if (data := self._source.sidecar(name)) is not None
             )
         except (ArchiveError, NoRoom):
-            self._discard()  # it can never go on; or it is in the way of others
+            # it can never go on; or it is in the way of others. What stays is no more than litter
+            if not self._order.immutable:
+                with suppress(BackupsvcError):
+                    for file in segments.own_files(self._wanted.name, self._target.files()):
+                        self._target.remove(file)
             raise
         return self._published(sha256, found, beside)
 
@@ -229,10 +235,6 @@ class _Sending:
         put(self._target, name, manifest.text(), immutable=self._order.immutable)
         return manifest
 
-    def _holds(self, hashed: hashlib._Hash) -> bool:
-        """Whether the archive still begins with what was sent before."""
-        return self._known is not None and self._known.sha256 == hashed.hexdigest()
-
     def _record(self, sent: int, hashed: hashlib._Hash, found: list[Segment]) -> None:
         wanted = self._wanted
         progress = Progress(
@@ -246,15 +248,6 @@ class _Sending:
             segments.packed(found, hashes=True),
         )
         self._watch.record(progress)
-
-    def _discard(self) -> None:
-        """Remove what will never be a copy. What stays is no more than litter: the fault that led
-        here is told.
-        """
-        if not self._order.immutable:
-            with suppress(BackupsvcError):
-                for file in segments.own_files(self._wanted.name, self._target.files()):
-                    self._target.remove(file)
 
     def _remove_damaged(self, manifest: SegmentManifest) -> None:
         """Now that another copy has its manifest, remove what is left of the damaged one."""
@@ -277,11 +270,6 @@ class _Sending:
     ) -> Verified:
         seconds = self._watch.clock.monotonic() - self._began
         return Verified(manifest, self._moved, seconds, how, tuple(reasons), decision.litter)
-
-
-def _bound(count: int) -> int:
-    """How many bytes so many plain ones become at most: age adds 16 to each 64 KiB."""
-    return count + count // 4096 + _HEADER
 
 
 class _Plain:

@@ -108,8 +108,9 @@ class SftpTarget:
         """Read a file where it lies: by sha256sum there if the login is a shell, else all of it
         comes back by SFTP.
         """
-        if summed := self._summed_there(name, came):
-            return summed
+        path, wanted = self._at(name), self.files().get(name, 0)
+        if found := summed_there(self._line.begin, path, wanted, lambda: came(0)):
+            return Digest(found.size, found.sha256, "sha256sum there")
         hashed, size = hashlib.sha256(), 0
         with self.read(name) as file:
             while data := file.read(CHUNK):
@@ -117,11 +118,6 @@ class SftpTarget:
                 size += len(data)
                 came(len(data))
         return Digest(size, hashed.hexdigest(), "read back by SFTP")
-
-    def _summed_there(self, name: str, came: Came) -> Digest | None:
-        path, size = self._at(name), self.files().get(name, 0)
-        found = summed_there(self._line.begin, path, size, lambda: came(0))
-        return Digest(found.size, found.sha256, "sha256sum there") if found else None
 
     @contextmanager
     def _told(self, doing: str) -> Iterator[paramiko.SFTPClient]:
