@@ -149,7 +149,24 @@ class Cluster:
         now = self._clock.monotonic()
         if self._guests is None or now - self._guests[0] >= max_age:
             rows = self._client.get("cluster/resources", {"type": "vm"}).rows()
-            found = [_guest(row) for row in rows if row.need_text("type") in ("qemu", "lxc")]
+            found = [
+                Guest(
+                    vmid=row.need_integer("vmid"),
+                    name=row.text("name"),
+                    node=row.need_text("node"),
+                    type=GuestType(row.text("type")),
+                    status=row.text("status") or "unknown",
+                    template=row.boolean("template"),
+                    tags=row.words("tags"),
+                    max_memory=row.integer("maxmem"),
+                    max_disk=row.integer("maxdisk"),
+                    ha_state=row.text("hastate") or None,
+                    pool=row.text("pool") or None,
+                    lock=row.text("lock") or None,
+                )
+                for row in rows
+                if row.need_text("type") in ("qemu", "lxc")
+            ]
             self._guests = (now, sorted(found, key=lambda guest: guest.vmid))
         return list(self._guests[1])
 
@@ -214,7 +231,26 @@ class Cluster:
         """
         now = self._clock.monotonic()
         if self._jobs is None or now - self._jobs[0] >= max_age:
-            self._jobs = (now, [_job(row) for row in self._client.get("cluster/backup").rows()])
+            found = [
+                PveJob(
+                    id=row.need_text("id"),
+                    enabled=row.boolean("enabled", default=True),
+                    schedule=row.text("schedule"),
+                    storage=row.text("storage"),
+                    node=row.text("node") or None,
+                    guests=_vmids(row, "vmid"),
+                    all=row.boolean("all"),
+                    exclude=_vmids(row, "exclude"),
+                    pool=row.text("pool") or None,
+                    mode=row.text("mode"),
+                    compress=row.text("compress"),
+                    prune=row.properties("prune-backups"),
+                    comment=row.text("comment"),
+                    next_run=row.integer("next-run") or None,
+                )
+                for row in self._client.get("cluster/backup").rows()
+            ]
+            self._jobs = (now, found)
         return list(self._jobs[1])
 
     def clock_offsets(self) -> dict[str, float]:
@@ -256,11 +292,28 @@ class Cluster:
         to them are pending.
         """
         answer = self._client.get(f"nodes/{node}/network")
-        return NodeNetwork(
-            node,
-            tuple(_interface(row) for row in answer.rows()),
-            bool(answer.beside.get("changes")),
-        )
+        interfaces = []
+        # the keys are those of PVE's INotify.pm (libpve-common-perl), each of which may name others
+        below = ("vlan-raw-device", "ovs_bridge", "vxlan-physdev", "slaves", "ovs_bonds")
+        for row in answer.rows():
+            own = {row.text(f"cidr{v}") or row.text(f"address{v}") for v in ("", "6")}
+            own |= {row.text(key) for key in ("gateway", "gateway6")}
+            own |= {row.text(key) for key in ("method", "method6")} - {"manual", "static"}
+            interface = Interface(
+                name=row.need_text("iface"),
+                type=row.text("type"),
+                active=row.boolean("active"),
+                ports=tuple(
+                    port
+                    for key in ("bridge_ports", "ovs_ports")
+                    for port in row.words(key)
+                    if port != "none"
+                ),
+                addresses=tuple(sorted(own - {""})),
+                below=tuple(name for key in below for name in row.words(key)),
+            )
+            interfaces.append(interface)
+        return NodeNetwork(node, tuple(interfaces), bool(answer.beside.get("changes")))
 
     def ha(self) -> HaStatus:
         """Return what the HA stack says of itself. Raise PvePermissionDenied without Sys.Audit on
@@ -291,69 +344,6 @@ class Cluster:
         return {row.need_text("sid") for row in self._client.get("cluster/ha/resources").rows()}
 
 
-def _guest(row: Row) -> Guest:
-    return Guest(
-        vmid=row.need_integer("vmid"),
-        name=row.text("name"),
-        node=row.need_text("node"),
-        type=GuestType(row.text("type")),
-        status=row.text("status") or "unknown",
-        template=row.boolean("template"),
-        tags=row.words("tags"),
-        max_memory=row.integer("maxmem"),
-        max_disk=row.integer("maxdisk"),
-        ha_state=row.text("hastate") or None,
-        pool=row.text("pool") or None,
-        lock=row.text("lock") or None,
-    )
-
-
-def _job(row: Row) -> PveJob:
-    return PveJob(
-        id=row.need_text("id"),
-        enabled=row.boolean("enabled", default=True),
-        schedule=row.text("schedule"),
-        storage=row.text("storage"),
-        node=row.text("node") or None,
-        guests=_vmids(row, "vmid"),
-        all=row.boolean("all"),
-        exclude=_vmids(row, "exclude"),
-        pool=row.text("pool") or None,
-        mode=row.text("mode"),
-        compress=row.text("compress"),
-        prune=row.properties("prune-backups"),
-        comment=row.text("comment"),
-        next_run=row.integer("next-run") or None,
-    )
-
-
 def _vmids(row: Row, key: str) -> tuple[int, ...]:
     """PVE keeps the list as it was typed: ``100;200``, ``100,,200`` (pve-facts 4.1)."""
     return tuple(int(word) for word in row.words(key) if word.isdigit())
-
-
-def _interface(row: Row) -> Interface:
-    """The keys are those of PVE's INotify.pm (libpve-common-perl), each of which may name other
-    interfaces.
-    """
-    own = {row.text(f"cidr{v}") or row.text(f"address{v}") for v in ("", "6")}
-    own |= {row.text(key) for key in ("gateway", "gateway6")}
-    own |= {
-        method
-        for key in ("method", "method6")
-        if (method := row.text(key)) not in ("manual", "static")
-    }
-    below = ("vlan-raw-device", "ovs_bridge", "vxlan-physdev", "slaves", "ovs_bonds")
-    return Interface(
-        name=row.need_text("iface"),
-        type=row.text("type"),
-        active=row.boolean("active"),
-        ports=tuple(
-            port
-            for key in ("bridge_ports", "ovs_ports")
-            for port in row.words(key)
-            if port != "none"
-        ),
-        addresses=tuple(sorted(own - {""})),
-        below=tuple(name for key in below for name in row.words(key)),
-    )

@@ -26,8 +26,25 @@ def copies(pve: Pve, scratch: Scratch, guests: Iterable[Guest]) -> list[Copy]:
     """
     found = []
     for guest in guests:
-        if guest.vmid in scratch and guest.type is GuestType.QEMU and (copy := _copy(pve, guest)):
-            found.append(copy)
+        if guest.vmid not in scratch or guest.type is not GuestType.QEMU:
+            continue
+        try:
+            config = pve.guests.config(guest.node, guest.vmid)
+        except PveNotFound:
+            continue
+        operation = ownership.operation_of(config)
+        if operation is None:
+            continue
+        copy = Copy(
+            guest.vmid,
+            guest.node,
+            guest.name,
+            guest.status != "stopped",
+            operation,
+            ownership.service_of(config),
+            tuple(sorted({storage_of(volid) for volid in guest_config.volids(config)})),
+        )
+        found.append(copy)
     return sorted(found, key=lambda copy: copy.vmid)
 
 
@@ -60,23 +77,3 @@ def restored_here(pve: Pve, vmid: int) -> bool:
         failed = row.status != "running" and not succeeded(row.status)
         tasks.append(Task(upid.type, row.starttime, row.user, failed, upid.node, upid.ticks))
     return restored_by(pve.token_id, tasks)
-
-
-def _copy(pve: Pve, guest: Guest) -> Copy | None:
-    try:
-        config = pve.guests.config(guest.node, guest.vmid)
-    except PveNotFound:
-        return None
-    operation = ownership.operation_of(config)
-    if operation is None:
-        return None
-    running = guest.status != "stopped"
-    return Copy(
-        guest.vmid,
-        guest.node,
-        guest.name,
-        running,
-        operation,
-        ownership.service_of(config),
-        tuple(sorted({storage_of(volid) for volid in guest_config.volids(config)})),
-    )

@@ -5,7 +5,6 @@ from __future__ import annotations
 from backupsvc.clock import Clock
 from backupsvc.errors import PveError, PvePermissionDenied, PveUnreachable
 from backupsvc.pve.client import Client
-from backupsvc.pve.fields import Row
 from backupsvc.pve.nodes import Nodes
 from policies.model import Archive, GuestType, SeenStorages, Storage
 from policies.pve.volid import storage_of
@@ -42,7 +41,22 @@ class Storages:
             try:
                 rows = self._client.get(f"nodes/{node}/storage").rows()
                 rows.sort(key=lambda row: row.need_text("storage"))
-                found += [_storage(row, node, prune) for row in rows]
+                found += [
+                    Storage(
+                        name=row.need_text("storage"),
+                        node=node,
+                        type=row.text("type"),
+                        content=frozenset(row.words("content")),
+                        shared=row.boolean("shared"),
+                        active=row.boolean("active"),
+                        enabled=row.boolean("enabled", default=True),
+                        total=row.integer("total"),
+                        used=row.integer("used"),
+                        available=row.integer("avail"),
+                        prune=prune.get(row.text("storage"), ""),
+                    )
+                    for row in rows
+                ]
             except (PveError, PveUnreachable) as error:
                 silent[node] = error.message
                 refused |= {node} if isinstance(error, PveError) else set()
@@ -65,10 +79,24 @@ class Storages:
             status = self._client.get(f"nodes/{node}/storage/{storage}/status").row()
             self._shared[node, storage] = status.boolean("shared")
         shared = self._shared[node, storage]
-        return sorted(
-            (_archive(row, node, storage, shared) for row in rows),
-            key=lambda archive: (archive.ctime, archive.volid),
-        )
+        found = []
+        for row in rows:
+            subtype = row.text("subtype")
+            archive = Archive(
+                volid=row.need_text("volid"),
+                node=node,
+                storage=storage,
+                vmid=row.integer("vmid") or None,
+                type=GuestType(subtype) if subtype in ("qemu", "lxc") else None,
+                ctime=row.need_integer("ctime"),
+                size=row.need_integer("size"),
+                format=row.text("format"),
+                protected=row.boolean("protected"),
+                notes=row.text("notes"),
+                shared=shared,
+            )
+            found.append(archive)
+        return sorted(found, key=lambda archive: (archive.ctime, archive.volid))
 
     def extract_config(self, node: str, volid: str) -> str:
         """Given an archive, return the guest configuration inside it. Raise PveError if it cannot
@@ -120,37 +148,3 @@ class Storages:
 
 def _content(node: str, volid: str) -> str:
     return f"nodes/{node}/storage/{storage_of(volid)}/content/{volid}"
-
-
-def _storage(row: Row, node: str, prune: dict[str, str]) -> Storage:
-    name = row.need_text("storage")
-    return Storage(
-        name=name,
-        node=node,
-        type=row.text("type"),
-        content=frozenset(row.words("content")),
-        shared=row.boolean("shared"),
-        active=row.boolean("active"),
-        enabled=row.boolean("enabled", default=True),
-        total=row.integer("total"),
-        used=row.integer("used"),
-        available=row.integer("avail"),
-        prune=prune.get(name, ""),
-    )
-
-
-def _archive(row: Row, node: str, storage: str, shared: bool) -> Archive:
-    subtype = row.text("subtype")
-    return Archive(
-        volid=row.need_text("volid"),
-        node=node,
-        storage=storage,
-        vmid=row.integer("vmid") or None,
-        type=GuestType(subtype) if subtype in ("qemu", "lxc") else None,
-        ctime=row.need_integer("ctime"),
-        size=row.need_integer("size"),
-        format=row.text("format"),
-        protected=row.boolean("protected"),
-        notes=row.text("notes"),
-        shared=shared,
-    )
