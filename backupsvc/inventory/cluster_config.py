@@ -70,11 +70,13 @@ class _Reading:
         """
         self.alive()
         try:
-            answer = self._answer(source)
+            answer: object = self.pve.configuration.read(source.path, source.params)
             text = text_of(source, answer, self.scratch)
             names = names_in(source, answer) if source.each else ()
         except (*_FAILS, NoText) as error:
-            if not _migrated(error):
+            # a PVE that has no groups any more refuses so: they have become rules
+            migrated = isinstance(error, PveError) and texts.HA_GROUPS_MIGRATED.search(error.text)
+            if not migrated:
                 self.not_read[source.file] = _reason(error)
                 if source.each:
                     self.not_read[source.each.folder] = f"{source.file} was not read"
@@ -90,9 +92,6 @@ class _Reading:
         if source.sees_all and not reads_all(source.sees_all, self.held):
             why = in_part(source.sees_all)
             self.in_part |= {source.file: why, folder: why}
-
-    def _answer(self, source: Source) -> object:
-        return self.pve.configuration.read(source.path, source.params)
 
     def node(self, node: Node) -> None:
         """Read what is a node's own."""
@@ -117,24 +116,23 @@ class _Reading:
         self.files |= {source.file: text_of(source, rows)} if rows else {}
         self._if_in_part(source, config_sources.GUESTS_FOLDER)
         for guest in guests:
-            self._guest(guest, guest.node in online)
-
-    def _guest(self, guest: Guest, online: bool) -> None:
-        config, *firewall = config_sources.guest_sources(str(guest.type), guest.node, guest.vmid)
-        below = firewall[0].folder
-        if not online:
-            self.not_read |= {config.file: f"{guest.node}: {_OFFLINE}", below: _OFFLINE}
-        elif not self._config(guest, config):
-            # it has moved, or its node fails: what else is asked there is told no better
-            self.not_read[below] = f"{config.file} was not read"
-        elif self.no_firewall:
-            self.not_read[below] = _NO_CALL
-        elif self.one(firewall[0]):
-            self.all_of(firewall[1:])
-        elif why := self.not_read.pop(firewall[0].file, ""):
-            # who refuses the first of a guest's firewall refuses all of it
-            self.not_read[below] = why
-            self.no_firewall = why == _NO_CALL
+            config, *firewall = config_sources.guest_sources(
+                str(guest.type), guest.node, guest.vmid
+            )
+            below = firewall[0].folder
+            if guest.node not in online:
+                self.not_read |= {config.file: f"{guest.node}: {_OFFLINE}", below: _OFFLINE}
+            elif not self._config(guest, config):
+                # it has moved, or its node fails: what else is asked there is told no better
+                self.not_read[below] = f"{config.file} was not read"
+            elif self.no_firewall:
+                self.not_read[below] = _NO_CALL
+            elif self.one(firewall[0]):
+                self.all_of(firewall[1:])
+            elif why := self.not_read.pop(firewall[0].file, ""):
+                # who refuses the first of a guest's firewall refuses all of it
+                self.not_read[below] = why
+                self.no_firewall = why == _NO_CALL
 
     def _config(self, guest: Guest, source: Source) -> bool:
         if guest.type is not GuestType.QEMU:
@@ -147,11 +145,6 @@ class _Reading:
             self.not_read[source.file] = _reason(error)
             return False
         return True
-
-
-def _migrated(error: Exception) -> bool:
-    """Whether PVE refuses because it has no groups any more: they have become rules."""
-    return isinstance(error, PveError) and texts.HA_GROUPS_MIGRATED.search(error.text) is not None
 
 
 def _reason(error: Exception) -> str:

@@ -112,7 +112,18 @@ def standing_of(
 ) -> list[Tombstone]:
     """Given the guests that exist and tombstones, return these as ``standing`` does."""
     there = {guest.vmid: guest for guest in guests}
-    return [_doubted(service, one, there.get(one.vmid)) for one in found]
+    doubted = []
+    for stone in found:
+        guest = there.get(stone.vmid)
+        if stone.released is None:
+            doubted.append(stone)  # it keeps everything, whatever is there
+        elif guest is None and (why := _not_free(service, stone.vmid)):
+            doubted.append(replace(stone, doubt=why))
+        else:
+            machine = machine_of(service, guest) if guest else None
+            archives, now = held(service.catalog, stone.vmid), int(service.clock.now())
+            doubted.append(tombstones.doubted(stone, archives, guest, machine, now))
+    return doubted
 
 
 def listed(catalog: Catalog, rules: TombstoneRules, now: int) -> tuple[Listed, ...]:
@@ -135,16 +146,6 @@ def held(catalog: Catalog, vmid: int) -> list[Archive]:
     there = catalog.archives.find(vmid=vmid)
     known = {whole.key(one) for one in there}
     return there + [one for one in left if whole.key(one) in copied - known]
-
-
-def _doubted(service: Cluster, stone: Tombstone, guest: Guest | None) -> Tombstone:
-    if stone.released is None:
-        return stone  # it keeps everything, whatever is there
-    if guest is None and (why := _not_free(service, stone.vmid)):
-        return replace(stone, doubt=why)
-    machine = machine_of(service, guest) if guest else None
-    archives = held(service.catalog, stone.vmid)
-    return tombstones.doubted(stone, archives, guest, machine, int(service.clock.now()))
 
 
 def _not_free(service: Cluster, vmid: int) -> str:
