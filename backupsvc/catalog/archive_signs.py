@@ -74,7 +74,22 @@ class ArchiveSignsRepository:
                 return
             connection.execute(delete(ARCHIVE_SIGNS).where(*here))
             file = {"place": row.place, "volid": volid, "sha256": sha256, "archive_size": size}
-            rows = [file | {"at": at} | _disk_row(disk) for disk in disks]
+            rows = []
+            for disk in disks:
+                places = sorted(disk.prints)
+                told = list(_places(disk.level, len(places))) == places
+                its = {
+                    "disk": disk.name,
+                    "size": disk.size,
+                    "stored": disk.stored,
+                    "level": disk.level,
+                    "entropy": disk.entropy,
+                    "places": None if told else struct.pack(f"<{len(places)}I", *places),
+                    "prints": struct.pack(
+                        f"<{len(places)}H", *(disk.prints[place] for place in places)
+                    ),
+                }
+                rows.append(file | {"at": at} | its)
             connection.execute(insert(ARCHIVE_SIGNS), rows)
 
     @retried
@@ -172,20 +187,6 @@ def _mark(connection: Connection, suspicions: Mapping[Key, Sequence[Suspicion]])
     for (place, volid), found in suspicions.items():
         here = (ARCHIVE.c.place == place, ARCHIVE.c.volid == volid)
         connection.execute(update(ARCHIVE).where(*here).values(suspicious=suspicions_row(found)))
-
-
-def _disk_row(disk: DiskSigns) -> dict[str, Any]:
-    places = sorted(disk.prints)
-    told = list(_places(disk.level, len(places))) == places
-    return {
-        "disk": disk.name,
-        "size": disk.size,
-        "stored": disk.stored,
-        "level": disk.level,
-        "entropy": disk.entropy,
-        "places": None if told else struct.pack(f"<{len(places)}I", *places),
-        "prints": struct.pack(f"<{len(places)}H", *(disk.prints[place] for place in places)),
-    }
 
 
 def _disk_of(row: Row[Any]) -> DiskSigns:
