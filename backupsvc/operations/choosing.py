@@ -97,32 +97,25 @@ def _way_on(
             "newest one"
         )
     hint = f"its archives are: {', '.join(archive.volid for archive in known) or 'none'}"
-    hint += _encrypted_copies(service, vmid, volid)
+    wanted = file_of(volid) if volid else ""
+    encrypted = [
+        one
+        for one in service.catalog.copies.find(vmid)
+        if one.encrypted and wanted.startswith(one.file if wanted else "")
+    ]
+    if encrypted:  # PVE can restore none of them by name
+        newest = max(encrypted, key=lambda one: one.file)
+        hint += (
+            f". An encrypted copy of {newest.route.volid} lies at {newest.route.target} "
+            f"({newest.route.folder}): bring its files to a machine with the key, decrypt them "
+            f"with `backupsvc archive decrypt FOLDER/{newest.file}`, and put the archive into a "
+            "storage"
+        )
     if known and not volid:
         return hint
     return (
         f"{hint}. To see one, a token needs VM.Backup on /vms/{vmid} and AllocateSpace on its "
         "storage"
-    )
-
-
-def _encrypted_copies(service: Cluster, vmid: int, volid: str | None) -> str:
-    """What is to be done with the encrypted copies of a guest's archives, or of the named one: PVE
-    can restore none of them by name.
-    """
-    wanted = file_of(volid) if volid else ""
-    found = [
-        one
-        for one in service.catalog.copies.find(vmid)
-        if one.encrypted and wanted.startswith(one.file if wanted else "")
-    ]
-    if not found:
-        return ""
-    newest = max(found, key=lambda one: one.file)
-    return (
-        f". An encrypted copy of {newest.route.volid} lies at {newest.route.target} "
-        f"({newest.route.folder}): bring its files to a machine with the key, decrypt them with "
-        f"`backupsvc archive decrypt FOLDER/{newest.file}`, and put the archive into a storage"
     )
 
 

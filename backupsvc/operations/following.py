@@ -62,8 +62,21 @@ def watch(service: Opening, ids: Sequence[str], observer: Observer) -> list[Oper
 
 def events(look: Look) -> list[StepEvent]:
     """Given a look, return what it shows as the events that a driver tells."""
-    operation = look.operation
-    found = [event for line in look.transitions if (event := _event(operation, line))]
+    operation, found = look.operation, list[StepEvent]()
+    for line in look.transitions:
+        detail, step = line.detail, line.step
+        if line.event == "started":
+            found.append(StepEvent(operation, "step", step))
+        elif kind := _WORDS.get(line.event):
+            seconds = detail.get("seconds", 0.0)
+            seconds = float(seconds) if isinstance(seconds, int | float) else 0.0
+            text = str(detail.get("said") or detail.get("message") or "")
+            found.append(StepEvent(operation, kind, step, text, seconds))
+        elif line.event == "retry":
+            text = f"{detail.get('message')}; tried again in {detail.get('pause'):g} s"
+            found.append(StepEvent(operation, "say", step, text))
+        elif line.event == "back":
+            found.append(StepEvent(operation, "say", step, str(detail["why"])))
     if operation.state is not OperationState.OPEN:
         return [*found, StepEvent(operation, "end", operation.step, operation.error or "")]
     return (
@@ -91,29 +104,3 @@ def _look(service: Opening, id: str, after: int) -> Look:
     # who drives it changes with every poll of the workers, so it is only said when nobody comes
     who = showing.standing(operation, service.clock.now(), attended=False)
     return Look(operation, lines, f"{waits}; {who}" if waits else who)
-
-
-def _event(operation: Operation, line: Transition) -> StepEvent | None:
-    detail = line.detail
-    if line.event == "started":
-        return StepEvent(operation, "step", line.step)
-    if kind := _WORDS.get(line.event):
-        seconds = detail.get("seconds", 0.0)
-        text = str(detail.get("said") or detail.get("message") or "")
-        return StepEvent(
-            operation,
-            kind,
-            line.step,
-            text,
-            float(seconds) if isinstance(seconds, int | float) else 0.0,
-        )
-    if line.event == "retry":
-        return StepEvent(
-            operation,
-            "say",
-            line.step,
-            f"{detail.get('message')}; tried again in {detail.get('pause'):g} s",
-        )
-    return (
-        StepEvent(operation, "say", line.step, str(detail["why"])) if line.event == "back" else None
-    )

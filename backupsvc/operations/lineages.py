@@ -110,9 +110,28 @@ def _today(service: Cluster, found: Sequence[Chain], guest: Guest | None) -> dic
 
 def as_dict(guest: OfGuest) -> dict[str, Any]:
     """Given a VMID's chains, return them as ``catalog lineage list --json`` shows them."""
+    told = []
+    for chain in guest.chains:
+        archives = chain.archives
+        proven = [one.ctime for one in archives if one.proven_at is not None]
+        one_chain = {
+            "name": chain.name,
+            "type": str(chain.type) if chain.type else None,
+            "told": strength(chain),
+            "uuid": next((one.uuid for one in archives if one.uuid), None),
+            "created": next((iso(one.born) for one in archives if one.born), None),
+            "macs": sorted({mac for one in archives for mac in one.macs.split()}),
+            "guest": archives[-1].name,
+            "first": iso(archives[0].ctime),
+            "last": iso(archives[-1].ctime),
+            "archives": len(archives),
+            "newest_proven": iso(max(proven)) if proven else None,
+            "today": guest.today[chain.name],
+        }
+        told.append(one_chain)
     return {
         "vmid": guest.vmid,
-        "chains": [_chain(one, guest.today[one.name]) for one in guest.chains],
+        "chains": told,
         "questions": [
             {
                 "older": one.older,
@@ -145,25 +164,6 @@ def strength(chain: Chain) -> str:
     if not chain.weak:
         return "strong"
     return "weak" if any(piece.told for piece in chain.pieces) else chains.UNREAD
-
-
-def _chain(chain: Chain, today: bool | None) -> dict[str, Any]:
-    archives = chain.archives
-    proven = [one.ctime for one in archives if one.proven_at is not None]
-    return {
-        "name": chain.name,
-        "type": str(chain.type) if chain.type else None,
-        "told": strength(chain),
-        "uuid": next((one.uuid for one in archives if one.uuid), None),
-        "created": next((iso(one.born) for one in archives if one.born), None),
-        "macs": sorted({mac for one in archives for mac in one.macs.split()}),
-        "guest": archives[-1].name,
-        "first": iso(archives[0].ctime),
-        "last": iso(archives[-1].ctime),
-        "archives": len(archives),
-        "newest_proven": iso(max(proven)) if proven else None,
-        "today": today,
-    }
 
 
 def _piece(piece: Piece) -> dict[str, Any]:

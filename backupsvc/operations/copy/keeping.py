@@ -33,7 +33,12 @@ def keep(
     files = folder.files()
     if new is not None:
         copies = [*(one for one in copies if one.file != new.file), new]
-        files |= _to_be(new)
+        # what it will consist of, as far as it takes to count as being there
+        if new.encrypted:
+            files |= {one.file: one.size for one in segments.unpacked(new.file, new.segments)}
+            files |= {segments.manifest_name(new.file): 1}
+        else:
+            files |= {new.file: new.size, manifest_name(new.file): 1}
     vmids = {one.route.vmid for one in copies if one.route.vmid is not None}
     archives = service.catalog.archives
     guests, unsure = standing(service, service.pve.cluster.guests(), vmids)
@@ -56,14 +61,6 @@ def keep(
             if one.folder == folder_of(target)
         },
     )
-
-
-def _to_be(new: ArchiveCopy) -> dict[str, int]:
-    """The files that a copy will consist of, as far as it takes to count as being there."""
-    if new.encrypted:
-        files = {one.file: one.size for one in segments.unpacked(new.file, new.segments)}
-        return files | {segments.manifest_name(new.file): 1}
-    return {new.file: new.size, manifest_name(new.file): 1}
 
 
 def preview(service: Nodes, due: DueCopy) -> tuple[list[str], str]:

@@ -22,7 +22,7 @@ from backupsvc.operations.copy_recheck.memory import (
 )
 from backupsvc.operations.services import Run, StepServices
 from policies.copy_folders import folder_of
-from policies.model import ArchiveCopy, CopyRoute, CopyTarget
+from policies.model import CopyRoute, CopyTarget
 from policies.workflow import Workflow
 
 
@@ -38,7 +38,12 @@ def choose(run: Run[CopyRecheckMemory]) -> Wait | None:
 def read(run: Run[CopyRecheckMemory]) -> Wait | None:
     """Read the copy whole, hold it against what was verified, and record what was found."""
     service, target = run.service, _target(run)
-    copy, began = _copy(run, target), run.now()
+    memory, folder_name = run.memory, folder_of(target)
+    route = CopyRoute(
+        target.name, folder_name, "", memory.node, memory.volid, run.operation.subject
+    )
+    # as the catalog knows it now: it may have been let go since, or is being made anew
+    copy, began = service.catalog.copies.get(route), run.now()
     if copy is None:
         run.conclude(NONE_ANY_MORE)
         return None
@@ -61,15 +66,6 @@ def judge(run: Run[CopyRecheckMemory]) -> Wait | None:
             "the copy anew, as the next night does, while the archive is there",
         )
     return None
-
-
-def _copy(run: Run[CopyRecheckMemory], target: CopyTarget) -> ArchiveCopy | None:
-    """The copy as the catalog knows it now, None if it is none any more: the target's keep rules
-    may have let it go since, or it is being made anew.
-    """
-    memory, folder = run.memory, folder_of(target)
-    route = CopyRoute(target.name, folder, "", memory.node, memory.volid, run.operation.subject)
-    return run.service.catalog.copies.get(route)
 
 
 def _target(run: Run[CopyRecheckMemory]) -> CopyTarget:

@@ -87,7 +87,15 @@ def await_all(run: Run[NightMemory]) -> Wait | None:
 
 def _save(run: Run[NightMemory]) -> None:
     """What ends a night that knows what came of its copies."""
-    _try_targets(run)
+    # the immutable targets that were not tried for a month; one that is not reached: next night
+    for target in canaries.due(run.service):
+        run.heartbeat()
+        try:
+            tried = canaries.try_target(run.service, target)
+        except BackupsvcError as error:
+            run.note("untried", target=target.name, why=error.message)
+        else:
+            run.note("tried", target=target.name, held=tried.held, said=tried.said)
     _save_catalog(run)
     _keep_config(run)
 
@@ -141,17 +149,3 @@ def _failed(found: Iterable[tuple[CopyTarget, Put | BackupsvcError]]) -> list[st
     return [
         f"{target.name} ({one.message})" for target, one in found if isinstance(one, BackupsvcError)
     ]
-
-
-def _try_targets(run: Run[NightMemory]) -> None:
-    """Try the immutable targets that were not tried for a month. One that cannot be reached is
-    tried next night.
-    """
-    for target in canaries.due(run.service):
-        run.heartbeat()
-        try:
-            tried = canaries.try_target(run.service, target)
-        except BackupsvcError as error:
-            run.note("untried", target=target.name, why=error.message)
-        else:
-            run.note("tried", target=target.name, held=tried.held, said=tried.said)

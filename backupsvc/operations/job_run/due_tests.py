@@ -133,10 +133,26 @@ def _more(run: Run[NightMemory]) -> list[Test] | None:
             for test in run.memory.tests or ()
             if (cause := causes.get(test.vmid)) and not cause.against_the_archive
         ]
-    if not run.memory.sampled:
-        run.memory = replace(run.memory, sampled=True)
-        return _samples(run)
-    return None
+    if run.memory.sampled:
+        return None
+    run.memory = replace(run.memory, sampled=True)
+    # old archives, drawn by lot: of guests whose newest is proven, and of whom no old one was
+    # tested for a month
+    catalog, found = run.service.catalog, []
+    for vmid in run.memory.vmids or ():
+        archives, proofs = catalog.archives.find(vmid=vmid), catalog.proofs.find(vmid=vmid)
+        # by the night's own name, so that a night that is resumed draws the same lot
+        seed = f"{run.operation.occurrence}#{vmid}"
+        chosen = sampling.next_archive(
+            archives, proofs, now=run.now(), seed=seed, drift=run.service.policy.max_clock_drift
+        ).archive
+        newest = max(
+            (archive.ctime for archive in archives if archive.holds_disk is not False), default=0
+        )
+        if chosen is not None and chosen.ctime < newest and chosen.type is GuestType.QEMU:
+            seconds = _durations(proofs).get(vmid, sampling.USUAL)
+            found.append(Test(f"sample#{vmid}", vmid, seconds, chosen.volid))
+    return found
 
 
 def _open(run: Run[NightMemory], slot: Slot, test: Test) -> bool:
@@ -199,27 +215,6 @@ def _durations(proofs: list[Proof]) -> dict[int, float]:
     """How long each guest's newest complete test took."""
     measured = ((proof.vmid, sampling.duration(proof)) for proof in reversed(proofs))
     return {vmid: seconds for vmid, seconds in measured if seconds is not None}
-
-
-def _samples(run: Run[NightMemory]) -> list[Test]:
-    """Old archives, drawn by lot: of guests whose newest is proven, and of whom no old one was
-    tested for a month.
-    """
-    catalog, found = run.service.catalog, []
-    for vmid in run.memory.vmids or ():
-        archives, proofs = catalog.archives.find(vmid=vmid), catalog.proofs.find(vmid=vmid)
-        # by the night's own name, so that a night that is resumed draws the same lot
-        seed = f"{run.operation.occurrence}#{vmid}"
-        chosen = sampling.next_archive(
-            archives, proofs, now=run.now(), seed=seed, drift=run.service.policy.max_clock_drift
-        ).archive
-        newest = max(
-            (archive.ctime for archive in archives if archive.holds_disk is not False), default=0
-        )
-        if chosen is not None and chosen.ctime < newest and chosen.type is GuestType.QEMU:
-            seconds = _durations(proofs).get(vmid, sampling.USUAL)
-            found.append(Test(f"sample#{vmid}", vmid, seconds, chosen.volid))
-    return found
 
 
 # --- what came of it ------------------------------------------------------------------------------

@@ -37,8 +37,7 @@ def read_due(run: Run[NightMemory]) -> Wait | None:
     openers = _archives(run) | _copies(run)
     if openers and (wait := wait_for(run, openers, "archives and copies are being read anew")):
         return wait
-    said = [one for one in (_said_of_archives(run), _said_of_copies(run)) if one]
-    if said:
+    if said := _said(run):
         told = "; ".join(said)
         run.memory = replace(run.memory, results={**run.memory.results, "rechecks": told})
         run.conclude(told)
@@ -117,26 +116,17 @@ def _openers(
     return openers
 
 
-def _said_of_archives(run: Run[NightMemory]) -> str:
-    pieces = ended(run, RECHECKS)
-    bad = [one for one in pieces if one.state is not OperationState.DONE]
-    if not pieces:
-        return ""
-    said = f"read anew: {len(pieces) - len(bad)} of {len(pieces)} archives"
-    if bad:
-        guests = ", ".join(sorted({str(one.subject) for one in bad}))
-        said += f", trouble with those of guests {guests}"
-    return said
-
-
-def _said_of_copies(run: Run[NightMemory]) -> str:
-    pieces = ended(run, COPY_RECHECKS)
-    bad = [one for one in pieces if one.state is not OperationState.DONE]
+def _said(run: Run[NightMemory]) -> list[str]:
+    """What came of the archives, and of the copies."""
     said = []
-    if pieces:
-        said.append(f"copies read anew: {len(pieces) - len(bad)} of {len(pieces)}")
-    if bad:
+    if pieces := ended(run, RECHECKS):
+        bad = [one for one in pieces if one.state is not OperationState.DONE]
+        guests = ", ".join(sorted({str(one.subject) for one in bad}))
+        trouble = f", trouble with those of guests {guests}" if bad else ""
+        said.append(f"read anew: {len(pieces) - len(bad)} of {len(pieces)} archives{trouble}")
+    if pieces := ended(run, COPY_RECHECKS):
+        bad = [one for one in pieces if one.state is not OperationState.DONE]
         named = ", ".join(f"{one.subject} at {recall_copy(one).target}" for one in bad)
-        said[0] += f", trouble with those of {named}"
-    said += [f"none at {name} ({why})" for name, why in run.memory.unasked.items()]
-    return "; ".join(said)
+        trouble = f", trouble with those of {named}" if bad else ""
+        said.append(f"copies read anew: {len(pieces) - len(bad)} of {len(pieces)}{trouble}")
+    return said + [f"none at {name} ({why})" for name, why in run.memory.unasked.items()]
