@@ -3,17 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from backupsvc.cli.options import AsJson, Targets
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from backupsvc.bootstrap import Service
-    from policies.model import CopyTarget
 
 Folder = Annotated[
     Path | None,
@@ -35,23 +29,26 @@ def backup(
     """
     from backupsvc.cli.output import emit_json, say
     from backupsvc.cli.session import open_service
-    from backupsvc.cli.targets import show_places
-    from backupsvc.copies.snapshots import Put
+    from backupsvc.cli.targets import chosen, folder_target, put_as_dict, show_places
     from backupsvc.operations.copy.catalogs import save
 
     with open_service() as service:
-        targets = _targets(service, to or [], output)
+        targets = (
+            (folder_target(output, to or []),)
+            if output is not None
+            else chosen(
+                service.policy,
+                to or [],
+                none="name a folder with --output, or add the section `copies` (docs/policy.md)",
+            )
+        )
         results = [] if dry_run else save(service, targets)
     found: list[dict[str, Any]] = [
         {"target": target.name, "state": "planned"} | _NOTHING for target in targets if dry_run
     ]
-    for target, result in results:
-        told: dict[str, Any] = (
-            {"state": "saved", "file": result.file, "bytes": result.size, "sha256": result.sha256}
-            if isinstance(result, Put)
-            else {"state": "failed", "reason": result.message, "hint": result.hint}
-        )
-        found.append({"target": target.name} | _NOTHING | told)
+    found += [
+        {"target": target.name} | _NOTHING | put_as_dict(put, "saved") for target, put in results
+    ]
     if as_json:
         emit_json({"snapshots": found, "dry_run": dry_run})
     else:
@@ -62,15 +59,3 @@ def backup(
 
 
 _NOTHING: dict[str, Any] = {"file": None, "bytes": 0, "sha256": None, "reason": None, "hint": ""}
-
-
-def _targets(service: Service, names: Sequence[str], output: Path | None) -> tuple[CopyTarget, ...]:
-    from backupsvc.cli.targets import chosen, folder_target
-
-    if output is not None:
-        return (folder_target(output, names),)
-    return chosen(
-        service.policy,
-        names,
-        none="name a folder with --output, or add the section `copies` (docs/policy.md)",
-    )

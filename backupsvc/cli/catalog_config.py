@@ -16,9 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from backupsvc.bootstrap import Service
-    from backupsvc.operations.copy.configs import Kept
     from policies.cluster_config import ConfigSet
-    from policies.config_diff import FileDiff
     from policies.model import CopyTarget
 
 Folder = Annotated[
@@ -60,16 +58,24 @@ def keep(
     """
     from backupsvc.cli.output import emit_json, say
     from backupsvc.cli.session import open_service
-    from backupsvc.cli.targets import show_places
-    from backupsvc.operations.copy.configs import save
+    from backupsvc.cli.targets import chosen, folder_target, put_as_dict, show_places
+    from backupsvc.operations.copy.configs import HERE, save
 
     with open_service() as service:
-        targets = _targets(service, to or [], output)
-        names = ([] if output else [_beside()]) + [one.name for one in targets]
+        # without targets it is kept beside the catalog all the same
+        targets: tuple[CopyTarget, ...] = ()
+        if output is not None:
+            targets = (folder_target(output, to or []),)
+        elif to or service.policy.copies:
+            targets = chosen(service.policy, to or [])
+        names = ([] if output else [HERE]) + [one.name for one in targets]
         kept = None if dry_run else save(service, targets, beside_catalog=output is None)
     places = [_NOWHERE | {"target": name, "state": "planned"} for name in names]
     if kept is not None:
-        places = _placed(kept)
+        places = [
+            _NOWHERE | {"target": target.name} | put_as_dict(put, "kept")
+            for target, put in kept.places
+        ]
     told = _what_is_missing(kept.config) if kept is not None else _NOTHING_MISSING
     files = len(kept.config.files) if kept is not None else 0
     if as_json:
@@ -143,12 +149,17 @@ def show(date: Date, file: File = None, as_json: AsJson = False) -> None:
     from backupsvc.cli.output import emit_json, say, table
     from backupsvc.cli.session import open_service
     from backupsvc.clock import iso
+    from backupsvc.errors import UsageError
 
     with open_service() as service:
         at, config = _chosen(service, date)
     files = {path: text for path, text in sorted(config.files.items()) if file in (None, path)}
     if file is not None and not files:
-        _refuse(config, date, file)
+        if why := config.why_not_read(file):
+            hint = "give the token the right, keep anew"
+            raise UsageError(f"{file} was not read then: {why}", hint)
+        hint = f"`backupsvc catalog config show {date}` lists its files"
+        raise UsageError(f"the configuration of {date} has no file {file}", hint)
     told = _what_is_missing(config)
     if as_json:
         # the text itself only where it was asked for: a set may be large
@@ -176,7 +187,7 @@ def diff(older: Date, newer: Date, as_json: AsJson = False) -> None:
 
     Example: backupsvc catalog config diff 2026-03-08 latest
     """
-    from backupsvc.cli.output import emit_json
+    from backupsvc.cli.output import emit_json, say
     from backupsvc.cli.session import open_service
     from backupsvc.clock import iso
     from policies import config_diff
@@ -199,7 +210,15 @@ def diff(older: Date, newer: Date, as_json: AsJson = False) -> None:
         head = {"older": iso(before), "newer": iso(after)}
         emit_json({**head, "differences": rows, "not_compared": unseen})
     else:
-        _show_differences(found, unseen, f"{iso(before)} and {iso(after)}")
+        for one in found:
+            say(f"{one.change}: {one.file}" + (f" ({one.said})" if one.said else ""))
+            for sign, lines in (("-", one.removed), ("+", one.added)):
+                for line in lines:
+                    say(f"  {sign} {line}")
+        if not found:
+            say(f"nothing differs between {iso(before)} and {iso(after)}")
+        for line in _by_reason(unseen):
+            say(f"not compared: {line}")
     raise typer.Exit(1 if found else 0)
 
 
@@ -213,35 +232,6 @@ _NOWHERE: dict[str, Any] = {
     "hint": "",
 }
 _NOTHING_MISSING: dict[str, Any] = {"not_read": [], "in_part": []}
-
-
-def _beside() -> str:
-    from backupsvc.operations.copy.configs import HERE
-
-    return HERE
-
-
-def _targets(service: Service, names: list[str], output: Path | None) -> tuple[CopyTarget, ...]:
-    from backupsvc.cli.targets import chosen, folder_target
-
-    if output is not None:
-        return (folder_target(output, names),)
-    # without targets it is kept beside the catalog all the same
-    return chosen(service.policy, names) if names or service.policy.copies else ()
-
-
-def _placed(kept: Kept) -> list[dict[str, Any]]:
-    from backupsvc.copies.snapshots import Put
-
-    found: list[dict[str, Any]] = []
-    for target, put in kept.places:
-        told: dict[str, Any] = (
-            {"state": "kept", "file": put.file, "bytes": put.size, "sha256": put.sha256}
-            if isinstance(put, Put)
-            else {"state": "failed", "reason": put.message, "hint": put.hint}
-        )
-        found.append(_NOWHERE | {"target": target.name} | told)
-    return found
 
 
 def _sentences(said: Mapping[str, str]) -> list[dict[str, Any]]:
@@ -292,27 +282,3 @@ def _chosen(service: Service, said: str) -> tuple[int, ConfigSet]:
             hint = "keep one now: `backupsvc catalog config keep`"
         raise UsageError(f"no configuration of {said} is kept here", hint)
     return at, read(kept[at])
-
-
-def _refuse(config: ConfigSet, date: str, file: str) -> None:
-    """Raise UsageError: that file is not in the set."""
-    from backupsvc.errors import UsageError
-
-    if why := config.why_not_read(file):
-        raise UsageError(f"{file} was not read then: {why}", "give the token the right, keep anew")
-    hint = f"`backupsvc catalog config show {date}` lists its files"
-    raise UsageError(f"the configuration of {date} has no file {file}", hint)
-
-
-def _show_differences(found: list[FileDiff], unseen: list[dict[str, Any]], between: str) -> None:
-    from backupsvc.cli.output import say
-
-    for one in found:
-        say(f"{one.change}: {one.file}" + (f" ({one.said})" if one.said else ""))
-        for sign, lines in (("-", one.removed), ("+", one.added)):
-            for line in lines:
-                say(f"  {sign} {line}")
-    if not found:
-        say(f"nothing differs between {between}")
-    for line in _by_reason(unseen):
-        say(f"not compared: {line}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -50,6 +50,7 @@ def recheck(
     """
     from backupsvc.cli.driving import Driven, check_options, drive_each
     from backupsvc.cli.output import emit_json
+    from backupsvc.cli.readings import show_readings
     from backupsvc.cli.session import open_service
     from backupsvc.operations.copy_recheck.opening import open_copy_recheck, out_of_reach
     from backupsvc.operations.copy_recheck.result import outcome, planned, refused
@@ -83,7 +84,7 @@ def recheck(
     if as_json:
         emit_json({"copies": found, "dry_run": dry_run} | driven.workers)
     else:
-        _show(found, dry_run=dry_run)
+        show_readings(found, "copy", "target", dry_run=dry_run)
     raise typer.Exit(driven.code)
 
 
@@ -102,30 +103,3 @@ def _wanted(
     wanted = due((copy for copy, _ in there), rules, now, only=only, everything=everything)
     target_of = {copy.route: target for copy, target in there}
     return [(copy, target_of[copy.route]) for copy in wanted]
-
-
-def _show(found: Sequence[dict[str, Any]], *, dry_run: bool) -> None:
-    from backupsvc.cli.output import say, size, table, tell
-
-    rows = [
-        (
-            one["vmid"],
-            one["volid"],
-            one["target"],
-            size(one["bytes"]),
-            one["checked_at"],
-            (one["state"].upper() if one["state"] == "damaged" else one["state"])
-            + (f", {one['how']}" if one["how"] else ""),
-        )
-        for one in found
-    ]
-    if rows:
-        table(("VMID", "archive", "target", "size", "read last", "state"), rows)
-    else:
-        say("no copy is due to be read: --all reads every one")
-    for one in found:
-        if one["reason"]:
-            tell(f"backupsvc: {one['volid']} at {one['target']}: {one['reason']}")
-            tell(f"  -> {one['hint'] or 'see `backupsvc operations show`'}")
-    if dry_run:
-        say("nothing was read")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -39,6 +39,7 @@ def recheck(
     """
     from backupsvc.cli.driving import Driven, check_options, drive_each
     from backupsvc.cli.output import emit_json
+    from backupsvc.cli.readings import show_readings
     from backupsvc.cli.session import open_service
     from backupsvc.operations.recheck.opening import open_recheck
     from backupsvc.operations.recheck.result import outcome, planned, refused
@@ -65,7 +66,7 @@ def recheck(
         told = {"archives": found, "unreadable": unreadable, "dry_run": dry_run}
         emit_json(told | driven.workers)
     else:
-        _show(found, unreadable, dry_run=dry_run)
+        show_readings(found, "archive", "node", unreadable=unreadable, dry_run=dry_run)
     raise typer.Exit(driven.code)
 
 
@@ -86,35 +87,3 @@ def _wanted(
     rules = service.policy.integrity or IntegrityRules()
     now = int(service.clock.now())
     return due(there, rules, now, only=only, everything=everything), len(known) - len(there)
-
-
-def _show(found: Sequence[dict[str, Any]], unreadable: int, *, dry_run: bool) -> None:
-    from backupsvc.cli.output import say, size, table, tell
-
-    rows = [
-        (
-            one["vmid"],
-            one["volid"],
-            one["node"],
-            size(one["bytes"]),
-            one["checked_at"] or "never",
-            (one["state"].upper() if one["state"] == "damaged" else one["state"])
-            + (f", {one['how']}" if one["how"] else ""),
-        )
-        for one in found
-    ]
-    if rows:
-        table(("VMID", "archive", "node", "size", "read last", "state"), rows)
-    else:
-        say("no archive is due to be read: --all reads every one")
-    for one in found:
-        if one["reason"]:
-            tell(f"backupsvc: {one['volid']}: {one['reason']}")
-            tell(f"  -> {one['hint'] or 'see `backupsvc operations show`'}")
-    if unreadable:
-        say(
-            f"{unreadable} archives cannot be read from here: their node is down, no SSH to it is "
-            "configured (BACKUPSVC_SSH__NODES), or nothing here decodes their format"
-        )
-    if dry_run:
-        say("nothing was read")

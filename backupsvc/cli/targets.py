@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from backupsvc.errors import UsageError
+from backupsvc.errors import BackupsvcError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+    from backupsvc.copies.snapshots import Put
     from policies.model import CopyTarget, Policy
 
 ADD_THEM = "add the section `copies` (docs/policy.md), then `backupsvc policy check`"
@@ -41,6 +42,17 @@ def folder_target(output: Path, names: Sequence[str]) -> CopyTarget:
     if not output.is_dir():
         raise UsageError(f"{output} is no folder", "make it first")
     return CopyTarget("output", Directory(str(output.absolute())))
+
+
+def put_as_dict(put: Put | BackupsvcError, done: str) -> dict[str, Any]:
+    """Given what came of a file at a target, and the word for one that lies there now, return it
+    as the commands' JSON tells it.
+    """
+    from backupsvc.copies.snapshots import Put
+
+    if isinstance(put, Put):
+        return {"state": done, "file": put.file, "bytes": put.size, "sha256": put.sha256}
+    return {"state": "failed", "reason": put.message, "hint": put.hint}
 
 
 def show_places(found: Sequence[Mapping[str, Any]], place: str) -> None:

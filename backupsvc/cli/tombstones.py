@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from backupsvc.cli.lineage import DryRun, Reason, Vmid
 from backupsvc.cli.options import AsJson
 
-if TYPE_CHECKING:
-    from policies.tombstones import Listed
-
 WhichChain = Annotated[
     str | None,
     typer.Option("--chain", metavar="NAME", help="Which machine, where several were there."),
 ]
 Undo = Annotated[bool, typer.Option("--undo", help="Take the release back.")]
+_KEYS = ("vmid", "name", "lineage", "seen_last", "missing_since", "kept_until", "archives")
+_HEAD = ("VMID", "name", "machine", "seen last", "missing since", "kept until", "archives")
 app = typer.Typer(no_args_is_help=True, help="What remains of guests that are gone.")
 
 
@@ -26,7 +25,7 @@ def list_tombstones(as_json: AsJson = False) -> None:
 
     Exit 1 if the time of one is over and nobody has decided what becomes of its archives.
     """
-    from backupsvc.cli.output import emit_json, say
+    from backupsvc.cli.output import emit_json, say, table
     from backupsvc.cli.session import open_service
     from backupsvc.inventory import departed
 
@@ -34,41 +33,31 @@ def list_tombstones(as_json: AsJson = False) -> None:
         looked = departed.look(service)
         now = int(service.clock.now())
         found = departed.listed(service.catalog, service.policy.tombstone, now)
+    shown = [departed.as_dict(one) for one in found]
     if as_json:
-        shown = [departed.as_dict(one) for one in found]
         emit_json({"tombstones": shown, "not_looked": looked.why or None})
     else:
-        _print(found)
+        rows = [
+            (
+                *(one[key] if one[key] is not None else "not known" for key in _KEYS),
+                one["copies"],
+                one["newest_proven"] or "none",
+                "over" if one["over"] else "released" if one["released"] else "",
+            )
+            for one in shown
+        ]
+        if rows:
+            table((*_HEAD, "copies", "newest proven", "note"), rows)
+        else:
+            say("no guest with archives is gone from the cluster")
+        for vmid in (one.tombstone.vmid for one in found if one.over):
+            say(
+                f"guest {vmid}: its time is over; everything stays until somebody lets go of it: "
+                f"`backupsvc catalog tombstones release {vmid}`"
+            )
         if looked.why:
             say(f"nobody can be called missing now: {looked.why}")
     raise typer.Exit(1 if any(one.over for one in found) else 0)
-
-
-def _print(found: tuple[Listed, ...]) -> None:
-    from backupsvc.cli.output import say, table
-    from backupsvc.inventory.departed import as_dict
-
-    keys = ("vmid", "name", "lineage", "seen_last", "missing_since", "kept_until", "archives")
-    rows = [
-        (
-            *(one[key] if one[key] is not None else "not known" for key in keys),
-            one["copies"],
-            one["newest_proven"] or "none",
-            "over" if one["over"] else "released" if one["released"] else "",
-        )
-        for one in map(as_dict, found)
-    ]
-    head = ("VMID", "name", "machine", "seen last", "missing since", "kept until", "archives")
-    if rows:
-        table((*head, "copies", "newest proven", "note"), rows)
-    else:
-        say("no guest with archives is gone from the cluster")
-    for one in found:
-        if one.over:
-            say(
-                f"guest {one.tombstone.vmid}: its time is over; everything stays until somebody "
-                f"lets go of it: `backupsvc catalog tombstones release {one.tombstone.vmid}`"
-            )
 
 
 @app.command()
