@@ -35,8 +35,8 @@ RENAMED = "renamed: name is not a vzdump name"
 PROTECTED = "protected"
 UNCOVERED = "not covered by any keep rule"
 
-# the mark of each archive of the listing and the reason, None while nothing is decided of it
-_Marks = list[tuple[Mark, tuple[str]] | None]
+# the mark of each archive of the listing and the reason
+_Marks = list[tuple[Mark, tuple[str]]]
 
 # Shared by all archives of which they are said: a million tuples of their own would take as much
 # memory as the listing.
@@ -116,15 +116,13 @@ def mark_all(archives: Sequence[Archive], keep: Keep, tz: str) -> list[Marked]:
     """
     local = zone(tz)
     names = Names(local)
-    marks: _Marks = [None] * len(archives)
+    marks: _Marks = [_RENAMED] * len(archives)  # left alone, unless its name says otherwise
     groups: dict[object, list[_Entry]] = defaultdict(list)
     for index, archive in enumerate(archives):
         began = names.began(archive.volid)
         if archive.protected:
             marks[index] = _PROTECTED if began else _PROTECTED_RENAMED
-        elif began is None:
-            marks[index] = _RENAMED
-        else:
+        elif began:
             kind, vmid, ctime, hour = began
             place = "" if archive.shared else archive.node
             groups[place, archive.storage, kind, vmid].append((index, ctime, hour))
@@ -137,7 +135,7 @@ def mark_all(archives: Sequence[Archive], keep: Keep, tz: str) -> list[Marked]:
             pending = _apply(rule, count, pending, kept, marks, local)
         for position, _, _ in pending:
             marks[position] = rest
-    return [Marked(archive, *mark) for archive, mark in zip(archives, marks, strict=True) if mark]
+    return [Marked(archive, *mark) for archive, mark in zip(archives, marks, strict=True)]
 
 
 def _apply(
