@@ -53,4 +53,13 @@ def unlisted(known: Iterable[Archive], looked: Collection[Place]) -> tuple[Archi
     """Given the archives that the catalog knows and the places that were listed completely, return
     those not looked for.
     """
-    return tuple(archive for archive in known if not was_listed(archive, looked))
+    # of a hundred thousand archives there are few places
+    found: dict[tuple[str, str, bool], bool] = {}
+    out = []
+    for one in known:
+        where = one.node, one.storage, one.shared
+        if where not in found:
+            found[where] = was_listed(one, looked)
+        if not found[where]:
+            out.append(one)
+    return tuple(out)

@@ -147,7 +147,10 @@ class Row:
         """Return a whole number that must be there: an id, a time, a size; none of them is
         negative.
         """
-        found, came = self.integer_if_any(key), self.fields.get(key)
+        came = self.fields.get(key)
+        if type(came) is int and 0 <= came <= LARGEST:  # nearly always
+            return came
+        found = self.integer_if_any(key)
         fraction = isinstance(came, float) and not came.is_integer()
         return self._refuse(key, "a number") if found is None or found < 0 or fraction else found
 

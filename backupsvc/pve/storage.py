@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from operator import attrgetter
+
 from backupsvc.clock import Clock
 from backupsvc.errors import PveError, PvePermissionDenied, PveUnreachable
 from backupsvc.pve.client import Client
 from backupsvc.pve.nodes import Nodes
 from policies.model import Archive, GuestType, SeenStorages, Storage
 from policies.pve.volid import storage_of
+
+_TYPES = {one.value: one for one in GuestType}
+_by_age = attrgetter("ctime", "volid")
 
 
 class Storages:
@@ -81,13 +86,12 @@ class Storages:
         shared = self._shared[node, storage]
         found = []
         for row in rows:
-            subtype = row.text("subtype")
             archive = Archive(
                 volid=row.need_text("volid"),
                 node=node,
                 storage=storage,
                 vmid=row.integer("vmid") or None,
-                type=GuestType(subtype) if subtype in ("qemu", "lxc") else None,
+                type=_TYPES.get(row.text("subtype")),
                 ctime=row.need_integer("ctime"),
                 size=row.need_integer("size"),
                 format=row.text("format"),
@@ -96,7 +100,8 @@ class Storages:
                 shared=shared,
             )
             found.append(archive)
-        return sorted(found, key=lambda archive: (archive.ctime, archive.volid))
+        found.sort(key=_by_age)
+        return found
 
     def extract_config(self, node: str, volid: str) -> str:
         """Given an archive, return the guest configuration inside it. Raise PveError if it cannot
