@@ -53,13 +53,8 @@ def unlisted(known: Iterable[Archive], looked: Collection[Place]) -> tuple[Archi
     """Given the archives that the catalog knows and the places that were listed completely, return
     those not looked for.
     """
+    listed = list(known)
     # of a hundred thousand archives there are few places
-    found: dict[tuple[str, str, bool], bool] = {}
-    out = []
-    for one in known:
-        where = one.node, one.storage, one.shared
-        if where not in found:
-            found[where] = was_listed(one, looked)
-        if not found[where]:
-            out.append(one)
-    return tuple(out)
+    places = {(one.node, one.storage, one.shared): one for one in listed}
+    out = {where for where, one in places.items() if not was_listed(one, looked)}
+    return tuple(one for one in listed if out and (one.node, one.storage, one.shared) in out)

@@ -54,6 +54,12 @@ def test_a_file_of_the_same_name_and_another_size_is_no_twin() -> None:
     )
 
 
+def test_where_nothing_is_unseen_a_decision_stays_what_it_is() -> None:
+    decided = [Marked(archive(number, "a"), mark, ("why",)) for number, mark in enumerate(Mark)]
+    assert prune_guard.beside_unseen(decided, decided, ()) == tuple(decided)
+    assert prune_guard.beside_unseen(decided, list(decided), ()) == tuple(decided)
+
+
 def test_each_guest_is_told_what_is_unseen_of_it_and_why() -> None:
     unseen = [
         archive(1, "b"),
