@@ -154,8 +154,8 @@ class Names:
         ctime = _epoch(named, self._zone)
         try:
             local = datetime.fromtimestamp(ctime, self._zone)
-        except (ValueError, OverflowError):  # on the first or the last day that there is
-            local = named
+        except (ValueError, OverflowError):  # of the first or the last day that there is
+            return None
         return ctime, local.replace(minute=0, second=0)
 
 

@@ -210,6 +210,14 @@ def test_a_name_with_an_impossible_date_is_renamed_and_so_never_removed() -> Non
     ) == ["renamed"]
 
 
+def test_a_name_of_the_first_day_that_there_is_ends_no_decision() -> None:
+    listing = [
+        archive("local:backup/vzdump-qemu-108-0001_01_01-00_00_00.vma.zst"),
+        vzdump("2026-03-10 21:00:00"),
+    ]
+    assert marks(listing, "keep-last=2,keep-daily=1") == ["renamed", "keep"]
+
+
 def test_the_owner_is_the_one_in_the_name_as_pve_has_it() -> None:
     listing = [
         vzdump("2026-03-10 21:00:00", vmid=108),
