@@ -2,9 +2,9 @@
 PYTHON := .venv/bin/python
 # Compiled files are kept: the tests start a few thousand processes, and each would compile all its modules again.
 unexport PYTHONDONTWRITEBYTECODE
-# Four workers, also on two cores: much of what is tested is waiting for something that stands still. tests/conftest.py says what
+# Five workers, also on two cores: much of what is tested is waiting for something that stands still. tests/conftest.py says what
 # stays together, and in which order.
-PYTEST := $(PYTHON) -m pytest -n 4 --dist loadgroup --no-loadscope-reorder
+PYTEST := $(PYTHON) -m pytest -n 5
 
 .PHONY: help setup demo test test-quick collect coverage explore mutants soak lint docs lock bench clean
 

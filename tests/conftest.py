@@ -19,6 +19,7 @@ from typing import Any
 
 import pytest
 from hypothesis import settings
+from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]
 
 from tests.catalogs import new_catalog
 from tests.postgres import bare_database, drop_database, fresh_database, private_postgres
@@ -27,7 +28,19 @@ from tests.signals import children_get_defaults
 children_get_defaults()
 
 COUNTED = "counted"
-SHARED = 600  # seconds; tests that are no longer share what their module prepares
+# files whose tests each last longer than what they share takes to prepare
+ALONE = frozenset(
+    f"tests/{file}.py"
+    for file in (
+        "fuzz/test_archives",
+        "integration/durable/test_broken_everywhere",
+        "integration/durable/test_copy_cancelled",
+        "integration/durable/test_killed_everywhere",
+        "unit/operations/test_engine_model",
+    )
+)
+# folders whose files share a lab
+TOGETHER = ("tests/lab/false_proof/", "tests/lab/night/")
 
 settings.register_profile("same", derandomize=True, deadline=None)  # a busy machine is no fault
 settings.register_profile("explore", derandomize=False, deadline=None)
@@ -52,43 +65,41 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
             terminalreporter.write_line(line)
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the units, and before -m leaves any out
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Group the tests into units, each the work of one worker (``--dist loadgroup``), the long ones
-    first: one that begins last makes all others wait for it. What shares something that is prepared
-    for it is a unit, and a test that is longer than preparing takes is one of its own.
+class Units(LoadScopeScheduling):  # type: ignore[misc]
+    """Gives each worker a unit of tests after the other: a file, or what ``unit_of`` makes of it."""
 
-    Tests of real guests alternate with other long ones, so that neither kind has both cores to
-    itself, nor waits for them alone.
+    def _split_scope(self, nodeid: str) -> str:
+        return unit_of(nodeid)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Units:
+    """Share the tests out in units, whatever ``--dist`` says."""
+    config.option.loadscopereorder = False  # their order is that of the tests
+    return Units(config, log)
+
+
+def unit_of(nodeid: str) -> str:
+    """Given a test's id, return the unit that it belongs to, all of it the work of one worker."""
+    file = nodeid.partition("::")[0]
+    return nodeid if file in ALONE else next(filter(file.startswith, TOGETHER), file)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the long units first: one that begins last makes all others wait for it.
+
+    Those of real guests alternate with others, so that neither kind has both cores to itself, nor
+    waits for them alone.
     """
     units = dict[str, list[pytest.Item]]()
     for item in items:
-        alone = _length(item) > SHARED
-        name = item.nodeid if alone else _shared_by(item)
-        units.setdefault(name, []).append(item)
-        if not alone:
-            item.add_marker(pytest.mark.xdist_group(name))
+        units.setdefault(unit_of(item.nodeid), []).append(item)
     lab = [unit for unit in units.values() if unit[0].get_closest_marker("lab")]
     others = [unit for unit in units.values() if not unit[0].get_closest_marker("lab")]
     lab.sort(key=len, reverse=True)
     others.sort(key=lambda unit: max(map(_length, unit)), reverse=True)
     pairs = zip_longest(lab, others, fillvalue=list[pytest.Item]())
     items[:] = [item for pair in pairs for unit in pair for item in unit]
-
-
-@pytest.hookimpl(tryfirst=True)  # before a worker sends it
-def pytest_runtest_logreport(report: pytest.TestReport) -> None:
-    """Name a test as pytest takes it, without the unit that xdist appended."""
-    if report.nodeid.rfind("@") > report.nodeid.rfind("]"):
-        report.nodeid = report.nodeid.rpartition("@")[0]
-
-
-def _shared_by(item: pytest.Item) -> str:
-    """The path of those that share with a test what is prepared for it: a package, else a file."""
-    file, _, _ = item.nodeid.partition("::")
-    fixtures: dict[str, Any] = item._fixtureinfo.name2fixturedefs  # type: ignore[attr-defined]
-    shared = any(one.scope == "package" for found in fixtures.values() for one in found)
-    return file.rpartition("/")[0] if shared else file
 
 
 def _length(item: pytest.Item) -> float:
