@@ -17,7 +17,7 @@ from backupsvc.copies.sources import LocalSource
 from backupsvc.errors import ArchiveError, CopyError, NoRoom, PveNotFound, UsageError
 from backupsvc.inventory.listing import Survey
 from backupsvc.operations import choosing
-from backupsvc.operations.copy import keeping, rehearsing, steps
+from backupsvc.operations.copy import keeping, rehearsing, steps, work_folder
 from backupsvc.operations.copy.memory import recall
 from backupsvc.operations.copy.opening import open_copy
 from backupsvc.operations.copy.rehearsing import choose, rehearse
@@ -292,7 +292,7 @@ def test_a_rehearsal_that_fails_is_told_recorded_nowhere_and_leaves_nothing(
         def full(*args: object, **more: object) -> None:
             raise OSError(28, "No space left on device")
 
-        monkeypatch.setattr(rehearsing, "TemporaryDirectory", full)
+        monkeypatch.setattr(work_folder, "mkdtemp", full)
     keys = kit(STRANGER) if harm == "key" else kit()
     with pytest.raises(error, match=said):
         rehearse(site.site, choose(site.site, [SEALED], [], 1), keys)
