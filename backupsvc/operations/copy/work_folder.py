@@ -57,10 +57,10 @@ def _remove_unheld(folder: Path) -> None:
         with (folder / _LOCK).open("r+") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             shutil.rmtree(folder, ignore_errors=True)
-    except BlockingIOError:
-        return
     except FileNotFoundError:
         with suppress(OSError):
             folder.rmdir()
         if folder.exists() and not (folder / _LOCK).exists():
             shutil.rmtree(folder, ignore_errors=True)
+    except OSError:
+        return  # it is at work, or another user's: no reason to do without a folder of our own

@@ -12,6 +12,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -84,6 +85,24 @@ def test_what_an_older_version_left_without_a_lock_goes_too(
         (left / name).touch()
     with work_folder(tmp_path, REHEARSAL):
         assert not left.exists()
+
+
+@pytest.mark.parametrize("error", [PermissionError(13, "denied"), NotADirectoryError(20, "file")])
+def test_what_cannot_be_looked_into_stays_and_keeps_nobody_from_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: OSError
+) -> None:
+    (tmp_path / "rehearsal-of-another-user").mkdir()
+    real = Path.open
+
+    def refused(path: Path, *args: Any, **more: Any) -> Any:
+        if path.parent.name == "rehearsal-of-another-user":
+            raise error
+        return real(path, *args, **more)
+
+    monkeypatch.setattr(Path, "open", refused)
+    with work_folder(tmp_path, SNAPSHOT) as folder:
+        assert folder.is_dir()
+    assert [one.name for one in tmp_path.iterdir()] == ["rehearsal-of-another-user"]
 
 
 def test_a_folder_that_is_taken_for_a_dead_ones_before_it_is_locked_is_made_anew(
