@@ -243,7 +243,7 @@ def at(
     after: bool = False,
     when: Callable[[Stage], bool] = lambda stage: True,
 ) -> Arrangement:
-    """Something happens at a call of the restore test, at the first ``when`` it may."""
+    """Something happens at the first such call of the restore test at which ``when`` holds."""
 
     @contextmanager
     def arranged(stage: Stage) -> Iterator[Words]:

@@ -1,7 +1,5 @@
 """The matrix, its second half: a bridge, a copy's life or a platform that is not what it seems
 never proves anything.
-
-A file of its own, so that the two halves run side by side, each with a lab of its own.
 """
 
 from __future__ import annotations

@@ -55,7 +55,7 @@ def disks_are_written(stage: Stage) -> bool:
 @contextmanager
 def quorum_lost_at_the_lock(stage: Stage) -> Iterator[Words]:
     """Quorum is lost while the restore still holds the copy locked. Then not even PVE takes the lock
-    back, and nobody but root may; once he has, the next test takes the copy down.
+    back, and nobody but root may; once root has, the next test takes the copy down.
     """
     checked = Restore._early_checks
 
