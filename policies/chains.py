@@ -16,6 +16,7 @@ from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping, S
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from itertools import combinations
+from operator import attrgetter
 
 from policies import lineage, whole
 from policies.lineage import Identity
@@ -325,22 +326,10 @@ def questions(archives: Iterable[Archive]) -> tuple[Question, ...]:
     """Given archives of any guests, return where a person must say whether two chains are one
     machine.
     """
-    listed = list(archives)
-    # of nearly every guest all archives say the same
-    first: dict[Hashable, Hashable] = {}
-    several: set[Hashable] = set()
-    for one in listed:
-        if one.uuid or one.born or one.macs or one.decided:
-            told = one.uuid, one.born, one.macs, one.decided
-            if first.setdefault((one.vmid, one.type), told) != told:
-                several.add((one.vmid, one.type))
-    groups: dict[Hashable, list[Archive]] = defaultdict(list)
-    for one in listed if several else ():
-        if one.vmid is not None and (one.vmid, one.type) in several:
-            groups[one.vmid, one.type].append(one)
+    told = attrgetter("uuid", "born", "macs", "decided")
     return tuple(
         question
-        for group in groups.values()
+        for group in lineage.differing(archives, told)
         for older, newer in combinations(chains(group), 2)
         for question in _question(older, newer)
     )

@@ -14,11 +14,12 @@ changed.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import StrEnum
+from operator import attrgetter
 
 from policies.model import Archive, Decided, PolicyError
 from policies.pve import guest_config, property_string
@@ -198,24 +199,32 @@ def others(archives: Iterable[Archive]) -> frozenset[tuple[str, str]]:
     """Given archives of any guests, return the keys of those that are of another machine than their
     guest is now.
     """
+    found: set[tuple[str, str]] = set()
+    for group in differing(archives, attrgetter("uuid", "born", "decided")):
+        if lineage := present(group):
+            found |= {key(one) for one in group if another(_told(one), lineage)}
+    return frozenset(found)
+
+
+def differing(
+    archives: Iterable[Archive], told: Callable[[Archive], tuple[object, ...]]
+) -> list[list[Archive]]:
+    """Given archives of any guests and what is told of an archive's machine (nothing but false
+    values: nothing), return the archives of each guest of whom not all tell the same.
+    """
     listed = list(archives)
-    # of nearly every guest all archives say the same, and so none is another's
-    first: dict[Hashable, Hashable] = {}
+    # of nearly every guest all tell the same: those of the few others are gathered afterwards
+    first: dict[Hashable, tuple[object, ...]] = {}
     several: set[Hashable] = set()
     for one in listed:
-        if one.uuid or one.born or one.decided:
-            told = one.uuid, one.born, one.decided
-            if first.setdefault((one.type, one.vmid), told) != told:
-                several.add((one.type, one.vmid))
+        mine = told(one)
+        if any(mine) and first.setdefault((one.type, one.vmid), mine) != mine:
+            several.add((one.type, one.vmid))
     guests: dict[Hashable, list[Archive]] = defaultdict(list)
     for one in listed if several else ():
         if one.vmid is not None and (one.type, one.vmid) in several:
             guests[one.type, one.vmid].append(one)
-    found: set[tuple[str, str]] = set()
-    for group in guests.values():
-        if lineage := present(group):
-            found |= {key(one) for one in group if another(_told(one), lineage)}
-    return frozenset(found)
+    return list(guests.values())
 
 
 def _told(archive: Archive) -> Identity:
