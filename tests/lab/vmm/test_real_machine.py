@@ -319,11 +319,12 @@ def test_firmware_reads_the_first_sector_of_an_empty_boot_disk_again_and_again(
     assert (machine.run_state(), machine.block_stats()) == ("stopped", {})
 
 
-def test_the_accelerator_is_one_that_really_boots_a_guest_and_is_found_once(bench: Bench) -> None:
+def test_the_accelerator_is_one_that_really_boots_a_guest_and_is_found_once(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert accel.boots(bench.images, bench.accelerator, 60)
-    before = time.monotonic()
+    monkeypatch.setattr(accel, "boots", None)
     assert accel.choose(bench.images) == bench.accelerator
-    assert time.monotonic() - before < 0.5
 
 
 def test_images_are_built_once() -> None:

@@ -36,12 +36,10 @@ def test_a_dump_to_a_full_storage_fails_in_the_recorded_words_and_leaves_its_log
 
 
 def test_a_storage_that_fills_up_during_a_dump_ends_it(api: Api, lab: Lab, broken: Break) -> None:
-    broken("storage-slow", **LOCAL, rate=400_000)
+    broken("storage-slow", **LOCAL, rate=100_000)
     upid = api("POST", f"{HOME}/vzdump", vmid=104, storage="local", compress="zstd")
     while not any(name.endswith(".dat") for name in files(lab)):
         time.sleep(0.01)
-    time.sleep(0.3)
-    assert any(name.endswith(".dat") for name in files(lab))
     broken("storage-full", **LOCAL)
     assert api.ended(upid)[0] == "job errors"
     assert not any(name.endswith((".dat", ".zst")) for name in files(lab))
@@ -78,15 +76,12 @@ def test_a_full_storage_of_archives_can_still_be_restored_from(api: Api, broken:
 def test_a_slow_storage_holds_dumps_and_restores_back_to_its_rate(
     api: Api, lab: Lab, broken: Break
 ) -> None:
-    began = time.monotonic()
     volid = api.dump(108)
-    quick = time.monotonic() - began
     fault = broken("storage-slow", **LOCAL, rate=500_000)
     began = time.monotonic()
     assert api.task("POST", f"{HOME}/vzdump", vmid=108, storage="local", compress="zstd")[0] == "OK"
-    slow = time.monotonic() - began
     # each of the small disks holds 0.5 MB that does not compress
-    assert slow > quick + 0.4
+    assert time.monotonic() - began > 0.9
     assert struck(lab, fault) == 1
     effects.clear(lab)
     broken("storage-slow", **THIN, rate=500_000)
