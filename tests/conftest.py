@@ -42,6 +42,9 @@ ALONE = frozenset(
 # folders whose files share a lab
 TOGETHER = ("tests/lab/false_proof/", "tests/lab/night/")
 
+# the quick tests ask SQLite alone
+DATABASES = ["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)]
+
 settings.register_profile("same", derandomize=True, deadline=None)  # a busy machine is no fault
 settings.register_profile("explore", derandomize=False, deadline=None)
 settings.load_profile("same")
@@ -123,7 +126,7 @@ def sqlite_url(tmp_path: Path) -> str:
     return new_catalog(tmp_path)
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture(params=DATABASES)
 def catalog_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     """Where a test's own catalog is, empty."""
     if request.param == "sqlite":
@@ -134,7 +137,7 @@ def catalog_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]
     drop_database(url)
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture(params=DATABASES)
 def new_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     """Where a test's own catalog will be: nothing is there yet."""
     if request.param == "sqlite":

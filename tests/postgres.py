@@ -25,7 +25,12 @@ from backupsvc.catalog.database import HEAD, Database
 from tests.waiting import HANGS, wait_until
 
 # For a module whose ``site`` shall have its catalog on SQLite, and then again on PostgreSQL.
-ON_BOTH = pytest.mark.parametrize("site", ["sqlite", "postgresql"], indirect=True, scope="module")
+ON_BOTH = pytest.mark.parametrize(
+    "site",
+    ["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)],
+    indirect=True,
+    scope="module",
+)
 
 _TEMPLATE = f"template_{HEAD}"
 _FAST = (

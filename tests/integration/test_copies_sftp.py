@@ -641,6 +641,7 @@ def test_a_file_of_somebody_else_under_the_canarys_name_is_left_alone(
     assert (there / canary.NAME).read_bytes() == b"mine"
 
 
+@pytest.mark.slow
 def test_a_server_that_goes_away_meanwhile_is_not_said_to_have_refused(
     sftp: Sshd, there: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

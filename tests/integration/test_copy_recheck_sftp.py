@@ -46,6 +46,7 @@ def test_a_plain_copy_is_read_anew_and_a_bit_that_flipped_is_found(
         assert "bytes, verified" in reread(folder, copy, None, SystemClock(), lambda: None).problem
 
 
+@pytest.mark.slow
 def test_each_segment_is_read_anew(server: tuple[Sshd, str], tmp_path: Path) -> None:
     (sshd, how), there = server, tmp_path / "there"
     there.mkdir()

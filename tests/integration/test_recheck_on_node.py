@@ -145,6 +145,7 @@ def test_law_5_what_was_changed_is_never_summed(by_shell: World) -> None:
         assert not unchanged_on_node(by_shell, "clovis", replace(item, **other), lambda: None)
 
 
+@pytest.mark.slow
 def test_where_the_login_is_no_shell_it_travels_each_time(
     tmp_path: Path, there: Path, sqlite_url: str, streamed: list[str]
 ) -> None:

@@ -173,6 +173,7 @@ def test_a_wrong_host_key_is_refused_with_both_fingerprints(sshd: Sshd, tmp_path
     assert jump.refused is caught.value
 
 
+@pytest.mark.slow
 def test_a_host_key_of_another_type_than_the_pinned_one_is_refused(
     sshd: Sshd, tmp_path: Path
 ) -> None:
@@ -320,6 +321,7 @@ def test_the_machine_itself_is_its_own_neighbour(jump: Jump) -> None:
     assert found.way is silence.Way.OWN
 
 
+@pytest.mark.slow
 def test_a_knock_hears_who_accepts_and_who_refuses(jump: Jump) -> None:
     closed = closed_port()
     with talking(echo) as port:

@@ -306,6 +306,7 @@ def test_a_login_that_could_not_be_made_ahead_is_told_to_whoever_needs_it(
             pass
 
 
+@pytest.mark.slow
 def test_a_login_that_comes_after_the_end_is_closed(tmp_path: Path) -> None:
     with running_sshd(tmp_path / "own") as server:
         nodes = NodeConnections(settings(server))

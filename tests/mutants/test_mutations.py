@@ -72,6 +72,7 @@ def test_a_mutation_is_found_again_when_lines_before_it_have_changed() -> None:
     assert moved == told()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "noticed"),
     [("backupsvc-", True), ("", False)],

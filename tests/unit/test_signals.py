@@ -9,6 +9,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
 # in the tests' place: a pytest that reads its conftest, and starts a program that tells which
 # signals it ignores
@@ -31,6 +33,7 @@ def ignore() -> None:
         signal.signal(number, signal.SIG_IGN)
 
 
+@pytest.mark.slow
 def test_what_the_shell_ignored_is_not_ignored_by_what_a_test_starts() -> None:
     done = subprocess.run(
         [sys.executable, "-c", STARTS, TELLS],
@@ -44,6 +47,7 @@ def test_what_the_shell_ignored_is_not_ignored_by_what_a_test_starts() -> None:
     assert still == []
 
 
+@pytest.mark.slow
 def test_the_tests_themselves_go_on_to_pay_no_heed_to_it() -> None:
     script = (
         "import os, signal, tests.conftest\nos.kill(os.getpid(), signal.SIGHUP)\nprint('lives')"

@@ -51,6 +51,7 @@ def test_nothing_that_was_made_visible_changes_once_more(text: str) -> None:
     once.encode()
 
 
+@pytest.mark.slow
 @given(
     st.recursive(
         st.none() | st.booleans() | st.integers() | st.text(),
@@ -64,5 +65,6 @@ def test_json_acts_on_no_terminal_and_is_read_back_as_it_was(value: object) -> N
     assert json.loads(told) == value
 
 
+@pytest.mark.slow
 def test_half_a_surrogate_pair_is_no_character_and_is_replaced_in_json() -> None:
     assert json.loads(json_text({"file": "a\udcff"})) == {"file": "a\ufffd"}

@@ -114,6 +114,7 @@ def test_a_small_file_that_swells_without_end_is_not_read_to_its_end(
     assert found.raw_size < 20 * hostile.MIB and len(found.sha256) == 64
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dialect", ["ustar", "gnu", "pax"])
 def test_a_good_archive_of_zeros_has_room(dialect: str) -> None:
     assert verify(io.BytesIO(zst(hostile.dialects()[dialect])), f"{hostile.CT}.zst").intact

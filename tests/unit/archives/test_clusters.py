@@ -1,5 +1,6 @@
 """The set of seen clusters."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -8,6 +9,7 @@ from backupsvc.archives.clusters import PAGE, ClusterSet
 from .build import unhurried
 
 
+@pytest.mark.slow
 @unhurried
 @given(count=st.integers(1, 3 * PAGE), data=st.data())
 def test_it_agrees_with_a_plain_set(count: int, data: st.DataObject) -> None:

@@ -123,6 +123,7 @@ def test_what_the_command_line_tool_writes_is_read() -> None:
     assert decode("zst", packed) == DATA * 10
 
 
+@pytest.mark.slow
 def test_a_gibibyte_of_zeros_never_takes_more_than_a_piece_at_a_time() -> None:
     packed = subprocess.run(
         "head -c 1G /dev/zero | zstd -c", shell=True, stdout=subprocess.PIPE, check=True

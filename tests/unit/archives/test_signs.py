@@ -148,6 +148,7 @@ def test_the_files_of_a_container_are_told_by_name_and_offset_wherever_they_stan
     }
 
 
+@pytest.mark.slow
 def test_a_container_of_many_files_costs_no_more_than_its_sample() -> None:
     few = {f"./f{name}": b"words and words" * (name % 7) for name in range(60_000)}
     signs = signs_of(few)

@@ -51,6 +51,7 @@ def suspicious(seed: int, event: Event, first: Event = disks.churn) -> bool:
     return found[-1].verdict is SignsVerdict.SUSPICIOUS
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", USUAL)
 def test_what_is_usual_rarely_raises_an_alarm(what: str, record_property: Record) -> None:
     alarms = sum(suspicious(seed, USUAL[what]) for seed in range(SEEDS))
@@ -67,6 +68,7 @@ def test_what_is_wrong_is_rarely_missed(what: str, record_property: Record) -> N
     assert missed <= (0 if what in NEVER_MISSED else SEEDS * MISSED.get(what, 0.35))
 
 
+@pytest.mark.slow
 def test_a_month_of_nights_raises_no_alarm(record_property: Record) -> None:
     nights = 30
     alarms = sum(
@@ -80,6 +82,7 @@ def test_a_month_of_nights_raises_no_alarm(record_property: Record) -> None:
     assert alarms <= count * 0.01
 
 
+@pytest.mark.slow
 def test_an_encrypted_disk_is_judged_by_what_was_rewritten_alone(record_property: Record) -> None:
     def sealed(seed: int, event: Event) -> bool:
         disk = disks.made(seed)
@@ -99,6 +102,7 @@ def test_an_encrypted_disk_is_judged_by_what_was_rewritten_alone(record_property
     assert alarms == 0 and missed <= SEEDS * 0.1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("share", [0.01, 0.03, 0.1])
 def test_a_slow_encryption_is_noticed_after_some_nights(
     share: float, record_property: Record

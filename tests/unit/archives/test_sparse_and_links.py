@@ -332,6 +332,7 @@ def packed(root: Path) -> dict[str, Packed]:
     return found
 
 
+@pytest.mark.slow
 @settings(
     deadline=None, max_examples=120, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
@@ -371,6 +372,7 @@ def test_law_5_no_damaged_map_is_called_whole_from_which_tar_makes_another_file(
 LONG = (hostile.long_map_in_a_record, hostile.long_map_before_data, hostile.long_map_in_blocks)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", LONG)
 def test_a_map_of_any_length_is_read_and_a_longer_one_takes_no_more_memory(
     make: Callable[[int], bytes],
@@ -385,6 +387,7 @@ def test_a_map_of_any_length_is_read_and_a_longer_one_takes_no_more_memory(
     assert max(peaks) < 3 * 1024**2, peaks
 
 
+@pytest.mark.slow
 def test_the_names_of_many_files_take_a_fixed_memory_and_none_is_forgotten() -> None:
     def members() -> Iterator[bytes]:
         yield hostile.tar([])[:-1024]

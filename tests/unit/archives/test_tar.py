@@ -92,6 +92,7 @@ def test_what_gnu_tar_writes_with_holes_is_whole(tmp_path: Path, options: list[s
     assert reader.problems == [] and reader.configs == {"pct.conf": CONF}
 
 
+@pytest.mark.slow
 @unhurried
 @given(st.integers(0, END + 1023))
 def test_a_tar_cut_anywhere_before_its_end_marker_is_found(cut: int) -> None:

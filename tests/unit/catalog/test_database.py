@@ -16,6 +16,7 @@ from backupsvc.catalog.operations import NewOperation
 from backupsvc.errors import CatalogUnreachable, UsageError
 
 
+@pytest.mark.slow
 def test_opening_again_changes_nothing_and_loads_no_migrations(catalog_url: str) -> None:
     with Catalog.open(catalog_url) as catalog:
         made = catalog.operations.open(NewOperation("backup", 108, "a", {}), 1)

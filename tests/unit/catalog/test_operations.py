@@ -424,6 +424,7 @@ def _enter(url: str, id: str) -> bool:
         return held.enter(catalog, "vzdump clovis", id, 100) is None
 
 
+@pytest.mark.slow
 def test_law_9_of_many_processes_that_open_an_operation_on_one_guest_exactly_one_wins(
     catalog_url: str, catalog: Catalog
 ) -> None:
@@ -434,6 +435,7 @@ def test_law_9_of_many_processes_that_open_an_operation_on_one_guest_exactly_one
     assert len([id for id in made if id]) == 1
 
 
+@pytest.mark.slow
 def test_of_many_processes_that_enter_one_lock_exactly_one_is_in_it(
     catalog_url: str, catalog: Catalog
 ) -> None:
@@ -444,6 +446,7 @@ def test_of_many_processes_that_enter_one_lock_exactly_one_is_in_it(
     assert len(catalog.locks.holders()) == 1
 
 
+@pytest.mark.slow
 def test_law_9_of_many_processes_that_claim_one_operation_exactly_one_wins(
     catalog_url: str, catalog: Catalog
 ) -> None:
@@ -453,6 +456,7 @@ def test_law_9_of_many_processes_that_claim_one_operation_exactly_one_wins(
     assert won.count(True) == 1
 
 
+@pytest.mark.slow
 def test_law_9_of_many_processes_that_open_one_occurrence_in_a_new_catalog_exactly_one_wins(
     new_url: str,
 ) -> None:

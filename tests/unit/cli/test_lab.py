@@ -77,6 +77,7 @@ def test_where_no_lab_runs_the_way_to_one_is_told_in_the_words_of_the_service(
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "words", [["lab", "up"], ["lab", "fault", "list"], ["lab", "status", "--json"], ["demo"]]
 )

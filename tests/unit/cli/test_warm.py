@@ -99,6 +99,7 @@ def test_a_forked_program_says_and_ends_as_a_new_one_does(
     assert word != "killed" or forked.returncode == -signal.SIGKILL
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "words",
     [

@@ -137,6 +137,7 @@ def test_what_is_no_kept_configuration_is_refused(case: str) -> None:
         unpack(HOSTILE[case](), "x")
 
 
+@pytest.mark.slow
 @given(st.data())
 def test_bytes_that_changed_are_refused_or_read_as_something_bounded(data: st.DataObject) -> None:
     whole = bytearray(zstd.decompress(pack(KEPT)))

@@ -388,6 +388,7 @@ def test_a_file_that_somebody_else_begins_at_the_same_time_is_left_to_them(tmp_p
 # --- killed ---------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("remembers", [True, False])
 def test_law_9_a_copy_killed_at_any_step_is_whole_or_not_there_and_the_next_finishes_it(
     tmp_path: Path, remembers: bool
@@ -400,6 +401,7 @@ def test_law_9_a_copy_killed_at_any_step_is_whole_or_not_there_and_the_next_fini
     )
 
 
+@pytest.mark.slow
 def test_law_9_a_copy_to_an_immutable_folder_killed_at_any_step_counts_by_its_manifest_alone(
     tmp_path: Path,
 ) -> None:

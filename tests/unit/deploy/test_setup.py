@@ -10,6 +10,8 @@ import sys
 import tomllib
 from pathlib import Path
 
+import pytest
+
 from pvelab.images.packages import required_apt_packages
 
 ROOT = Path(__file__).parents[3]
@@ -48,6 +50,7 @@ def test_both_distributions_are_installed_and_again_when_what_they_need_changes(
     assert install.endswith("--editable ./pvelab --editable '.[lab,dev]'")
 
 
+@pytest.mark.slow
 def test_the_lab_depends_on_what_it_imports_and_on_nothing_else() -> None:
     project = tomllib.loads((ROOT / "pvelab" / "pyproject.toml").read_text())["project"]
     needed = {re.split(r"[ ;<>=]", line)[0].replace(".", "-") for line in project["dependencies"]}

@@ -68,6 +68,7 @@ def unknown(text: str) -> list[str]:
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("room", ["policies", "backupsvc", "workers", "pvelab", "tests"])
 def test_every_citation_of_a_comment_or_docstring_is_in_the_repository(room: str) -> None:
     wrong = {

@@ -137,6 +137,7 @@ def test_of_several_that_look_at_once_each_takes_others_and_what_is_too_old_is_d
     assert here.catalog.untold.take(later + HEAD_START + FORGOTTEN + 1, 9) == []
 
 
+@pytest.mark.slow
 def test_a_night_is_one_event_after_all_of_its_pieces(tmp_path: Path, heard: list[Event]) -> None:
     with site(tmp_path, policy(NIGHTLY), at("2026-03-09 20:59")) as found:
         found.farm.sick = {102}
@@ -164,6 +165,7 @@ def test_a_night_is_one_event_after_all_of_its_pieces(tmp_path: Path, heard: lis
         assert last_job_runs(found.world.catalog, ["nightly"], last) == last
 
 
+@pytest.mark.slow
 def test_a_night_that_was_missed_is_told_and_is_the_last_one_only_while_no_later_one_ended(
     tmp_path: Path, heard: list[Event]
 ) -> None:

@@ -277,6 +277,7 @@ def test_doctor_says_how_much_is_held(reading: Reading) -> None:
     assert list(_held(known[:2], [])) == []
 
 
+@pytest.mark.slow
 def test_a_reading_of_the_bytes_records_them_and_a_false_alarm_fails_nothing(
     site: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:

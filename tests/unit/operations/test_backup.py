@@ -531,6 +531,7 @@ def test_whoever_cannot_be_asked_is_unknown_and_never_thawed_and_the_backup_goes
     assert found["archive"] is not None
 
 
+@pytest.mark.slow
 def test_a_failed_thaw_after_which_nobody_could_ask_is_the_finding_too(site: World) -> None:
     silent = PveError("x", text="QEMU guest agent is not running", status=500)
     assert run(site, dumped(THAW_FAILED, frozen=[silent]))[0]["findings"] == ["guest-left-frozen"]

@@ -148,6 +148,7 @@ def prove(place: Place, one: Archive) -> None:
 Harm = Callable[[Path], object]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("harm", "said"),
     [

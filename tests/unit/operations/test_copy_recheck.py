@@ -161,6 +161,7 @@ def test_one_reading_of_a_copy_at_a_time(site: Place) -> None:
         open_copy_recheck(site.site, the_copy(site), USB)
 
 
+@pytest.mark.slow
 def test_it_waits_for_the_copies_of_that_node_to_its_target(site: Place) -> None:
     reading = open_copy_recheck(site.site, the_copy(site), USB)
     assert reading

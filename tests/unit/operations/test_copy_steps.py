@@ -238,6 +238,7 @@ def test_a_copy_that_turns_out_to_lie_on_a_shared_storage_is_one_place_and_not_i
     assert [one.skip is None for one in due(place.site.policy, held, [copy])] == [False]
 
 
+@pytest.mark.slow
 def test_law_5_a_copy_is_proven_no_further_than_intact_whatever_its_archive_is(
     place: Place,
 ) -> None:

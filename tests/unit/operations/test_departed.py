@@ -223,6 +223,7 @@ def test_a_tombstone_that_is_not_there_cannot_be_released(site: World) -> None:
         lineages.release(site, 108, "x")
 
 
+@pytest.mark.slow
 def test_law_3_a_release_under_a_clock_that_was_ahead_lets_go_of_nothing(site: World) -> None:
     gone(site)
     accept(site)

@@ -258,6 +258,7 @@ def test_law_7_no_identity_is_in_the_catalog_nor_in_what_is_told(
     assert str(STRANGER) not in f"{told.value.message}{told.value.hint}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("harm", "said", "error"),
     [

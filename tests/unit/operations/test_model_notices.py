@@ -290,6 +290,7 @@ CASES: dict[str, tuple[Guard, History]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("guard", CASES)
 def test_the_model_notices_that_a_guard_is_missing(
     guard: str, model: Callable[[], EngineModel], monkeypatch: pytest.MonkeyPatch

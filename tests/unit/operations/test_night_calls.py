@@ -6,6 +6,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from backupsvc.catalog import Catalog
 from backupsvc.operations.backup.opening import GUESTS_AGE
 from backupsvc.pve.tasks import RECENT_AGE
@@ -15,6 +17,7 @@ from tests.unit.operations.virtual_night import Night
 HOMES = {"pve01": 4, "pve02": 2, "pve03": 2, "pve04": 3, "pve05": 1}
 
 
+@pytest.mark.slow
 def test_a_night_costs_a_few_calls_a_guest_and_no_time_beside_the_dumps(tmp_path: Path) -> None:
     with Catalog.open(new_catalog(tmp_path)) as catalog:
         night = Night(catalog, tmp_path, HOMES, slow=frozenset({"pve03"}), workers=2)

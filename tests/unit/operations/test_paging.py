@@ -80,6 +80,7 @@ def test_what_is_no_longer_listed_is_missing_and_what_was_not_listed_is_out_of_r
     assert len(site.catalog.archives.find()) == 10, "a list records nothing as gone"
 
 
+@pytest.mark.slow
 def test_a_list_asks_the_catalog_a_few_things_a_storage_however_many_archives_there_are(
     site: World,
 ) -> None:

@@ -471,6 +471,7 @@ def test_law_3_only_a_proof_since_the_catalog_first_looked_makes_the_guest_known
     assert pruned(site)["removed"] == [THREE[0].volid, THREE[1].volid]
 
 
+@pytest.mark.slow
 def test_law_3_the_guests_that_are_known_are_pruned_beside_a_young_one_and_the_run_names_that_one(
     site: World,
 ) -> None:

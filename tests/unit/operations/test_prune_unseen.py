@@ -198,6 +198,7 @@ def test_law_3_an_archive_that_collapsed_counts_for_no_whole_one_when_its_histor
     assert pruned(site)["removed"] == cluster.deleted == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", WAYS)
 def test_law_3_what_may_be_the_file_or_the_copy_that_is_out_of_reach_stays(
     site: World, way: str

@@ -81,6 +81,7 @@ def test_callers_that_all_waited_for_the_same_silence_count_once(
     assert later == one
 
 
+@pytest.mark.slow
 @given(STEPS)
 def test_however_long_it_lasts_a_node_that_is_back_is_seen_within_the_longest_pause(
     steps: list[tuple[float, bool, float]],

@@ -443,6 +443,7 @@ def newest_proven(chain: Chain) -> Archive | None:
     )
 
 
+@pytest.mark.slow
 @given(LISTINGS, st.data())
 @settings(max_examples=500, deadline=None)
 def test_law_3_whatever_people_say_the_newest_proven_archive_of_each_chain_stays(
@@ -490,6 +491,7 @@ def _joined_side_stays(
         assert any(whole.key(one) in kept for one in [*own, *later])
 
 
+@pytest.mark.slow
 @given(LISTINGS, st.data())
 @settings(max_examples=300, deadline=None)
 def test_each_archive_is_in_one_chain_and_no_chain_holds_two_machines(

@@ -6,6 +6,8 @@ import pkgutil
 import subprocess
 import sys
 
+import pytest
+
 import policies
 
 EACH = """
@@ -17,6 +19,7 @@ for name in sys.argv[1:]:
 """
 
 
+@pytest.mark.slow
 def test_no_module_needs_another_to_be_imported_first() -> None:
     names = [module.name for module in pkgutil.walk_packages(policies.__path__, "policies.")]
     assert len(names) > 60

@@ -93,6 +93,7 @@ def archives(draw: st.DrawFn) -> Archive:
 LISTINGS = st.lists(archives(), max_size=60, unique_by=whole.key)
 
 
+@pytest.mark.slow
 @given(LISTINGS, st.sampled_from([{}, {109: "nobody knows"}, {113: "nobody knows"}]))
 @settings(max_examples=400)
 def test_each_archive_is_marked_as_before(listing: list[Archive], unsure: dict[int, str]) -> None:
@@ -110,6 +111,7 @@ def test_each_archive_is_marked_as_before(listing: list[Archive], unsure: dict[i
             assert now == then
 
 
+@pytest.mark.slow
 @given(LISTINGS, st.data(), RULES)
 @settings(max_examples=400)
 def test_law_3_guards_as_before_and_finds_what_it_guarded_as_it_left_it(
@@ -152,6 +154,7 @@ def _going(decided: Any) -> set[tuple[str, str]]:
     return {whole.key(one.archive) for one in decided.marked if one.mark is Mark.REMOVE}
 
 
+@pytest.mark.slow
 @given(LISTINGS, st.data())
 @settings(max_examples=200)
 def test_the_same_guests_are_stopped_as_before(listing: list[Archive], data: st.DataObject) -> None:

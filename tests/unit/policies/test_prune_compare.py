@@ -100,6 +100,7 @@ def test_pve_is_not_asked_where_no_rule_judges() -> None:
     assert asked.vmids == (108,)
 
 
+@pytest.mark.slow
 @given(
     days=st.lists(st.integers(0, 40), unique=True, min_size=1, max_size=15),
     hours=st.lists(st.integers(0, 23), min_size=15, max_size=15),

@@ -401,6 +401,7 @@ def archives(draw: st.DrawFn) -> Archive:
     return replace(made, volid=f"{made.volid}-{day}-{made.uuid}")
 
 
+@pytest.mark.slow
 @given(
     st.lists(archives(), min_size=1, max_size=12, unique_by=whole.key),
     st.data(),

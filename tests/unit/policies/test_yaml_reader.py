@@ -25,6 +25,7 @@ def refusal(call: Callable[[], object]) -> str:
     return str(refused.value)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("text", "said"),
     [

@@ -78,6 +78,7 @@ def trees() -> dict[str, ast.Module]:
     return {name_of(path): ast.parse(path.read_text(encoding="utf-8")) for path in FILES}
 
 
+@pytest.mark.slow
 def test_law_1_only_the_scratch_module_stops_or_destroys_a_guest(
     trees: dict[str, ast.Module],
 ) -> None:
@@ -117,6 +118,7 @@ def test_law_1_only_the_pve_package_holds_a_client(trees: dict[str, ast.Module])
     assert importing and all(name.startswith("pve/") for name in importing)
 
 
+@pytest.mark.slow
 def test_law_1_the_words_that_overrule_pve_stand_only_where_they_are_refused(
     trees: dict[str, ast.Module],
 ) -> None:

@@ -233,6 +233,7 @@ def put(question: str, key: Key, body: str) -> Any:
         return error
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("question", QUESTIONS)
 def test_an_answer_with_any_part_missing_or_of_another_type_is_read_rightly_or_refused_by_one_error(
     question: str,
@@ -277,6 +278,7 @@ JSON = st.recursive(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=300)
 @given(st.sampled_from(sorted(QUESTIONS)), st.data())
 def test_whatever_stands_anywhere_in_an_answer_there_is_no_other_error(

@@ -59,6 +59,7 @@ def test_what_cannot_be_done_is_told_with_the_next_action_and_by_its_exit_code(
     assert done.stderr == "pvelab: no lab runs here\n  -> `pvelab up` starts one\n"
 
 
+@pytest.mark.slow
 def test_wrong_usage_is_exit_code_2_and_no_traceback(tmp_path: Path) -> None:
     for words in (
         ["up", "--hypervisor", "xen"],

@@ -125,6 +125,7 @@ def test_an_offline_node_is_a_gap_and_is_not_asked(catalog: Catalog) -> None:
     assert not [call for call in world.calls if "lge-pve02" in str(call)]
 
 
+@pytest.mark.slow
 def test_the_guests_of_a_dead_node_are_not_asked_and_what_is_known_there_is_out_of_reach(
     catalog: Catalog,
 ) -> None:

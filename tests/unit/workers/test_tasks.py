@@ -5,6 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import pytest
+
 CODE = """
 import sys
 from workers.app import app
@@ -27,6 +29,7 @@ print("it goes on")
 """
 
 
+@pytest.mark.slow
 def test_a_worker_that_lacks_what_the_tasks_need_ends_at_once_and_says_so() -> None:
     done = subprocess.run(
         [sys.executable, "-c", BROKEN], capture_output=True, text=True, check=False
@@ -35,6 +38,7 @@ def test_a_worker_that_lacks_what_the_tasks_need_ends_at_once_and_says_so() -> N
     assert "this worker cannot work: " in done.stderr and "backupsvc.operations.tick" in done.stderr
 
 
+@pytest.mark.slow
 def test_beat_knows_the_tasks_without_what_they_need_and_a_worker_imports_it_once() -> None:
     done = subprocess.run([sys.executable, "-c", CODE], capture_output=True, text=True, check=False)
     assert (done.stdout, done.stderr) == ("False False\nTrue True None\n", "")

@@ -69,6 +69,7 @@ def test_a_worker_that_has_not_acknowledged_a_message_survives_that_its_link_bre
         connection.close()  # as Celery's consumer does both
 
 
+@pytest.mark.slow
 def test_what_was_not_acknowledged_goes_back_when_the_connection_is_closed_in_order(
     redis: Redis, tmp_path: Path
 ) -> None:

@@ -78,6 +78,7 @@ def test_law_5_on_a_simulated_cluster_nothing_is_met_that_needs_a_proof() -> Non
     assert {objective(item, name).status for name in ("rpo", "rto", "proof")} == {Status.UNKNOWN}
 
 
+@pytest.mark.slow
 @given(
     st.lists(
         st.tuples(st.sampled_from(list(Verdict)), st.sampled_from(NIGHTS), st.integers(1, 9 * DAY)),

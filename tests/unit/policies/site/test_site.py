@@ -408,6 +408,7 @@ def test_any_text_is_a_policy_or_is_refused_with_its_file(text: str) -> None:
         assert str(error).startswith("site.yaml:")
 
 
+@pytest.mark.slow
 @given(st.sampled_from(SITES), st.data())
 def test_a_shipped_policy_with_a_line_lost_or_doubled_never_breaks_the_reader(
     name: str, data: st.DataObject

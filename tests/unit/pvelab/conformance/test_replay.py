@@ -37,6 +37,7 @@ class Hurried:
         time.sleep(seconds / 10)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scene", SCENES)
 def test_the_lab_answers_a_recorded_scene_as_the_real_server_did(
     scene: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

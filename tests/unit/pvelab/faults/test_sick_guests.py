@@ -113,6 +113,7 @@ def disk_of(tmp_path: Path, services: bytes) -> Path:
     return disk
 
 
+@pytest.mark.slow
 def test_the_boot_line_of_a_panicking_disk_names_an_init_that_is_not_there_and_stays_in_the_panic(
     tmp_path: Path,
 ) -> None:

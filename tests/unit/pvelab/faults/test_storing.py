@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 
+import pytest
+
 from pvelab.faults import effects
 from pvelab.kernel import Lab
 from tests.unit.pvelab.faults.conftest import Break, struck
@@ -73,6 +75,7 @@ def test_a_full_storage_of_archives_can_still_be_restored_from(api: Api, broken:
     )
 
 
+@pytest.mark.slow
 def test_a_slow_storage_holds_dumps_and_restores_back_to_its_rate(
     api: Api, lab: Lab, broken: Break
 ) -> None:

@@ -117,6 +117,7 @@ disk = st.lists(
 ).map(b"".join)
 
 
+@pytest.mark.slow
 @given(disk, disk, st.integers(1, 5000))
 def test_whatever_is_written_is_read_back_by_both_readers(
     tmp_path_factory: pytest.TempPathFactory, a: bytes, b: bytes, odd: int
@@ -166,6 +167,7 @@ def test_dissect_and_the_service_read_proxmox_samples_to_their_checksums_too(
     }
 
 
+@pytest.mark.slow
 def test_a_hole_is_never_read(tmp_path: Path) -> None:
     disk = tmp_path / "big"
     with disk.open("wb") as file:

@@ -22,6 +22,7 @@ _VALUES = st.text(
 _DESCRIPTIONS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1)
 
 
+@pytest.mark.slow
 @given(st.dictionaries(_KEYS, _VALUES, min_size=1), _DESCRIPTIONS)
 def test_what_is_written_is_read_back(config: dict[str, str], description: str) -> None:
     whole = {"description": description, **config}

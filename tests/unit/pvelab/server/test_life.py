@@ -67,6 +67,7 @@ def test_up_brings_a_cluster_whose_guests_run_and_settings_that_lead_to_it(home:
         assert (home / name).stat().st_mode & 0o077 == 0, name
 
 
+@pytest.mark.slow
 def test_what_up_prints_points_a_program_at_the_lab(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -80,6 +81,7 @@ def test_what_up_prints_points_a_program_at_the_lab(
     assert settings.ssh.nodes == access.settings.get("ssh", {}).get("nodes", {})
 
 
+@pytest.mark.slow
 def test_the_settings_name_the_policy_that_up_was_given_and_else_none(
     home: Path, tmp_path: Path
 ) -> None:
@@ -109,6 +111,7 @@ def test_down_leaves_nothing(home: Path) -> None:
     assert not control.down(home)
 
 
+@pytest.mark.slow
 def test_a_killed_lab_starts_again_from_its_state(home: Path) -> None:
     first = _up(home)
     config = home / "etc" / "pve" / "nodes" / "clovis" / "qemu-server" / "108.conf"
@@ -129,6 +132,7 @@ def test_a_killed_lab_starts_again_from_its_state(home: Path) -> None:
     assert len(_get(second, "/cluster/tasks")) >= 22
 
 
+@pytest.mark.slow
 def test_a_guest_whose_dump_was_cut_short_stays_locked_and_off_and_the_others_start(
     home: Path,
 ) -> None:
@@ -145,6 +149,7 @@ def test_a_guest_whose_dump_was_cut_short_stays_locked_and_off_and_the_others_st
     assert "101 Windows-Client stays off: VM is locked (backup)" in lines
 
 
+@pytest.mark.slow
 def test_a_first_start_that_was_cut_short_is_begun_anew(home: Path) -> None:
     _up(home)
     control.down(home, keep=True)
@@ -152,6 +157,7 @@ def test_a_first_start_that_was_cut_short_is_begun_anew(home: Path) -> None:
     assert len(_get(_up(home), "/cluster/resources?type=vm")) == 11
 
 
+@pytest.mark.slow
 def test_a_kept_lab_is_stopped_and_goes_on(home: Path) -> None:
     _up(home)
     assert control.down(home, keep=True)
@@ -178,6 +184,7 @@ def test_a_lab_that_runs_does_not_become_another_release(home: Path) -> None:
         control.up(home, hypervisor="simulated", release="9.2")
 
 
+@pytest.mark.slow
 def test_a_lab_of_some_guests_has_these_alone_and_does_not_become_another(home: Path) -> None:
     made = control.up(home, hypervisor="simulated", guests="104,103")
     rows = _get(made, "/cluster/resources?type=vm")
@@ -194,12 +201,14 @@ def test_a_lab_of_some_guests_has_these_alone_and_does_not_become_another(home: 
     assert len(_get(again, "/cluster/resources?type=vm")) == 2
 
 
+@pytest.mark.slow
 def test_up_again_returns_the_running_lab(home: Path) -> None:
     first, pid = _up(home), control.running(home)
     assert _up(home).settings == first.settings
     assert control.running(home) == pid
 
 
+@pytest.mark.slow
 def test_two_labs_live_side_by_side(home: Path, tmp_path: Path) -> None:
     other = tmp_path / "other"
     first, second = _up(home), _up(other)
@@ -230,6 +239,7 @@ def test_a_process_that_took_over_the_pid_is_not_ended(home: Path) -> None:
     assert control.down(home)
 
 
+@pytest.mark.slow
 def test_a_lab_that_cannot_start_says_why_in_its_servers_own_words(home: Path) -> None:
     _up(home)
     control.down(home, keep=True)
