@@ -24,6 +24,7 @@ import sys
 import tempfile
 from collections import Counter
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -79,7 +80,8 @@ def prepared(number: int, source: LocalSource, folder: Path) -> State:
         (folder / name).write_bytes(data)
     begun = dice.choice(("nothing", "part", "whole", "unspoken", "whole"))
     if begun in ("whole", "unspoken"):
-        send(source, directory(folder), order(immutable=state.immutable))
+        with closing(directory(folder)) as target:
+            send(source, target, order(immutable=state.immutable))
     if begun == "unspoken":
         (folder / MANIFEST).unlink()
     if begun == "part":
@@ -154,7 +156,8 @@ def attempt(state: State, source: LocalSource) -> Verified | BackupsvcError:
     known = hashlib.sha256(content).hexdigest() if state.knows_hash else None
     wanted = order(immutable=state.immutable, progress=state.progress, sha256=known)
     try:
-        return send(source, directory(state.folder), wanted)
+        with closing(directory(state.folder)) as target:
+            return send(source, target, wanted)
     except BackupsvcError as error:
         return error
 
