@@ -206,6 +206,26 @@ def others(archives: Iterable[Archive]) -> frozenset[tuple[str, str]]:
     return frozenset(found)
 
 
+def strangers(archives: Iterable[Archive], machine: Identity | None) -> frozenset[tuple[str, str]]:
+    """Given one guest's archives and whose config the guest has now (None: it could not be read),
+    return the keys of those that are of another machine: under a VMID that was given to another
+    guest, its first backup is still to come.
+
+    What people said of the guest's own archives, they said of the guest.
+    """
+    if machine is None or not machine.known:
+        return frozenset()
+    listed = list(archives)
+    own = [
+        one
+        for one in listed
+        if one.decided and (one.uuid or one.born) and not another(_by_config(one), machine)
+    ]
+    if own:
+        machine = replace(machine, decided=max(own, key=attrgetter("ctime")).decided)
+    return frozenset(key(one) for one in listed if another(_told(one), machine))
+
+
 def differing(
     archives: Iterable[Archive], told: Callable[[Archive], tuple[object, ...]]
 ) -> list[list[Archive]]:
@@ -230,6 +250,10 @@ def differing(
 def _told(archive: Archive) -> Identity:
     """All that ``another`` looks at: of a million archives, their MACs need not be taken apart."""
     return Identity(archive.uuid, archive.born, decided=archive.decided)
+
+
+def _by_config(archive: Archive) -> Identity:
+    return Identity(archive.uuid, archive.born)
 
 
 def day(epoch: int) -> str:

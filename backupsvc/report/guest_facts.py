@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 from backupsvc.report.archive_facts import HeldArchives
 from backupsvc.report.gaps import FAILS, Gaps, bound
 from backupsvc.report.operation_facts import backup_outcomes, left_frozen
+from policies import lineage
 from policies.compliance.facts import GuestFacts
 from policies.copy_folders import folder_of
 from policies.freezing import LeftFrozen
@@ -60,7 +61,7 @@ def guest_facts(
     for vmid in sorted(present.keys() | expected):
         guest, written = present.get(vmid), policy.guests.get(vmid)
         askable = guest is not None and guest.node in asked and guest.node not in gaps.silent
-        agent, excluded = _config(pve, guest, gaps) if guest and askable else (None, ())
+        config = _config(pve, guest, gaps) if guest and askable else None
         there, beyond = tuple(archives.get(vmid, ())), tuple(unreachable.get(vmid, ()))
         learnt = next((archive.name for archive in there + beyond if archive.name), "")
         left = frozen.get(vmid)
@@ -69,8 +70,8 @@ def guest_facts(
                 vmid=vmid,
                 name=(guest and guest.name) or (written.name if written else learnt),
                 guest=guest,
-                agent=agent,
-                excluded=excluded,
+                agent=guest_config.agent_configured(config) if config else None,
+                excluded=guest_config.missing_disks(config, config) if config else (),
                 archives=there,
                 removed=tuple(removed.get(vmid, ())),
                 proofs=tuple(proofs.get(vmid, ())),
@@ -80,6 +81,7 @@ def guest_facts(
                 unreachable=beyond,
                 copies=tuple(copies.get(vmid, ())),
                 damaged_copies=tuple(damaged.get(vmid, ())),
+                machine=lineage.of(config) if config else None,
             )
         )
     return tuple(found)
@@ -110,17 +112,14 @@ def _still_frozen(
         return left
 
 
-def _config(pve: Pve, guest: Guest, gaps: Gaps) -> tuple[bool | None, tuple[str, ...]]:
-    """Whether the agent is configured, and the disks that no backup holds."""
+def _config(pve: Pve, guest: Guest, gaps: Gaps) -> Mapping[str, str] | None:
+    """The guest's configuration, None where it is not read."""
     # a template never runs, so nobody misses an agent in it
     if guest.template:
-        return None, ()
+        return None
     if guest.type is GuestType.LXC:
         gaps.note("config", str(guest.vmid), _CONTAINER)
-        return None, ()
-    config = gaps.ask(
+        return None
+    return gaps.ask(
         "config", str(guest.vmid), bound(pve.guests.config, guest.node, guest.vmid), guest.node
     )
-    if config is None:
-        return None, ()
-    return guest_config.agent_configured(config), guest_config.missing_disks(config, config)

@@ -59,7 +59,8 @@ class GuestFacts:
     in any order. ``left_frozen`` if a dump left its file systems frozen, and no later look showed
     them thawed. ``copies`` are the verified copies of its archives at targets that
     PVE does not list: one that it lists is an archive. ``damaged_copies`` are those of them that
-    were found damaged since: they count for nothing.
+    were found damaged since: they count for nothing. ``machine`` is whose config the guest has now,
+    None where it could not be read.
     """
 
     vmid: int
@@ -76,18 +77,30 @@ class GuestFacts:
     unreachable: tuple[Archive, ...] = ()
     copies: tuple[ArchiveCopy, ...] = ()
     damaged_copies: tuple[ArchiveCopy, ...] = ()
+    machine: lineage.Identity | None = None
+
+    @cached_property
+    def own(self) -> tuple[Archive, ...]:
+        """Its archives within reach, without those of another machine that had its VMID before."""
+        return self._own(self.archives)
 
     @cached_property
     def held(self) -> tuple[Archive, ...]:
         """What it could be restored from within reach, oldest first. Found once: a dozen findings
         and objectives ask for it.
         """
-        return usable(self.archives)
+        return usable(self.own)
 
     @cached_property
     def known(self) -> tuple[Archive, ...]:
         """What it could be restored from, within reach or out of it, oldest first."""
-        return usable(self.archives + self.unreachable) if self.unreachable else self.held
+        if not self.unreachable:
+            return self.held
+        return usable(self._own(self.archives + self.unreachable))
+
+    def _own(self, archives: tuple[Archive, ...]) -> tuple[Archive, ...]:
+        others = lineage.strangers(archives, self.machine)
+        return tuple(one for one in archives if whole.key(one) not in others)
 
     def places(self, archives: Iterable[Archive]) -> dict[int, set[str]]:
         """Given some of its archives, return the places that each of their backups lies in, by its
@@ -271,9 +284,7 @@ def proven(facts: SiteFacts, guest: GuestFacts, wanted: Rung = Rung.HEALTHY) -> 
 
     None on a simulated cluster.
     """
-    return (
-        () if facts.simulated else valid_proofs(guest.proofs, guest.archives, lambda vmid: wanted)
-    )
+    return () if facts.simulated else valid_proofs(guest.proofs, guest.own, lambda vmid: wanted)
 
 
 def once_proven(facts: SiteFacts, guest: GuestFacts, wanted: Rung = Rung.HEALTHY) -> bool:
@@ -288,6 +299,22 @@ def newest_proof(guest: GuestFacts) -> Proof | None:
     # a test that was skipped looked at nothing
     tried = [proof for proof in guest.proofs if proof.verdict is not Verdict.SKIPPED]
     return max(tried, key=lambda proof: proof.ended, default=None)
+
+
+def failed_since(guest: GuestFacts, good: Proof) -> Proof | None:
+    """Given a guest and a proof of it that stands, return the latest restore test that failed after
+    it, of a backup at least as new; None if there is none.
+
+    A later failure of an older backup says nothing against the proven one.
+    """
+    failed = (
+        proof
+        for proof in guest.proofs
+        if proof.verdict is Verdict.FAILED
+        and proof.ended > good.ended
+        and proof.archive_ctime >= good.archive_ctime
+    )
+    return max(failed, key=lambda proof: proof.ended, default=None)
 
 
 def place(archive: Archive) -> str:

@@ -16,6 +16,7 @@ from policies import i18n
 from policies.compliance.facts import (
     GuestFacts,
     SiteFacts,
+    failed_since,
     newest_proof,
     once_proven,
     proven,
@@ -229,18 +230,9 @@ def _proof(case: _Case) -> Objective:
         status = Status.BREACHED if latest.verdict is Verdict.FAILED else Status.UNKNOWN
         verdict = i18n.word(latest.verdict, case.language)
         return case.said("proof", objective, None, status, "latest", verdict=verdict, reason=why)
-    # a later failure of an older backup says nothing against the proven one
     good = max(case.proofs, key=lambda proof: proof.ended)
-    failed = [
-        proof
-        for proof in case.item.proofs
-        if proof.verdict is Verdict.FAILED
-        and proof.ended > good.ended
-        and proof.archive_ctime >= good.archive_ctime
-    ]
-    if failed:
-        last = max(failed, key=lambda proof: proof.ended)
-        why = last.reasons[0] if last.reasons else why
+    if failed := failed_since(case.item, good):
+        why = failed.reasons[0] if failed.reasons else why
         return case.said("proof", objective, age, Status.BREACHED, "failed", reason=why)
     if (age or 0) <= objective and good.rung.height < Rung.HEALTHY.height:
         values = {"age": case.span(age or 0), "objective": case.span(objective)}

@@ -35,6 +35,12 @@ FINDINGS: dict[str, tuple[str, str]] = {
         "restore it from.",
         "Run backupsvc backup run --vmid {vmid}, and read what it says.",
     ),
+    "guest-not-covered.stranger": (
+        "No archive is of this guest: the {count} under its VMID are of another machine, by the "
+        "SMBIOS UUID and the creation time in them.",
+        "Run backupsvc backup run --vmid {vmid}; if they are of this machine all the same, say so "
+        "after that backup with backupsvc catalog lineage join.",
+    ),
     "guest-not-covered.unreachable": (
         "No archive of this guest is within reach; {count} are known on {places}, which could not "
         "be listed. They are not gone.",

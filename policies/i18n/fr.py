@@ -37,6 +37,12 @@ FINDINGS: dict[str, tuple[str, str]] = {
         "quoi le restaurer.",
         "Lancer backupsvc backup run --vmid {vmid}, et lire ce qui est dit.",
     ),
+    "guest-not-covered.stranger": (
+        "Aucune archive n'est de cet invité : les {count} sous son VMID sont d'une autre machine, "
+        "d'après leur UUID SMBIOS et leur date de création.",
+        "Lancer backupsvc backup run --vmid {vmid} ; si elles sont pourtant de cette machine, le "
+        "dire après cette sauvegarde avec backupsvc catalog lineage join.",
+    ),
     "guest-not-covered.unreachable": (
         "Aucune archive de cet invité n'est à portée ; {count} sont connues sur {places}, qui n'a "
         "pas pu être listé. Elles ne sont pas perdues.",

@@ -23,6 +23,8 @@ def find(facts: SiteFacts, policy: Policy, now: int) -> Iterator[Seen]:
         elif not item.held and (out := usable(item.unreachable)):
             places = tuple(sorted({f"{one.storage} ({place(one)})" for one in out}))
             yield about(item, "unreachable", waits=True, count=len(out), places=places)
+        elif not item.held and (others := usable(item.archives)):
+            yield about(item, "stranger", waits=True, count=len(others))
         elif not item.held:
             yield about(item, "archive", waits=True)
 

@@ -14,7 +14,17 @@ from hypothesis import strategies as st
 from policies import lineage, valid_proofs, whole
 from policies.compliance.facts import usable
 from policies.lineage import Difference, Identity, Kind
-from policies.model import Archive, GuestType, Mark, Marked, Proof, PruneRules, Rung, Verdict
+from policies.model import (
+    Archive,
+    Decided,
+    GuestType,
+    Mark,
+    Marked,
+    Proof,
+    PruneRules,
+    Rung,
+    Verdict,
+)
 from policies.retention import guard
 from policies.sampling import next_archive
 
@@ -198,6 +208,32 @@ def test_law_10_archives_of_an_older_machine_are_told_from_the_guests_own_and_un
     assert [one.ctime for one in usable((*OLD, *OWN, UNKNOWN))] == [
         one.ctime for one in (*OWN, UNKNOWN)
     ]
+
+
+def test_law_10_the_archives_of_whoever_had_the_vmid_before_are_told_by_the_config_of_who_has_it_now() -> (
+    None
+):
+    """A VMID that was given to another guest, of which no backup was made so far."""
+    archives = [*OLD, UNKNOWN]
+    assert lineage.strangers(archives, Identity(NOW_UUID)) == {whole.key(one) for one in OLD}
+    assert lineage.strangers(archives, Identity(OLD_UUID)) == frozenset()
+    # whose config was not read, or tells nothing, makes no archive another's
+    for nobody in (None, Identity(name="vm", macs=("bc:24:11:00:00:01",))):
+        assert lineage.strangers(archives, nobody) == frozenset()
+
+
+def test_law_10_what_people_joined_with_the_guests_own_archives_is_the_guests() -> None:
+    joined, apart = Decided("0"), Decided("0", ("1",))
+    own, old = replace(OWN[-1], decided=joined), [replace(one, decided=joined) for one in OLD]
+    machine = Identity(NOW_UUID)
+    assert lineage.strangers([*old, own], machine) == frozenset()
+    # they said it of an archive whose machine nobody knows, and not of the guest
+    unread = replace(UNKNOWN, decided=joined)
+    assert lineage.strangers([*old, unread], machine) == {whole.key(one) for one in old}
+    # what was split off is another's, though its config is the guest's
+    older = replace(OWN[0], decided=Decided("1", ("0",)))
+    newer = replace(OWN[-1], decided=apart)
+    assert lineage.strangers([older, newer], machine) == {whole.key(older)}
 
 
 def test_law_10_the_newest_backup_of_this_services_own_says_which_machine_the_guest_is() -> None:

@@ -25,9 +25,10 @@ from backupsvc.pve.cluster import ClusterNode, ClusterStatus, PveJob, Version
 from backupsvc.pve.guests import GuestStatus
 from backupsvc.pve.tasks import TaskRow
 from backupsvc.report.facts import collect
-from policies import ownership
+from policies import lineage, ownership
 from policies.compliance.evaluation import findings
 from policies.compliance.facts import Gap, GuestFacts, JobRun, SiteFacts
+from policies.compliance.objectives import assess
 from policies.freezing import State, Thaw
 from policies.model import Guest, GuestType, Node, OperationState, Rung
 from policies.moved import Moved
@@ -36,6 +37,7 @@ from tests.fakes.clock import StoppedClock
 from tests.unit.report.langeo import NAMES, NIGHTS, NOW, archive, guest, policy, proof, storage
 from tests.unit.report.worlds import TOKEN, World, served
 
+UUID = "11111111-1111-4111-8111-111111111111"
 ASKED = backup.FORM.write(BackupMemory("nightly"))
 
 
@@ -320,6 +322,27 @@ def test_excluded_disks_are_read_from_the_config_and_cdroms_are_none(catalog: Ca
         "ide2": "none,media=cdrom",
     }
     assert one(seen(world, catalog), 104).excluded == ("scsi1",)
+
+
+def test_law_10_the_proofs_of_the_guest_that_had_the_vmid_before_are_none_of_the_one_that_has_it(
+    catalog: Catalog,
+) -> None:
+    """The VMID was given to another guest today; its first backup comes tonight."""
+    world = World()
+    recorded = archive(108, NIGHTS[-1])
+    catalog.archives.observe([recorded], scope=[("clovis", "local")], at=NOW)
+    config = f"name: Debian-Server\nsmbios1: uuid={UUID}\n"
+    catalog.archives.annotate(recorded.node, recorded.volid, config=config, uuid=UUID)
+    catalog.proofs.record(proof(108, NIGHTS[-1]))
+    facts = seen(world, catalog)
+    assert [one.last_proven for one in assess(facts, policy(), NOW) if one.vmid == 108] == [
+        NIGHTS[-1]
+    ]
+    world.configs[108]["smbios1"] = "uuid=22222222-2222-4222-8222-222222222222"
+    facts = seen(world, catalog)
+    assert one(facts, 108).machine == lineage.of(world.configs[108])
+    (after,) = (item for item in assess(facts, policy(), NOW) if item.vmid == 108)
+    assert (after.last_proven, after.last_good, after.proof_age) == (None, None, None)
 
 
 def test_a_containers_config_is_a_gap_and_a_templates_is_not_asked(catalog: Catalog) -> None:

@@ -27,9 +27,11 @@ from policies.compliance.facts import (
     usable,
 )
 from policies.compliance.findings import RULES
+from policies.compliance.objectives import Status, assess
 from policies.compliance.selecting import last_due
 from policies.freezing import LeftFrozen
 from policies.i18n import en, fr
+from policies.lineage import Identity
 from policies.model import (
     ArchiveCopy,
     CheckSpec,
@@ -137,6 +139,24 @@ def test_law_4_a_guest_without_any_archive_is_a_finding_and_an_empty_file_is_no_
     for held in ((), (archive(105, NIGHTS[-1], size=0),)):
         (item,) = found(changed(put_right(), 105, archives=held), "guest-not-covered")
         assert item.vmid == 105 and "nothing to restore it from" in item.detail
+
+
+def test_law_10_a_guest_under_a_reused_vmid_has_neither_the_archives_nor_the_proofs_of_before() -> (
+    None
+):
+    facts = put_right()
+    before = next(item for item in facts.guests if item.vmid == 105)
+    theirs = tuple(replace(one, uuid="of-before") for one in before.archives)
+    reused = changed(facts, 105, archives=theirs, machine=Identity("of-now"))
+    (item,) = found(reused, "guest-not-covered")
+    assert item.vmid == 105 and "the 6 under its VMID are of another machine" in item.detail
+    (said,) = (one for one in assess(reused, policy(), NOW) if one.vmid == 105)
+    assert (said.last_proven, said.archives, said.copies) == (None, 0, 0)
+    assert said.status is not Status.MET
+    # out of reach they are no more its own
+    beyond = changed(facts, 105, archives=(), unreachable=theirs, machine=Identity("of-now"))
+    assert next(one for one in beyond.guests if one.vmid == 105).known == ()
+    assert "guest-not-covered" not in ids(changed(facts, 105, machine=Identity("of-now")))
 
 
 def test_law_4_a_guest_that_no_job_covers_is_a_finding_but_a_template_is_not() -> None:
