@@ -1,11 +1,15 @@
-"""Amounts of bytes for people, in powers of 1024. Amounts that a sentence compares never read alike
-when they differ.
+"""Amounts of bytes for people, in powers of 1024, and spans of time as people write them.
+
+Amounts that a sentence compares never read alike when they differ.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
+UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}  # of time, in seconds
+_SPAN = re.compile(r"(?:[0-9]{1,9}[smhdw])+")
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 _MAX_DIGITS = 3  # behind the point; what differs by less is told in bytes
 
@@ -31,3 +35,12 @@ def apart(*amounts: int, write: Callable[[int, int], str] = size) -> tuple[str, 
         if len(set(told)) == len(set(amounts)):
             return told
     return tuple(f"{amount} bytes" for amount in amounts)
+
+
+def seconds(text: str) -> int | None:
+    """Given a span of time such as ``90s``, ``1h30m`` or ``7d``, return it in seconds, None if it
+    is none.
+    """
+    if not _SPAN.fullmatch(text):
+        return None
+    return sum(int(number) * UNITS[unit] for number, unit in re.findall(r"([0-9]+)([smhdw])", text))

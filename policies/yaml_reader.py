@@ -15,13 +15,11 @@ from typing import TypeVar
 
 import yaml
 
+from policies import amounts
 from policies.model import PolicyError
 
 T = TypeVar("T")
 D = TypeVar("D")
-
-UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
-_DURATION = re.compile(r"(?:[0-9]{1,9}[smhdw])+")
 
 
 def read(text: str, source: str) -> Value:
@@ -138,10 +136,8 @@ class Value:
         """
         allowed = "a number with a unit (s, m, h, d, w), such as 90s, 15m, 24h, 7d"
         text = self.text(allowed)
-        seconds = sum(
-            int(number) * UNITS[unit] for number, unit in re.findall(r"([0-9]+)([smhdw])", text)
-        )
-        if not _DURATION.fullmatch(text) or not 0 < seconds <= 100 * 366 * UNITS["d"]:
+        seconds = amounts.seconds(text)
+        if seconds is None or not 0 < seconds <= 100 * 366 * amounts.UNITS["d"]:
             raise self.wrong(f"{text!r} is not a duration", allowed)
         return seconds
 

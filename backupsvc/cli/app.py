@@ -31,6 +31,7 @@ COMMANDS = {
     "restore-test": ("backupsvc.cli.restore_test", "restore_test"),
     "restore": ("backupsvc.cli.restore", "restore"),
     "prune": ("backupsvc.cli.prune", "prune"),
+    "gate": ("backupsvc.cli.gate", "gate"),
     "doctor": ("backupsvc.cli.doctor", "doctor"),
     "serve": ("backupsvc.cli.serve", "serve"),
     "demo": ("backupsvc.cli.demo", "demo"),

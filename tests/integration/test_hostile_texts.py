@@ -344,6 +344,12 @@ CASES: dict[str, Words] = {
     "policy check": lambda s: [["policy", "check"], ["policy", "check", ARGUMENT]],
     "policy next": lambda s: [["policy", "next"]],
     "policy show": lambda s: [["policy", "show"]],
+    "gate": lambda s: [
+        ["gate"],
+        ["gate", "--vmid", "105", "--proven-within", "7d"],
+        ["gate", "--node", ARGUMENT],
+        ["gate", "--proven-within", ARGUMENT],
+    ],
     "pra report": lambda s: [["pra", "report", "--output", str(s.archives / "report")]],
     "pra status": lambda s: [
         ["pra", "status"],
@@ -387,6 +393,7 @@ REACHED = (
     "catalog show",
     "operations show",
     "policy check",
+    "gate",
     "pra status",
     "doctor",
 )

@@ -172,6 +172,7 @@ class Asked:
         for words in (
             ("doctor",),
             ("pra", "status"),
+            ("gate", "--node", NODE),
             ("policy", "check"),
             ("policy", "show"),
             ("policy", "next"),
@@ -265,6 +266,7 @@ class Asked:
     def _operations(self) -> None:
         self("operations", "list")
         left = self("backup", "run", "--vmid", 108, "--enqueue")["operations"][0]["id"]
+        self("gate", "--vmid", 108)
         for words in (
             ("cancel", left, "--dry-run"),
             ("cancel", left),

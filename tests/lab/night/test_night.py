@@ -93,6 +93,10 @@ def test_each_of_the_eleven_guests_is_proven_by_what_its_policy_asks(
         in firewall["detail"]
     )
     assert max(answer.json["rto_seconds"] for answer in tests.values()) < 60
+    named = [word for vmid in tests for word in ("--vmid", vmid)]
+    told = site("gate", *named, "--proven-within", "1d", "--json")
+    assert (told.code, told.json["open"]) == (0, True), told.out
+    assert site("gate", *named, "--proven-within", "1s", "--json").code == 1
 
 
 def test_law_1_nothing_of_the_copies_is_left(site: Shell, night: Any) -> None:

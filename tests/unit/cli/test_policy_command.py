@@ -15,9 +15,9 @@ from typer.testing import CliRunner, Result
 from backupsvc.cli.policy import app, span
 from backupsvc.clock import SystemClock
 from backupsvc.errors import UsageError
+from policies.amounts import UNITS
 from policies.model import PolicyError
 from policies.site import load_policy
-from policies.yaml_reader import UNITS
 from workers.schedule import beat_schedule
 
 RUNNER = CliRunner()

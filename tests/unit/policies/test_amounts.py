@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from policies import i18n
-from policies.amounts import apart, size
+from policies.amounts import apart, seconds, size
 
 GIB = 1 << 30
 
@@ -49,3 +49,26 @@ def test_two_amounts_read_alike_only_if_they_are_equal(one: int, more: int) -> N
 
 def test_a_finding_tells_amounts_apart_in_its_own_language() -> None:
     assert i18n.sizes("fr", 1_000_000_000, 1_020_000_000) == ("1,00 Go", "1,02 Go")
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("90s", 90),
+        ("1h30m", 5400),
+        ("7d", 604_800),
+        ("2w", 1_209_600),
+        ("0s", 0),
+        ("", None),
+        ("7", None),
+        ("d", None),
+        ("7d ", None),
+        ("-7d", None),
+        ("1.5h", None),
+        ("7 d", None),
+        ("٣d", None),
+        ("1234567890s", None),
+    ],
+)
+def test_a_span_of_time_is_numbers_with_units_and_nothing_else(text: str, told: int | None) -> None:
+    assert seconds(text) == told

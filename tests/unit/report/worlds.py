@@ -123,19 +123,21 @@ class World:
             made.archives[one.node, one.volid] = archive_row(one)
         for row in self.task_list:
             task = parse_upid(row.upid)
-            at = float(row.starttime)
+            at, runs = float(row.starttime), row.status == "running"
             made.tasks[row.upid] = Task(
                 row.upid,
                 task.node,
                 task.type,
                 int(task.id),
                 at,
-                at,
+                float("inf") if runs else at,
                 "",
                 lambda _: None,
-                ended=row.status,
+                ended=None if runs else row.status,
                 user=row.user,
             )
+            if runs:
+                made.running[row.upid] = made.tasks[row.upid]
 
     def around(self, method: str, path: str, act: Callable[[], Any]) -> Any:
         """Note each call by its name, and let it be answered unless it is refused."""
