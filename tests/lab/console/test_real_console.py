@@ -22,6 +22,7 @@ from pvelab.kernel import Lab
 from pvelab.server import LabServer
 from tests import websocket
 from tests.lab.console import rfb
+from tests.waiting import HANGS
 
 pytestmark = pytest.mark.lab
 
@@ -51,7 +52,7 @@ def proxy(lab: Lab, **options: Any) -> Any:
             data={"websocket": 1, **options},
             headers={"Authorization": f"PVEAPIToken={seed.token(lab, seed.ROOT_TOKEN)}"},
             verify=str(lab.etc / "pve-root-ca.pem"),
-            timeout=10,
+            timeout=HANGS,
         )
     answer.raise_for_status()
     return answer.json()["data"]
@@ -77,7 +78,7 @@ def test_a_real_screen_comes_over_the_websocket_and_is_not_black(
     assert "106" in picture.name
     assert (picture.width, picture.height) == _size_that_qemu_says(lab)
     assert len(picture.colours()) > 1
-    assert lab.tasks.wait(found["upid"], 10) == "OK"
+    assert lab.tasks.wait(found["upid"], HANGS) == "OK"
 
 
 def _size_that_qemu_says(lab: Lab) -> tuple[int, int]:
@@ -103,7 +104,7 @@ def test_nobody_gets_in_past_the_proxy_before_a_password_is_set(lab: Lab) -> Non
     machine.stop()
     machine.start()
     with socket.socket(socket.AF_UNIX) as direct:
-        direct.settimeout(10)
+        direct.settimeout(HANGS)
         direct.connect(str(machine.spec.vnc))
         with pytest.raises((rfb.Refused, EOFError)):
             rfb.Client(direct.sendall, lambda: direct.recv(65536)).picture("")

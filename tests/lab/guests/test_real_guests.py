@@ -17,6 +17,7 @@ from pvelab.kernel import Lab
 from pvelab.power import answers
 from tests.unit.pvelab.guests.conftest import HOME, Api
 from tests.unit.pvelab.guests.readers import by_both
+from tests.waiting import HANGS
 
 pytestmark = pytest.mark.lab
 VMIDS = (104, 108)
@@ -53,11 +54,11 @@ def api(lab: Lab) -> Api:
     return Api(lab)
 
 
-def wait_for(lab: Lab, vmid: int, seconds: float = 120) -> float:
+def wait_for(lab: Lab, vmid: int) -> float:
     """Wait until a guest answers; return how many seconds that took."""
     began, vm = time.monotonic(), lab.guests.need("clovis", vmid)
     while not answers(lab, vm):
-        assert time.monotonic() - began < seconds, f"guest {vmid} does not answer"
+        assert time.monotonic() - began < HANGS, f"guest {vmid} does not answer"
         time.sleep(0.1)
     return time.monotonic() - began
 
@@ -163,5 +164,5 @@ def test_a_real_guest_sees_its_disk_grow_and_its_archive_has_all_of_it(api: Api,
 
 
 def test_shutdown_powers_a_real_guest_off(api: Api, lab: Lab) -> None:
-    assert api.task("POST", f"{HOME}/qemu/104/status/shutdown", timeout=30)[0] == "OK"
+    assert api.task("POST", f"{HOME}/qemu/104/status/shutdown", timeout=120)[0] == "OK"
     assert lab.machine_status(104) == "stopped"

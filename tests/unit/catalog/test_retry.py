@@ -89,7 +89,7 @@ def test_a_write_waits_for_another_process_that_holds_the_sqlite_file(
         assert catalog.operations.find() == []  # readers are not disturbed
         before = time.monotonic()
         assert opened(catalog)
-        assert 1 < time.monotonic() - before < 30
+        assert time.monotonic() - before > 1
 
 
 def test_a_file_that_stays_locked_is_unreachable_with_a_hint(
@@ -111,7 +111,7 @@ def test_a_table_that_another_holds_is_waited_for(postgres_url: str, impatient: 
         threading.Timer(1.5, holding.rollback).start()
         before = time.monotonic()
         assert catalog.proofs.find() == []
-        assert 1 < time.monotonic() - before < 30
+        assert time.monotonic() - before > 1
     other.dispose()
 
 
@@ -250,7 +250,7 @@ def test_a_postgresql_that_is_down_for_a_while_is_waited_for_by_readers_and_writ
         assert catalog.archives.find() == []
         for writer in writers:
             writer.join(HANGS)
-        assert 1.5 < time.monotonic() - before < 60
+        assert time.monotonic() - before > 1.5
         assert len(catalog.operations.find()) == 2 == len([item for item in made if item])
 
 
@@ -264,7 +264,7 @@ def test_a_catalog_that_never_answered_is_given_up_soon_and_the_reader_is_told_a
         pytest.raises(CatalogUnreachable, match="does not answer in 0 s"),
     ):
         Catalog.open("postgresql+psycopg://user:s3cr3t@127.0.0.1:1/x", retry_for_s=60)
-    assert time.monotonic() - before < 60
+    assert time.monotonic() - before < HANGS
     assert (
         len(caplog.records) == 1
         and "waiting for up to 0 s" in caplog.text

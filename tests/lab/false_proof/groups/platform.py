@@ -30,6 +30,7 @@ from tests.lab.false_proof.cells import (
     fault,
 )
 from tests.lab.false_proof.stage import VMIDS, Moment, Stage
+from tests.waiting import HANGS
 
 # the last call before the boot, which is watched through the probe alone
 STARTED = "/nodes/*/tasks/*:qmstart:*/log"
@@ -98,7 +99,7 @@ def copy_moved(stage: Stage) -> None:
         "root@pam",
         lambda log: moves.move(stage.lab, 9000, HOME, OTHER, log),
     )
-    assert stage.lab.tasks.wait(upid, 60) == "OK"
+    assert stage.lab.tasks.wait(upid, HANGS) == "OK"
     vm = stage.lab.guests.need(OTHER, 9000)
     power.start_machine(stage.lab, vm)
 
