@@ -154,16 +154,12 @@ def _guest(
 ) -> GuestGate:
     tier = tier_of(policy, item.vmid)
     limit = tier.proof_age if asked.within is None else asked.within
-    standing = proven(facts, item, tier.proof_rung)
-    last = max(standing, key=lambda proof: proof.ended, default=None)
-    fresh = [one for one in standing if now - one.ended <= limit]
-    # of what was proven lately, the youngest data is what one would go back to
-    best = max(fresh, key=lambda proof: proof.archive_ctime, default=last)
+    found = _proofs(proven(facts, item, tier.proof_rung), limit, now)
     reasons = [
         *_presence(facts, item),
         *(
-            _age(item, last, best, limit, now, policy.max_clock_drift)
-            if last and best
+            _age(item, *found, limit, now, policy.max_clock_drift)
+            if found
             else [_unproven(facts, policy, item)]
         ),
         *(work.what for work in busy if work.vmid in (None, item.vmid)),
@@ -172,11 +168,22 @@ def _guest(
         item.vmid,
         item.name,
         item.guest.node if item.guest else None,
-        max(0, now - last.ended) if last else None,
-        max(0, now - best.archive_ctime) if best else None,
+        max(0, now - found[0].ended) if found else None,
+        max(0, now - found[1].archive_ctime) if found else None,
         tuple(reasons),
-        tuple(_notes(item, best)) if best else (),
+        tuple(_notes(item, found[1])) if found else (),
     )
+
+
+def _proofs(standing: Sequence[Proof], limit: int, now: int) -> tuple[Proof, Proof] | None:
+    """The last proof, and the one of the youngest data that was proven lately: one would go back to
+    that.
+    """
+    if not standing:
+        return None
+    last = max(standing, key=lambda proof: proof.ended)
+    fresh = [one for one in standing if now - one.ended <= limit]
+    return last, max(fresh, key=lambda proof: proof.archive_ctime, default=last)
 
 
 def _presence(facts: SiteFacts, item: GuestFacts) -> Iterator[str]:

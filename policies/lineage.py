@@ -216,14 +216,23 @@ def strangers(archives: Iterable[Archive], machine: Identity | None) -> frozense
     if machine is None or not machine.known:
         return frozenset()
     listed = list(archives)
+    # nearly always all of them tell the same, or a few things
+    told = [(one.uuid, one.born, one.decided) for one in listed]
     own = [
         one
-        for one in listed
-        if one.decided and (one.uuid or one.born) and not another(_by_config(one), machine)
+        for one, (uuid, born, decided) in zip(listed, told, strict=True)
+        if decided and (uuid or born) and not another(Identity(uuid, born), machine)
     ]
     if own:
         machine = replace(machine, decided=max(own, key=attrgetter("ctime")).decided)
-    return frozenset(key(one) for one in listed if another(_told(one), machine))
+    foreign = {
+        (uuid, born, decided)
+        for uuid, born, decided in set(told)
+        if another(Identity(uuid, born, decided=decided), machine)
+    }
+    return frozenset(
+        key(one) for one, mine in zip(listed, told, strict=True) if foreign and mine in foreign
+    )
 
 
 def differing(
@@ -250,10 +259,6 @@ def differing(
 def _told(archive: Archive) -> Identity:
     """All that ``another`` looks at: of a million archives, their MACs need not be taken apart."""
     return Identity(archive.uuid, archive.born, decided=archive.decided)
-
-
-def _by_config(archive: Archive) -> Identity:
-    return Identity(archive.uuid, archive.born)
 
 
 def day(epoch: int) -> str:

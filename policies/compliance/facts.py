@@ -100,7 +100,9 @@ class GuestFacts:
 
     def _own(self, archives: tuple[Archive, ...]) -> tuple[Archive, ...]:
         others = lineage.strangers(archives, self.machine)
-        return tuple(one for one in archives if whole.key(one) not in others)
+        return (
+            tuple(one for one in archives if whole.key(one) not in others) if others else archives
+        )
 
     def places(self, archives: Iterable[Archive]) -> dict[int, set[str]]:
         """Given some of its archives, return the places that each of their backups lies in, by its

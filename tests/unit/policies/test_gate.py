@@ -21,6 +21,7 @@ from tests.unit.report.langeo import (
     NAMES,
     NIGHTS,
     NOW,
+    archive,
     changed,
     documented,
     guest,
@@ -170,6 +171,19 @@ def test_a_proof_from_the_future_shuts_it() -> None:
     assert found.proven_ago == 0
 
 
+@pytest.mark.parametrize(("later", "ok"), [(0, True), (30, True), (31, False)])
+def test_a_proof_and_its_data_may_be_ahead_by_as_much_as_clocks_may_differ(
+    later: int, ok: bool
+) -> None:
+    assert policy().max_clock_drift == 30
+    ahead = proof(108, NIGHTS[-1], ended=NOW + later)
+    assert only(changed(right(), 108, proofs=(ahead,))).ok is ok
+    of_then = (archive(108, NOW + later), archive(108, NOW + later, "lge-pve02"))
+    young = proof(108, NOW + later, ended=NOW)
+    found = only(changed(right(), 108, archives=of_then, proofs=(young,)))
+    assert (found.ok, found.data) == (ok, 0)
+
+
 def test_what_is_asked_by_node_are_the_guests_on_it_and_those_that_are_named() -> None:
     facts = changed(right(), 108, guest=guest(108, "lge-pve02"))
     facts = changed(facts, 100, guest=guest(100, template=True))
@@ -179,6 +193,8 @@ def test_what_is_asked_by_node_are_the_guests_on_it_and_those_that_are_named() -
     assert [one.vmid for one in both.guests] == [105, 108]
     assert 100 not in {one.vmid for one in asked(facts).guests}
     (template,) = asked(facts, vmids=(100,)).guests
+    assert template.reasons == ("it is a template, of which no restore is tested",)
+    (template,) = asked(changed(facts, 100, machine=None), vmids=(100,)).guests
     assert template.reasons == ("it is a template, of which no restore is tested",)
 
 
