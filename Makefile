@@ -11,7 +11,7 @@ PYTEST := $(PYTHON) -m pytest -n 5
 help:
 	@echo "make demo        one whole night on the embedded cluster, with real guests"
 	@echo "make test        all tests, lab included"
-	@echo "make test-quick  the tests that need no guest, in about five minutes on two cores"
+	@echo "make test-quick  the tests that need no guest, in about three minutes on two cores"
 	@echo "make coverage    each branch of policies must be taken by a test of tests/unit/policies; part of make test"
 	@echo "make explore     the tests that draw their inputs, with new ones each time"
 	@echo "make mutants     policies mutated: what no test would notice (MINUTES=60, MODULES=\"retention whole\")"

@@ -38,7 +38,7 @@ def test_a_dump_to_a_full_storage_fails_in_the_recorded_words_and_leaves_its_log
 
 
 def test_a_storage_that_fills_up_during_a_dump_ends_it(api: Api, lab: Lab, broken: Break) -> None:
-    broken("storage-slow", **LOCAL, rate=100_000)
+    broken("storage-slow", **LOCAL, rate=200_000)
     upid = api("POST", f"{HOME}/vzdump", vmid=104, storage="local", compress="zstd")
     while not any(name.endswith(".dat") for name in files(lab)):
         time.sleep(0.01)
