@@ -224,10 +224,10 @@ def _unproven(facts: SiteFacts, policy: Policy, item: GuestFacts) -> str:
     """Why no proof of it stands."""
     if facts.simulated:
         return "the cluster is simulated: nothing there proves anything"
-    if not item.held and usable(item.archives):
-        return "the archives under its VMID are of another machine"
-    if item.unreachable and not item.held:
+    if not item.held and item.known:
         return "its archives are out of reach: whether a proven one is among them is not known"
+    if not item.held and usable(item.archives + item.unreachable):
+        return "the archives under its VMID are of another machine"
     if once_proven(facts, item, tier_of(policy, item.vmid).proof_rung):
         return "what was proven of it is gone, out of reach, changed or has failed since"
     latest = newest_proof(item)

@@ -20,10 +20,10 @@ def find(facts: SiteFacts, policy: Policy, now: int) -> Iterator[Seen]:
         elif job_for(policy, item.vmid) is None:
             yield about(item, "job")
         # Out of reach is not gone (law 4): it says what to bring back, not to back up anew.
-        elif not item.held and (out := usable(item.unreachable)):
+        elif not item.held and (out := item.known):
             places = tuple(sorted({f"{one.storage} ({place(one)})" for one in out}))
             yield about(item, "unreachable", waits=True, count=len(out), places=places)
-        elif not item.held and (others := usable(item.archives)):
+        elif not item.held and (others := usable(item.archives + item.unreachable)):
             yield about(item, "stranger", waits=True, count=len(others))
         elif not item.held:
             yield about(item, "archive", waits=True)

@@ -140,6 +140,11 @@ def test_law_10_the_proofs_of_another_machine_under_its_vmid_open_nothing() -> N
     found = only(changed(facts, 108, archives=old, machine=MACHINE))
     assert found.reasons == ("the archives under its VMID are of another machine",)
     assert found.proven_ago is None
+    beyond = changed(facts, 108, archives=(), unreachable=old, machine=MACHINE)
+    assert only(beyond).reasons == ("the archives under its VMID are of another machine",)
+    mine = tuple(replace(one, uuid="uuid-108") for one in old)
+    both = changed(facts, 108, archives=old[:2], unreachable=mine[2:], machine=MACHINE)
+    assert "out of reach" in only(both).reasons[0]
     own = tuple(replace(one, uuid="uuid-108") for one in old)
     assert only(changed(facts, 108, archives=own, machine=MACHINE)).ok
 

@@ -156,6 +156,8 @@ def test_law_10_a_guest_under_a_reused_vmid_has_neither_the_archives_nor_the_pro
     # out of reach they are no more its own
     beyond = changed(facts, 105, archives=(), unreachable=theirs, machine=Identity("of-now"))
     assert next(one for one in beyond.guests if one.vmid == 105).known == ()
+    (item,) = found(beyond, "guest-not-covered")
+    assert "the 6 under its VMID are of another machine" in item.detail
     assert "guest-not-covered" not in ids(changed(facts, 105, machine=Identity("of-now")))
 
 
