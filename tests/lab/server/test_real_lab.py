@@ -58,7 +58,7 @@ def _kill(home: Path, run_dir: str) -> None:
     assert pid is not None
     os.kill(pid, 9)
     os.waitpid(pid, 0)
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + HANGS
     while _processes(f"{run_dir}/") and time.monotonic() < deadline:
         time.sleep(0.1)
     assert _processes(f"{run_dir}/") == []
@@ -152,9 +152,18 @@ def test_one_key_opens_every_nodes_files(access: LabAccess, home: Path) -> None:
         marker.unlink()
 
 
-def test_all_guests_answer_once_the_lab_is_up(
+def test_every_guest_with_an_agent_answers_once_the_lab_is_up(
     access: LabAccess, home: Path, record_property: Callable[[str, object], None]
 ) -> None:
+    asked = [
+        vmid
+        for vmid in range(100, 111)
+        if _get(access, f"/nodes/clovis/qemu/{vmid}/config").get("agent", "0")[0] == "1"
+    ]
+    assert len(asked) > 5
+    for vmid in asked:
+        told = _get(access, f"/nodes/clovis/qemu/{vmid}/agent/get-host-name")
+        assert told["result"]["host-name"], vmid
     # counted by the server itself: the first start on a machine builds the guests' parts before
     # that
     seconds = json.loads((home / control.READY_FILE).read_text())["seconds"]
