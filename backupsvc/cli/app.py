@@ -32,6 +32,7 @@ COMMANDS = {
     "restore": ("backupsvc.cli.restore", "restore"),
     "prune": ("backupsvc.cli.prune", "prune"),
     "gate": ("backupsvc.cli.gate", "gate"),
+    "what-if": ("backupsvc.cli.what_if", "what_if"),
     "doctor": ("backupsvc.cli.doctor", "doctor"),
     "serve": ("backupsvc.cli.serve", "serve"),
     "demo": ("backupsvc.cli.demo", "demo"),

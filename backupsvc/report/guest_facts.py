@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 from backupsvc.report.archive_facts import HeldArchives
 from backupsvc.report.gaps import FAILS, Gaps, bound
 from backupsvc.report.operation_facts import backup_outcomes, left_frozen
-from policies import lineage
+from policies import lineage, needs
 from policies.compliance.facts import GuestFacts
 from policies.copy_folders import folder_of
 from policies.freezing import LeftFrozen
@@ -82,6 +82,7 @@ def guest_facts(
                 copies=tuple(copies.get(vmid, ())),
                 damaged_copies=tuple(damaged.get(vmid, ())),
                 machine=lineage.of(config) if config else None,
+                needs=needs.of(config) if config else None,
             )
         )
     return tuple(found)

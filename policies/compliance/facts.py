@@ -27,6 +27,7 @@ from policies.model import (
     Storage,
     Verdict,
 )
+from policies.needs import Needs
 from policies.orphans import Orphan
 from policies.tombstones import Listed
 from policies.valid_proofs import good, valid_proofs
@@ -60,7 +61,7 @@ class GuestFacts:
     them thawed. ``copies`` are the verified copies of its archives at targets that
     PVE does not list: one that it lists is an archive. ``damaged_copies`` are those of them that
     were found damaged since: they count for nothing. ``machine`` is whose config the guest has now,
-    None where it could not be read.
+    ``needs`` what it needs of a node by that, None where it could not be read.
     """
 
     vmid: int
@@ -78,6 +79,7 @@ class GuestFacts:
     copies: tuple[ArchiveCopy, ...] = ()
     damaged_copies: tuple[ArchiveCopy, ...] = ()
     machine: lineage.Identity | None = None
+    needs: Needs | None = None
 
     @cached_property
     def own(self) -> tuple[Archive, ...]:

@@ -63,7 +63,7 @@ class ClusterCalls(State):
         ]
 
     def _node_list(self, *, asked: Asked) -> Any:
-        room = {"maxmem": 1 << 40, "mem": 0, "maxcpu": 8}
+        room = {"maxmem": 1 << 40, "mem": self.memory, "maxcpu": 8}
         return [
             {"node": node, "id": f"node/{node}", "type": "node", "level": "", "status": "offline"}
             if node in self.offline

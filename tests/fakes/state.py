@@ -134,6 +134,7 @@ class State:
     stray: set[int] = field(default_factory=set)
     offline: set[str] = field(default_factory=set)  # nodes
     unknown: set[str] = field(default_factory=set)  # nodes whose status PVE does not know
+    memory: int = 0  # bytes that each node uses
     ahead: dict[str, float] = field(default_factory=dict)  # seconds, of the clocks of nodes
     name: str = "virtual"  # of the cluster, "" for a node that is alone
     # what the status of each member says besides; what the nodes are, if there is none

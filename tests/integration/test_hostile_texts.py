@@ -372,6 +372,12 @@ CASES: dict[str, Words] = {
         ["retention", "simulate", "-", "--keep", "keep-last=1", "--table"],
         ["retention", "simulate", "-", "--keep", ARGUMENT],
     ],
+    "what-if": lambda s: [
+        ["what-if", "--node", "clovis"],
+        ["what-if", "--site"],
+        ["what-if", "--node", ARGUMENT],
+        ["what-if", "--storage", ARGUMENT],
+    ],
     "serve": lambda s: [
         ["serve", "--check", "--queue", ARGUMENT],
         ["serve", "--check", "--listen", str(s.archives / "no.sock")],
@@ -394,6 +400,7 @@ REACHED = (
     "operations show",
     "policy check",
     "gate",
+    "what-if",
     "pra status",
     "doctor",
 )

@@ -173,6 +173,7 @@ class Asked:
             ("doctor",),
             ("pra", "status"),
             ("gate", "--node", NODE),
+            ("what-if", "--node", NODE),
             ("policy", "check"),
             ("policy", "show"),
             ("policy", "next"),

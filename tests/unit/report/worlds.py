@@ -91,6 +91,7 @@ class World:
         made.simulated = self.version_answer.simulated
         made.offline = {one.name for one in self.node_list if not (one.online or one.unknown)}
         made.unknown = {one.name for one in self.node_list if one.unknown}
+        made.memory = max(one.memory for one in self.node_list)
         made.name = self.status_answer.name if self.status_answer.quorate is not None else ""
         made.members = [
             {"name": one.name, "nodeid": one.id, "ip": one.ip, "online": int(one.online)}

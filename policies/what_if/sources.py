@@ -1,0 +1,232 @@
+"""Where a guest could come back from after a loss: its own disks, a replica of them, an archive, or
+a copy of one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from zoneinfo import ZoneInfo
+
+from policies import lineage, whole
+from policies.compliance.facts import GuestFacts, SiteFacts, usable
+from policies.copy_folders import folder_of
+from policies.model import Archive, ArchiveCopy, Directory, Policy, Proof, Replica, Rung
+from policies.pve.volid import parse_name
+from policies.reach import down
+from policies.valid_proofs import good, valid_proofs
+from policies.what_if.loss import Loss
+
+
+class Kind(StrEnum):
+    """What a guest comes back from. SHARED: its own disks, on storages that are not lost."""
+
+    SHARED = "shared"
+    REPLICA = "replica"
+    ARCHIVE = "archive"
+    COPY = "copy"
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """One way back. ``at``: how new its data are (epoch seconds). ``nodes`` are those that can use
+    it, None: any, once it was brought there; ``place`` says in words where it lies.
+
+    ``archive`` is what it is, or is a copy of, ``proof`` the restore test that proved those bytes.
+    ``notes`` is what to know of it.
+    """
+
+    kind: Kind
+    at: int
+    place: str
+    nodes: frozenset[str] | None = None
+    archive: Archive | None = None
+    target: str | None = None
+    proof: Proof | None = None
+    notes: tuple[str, ...] = ()
+
+
+def sources(
+    facts: SiteFacts,
+    policy: Policy,
+    item: GuestFacts,
+    replicas: Iterable[Replica],
+    loss: Loss,
+    wanted: Rung,
+) -> tuple[Source, ...]:
+    """Given a guest of the site, the replicas of its disks, what is lost and the rung that its tier
+    wants, return what is left to bring it back from, best first.
+
+    First what loses least: its own disks. Then what was proven, the newest first, and before it a
+    replica that is newer. What was not proven comes last.
+    """
+    found = [*_archives(facts, policy, item, loss, wanted)]
+    found.sort(key=lambda one: (one.proof is None, -one.at, one.kind is Kind.COPY, one.place))
+    proven_at = max((one.at for one in found if one.proof), default=0)
+    copies = [*_replicas(facts, replicas, loss)]
+    newer = [one for one in copies if one.at > proven_at]
+    older = [one for one in copies if one.at <= proven_at]
+    return (*_own_disks(facts, item, loss), *newer, *found, *older)
+
+
+def _own_disks(facts: SiteFacts, item: GuestFacts, loss: Loss) -> Iterator[Source]:
+    """Its disks lie on shared storages that live on: only its node is gone."""
+    needs = item.needs
+    if not (needs and needs.storages and item.guest):
+        return
+    usable_by: set[str] | None = None
+    for name in needs.storages:
+        seen = [
+            one
+            for one in facts.storages
+            if one.name == name and one.shared and one.active and one.enabled
+        ]
+        there = {
+            one.node
+            for one in seen
+            if not loss.node(one.node) and not loss.storage(name, one.node, shared=True)
+        }
+        usable_by = there if usable_by is None else usable_by & there
+    if usable_by:
+        where = f"shared storage {', '.join(sorted(needs.storages))}"
+        yield Source(Kind.SHARED, facts.at, where, frozenset(usable_by))
+
+
+def _replicas(facts: SiteFacts, replicas: Iterable[Replica], loss: Loss) -> Iterator[Source]:
+    silent = down(facts.nodes, facts.silent)
+    for one in sorted(replicas, key=lambda one: (-(one.last_sync or 0), one.target)):
+        # what was never sent is no replica yet
+        if loss.node(one.target) or one.target in silent or one.last_sync is None:
+            continue
+        notes = ["nobody has tested it: a replica is the disks as they were, damage included"]
+        if one.error:
+            notes.append(f"its replication fails: {one.error}")
+        place = f"replica on {one.target}"
+        nodes = frozenset({one.target})
+        yield Source(Kind.REPLICA, one.last_sync, place, nodes, notes=tuple(notes))
+
+
+def _archives(
+    facts: SiteFacts, policy: Policy, item: GuestFacts, loss: Loss, wanted: Rung
+) -> Iterator[Source]:
+    """The archives and copies that are left. One that cannot be listed now is of no use tonight."""
+    own = _own(item)
+    proofs = _by_bytes(facts, item, own, wanted)
+    within_reach = {whole.key(one) for one in item.archives}
+    for one in usable(own):
+        if whole.key(one) in within_reach and not loss.archive(one):
+            readers = (
+                {
+                    place.node
+                    for place in facts.storages
+                    if place.name == one.storage and place.active and not loss.node(place.node)
+                }
+                if one.shared
+                else {one.node}
+            )
+            where = f"storage {one.storage}" if one.shared else one.node
+            notes = ("it is suspicious: see whether its data are right",) if one.suspicious else ()
+            yield Source(
+                Kind.ARCHIVE,
+                one.ctime,
+                where,
+                frozenset(readers),
+                one,
+                proof=_proof_of(one, proofs),
+                notes=notes,
+            )
+    yield from _copies(facts, policy, item, own, proofs, loss)
+
+
+def _own(item: GuestFacts) -> tuple[Archive, ...]:
+    """All of the guest's archives that are known, also those that are gone and of which copies may
+    be left; none of another machine (law 10).
+    """
+    known = item.archives + item.unreachable + item.removed
+    others = lineage.strangers(known, item.machine)
+    return tuple(one for one in known if whole.key(one) not in others)
+
+
+def _copies(
+    facts: SiteFacts,
+    policy: Policy,
+    item: GuestFacts,
+    own: Sequence[Archive],
+    proofs: Sequence[tuple[Archive, Proof]],
+    loss: Loss,
+) -> Iterator[Source]:
+    targets = {folder_of(target): target for target in policy.copies}
+    silent = down(facts.nodes, facts.silent)
+    known = {whole.key(one): one for one in own}
+    strange = {whole.key(one) for one in item.archives + item.unreachable + item.removed}
+    strange -= known.keys()
+    nodes = {node.name for node in facts.nodes}
+    for copy in item.copies:
+        route, archive = copy.route, known.get(copy.route.archive)
+        if route.archive in strange or route.place in silent:
+            continue
+        if loss.node(route.place) if route.place in nodes else False:
+            continue
+        began = archive.ctime if archive else _began(copy, policy.timezone)
+        # of other bytes, or without a time: nobody knows what it is a copy of
+        if began is None or (archive and (archive.size != copy.size or archive.changed)):
+            continue
+        notes = []
+        if copy.encrypted:
+            notes.append("it is encrypted: who restores it needs a private key of its recipients")
+        target = targets.get(route.folder)
+        if target and isinstance(target.place, Directory):
+            notes.append("it lies on the machine of this service")
+        yield Source(
+            Kind.COPY,
+            began,
+            f"{route.target} ({route.folder})",
+            None,
+            archive or _as_archive(copy, began),
+            route.target,
+            _proof_of(archive, proofs) if archive else None,
+            tuple(notes),
+        )
+
+
+def _began(copy: ArchiveCopy, timezone: str) -> int | None:
+    name = parse_name(copy.route.volid.rpartition("/")[2])
+    return name.ctime(ZoneInfo(timezone)) if name and name.standard else None
+
+
+def _as_archive(copy: ArchiveCopy, began: int) -> Archive:
+    """An archive that the catalog has forgotten, as its copy tells of it."""
+    route, storage = copy.route, copy.route.volid.partition(":")[0]
+    return Archive(route.volid, route.node, storage, route.vmid, None, began, copy.size)
+
+
+def _by_bytes(
+    facts: SiteFacts, item: GuestFacts, own: Sequence[Archive], wanted: Rung
+) -> list[tuple[Archive, Proof]]:
+    """Each proof that stands, with its archive, newest test first. One that is out of reach or gone
+    may have a copy with the same bytes.
+    """
+    if facts.simulated or not any(good(proof, wanted) for proof in item.proofs):
+        return []
+    found = valid_proofs(item.proofs, own, lambda vmid: wanted)
+    by_archive = {(one.volid, one.ctime, "" if one.shared else one.node): one for one in own}
+    pairs = []
+    for proof in sorted(found, key=lambda proof: -proof.ended):
+        for node in ("", proof.node):
+            if archive := by_archive.get((proof.volid, proof.archive_ctime, node)):
+                pairs.append((archive, proof))
+    return pairs
+
+
+def _proof_of(archive: Archive, proofs: Sequence[tuple[Archive, Proof]]) -> Proof | None:
+    """The latest test that proved that archive, or one of the same bytes elsewhere."""
+    for proven, proof in proofs:
+        same = whole.key(proven) == whole.key(archive) or (
+            archive.sha256 is not None
+            and (archive.sha256, archive.size, archive.ctime)
+            == (proven.sha256, proven.size, proven.ctime)
+        )
+        if same:
+            return proof
+    return None
