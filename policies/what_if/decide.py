@@ -91,10 +91,10 @@ def decide(
     found, exposed = [], []
     for item in sorted(facts.guests, key=lambda one: _urgency(policy, one)):
         tier = tier_of(policy, item.vmid)
-        left = sources(facts, policy, item, copied[item.vmid], loss, tier.proof_rung)
         if _is_lost(facts, item, loss):
+            left = sources(facts, policy, item, copied[item.vmid], loss, tier.proof_rung)
             found.append(_after(item, tier, left, spare, facts.rehearsals, now))
-        elif item.known and not [one for one in left if one.kind in (Kind.ARCHIVE, Kind.COPY)]:
+        elif _loses_its_backups(facts, policy, item, tier, loss):
             exposed.append(item.vmid)
     back = [one for one in found if one.recoverable is not False]
     seconds: dict[str, float] = defaultdict(float)
@@ -136,6 +136,16 @@ def _is_lost(facts: SiteFacts, item: GuestFacts, loss: Loss) -> bool:
     return item.needs is not None and any(
         loss.storage(name, item.guest.node, shared=name in shared) for name in item.needs.storages
     )
+
+
+def _loses_its_backups(
+    facts: SiteFacts, policy: Policy, item: GuestFacts, tier: Tier, loss: Loss
+) -> bool:
+    # one that is only out of reach now is not lost
+    if not item.known or any(not loss.archive(one) for one in item.known):
+        return False
+    left = sources(facts, policy, item, (), loss, tier.proof_rung)
+    return not any(one.kind in (Kind.ARCHIVE, Kind.COPY) for one in left)
 
 
 def _after(

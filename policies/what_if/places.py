@@ -11,6 +11,7 @@ from policies import room
 from policies.amounts import apart
 from policies.compliance.facts import GuestFacts, SiteFacts
 from policies.i18n import names
+from policies.model import Storage
 from policies.needs import Needs
 from policies.what_if.loss import Loss, storages_left, survivors
 from policies.what_if.sources import Kind, Source
@@ -46,7 +47,9 @@ class Spare:
             node.name: node.max_memory - node.memory if node.max_memory and node.memory else None
             for node in survivors(facts, loss)
         }
-        self._storages = list(storages_left(facts, loss))
+        self._storages: dict[str, list[Storage]] = {node: [] for node in self._memory}
+        for one in storages_left(facts, loss):
+            self._storages[one.node].append(one)
 
     def best(self, item: GuestFacts, source: Source) -> Place:
         """Given a guest and what it comes back from, return the best node for it: one where it
@@ -73,12 +76,15 @@ class Spare:
         if item.needs is None or source.kind in (Kind.SHARED, Kind.REPLICA):
             return
         for need in item.needs.disks:
-            name = place.storage or need.storage
-            self._storages = [
-                replace(one, available=max(0, one.available - need.needed))
-                if one.name == name and (one.shared or one.node == place.node)
-                else one
-                for one in self._storages
+            self._fill(place.node, place.storage or need.storage, need.needed)
+
+    def _fill(self, node: str, name: str, size: int) -> None:
+        """A shared storage is one, whichever node looks at it."""
+        there = next((one for one in self._storages[node] if one.name == name), None)
+        for each in self._storages if there and there.shared else (node,):
+            self._storages[each] = [
+                replace(one, available=max(0, one.available - size)) if one.name == name else one
+                for one in self._storages[each]
             ]
 
     def _look(self, node: str, item: GuestFacts, source: Source) -> Place:
@@ -116,7 +122,7 @@ class Spare:
         """Where on a node the disks go (None: each where it was), what speaks against it, and what
         is not known.
         """
-        here = room.for_disks(needs.disks, node, self._storages)
+        here = room.for_disks(needs.disks, node, self._storages[node])
         if all(one.there and not one.short for one in here):
             blind = [one.need.storage for one in here if one.free is None]
             unsized = [disk for need in needs.disks for disk in need.unsized]
@@ -124,7 +130,7 @@ class Spare:
             if unsized:
                 perhaps.append(f"how large {names(unsized)} of it is, is not known")
             return None, [], perhaps
-        if others := room.roomier(needs.size, node, self._storages):
+        if others := room.roomier(needs.size, node, self._storages[node]):
             return others[0].name, [], []
         missing = [one.need.storage for one in here if not one.there]
         if missing:
@@ -142,9 +148,7 @@ class Spare:
         """A copy must first be brought into a storage, from which PVE can restore it."""
         size = source.archive.size if source.archive else 0
         able = [
-            one
-            for one in self._storages
-            if one.node == node and "backup" in one.content and one.available >= size
+            one for one in self._storages[node] if "backup" in one.content and one.available >= size
         ]
         return [] if able else [f"{node} has no storage with room to bring the copy to"]
 
@@ -170,7 +174,7 @@ class Spare:
         found = []
         if needs.devices:
             found.append(f"it is given devices of its node ({names(needs.devices)})")
-        shared = {one.name for one in self._storages if one.shared and one.node == node}
+        shared = {one.name for one in self._storages[node] if one.shared}
         if media := [one for one in needs.media if one.partition(":")[0] not in shared]:
             found.append(f"{names(media)} in its CD-ROM drive may not be on {node}")
         return found

@@ -177,6 +177,8 @@ def test_a_guest_that_lives_on_without_any_backup_is_named() -> None:
     facts = changed(documented(), 105, guest=guest(105, "lge-pve02"))
     facts = changed(facts, 104, guest=guest(104, "lge-pve02"), archives=())
     assert asked(facts).exposed == (105,)
+    away = changed(facts, 105, unreachable=(archive(105, NIGHTS[0], "third"),))
+    assert asked(away).exposed == ()
     copied = changed(facts, 105, copies=(copy(archive(105, NIGHTS[-1])),))
     assert asked(copied, copies=(OUTSIDE,)).exposed == ()
 
