@@ -22,6 +22,10 @@ GROUPS = {
     "policy": ("backupsvc.cli.policy", "Check and show the site's policy."),
     "pra": ("backupsvc.cli.pra", "Disaster recovery plan (PRA): compliance and reports."),
     "operations": ("backupsvc.cli.operations", "What the service did, step by step."),
+    "break-glass": (
+        "backupsvc.cli.break_glass",
+        "A bundle with all that is needed where nothing else is left.",
+    ),
     "lab": (
         "backupsvc.cli.lab",
         "The embedded cluster: a Proxmox VE stand-in over real QEMU guests.",

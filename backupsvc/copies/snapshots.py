@@ -1,5 +1,6 @@
-"""Snapshots of the catalog, and of the cluster's configuration, at a copy target: written under a
-temporary name, read back, and only then called one; of the older ones so many are kept.
+"""Snapshots of the catalog and of the cluster's configuration, and bundles for the worst day, at a
+copy target: written under a temporary name, read back, and only then called one; of the older ones
+so many are kept.
 """
 
 from __future__ import annotations
@@ -15,10 +16,11 @@ from backupsvc.copies.target import CHUNK, Alive, Target
 from backupsvc.errors import BackupsvcError, CopyError
 
 KEPT = 30  # snapshots at a target where things can be removed
-CATALOG, CONFIG = "backupsvc-catalog", "backupsvc-config"
+CATALOG, CONFIG, BUNDLE = "backupsvc-catalog", "backupsvc-config", "backupsvc-break-glass"
+BUNDLES_KEPT = 7  # each has a snapshot of the catalog in it
 _STAMP = "%Y%m%dT%H%M%SZ"
 _NAME = re.compile(
-    rf"({CATALOG}(?=.*\.(?:sqlite|pgdump)\.)|{CONFIG}(?=.*\.tar\.))"
+    rf"({CATALOG}(?=.*\.(?:sqlite|pgdump)\.)|(?:{CONFIG}|{BUNDLE})(?=.*\.tar\.))"
     r"-([0-9]{8}T[0-9]{6}Z)\.[a-z]+\.zst(\.age)?"
 )
 PART = ".part"
@@ -115,7 +117,8 @@ def _superfluous(there: dict[str, int], name: str) -> list[str]:
         and _parts_of(one)[1] < today
     ]
     # one more: the new one was not there yet when the folder was listed
-    return whole[: max(0, len(whole) + 1 - KEPT)] + sorted(parts)
+    kept = BUNDLES_KEPT if what == BUNDLE else KEPT
+    return whole[: max(0, len(whole) + 1 - kept)] + sorted(parts)
 
 
 def _parts_of(name: str) -> tuple[str, str]:

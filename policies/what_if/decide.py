@@ -218,8 +218,9 @@ def _seconds(
         return round(max(0.0, latest.rto - _restoring(latest)), 3)
     if source.kind is Kind.ARCHIVE:
         return latest.rto
+    target = source.copy.route.target if source.copy else None
     last = max(
-        (one for one in rehearsals if one.target == source.target and one.seconds > 0),
+        (one for one in rehearsals if one.target == target and one.seconds > 0),
         key=lambda one: one.at,
         default=None,
     )

@@ -33,8 +33,8 @@ class Source:
     """One way back. ``at``: how new its data are (epoch seconds). ``nodes`` are those that can use
     it, None: any, once it was brought there; ``place`` says in words where it lies.
 
-    ``archive`` is what it is, or is a copy of, ``proof`` the restore test that proved those bytes.
-    ``notes`` is what to know of it.
+    ``archive`` is what it is, or is what ``copy`` is of; ``proof`` the restore test that proved those
+    bytes. ``notes`` is what to know of it.
     """
 
     kind: Kind
@@ -42,7 +42,7 @@ class Source:
     place: str
     nodes: frozenset[str] | None = None
     archive: Archive | None = None
-    target: str | None = None
+    copy: ArchiveCopy | None = None
     proof: Proof | None = None
     notes: tuple[str, ...] = ()
 
@@ -184,7 +184,7 @@ def _copies(
             f"{route.target} ({route.folder})",
             None,
             archive or _as_archive(copy, began),
-            route.target,
+            copy,
             _proof_of(archive, proofs) if archive else None,
             tuple(notes),
         )

@@ -13,7 +13,8 @@ from functools import partial
 from backupsvc.copies.snapshots import Put
 from backupsvc.engine.context import Wait
 from backupsvc.errors import BackupsvcError, LeaseLost
-from backupsvc.operations.copy import canaries, catalogs, configs
+from backupsvc.inventory import cluster_config
+from backupsvc.operations.copy import break_glass, canaries, catalogs, configs
 from backupsvc.operations.copy.memory import recall as recall_copy
 from backupsvc.operations.copy.opening import open_copy
 from backupsvc.operations.job_run.memory import NightMemory
@@ -98,6 +99,7 @@ def _save(run: Run[NightMemory]) -> None:
             run.note("tried", target=target.name, held=tried.held, said=tried.said)
     _save_catalog(run)
     _keep_config(run)
+    _break_glass(run)
 
 
 def _save_catalog(run: Run[NightMemory]) -> None:
@@ -143,6 +145,29 @@ def _keep_config(run: Run[NightMemory]) -> None:
         said += f"; {failure}" if bad else ""
     run.memory = replace(run.memory, results={**run.memory.results, "config": failure})
     run.note("config", said=said)
+
+
+def _break_glass(run: Run[NightMemory]) -> None:
+    """Bring the bundle for the worst day to every target: it has the catalog of this night's end.
+    Where it was not brought the night itself says so.
+    """
+    targets = run.service.policy.copies
+    if not targets or "bundle" in run.memory.results:
+        return
+    run.heartbeat()
+    try:
+        config = cluster_config.read(run.service, run.heartbeat)
+        found = break_glass.save(run.service, targets, config, run.heartbeat)
+    except LeaseLost:
+        raise  # as above
+    except BackupsvcError as error:
+        said = failure = f"break-glass bundle: none ({error.message})"
+    else:
+        bad = _failed(found)
+        failure = f"break-glass bundle: not at {', '.join(bad)}" if bad else ""
+        said = failure or f"break-glass bundle: at {len(found)} targets"
+    run.memory = replace(run.memory, results={**run.memory.results, "bundle": failure})
+    run.note("bundle", said=said)
 
 
 def _failed(found: Iterable[tuple[CopyTarget, Put | BackupsvcError]]) -> list[str]:

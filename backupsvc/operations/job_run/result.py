@@ -37,7 +37,16 @@ def job_run_summary(operation: Operation) -> str | None:
     said = recall(operation).results
     parts = [
         said[name]
-        for name in ("backups", "copies", "retention", "tests", "rechecks", "catalog", "config")
+        for name in (
+            "backups",
+            "copies",
+            "retention",
+            "tests",
+            "rechecks",
+            "catalog",
+            "config",
+            "bundle",
+        )
         if said.get(name)
     ]
     return "; ".join(parts) or None

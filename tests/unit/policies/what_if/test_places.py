@@ -21,7 +21,7 @@ HERE = frozenset({"lge-pve02"})
 ARCHIVED = Source(
     Kind.ARCHIVE, NIGHTS[-1], "lge-pve02", HERE, archive(108, NIGHTS[-1], "lge-pve02")
 )
-COPIED = Source(Kind.COPY, NIGHTS[-1], "vault", None, archive(108, NIGHTS[-1]), "vault")
+COPIED = Source(Kind.COPY, NIGHTS[-1], "vault", None, archive(108, NIGHTS[-1]))
 SHARED = Source(Kind.SHARED, NIGHTS[-1], "ceph", HERE)
 
 

@@ -142,7 +142,7 @@ def test_a_copy_outside_is_a_way_back_after_the_archive_that_is_at_hand() -> Non
     whole = tuple(copy(one) for one in mine.archives if one.node == "clovis")
     found = left(facts, replace(mine, copies=whole))
     assert [one.kind for one in found[:2]] == [Kind.ARCHIVE, Kind.COPY]
-    assert found[1].nodes is None and found[1].target == "vault" and found[1].proof
+    assert found[1].nodes is None and found[1].copy == whole[-1] and found[1].proof
     everything = left(facts, replace(mine, copies=whole), Loss(site=True))
     assert {one.kind for one in everything} == {Kind.COPY} and everything[0].proof
 

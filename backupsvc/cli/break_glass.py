@@ -1,0 +1,140 @@
+"""``backupsvc break-glass``: a bundle with all that is needed where nothing else is left, and a service
+that works again from one.
+"""
+
+from __future__ import annotations
+
+import sys
+from getpass import getpass
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from backupsvc.cli.options import AsJson, IdentityFile, Targets
+
+app = typer.Typer(
+    no_args_is_help=True,
+    help="A bundle with all that is needed where nothing else is left: runbook, catalog, policy.",
+)
+Folder = Annotated[
+    Path | None,
+    typer.Option("--output", metavar="FOLDER", help="Into a folder of this machine instead."),
+]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Say where it would go; make no bundle.")]
+WithSecrets = Annotated[
+    bool,
+    typer.Option(
+        "--with-secrets",
+        help="Tokens and SSH keys too, encrypted to the recipients that the policy names.",
+    ),
+]
+_NOTHING: dict[str, Any] = {"file": None, "bytes": 0, "sha256": None, "reason": None, "hint": ""}
+
+
+@app.command()
+def export(
+    to: Targets = None,
+    output: Folder = None,
+    with_secrets: WithSecrets = False,
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
+) -> None:
+    """Make a bundle and bring it to the copy targets: a runbook with a page for each guest that can
+    be read without this service, the catalog, the policy, the cluster's configuration. The workers do
+    so every night, without secrets.
+
+    Exit 1 if it does not lie at one of them.
+    """
+    from backupsvc.cli.output import emit_json, say
+    from backupsvc.cli.session import open_service
+    from backupsvc.cli.targets import chosen, folder_target, put_as_dict, show_places
+    from backupsvc.inventory.cluster_config import read
+    from backupsvc.operations.copy.break_glass import save
+
+    with open_service() as service:
+        targets = (
+            (folder_target(output, to or []),)
+            if output is not None
+            else chosen(
+                service.policy,
+                to or [],
+                none="name a folder with --output, or add the section `copies` (docs/policy.md)",
+            )
+        )
+        results = [] if dry_run else save(service, targets, read(service), secrets=with_secrets)
+    found: list[dict[str, Any]] = [
+        {"target": target.name, "state": "planned"} | _NOTHING for target in targets if dry_run
+    ]
+    found += [
+        {"target": target.name} | _NOTHING | put_as_dict(put, "saved") for target, put in results
+    ]
+    if as_json:
+        emit_json({"bundles": found, "secrets": with_secrets, "dry_run": dry_run})
+    else:
+        show_places(found, "target")
+        if dry_run:
+            say("no bundle was made")
+    raise typer.Exit(1 if any(one["state"] == "failed" for one in found) else 0)
+
+
+@app.command("open")
+def open_(
+    bundle: Annotated[
+        Path, typer.Argument(metavar="BUNDLE", help="backupsvc-break-glass-TIME.tar.zst, or .age.")
+    ],
+    folder: Annotated[
+        Path,
+        typer.Argument(metavar="FOLDER", help="The new state directory; it must not be there yet."),
+    ],
+    identity: IdentityFile = None,
+    sha256: Annotated[
+        str | None,
+        typer.Option("--sha256", help="What the bundle's SHA-256 must be, from another source."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make a new machine's state directory of a bundle: the catalog, the policy, the cluster's kept
+    configuration and a file of settings, each file held against its checksum. Needs neither cluster
+    nor policy nor settings.
+
+    Secrets come from the bundle if they are in it and an identity opens them; else the token is asked
+    for on a terminal. What is still missing is said.
+    """
+    from backupsvc.cli.output import emit_json, interactive, say
+    from backupsvc.copies.bundle_opening import open_bundle
+
+    keys = None
+    if identity is not None or bundle.name.endswith(".age"):
+        from backupsvc.cli.kit import identities
+
+        keys = identities(identity)
+    token = ""
+    if keys is None and not as_json and interactive(sys.stdin):
+        token = getpass("PVE token (user@realm!name=secret; empty: later): ").strip()
+    found = open_bundle(bundle, folder, keys, sha256=sha256, token=token)
+    if as_json:
+        emit_json(
+            {
+                "folder": str(found.folder.absolute()),
+                "files": found.files,
+                "sha256": found.sha256,
+                "environment": str(found.environment.absolute()),
+                "host": found.host,
+                "missing": list(found.missing),
+                "dump": None if found.dump is None else str(found.dump.absolute()),
+            }
+        )
+        return
+    say(f"{found.files} files in {found.folder.absolute()}, each as its checksum says")
+    say(f"  SHA-256 of the bundle {found.sha256}: hold it against one that was kept elsewhere")
+    say(f"  the runbook begins with {found.folder.absolute() / 'ORDER.txt'}")
+    if found.dump is not None:
+        say(
+            f"  the catalog is a dump of PostgreSQL: pg_restore --dbname URL {found.dump}, then set"
+        )
+        say("  BACKUPSVC_CATALOG__URL")
+    say(f"  it will speak to {found.host or 'no cluster yet'}: is that yours?")
+    if found.missing:
+        say(f"  to be filled in: {', '.join(found.missing)}")
+    say(f"  then: set -a; . {found.environment.absolute()}; set +a; backupsvc doctor")

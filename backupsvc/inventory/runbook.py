@@ -1,0 +1,82 @@
+"""The site as a runbook needs it: what the catalog knows of each guest, and what the cluster and the
+configuration that was just kept say of where it runs and what it needs.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
+from typing import TypeVar
+
+from backupsvc.services import Cluster
+from policies import config_sources, lineage, needs
+from policies.cluster_config import ConfigSet
+from policies.compliance.facts import GuestFacts, SiteFacts
+from policies.copy_folders import folder_of
+from policies.model import Guest, GuestType
+from policies.pve.guest_config import parse_config
+
+T = TypeVar("T")
+
+
+def site(service: Cluster, config: ConfigSet) -> SiteFacts:
+    """Given the cluster's configuration as it was just read, return what is known of the site.
+    Raise Unreachable or Refused if the cluster says nothing. No storage is listed for it: the
+    archives are those that the catalog knows.
+    """
+    pve, catalog, policy = service.pve, service.catalog, service.policy
+    version, nodes = pve.cluster.version(), pve.cluster.nodes()
+    guests = {one.vmid: one for one in pve.cluster.guests() if one.vmid not in policy.scratch}
+    archives = _by_vmid(catalog.archives.find(), lambda one: one.vmid)
+    proofs = _by_vmid(catalog.proofs.find(), lambda one: one.vmid)
+    folders = {folder_of(target) for target in policy.copies}
+    copies = _by_vmid(
+        (one for one in catalog.copies.find(archives=False) if one.route.folder in folders),
+        lambda one: one.route.vmid,
+    )
+    found = []
+    for vmid in sorted(guests.keys() | archives.keys() | copies.keys() | set(policy.guests)):
+        if vmid in policy.scratch:
+            continue
+        guest, written, held = guests.get(vmid), policy.guests.get(vmid), archives.get(vmid, [])
+        kept = _kept(config, guest)
+        learnt = next((one.name for one in held if one.name), "")
+        found.append(
+            GuestFacts(
+                vmid,
+                (guest and guest.name) or (written.name if written else learnt),
+                guest,
+                archives=tuple(held),
+                removed=tuple(
+                    catalog.archives.find(vmid=vmid, gone=True) if vmid in copies else ()
+                ),
+                proofs=tuple(proofs.get(vmid, ())),
+                copies=tuple(copies.get(vmid, ())),
+                machine=lineage.of(kept) if kept else None,
+                needs=needs.of(kept) if kept else None,
+            )
+        )
+    return SiteFacts(
+        policy.site,
+        int(service.clock.now()),
+        tuple(found),
+        nodes=tuple(nodes),
+        storages=pve.storage.seen().storages,
+        simulated=version.simulated,
+    )
+
+
+def _kept(config: ConfigSet, guest: Guest | None) -> Mapping[str, str] | None:
+    if guest is None or guest.type is not GuestType.QEMU:
+        return None
+    source, *_ = config_sources.guest_sources(str(guest.type), guest.node, guest.vmid)
+    text = config.files.get(source.file)
+    return parse_config(text) if text else None
+
+
+def _by_vmid(items: Iterable[T], vmid_of: Callable[[T], int | None]) -> dict[int, list[T]]:
+    found: dict[int, list[T]] = defaultdict(list)
+    for item in items:
+        if (vmid := vmid_of(item)) is not None:
+            found[vmid].append(item)
+    return found

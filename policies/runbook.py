@@ -1,0 +1,270 @@
+"""What a person types to bring guests back by hand, a page a guest, for the day when neither this
+service nor its machine is there.
+
+The pages are text, in English, and ask for nothing but Proxmox VE's own commands (``qmrestore``,
+``pct restore``), ``age`` and ``sha256sum``.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from zoneinfo import ZoneInfo
+
+from policies.amounts import size
+from policies.compliance.facts import GuestFacts, SiteFacts
+from policies.compliance.objectives import tier_of
+from policies.copy_folders import folder_of
+from policies.i18n import duration
+from policies.model import (
+    ArchiveCopy,
+    CopyTarget,
+    GuestType,
+    Policy,
+    Proof,
+    PveStorage,
+    SftpFolder,
+)
+from policies.needs import Needs
+from policies.pve.volid import file_of
+from policies.segments import unpacked
+from policies.valid_proofs import good
+from policies.what_if.loss import Loss
+from policies.what_if.sources import Kind, Source, sources
+
+MOST_WAYS = 6  # of one guest: the best are first, and nobody reads a year of archives by night
+_PLAIN = re.compile(r"[^A-Za-z0-9._-]+")
+_UNSEEN = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u200b-\u200f\u202a-\u202e\u2066-\u2069]")
+_LINE = "-" * 78
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A file of the runbook."""
+
+    name: str
+    text: str
+
+
+def pages(facts: SiteFacts, policy: Policy, now: int) -> tuple[Page, ...]:
+    """Given the site and the time, return the runbook: first the order in which to bring guests
+    back, then a page for each guest, in that order.
+    """
+    items = sorted(
+        (item for item in facts.guests if not (item.guest and item.guest.template)),
+        key=lambda item: _urgency(policy, item),
+    )
+    found = [(item, _ways(facts, policy, item)) for item in items]
+    order = Page("ORDER.txt", "\n".join(_order(facts, policy, found, now)) + "\n")
+    return (
+        order,
+        *(
+            Page(page_name(item), "\n".join(_page(policy, item, ways)) + "\n")
+            for item, ways in found
+        ),
+    )
+
+
+def page_name(item: GuestFacts) -> str:
+    """Given a guest, return the name of its page's file, without anything that a file system or a
+    shell takes for more than a name.
+    """
+    name = _PLAIN.sub("-", item.name).strip("-.")[:60]
+    return f"guests/{item.vmid}{f'-{name}' if name else ''}.txt"
+
+
+def _urgency(policy: Policy, item: GuestFacts) -> tuple[int, ...]:
+    tier = tier_of(policy, item.vmid)
+    order = item.needs.order if item.needs else None
+    return tier.rto, tier.rpo, order if order is not None else 1 << 31, item.vmid
+
+
+def _ways(facts: SiteFacts, policy: Policy, item: GuestFacts) -> tuple[Source, ...]:
+    found = sources(facts, policy, item, (), Loss(), tier_of(policy, item.vmid).proof_rung)
+    return tuple(one for one in found if one.kind in (Kind.ARCHIVE, Kind.COPY))[:MOST_WAYS]
+
+
+def _order(
+    facts: SiteFacts,
+    policy: Policy,
+    found: Sequence[tuple[GuestFacts, Sequence[Source]]],
+    now: int,
+) -> Iterator[str]:
+    yield f"{_said(facts.cluster)}: in which order to bring guests back"
+    yield f"as it was known on {_moment(now, policy)}"
+    yield ""
+    yield "A guest must never run twice: restore none whose node may still be running."
+    yield "Without quorum Proxmox VE restores nothing: `pvecm status` says whether there is one."
+    yield ""
+    if facts.simulated:
+        yield "SIMULATED: this is a lab, and nothing here proves anything."
+        yield ""
+    total, unmeasured = 0.0, 0
+    for number, (item, ways) in enumerate(found, 1):
+        measured = _measured(policy, item)
+        total, unmeasured = total + (measured or 0), unmeasured + (measured is None)
+        state = "NO WAY BACK IS KNOWN" if not ways else "proven" if ways[0].proof else "not proven"
+        tier = tier_of(policy, item.vmid).name
+        yield (
+            f"{number:>4}. {item.vmid} {_said(item.name)}, tier {tier}, {_takes(measured)}, {state}: "
+            f"{page_name(item)}"
+        )
+    yield ""
+    yield (
+        f"one after the other: {duration(total, 'en')} by measured restore tests, without "
+        f"{unmeasured} that were never measured"
+    )
+
+
+def _page(policy: Policy, item: GuestFacts, ways: Sequence[Source]) -> Iterator[str]:
+    tier = tier_of(policy, item.vmid)
+    written = policy.guests.get(item.vmid)
+    yield f"{item.vmid} {_said(item.name)}"
+    yield _LINE
+    if written and written.role:
+        yield f"role:     {_said(written.role)}"
+    yield (
+        f"tier:     {tier.name}: back within {duration(tier.rto, 'en')}, with data no older than "
+        f"{duration(tier.rpo, 'en')}"
+    )
+    if written and written.address:
+        yield f"address:  {_said(written.address)}"
+    yield f"was on:   {item.guest.node if item.guest else 'no node: it is not in the cluster'}"
+    if item.needs:
+        yield from _needs(item.needs)
+    yield f"config:   cluster/guests/{_kind(item)}-{item.vmid}.conf, if it was kept"
+    measured = _measured(policy, item)
+    yield f"restore:  {_takes(measured)}"
+    yield ""
+    yield "FIRST see that it runs nowhere, and that nobody else has its VMID by now:"
+    yield "  pvesh get /cluster/resources --type vm"
+    yield "A node that does not answer may still run it. Restore over no guest that is there: take"
+    yield "another VMID, as below, and `--unique 1`, which gives it other MAC addresses."
+    yield ""
+    if not ways:
+        yield "NO WAY BACK IS KNOWN: no archive and no copy of it was within reach."
+    for number, way in enumerate(ways, 1):
+        yield from _way(policy, item, way, number)
+    yield "THEN look at its network before it starts, and whether it is well:"
+    tool = _tool(item)
+    yield f"  {tool} config {item.vmid}"
+    yield f"  {tool} start {item.vmid}"
+    for check in written.checks if written else ():
+        yield f"  it is well if this passes: {_said(check.name)}"
+
+
+def _needs(needs: Needs) -> Iterator[str]:
+    disks = [f"{size(one.needed)} on {one.storage}" for one in needs.disks]
+    yield f"needs:    {size(needs.memory)} of memory, disks of {', '.join(disks) or 'no size'}"
+    if needs.bridges:
+        yield f"networks: {', '.join(map(_said, needs.bridges))}"
+    if needs.devices:
+        yield f"devices:  {', '.join(needs.devices)} of its node: root must restore it"
+
+
+def _way(policy: Policy, item: GuestFacts, way: Source, number: int) -> Iterator[str]:
+    archive = way.archive
+    assert archive is not None  # only archives and copies are ways here
+    yield f"WAY {number}: {way.kind} at {_said(way.place)}, backed up {_moment(way.at, policy)}"
+    yield f"  {_said(archive.volid)}, {size(archive.size)}"
+    if archive.sha256:
+        yield f"  SHA-256 {archive.sha256}"
+    yield f"  {_proof(way.proof, policy)}"
+    for note in way.notes:
+        yield f"  NOTE: {note}"
+    if way.kind is Kind.ARCHIVE:
+        where = "any node that has that storage" if archive.shared else archive.node
+        yield f"  on {where}:"
+        yield f"    {_restore(item, archive.volid)}"
+    else:
+        yield from _fetch(policy, item, way)
+    yield ""
+
+
+def _fetch(policy: Policy, item: GuestFacts, way: Source) -> Iterator[str]:
+    """How a copy at a target becomes a file that PVE can restore."""
+    copy = way.copy
+    target = next(
+        (one for one in policy.copies if copy and folder_of(one) == copy.route.folder), None
+    )
+    if copy is None or target is None:
+        yield "  its target is no longer in the policy: look for it where copies were kept then"
+        return
+    file = file_of(copy.route.volid)
+    landed = f"/var/lib/vz/dump/{file}"
+    yield "  bring it to a node with room for it:"
+    yield from (f"    {line}" for line in _bring(target, copy))
+    if copy.encrypted:
+        yield "  decrypt it there with one of the kits (KIT), piece after piece:"
+        pieces = " ".join(shlex.quote(one.file) for one in unpacked(copy.file, copy.segments))
+        yield f"    cd /root/copy && for f in {pieces}; do"
+        yield f'      age -d -i KIT "$f" || break; done > {shlex.quote(landed)}'
+    yield f"    echo {shlex.quote(f'{copy.sha256}  {landed}')} | sha256sum -c"
+    yield f"    {_restore(item, landed)}"
+
+
+def _bring(target: CopyTarget, copy: ArchiveCopy) -> Iterator[str]:
+    place, to = target.place, "/root/copy/" if copy.encrypted else "/var/lib/vz/dump/"
+    name = f"{copy.file}.*" if copy.encrypted else copy.file
+    if copy.encrypted:
+        yield f"mkdir -m 700 -p {to}"
+    landed = to if copy.encrypted else to + file_of(copy.route.volid)
+    if isinstance(place, SftpFolder):
+        source = f"{place.user}@{place.host}:{place.path.rstrip('/')}/{name}"
+        yield f"scp -P {place.port} {shlex.quote(source)} {shlex.quote(landed)}"
+    elif isinstance(place, PveStorage):
+        source = f"root@{place.node}:{place.path.rstrip('/')}/{name}"
+        yield f"scp {shlex.quote(source)} {shlex.quote(landed)}"
+    else:
+        yield f"cp from {place.path.rstrip('/')}/{name} of the machine of this service, or of its disk,"
+        yield f"to {landed}"
+
+
+def _restore(item: GuestFacts, what: str) -> str:
+    quoted = shlex.quote(what)
+    if _kind(item) == GuestType.LXC:
+        return f"pct restore {item.vmid} {quoted}"
+    return f"qmrestore {quoted} {item.vmid}"
+
+
+def _kind(item: GuestFacts) -> GuestType:
+    """As the cluster lists it, else as its archives are."""
+    if item.guest:
+        return item.guest.type
+    kinds = (one.type for one in item.archives + item.unreachable if one.type)
+    return next(kinds, GuestType.QEMU)
+
+
+def _tool(item: GuestFacts) -> str:
+    return "pct" if _kind(item) == GuestType.LXC else "qm"
+
+
+def _proof(proof: Proof | None, policy: Policy) -> str:
+    if proof is None:
+        return "NOT PROVEN: no restore of it was tested, or the test did not pass"
+    took = f", back in {duration(proof.rto, 'en')}" if proof.rto is not None else ""
+    return f"proven on {_moment(proof.ended, policy)}{took}"
+
+
+def _measured(policy: Policy, item: GuestFacts) -> float | None:
+    wanted = tier_of(policy, item.vmid).proof_rung
+    found = [one for one in item.proofs if one.rto is not None and good(one, wanted)]
+    latest = max(found, key=lambda one: one.ended, default=None)
+    return latest.rto if latest else None
+
+
+def _takes(measured: float | None) -> str:
+    return "never measured" if measured is None else f"about {duration(measured, 'en')}"
+
+
+def _moment(epoch: int, policy: Policy) -> str:
+    local = datetime.fromtimestamp(epoch, ZoneInfo(policy.timezone))
+    return f"{local:%Y-%m-%d %H:%M} {local.tzname()}"
+
+
+def _said(text: str) -> str:
+    """A name that others gave, in one line and without what acts on a terminal."""
+    return _UNSEEN.sub("?", text)
