@@ -372,6 +372,16 @@ CASES: dict[str, Words] = {
         ["retention", "simulate", "-", "--keep", "keep-last=1", "--table"],
         ["retention", "simulate", "-", "--keep", ARGUMENT],
     ],
+    "break-glass export": lambda s: [
+        ["break-glass", "export", "--output", str(s.archives)],
+        ["break-glass", "export", "--output", ARGUMENT],
+        ["break-glass", "export", "--to", ARGUMENT],
+    ],
+    "break-glass open": lambda s: [
+        ["break-glass", "open", *map(str, s.archives.glob("*break-glass*")), str(s.archives / "new")],
+        ["break-glass", "open", ARGUMENT, str(s.archives / "other")],
+        ["break-glass", "open", str(s.archives), ARGUMENT],
+    ],
     "what-if": lambda s: [
         ["what-if", "--node", "clovis"],
         ["what-if", "--site"],

@@ -220,6 +220,10 @@ class Asked:
         self("catalog", "config", "list", policy=site)
         self("catalog", "config", "show", "latest", policy=site)
         self("catalog", "config", "show", "latest", "guests/qemu-108.conf", policy=site)
+        self("break-glass", "export", "--dry-run", policy=site)
+        made = self("break-glass", "export", "--output", self.shell.state, policy=site)
+        bundle = self.shell.state / made["bundles"][0]["file"]
+        self("break-glass", "open", bundle, self.shell.state / "new")
         before = self._older_config()
         self("catalog", "config", "diff", before, "latest", policy=site)
 

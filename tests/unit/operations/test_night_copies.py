@@ -19,6 +19,7 @@ import pytest
 from backports import zstd
 
 from backupsvc.catalog import Catalog
+from backupsvc.copies.bundle_opening import open_bundle
 from backupsvc.copies.config_sets import read as read_config
 from backupsvc.engine.context import Wait
 from backupsvc.engine.foreground import Engine
@@ -226,6 +227,46 @@ def test_law_8_the_catalog_is_saved_at_each_target_when_the_rest_of_the_night_is
         # it knows the copies of that night, and that the night itself was at its last step
         assert len(saved.copies.find()) == 6
         assert saved.operations.find(kind="night")[0].step == "copied"
+
+
+def test_law_8_a_night_ends_with_a_bundle_at_each_target_from_which_a_service_can_be_made(
+    night: Nights, lines: Lines, tmp_path: Path
+) -> None:
+    (tmp_path / "disk").mkdir()
+    disk = CopyTarget("disk", Directory(str(tmp_path / "disk")))
+    with night(copied_to(disk, USB)) as found:
+        found.world.settings = found.world.settings.model_copy(
+            update={"catalog": CatalogSettings(url=f"sqlite:///{tmp_path}/catalog.db")}
+        )
+        with_lines(found, lines)
+        found.live(MORNING)
+        said = job_run_summary(the_night(found)) or ""
+        assert "; break-glass bundle: not at usb (" in said and "not at disk" not in said
+        assert job_run_outcome(found.world.catalog, the_night(found)).good
+    (bundle,) = (tmp_path / "disk").glob("backupsvc-break-glass-*")
+    opened = open_bundle(bundle, tmp_path / "new", None)
+    assert opened.dump is None
+    (page,) = (tmp_path / "new" / "guests").glob("102*")
+    assert "qmrestore" in page.read_text(encoding="utf-8")
+    with Catalog.open(f"sqlite:///{tmp_path}/new/catalog.db") as saved:
+        # what the night did is in it, to its last step
+        assert len(saved.copies.find()) == 6
+        assert saved.operations.find(kind="night")[0].step == "copied"
+
+
+def test_a_bundle_that_cannot_be_made_is_said_and_fails_no_night(
+    night: Nights, lines: Lines, tmp_path: Path
+) -> None:
+    (tmp_path / "disk").mkdir()
+    disk = CopyTarget("disk", Directory(str(tmp_path / "disk")))
+    with night(copied_to(disk)) as found:
+        gone = CatalogSettings(url=f"sqlite:///{tmp_path}/nowhere/catalog.db")
+        found.world.settings = found.world.settings.model_copy(update={"catalog": gone})
+        with_lines(found, lines)
+        found.live(MORNING)
+        said = job_run_summary(the_night(found)) or ""
+        assert "; break-glass bundle: none (" in said
+        assert job_run_outcome(found.world.catalog, the_night(found)).good
 
 
 def test_a_night_keeps_the_clusters_configuration_beside_the_catalog_and_at_each_target(
