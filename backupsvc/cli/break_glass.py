@@ -7,6 +7,7 @@ from __future__ import annotations
 import sys
 from getpass import getpass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Annotated, Any
 
 import typer
@@ -92,6 +93,10 @@ def open_(
         str | None,
         typer.Option("--sha256", help="What the bundle's SHA-256 must be, from another source."),
     ] = None,
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="See whether it is whole and can be opened; leave nothing."),
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Make a new machine's state directory of a bundle: the catalog, the policy, the cluster's kept
@@ -110,25 +115,32 @@ def open_(
 
         keys = identities(identity)
     token = ""
-    if keys is None and not as_json and interactive(sys.stdin):
+    if keys is None and not (as_json or dry_run) and interactive(sys.stdin):
         token = getpass("PVE token (user@realm!name=secret; empty: later): ").strip()
-    found = open_bundle(bundle, folder, keys, sha256=sha256, token=token)
+    if dry_run:
+        folder.absolute().parent.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(prefix=".bundle-", dir=folder.absolute().parent) as there:
+            found = open_bundle(bundle, Path(there) / folder.name, keys, sha256=sha256)
+    else:
+        found = open_bundle(bundle, folder, keys, sha256=sha256, token=token)
     if as_json:
         emit_json(
             {
-                "folder": str(found.folder.absolute()),
+                "dry_run": dry_run,
+                "folder": str(folder.absolute()),
                 "files": found.files,
                 "sha256": found.sha256,
-                "environment": str(found.environment.absolute()),
+                "environment": str(folder.absolute() / found.environment.name),
                 "host": found.host,
                 "missing": list(found.missing),
-                "dump": None if found.dump is None else str(found.dump.absolute()),
+                "dump": None if found.dump is None else str(folder.absolute() / found.dump.name),
             }
         )
         return
-    say(f"{found.files} files in {found.folder.absolute()}, each as its checksum says")
+    where = f"{folder.absolute()}, which was not made" if dry_run else folder.absolute()
+    say(f"{found.files} files in {where}, each as its checksum says")
     say(f"  SHA-256 of the bundle {found.sha256}: hold it against one that was kept elsewhere")
-    say(f"  the runbook begins with {found.folder.absolute() / 'ORDER.txt'}")
+    say(f"  the runbook begins with {folder.absolute() / 'ORDER.txt'}")
     if found.dump is not None:
         say(
             f"  the catalog is a dump of PostgreSQL: pg_restore --dbname URL {found.dump}, then set"
@@ -137,4 +149,4 @@ def open_(
     say(f"  it will speak to {found.host or 'no cluster yet'}: is that yours?")
     if found.missing:
         say(f"  to be filled in: {', '.join(found.missing)}")
-    say(f"  then: set -a; . {found.environment.absolute()}; set +a; backupsvc doctor")
+    say(f"  then: set -a; . {folder.absolute() / found.environment.name}; set +a; backupsvc doctor")

@@ -136,6 +136,22 @@ def test_law_7_no_secret_stands_in_a_bundle_unencrypted(burnt: Burnt, tmp_path: 
         assert not path.is_file() or secret.encode() not in path.read_bytes(), path
 
 
+def test_a_bundle_is_tried_without_leaving_anything(burnt: Burnt, tmp_path: Path) -> None:
+    tried = Shell(tmp_path / "nothing")(
+        "break-glass", "open", burnt.bundle, tmp_path / "deep" / "new", "--identity", burnt.kit,
+        "--dry-run",
+    )  # fmt: skip
+    assert tried.code == 0 and "which was not made" in tried.out, tried.err
+    assert list((tmp_path / "deep").iterdir()) == []
+    cut = tmp_path / "cut.tar.zst.age"
+    cut.write_bytes(burnt.bundle.read_bytes()[:-40])
+    bad = Shell(tmp_path / "nothing")(
+        "break-glass", "open", cut, tmp_path / "deep" / "new", "--identity", burnt.kit, "--dry-run"
+    )
+    assert bad.code == 1 and "take another day's" in bad.err, bad.err
+    assert list((tmp_path / "deep").iterdir()) == []
+
+
 def test_secrets_need_somebody_to_encrypt_them_to(site: Shell, tmp_path: Path) -> None:
     answer = site("break-glass", "export", "--output", tmp_path, "--with-secrets")
     assert answer.code == 2 and "names no recipients" in answer.err

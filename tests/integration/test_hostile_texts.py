@@ -378,7 +378,12 @@ CASES: dict[str, Words] = {
         ["break-glass", "export", "--to", ARGUMENT],
     ],
     "break-glass open": lambda s: [
-        ["break-glass", "open", *map(str, s.archives.glob("*break-glass*")), str(s.archives / "new")],
+        [
+            "break-glass",
+            "open",
+            *map(str, s.archives.glob("*break-glass*")),
+            str(s.archives / "new"),
+        ],
         ["break-glass", "open", ARGUMENT, str(s.archives / "other")],
         ["break-glass", "open", str(s.archives), ARGUMENT],
     ],

@@ -40,6 +40,8 @@ CHANGES = {
     "archive decrypt",
     "archive extract",
     "backup run",
+    "break-glass export",
+    "break-glass open",
     "catalog backup",
     "catalog config keep",
     "catalog lineage join",
@@ -223,7 +225,8 @@ class Asked:
         self("break-glass", "export", "--dry-run", policy=site)
         made = self("break-glass", "export", "--output", self.shell.state, policy=site)
         bundle = self.shell.state / made["bundles"][0]["file"]
-        self("break-glass", "open", bundle, self.shell.state / "new")
+        for words in (("--dry-run",), ()):
+            self("break-glass", "open", bundle, self.shell.state / "new", *words)
         before = self._older_config()
         self("catalog", "config", "diff", before, "latest", policy=site)
 
