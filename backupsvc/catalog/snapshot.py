@@ -28,7 +28,7 @@ def snapshot(url: str, to: Path, alive: Callable[[], None] = lambda: None) -> No
     alone. It is a database of SQLite, or what ``pg_restore`` reads. ``alive`` is called again and
     again while PostgreSQL works; what it raises ends that.
 
-    Raise CatalogUnreachable if the database does not let us, UsageError if ``pg_dump`` is not
+    Raise CatalogUnreachable if the database does not let us or is damaged, UsageError if ``pg_dump`` is not
     there.
     """
     parsed = make_url(url)
@@ -43,11 +43,19 @@ def snapshot(url: str, to: Path, alive: Callable[[], None] = lambda: None) -> No
             closing(sqlite3.connect(to)) as target,
         ):
             source.backup(target)
+            # it was copied page by page, so it is as whole as the catalog itself
+            (found,) = target.execute("PRAGMA quick_check(1)").fetchone()
     except sqlite3.Error as error:
         raise CatalogUnreachable(
             f"no snapshot of the catalog {parsed.database} could be taken: {error}",
             "look at its disk; nothing of the catalog was changed",
         ) from None
+    if found != "ok":
+        raise CatalogUnreachable(
+            f"the catalog {parsed.database} is damaged, and a snapshot of it would be, too: {found}",
+            "stop the service and put back the newest snapshot that is whole (docs/operating.md: "
+            "When the catalog is lost)",
+        )
 
 
 def _dump_postgres(url: URL, to: Path, alive: Callable[[], None]) -> None:

@@ -48,6 +48,23 @@ def test_a_snapshot_that_is_put_back_knows_what_the_catalog_knew(
         drop_database(back)
 
 
+def test_law_8_a_catalog_that_is_damaged_is_not_saved_as_a_good_one(
+    sqlite_url: str, tmp_path: Path
+) -> None:
+    with Catalog.open(sqlite_url) as catalog:
+        catalog.archives.observe([archive(number) for number in range(2000)], scope=[], at=1)
+    file = Path(str(make_url(sqlite_url).database))
+    snapshot(sqlite_url, tmp_path / "good")
+    data = bytearray(file.read_bytes())
+    # a page in the middle is another one: the file's size and header are as they were
+    middle = len(data) // 2 // 4096 * 4096
+    data[middle : middle + 4096] = bytes(4096)
+    file.write_bytes(data)
+    with pytest.raises(CatalogUnreachable, match="is damaged") as caught:
+        snapshot(sqlite_url, tmp_path / "bad")
+    assert "put back the newest snapshot" in caught.value.hint
+
+
 def test_a_file_that_is_there_is_not_overwritten(sqlite_url: str, tmp_path: Path) -> None:
     (tmp_path / "mine").write_text("mine")
     with pytest.raises(FileExistsError):
