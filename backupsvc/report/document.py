@@ -23,6 +23,8 @@ from policies.compliance.objectives import GuestAssessment, Objective, Status, a
 from policies.jobs import job_for
 from policies.model import Exemption, Finding, Policy, Proof, Severity
 from policies.pve.calendar_event import occurrences
+from policies.what_if.decide import WhatIf, decide
+from policies.what_if.loss import Loss
 
 COMPLIANT, NOT_COMPLIANT = "compliant", "not-compliant"
 _MONTH = re.compile(r"(\d{4})-(0[1-9]|1[0-2])")
@@ -203,6 +205,13 @@ class Document:
         """Given an objective's name, return how many guests meet it."""
         found = [line.objective(name) for line in self.guests]
         return sum(objective is not None and objective.status is Status.MET for objective in found)
+
+    def losses(self) -> tuple[WhatIf, ...]:
+        """Return what could be brought back if one node, and then each of the others, were lost."""
+        return tuple(
+            decide(self.facts, self.policy, (), Loss(frozenset({node.name})), self.generated_at)
+            for node in sorted(self.facts.nodes, key=lambda node: node.name)
+        )
 
     def grouped(self) -> tuple[FindingGroup, ...]:
         """Return the findings grouped by id and severity, in their order; what follows from a

@@ -10,6 +10,7 @@ from backupsvc.clock import iso
 from backupsvc.inventory import departed
 from backupsvc.report.document import Document, GuestLine
 from policies.model import Exemption, Proof
+from policies.what_if.decide import WhatIf
 
 
 def status(document: Document) -> dict[str, Any]:
@@ -62,7 +63,26 @@ def full(document: Document) -> dict[str, Any]:
         "exemptions": [
             _exemption(line.exemption) | {"expired": line.expired} for line in document.exemptions
         ],
+        "losses": [_loss(found) for found in document.losses()],
         "limits": list(document.limits),
+    }
+
+
+def _loss(found: WhatIf) -> dict[str, Any]:
+    by_state: dict[bool | None, list[int]] = {True: [], None: [], False: []}
+    for one in found.guests:
+        by_state[one.recoverable].append(one.vmid)
+    return {
+        "nodes": sorted(found.loss.nodes),
+        "recoverable": by_state[True],
+        "unknown": by_state[None],
+        "not_recoverable": by_state[False],
+        "critical_tiers": list(found.critical),
+        "critical_well": found.well,
+        "quorate": found.quorum.quorate,
+        "serial_seconds": found.serial,
+        "parallel_seconds": found.parallel,
+        "unmeasured": list(found.unmeasured),
     }
 
 

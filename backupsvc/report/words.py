@@ -158,6 +158,26 @@ CHROME: dict[str, tuple[str, str]] = {
     "proof-age": ("Proof at least every", "Preuve au moins tous les"),
     "proof-rung": ("Proven when", "Prouvé si"),
     "depth": ("Depth", "Profondeur"),
+    "losses": ("If a node were lost", "Si un nœud était perdu"),
+    "losses-lead": (
+        "By what was within reach when this report was produced: from archives and copies that would "
+        "be left, onto nodes with memory, room and networks to spare. What is not known is not "
+        "counted as back.",
+        "D'après ce qui était accessible quand ce rapport a été produit : depuis les archives et "
+        "copies qui resteraient, vers des nœuds ayant mémoire, place et réseaux disponibles. Ce qui "
+        "n'est pas connu n'est pas compté comme revenu.",
+    ),
+    "node": ("Node", "Nœud"),
+    "would-return": ("Would come back", "Reviendraient"),
+    "not-known": ("Not known", "Inconnu"),
+    "would-not": ("Would not", "Ne reviendraient pas"),
+    "one-by-one": ("One after the other", "L'un après l'autre"),
+    "side-by-side": ("Nodes side by side", "Nœuds en parallèle"),
+    "quorum": ("Quorum", "Quorum"),
+    "kept": ("kept", "conservé"),
+    "lost": ("lost", "perdu"),
+    "partly-measured": ("without {count} never measured", "sans {count} jamais mesurés"),
+    "no-nodes": ("No node is known.", "Aucun nœud n'est connu."),
     "signoff": ("Sign-off", "Visa"),
     "signoff.name": ("Name and function", "Nom et fonction"),
     "signoff.date": ("Date", "Date"),

@@ -10,11 +10,12 @@ from dataclasses import replace
 import pytest
 
 from backupsvc.errors import UsageError
-from backupsvc.report import json, words
+from backupsvc.report import html, json, words
 from backupsvc.report.document import Document, build, month_of, period_of, told_in
 from policies.compliance.facts import BackupOutcome, Gap, SiteFacts
 from policies.compliance.objectives import Status
 from policies.model import Exemption, Verdict
+from tests.unit.policies.what_if.sites import site as what_if
 from tests.unit.report.langeo import (
     DAY,
     HOUR,
@@ -208,3 +209,29 @@ def test_every_finding_is_explained_in_the_documentation() -> None:
     rows = [line for line in page.splitlines() if line.startswith("| `")]
     assert {row.split("`")[1] for row in rows} == {rule.id for rule in RULES}
     assert {row.count("|") for row in rows} == {5}
+
+
+def test_it_says_of_each_node_what_its_loss_would_leave() -> None:
+    lost, spared = json.full(document(what_if()))["losses"]
+    assert (lost["nodes"], len(lost["recoverable"])) == (["clovis"], 11)
+    assert lost["critical_well"] and lost["serial_seconds"] == 41.5 * 11
+    assert (spared["nodes"], spared["recoverable"]) == (["lge-pve02"], [])
+    alone = json.full(document(documented()))["losses"][0]
+    assert len(alone["not_recoverable"]) == 11 and not alone["critical_well"]
+    unknown = json.full(document(put_right()))["losses"][0]
+    assert len(unknown["unknown"]) == 11, "what its guests need was not read"
+
+
+@pytest.mark.parametrize(
+    ("language", "said"),
+    [("en", "If a node were lost"), ("fr", "Si un nœud était perdu")],
+)
+def test_the_page_names_those_that_would_not_come_back(language: str, said: str) -> None:
+    page = html.render(document(what_if(), language=language))
+    section = page[page.index(said) :]
+    assert "<td><b>11</b></td>" in section and ">100, " not in section
+    page = html.render(document(documented(), language=language))
+    section = page[page.index(said) :]
+    assert "<small>108, 100, 101" in section
+    empty = html.render(document(replace(documented(), nodes=()), language=language))
+    assert "<td><b>clovis</b>" not in empty[empty.index(said) :]
