@@ -224,6 +224,8 @@ class Lab:
         self.node_listeners: list[Callable[[str, bool], None]] = []
         self.machines: dict[int, Machine] = {}
         self.history: History | None = None  # archives that are computed: a scaled lab's
+        # when each guest was last replicated, in epoch seconds of its node
+        self.replicated: dict[int, int] = {}
         self.etc.mkdir(parents=True, exist_ok=True)
         self.guests = GuestTable(self.etc)
         # without quorum no configuration can be written (pve-facts 9.3)

@@ -12,6 +12,7 @@ import time
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from pvelab.containers import power as containers
 from pvelab.containers.mounts import mounts
@@ -112,6 +113,14 @@ def replicated(lab: Lab, vm: VmConfig, pools: Collection[str] = ()) -> list[str]
     return found
 
 
+def replica_target(lab: Lab, vm: VmConfig, job: Mapping[str, Any]) -> str:
+    """Return where a guest's job copies it to: of one that was taken over there, the way is back
+    from now on.
+    """
+    target = str(job["target"])
+    return next((n for n in lab.nodes if n != target), target) if vm.node == target else target
+
+
 class Replication:
     """The guests that the setting ``replication`` names. Call ``round`` often.
 
@@ -132,16 +141,15 @@ class Replication:
             if vm and (last is None or now - last >= float(job.get("interval", INTERVAL))):
                 # a copy that is cut short leaves the older one in place
                 with suppress(LabError, QemuError, OSError):
-                    if self._copy(vm, str(job["target"])):
-                        self.last[vmid] = now
+                    began = self.lab.now(vm.node)
+                    if self._copy(vm, replica_target(self.lab, vm, job)):
+                        self.last[vmid], self.lab.replicated[vmid] = now, began
 
     def _copy(self, vm: VmConfig, target: str) -> bool:
         """Copy a guest's disks as they are at one moment; return whether there was somewhere to
         copy them.
         """
         lab = self.lab
-        if vm.node == target:  # it was taken over there: from now on the way is back
-            target = next((name for name in lab.nodes if name != target), target)
         if (
             not lab.nodes[vm.node].online
             or not lab.nodes[target].online

@@ -13,6 +13,7 @@ from zoneinfo import ZoneInfo
 from pvelab import figures, links
 from pvelab.api.cluster import version_of
 from pvelab.kernel import Bridge, Call, route
+from pvelab.moves import INTERVAL, replica_target
 
 _FIGURES = ("cpu", "maxcpu", "mem", "maxmem", "disk", "maxdisk", "uptime")
 
@@ -38,6 +39,7 @@ def node_index(call: Call) -> Any:
         "lxc",
         "network",
         "qemu",
+        "replication",
         "status",
         "storage",
         "tasks",
@@ -46,6 +48,41 @@ def node_index(call: Call) -> Any:
         "vzdump",
     )
     return [{"name": name} for name in names]
+
+
+@route("GET", "/nodes/{node}/replication")
+def replication(call: Call) -> Any:
+    """List the replication jobs of the node's guests that the caller may see, each with its last
+    run (pve-facts 9.8).
+    """
+    rows = []
+    for vmid, job in sorted(
+        call.lab.settings.get("replication", {}).items(), key=lambda one: int(one[0])
+    ):
+        vm = call.lab.guests.get(int(vmid))
+        wanted = call.params.get("guest") in (None, int(vmid))
+        if not (
+            vm and vm.node == call.node and wanted and call.allowed(f"/vms/{vmid}", "VM.Audit")
+        ):
+            continue
+        last, every = call.lab.replicated.get(vm.vmid, 0), int(job.get("interval", INTERVAL))
+        rows.append(
+            {
+                "id": f"{vmid}-0",
+                "guest": vm.vmid,
+                "jobnum": "0",
+                "type": "local",
+                "vmtype": vm.type,
+                "source": vm.node,
+                "target": replica_target(call.lab, vm, job),
+                "schedule": f"*/{max(1, every // 60)}",
+                "last_sync": last,
+                "last_try": last,
+                "next_sync": last + every if last else 0,
+                "fail_count": 0,
+            }
+        )
+    return rows
 
 
 @route("GET", "/nodes/{node}/status")

@@ -47,6 +47,12 @@ _EXTRA: tuple[tuple[str, str, Schema, Schema], ...] = (
     ("GET", "/nodes/{node}/dns", {"node": _NODE}, _AUDIT_NODE),
     (
         "GET",
+        "/nodes/{node}/replication",
+        {"node": _NODE, "guest": {**_VMID, "optional": 1}},
+        {"user": "all"},
+    ),
+    (
+        "GET",
         "/nodes/{node}/qemu/{vmid}/vncwebsocket",
         {
             "node": _NODE,
