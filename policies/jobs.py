@@ -39,15 +39,22 @@ def expected(
     )
 
 
+def jobs_for(policy: Policy, vmid: int) -> tuple[Job, ...]:
+    """Given a VMID, return the jobs that cover it, in the policy's order."""
+    return tuple(
+        job
+        for job in policy.jobs
+        if (job.guests is None or vmid in job.guests)
+        and vmid not in job.exclude
+        and vmid not in policy.scratch
+    )
+
+
 def job_for(policy: Policy, vmid: int) -> Job | None:
     """Given a VMID, return the first job that covers it, whose retention therefore applies to its
     archives.
     """
-    for job in policy.jobs:
-        covered = job.guests is None or vmid in job.guests
-        if covered and vmid not in job.exclude and vmid not in policy.scratch:
-            return job
-    return None
+    return next(iter(jobs_for(policy, vmid)), None)
 
 
 def rank(policy: Policy, vmid: int) -> int:

@@ -311,6 +311,12 @@ CLOCK_DRIFT = _text(
     "the HA manager sees a node whose time stamp lies in the future",
     "pve-ha-manager PVE/HA/Env/PVE2.pm, API2/HA/Status.pm",
 )
+CLOCK_OLD = _text(
+    "clock-old",
+    r"old timestamp",
+    "a part of HA has written nothing for more than 30 s, by the clock of the node that answers",
+    "pve-ha-manager PVE/API2/HA/Status.pm",
+)
 
 # --- trouble, in a log, an exit status or an answer -----------------------------------------------
 
