@@ -35,6 +35,7 @@ class Pve:
         from backupsvc.pve.cluster import Cluster
         from backupsvc.pve.configuration import Configuration
         from backupsvc.pve.guests import Guests
+        from backupsvc.pve.ha import HighAvailability
         from backupsvc.pve.nodes import Nodes
         from backupsvc.pve.restore import Restore
         from backupsvc.pve.storage import Storages
@@ -45,6 +46,7 @@ class Pve:
         self.tasks = Tasks(client, clock)
         nodes = Nodes(client, clock)
         self.cluster = Cluster(client, clock, nodes)
+        self.ha = HighAvailability(client)
         self.guests = Guests(client, lambda: self._scratch)
         self.agent = Agent(client, clock, self.guests)
         self.storage = Storages(client, clock, nodes)

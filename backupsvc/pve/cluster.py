@@ -1,16 +1,15 @@
-"""The cluster as a whole: who is in it, what may be done, its jobs, clocks, bridges and high
-availability.
-"""
+"""The cluster as a whole: who is in it, what may be done, its jobs, clocks and bridges."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 from backupsvc.clock import Clock
 from backupsvc.errors import PveError, PveUnreachable
 from backupsvc.pve.client import Client
 from backupsvc.pve.fields import Row
+from backupsvc.pve.ha import HighAvailability
 from backupsvc.pve.nodes import Nodes
 from policies.bridge_isolation import Interface, NodeNetwork
 from policies.compliance.facts import ClusterJob
@@ -98,27 +97,6 @@ class Bridge:
     node: str
     ports: tuple[str, ...] = ()
     address: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class HaStatus:
-    """High availability: ``lrm`` is each node's own line (where ``detected time drift!`` shows),
-    ``services`` sid to state.
-    """
-
-    quorate: bool | None = None
-    master: str | None = None
-    lrm: Mapping[str, str] = field(default_factory=dict)
-    services: Mapping[str, str] = field(default_factory=dict)
-
-    @property
-    def drifting(self) -> tuple[str, ...]:
-        """Nodes whose clock PVE's HA itself reports as drifting: it sees only one that is ahead
-        (pve-facts 9.2).
-        """
-        return tuple(
-            node for node, line in sorted(self.lrm.items()) if texts.CLOCK_DRIFT.search(line)
-        )
 
 
 class Cluster:
@@ -315,33 +293,11 @@ class Cluster:
             interfaces.append(interface)
         return NodeNetwork(node, tuple(interfaces), bool(answer.beside.get("changes")))
 
-    def ha(self) -> HaStatus:
-        """Return what the HA stack says of itself. Raise PvePermissionDenied without Sys.Audit on
-        /.
-        """
-        rows = self._client.get("cluster/ha/status/current").rows()
-        quorum = next((row for row in rows if row.text("type") == "quorum"), None)
-        master = next((row for row in rows if row.text("type") == "master"), None)
-        return HaStatus(
-            quorate=quorum.boolean("quorate") if quorum is not None else None,
-            master=master.text("node") or None if master is not None else None,
-            lrm={
-                row.need_text("node"): row.text("status")
-                for row in rows
-                if row.text("type") == "lrm"
-            },
-            services={
-                row.need_text("sid"): row.text("state")
-                for row in rows
-                if row.text("type") == "service"
-            },
-        )
-
     def ha_resources(self) -> set[str]:
         """Return the ids of what HA manages, like ``vm:108``. Raise PvePermissionDenied without
         Sys.Audit on /.
         """
-        return {row.need_text("sid") for row in self._client.get("cluster/ha/resources").rows()}
+        return {one.sid for one in HighAvailability(self._client).resources()}
 
 
 def _vmids(row: Row, key: str) -> tuple[int, ...]:

@@ -137,6 +137,13 @@ class Storages:
         ).rows()
         return sorted(row.need_text("volid") for row in rows)
 
+    def files(self, node: str, storage: str, kind: str) -> frozenset[str]:
+        """Given a storage on a node and a kind of file (``iso``, ``snippets``), return the volumes
+        of that kind there that the token may see.
+        """
+        rows = self._client.get(f"nodes/{node}/storage/{storage}/content", {"content": kind}).rows()
+        return frozenset(row.need_text("volid") for row in rows)
+
     def backup_defaults(self, node: str, storage: str, max_age: float = 0.0) -> dict[str, str]:
         """Given a storage on a node, return the settings that a vzdump would use there if told
         nothing else.

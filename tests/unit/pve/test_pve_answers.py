@@ -130,6 +130,11 @@ MADE: dict[Key, Any] = {
         "out-truncated": 0,
     },
     ("cluster/ha/resources", "GET"): [{"sid": "vm:100", "state": "started"}],
+    ("cluster/ha/groups", "GET"): [{"group": "g", "nodes": "pve:2", "restricted": 1}],
+    ("cluster/config/nodes", "GET"): [{"node": "pve", "quorum_votes": "1"}],
+    ("nodes/pve/replication", "GET"): [
+        {"id": "200-0", "guest": 200, "target": "b", "last_sync": 1, "fail_count": 0}
+    ],
     ("cluster/nextid", "GET"): "100",
 }
 
@@ -144,8 +149,16 @@ QUESTIONS: dict[str, Callable[[Pve], Any]] = {
     "clocks": lambda pve: pve.cluster.clock_offsets(),
     "bridges": lambda pve: pve.cluster.bridges("pve"),
     "network": lambda pve: pve.cluster.network("pve"),
-    "ha": lambda pve: pve.cluster.ha(),
+    "ha": lambda pve: pve.ha.status(),
     "ha resources": lambda pve: pve.cluster.ha_resources(),
+    "ha states": lambda pve: pve.ha.states(),
+    "ha configured": lambda pve: pve.ha.resources(),
+    "ha rules": lambda pve: pve.ha.rules(),
+    "ha groups": lambda pve: pve.ha.groups(),
+    "rebalancing": lambda pve: pve.ha.rebalancing(),
+    "votes": lambda pve: pve.ha.votes(),
+    "replicas": lambda pve: pve.ha.replicas("pve"),
+    "media": lambda pve: pve.storage.files("pve", "local", "iso"),
     "storages": lambda pve: pve.storage.seen(),
     "archives": lambda pve: pve.storage.archives("pve", "local"),
     "config of an archive": lambda pve: pve.storage.extract_config("pve", VOLID),

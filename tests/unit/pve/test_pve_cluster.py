@@ -248,7 +248,7 @@ def test_a_nodes_network_tells_what_is_stacked_and_what_is_pending(fake: FakePve
 
 def test_ha_of_a_server_without_manager_is_its_quorum_alone(fake: FakePve, pve: Pve) -> None:
     fake.replay("11", 3)
-    ha = pve.cluster.ha()
+    ha = pve.ha.status()
     assert (ha.quorate, ha.master, ha.lrm, ha.services, ha.drifting) == (True, None, {}, {}, ())
 
 
@@ -285,7 +285,7 @@ def test_ha_tells_the_drifting_node(fake: FakePve, pve: Pve) -> None:
             },
         ],
     )
-    ha = pve.cluster.ha()
+    ha = pve.ha.status()
     assert (ha.master, ha.drifting, ha.services) == ("clovis", ("b",), {"vm:108": "started"})
 
 

@@ -1,0 +1,180 @@
+"""High availability as PVE tells it: its status, its resources, where they may go, and the copies
+that a replication has ready elsewhere (pve-facts 9.4, 9.6, 9.8).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from backupsvc.errors import PveError
+from backupsvc.pve.client import Client
+from backupsvc.pve.fields import Row
+from policies.ha.facts import Group, HaStatus, Rebalancing, Replica, Resource, Rule
+from policies.model import PolicyError
+from policies.pve import property_string, texts
+
+_NO_SUCH_CALL = 501
+
+
+class HighAvailability:
+    """Questions about HA; nothing here changes anything. Every call raises PvePermissionDenied
+    without Sys.Audit on /, if nothing else is said.
+    """
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    def status(self) -> HaStatus:
+        """Return what the HA stack says of itself."""
+        rows = self._client.get("cluster/ha/status/current").rows()
+        quorum, master, fencing = (_of_type(rows, name) for name in ("quorum", "master", "fencing"))
+        lrm = [row for row in rows if row.text("type") == "lrm"]
+        services = [row for row in rows if row.text("type") == "service"]
+        return HaStatus(
+            quorate=quorum.boolean("quorate") if quorum is not None else None,
+            master=master.text("node") or None if master is not None else None,
+            lrm={row.need_text("node"): row.text("status") for row in lrm},
+            services={row.need_text("sid"): row.text("state") for row in services},
+            homes={row.need_text("sid"): row.text("node") for row in services if row.text("node")},
+            stamps={
+                row.need_text("node"): row.need_integer("timestamp")
+                for row in lrm
+                if "timestamp" in row
+            },
+            master_line=master.text("status") if master is not None else "",
+            master_stamp=master.integer_if_any("timestamp") if master is not None else None,
+            armed=fencing.text("armed-state") if fencing is not None else "",
+            resource_mode=fencing.text("resource_mode") if fencing is not None else "",
+        )
+
+    def states(self) -> tuple[dict[str, str], dict[str, str]]:
+        """Return the manager's own words for each node's LRM and for each node, without what PVE
+        says of clocks: ``active``, ``maintenance mode``; ``online``, ``fence``.
+        """
+        answer = self._client.get("cluster/ha/status/manager_status").row()
+        manager, parts = answer.row_if_any("manager_status"), answer.row_if_any("lrm_status")
+        nodes = manager.row_if_any("node_status") if manager is not None else None
+        lrm: dict[str, str] = {}
+        for name in parts.names() if parts is not None else ():
+            part = parts.row(name) if parts is not None else None
+            if part is not None and (mode := part.text("mode") or "active"):
+                lrm[name] = part.text("state") if mode == "active" else f"{mode} mode"
+        return lrm, {name: nodes.text(name) for name in nodes.names()} if nodes is not None else {}
+
+    def resources(self) -> tuple[Resource, ...]:
+        """Return what HA manages, as it is configured; PVE leaves defaults out."""
+        return tuple(
+            Resource(
+                row.need_text("sid"),
+                row.text("state") or "started",
+                row.text("group"),
+                row.integer("max_restart", 1),
+                row.integer("max_relocate", 1),
+            )
+            for row in self._client.get("cluster/ha/resources").rows()
+        )
+
+    def rules(self) -> tuple[Rule, ...]:
+        """Return the rules of PVE 9; () where there are none, as before PVE 9."""
+        try:
+            rows = self._client.get("cluster/ha/rules").rows()
+        except PveError as error:
+            if error.status == _NO_SUCH_CALL:
+                return ()
+            raise
+        return tuple(_rule(row) for row in rows)
+
+    def groups(self) -> tuple[Group, ...]:
+        """Return the groups of PVE 8; () where they have become rules."""
+        try:
+            rows = self._client.get("cluster/ha/groups").rows()
+        except PveError as error:
+            if texts.HA_GROUPS_MIGRATED.search(error.text):
+                return ()
+            raise
+        return tuple(
+            Group(
+                row.need_text("group"),
+                _priorities(row),
+                row.boolean("restricted"),
+                row.boolean("nofailback"),
+            )
+            for row in rows
+        )
+
+    def rebalancing(self) -> Rebalancing | None:
+        """Return whether HA moves guests by itself (pve-facts 9.9), None if what is set cannot be
+        understood.
+        """
+        text = self._client.get("cluster/options").row().properties("crs")
+        try:
+            crs = property_string.parse(text, default="ha")
+        except PolicyError:
+            return None
+        return Rebalancing(
+            crs.get("ha", "basic"),
+            property_string.boolean(crs.get("ha-rebalance-on-start", "0")) is True,
+            property_string.boolean(crs.get("ha-auto-rebalance", "0")) is True,
+        )
+
+    def votes(self) -> dict[str, int]:
+        """Return each member's votes as corosync's configuration has them."""
+        return {
+            row.need_text("node"): row.integer("quorum_votes", 1)
+            for row in self._client.get("cluster/config/nodes").rows()
+        }
+
+    def replicas(self, node: str) -> tuple[Replica, ...]:
+        """Given a node, return the replication jobs of the guests on it that the token may see
+        (VM.Audit on each). One that is to be removed is none.
+        """
+        return tuple(
+            Replica(
+                row.need_text("id"),
+                row.need_integer("guest"),
+                row.need_text("target"),
+                not row.boolean("disable"),
+                row.integer("last_sync") or None,
+                row.integer("fail_count"),
+                row.text("error"),
+            )
+            for row in self._client.get(f"nodes/{node}/replication").rows()
+            if not row.text("remove_job")
+        )
+
+
+def _of_type(rows: Iterable[Row], name: str) -> Row | None:
+    return next((row for row in rows if row.text("type") == name), None)
+
+
+def _rule(row: Row) -> Rule:
+    together = {"positive": True, "negative": False}.get(row.text("affinity"))
+    tied = row.text("type") == "resource-affinity"
+    # PVE 9.2 knows an affinity of nodes too, which has one value
+    return Rule(
+        row.need_text("rule"),
+        row.words("resources"),
+        {} if tied else _priorities(row),
+        row.boolean("strict"),
+        together if tied else None,
+        not row.boolean("disable"),
+        _errors(row),
+    )
+
+
+def _errors(row: Row) -> str:
+    """What PVE finds wrong with a rule: lists of sentences by the option that each is about."""
+    found = row.fields.get("errors")
+    if not isinstance(found, dict):
+        return row.text("errors")
+    told = [one for many in found.values() for one in (many if isinstance(many, list) else [many])]
+    return "; ".join(str(one) for one in told)
+
+
+def _priorities(row: Row) -> dict[str, int]:
+    """Nodes as ``clovis:2,lge-pve02``: a name, and the priority that it has."""
+    found: dict[str, int] = {}
+    for word in row.words("nodes"):
+        name, _, priority = word.partition(":")
+        found[name] = int(priority) if priority.isascii() and priority.isdecimal() else 0
+    return found
