@@ -20,6 +20,7 @@ GROUPS = {
     "archive": ("backupsvc.cli.archive", "Read archive files; acknowledge suspicious archives."),
     "retention": ("backupsvc.cli.retention", "Try retention rules, without any cluster."),
     "policy": ("backupsvc.cli.policy", "Check and show the site's policy."),
+    "ha": ("backupsvc.cli.ha", "High availability: would it take guests over, and backups follow?"),
     "pra": ("backupsvc.cli.pra", "Disaster recovery plan (PRA): compliance and reports."),
     "operations": ("backupsvc.cli.operations", "What the service did, step by step."),
     "break-glass": (

@@ -14,7 +14,7 @@ from policies import lineage, needs
 from policies.compliance.facts import GuestFacts
 from policies.copy_folders import folder_of
 from policies.freezing import LeftFrozen
-from policies.model import Guest, GuestType, Policy
+from policies.model import ArchiveCopy, Guest, GuestType, Policy
 from policies.pve import guest_config
 
 if TYPE_CHECKING:
@@ -48,13 +48,7 @@ def guest_facts(
     archives, unreachable = _by_vmid(held.listed, _vmid), _by_vmid(held.unreachable, _vmid)
     removed = _by_vmid(catalog.archives.find(gone=True), _vmid)
     proofs = _by_vmid(catalog.proofs.find(), _vmid)
-    # a copy at a target that the policy no longer names helps nobody who goes by the policy
-    folders = {folder_of(target) for target in policy.copies}
-    known = catalog.copies.find(archives=False, damaged=True)
-    current = [one for one in known if one.route.folder in folders]
-    whose = attrgetter("route.vmid")
-    copies = _by_vmid((one for one in current if not one.damaged), whose)
-    damaged = _by_vmid((one for one in current if one.damaged), whose)
+    copies, damaged = copies_of(catalog, policy)
     operations = catalog.operations.find(kind="backup")
     backups, frozen = backup_outcomes(operations), left_frozen(operations, gaps)
     found = []
@@ -86,6 +80,23 @@ def guest_facts(
             )
         )
     return tuple(found)
+
+
+def copies_of(
+    catalog: Catalog, policy: Policy
+) -> tuple[Mapping[int, list[ArchiveCopy]], Mapping[int, list[ArchiveCopy]]]:
+    """Given catalog and policy, return the verified copies at the policy's targets that PVE does not
+    list, by VMID: those that are well, and those that were found damaged since.
+    """
+    # a copy at a target that the policy no longer names helps nobody who goes by the policy
+    folders = {folder_of(target) for target in policy.copies}
+    known = catalog.copies.find(archives=False, damaged=True)
+    current = [one for one in known if one.route.folder in folders]
+    whose = attrgetter("route.vmid")
+    return (
+        _by_vmid((one for one in current if not one.damaged), whose),
+        _by_vmid((one for one in current if one.damaged), whose),
+    )
 
 
 def _by_vmid(items: Iterable[T], vmid_of: Callable[[T], int | None]) -> Mapping[int, list[T]]:

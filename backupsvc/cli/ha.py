@@ -1,0 +1,220 @@
+"""``backupsvc ha``: would high availability do its work, and would the backups follow?"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from backupsvc.cli.options import AsJson
+
+if TYPE_CHECKING:
+    from policies.ha.facts import Group, Rule
+    from policies.ha.resources import ResourceStatus
+    from policies.ha.status import HaReport, NodeStatus
+
+app = typer.Typer(no_args_is_help=True)
+_WORDS = {True: "yes", False: "no", None: "unknown"}
+
+
+@app.callback()
+def _group() -> None:
+    pass
+
+
+@app.command()
+def status(as_json: AsJson = False) -> None:
+    """Say whether HA would take over what it manages: its votes, its nodes, and for each guest
+    whether it could really run elsewhere, and whether its backup would follow.
+
+    Exit 0 only if nothing was found that keeps HA or a backup from that, and nothing that matters
+    is unknown.
+    """
+    from backupsvc.cli.output import emit_json
+    from backupsvc.cli.session import open_service
+    from backupsvc.report.ha import ask
+
+    with open_service() as service:
+        found = ask(service)
+    if as_json:
+        emit_json(as_dict(found))
+    else:
+        show(found)
+    raise typer.Exit(0 if found.well else 1)
+
+
+def as_dict(found: HaReport) -> dict[str, Any]:
+    """Given what is said, return it as ``--json`` prints it: null is what is not known, spans are
+    in seconds.
+    """
+    quorum, crs = found.quorum, found.rebalancing
+    return {
+        "well": found.well,
+        "quorum": {
+            "clustered": quorum.clustered,
+            "quorate": quorum.quorate,
+            "votes": quorum.votes,
+            "votes_online": quorum.online,
+            "votes_needed": quorum.needed,
+            "survives_node_loss": quorum.survives,
+        },
+        "master": found.master,
+        "armed": found.armed,
+        "armed_state": found.armed_state or None,
+        "nodes": [_node(one) for one in found.nodes],
+        "resources": [_resource(one) for one in found.resources],
+        "groups": None if found.groups is None else [_group_of(one) for one in found.groups],
+        "rules": None if found.rules is None else [_rule(one) for one in found.rules],
+        "rebalancing": None
+        if crs is None
+        else {"mode": crs.mode, "on_start": crs.on_start, "automatic": crs.automatic},
+        "problems": [{"what": one.what, "action": one.action} for one in found.problems],
+        "notes": list(found.notes),
+    }
+
+
+def _node(one: NodeStatus) -> dict[str, Any]:
+    return {
+        "node": one.name,
+        "status": one.state,
+        "votes": one.votes,
+        "master": one.master,
+        "lrm": str(one.lrm.life),
+        "lrm_word": one.lrm.word or None,
+        "lrm_age_seconds": one.lrm.age,
+        "drift_seconds": one.drift,
+    }
+
+
+def _resource(one: ResourceStatus) -> dict[str, Any]:
+    backups = {there.node: there for there in one.backups}
+    return {
+        "sid": one.sid,
+        "vmid": one.vmid,
+        "name": one.name,
+        "node": one.node,
+        "wanted": one.wanted,
+        "state": one.state or None,
+        "can_move": one.can_move,
+        "reasons": list(one.reasons),
+        "backup_follows": one.backup_follows,
+        "backup_reasons": list(one.backup_reasons),
+        "targets": [
+            {
+                "node": place.node,
+                "fits": place.fits,
+                "reasons": list(place.reasons),
+                "replica_age_seconds": place.replica_age,
+                "backup_follows": backups[place.node].follows if place.node in backups else None,
+            }
+            for place in one.places
+        ],
+        "notes": list(one.notes),
+    }
+
+
+def _rule(one: Rule) -> dict[str, Any]:
+    return {
+        "rule": one.name,
+        "resources": list(one.resources),
+        "nodes": [{"node": name, "priority": rank} for name, rank in one.nodes.items()],
+        "strict": one.strict,
+        "together": one.together,
+        "followed": one.followed,
+        "errors": one.errors or None,
+    }
+
+
+def _group_of(one: Group) -> dict[str, Any]:
+    return {
+        "group": one.name,
+        "nodes": [{"node": name, "priority": rank} for name, rank in one.nodes.items()],
+        "restricted": one.restricted,
+        "nofailback": one.nofailback,
+    }
+
+
+def show(found: HaReport) -> None:
+    """Given what is said, print it for a person: votes, nodes, guests, then what is wrong with its
+    next action, then what to know.
+    """
+    from backupsvc.cli.output import say, table
+
+    quorum = found.quorum
+    say(
+        f"quorum: {_WORDS[quorum.quorate]}, {quorum.online} of {quorum.votes} votes, "
+        f"{quorum.needed} needed; outlives the loss of a node: {_WORDS[quorum.survives]}"
+    )
+    say(f"master: {found.master or 'none'}; armed: {found.armed_state or _WORDS[found.armed]}")
+    table(
+        ("node", "status", "votes", "LRM", "clock"),
+        [
+            (
+                one.name,
+                one.state,
+                one.votes,
+                f"{one.lrm.life} ({one.lrm.word})" if one.lrm.word else str(one.lrm.life),
+                "-" if one.drift is None else f"{one.drift:+d} s",
+            )
+            for one in found.nodes
+        ],
+    )
+    if not found.resources:
+        say("no guest is under HA")
+    else:
+        say()
+        table(
+            ("resource", "name", "node", "wanted", "state", "can move", "to", "backup follows"),
+            [_row(one) for one in found.resources],
+        )
+    _tell(found)
+
+
+def _row(one: ResourceStatus) -> tuple[str, ...]:
+    fit = [place.node for place in one.places if place.fits]
+    return (
+        one.sid,
+        one.name or "-",
+        one.node or "-",
+        one.wanted,
+        one.state or "-",
+        _WORDS[one.can_move],
+        ", ".join(fit) or "-",
+        _WORDS[one.backup_follows],
+    )
+
+
+def _tell(found: HaReport) -> None:
+    from backupsvc.cli.output import say
+    from policies.i18n import names
+
+    for problem in found.problems:
+        say()
+        say(problem.what)
+        if problem.action:
+            say(f"  -> {problem.action}")
+    told = [
+        *found.notes,
+        *(f"{one.sid}: {note}" for one in found.resources for note in one.notes),
+        *(f"{one.sid}: {'; '.join(one.reasons)}" for one in found.resources if one.left_alone),
+        *(
+            f"group {one.name}: {names(sorted(one.nodes))}"
+            f"{', and no other node' if one.restricted else ''}"
+            for one in found.groups or ()
+        ),
+        *(f"rule {one.name}: {_in_words(one)}" for one in found.rules or ()),
+    ]
+    if told:
+        say()
+    for line in told:
+        say(line)
+
+
+def _in_words(rule: Rule) -> str:
+    from policies.i18n import names
+
+    whom, off = names(rule.resources), "" if rule.followed else " (not followed)"
+    if rule.together is not None:
+        return f"{whom} {'stay together' if rule.together else 'stay apart'}{off}"
+    where = names(sorted(rule.nodes))
+    return f"{whom} {'only on' if rule.strict else 'rather on'} {where}{off}"
