@@ -164,7 +164,16 @@ def show(found: HaReport) -> None:
     else:
         say()
         table(
-            ("resource", "name", "node", "wanted", "state", "can move", "to", "backup follows"),
+            (
+                "resource",
+                "name",
+                "node",
+                "wanted",
+                "state",
+                "can move",
+                "fits on",
+                "backup follows",
+            ),
             [_row(one) for one in found.resources],
         )
     _tell(found)

@@ -4,7 +4,7 @@ it, what is wrong and the next action.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 from policies.amounts import apart
@@ -92,7 +92,8 @@ def decide(facts: HaFacts, policy: Policy) -> HaReport:
     told = [*_quorum_problems(facts, policy, quorum, managed), *_stack_problems(facts, managed)]
     problems = [one for one in told if isinstance(one, Problem)]
     notes = [one for one in told if isinstance(one, str)]
-    problems += [problem for one in resources for problem in _resource_problems(one, bool(blocked))]
+    known = {one.why for one in blocked}  # each is told of by itself, once
+    problems += [problem for one in resources for problem in _resource_problems(one, known)]
     problems += _together(facts, resources)
     return HaReport(
         quorum,
@@ -214,16 +215,15 @@ def _stack_problems(facts: HaFacts, managed: bool) -> Iterator[Problem | str]:
             )
 
 
-def _resource_problems(found: ResourceStatus, blocked: bool) -> Iterator[Problem]:
+def _resource_problems(found: ResourceStatus, known: Collection[str]) -> Iterator[Problem]:
     if found.left_alone:
         return
     who = f"{found.sid} {found.name}".rstrip()
-    if not found.can_move:
+    reasons = [why for why in found.reasons if why not in known]
+    if reasons:
         word = "cannot move" if found.can_move is False else "may not be able to move"
-        action = "; ".join(found.actions) or (
-            "see what is said of HA itself above" if blocked else "see the reasons"
-        )
-        yield Problem(f"{who} {word}: {'; '.join(found.reasons)}", action)
+        action = "; ".join(found.actions) or "see the reasons"
+        yield Problem(f"{who} {word}: {'; '.join(reasons)}", action)
     if not found.backup_follows and found.backups:
         word = "would not follow" if found.backup_follows is False else "may not follow"
         yield Problem(

@@ -40,6 +40,7 @@ class World:
         self.refuse: dict[str, Exception] = {}
         self.calls: list[tuple[object, ...]] = []
         self.mute: set[str] = set()  # nodes that answer no question at all
+        self.told: dict[str, Any] = {}  # what the fake has no call for, by path
         self.guest_list: list[Guest] = [guest(vmid) for vmid in NAMES]
         self.node_list = [Node("clovis", True), Node("lge-pve02", True)]
         self.storage_list: list[Storage] = [
@@ -146,6 +147,8 @@ class World:
         self.calls.append((name,))
         if error := self.refuse.get(name):
             raise error
+        if path in self.told:
+            return self.told[path]
         parts = path.split("/")
         if path.endswith("/version") and parts[1] in self.mute:
             raise PveUnreachable("595 No route to host")
@@ -180,7 +183,7 @@ def name_of(path: str) -> str:
         return f"{parts[-1]} {parts[3]}"
     if parts[2:3] == ["storage"] and parts[4:] == ["content"]:
         return f"archives {parts[1]} {parts[3]}"
-    return f"{OF_NODE[parts[2]]} {parts[1]}"
+    return f"{OF_NODE.get(parts[2], parts[2])} {parts[1]}"
 
 
 def served(world: World) -> Pve:

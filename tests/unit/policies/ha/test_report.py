@@ -192,7 +192,13 @@ def test_a_guest_that_cannot_move_is_a_problem_with_what_would_mend_it() -> None
     assert "pvesr create-local-job 108-0 third" in said(local())
     unknown = said(site(bridges={}))
     assert "vm:108 guest-108 may not be able to move" in unknown and "-> see the reasons" in unknown
-    assert "-> see what is said of HA itself above" in said(site(status=status(master=None)))
+
+
+def test_what_keeps_every_guest_is_told_once_and_not_again_of_each() -> None:
+    (one,) = report(site(status=status(armed="disarmed"))).problems
+    assert one.what.startswith("HA is disarmed")
+    both = said(local(status=status(armed="disarmed")))
+    assert "vm:108 guest-108 cannot move: lge-pve02: scsi0 lies on" in both
 
 
 def test_guests_that_fit_one_by_one_and_not_together_are_a_problem() -> None:
