@@ -320,6 +320,7 @@ CASES: dict[str, Words] = {
         ["doctor", "--role"],
         ["doctor", "--role", "--bridge", ARGUMENT],
     ],
+    "ha status": lambda s: [["ha", "status"]],
     "lab cluster": wrong("lab", "cluster"),
     "lab down": wrong("lab", "down"),
     "lab status": lambda s: [["lab", "status"]],
@@ -416,6 +417,7 @@ REACHED = (
     "policy check",
     "gate",
     "what-if",
+    "ha status",
     "pra status",
     "doctor",
 )

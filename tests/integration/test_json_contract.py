@@ -176,6 +176,7 @@ class Asked:
             ("pra", "status"),
             ("gate", "--node", NODE),
             ("what-if", "--node", NODE),
+            ("ha", "status"),
             ("policy", "check"),
             ("policy", "show"),
             ("policy", "next"),
