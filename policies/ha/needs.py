@@ -42,7 +42,8 @@ class Volume:
 @dataclass(frozen=True, slots=True)
 class Needs:
     """``disks`` and ``files`` (media, snippets) must be there, and each of ``bridges``. ``local``
-    says what its node alone has, ``unsure`` what no configuration tells.
+    says what its node alone has, ``unsure`` what no configuration tells. ``cpus``: PVE starts no VM
+    with more than its node has.
     """
 
     disks: tuple[Volume, ...] = ()
@@ -50,6 +51,7 @@ class Needs:
     bridges: tuple[str, ...] = ()
     local: tuple[str, ...] = ()
     unsure: tuple[str, ...] = ()
+    cpus: int = 0
 
 
 def needs(config: Mapping[str, str], kind: GuestType) -> Needs:
@@ -84,8 +86,18 @@ def needs(config: Mapping[str, str], kind: GuestType) -> Needs:
         for bridge in property_string.every(value, "bridge")
     ]
     return Needs(
-        tuple(disks), tuple(files), tuple(dict.fromkeys(bridges)), tuple(local), tuple(unsure)
+        tuple(disks),
+        tuple(files),
+        tuple(dict.fromkeys(bridges)),
+        tuple(local),
+        tuple(unsure),
+        _number(config, "sockets") * _number(config, "cores") if kind is GuestType.QEMU else 0,
     )
+
+
+def _number(config: Mapping[str, str], key: str) -> int:
+    text = config.get(key, "")
+    return int(text) if text.isascii() and text.isdecimal() and len(text) < 9 else 1
 
 
 def _volumes(config: Mapping[str, str], kind: GuestType) -> Iterator[Volume]:

@@ -119,6 +119,11 @@ def _of_guest(facts: HaFacts, resource: Resource, home: str | None, node: str) -
         yield from _file(facts, file, node)
     for bridge in needed.bridges:
         yield from _bridge(facts, bridge, home, node)
+    cpus = next((one.max_cpu for one in facts.nodes if one.name == node), 0)
+    if needed.cpus and not cpus:
+        yield Doubt("how many CPUs it has is not known", surely=False)
+    elif needed.cpus > cpus:
+        yield Doubt(f"PVE starts no VM of {needed.cpus} CPUs there: it has {cpus}")
 
 
 def storage_doubt(facts: HaFacts, storage: str, node: str) -> Doubt | None:

@@ -166,7 +166,9 @@ def _quorum_problems(
         yield Problem(
             f"if {names(quorum.fatal)} were lost now, no quorum would be left ({counted}) unless a "
             "QDevice has a vote, and HA would take nothing over",
-            "bring the nodes back that are missing",
+            "bring the nodes back that are missing"
+            if quorum.online < quorum.votes
+            else "give each node one vote, and the cluster an odd number of them",
         )
 
 

@@ -27,7 +27,6 @@ pytestmark = [pytest.mark.slow, pytest.mark.long(600)]
 GOLDEN = Path(__file__).parents[1] / "golden" / "down"
 COMMANDS: dict[str, tuple[object, ...]] = {
     "pra-status": ("pra", "status"),
-    "ha-status": ("ha", "status"),
     "pra-report": ("pra", "report", "--language", "en"),
     "catalog-list": ("catalog", "list"),
     "catalog-sync": ("catalog", "sync"),

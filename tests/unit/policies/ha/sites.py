@@ -63,7 +63,7 @@ def site(**changes: Any) -> HaFacts:
     """The site; ``changes`` replace what was seen."""
     whole = HaFacts(
         NOW,
-        tuple(Node(name, True, 32 * GIB, 8 * GIB) for name in NODES),
+        tuple(Node(name, True, 32 * GIB, 8 * GIB, 8) for name in NODES),
         (Resource("vm:108"),),
         (guest(),),
         status(),

@@ -229,6 +229,15 @@ def test_memory_must_be_enough_where_it_goes() -> None:
     assert place(stopped).fits is True
 
 
+def test_pve_starts_no_vm_with_more_cpus_than_its_node_has() -> None:
+    assert only(configured(cores="8")).can_move is True
+    found = only(configured(cores="9"))
+    assert found.can_move is False
+    assert found.reasons[0] == "lge-pve02: PVE starts no VM of 9 CPUs there: it has 8"
+    unseen = tuple(replace(one, max_cpu=0) for one in site().nodes)
+    assert only(site(nodes=unseen)).can_move is None
+
+
 def test_a_node_that_is_off_takes_nothing_and_one_that_is_mute_may() -> None:
     off = (site().nodes[0], Node("lge-pve02", False), Node("third", False, unknown=True))
     facts = site(nodes=off, members={"clovis": True, "lge-pve02": False, "third": False})

@@ -78,7 +78,13 @@ def test_what_its_node_alone_has_is_named(key: str, value: str) -> None:
     [("serial0", "socket"), ("usb1", "spice,usb3=1"), ("usb1", "host=spice"), ("agent", "1")],
 )
 def test_what_every_node_has_needs_nothing(key: str, value: str) -> None:
-    assert needs({key: value}, QEMU) == Needs()
+    assert needs({key: value}, QEMU) == Needs(cpus=1)
+
+
+def test_a_vms_cpus_are_sockets_times_cores_and_a_container_has_none_of_its_own() -> None:
+    assert needs({"sockets": "2", "cores": "4"}, QEMU).cpus == 8
+    assert needs({"cores": "no number"}, QEMU).cpus == 1
+    assert needs({"cores": "4"}, LXC).cpus == 0
 
 
 @pytest.mark.parametrize(
