@@ -1,67 +1,133 @@
-"""What a guest needs of the node that it is to run on, read from its configuration."""
+"""What a guest needs of the node that runs it, read from its configuration as it runs or as it was
+kept, not an archive's (pve-facts 9.7).
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from policies.model import PolicyError
-from policies.pve import guest_config, property_string
-from policies.pve.volid import is_volid, storage_of
-from policies.restore_rights import networks, real_devices
+from policies.model import GuestType, PolicyError
+from policies.pve import guest_config, property_string, volid
 from policies.room import DiskNeed
 
-_NUMBER = re.compile(r"[0-9]{1,9}")
+_ORDER = re.compile(r"[0-9]{1,9}")
+_MOUNT = re.compile(r"rootfs|mp\d+")
+_DEVICE = re.compile(r"(?:hostpci|usb|serial|parallel|dev)\d+")
+_SHARED_FOLDER = re.compile(r"virtiofs\d+")
+# what a configuration may name that is the same on every node
+_EVERYWHERE = frozenset({"socket", "spice", "host=spice", "/dev/net/tun", "/dev/fuse", "/dev/kvm"})
+_LISTED = frozenset({"iso", "snippets"})  # kinds of files that a storage lists by their names
+
+
+@dataclass(frozen=True, slots=True)
+class Volume:
+    """A volume under a key of a configuration. ``replicated``: a replication job copies it;
+    ``made``: PVE makes it anew where it is missing, as it does with a cloud-init drive. ``size`` in
+    bytes when it is full, None if it does not say; ``dumped``: a backup holds it.
+    """
+
+    key: str
+    volid: str
+    replicated: bool = True
+    made: bool = False
+    size: int | None = None
+    dumped: bool = True
+
+    @property
+    def storage(self) -> str:
+        """The storage that it lies on."""
+        return volid.storage_of(self.volid)
+
+    @property
+    def kind(self) -> str:
+        """The kind of file that it is, as a storage lists it; of a disk's it is no word of PVE."""
+        return self.volid.partition(":")[2].partition("/")[0]
 
 
 @dataclass(frozen=True, slots=True)
 class Needs:
-    """``disks`` is what those disks take that a backup holds, ``storages`` are where all of its
-    disks lie, and what of ``media`` is in its CD-ROM drives; ``devices`` are keys of devices of the
-    node itself. ``memory`` in bytes; ``order`` is its place in the start order, None: it has none.
+    """``disks`` and ``files`` (media, snippets) must be there, and each of ``bridges``. ``local``
+    says what its node alone has, ``unsure`` what no configuration tells. ``cpus``: PVE starts no VM
+    with more than its node has. ``memory`` in bytes; ``order`` is its place in the start order, None:
+    it has none.
     """
 
-    disks: tuple[DiskNeed, ...] = ()
-    storages: frozenset[str] = frozenset()
+    disks: tuple[Volume, ...] = ()
+    files: tuple[Volume, ...] = ()
     bridges: tuple[str, ...] = ()
-    media: tuple[str, ...] = ()
-    devices: tuple[str, ...] = ()
+    local: tuple[str, ...] = ()
+    unsure: tuple[str, ...] = ()
+    cpus: int = 0
     memory: int = 0
     order: int | None = None
 
     @property
+    def storages(self) -> frozenset[str]:
+        """Where its disks lie."""
+        return frozenset(disk.storage for disk in self.disks if not disk.made)
+
+    @property
+    def restored(self) -> tuple[DiskNeed, ...]:
+        """What the disks that a backup holds take on each storage, by its name."""
+        by_storage: dict[str, list[Volume]] = {}
+        for disk in self.disks:
+            if disk.dumped and not disk.made:
+                by_storage.setdefault(disk.storage, []).append(disk)
+        return tuple(
+            DiskNeed(
+                name,
+                sum(disk.size or 0 for disk in disks),
+                tuple(disk.key for disk in disks if disk.size is None),
+            )
+            for name, disks in sorted(by_storage.items())
+        )
+
+    @property
     def size(self) -> int:
-        """Bytes that its disks take when they are full, as far as they say."""
-        return sum(need.needed for need in self.disks)
+        """Bytes that all those take when they are full, as far as they say."""
+        return sum(need.needed for need in self.restored)
 
 
-def of(config: Mapping[str, str]) -> Needs:
-    """Given a VM's config as it runs or as it was kept (not an archive's), return what it needs."""
-    by_storage: dict[str, list[str]] = {}
-    storages: set[str] = set()
-    media: list[str] = []
-    wanted = set(guest_config.disks_to_dump(config))
-    for key, value in guest_config.drives(config):
-        file = guest_config.drive(value).get("file", "")
-        if guest_config.is_cdrom(value):
-            media += [file] if is_volid(file) else []
-        elif is_volid(file):
-            storages.add(storage_of(file))
-            if key in wanted:
-                by_storage.setdefault(storage_of(file), []).append(key)
-    disks = []
-    for name, keys in sorted(by_storage.items()):
-        sizes = {key: guest_config.disk_size(config, key) for key in keys}
-        unsized = tuple(key for key in keys if sizes[key] is None)
-        disks.append(DiskNeed(name, sum(filter(None, sizes.values())), unsized))
-    bridges = sorted({network.partition("/")[0] for _, network in networks(config)})
+def needs(config: Mapping[str, str], kind: GuestType) -> Needs:
+    """Given a guest's configuration and its kind, return what it needs."""
+    disks: list[Volume] = []
+    files: list[Volume] = []
+    local: list[str] = []
+    unsure: list[str] = []
+    for volume in _volumes(config, kind):
+        if not _on_storage(volume.volid):
+            local.append(f"{volume.key} is {volume.volid}, which its node alone has")
+        elif volume.kind in _LISTED:
+            files.append(volume)
+        else:
+            disks.append(volume)
+    for key, value in sorted(config.items()):
+        if _DEVICE.fullmatch(key):
+            mapping, first = property_string.every(value, "mapping"), _first(value)
+            if mapping:
+                unsure.append(
+                    f"{key} is the mapped device {mapping[0]}, and which nodes have one is not seen"
+                )
+            elif first not in _EVERYWHERE:
+                local.append(f"{key} is a device of its node ({first})")
+        elif _SHARED_FOLDER.fullmatch(key):
+            unsure.append(f"{key} is a folder of its node, and which nodes have it is not seen")
+        elif key == "args":
+            unsure.append("its args may name what its node alone has")
+    bridges = [
+        bridge
+        for _, value in guest_config.nics(config)
+        for bridge in property_string.every(value, "bridge")
+    ]
     return Needs(
         tuple(disks),
-        frozenset(storages),
-        tuple(bridges),
-        tuple(media),
-        tuple(real_devices(config)),
+        tuple(files),
+        tuple(dict.fromkeys(bridges)),
+        tuple(local),
+        tuple(unsure),
+        _number(config, "sockets") * _number(config, "cores") if kind is GuestType.QEMU else 0,
         guest_config.memory_of(config) << 20,
         _order(config),
     )
@@ -72,4 +138,69 @@ def _order(config: Mapping[str, str]) -> int | None:
         told = property_string.parse(config.get("startup", ""), default="order").get("order", "")
     except PolicyError:
         return None
-    return int(told) if _NUMBER.fullmatch(told) else None
+    return int(told) if _ORDER.fullmatch(told) else None
+
+
+def _number(config: Mapping[str, str], key: str) -> int:
+    text = config.get(key, "")
+    return int(text) if text.isascii() and text.isdecimal() and len(text) < 9 else 1
+
+
+def _volumes(config: Mapping[str, str], kind: GuestType) -> Iterator[Volume]:
+    if kind is GuestType.QEMU:
+        for key, value in guest_config.drives(config):
+            drive = guest_config.drive(value)
+            if drive.get("file", "none") != "none":
+                yield Volume(
+                    key,
+                    drive["file"],
+                    _not_off(drive.get("replicate", "1")),
+                    made="cloudinit" in drive["file"] and guest_config.is_cdrom(value),
+                    size=guest_config.size_of(drive),
+                    dumped=property_string.maybe_on(drive.get("backup", "1")),
+                )
+        if "vmstate" in config:
+            yield Volume("vmstate", config["vmstate"], dumped=False)
+        yield from (
+            Volume("cicustom", name.partition("=")[2])
+            for name in config.get("cicustom", "").split(",")
+            if name
+        )
+    else:
+        for key, value in sorted(config.items()):
+            if _MOUNT.fullmatch(key):
+                yield from _mount(key, value)
+    if "hookscript" in config:
+        yield Volume("hookscript", config["hookscript"])
+
+
+def _mount(key: str, value: str) -> Iterator[Volume]:
+    """A mount point; a folder of the node that is marked ``shared`` is there on every one."""
+    try:
+        mount = property_string.parse(value, default="volume")
+    except PolicyError:
+        mount = {"volume": value}
+    volume = Volume(
+        key,
+        mount.get("volume", ""),
+        _not_off(mount.get("replicate", "1")),
+        size=guest_config.size_of(mount),
+        # of a container's mount points vzdump takes only those that ask for it
+        dumped=key == "rootfs" or property_string.boolean(mount.get("backup", "0")) is True,
+    )
+    if _on_storage(volume.volid) or property_string.boolean(mount.get("shared", "0")) is not True:
+        yield volume
+
+
+def _on_storage(volume: str) -> bool:
+    """A path of a device may hold a colon too."""
+    return volid.is_volid(volume) and not volume.startswith("/")
+
+
+def _first(value: str) -> str:
+    first = value.partition(",")[0]
+    return first.removeprefix("path=")
+
+
+def _not_off(text: str) -> bool:
+    return property_string.boolean(text) is not False

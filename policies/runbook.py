@@ -157,12 +157,12 @@ def _page(policy: Policy, item: GuestFacts, ways: Sequence[Source]) -> Iterator[
 
 
 def _needs(needs: Needs) -> Iterator[str]:
-    disks = [f"{size(one.needed)} on {one.storage}" for one in needs.disks]
+    disks = [f"{size(one.needed)} on {one.storage}" for one in needs.restored]
     yield f"needs:    {size(needs.memory)} of memory, disks of {', '.join(disks) or 'no size'}"
     if needs.bridges:
         yield f"networks: {', '.join(map(_said, needs.bridges))}"
-    if needs.devices:
-        yield f"devices:  {', '.join(needs.devices)} of its node: root must restore it"
+    for sentence in (*needs.local, *needs.unsure):
+        yield f"NOTE:     {_said(sentence)}"
 
 
 def _way(policy: Policy, item: GuestFacts, way: Source, number: int) -> Iterator[str]:

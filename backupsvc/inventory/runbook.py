@@ -53,7 +53,7 @@ def site(service: Cluster, config: ConfigSet) -> SiteFacts:
                 proofs=tuple(proofs.get(vmid, ())),
                 copies=tuple(copies.get(vmid, ())),
                 machine=lineage.of(kept) if kept else None,
-                needs=needs.of(kept) if kept else None,
+                needs=needs.needs(kept, GuestType.QEMU) if kept else None,
             )
         )
     return SiteFacts(

@@ -76,7 +76,7 @@ def guest_facts(
                 copies=tuple(copies.get(vmid, ())),
                 damaged_copies=tuple(damaged.get(vmid, ())),
                 machine=lineage.of(config) if config else None,
-                needs=needs.of(config) if config else None,
+                needs=needs.needs(config, GuestType.QEMU) if config else None,
             )
         )
     return tuple(found)

@@ -15,9 +15,9 @@ from backupsvc.report.guest_facts import copies_of
 from policies import lineage
 from policies.compliance.facts import GuestFacts, Quorum
 from policies.ha.facts import HaFacts, HaStatus, Resource
-from policies.ha.needs import needs
 from policies.ha.status import HaReport, decide
 from policies.model import Guest, GuestType, Node, SeenStorages
+from policies.needs import needs
 
 if TYPE_CHECKING:
     from backupsvc.operations.services import Cluster

@@ -15,8 +15,8 @@ from policies.ha import allowed
 from policies.ha.answers import Doubt, without
 from policies.ha.facts import HaFacts, Replica, Resource
 from policies.ha.lrm import lrm_doubt
-from policies.ha.needs import Needs, Volume, needs
 from policies.i18n import duration
+from policies.needs import Needs, Volume, needs
 
 _FUTURE = 60  # seconds that a replication may seem to lie ahead, so that no clock is blamed for it
 _UNTIE = "take what its node alone has out of its configuration, or its guest out of HA"

@@ -8,7 +8,7 @@ otherwise.
 from __future__ import annotations
 
 from policies.model.archives import Archive, Decided, Mark, Marked
-from policies.model.cluster import Guest, GuestType, Node, Replica, SeenStorages, Storage
+from policies.model.cluster import Guest, GuestType, Node, SeenStorages, Storage
 from policies.model.copies import ArchiveCopy, Canary, CopyRoute, DamagedCopy, Rehearsal
 from policies.model.errors import PolicyError
 from policies.model.findings import Finding, Severity
@@ -68,7 +68,6 @@ __all__ = [
     "PveStorage",
     "Rehearsal",
     "Release",
-    "Replica",
     "Rung",
     "Scratch",
     "SeenStorages",

@@ -74,19 +74,6 @@ class Storage:
 
 
 @dataclass(frozen=True, slots=True)
-class Replica:
-    """The disks of a guest as PVE's replication keeps them on node ``target``. ``last_sync`` in
-    epoch seconds: how new they are, None if they were never sent whole; ``error`` is what PVE says
-    of the last try if it failed, "" if it did not.
-    """
-
-    vmid: int
-    target: str
-    last_sync: int | None
-    error: str = ""
-
-
-@dataclass(frozen=True, slots=True)
 class SeenStorages:
     """The storages as every node that could be asked sees them.
 

@@ -189,7 +189,14 @@ def disk_size(config: Mapping[str, str], disk: str) -> int | None:
     """Given a guest's config and the key of a disk, return the bytes that its ``size=`` says, None
     if nothing does.
     """
-    found = _SIZE.fullmatch(drive(config.get(disk, "")).get("size", ""))
+    return size_of(drive(config.get(disk, "")))
+
+
+def size_of(options: Mapping[str, str]) -> int | None:
+    """Given the options of a drive or a mount point, return the bytes that ``size`` says, None if
+    nothing does.
+    """
+    found = _SIZE.fullmatch(options.get("size", ""))
     return int(float(found[1]) * _UNITS[found[2]]) if found else None
 
 

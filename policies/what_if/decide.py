@@ -13,8 +13,9 @@ from dataclasses import dataclass
 
 from policies.compliance.facts import GuestFacts, SiteFacts
 from policies.compliance.objectives import tier_of
+from policies.ha.facts import Replica
 from policies.i18n import duration
-from policies.model import Policy, Proof, Rehearsal, Replica, Tier
+from policies.model import Policy, Proof, Rehearsal, Tier
 from policies.pve.privileges import privileges
 from policies.valid_proofs import good
 from policies.what_if.loss import Loss, QuorumAfter, gaps_that_hide, quorum_after

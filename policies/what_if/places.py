@@ -47,6 +47,7 @@ class Spare:
             node.name: node.max_memory - node.memory if node.max_memory and node.memory else None
             for node in survivors(facts, loss)
         }
+        self._cpus = {node.name: node.max_cpu for node in facts.nodes}
         self._storages: dict[str, list[Storage]] = {node: [] for node in self._memory}
         for one in storages_left(facts, loss):
             self._storages[one.node].append(one)
@@ -75,7 +76,7 @@ class Spare:
             self._memory[place.node] = free - _memory(item)
         if item.needs is None or source.kind in (Kind.SHARED, Kind.REPLICA):
             return
-        for need in item.needs.disks:
+        for need in item.needs.restored:
             self._fill(place.node, place.storage or need.storage, need.needed)
 
     def _fill(self, node: str, name: str, size: int) -> None:
@@ -104,6 +105,8 @@ class Spare:
         no_bridge, perhaps = self._networks(node, needs)
         against, unknown = against + no_bridge, unknown + perhaps
         unknown += self._fixtures(node, needs)
+        if needs.cpus > (cpus := self._cpus[node]) > 0:
+            against.append(f"PVE starts no VM of {needs.cpus} CPUs on {node}: it has {cpus}")
         fits = False if against else None if unknown else True
         return Place(node, fits, storage, (*against, *unknown))
 
@@ -122,10 +125,10 @@ class Spare:
         """Where on a node the disks go (None: each where it was), what speaks against it, and what
         is not known.
         """
-        here = room.for_disks(needs.disks, node, self._storages[node])
+        here = room.for_disks(needs.restored, node, self._storages[node])
         if all(one.there and not one.short for one in here):
             blind = [one.need.storage for one in here if one.free is None]
-            unsized = [disk for need in needs.disks for disk in need.unsized]
+            unsized = [disk for need in needs.restored for disk in need.unsized]
             perhaps = [f"{node}: how much room {names(blind)} has is not known"] if blind else []
             if unsized:
                 perhaps.append(f"how large {names(unsized)} of it is, is not known")
@@ -171,13 +174,10 @@ class Spare:
 
     def _fixtures(self, node: str, needs: Needs) -> list[str]:
         """What may keep it from starting there, which nobody can see from here."""
-        found = []
-        if needs.devices:
-            found.append(f"it is given devices of its node ({names(needs.devices)})")
         shared = {one.name for one in self._storages[node] if one.shared}
-        if media := [one for one in needs.media if one.partition(":")[0] not in shared]:
-            found.append(f"{names(media)} in its CD-ROM drive may not be on {node}")
-        return found
+        media = [one.volid for one in needs.files if one.storage not in shared]
+        found = [f"whether {names(media)} is on {node} is not known"] if media else []
+        return [*found, *needs.local, *needs.unsure]
 
 
 def _memory(item: GuestFacts) -> int:

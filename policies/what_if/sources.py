@@ -12,7 +12,8 @@ from zoneinfo import ZoneInfo
 from policies import lineage, whole
 from policies.compliance.facts import GuestFacts, SiteFacts, usable
 from policies.copy_folders import folder_of
-from policies.model import Archive, ArchiveCopy, Directory, Policy, Proof, Replica, Rung
+from policies.ha.facts import Replica
+from policies.model import Archive, ArchiveCopy, Directory, Policy, Proof, Rung
 from policies.pve.volid import parse_name
 from policies.reach import down
 from policies.valid_proofs import good, valid_proofs
@@ -64,7 +65,7 @@ def sources(
     found = [*_archives(facts, policy, item, loss, wanted)]
     found.sort(key=lambda one: (one.proof is None, -one.at, one.kind is Kind.COPY, one.place))
     proven_at = max((one.at for one in found if one.proof), default=0)
-    copies = [*_replicas(facts, replicas, loss)]
+    copies = [*_replicas(facts, item, replicas, loss)]
     newer = [one for one in copies if one.at > proven_at]
     older = [one for one in copies if one.at <= proven_at]
     return (*_own_disks(facts, item, loss), *newer, *found, *older)
@@ -93,8 +94,15 @@ def _own_disks(facts: SiteFacts, item: GuestFacts, loss: Loss) -> Iterator[Sourc
         yield Source(Kind.SHARED, facts.at, where, frozenset(usable_by))
 
 
-def _replicas(facts: SiteFacts, replicas: Iterable[Replica], loss: Loss) -> Iterator[Source]:
+def _replicas(
+    facts: SiteFacts, item: GuestFacts, replicas: Iterable[Replica], loss: Loss
+) -> Iterator[Source]:
     silent = down(facts.nodes, facts.silent)
+    shared = {one.name for one in facts.storages if one.shared and one.name not in loss.storages}
+    disks = item.needs.disks if item.needs else ()
+    # of a guest with a disk that is not copied a replica is a part
+    if any(not (one.replicated or one.made or one.storage in shared) for one in disks):
+        return
     for one in sorted(replicas, key=lambda one: (-(one.last_sync or 0), one.target)):
         # what was never sent is no replica yet
         if loss.node(one.target) or one.target in silent or one.last_sync is None:
@@ -102,6 +110,8 @@ def _replicas(facts: SiteFacts, replicas: Iterable[Replica], loss: Loss) -> Iter
         notes = ["nobody has tested it: a replica is the disks as they were, damage included"]
         if one.error:
             notes.append(f"its replication fails: {one.error}")
+        if not one.enabled:
+            notes.append("its replication is switched off")
         place = f"replica on {one.target}"
         nodes = frozenset({one.target})
         yield Source(Kind.REPLICA, one.last_sync, place, nodes, notes=tuple(notes))

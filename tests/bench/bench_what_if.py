@@ -19,8 +19,7 @@ import pytest
 
 from policies.compliance.facts import BridgeFacts, GuestFacts, Quorum, SiteFacts, usable
 from policies.model import Guest, GuestType, Node
-from policies.needs import Needs
-from policies.room import DiskNeed
+from policies.needs import Needs, Volume
 from policies.what_if.decide import decide
 from policies.what_if.loss import Loss
 from pvelab import control
@@ -43,7 +42,7 @@ def large() -> SiteFacts:
         test = replace(proof(vmid, last), node=other)
         held[0] = replace(held[0], proven_at=test.ended)
         guest = Guest(vmid, f"vm{number}", home, GuestType.QEMU, "running", max_memory=2 * GIB)
-        needs = Needs((DiskNeed("nas", 16 * GIB),), frozenset({"nas"}), ("vmbr0",))
+        needs = Needs((Volume("scsi0", "nas:1", size=16 * GIB),), bridges=("vmbr0",))
         guests.append(
             GuestFacts(vmid, guest.name, guest, archives=tuple(held), proofs=(test,), needs=needs)
         )

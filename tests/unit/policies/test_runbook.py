@@ -24,7 +24,6 @@ from policies.model import (
     Verdict,
 )
 from policies.needs import Needs
-from policies.room import DiskNeed
 from policies.runbook import Page, pages
 from tests.unit.policies.what_if.sites import NEEDS, SHA, site
 from tests.unit.report.langeo import GIB, NAMES, NIGHTS, NOW, archive, changed, guest, policy, proof
@@ -137,10 +136,10 @@ def test_a_guest_of_which_nothing_is_known_says_so() -> None:
 
 
 def test_real_devices_and_disks_are_told() -> None:
-    needs = Needs((DiskNeed("local-lvm", 16 * GIB),), memory=2 * GIB, devices=("hostpci0",))
+    needs = Needs(NEEDS.disks, local=("hostpci0 is a device of its node",), memory=2 * GIB)
     text = written(changed(site(), 108, needs=needs)).text
     assert "needs:    2.0 GiB of memory, disks of 16.0 GiB on local-lvm" in text
-    assert "devices:  hostpci0 of its node: root must restore it" in text
+    assert "NOTE:     hostpci0 is a device of its node" in text
 
 
 def test_a_plain_copy_is_fetched_checked_and_restored() -> None:

@@ -16,7 +16,7 @@ from backupsvc.catalog import Catalog
 from backupsvc.cli.what_if import as_dict
 from backupsvc.copies.config_sets import folder_of, pack
 from backupsvc.copies.snapshots import CONFIG, name_at
-from backupsvc.errors import UsageError
+from backupsvc.errors import PveError, UsageError
 from backupsvc.report.what_if import ask
 from policies.cluster_config import ConfigSet
 from policies.model import Node
@@ -122,6 +122,30 @@ def test_a_storage_that_only_a_dead_node_has_is_known_by_its_archives(
     catalog.archives.observe([lost], scope=[], at=NOW)
     found = asked(dead(world), catalog, tmp_path, Loss(storages=frozenset({"old-disk"})))
     assert found.guests == ()
+
+
+def sent(**changes: Any) -> dict[str, list[dict[str, Any]]]:
+    row = {"id": "108-0", "guest": 108, "target": "lge-pve02", "last_sync": NOW - 60}
+    return {"clovis": [row | {"fail_count": 0, "schedule": "*/15"} | changes]}
+
+
+def test_a_replica_that_pve_keeps_is_a_way_back_and_what_is_being_removed_is_none(
+    world: World, catalog: Catalog, tmp_path: Path
+) -> None:
+    world.replication = sent()
+    one = only(asked(world, catalog, tmp_path))
+    assert one.source and (one.source.kind, one.age) == ("replica", 60)
+    world.replication = sent(remove_job="full")
+    one = only(asked(world, catalog, tmp_path))
+    assert one.source and one.source.kind == "archive"
+
+
+def test_replicas_that_cannot_be_told_are_said_to_be_unknown(
+    world: World, catalog: Catalog, tmp_path: Path
+) -> None:
+    world.refuse["replication clovis"] = PveError("no replication for you")
+    found = asked(world, catalog, tmp_path)
+    assert any("which replicas there are of the guests on clovis" in one for one in found.unseen)
 
 
 def test_as_json_it_names_the_source_and_says_what_is_not_known(

@@ -7,15 +7,27 @@ from dataclasses import replace
 from typing import Any
 
 from policies.compliance.facts import SiteFacts
-from policies.model import Node, Replica
-from policies.needs import Needs
-from policies.room import DiskNeed
+from policies.ha.facts import Replica
+from policies.model import Node
+from policies.needs import Needs, Volume
 from policies.what_if.decide import GuestAfter, WhatIf, decide
 from policies.what_if.loss import Loss
 from tests.unit.report.langeo import GIB, NOW, guest, policy, put_right
 
 SHA = "ab" * 32
-NEEDS = Needs((DiskNeed("local-lvm", 16 * GIB),), frozenset({"local-lvm"}), ("vmbr0",))
+
+
+def disk(volid: str, size: int | None, key: str = "scsi0") -> Volume:
+    """A disk that a backup holds."""
+    return Volume(key, volid, size=size)
+
+
+def replica(target: str, last_sync: int | None, error: str = "") -> Replica:
+    """What a replication of 108 keeps on a node."""
+    return Replica("108-0", 108, target, True, last_sync, int(bool(error)), error)
+
+
+NEEDS = Needs((disk("local-lvm:vm-1-disk-0", 16 * GIB),), bridges=("vmbr0",))
 CLOVIS = Loss(frozenset({"clovis"}))
 
 

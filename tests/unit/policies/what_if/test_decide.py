@@ -10,11 +10,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from policies.compliance.facts import Gap
-from policies.model import Node, Rehearsal, Replica, Verdict
+from policies.model import Node, Rehearsal, Verdict
 from policies.what_if.decide import critical_tiers
 from policies.what_if.loss import Loss
 from policies.what_if.sources import Kind
-from tests.unit.policies.what_if.sites import CLOVIS, NEEDS, asked, of, site, with_guests
+from tests.unit.policies.what_if.sites import (
+    CLOVIS,
+    NEEDS,
+    asked,
+    disk,
+    of,
+    replica,
+    site,
+    with_guests,
+)
 from tests.unit.policies.what_if.test_sources import OUTSIDE, copy
 from tests.unit.report.langeo import (
     DAY,
@@ -72,13 +81,13 @@ def test_only_a_good_test_measures() -> None:
 
 
 def test_a_replica_starts_without_a_restore_and_loses_what_came_since_it_was_sent() -> None:
-    one = of(asked(site(), replicas=[Replica(108, "lge-pve02", NOW - 60)]))
+    one = of(asked(site(), replicas=[replica("lge-pve02", NOW - 60)]))
     assert one.source and one.source.kind is Kind.REPLICA
     assert (one.age, one.rto) == (60, 29.5)  # the restore took 12 s of it
 
 
 def test_a_replica_from_the_future_is_not_younger_than_now() -> None:
-    assert of(asked(site(), replicas=[Replica(108, "lge-pve02", NOW + 60)])).age == 0
+    assert of(asked(site(), replicas=[replica("lge-pve02", NOW + 60)])).age == 0
 
 
 def test_a_copy_is_as_slow_as_the_last_one_that_was_brought_back() -> None:
@@ -160,7 +169,7 @@ def test_nodes_work_side_by_side_and_each_takes_one_after_the_other() -> None:
 
 def test_a_lost_storage_takes_the_guests_whose_disks_lie_there() -> None:
     lost = Loss(storages=frozenset({"local-lvm"}))
-    facts = changed(site(), 105, needs=replace(NEEDS, storages=frozenset({"nas"})))
+    facts = changed(site(), 105, needs=replace(NEEDS, disks=(disk("nas:1", GIB),)))
     found = asked(facts, lost)
     assert 105 not in {one.vmid for one in found.guests} and len(found.guests) == len(NAMES) - 1
     assert found.quorum.quorate is True

@@ -9,12 +9,11 @@ import pytest
 
 from policies.compliance.facts import BridgeFacts, GuestFacts, SiteFacts
 from policies.model import Node
-from policies.needs import Needs
-from policies.room import DiskNeed
+from policies.needs import Needs, Volume
 from policies.what_if.loss import Loss
 from policies.what_if.places import Place, Spare
 from policies.what_if.sources import Kind, Source
-from tests.unit.policies.what_if.sites import CLOVIS, NEEDS, site
+from tests.unit.policies.what_if.sites import CLOVIS, NEEDS, disk, site
 from tests.unit.report.langeo import GIB, NIGHTS, archive, guest, storage
 
 HERE = frozenset({"lge-pve02"})
@@ -111,7 +110,7 @@ def test_a_shared_storage_fills_up_for_every_node() -> None:
         storages=tuple(replace(one, available=20 * GIB, type="lvm") for one in shared),
         bridges=None,
     )
-    needs = Needs((DiskNeed("nas", 16 * GIB),), frozenset({"nas"}))
+    needs = Needs((disk("nas:1", 16 * GIB),))
     source = replace(ARCHIVED, nodes=frozenset({"lge-pve02", "third"}))
     spare = Spare(both, CLOVIS)
     first = spare.best(item(needs), source)
@@ -124,7 +123,7 @@ def test_disks_go_elsewhere_if_their_storage_is_not_there_or_full() -> None:
     facts = room(GIB)
     roomy = replace(facts, storages=(*facts.storages, storage("tank", "lge-pve02", "images")))
     assert place(roomy, item()) == Place("lge-pve02", True, "tank")
-    away = Needs((DiskNeed("ceph", GIB),), frozenset({"ceph"}), ("vmbr0",))
+    away = Needs((disk("ceph:1", GIB),), bridges=("vmbr0",))
     assert place(site(), item(away)).storage == "local-lvm"
     none = replace(site(), storages=(storage("local", "lge-pve02", "backup"),))
     found = place(none, item(away))
@@ -142,7 +141,7 @@ def test_disks_that_are_larger_than_the_room_may_still_fit_where_they_grow_as_wr
 
 def test_room_that_is_not_told_and_disks_without_a_size_are_not_known() -> None:
     assert place(room(0, total=0), item()).fits is None
-    unsized = Needs((DiskNeed("local-lvm", 0, ("scsi1",)),), frozenset({"local-lvm"}), ("vmbr0",))
+    unsized = Needs((disk("local-lvm:1", None, "scsi1"),), bridges=("vmbr0",))
     found = place(site(), item(unsized))
     assert found.fits is None and "scsi1" in found.reasons[0]
 
@@ -174,15 +173,28 @@ def test_a_bridge_that_others_have_is_missed_and_one_that_none_lists_is_not_know
 
 
 def test_devices_and_media_of_a_node_are_not_known_elsewhere() -> None:
-    found = place(site(), item(replace(NEEDS, devices=("hostpci0",))))
+    found = place(site(), item(replace(NEEDS, local=("hostpci0 is a device of its node",))))
     assert found.fits is None and "hostpci0" in found.reasons[0]
-    inserted = replace(NEEDS, media=("local:iso/a.iso",))
+    inserted = replace(NEEDS, files=(Volume("ide2", "local:iso/a.iso"),))
     assert place(site(), item(inserted)).fits is None
     facts = site()
     shared = replace(
         facts, storages=(*facts.storages, storage("isos", "lge-pve02", "iso", shared=True))
     )
-    assert place(shared, item(replace(NEEDS, media=("isos:iso/a.iso",)))).fits is True
+    assert (
+        place(shared, item(replace(NEEDS, files=(Volume("ide2", "isos:iso/a.iso"),)))).fits is True
+    )
+
+
+def test_a_node_with_fewer_cpus_starts_no_such_vm() -> None:
+    facts = site()
+    small = replace(facts.nodes[1], max_cpu=4)
+    four = replace(facts, nodes=(facts.nodes[0], small))
+    found = place(four, item(replace(NEEDS, cpus=8)))
+    assert found.fits is False and "it has 4" in found.reasons[0]
+    assert place(four, item(replace(NEEDS, cpus=4))).fits is True
+    # a token that may not see the node's own figures is told none
+    assert place(facts, item(replace(NEEDS, cpus=8))).fits is True
 
 
 def test_what_is_not_known_of_a_guest_is_never_taken_for_nothing() -> None:

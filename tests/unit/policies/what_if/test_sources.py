@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from policies.compliance.facts import GuestFacts, SiteFacts
+from policies.ha.facts import Replica
 from policies.lineage import Identity
 from policies.model import (
     Archive,
@@ -15,17 +16,15 @@ from policies.model import (
     CopyTarget,
     Directory,
     Node,
-    Replica,
     Rung,
     SftpFolder,
     Suspicion,
     SuspicionKind,
 )
 from policies.needs import Needs
-from policies.room import DiskNeed
 from policies.what_if.loss import Loss
 from policies.what_if.sources import Kind, Source, sources
-from tests.unit.policies.what_if.sites import CLOVIS, SHA, site
+from tests.unit.policies.what_if.sites import CLOVIS, SHA, disk, replica, site
 from tests.unit.report.langeo import (
     GIB,
     NIGHTS,
@@ -203,8 +202,8 @@ def test_a_copy_on_the_services_own_machine_says_so() -> None:
 
 def test_a_newer_replica_comes_before_what_was_proven_and_an_older_one_last() -> None:
     facts = site()
-    fresh = Replica(108, "lge-pve02", NOW - 60)
-    stale = Replica(108, "lge-pve02", NIGHTS[0], error="no route to host")
+    fresh = replica("lge-pve02", NOW - 60)
+    stale = replica("lge-pve02", NIGHTS[0], "no route to host")
     found = left(facts, item(facts), replicas=(fresh, stale))
     assert [one.kind for one in found] == [Kind.REPLICA, *[Kind.ARCHIVE] * 3, Kind.REPLICA]
     assert "no route to host" in found[-1].notes[1]
@@ -214,10 +213,28 @@ def test_a_newer_replica_comes_before_what_was_proven_and_an_older_one_last() ->
 def test_a_replica_that_was_never_sent_or_is_lost_is_none() -> None:
     facts = site()
     mine = item(facts, archives=(), proofs=())
-    assert left(facts, mine, replicas=(Replica(108, "lge-pve02", None),)) == ()
-    assert left(facts, mine, replicas=(Replica(108, "clovis", NOW),)) == ()
+    assert left(facts, mine, replicas=(replica("lge-pve02", None),)) == ()
+    assert left(facts, mine, replicas=(replica("clovis", NOW),)) == ()
     silent = replace(facts, silent={"lge-pve02": "timed out"})
-    assert left(silent, mine, replicas=(Replica(108, "lge-pve02", NOW),)) == ()
+    assert left(silent, mine, replicas=(replica("lge-pve02", NOW),)) == ()
+
+
+def test_a_replica_without_one_of_the_disks_is_no_way_back() -> None:
+    facts = replace(site(), storages=(storage("nas", "lge-pve02", "images", shared=True),))
+    kept_out = replace(disk("local-lvm:1", GIB, "scsi1"), replicated=False)
+    sent = (replica("lge-pve02", NOW),)
+    bare = item(facts, archives=(), proofs=(), needs=Needs((kept_out,)))
+    assert left(facts, bare, replicas=sent) == ()
+    elsewhere = replace(bare, needs=Needs((replace(kept_out, volid="nas:1"),)))
+    assert [one.kind for one in left(facts, elsewhere, replicas=sent)] == [
+        Kind.SHARED,
+        Kind.REPLICA,
+    ]
+    made = replace(bare, needs=Needs((replace(kept_out, made=True),)))
+    (found,) = left(facts, made, replicas=(replace(sent[0], enabled=False),))
+    assert found.kind is Kind.REPLICA and found.notes[1] == "its replication is switched off"
+    unknown = replace(bare, needs=None)
+    assert len(left(facts, unknown, replicas=sent)) == 1
 
 
 def test_a_guest_whose_disks_are_all_on_shared_storage_only_needs_another_node() -> None:
@@ -229,13 +246,15 @@ def test_a_guest_whose_disks_are_all_on_shared_storage_only_needs_another_node()
             for name in ("ceph", "nas")
         ),
     )
-    needs = Needs((DiskNeed("ceph", GIB),), frozenset({"ceph", "nas"}))
+    needs = Needs((disk("ceph:1", GIB), disk("nas:1", GIB, "scsi1")))
     mine = item(facts, archives=(), proofs=(), needs=needs)
     (found,) = left(facts, mine)
     assert (found.kind, found.nodes, found.at) == (Kind.SHARED, frozenset({"lge-pve02"}), NOW)
     assert left(facts, mine, Loss(storages=frozenset({"nas"}))) == ()
     assert left(facts, mine, Loss(site=True)) == ()
-    partly = replace(mine, needs=replace(needs, storages=frozenset({"ceph", "local-lvm"})))
+    partly = replace(
+        mine, needs=replace(needs, disks=(*needs.disks, disk("local-lvm:1", GIB, "scsi2")))
+    )
     assert left(facts, partly) == ()
     assert left(facts, replace(mine, needs=None)) == ()
     assert left(facts, replace(mine, needs=Needs())) == ()
