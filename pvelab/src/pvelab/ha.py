@@ -5,6 +5,7 @@ made of them, in one file.
 from __future__ import annotations
 
 import json
+import re
 import threading
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -68,6 +69,22 @@ class Ha:
                 )
             )
             fresh.replace(self._path)
+
+    def forget(self, sid: str) -> None:
+        """Take a resource out, and out of the rules, as a deletion with ``purge`` does: a rule that
+        named it alone goes with it (pve-facts 8.7).
+        """
+        with self._mutex:
+            if self.resources.pop(sid, None) is None:
+                return
+            for name, rule in list(self.rules.items()):
+                listed = [one for one in re.split(r"[,;\s]+", str(rule["resources"])) if one]
+                rest = ",".join(one for one in listed if one != sid)
+                if rest:
+                    rule["resources"] = rest
+                else:
+                    del self.rules[name]
+        self.save()
 
     def manages(self, vmid: int) -> bool:
         """Say whether a guest is an HA resource."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-
 from pvelab.containers import power, trees
 from pvelab.containers.mounts import mounts
 from pvelab.guests import volumes
@@ -37,14 +35,7 @@ def destroy(lab: Lab, node: str, vmid: int, purge: bool, unreferenced: bool, log
             log.line(trees.free(lab, tree))
         if purge:
             log.line(f"purging CT {vmid} from related configurations..")
-            for job in lab.jobs.entries.values():
-                for name in ("vmid", "exclude"):
-                    if name in job:
-                        job[name] = ",".join(
-                            v for v in re.split(r"[,; ]+", str(job[name])) if v and v != str(vmid)
-                        )
-            lab.jobs.save()
-            if lab.ha.resources.pop(f"ct:{vmid}", None) is not None:
-                lab.ha.save()
+            lab.jobs.forget_guest(vmid)
+            lab.ha.forget(f"ct:{vmid}")
         lab.access.forget_guest(vmid)
         lab.guests.remove(vmid)

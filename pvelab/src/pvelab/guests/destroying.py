@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-
 from pvelab.guests import power, volumes
 from pvelab.guests.devices import disks
 from pvelab.guests.state import check_unlocked, need, task_lock
@@ -61,18 +59,8 @@ class Destruction:
                     log.line(f'  Logical volume "{volume.path.name}" successfully removed.')
             if self.purge:
                 log.line(f"purging VM {self.vmid} from related configurations..")
-                for job in self.lab.jobs.entries.values():
-                    for field in ("vmid", "exclude"):
-                        if field in job:
-                            rest = [
-                                v
-                                for v in re.split(r"[,; ]+", str(job[field]))
-                                if v and v != str(self.vmid)
-                            ]
-                            job[field] = ",".join(rest)
-                self.lab.jobs.save()
-                if self.lab.ha.resources.pop(f"vm:{self.vmid}", None) is not None:
-                    self.lab.ha.save()
+                self.lab.jobs.forget_guest(self.vmid)
+                self.lab.ha.forget(f"vm:{self.vmid}")
             self.lab.access.forget_guest(self.vmid)
             power.switch_off(self.lab, self.vmid)
             self.lab.guests.remove(self.vmid)

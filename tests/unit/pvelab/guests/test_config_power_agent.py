@@ -185,6 +185,25 @@ def test_destroying_frees_disks_jobs_ha_and_rights(api: Api, lab: Lab) -> None:
     assert api("GET", f"{HOME}/storage/local-lvm/content", vmid=108) == []
 
 
+def test_a_job_or_rule_that_named_a_destroyed_guest_alone_goes_with_it(api: Api, lab: Lab) -> None:
+    lab.jobs.entries |= {
+        "alone": {"vmid": "108"},
+        "empty": {"vmid": "", "exclude": ""},
+        "others": {"all": 1, "exclude": "104;108"},
+        "excluded": {"all": 1, "exclude": "108"},
+    }
+    nodes = {"type": "node-affinity", "nodes": "clovis"}
+    lab.ha.rules |= {
+        "alone": nodes | {"resources": "vm:108"},
+        "both": nodes | {"resources": "vm:104,vm:108"},
+    }
+    assert api.task("DELETE", f"{QEMU}/108", purge=1)[0] == "OK"
+    assert "alone" not in lab.jobs.entries and "alone" not in lab.ha.rules
+    assert lab.jobs.entries["others"] == {"all": 1, "exclude": "104"}
+    assert lab.jobs.entries["excluded"] == {"all": 1}
+    assert lab.ha.rules["both"]["resources"] == "vm:104"
+
+
 def test_a_protected_or_locked_guest_is_not_destroyed(api: Api, lab: Lab) -> None:
     lab.guests.need("clovis", 104).config["protection"] = "1"
     assert api.refused("DELETE", f"{QEMU}/104") == (
