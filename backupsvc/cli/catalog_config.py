@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from backupsvc.bootstrap import Service
+    from backupsvc.operations.surroundings import Found
     from policies.cluster_config import ConfigSet
     from policies.model import CopyTarget
 
@@ -34,6 +35,18 @@ Date = Annotated[
 ]
 File = Annotated[
     str | None, typer.Argument(metavar="[FILE]", help="One file, such as storage.cfg.")
+]
+Vmid = Annotated[int, typer.Argument(metavar="VMID", min=100, help="The guest that had it.")]
+At = Annotated[
+    str | None,
+    typer.Option("--at", metavar="DATE", help="By the set of that date, as `show` takes it."),
+]
+AsVmid = Annotated[
+    int | None,
+    typer.Option("--as", metavar="VMID", min=100, help="The VMID that it has or gets now."),
+]
+Node = Annotated[
+    str | None, typer.Option("--node", help="Where it is to lie, if it lies nowhere yet.")
 ]
 
 app = typer.Typer(cls=Named, no_args_is_help=True)
@@ -222,6 +235,89 @@ def diff(older: Date, newer: Date, as_json: AsJson = False) -> None:
     raise typer.Exit(1 if found else 0)
 
 
+@app.command()
+def surroundings(
+    vmid: Vmid,
+    at: At = None,
+    as_vmid: AsVmid = None,
+    node: Node = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show what a guest had around it when the configuration was kept last with it in it, and is
+    missing now: HA, backup and replication jobs, pool, rights, firewall; each with the commands
+    that put it back. Changes nothing.
+
+    Exit 0 only if nothing is missing and all of it could be told.
+
+    Example: backupsvc catalog config surroundings 108
+    """
+    from backupsvc.cli.output import emit_json
+    from backupsvc.cli.session import open_service
+    from backupsvc.operations.surroundings import of
+
+    with open_service() as service:
+        kept_at = None if at is None else _time_of(service, at)
+        found = of(service, vmid, node=node, as_vmid=as_vmid, at=kept_at)
+    if as_json:
+        emit_json(_as_dict(found, vmid, as_vmid))
+    else:
+        _show(found, vmid)
+    raise typer.Exit(0 if found.whole else 1)
+
+
+def _as_dict(found: Found, vmid: int, as_vmid: int | None) -> dict[str, Any]:
+    from backupsvc.clock import iso
+
+    return {
+        "vmid": vmid,
+        "as_vmid": vmid if as_vmid is None else as_vmid,
+        "kept_at": None if found.kept_at is None else iso(found.kept_at),
+        "why_none": found.why_none,
+        "items": [
+            {
+                "kind": str(one.kind),
+                "name": one.name,
+                "action": str(one.action),
+                "known": one.known,
+                "detail": one.detail,
+                "commands": list(one.commands),
+                "calls": [
+                    {
+                        "method": call.method,
+                        "path": call.path,
+                        "params": [{"name": name, "value": value} for name, value in call.params],
+                    }
+                    for call in one.calls
+                ],
+                "privileges": list(one.privileges),
+                "by_hand": list(one.by_hand),
+            }
+            for one in found.items
+        ],
+        "notes": list(found.notes),
+    }
+
+
+def _show(found: Found, vmid: int) -> None:
+    from backupsvc.cli.output import say
+    from backupsvc.clock import iso
+    from policies.surroundings import to_do
+
+    for note in found.notes:
+        say(f"passed over: {note}")
+    if found.why_none is not None:
+        say(f"nothing can be told: {found.why_none}")
+        return
+    say(f"guest {vmid} by the configuration of {iso(found.kept_at or 0)}")
+    for one in found.items:
+        word = "missing" if to_do(one) else "note" if one.known else "not known"
+        say(f"{word}: {one.what}: {one.detail}")
+        for command in one.commands:
+            say(f"  {command}")
+    if found.whole:
+        say("nothing is missing")
+
+
 _NOWHERE: dict[str, Any] = {
     "target": None,
     "state": None,
@@ -262,8 +358,16 @@ def _by_reason(said: Sequence[Mapping[str, Any]]) -> list[str]:
 
 def _chosen(service: Service, said: str) -> tuple[int, ConfigSet]:
     """The set that a date means, and when it was kept."""
-    from backupsvc.clock import iso
     from backupsvc.copies.config_sets import kept_in, read
+
+    at = _time_of(service, said)
+    return at, read(kept_in(service.settings.state_dir)[at])
+
+
+def _time_of(service: Service, said: str) -> int:
+    """When the set was kept that a date means."""
+    from backupsvc.clock import iso
+    from backupsvc.copies.config_sets import kept_in
     from backupsvc.errors import UsageError
     from policies.config_dates import pick
     from policies.model import PolicyError
@@ -281,4 +385,4 @@ def _chosen(service: Service, said: str) -> tuple[int, ConfigSet]:
         if not kept:
             hint = "keep one now: `backupsvc catalog config keep`"
         raise UsageError(f"no configuration of {said} is kept here", hint)
-    return at, read(kept[at])
+    return at

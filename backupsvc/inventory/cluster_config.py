@@ -29,9 +29,22 @@ _NO_CALL = "this Proxmox VE has no such call"
 _OFFLINE = "the node is offline, or does not answer"
 
 
-def read(service: Cluster, alive: Callable[[], None] = lambda: None) -> ConfigSet:
-    """Given the service, return the cluster's configuration as far as its token may read it.
-    ``alive`` is called again and again meanwhile; what it raises ends the work.
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A part of the configuration: these lists of the cluster, by their files, where each guest is,
+    and all that is told of these guests.
+    """
+
+    files: Container[str]
+    vmids: Container[int]
+
+
+def read(
+    service: Cluster, alive: Callable[[], None] = lambda: None, part: Part | None = None
+) -> ConfigSet:
+    """Given the service, return the cluster's configuration as far as its token may read it; with
+    ``part`` only that, and the set says nothing of the rest. ``alive`` is called again and again
+    meanwhile; what it raises ends the work.
 
     Raise Unreachable or Refused if the cluster does not answer, or not this token: then there is
     nothing to keep.
@@ -40,10 +53,15 @@ def read(service: Cluster, alive: Callable[[], None] = lambda: None) -> ConfigSe
     # asked first: without these nothing is known of what there is
     reading = _Reading(pve, pve.configuration.propagated(), service.policy.scratch, alive)
     nodes = pve.cluster.nodes()
-    reading.all_of(config_sources.CLUSTER)
-    for node in nodes:
-        reading.node(node)
-    reading.guests({node.name for node in nodes if node.online})
+    if part is None:
+        reading.all_of(config_sources.CLUSTER)
+        for node in nodes:
+            reading.node(node)
+    else:
+        reading.all_of(one for one in config_sources.CLUSTER if one.file in part.files)
+    reading.guests(
+        {node.name for node in nodes if node.online}, None if part is None else part.vmids
+    )
     return ConfigSet(reading.files, reading.not_read, reading.in_part)
 
 
@@ -101,8 +119,10 @@ class _Reading:
         else:
             self.not_read[sources[0].folder] = _OFFLINE
 
-    def guests(self, online: Container[str]) -> None:
-        """Read every guest's configuration and firewall, where it is now."""
+    def guests(self, online: Container[str], vmids: Container[int] | None) -> None:
+        """Read where every guest is, and there its configuration and firewall, of those guests if
+        any are named.
+        """
         source = config_sources.GUESTS
         try:
             guests = [one for one in self.pve.cluster.guests() if one.vmid not in self.scratch]
@@ -116,6 +136,8 @@ class _Reading:
         self.files |= {source.file: text_of(source, rows)} if rows else {}
         self._if_in_part(source, config_sources.GUESTS_FOLDER)
         for guest in guests:
+            if vmids is not None and guest.vmid not in vmids:
+                continue
             config, *firewall = config_sources.guest_sources(
                 str(guest.type), guest.node, guest.vmid
             )

@@ -1,0 +1,101 @@
+"""What a guest had around it when the cluster's configuration was kept last with it in it, and what
+is missing of that now. Reads only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from backupsvc.clock import iso
+from backupsvc.copies.config_sets import kept_in
+from backupsvc.copies.config_sets import read as read_set
+from backupsvc.errors import ArchiveError
+from backupsvc.inventory.cluster_config import Part, read
+from backupsvc.services import Nodes
+from policies import surroundings
+from policies.cluster_config import ConfigSet
+from policies.surroundings import Surrounding, whose
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What was found: ``items`` in the order in which they are put back, and the time of the kept
+    set that they come from (epoch seconds). ``why_none`` says why nothing can be told, and then
+    there are no items; None if it can. ``notes`` are what was passed over on the way to that set.
+    """
+
+    items: tuple[Surrounding, ...] = ()
+    kept_at: int | None = None
+    why_none: str | None = None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def whole(self) -> bool:
+        """Whether it is known that nothing is missing."""
+        if self.why_none is not None:
+            return False
+        return not any(surroundings.to_do(one) or not one.known for one in self.items)
+
+
+def of(
+    service: Nodes,
+    vmid: int,
+    archive_config_text: str | None = None,
+    node: str | None = None,
+    as_vmid: int | None = None,
+    at: int | None = None,
+) -> Found:
+    """Given a VMID, return what of its surroundings is missing now, by the newest kept set in which
+    the guest is.
+
+    ``archive_config_text``: the configuration in the archive that it comes from: sets in which
+    another machine was under the VMID are passed over (law 10). ``node``: where it lies or is to
+    lie. ``as_vmid``: the VMID that it has or gets, if another one. ``at``: the time of the only set
+    to be looked at (epoch seconds). Raise Unreachable or Refused if the cluster tells nothing,
+    CopyError if the folder of the kept sets cannot be listed.
+    """
+    now_vmid = vmid if as_vmid is None else as_vmid
+    chosen: tuple[int, ConfigSet] | None = None
+    notes: list[str] = []
+    for time, config in _newest_first(service, at, notes):
+        other = whose.in_set(config, vmid, archive_config_text)
+        if other is None:
+            chosen = time, config
+            break
+        notes += [f"{iso(time)}: {other}"] if other else []
+    if chosen is None:
+        return Found(why_none=_none(service, vmid, notes, at), notes=tuple(notes))
+    time, then = chosen
+    part = Part(surroundings.FILES, frozenset({now_vmid}))
+    now = read(service, part=part)
+    if stranger := whose.another_now(then, vmid, now, now_vmid):
+        return Found((), time, stranger, tuple(notes))
+    items = surroundings.find(
+        then, now, vmid, as_vmid=as_vmid, node=node, archive=archive_config_text
+    )
+    return Found(items, time, notes=tuple(notes))
+
+
+def _newest_first(
+    service: Nodes, at: int | None, notes: list[str]
+) -> Iterator[tuple[int, ConfigSet]]:
+    kept = kept_in(service.settings.state_dir)
+    for time, path in sorted(kept.items(), reverse=True):
+        if at not in (None, time):
+            continue
+        try:
+            yield time, read_set(path)
+        except ArchiveError as error:
+            notes.append(error.message)
+
+
+def _none(service: Nodes, vmid: int, notes: list[str], at: int | None) -> str:
+    """Why there is no set to go by."""
+    kept = kept_in(service.settings.state_dir)
+    if not kept:
+        return "no configuration of the cluster is kept here (`backupsvc catalog config keep`)"
+    why = f"guest {vmid} is in no configuration that is kept here"
+    if at is not None:
+        why = f"guest {vmid} is not in the configuration that was kept at {iso(at)}"
+    return f"{why}; passed over: {notes[0]}" if notes else why
