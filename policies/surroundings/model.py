@@ -16,6 +16,8 @@ from policies.config_secrets import LEFT_OUT
 _HIDDEN = re.compile(
     "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
 )
+# what a kept text has in the place of a character that is none, and what may have been written so
+_WRITTEN = re.compile("%(?:[01][0-9A-F]|7F|C2%[89][0-9A-F]|E2%80%A[89]|ED%[AB][0-9A-F])", re.ASCII)
 # what stands in a path of the API, in which pvesh undoes no quoting
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,79}", re.ASCII)
 
@@ -96,9 +98,12 @@ def said(kind: Kind, name: str, detail: str) -> Surrounding:
 
 def plain(value: str) -> bool:
     """Given a kept value, return whether it is whole and may stand in a command that a person reads
-    and pastes: nothing was left out of it, and it is one line in which every character shows.
+    and pastes: nothing was left out of it or written otherwise, and it is one line in which every
+    character shows.
     """
-    return LEFT_OUT not in value and value.isprintable() and not _HIDDEN.search(value)
+    if LEFT_OUT in value or _WRITTEN.search(value):
+        return False
+    return value.isprintable() and not _HIDDEN.search(value)
 
 
 def nameable(name: str) -> bool:
@@ -118,8 +123,8 @@ def command(call: Call) -> str:
             words = ["ha-manager", "rules", "set", params.pop("type"), rule]
         case "PUT", ["access", "acl"]:
             words = ["pveum", "acl", "modify", params.pop("path")]
-        case method, _:
-            words = ["pvesh", "set" if method == "PUT" else "create", f"/{call.path}"]
+        case _:
+            words = ["pvesh", "set" if call.method == "PUT" else "create", f"/{call.path}"]
     return shlex.join([*words, *_options(list(params.items()))])
 
 

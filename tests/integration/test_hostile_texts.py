@@ -159,6 +159,20 @@ def _lived_in(made: Site) -> Site:
     # as somebody at a copy target may have written it, and not as we read it from PVE
     kept = pack(ConfigSet({"hostile.cfg": f"{BAD}\n"}, {"storage.cfg": BAD.replace("\n", " ")}))
     (made.shell.state / FOLDER / name_at(1_773_086_400, "tar", CONFIG)).write_bytes(kept)
+    around = {
+        "guests.cfg": "qemu: 108\n\tnode clovis\n",
+        "guests/qemu-108.conf": f"onboot: 1\ntags: {BAD}\n",
+        "ha/resources.cfg": f"vm: vm:108\n\tcomment {BAD}\n\tgroup {BAD}\n",
+        "ha/rules.cfg": f"node-affinity: {STYLE}\n\tnodes {BAD}\n\tresources vm:108\n",
+        "jobs.cfg": f"vzdump: j\n\tcomment {BAD}\n\tschedule 1:00\n\tvmid 108\n",
+        "replication.cfg": f"local: 108-0\n\ttarget {STYLE}\n",
+        "access/acl.cfg": f"acl: /vms/108 user {STYLE} x\n\tpropagate 1\n",
+        "pools/x.cfg": f"pool: {STYLE}\n\tmember qemu/108\n",
+        "guests/qemu-108.firewall/options.cfg": f"enable: {BAD}\n",
+        "guests/qemu-108.firewall/rules.cfg": f"rule: 0\n\taction {STYLE}\n\ttype in\n",
+    }
+    kept = pack(ConfigSet(around, {"pools.cfg": BAD.replace("\n", " ")}))
+    (made.shell.state / FOLDER / name_at(1_773_172_800, "tar", CONFIG)).write_bytes(kept)
     made.ids = [
         item["id"] for item in json.loads(made.run("operations", "list", "--json")[1])["operations"]
     ]
@@ -250,6 +264,13 @@ CASES: dict[str, Words] = {
         ["catalog", "config", "show", "20260309T200000Z", "hostile.cfg"],
         ["catalog", "config", "show", "20260309T200000Z", ARGUMENT],
         ["catalog", "config", "show", ARGUMENT],
+    ],
+    "catalog config surroundings": lambda s: [
+        ["catalog", "config", "surroundings", "108"],
+        ["catalog", "config", "surroundings", "108", "--at", "20260310T200000Z"],
+        ["catalog", "config", "surroundings", "108", "--node", ARGUMENT, "--as", "208"],
+        ["catalog", "config", "surroundings", "108", "--at", ARGUMENT],
+        ["catalog", "config", "surroundings", ARGUMENT],
     ],
     "catalog gaps": lambda s: [["catalog", "gaps"], ["catalog", "gaps", "--from", ARGUMENT]],
     "catalog lineage join": lambda s: [
@@ -411,6 +432,7 @@ REACHED = (
     "backup run",
     "catalog config diff",
     "catalog config show",
+    "catalog config surroundings",
     "catalog list",
     "catalog show",
     "operations show",

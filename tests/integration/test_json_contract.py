@@ -166,6 +166,7 @@ class Asked:
         ):
             self(*words)
         delete_guest(lab, NODE, LOST)
+        self("catalog", "config", "surroundings", LOST)
         self("catalog", "tombstones", "list")
         for words in (("--dry-run",), ()):
             self("catalog", "tombstones", "release", LOST, "--reason", "retired", *words)
