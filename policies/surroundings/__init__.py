@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from policies.cluster_config import ConfigSet, words
 from policies.surroundings import access, firewall, ha, jobs
 from policies.surroundings.asked import Asked, missing, where
-from policies.surroundings.model import Action, Call, Kind, Surrounding, said, unknown
+from policies.surroundings.model import Action, Call, Kind, Surrounding, nameable, said, unknown
 from policies.surroundings.sections import pairs, take
 
 __all__ = ["FILES", "Action", "Call", "Kind", "Surrounding", "find", "to_do"]
@@ -31,6 +31,7 @@ FILES = frozenset(
         access.POOLS,
     }
 )
+_KINDS = ("qemu", "lxc")
 _WITH_CONFIG = words("onboot startup tags")
 
 
@@ -52,12 +53,13 @@ def find(
     configuration in the archive that it comes from. Nothing if the guest is not in the kept set.
     """
     row = where(then, vmid)
-    if row is None:
+    if row is None or row.word not in _KINDS:
         return ()
     new = vmid if as_vmid is None else as_vmid
     here = where(now, new)
-    at = node or (here or row).get("node") or None
-    asked = Asked(then, now, vmid, new, row.word, at, archive)
+    at = (here or row).get("node") if node is None else node
+    # it stands in paths of commands, and a kept set may come from anywhere
+    asked = Asked(then, now, vmid, new, row.word, at if nameable(at) else None, archive)
     return (
         *ha.warning(asked),
         *_config(asked),

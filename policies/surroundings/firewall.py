@@ -89,9 +89,8 @@ class _Firewall:
 
 
 def _missing(both: _Firewall) -> Iterator[Surrounding]:
-    yield from _aliases(both)
-    yield from _ipsets(both)
-    yield from _rules(both)
+    may_pass = (*_aliases(both), *_ipsets(both), *_rules(both))
+    yield from may_pass
     was, now = pairs(both.was("options.cfg")), pairs(both.now("options.cfg"))
     gone = {key: value for key, value in was.items() if key not in now}
     taken = take(gone, tuple(gone))
@@ -99,9 +98,10 @@ def _missing(both: _Firewall) -> Iterator[Surrounding]:
     loose = Taken(taken.params, (*taken.by_hand, *taken.lost), ())
     calls = [Call("PUT", f"{both.base}/options", taken.params)] if gone else []
     names = ", ".join(gone)
-    yield from both.said(
-        Kind.OPTIONS, f"not set any more: {names}", calls if taken.params else [], [loose]
-    )
+    detail = f"not set any more: {names}"
+    if not all(one.calls for one in may_pass):
+        detail += "; what is named above is to be put back by hand first, or it cannot pass"
+    yield from both.said(Kind.OPTIONS, detail, calls if taken.params else [], [loose])
     if gone and not taken.params:
         yield said(Kind.OPTIONS, "", f"set by hand: {names}")
 

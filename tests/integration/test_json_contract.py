@@ -167,6 +167,7 @@ class Asked:
             self(*words)
         delete_guest(lab, NODE, LOST)
         self("catalog", "config", "surroundings", LOST)
+        self("catalog", "config", "surroundings", 4711)
         self("catalog", "tombstones", "list")
         for words in (("--dry-run",), ()):
             self("catalog", "tombstones", "release", LOST, "--reason", "retired", *words)
@@ -258,7 +259,9 @@ class Asked:
     def _older_config(self) -> str:
         """A set of an earlier day, on which little of all was read, and its time."""
         files = {"guests/qemu-108.conf": "cores: 1\n", "storage.cfg": "dir: gone\n"}
-        kept = ConfigSet(files, dict.fromkeys(("jobs.cfg", "firewall/rules.cfg"), "no right"))
+        kept = ConfigSet(
+            files, dict.fromkeys(("jobs.cfg", "firewall/rules.cfg", "guests.cfg"), "no right")
+        )
         name = name_at(0, "tar", CONFIG)
         (self.shell.state / FOLDER / name).write_bytes(pack(kept))
         return "19700101T000000Z"

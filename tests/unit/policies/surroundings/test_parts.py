@@ -4,6 +4,8 @@ something else than what was is not given.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import pytest
 
 from policies.config_secrets import LEFT_OUT
@@ -12,9 +14,10 @@ from tests.unit.policies.surroundings.worlds import BACK, FULL, FW, PURGED, comm
 
 RES, RULES, JOBS, REPL = "ha/resources.cfg", "ha/rules.cfg", "jobs.cfg", "replication.cfg"
 HTTP_403 = "Permission check failed"
+Files = Mapping[str, str | None]
 
 
-def told(kind: Kind, then: dict[str, str | None], now: dict[str, str | None], **more: object) -> list[Surrounding]:  # fmt: skip
+def told(kind: Kind, then: Files, now: Files, **more: object) -> list[Surrounding]:
     """What is said of one kind, where these files are other than in the full and the purged one."""
     found = find(config(FULL, then), config(BACK, now), 108, **more)  # type: ignore[arg-type]
     return [item for item in found if item.kind is kind]
@@ -251,7 +254,7 @@ def test_rights_are_never_wider_than_they_were() -> None:
 # --- firewall -------------------------------------------------------------------------------------
 
 
-def firewall(then: dict[str, str | None], now: dict[str, str | None]) -> list[Surrounding]:
+def firewall(then: Files, now: Files) -> list[Surrounding]:
     found = find(
         config(FULL, {FW + name: text for name, text in then.items()}),
         config(BACK, {FW + name: text for name, text in now.items()}),
@@ -354,3 +357,28 @@ def test_without_a_node_the_firewall_is_only_said_to_be_missing() -> None:
     assert said.calls == () and "ask again" in said.detail
     order = one(found, "start order and tags")
     assert order.calls == () and "by hand" in order.detail
+
+
+@pytest.mark.parametrize(
+    "rules", [{}, {"rules.cfg": f"rule: 0\n\taction ACCEPT\n\tsource {LEFT_OUT}\n"}]
+)
+def test_before_a_firewall_is_switched_on_what_is_to_be_put_back_by_hand_is_said(
+    rules: Files,
+) -> None:
+    (options,) = (item for item in firewall(rules, {}) if item.kind is Kind.OPTIONS)
+    assert ("to be put back by hand first" in options.detail) is bool(rules)
+
+
+@pytest.mark.parametrize("node", ["n1/../../cluster", "..", "n\u202e1", "", "$(id)"])
+def test_a_node_that_is_no_name_leads_no_command_elsewhere(node: str) -> None:
+    kept = {"guests.cfg": f"qemu: 108\n\tnode {node}\n"}
+    for found in (
+        find(config(FULL, kept), config(PURGED), 108),
+        find(config(FULL), config(PURGED), 108, node=node or "a b"),
+    ):
+        assert not [line for line in commands(found) if " /nodes/" in line]
+
+
+def test_a_guest_of_a_kind_that_there_is_not_is_not_looked_for() -> None:
+    kept = {"guests.cfg": "qemu/../../x: 108\n\tnode n1\n"}
+    assert find(config(FULL, kept), config(PURGED), 108) == ()
