@@ -5,7 +5,7 @@ set -eu
 cd "$(dirname "$0")/.."
 
 packages="qemu-system-x86 qemu-utils seabios zstd e2fsprogs util-linux openssh-server redis-server"
-test_packages="postgresql slapd"
+test_packages="postgresql slapd dosfstools mtools ntfs-3g xfsprogs fdisk"
 
 as_root() {
     if [ "$(id -u)" -eq 0 ]; then "$@"; else sudo "$@"; fi

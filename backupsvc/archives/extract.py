@@ -56,7 +56,7 @@ def extract(
         with path.open("rb", buffering=0) as stream, ExitStack() as opened, ExitStack() as undo:
             content = Content(ByteStream(chunks_of(stream, on_progress)), path.name)
             if content.kind() != "vma":
-                raise _no_disks(path)
+                raise no_disks(path)
             disks = _Disks(directory, opened, undo)
             reader = VmaPass(disks)
             reader.read(content.raw)
@@ -87,7 +87,7 @@ def foresee(path: Path | str, directory: Path | str) -> Extraction:
         with path.open("rb", buffering=0) as stream:
             content = Content(ByteStream(chunks_of(stream)), path.name)
             if content.kind() != "vma":
-                raise _no_disks(path)
+                raise no_disks(path)
             header = read_header(content.raw)
     except Damage as damage:
         raise _not_intact(path, damage.problem) from damage
@@ -112,7 +112,8 @@ def refuse_to_overwrite(directory: Path, names: Sequence[str]) -> None:
             )
 
 
-def _no_disks(path: Path) -> UsageError:
+def no_disks(path: Path) -> UsageError:
+    """The error for an archive of a container."""
     return UsageError(
         f"{path} is a container's archive, which holds files and no disks", f"Use `tar -xf {path}`."
     )
@@ -158,13 +159,7 @@ class _Disks:
         """Given stored blocks of a device, write those that are not zero and lie before its end."""
         if device.name != VMSTATE:
             data = data[: max(0, device.size - offset)]
-        run, target = data.tobytes(), self._open[device.id]
-        if ZEROS not in run:  # as vzdump writes it: blocks of zeros are not stored
-            os.pwrite(target, run, offset)
-            return
-        for at in range(0, len(run), BLOCK):
-            if run[at : at + BLOCK] != ZEROS:
-                os.pwrite(target, run[at : at + BLOCK], offset + at)
+        write_sparse(self._open[device.id], offset, data.tobytes())
 
     def finish(self) -> tuple[Path, ...]:
         """Give all files their names and return them."""
@@ -180,6 +175,23 @@ class _Disks:
         self._opened.callback(os.close, descriptor)
         self._files.append((temporary, self._directory / name))
         return descriptor
+
+
+def write_sparse(descriptor: int, offset: int, run: bytes) -> None:
+    """Given an opened file, an offset and stored blocks, write those that are not zero."""
+    if ZEROS not in run:  # as vzdump writes it: blocks of zeros are not stored
+        _write(descriptor, offset, run)
+        return
+    for at in range(0, len(run), BLOCK):
+        if run[at : at + BLOCK] != ZEROS:
+            _write(descriptor, offset + at, run[at : at + BLOCK])
+
+
+def _write(descriptor: int, offset: int, data: bytes) -> None:
+    """Write all of it: a file system that is nearly full takes a part, and only says so."""
+    done = os.pwrite(descriptor, data, offset)
+    while done < len(data):
+        done += os.pwrite(descriptor, data[done:], offset + done)
 
 
 def _remove_empty(directory: Path) -> None:

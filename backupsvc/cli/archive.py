@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from backupsvc.cli import archive_files
 from backupsvc.cli.options import IdentityFile
 from backupsvc.cli.output import bar, console, emit_json, interactive, say, size
 from backupsvc.clock import iso
@@ -25,9 +26,11 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     no_args_is_help=True,
-    help="Verify, describe, extract and decrypt archives, without any cluster; acknowledge suspicious"
-    " ones.",
+    help="Verify, describe, extract and decrypt archives, and read the files in them, without any "
+    "cluster; acknowledge suspicious ones.",
 )
+app.command("files")(archive_files.files)
+app.command("copy-out")(archive_files.copy_out)
 
 Json = Annotated[bool, typer.Option("--json", help="One JSON object instead of text.")]
 

@@ -1,0 +1,172 @@
+"""The process that reads disks which somebody else has written. It takes its limits before all
+else, reads what it is asked for, and answers on its standard output.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from backupsvc.archives.filesystems.blocks import Disk
+from backupsvc.archives.filesystems.entries import FileSystem
+from backupsvc.archives.filesystems.landlock import shut
+from backupsvc.archives.filesystems.volumes import Found, find
+from backupsvc.archives.filesystems.wire import (
+    ASK,
+    DATA,
+    END,
+    FAIL,
+    HOLE,
+    ITEM,
+    LENGTH,
+    MAX_FRAME,
+    START,
+    frame,
+    json_frame,
+    read_frame,
+)
+
+BATCH = 100
+FILES = 8  # besides the disks
+
+
+def main() -> None:
+    """Answer until nobody asks any more. The one argument is JSON: the disks and the limits."""
+    told = json.loads(sys.argv[1])
+    confine(told)
+    try:
+        # all that is imported is imported here: later nothing can be opened
+        from backupsvc.archives.filesystems import tsk, xfs
+    except ImportError as error:
+        write(json_frame(FAIL, ["missing", str(error)]))
+        return
+    lock_up(told)
+    disks = [Disk(name, descriptor, size) for name, descriptor, size in told["disks"]]
+    server = Server(disks, lambda volume: _open(volume, tsk.TskFileSystem, xfs.XfsFileSystem))
+    while (asked := read_frame(take)) is not None:
+        kind, payload = asked
+        if kind != ASK:
+            return
+        try:
+            for one in server.answer(json.loads(payload)):
+                write(one)
+            write(frame(END))
+        except (BrokenPipeError, KeyboardInterrupt):
+            return
+        except Exception as error:  # noqa: BLE001 - whatever the libraries raise is said, and told as one
+            write(json_frame(FAIL, ["failed", f"{type(error).__name__}: {error}"[:500]]))
+
+
+def confine(told: Any) -> None:
+    """Take the limits: memory and time of the processor, no core, and no file can be written."""
+    for what, most in (
+        (resource.RLIMIT_AS, told["memory"]),
+        (resource.RLIMIT_CPU, told["cpu"]),
+        (resource.RLIMIT_CORE, 0),
+        (resource.RLIMIT_FSIZE, 0),
+    ):
+        resource.setrlimit(what, (most, most))
+
+
+def lock_up(told: Any) -> None:
+    """Take away what was needed for the imports: no further file, no further process, no network.
+
+    A kernel without Landlock leaves the limits.
+    """
+    shut()
+    most = max(descriptor for _, descriptor, _ in told["disks"]) + FILES
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    resource.setrlimit(resource.RLIMIT_NPROC, (0, 0))
+
+
+class Server:
+    """Answers questions about some disks."""
+
+    def __init__(self, disks: list[Disk], opener: Callable[[Found], FileSystem]) -> None:
+        self._disks, self._opener = disks, opener
+        self._volumes: dict[tuple[str, int], Found] = {}
+        self._opened: dict[tuple[str, int], FileSystem] = {}
+
+    def answer(self, asked: Any) -> Iterator[bytes]:
+        """Given a question, yield the frames of its answer, all but the last."""
+        what, *rest = asked
+        if what == "volumes":
+            self._find()
+            for one in self._volumes.values():
+                yield json_frame(ITEM, one.as_json())
+            return
+        disk, number, of = rest
+        system = self._system((disk, number))
+        if what == "open":
+            yield json_frame(ITEM, system.replay())
+        elif what == "entries":
+            yield from _entries(system, system.root if of is None else of)
+        else:
+            yield from _content(system, of)
+
+    def _find(self) -> None:
+        self._volumes = {(one.disk, one.number): one for one in find(self._disks)}
+
+    def _system(self, key: tuple[str, int]) -> FileSystem:
+        if not self._volumes:
+            self._find()
+        if key not in self._opened:
+            self._opened[key] = self._opener(self._volumes[key])
+        return self._opened[key]
+
+
+def _entries(system: FileSystem, folder: int) -> Iterator[bytes]:
+    batch: list[Any] = []
+    for one in system.entries(folder):
+        batch.append(one.as_json())
+        if len(batch) == BATCH:
+            yield _batch(batch)
+            batch = []
+    if batch:
+        yield _batch(batch)
+
+
+def _batch(batch: list[Any]) -> bytes:
+    made = json_frame(ITEM, batch)
+    if len(made) > MAX_FRAME:
+        raise OSError("names that are too long")
+    return made
+
+
+def _content(system: FileSystem, file: int) -> Iterator[bytes]:
+    content = system.content(file)
+    yield json_frame(START, content.size)
+    for piece in content.pieces:
+        yield frame(HOLE, LENGTH.pack(piece)) if isinstance(piece, int) else frame(DATA, piece)
+
+
+def _open(volume: Found, tsk: Any, xfs: Any) -> FileSystem:
+    if not volume.readable or volume.blocks is None or volume.signature is None:
+        raise OSError("there is no file system in it that can be read")
+    name = volume.signature.name
+    found: FileSystem = xfs(volume.blocks) if name == "xfs" else tsk(volume.blocks, name)
+    return found
+
+
+def take(size: int) -> bytes:
+    """Return exactly so many bytes of standard input, fewer at its end."""
+    parts = []
+    while size and (part := os.read(0, size)):
+        parts.append(part)
+        size -= len(part)
+    return b"".join(parts)
+
+
+def write(data: bytes) -> None:
+    """Write all of it to standard output."""
+    left = memoryview(data)
+    while left:
+        left = left[os.write(1, left) :]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,245 @@
+"""Files and folders of a volume, copied into a folder. What cannot be copied is told, each with its
+reason, and the rest is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from backupsvc.archives.filesystems.entries import FILE, FOLDER, SYMLINK
+from backupsvc.archives.filesystems.landing import Landing, NotLanded, need_room
+from backupsvc.archives.filesystems.names import landing_name, parts_of, shown
+from backupsvc.archives.filesystems.reader import NotRead, Reader, ReaderLost
+from backupsvc.archives.filesystems.told import Entry, Volume
+from backupsvc.errors import ArchiveError, UsageError
+
+MAX_ENTRIES = 500_000
+MAX_DEPTH = 128
+LACKS = {
+    "damaged": "what its name points to is not in use: the file system is damaged",
+    "reparse": "Windows keeps its content elsewhere (a reparse point): a link, or compressed",
+    "encrypted": "it is encrypted (EFS)",
+}
+# on these file systems names differ in more than the case of their letters
+NO_CASE = ("vfat", "ntfs")
+
+
+@dataclass(slots=True)
+class Copied:
+    """What was copied, or would be. ``files`` are (path in the guest, file, size in bytes)."""
+
+    directory: Path
+    files: list[tuple[str, str, int]] = field(default_factory=list)
+    folders: int = 0
+    renamed: list[tuple[str, str]] = field(default_factory=list)
+    skipped: list[tuple[str, str]] = field(default_factory=list)
+    problems: list[tuple[str, str]] = field(default_factory=list)
+
+    @property
+    def size(self) -> int:
+        """Bytes of all files."""
+        return sum(size for _, _, size in self.files)
+
+    def as_dict(self) -> dict[str, object]:
+        """Return it for JSON."""
+        return {
+            "directory": str(self.directory),
+            "files": [
+                {"path": path, "file": file, "size": size} for path, file, size in self.files
+            ],
+            "folders": self.folders,
+            "size": self.size,
+            "renamed": [{"path": path, "name": name} for path, name in self.renamed],
+            "skipped": [{"path": path, "reason": reason} for path, reason in self.skipped],
+            "problems": [{"path": path, "reason": reason} for path, reason in self.problems],
+        }
+
+
+def find(reader: Reader, volume: Volume, path: str) -> tuple[tuple[str, ...], Entry | None]:
+    """Given a volume and a path in it, return the path's parts as they are written there, and its
+    entry, None for the root. Raise UsageError if there is no such file or folder.
+    """
+    entry: Entry | None = None
+    parts: tuple[str, ...] = ()
+    for part in parts_of(path):
+        if entry is not None and entry.kind == SYMLINK:
+            raise UsageError(
+                f"{shown(parts)} is a symlink to {entry.target}, which is not followed",
+                "Name the path that it leads to.",
+            )
+        if entry is not None and (entry.kind != FOLDER or entry.lack):
+            raise UsageError(f"{shown(parts)} is no folder", "Name a path that is there.")
+        listed = reader.entries(volume, entry.id if entry else None)
+        entry = _named(listed, part, no_case=volume.filesystem in NO_CASE)
+        if entry is None:
+            raise UsageError(
+                f"there is no {shown((*parts, part))} on volume {volume.number} of {volume.disk}",
+                "`backupsvc archive files FILE PATH` tells what there is.",
+            )
+        parts = (*parts, entry.name)
+    return parts, entry
+
+
+def listing(reader: Reader, volume: Volume, path: str) -> list[Entry]:
+    """Given a volume and a path in it, return what is in that folder, or the file itself, by name.
+    Raise UsageError if there is none.
+    """
+    _, entry = find(reader, volume, path)
+    if entry is not None and (entry.kind != FOLDER or entry.lack):
+        return [entry]
+    listed = reader.entries(volume, entry.id if entry else None)
+    return sorted(listed, key=lambda one: one.name)
+
+
+def copy_out(
+    reader: Reader,
+    volume: Volume,
+    paths: Sequence[str],
+    directory: Path,
+    *,
+    dry_run: bool = False,
+    on_progress: Callable[[int], None] = lambda count: None,
+) -> Copied:
+    """Given a volume, paths in it and a folder, copy them there, each under its own name; of the
+    root its content. With ``dry_run`` nothing is written.
+
+    Raise UsageError if one does not exist or its name is taken, NoRoom, ReaderLost. What was copied
+    whole until then stays.
+    """
+    found = [find(reader, volume, path) for path in paths]
+    wanted: list[tuple[tuple[str, ...], Entry]] = []
+    for parts, entry in found:
+        if entry is not None and entry.kind not in (FILE, FOLDER) and not entry.lack:
+            what = f"a symlink to {entry.target}" if entry.kind == SYMLINK else "no file"
+            raise UsageError(
+                f"{shown(parts)} is {what}, which is not copied", "Name a file or a folder."
+            )
+        if entry is not None:
+            wanted.append((parts, entry))
+        else:
+            wanted += [((one.name,), one) for one in reader.entries(volume)]
+    names = [landing_name(entry.name) for _, entry in wanted]
+    for at, name in enumerate(names):
+        if name in names[:at]:
+            raise UsageError(
+                f"two of the paths would become {directory / name}", "Copy them one by one."
+            )
+        if (directory / name).exists() or (directory / name).is_symlink():
+            raise UsageError(
+                f"{directory / name} exists already and is not overwritten",
+                "Name another directory.",
+            )
+    walk = _Walk(reader, volume, directory, on_progress)
+    if dry_run:
+        walk.all(None, wanted, directory)
+    else:
+        with walk.landing.opened() as descriptor:
+            walk.all(descriptor, wanted, directory)
+    return walk.done
+
+
+class _Walk:
+    """Goes through the wanted folders, and writes where there is a descriptor to write to."""
+
+    def __init__(
+        self, reader: Reader, volume: Volume, directory: Path, on_progress: Callable[[int], None]
+    ) -> None:
+        self._reader, self._volume, self._tell = reader, volume, on_progress
+        self._folders: set[int] = set()
+        self._entries = 0
+        self.landing, self.done = Landing(directory), Copied(directory)
+
+    def all(
+        self, parent: int | None, wanted: Sequence[tuple[tuple[str, ...], Entry]], at: Path
+    ) -> None:
+        """Copy entries, each told with its path in the guest, into a folder."""
+        for parts, entry in wanted:
+            self._entries += 1
+            if self._entries > MAX_ENTRIES:
+                raise ArchiveError(
+                    f"there are more than {MAX_ENTRIES} files and folders",
+                    "Copy one folder at a time.",
+                )
+            name = landing_name(entry.name)
+            if name != entry.name:
+                self.done.renamed.append((shown(parts), name))
+            try:
+                self._one(parent, parts, entry, name, at / name)
+            except NotLanded as error:
+                self.done.problems.append((shown(parts), f"{at / name}: {error}"))
+            except NotRead as error:
+                self.done.problems.append((shown(parts), error.message))
+            except ReaderLost as error:
+                if error.path:
+                    raise
+                raise ReaderLost(error.message, error.hint, path=shown(parts)) from error
+
+    def _one(
+        self, parent: int | None, parts: tuple[str, ...], entry: Entry, name: str, at: Path
+    ) -> None:
+        if entry.lack:
+            self.done.problems.append((shown(parts), LACKS.get(entry.lack, entry.lack)))
+        elif entry.kind == FOLDER:
+            self._folder(parent, parts, entry, name, at)
+        elif entry.kind == FILE:
+            self._file(parent, parts, entry, name, at)
+        elif entry.kind == SYMLINK:
+            self.done.skipped.append((shown(parts), f"a symlink to {entry.target}"))
+        else:
+            self.done.skipped.append((shown(parts), "neither file nor folder nor symlink"))
+
+    def _folder(
+        self, parent: int | None, parts: tuple[str, ...], entry: Entry, name: str, at: Path
+    ) -> None:
+        if entry.id in self._folders:
+            self.done.problems.append((shown(parts), "this folder is in two places, or in itself"))
+            return
+        if len(parts) > MAX_DEPTH:
+            self.done.problems.append((shown(parts), f"deeper than {MAX_DEPTH} folders"))
+            return
+        self._folders.add(entry.id)
+        inside = [((*parts, one.name), one) for one in self._reader.entries(self._volume, entry.id)]
+        self.done.folders += 1
+        with self._made(parent, name, entry.mtime) as descriptor:
+            self.all(descriptor, inside, at)
+
+    @contextmanager
+    def _made(self, parent: int | None, name: str, mtime: int | None) -> Iterator[int | None]:
+        if parent is None:
+            yield None
+            return
+        with self.landing.folder(parent, name, mtime) as descriptor:
+            yield descriptor
+
+    def _file(
+        self, parent: int | None, parts: tuple[str, ...], entry: Entry, name: str, at: Path
+    ) -> None:
+        if parent is not None:
+            self.landing.file(
+                parent,
+                name,
+                entry.size,
+                self._watched(parent, entry),
+                runs=bool(entry.mode & 0o100) and self._volume.filesystem not in NO_CASE,
+                mtime=entry.mtime,
+            )
+        self.done.files.append((shown(parts), str(at), entry.size))
+
+    def _watched(self, descriptor: int, entry: Entry) -> Iterator[bytes | int]:
+        """A file's pieces, while there is room for them."""
+        for piece in self._reader.content(self._volume, entry):
+            if isinstance(piece, bytes):
+                need_room(descriptor, len(piece), "what is to be copied", self.landing)
+                self._tell(len(piece))
+            yield piece
+
+
+def _named(entries: Sequence[Entry], name: str, *, no_case: bool) -> Entry | None:
+    exact = next((one for one in entries if one.name == name), None)
+    if exact is not None or not no_case:
+        return exact
+    alike = [one for one in entries if one.name.casefold() == name.casefold()]
+    return alike[0] if len(alike) == 1 else None

@@ -1,0 +1,159 @@
+"""The one place that writes what comes out of a guest's disk: below one folder, by descriptors, so
+that no name and no link leads out of it; and nothing that is there is overwritten.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from secrets import token_hex
+
+from backupsvc.errors import NoRoom
+
+FOLDER, NEW = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, os.O_WRONLY | os.O_CREAT | os.O_EXCL
+PRIVATE = 0o700
+RESERVE = 256 * 1024 * 1024  # bytes that are left free, or a twentieth of what is smaller
+TAKEN = "that name is there already"
+
+
+class NotLanded(Exception):
+    """One file or folder could not be written here, and its text says why; the rest can."""
+
+
+class Landing:
+    """A folder that takes files, made if it is not there, for use in a ``with`` statement.
+
+    Files and folders are the caller's alone (0600, 0700), whatever they were in the guest, with the
+    right to be run kept; so nothing is setuid.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+
+    @contextmanager
+    def opened(self) -> Iterator[int]:
+        """Yield the descriptor of the folder. One that was made here and got nothing is removed."""
+        made = [one for one in (self._directory, *self._directory.parents) if not one.exists()]
+        self._directory.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            yield descriptor
+        finally:
+            os.close(descriptor)
+            for one in made:
+                with suppress(OSError):
+                    one.rmdir()
+
+    @contextmanager
+    def folder(self, parent: int, name: str, mtime: int | None) -> Iterator[int]:
+        """Given an opened folder and a name, make a folder there and yield its descriptor. Raise
+        NotLanded.
+        """
+        try:
+            os.mkdir(name, PRIVATE, dir_fd=parent)
+        except FileExistsError:
+            raise NotLanded(TAKEN) from None
+        descriptor = os.open(name, FOLDER, dir_fd=parent)
+        try:
+            yield descriptor
+            _date(descriptor, mtime)
+        finally:
+            os.close(descriptor)
+
+    def file(
+        self,
+        parent: int,
+        name: str,
+        size: int,
+        pieces: Iterable[bytes | int],
+        *,
+        runs: bool,
+        mtime: int | None,
+    ) -> None:
+        """Given an opened folder, a name, a size in bytes and the pieces that make it up, write the
+        file there. It gets its name when it is whole.
+
+        Raise NotLanded, NoRoom, and what ``pieces`` raise; then nothing of it is left.
+        """
+        temporary = f".backupsvc-{token_hex(8)}.partial"
+        descriptor = os.open(temporary, NEW, 0o700 if runs else 0o600, dir_fd=parent)
+        try:
+            try:
+                _stretch(descriptor, size)
+                at = 0
+                for piece in pieces:
+                    at += piece if isinstance(piece, int) else _write(descriptor, at, piece)
+                _date(descriptor, mtime)
+            finally:
+                os.close(descriptor)
+            _name(parent, temporary, name)
+        finally:
+            with suppress(FileNotFoundError):
+                os.unlink(temporary, dir_fd=parent)
+
+    def __str__(self) -> str:
+        return str(self._directory)
+
+
+def need_room(descriptor: int, size: int, what: str, where: object) -> None:
+    """Given an opened file or folder, raise NoRoom if its file system has not room for so many
+    bytes and a reserve.
+    """
+    now = os.fstatvfs(descriptor)
+    free = now.f_bavail * now.f_frsize
+    if size + min(RESERVE, now.f_blocks * now.f_frsize // 20) > free:
+        raise NoRoom(
+            f"{where} has {free} bytes free, which is not enough for {what}",
+            "Name a folder on a larger file system.",
+        )
+
+
+def _stretch(descriptor: int, size: int) -> None:
+    """What is never written of a file is a hole."""
+    try:
+        os.ftruncate(descriptor, size)
+    except (OSError, OverflowError) as error:
+        if isinstance(error, OSError) and error.errno not in (errno.EFBIG, errno.EINVAL):
+            raise
+        raise NotLanded(f"{size} bytes are more than a file can have here") from None
+
+
+def _write(descriptor: int, at: int, piece: bytes) -> int:
+    if piece.count(0) == len(piece):
+        return len(piece)
+    left = memoryview(piece)
+    while left:
+        done = os.pwrite(descriptor, left, at)
+        at, left = at + done, left[done:]
+    return len(piece)
+
+
+def _name(parent: int, temporary: str, name: str) -> None:
+    """A rename would overwrite what is there; a link does not."""
+    try:
+        os.link(temporary, name, src_dir_fd=parent, dst_dir_fd=parent, follow_symlinks=False)
+    except FileExistsError:
+        raise NotLanded(TAKEN) from None
+    except OSError as error:
+        if error.errno not in (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK):
+            raise
+        # a file system without hard links
+        if _exists(parent, name):
+            raise NotLanded(TAKEN) from None
+        os.rename(temporary, name, src_dir_fd=parent, dst_dir_fd=parent)
+
+
+def _exists(parent: int, name: str) -> bool:
+    with suppress(FileNotFoundError):
+        os.lstat(name, dir_fd=parent)
+        return True
+    return False
+
+
+def _date(descriptor: int, mtime: int | None) -> None:
+    if mtime is not None:
+        with suppress(OSError, OverflowError):  # a time that this file system cannot keep
+            os.utime(descriptor, (mtime, mtime))
