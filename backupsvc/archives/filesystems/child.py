@@ -4,6 +4,7 @@ else, reads what it is asked for, and answers on its standard output.
 
 from __future__ import annotations
 
+import codecs
 import json
 import os
 import resource
@@ -65,11 +66,12 @@ def confine(told: Any) -> None:
     """Take the limits: memory and time of the processor, no core, and no file can be written."""
     for what, most in (
         (resource.RLIMIT_AS, told["memory"]),
-        (resource.RLIMIT_CPU, told["cpu"]),
         (resource.RLIMIT_CORE, 0),
         (resource.RLIMIT_FSIZE, 0),
     ):
         resource.setrlimit(what, (most, most))
+    # at the first it is told by SIGXCPU, at the second killed
+    resource.setrlimit(resource.RLIMIT_CPU, (told["cpu"], told["cpu"] + 1))
 
 
 def lock_up(told: Any) -> None:
@@ -77,6 +79,8 @@ def lock_up(told: Any) -> None:
 
     A kernel without Landlock leaves the limits.
     """
+    for codec in ("ascii", "utf-8", "utf-16-le"):
+        codecs.lookup(codec)  # the first use of one opens a file
     shut()
     most = max(descriptor for _, descriptor, _ in told["disks"]) + FILES
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))

@@ -37,7 +37,7 @@ class Landing:
     def opened(self) -> Iterator[int]:
         """Yield the descriptor of the folder. One that was made here and got nothing is removed."""
         made = [one for one in (self._directory, *self._directory.parents) if not one.exists()]
-        self._directory.mkdir(parents=True, exist_ok=True)
+        self._directory.mkdir(PRIVATE, parents=True, exist_ok=True)
         descriptor = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY)
         try:
             yield descriptor

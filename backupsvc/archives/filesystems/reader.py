@@ -88,17 +88,7 @@ class Reader:
             "memory": limits.memory,
             "cpu": limits.cpu_for(size),
         }
-        self._process = subprocess.Popen(
-            [*self._command, json.dumps(asked)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            env={},
-            cwd="/",
-            pass_fds=[disk.descriptor for disk in self._disks],
-            start_new_session=True,
-            bufsize=0,
-        )
+        self._process = self._start(json.dumps(asked))
         return self
 
     def __exit__(
@@ -151,17 +141,31 @@ class Reader:
             for kind, payload in self._answer(self._of("content", volume, file.id)):
                 if kind == START and not started:
                     started = told.file_size(told.parsed(payload)) == file.size
-                    continue
+                    if started:
+                        continue
                 piece: bytes | int = payload
                 if kind == HOLE and len(payload) == LENGTH.size:
-                    piece = LENGTH.unpack(payload)[0]
+                    piece, kind = LENGTH.unpack(payload)[0], DATA
                 count = piece if isinstance(piece, int) else len(piece)
                 left -= count
-                if not started or kind not in (DATA, HOLE) or not count or left < 0:
+                if not started or kind != DATA or not count or left < 0:
                     raise ValueError("what it sends is not the file that it told of")
                 yield piece
         if left:
             raise NotRead(f"{left} of {file.size} bytes are missing", HINT)
+
+    def _start(self, asked: str) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            [*self._command, asked],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env={},
+            cwd="/",
+            pass_fds=[disk.descriptor for disk in self._disks],
+            start_new_session=True,
+            bufsize=0,
+        )
 
     def _of(self, what: str, volume: Volume, of: int | None = None) -> list[Any]:
         self._about = f"{volume.filesystem} of volume {volume.number} of {volume.disk}"
@@ -230,6 +234,8 @@ class Reader:
 
     def _how_it_ended(self) -> str:
         code = self._process.wait()
+        if code == -signal.SIGXCPU:
+            return "it took too much time of the processor"
         if code < 0:
             with suppress(ValueError):
                 return f"it was ended by {signal.Signals(-code).name}"
