@@ -35,6 +35,7 @@ from tests import warm
 from tests.commands import Shell, briefly
 from tests.integration.conftest import LANGEO
 from tests.integration.hostile_lab import BAD, FORGED, STYLE
+from tests.unit.archives.filesystems import made
 from tests.unit.cli.test_app import TREE
 
 pytestmark = [pytest.mark.slow, pytest.mark.long(600)]
@@ -216,6 +217,17 @@ def sealed(site: Site) -> Path:
     return folder / manifest_name(name)
 
 
+def guest_disk(site: Site) -> str:
+    """A disk whose partition, files and symlink have hostile names."""
+    folder, disk = site.shell.state / "guest", site.shell.state / f"{STYLE}[red].raw"
+    if not disk.exists():
+        name = BAD.replace("/", "|")
+        made.write_tree(folder, {name: b"x", "in/caf\udce9": b"x"})
+        (folder / "link").symlink_to(BAD)
+        made.partitioned(disk, "gpt", [made.ext(site.shell.state / "guest.ext4", folder)])
+    return str(disk)
+
+
 CASES: dict[str, Words] = {
     "archive acknowledge": lambda s: [
         ["archive", "acknowledge", s.volid, "--reason", ARGUMENT, "--dry-run"],
@@ -230,6 +242,21 @@ CASES: dict[str, Words] = {
     "archive extract": lambda s: [
         ["archive", "extract", str(f), str(s.archives / "out")]
         for f in sorted(s.archives.glob("vz*"))
+    ],
+    "archive copy-out": lambda s: [
+        ["archive", "copy-out", guest_disk(s), "/", str(s.archives / "files"), "--dry-run"],
+        ["archive", "copy-out", guest_disk(s), "/", str(s.archives / "files")],
+        ["archive", "copy-out", guest_disk(s), "/link", str(s.archives / "files")],
+        ["archive", "copy-out", guest_disk(s), ARGUMENT, ARGUMENT],
+        ["archive", "copy-out", ARGUMENT, "/", "x"],
+    ],
+    "archive files": lambda s: [
+        ["archive", "files", guest_disk(s)],
+        ["archive", "files", guest_disk(s), "/"],
+        ["archive", "files", guest_disk(s), "/", "--disk", ARGUMENT],
+        ["archive", "files", guest_disk(s), "/", "--work-dir", ARGUMENT],
+        ["archive", "files", guest_disk(s), ARGUMENT],
+        *[["archive", "files", str(f), "/"] for f in sorted(s.archives.glob("vz*"))],
     ],
     "archive info": of_files("info"),
     "archive verify": lambda s: [
@@ -428,6 +455,8 @@ LISTING = json.dumps(
 )
 REACHED = (
     "archive acknowledge",
+    "archive copy-out",
+    "archive files",
     "archive info",
     "backup run",
     "catalog config diff",

@@ -29,6 +29,7 @@ from policies.model import DiskSigns, Suspicion, SuspicionKind
 from pvelab.accident import delete_guest
 from tests.commands import Shell, settle_briefly
 from tests.integration.administrator import disable_pve_job
+from tests.unit.archives.filesystems import made
 
 pytestmark = [pytest.mark.slow, pytest.mark.long(600)]
 LANGEO = Path(__file__).parents[2] / "policies" / "sites" / "langeo.yaml"
@@ -37,6 +38,7 @@ NODE, LOST = "clovis", 107
 
 CHANGES = {
     "archive acknowledge",
+    "archive copy-out",
     "archive decrypt",
     "archive extract",
     "backup run",
@@ -289,6 +291,18 @@ class Asked:
         ):
             self("operations", *words)
 
+    def _of_a_guest(self) -> None:
+        """A disk of which something is copied, renamed, left out, and cannot be copied."""
+        source = made.write_tree(self.shell.state / "guest", {"etc/hosts": b"x", "etc/a\x1b": b"x"})
+        (source / "etc" / "link").symlink_to("hosts")
+        taken = self.shell.state / "taken"
+        made.write_tree(source, {"etc/a\\x1b": b"y"})
+        disk = made.ext(self.shell.state / "drive-scsi0.raw", source)
+        self("archive", "files", disk)
+        self("archive", "files", disk, "/etc")
+        self("archive", "copy-out", disk, "/etc", taken, "--dry-run")
+        self("archive", "copy-out", disk, "/etc", taken)
+
     def _files(self, archive: Path) -> None:
         target = self.shell.state / "disks"
         for words in (
@@ -298,6 +312,7 @@ class Asked:
             ("extract", archive, target),
         ):
             self("archive", *words)
+        self._of_a_guest()
         manifest = next((self.shell.state / "sealed").glob("*.age.json"))
         decrypt = ("archive", "decrypt", manifest, "--output", self.shell.state / "decrypted")
         self(*decrypt, "--dry-run")

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from backupsvc.archives.filesystems.entries import FILE, FOLDER, SYMLINK
-from backupsvc.archives.filesystems.landing import Landing, NotLanded, need_room
+from backupsvc.archives.filesystems.landing import TAKEN, Landing, NotLanded, need_room
 from backupsvc.archives.filesystems.names import landing_name, parts_of, shown
 from backupsvc.archives.filesystems.reader import NotRead, Reader, ReaderLost
 from backupsvc.archives.filesystems.told import Entry, Volume
@@ -156,6 +156,7 @@ class _Walk:
         self, parent: int | None, wanted: Sequence[tuple[tuple[str, ...], Entry]], at: Path
     ) -> None:
         """Copy entries, each told with its path in the guest, into a folder."""
+        taken: set[str] = set()
         for parts, entry in wanted:
             self._entries += 1
             if self._entries > MAX_ENTRIES:
@@ -167,6 +168,9 @@ class _Walk:
             if name != entry.name:
                 self.done.renamed.append((shown(parts), name))
             try:
+                if name in taken:
+                    raise NotLanded(TAKEN)
+                taken.add(name)
                 self._one(parent, parts, entry, name, at / name)
             except NotLanded as error:
                 self.done.problems.append((shown(parts), f"{at / name}: {error}"))
