@@ -29,8 +29,6 @@ app = typer.Typer(
     help="Verify, describe, extract and decrypt archives, and read the files in them, without any "
     "cluster; acknowledge suspicious ones.",
 )
-app.command("files")(archive_files.files)
-app.command("copy-out")(archive_files.copy_out)
 
 Json = Annotated[bool, typer.Option("--json", help="One JSON object instead of text.")]
 
@@ -278,6 +276,10 @@ def acknowledge(
         say(f"  {row['said']}")
     for one in done.released:
         say(f"{one.volid} on {one.node}: usual beside it, so suspicious no more")
+
+
+app.command("files")(archive_files.files)
+app.command("copy-out")(archive_files.copy_out)
 
 
 def _must_be_readable(files: Sequence[Path]) -> None:
