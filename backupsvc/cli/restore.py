@@ -22,6 +22,10 @@ At = Annotated[
 FromArchive = Annotated[
     str | None, typer.Option("--archive", help="From this archive (its volid).")
 ]
+Newest = Annotated[
+    bool,
+    typer.Option("--newest", help="From the newest archive, proven or not."),
+]
 OnNode = Annotated[
     str | None, typer.Option("--node", help="On this node; it must be able to read the archive.")
 ]
@@ -40,6 +44,7 @@ def restore(
     vmid: Guest,
     at: At = None,
     archive: FromArchive = None,
+    newest: Newest = False,
     node: OnNode = None,
     storage: ToStorage = None,
     start: Start = True,
@@ -49,8 +54,8 @@ def restore(
     dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:
-    """Restore a guest that no longer exists, from its newest archive. Never overwrites a guest that
-    exists.
+    """Restore a guest that no longer exists, from its newest archive of which a restore was proven,
+    else from its newest. Never overwrites a guest that exists.
     """
     from backupsvc.cli.driving import announce, bring_to_end, check_options
     from backupsvc.cli.output import ask, emit_json, say, tell
@@ -61,9 +66,20 @@ def restore(
     from backupsvc.operations.restore.result import plan_as_dict, restore_outcome
 
     check_options(enqueue, follow, dry_run)
+    if newest and archive:
+        raise UsageError(
+            "--newest and --archive each say which archive is taken", "leave one of them out"
+        )
     with open_service(enqueue=enqueue) as service:
         planned = plan_restore(
-            service, vmid, at=at, volid=archive, node=node, storage=storage, start=start
+            service,
+            vmid,
+            at=at,
+            volid=archive,
+            node=node,
+            storage=storage,
+            start=start,
+            newest=newest,
         )
         if dry_run and as_json:
             emit_json({"dry_run": True, "vmid": vmid} | plan_as_dict(planned))
@@ -74,7 +90,7 @@ def restore(
             return
         # nobody is asked, so the plan is not shown; what may go wrong is
         if yes or as_json:
-            for sentence in planned.room:
+            for sentence in (*planned.cautions, *planned.room):
                 tell(f"backupsvc: WARNING: {sentence}")
         else:
             for line in _lines(vmid, planned):
@@ -101,7 +117,7 @@ def _lines(vmid: int, planned: RestoreMemory) -> list[str]:
         f"guest {vmid} ({planned.name}) will be restored on {planned.node}",
         f"  from {archive.volid}, backed up {iso(archive.ctime)}, rung {archive.rung}",
         f"  disks to {planned.storage or 'the storages that they were on'}",
-        *(f"  WARNING: {sentence}" for sentence in planned.warnings),
+        *(f"  WARNING: {sentence}" for sentence in (*planned.warnings, *planned.cautions)),
         *(f"  WARNING: {sentence}" for sentence in planned.room),
         *(f"  {sentence}" for sentence in planned.passed_over),
         *(f"  WARNING: {sentence}" for sentence in planned.left_out),

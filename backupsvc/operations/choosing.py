@@ -7,7 +7,7 @@ from datetime import date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
 from backupsvc.catalog.fences import Fence
-from backupsvc.errors import OutOfReach, PveNotFound, Refused, UsageError
+from backupsvc.errors import BackupsvcError, OutOfReach, PveNotFound, Refused, UsageError
 from backupsvc.inventory.listing import Survey, require_answers, survey
 from backupsvc.inventory.wholeness import holds_disk
 from backupsvc.operations.services import Cluster, Records
@@ -15,11 +15,7 @@ from policies import reach
 from policies.archive_signs import in_words
 from policies.model import Archive
 from policies.pve.volid import file_of, storage_of
-
-SUSPICIOUS = (
-    "{} is suspicious ({}): see whether its data are right; `backupsvc catalog list --vmid {}` names "
-    "older ones"
-)
+from policies.restore_choice import SUSPICIOUS
 
 
 def choose(
@@ -29,29 +25,26 @@ def choose(
     at: str | None = None,
     volid: str | None = None,
     say: Callable[[str], None] = lambda text: None,
-    trusted: bool = False,
     retries: bool = False,
 ) -> Archive:
-    """Given a guest, return its newest archive: the newest of all, the newest until the end of day
-    ``at``, or the named one.
+    """Given a guest, return the archive that a restore test is about: its newest, the newest until
+    the end of day ``at``, or the named one.
 
     One that holds no disk restores an empty machine, so unless it is named the next older one is
-    taken; ``say`` is told. With ``trusted`` so is one that was changed since it was recorded. So is
-    one on a storage that cannot be listed now. Raise PveNotFound when the storages list none that
-    fits, OutOfReach when one is known that is out of reach, or when not all of them could be
-    listed, UsageError when ``at`` is not a date or time. Who ``retries`` gets OutOfReach too where
-    PVE itself failed
-    at a question: it may answer soon, and an older archive would be taken meanwhile.
+    taken; ``say`` is told. So is one on a storage that cannot be listed now. Raise PveNotFound when
+    the storages list none that fits, OutOfReach when one is known that is out of reach, or when not
+    all of them could be listed, UsageError when ``at`` is not a date or time. Who ``retries`` gets
+    OutOfReach too where PVE itself failed at a question: it may answer soon, and an older archive
+    would be taken meanwhile.
     """
-    latest = _until(at, service.policy.timezone) if at else None
+    latest = until(at, service.policy.timezone) if at else None
     seen = survey(service, vmid)
     require_answers(seen.passing, retries=retries)
-    archives = seen.listed
-    fitting = [archive for archive in archives if _fits(archive, vmid, latest, volid)]
+    fitting = [archive for archive in seen.listed if _fits(archive, vmid, latest, volid)]
     beyond = [archive for archive in seen.unreachable if _fits(archive, vmid, latest, volid)]
     # of what the storages list: with an empty catalog a guest is restored, too (law 8)
     for archive in sorted(fitting, key=lambda archive: -archive.ctime):
-        if volid or (why := _passed_over(service, archive, trusted)) is None:
+        if volid or holds_disk(service, archive) is not False:
             for newer in sorted(
                 (one for one in beyond if one.ctime > archive.ctime), key=lambda one: one.ctime
             ):
@@ -66,20 +59,32 @@ def choose(
                 for sentence in seen.blank():
                     say(f"{sentence}: whether a newer archive lies there is not known")
             return archive
-        say(f"{archive.volid} {why}, so it was passed over")
+        say(f"{archive.volid} holds no disk, so it was passed over")
+    raise none_fits(service, vmid, seen, at=at, volid=volid, wanted="that holds a disk")
+
+
+def none_fits(
+    service: Cluster, vmid: int, seen: Survey, *, at: str | None, volid: str | None, wanted: str
+) -> BackupsvcError:
+    """Given a guest, what the storages list and what was asked for, return the error that says that
+    no archive fits: OutOfReach where one may be out of reach, else PveNotFound.
+
+    ``wanted``: what those that are there do not fulfil.
+    """
+    latest = until(at, service.policy.timezone) if at else None
+    beyond = [archive for archive in seen.unreachable if _fits(archive, vmid, latest, volid)]
     if beyond:
-        raise _out_of_reach(vmid, beyond, seen)
+        return _out_of_reach(vmid, beyond, seen)
+    there = any(_fits(archive, vmid, latest, volid) for archive in seen.listed)
     which = f"archive {volid}" if volid else f"archive until {at}" if at else "archive"
-    missing = f"{which} of guest {vmid}" + (
-        f" that holds a disk{' and is as it was recorded' * trusted}" if fitting else ""
-    )
-    hint = _way_on(service, vmid, archives, at if not fitting else None, volid)
+    missing = f"{which} of guest {vmid}{f' {wanted}' if there else ''}"
+    hint = _way_on(service, vmid, seen.listed, at if not there else None, volid)
     if blank := seen.blank(storage_of(volid) if volid else None):
-        raise OutOfReach(
+        return OutOfReach(
             f"the storages that could be listed hold no {missing}; {'; '.join(blank)}",
             f"bring that back; {hint}",
         )
-    raise PveNotFound(f"the storages list no {missing}", hint)
+    return PveNotFound(f"the storages list no {missing}", hint)
 
 
 def _way_on(
@@ -136,14 +141,6 @@ def _out_of_reach(vmid: int, beyond: Sequence[Archive], seen: Survey) -> OutOfRe
     )
 
 
-def _passed_over(service: Cluster, archive: Archive, trusted: bool) -> str | None:
-    if trusted and archive.changed:
-        return f"was changed since it was recorded ({archive.changed})"
-    if trusted and archive.damaged:
-        return f"is damaged ({archive.damaged})"
-    return "holds no disk" if holds_disk(service, archive) is False else None
-
-
 def chosen(service: Records, archive: Archive) -> Archive:
     """Given the archive that an operation has chosen, return it as the catalog knows it now. Raise
     PveNotFound if it does not.
@@ -186,7 +183,7 @@ def _fits(archive: Archive, vmid: int, latest: int | None, volid: str | None) ->
     )
 
 
-def _until(at: str, timezone: str) -> int:
+def until(at: str, timezone: str) -> int:
     """Given a date (its end is meant) or an ISO time, in the site's zone unless it names one,
     return epoch seconds.
     """

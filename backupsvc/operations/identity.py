@@ -100,6 +100,16 @@ def differences(service: Cluster, archive: Archive, text: str, known: Known) -> 
     return said
 
 
+def look_into(service: Cluster, archive: Archive, text: str) -> Archive:
+    """Given an archive and the config in it, remember that and return it as the catalog knows it
+    then: whose it is, whether it holds a disk, and whether it was changed.
+    """
+    service.catalog.archives.annotate(
+        archive.node, archive.volid, config=text, at=int(service.clock.now())
+    )
+    return service.catalog.archives.get(archive.node, archive.volid) or archive
+
+
 # --- in a restore ---------------------------------------------------------------------------------
 
 

@@ -20,8 +20,10 @@ class RestoreMemory:
     was), ``name`` the guest's.
 
     ``disks`` are the lines of the archive's config that map them, ``nics`` its NICs.
-    ``passed_over``, ``warnings``, ``left_out`` and ``room`` are sentences; ``rights`` is what the
-    token needs for it, ``needs`` what the disks take on each storage.
+    ``passed_over``, ``warnings``, ``cautions``, ``left_out`` and ``room`` are sentences: what else
+    there is, what speaks against the archive that was named all the same, what is to be known of the
+    one that is taken (that it is not proven), what it lacks. ``rights`` is what the token needs for
+    it, ``needs`` what the disks take on each storage.
     """
 
     archive: Archive
@@ -38,6 +40,7 @@ class RestoreMemory:
     rights: tuple[Need, ...] = ()
     needs: tuple[DiskNeed, ...] = ()
     room: tuple[str, ...] = ()
+    cautions: tuple[str, ...] = ()
 
 
 def _from_version_0(values: dict[str, Any]) -> dict[str, Any]:

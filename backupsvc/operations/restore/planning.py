@@ -15,8 +15,9 @@ from backupsvc.errors import (
 )
 from backupsvc.inventory import listing, wholeness
 from backupsvc.inventory.room import before_restore
-from backupsvc.operations import choosing, identity
+from backupsvc.operations import identity
 from backupsvc.operations.restore import rights as restore_rights
+from backupsvc.operations.restore.choice import Wanted, choose
 from backupsvc.operations.restore.memory import RestoreMemory
 from backupsvc.operations.services import Nodes, Opening
 from policies import i18n, reach, whole
@@ -43,6 +44,7 @@ def plan_restore(
     node: str | None,
     storage: str | None,
     start: bool = True,
+    newest: bool = False,
 ) -> RestoreMemory:
     """Given what the administrator asked for, return what a restore would do. Raise where it must
     not be done.
@@ -56,17 +58,15 @@ def plan_restore(
     """
     # first: whatever else is wrong, a guest that is there is never overwritten (law 1)
     rest = must_be_absent(service, vmid)
-    passed_over: list[str] = []
-    archive = choosing.choose(
-        service, vmid, at=at, volid=volid, say=passed_over.append, trusted=True
-    )
+    chosen = choose(service, vmid, Wanted(at, volid, newest, node))
+    archive = chosen.archive
     if archive.type is not GuestType.QEMU:
         raise Refused(
             f"archive {archive.volid} is of a container, and only VMs can be restored yet",
             "restore it in PVE",
         )
     where = _node_for(service, archive, node)
-    text = _config_in(service, archive, vmid)
+    text = _with_disk(service, archive, vmid, chosen.text)
     warnings = identity.refuse_unless_named(service, archive, text, named=volid is not None)
     config = parse_config(text)
     rights = restore_rights.wanted(
@@ -85,7 +85,8 @@ def plan_restore(
         missing_disks=tuple(guest_config.missing_disks(config, config)),
         left_out=_left_out(config),
         nics={key: value for key, value in config.items() if key.startswith("net")},
-        passed_over=(*([rest.said(vmid)] if rest else []), *passed_over),
+        passed_over=(*([rest.said(vmid)] if rest else []), *chosen.passed_over),
+        cautions=chosen.cautions,
         warnings=tuple(warnings),
         rights=rights,
         needs=tuple(needs),
@@ -93,9 +94,12 @@ def plan_restore(
     )
 
 
-def _config_in(service: Nodes, archive: Archive, vmid: int) -> str:
-    """The text of the config in an archive. Raise Refused if it holds no disk."""
-    text = service.restore_pve.storage.extract_config(archive.node, archive.volid)
+def _with_disk(service: Nodes, archive: Archive, vmid: int, text: str | None) -> str:
+    """The config in an archive, which is asked for once more where it could not be read. Raise
+    Refused if it holds no disk.
+    """
+    if text is None:
+        text = service.restore_pve.storage.extract_config(archive.node, archive.volid)
     if not whole.holds_disk(text):
         raise Refused(
             f"archive {archive.volid} of guest {vmid} holds 0 disks: restored, it would be an "

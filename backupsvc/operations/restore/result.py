@@ -23,6 +23,7 @@ def restore_outcome(operation: Operation) -> dict[str, Any]:
         "storage": memory.storage,
         "archive": as_dict(memory.archive),
         "warnings": list(memory.warnings),
+        "cautions": list(memory.cautions),
         "room": list(memory.room),
         "missing_disks": list(memory.missing_disks),
         "left_out": list(memory.left_out),
