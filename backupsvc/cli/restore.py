@@ -13,7 +13,8 @@ from backupsvc.clock import iso
 from backupsvc.errors import UsageError
 
 if TYPE_CHECKING:
-    from backupsvc.operations.restore.memory import RestoreMemory
+    from backupsvc.operations.restore.planning import Plan
+    from policies.restore_plan import NicAhead
 
 Guest = Annotated[int, typer.Argument(help="The guest to bring back.", autocompletion=vmids)]
 At = Annotated[
@@ -58,11 +59,12 @@ def restore(
     else from its newest. Never overwrites a guest that exists.
     """
     from backupsvc.cli.driving import announce, bring_to_end, check_options
-    from backupsvc.cli.output import ask, emit_json, say, tell
+    from backupsvc.cli.output import ask, emit_json, tell
     from backupsvc.cli.progress import Progress
     from backupsvc.cli.session import open_service
     from backupsvc.operations import opening
-    from backupsvc.operations.restore.planning import open_restore, plan_restore
+    from backupsvc.operations.restore.choice import Wanted
+    from backupsvc.operations.restore.planning import Wish, look_ahead, open_restore
     from backupsvc.operations.restore.result import plan_as_dict, restore_outcome
 
     check_options(enqueue, follow, dry_run)
@@ -70,30 +72,22 @@ def restore(
         raise UsageError(
             "--newest and --archive each say which archive is taken", "leave one of them out"
         )
+    wish = Wish(Wanted(at, archive, newest, node), storage, start)
     with open_service(enqueue=enqueue) as service:
-        planned = plan_restore(
-            service,
-            vmid,
-            at=at,
-            volid=archive,
-            node=node,
-            storage=storage,
-            start=start,
-            newest=newest,
-        )
-        if dry_run and as_json:
-            emit_json({"dry_run": True, "vmid": vmid} | plan_as_dict(planned))
-            return
+        plan = look_ahead(service, vmid, wish, gather=dry_run)
+        planned = plan.memory
         if dry_run:
-            for line in _lines(vmid, planned):
-                say(line)
-            return
+            if as_json:
+                emit_json({"dry_run": True} | plan_as_dict(plan))
+            else:
+                _foreseen(plan)
+            raise typer.Exit(plan.blockers[0].exit_code if plan.blockers else 0)
         # nobody is asked, so the plan is not shown; what may go wrong is
         if yes or as_json:
             for sentence in (*planned.cautions, *planned.room):
                 tell(f"backupsvc: WARNING: {sentence}")
         else:
-            for line in _lines(vmid, planned):
+            for line in lines(plan):
                 tell(line)
             # where nobody can answer, whoever wrote the command has decided
             if sys.stdin.isatty() and not ask("Restore it?"):
@@ -111,18 +105,66 @@ def restore(
     raise typer.Exit(result["error"]["exit_code"] if result["error"] else 0)
 
 
-def _lines(vmid: int, planned: RestoreMemory) -> list[str]:
-    archive = planned.archive
+def _foreseen(plan: Plan) -> None:
+    """Say what would be done, and what keeps it from being done."""
+    from backupsvc.cli.output import say, tell
+
+    for line in lines(plan):
+        say(line)
+    for one in plan.blockers:
+        tell(f"backupsvc: {one.message}")
+        if one.hint:
+            tell(f"  -> {one.hint}")
+
+
+def lines(plan: Plan) -> list[str]:
+    """Given a plan, return the lines that tell it to a person."""
+    from policies.i18n import duration
+
+    planned, archive, chosen = plan.memory, plan.memory.archive, plan.chosen
+    machine, age = plan.lineage.identity, duration(max(0, plan.now - archive.ctime), "en")
+    told = [f"SMBIOS UUID {machine.uuid}"] if machine.uuid else []
+    told += [f"created {iso(machine.born)}"] if machine.born else []
+    verb = "would be" if plan.blockers else "will be"
     return [
-        f"guest {vmid} ({planned.name}) will be restored on {planned.node}",
+        f"guest {plan.vmid} ({planned.name}) {verb} restored on {planned.node}",
+        f"  it is the machine: {', '.join(told) or 'nothing tells which'}",
         f"  from {archive.volid}, backed up {iso(archive.ctime)}, rung {archive.rung}",
+        f"  its data are {age} old, and it is {chosen.state}",
         f"  disks to {planned.storage or 'the storages that they were on'}",
-        *(f"  WARNING: {sentence}" for sentence in (*planned.warnings, *planned.cautions)),
-        *(f"  WARNING: {sentence}" for sentence in planned.room),
+        *(f"  {_nic(one)}: {planned.nics[one.nic]}" for one in plan.nics),
+        f"  it takes {_expected(plan)}",
+        *(
+            f"  WARNING: {sentence}"
+            for sentence in (
+                *planned.warnings,
+                *planned.cautions,
+                *planned.room,
+                *planned.left_out,
+            )
+        ),
+        *(
+            f"  otherwise than before: {sentence}"
+            for sentence in plan.differs
+            if sentence not in planned.left_out
+        ),
         *(f"  {sentence}" for sentence in planned.passed_over),
-        *(f"  WARNING: {sentence}" for sentence in planned.left_out),
-        *(f"  {key}: {value}" for key, value in planned.nics.items()),
     ]
+
+
+def _nic(one: NicAhead) -> str:
+    if one.there is None:
+        return f"{one.nic}, whether its bridge is there is not known"
+    return f"{one.nic}, its bridge is there" if one.there else f"{one.nic}, ITS BRIDGE IS MISSING"
+
+
+def _expected(plan: Plan) -> str:
+    if plan.expected is None:
+        return "a time that is not known: no restore of it was measured"
+    from policies.i18n import duration
+
+    ago = duration(max(0, plan.now - plan.expected.at), "en")
+    return f"about {duration(plan.expected.seconds, 'en')}, as measured in a restore test {ago} ago"
 
 
 def _show(result: dict[str, Any]) -> None:

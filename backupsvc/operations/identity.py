@@ -167,7 +167,7 @@ def show(service: Cluster, what: str, *, offline: bool = False) -> dict[str, Any
         )
     return {
         "vmid": vmid,
-        "lineage": _machine(known.identity) | {"source": known.source or None},
+        "lineage": machine(known),
         "archives": rows,
     }
 
@@ -197,6 +197,11 @@ def _shown(service: Cluster, archive: Archive, known: Known, *, in_full: bool) -
             "signs": archive_signs.as_dict(service, archive, facts.get("config") or ""),
         }
     )
+
+
+def machine(known: Known) -> dict[str, Any]:
+    """Given the machine that a guest is, return it as ``--json`` answers show it."""
+    return _machine(known.identity) | {"source": known.source or None}
 
 
 def _machine(identity: Identity) -> dict[str, Any]:

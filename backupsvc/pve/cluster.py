@@ -265,6 +265,13 @@ class Cluster:
             if row.text("type") in _BRIDGES
         ]
 
+    def bridge_names(self, node: str) -> set[str]:
+        """Given a node, return the names of what a NIC can be put onto there: its bridges, and the
+        networks of the SDN that the token may use.
+        """
+        rows = self._client.get(f"nodes/{node}/network", {"type": "any_bridge"}).rows()
+        return {one.name for one in self.bridges(node)} | {row.need_text("iface") for row in rows}
+
     def network(self, node: str) -> NodeNetwork:
         """Given a node, return what it says of its interfaces at this moment, and whether changes
         to them are pending.

@@ -14,7 +14,7 @@ from backupsvc.operations import choosing, identity
 from backupsvc.operations.services import Cluster
 from policies import lineage, whole
 from policies.lineage import Identity
-from policies.model import Archive, GuestType
+from policies.model import Archive, GuestType, Proof
 from policies.restore_choice import Alternative, Asked, Choice, Known, decide
 from policies.service_checks import wanted_rung
 
@@ -36,7 +36,8 @@ class Chosen:
     """The archive that is taken, with the config in it (None: it could not be read, or is a
     container's), and all that was weighed.
 
-    ``passed_over`` and ``cautions`` are sentences; ``machine`` is the one that the guest is.
+    ``passed_over`` and ``cautions`` are sentences; ``machine`` is the one that the guest is, ``tests``
+    are the guest's restore tests, none on a simulated cluster.
     """
 
     archive: Archive
@@ -44,7 +45,8 @@ class Chosen:
     choice: Choice
     passed_over: tuple[str, ...]
     cautions: tuple[str, ...]
-    machine: Identity
+    machine: identity.Known
+    tests: tuple[Proof, ...]
 
 
 @dataclass(slots=True)
@@ -78,7 +80,8 @@ def choose(service: Cluster, vmid: int, wanted: Wanted) -> Chosen:
     latest = choosing.until(wanted.at, service.policy.timezone) if wanted.at else None
     asked = Asked(latest, wanted.volid, wanted.newest, wanted.node)
     seen, look = survey(service, vmid), _Look()
-    known = _known(service, vmid, seen)
+    machine = identity.lineage_of(service, service.restore_pve, vmid)
+    known = _known(service, vmid, seen, machine.identity)
     while True:
         choice = decide(known, asked)
         # without a name the newest is looked into as well: whose VMID it is now, it tells
@@ -93,10 +96,11 @@ def choose(service: Cluster, vmid: int, wanted: Wanted) -> Chosen:
         if not unknown:
             break
         now = look.into(service, unknown[0])
+        machine = identity.lineage_of(service, service.restore_pve, vmid)
         known = replace(
             known,
             listed=tuple(now if one is unknown[0] else one for one in known.listed),
-            machine=_machine(service, vmid),
+            machine=machine.identity,
         )
     if choice.chosen is None:
         raise choosing.none_fits(
@@ -108,11 +112,20 @@ def choose(service: Cluster, vmid: int, wanted: Wanted) -> Chosen:
             wanted="that holds a disk, is as it was recorded and of this machine",
         )
     if wanted.volid is None and choice.contested:
-        _refuse_contested(vmid, choice, known.machine or Identity())
-    return _chosen(seen, look, known, choice, named=wanted.volid is not None)
+        _refuse_contested(vmid, choice, machine.identity)
+    tests = () if known.simulated else known.proofs
+    return _chosen(seen, look, choice, machine, tests, named=wanted.volid is not None)
 
 
-def _chosen(seen: Survey, look: _Look, known: Known, choice: Choice, *, named: bool) -> Chosen:
+def _chosen(
+    seen: Survey,
+    look: _Look,
+    choice: Choice,
+    machine: identity.Known,
+    tests: tuple[Proof, ...],
+    *,
+    named: bool,
+) -> Chosen:
     assert choice.chosen is not None
     archive = choice.chosen.archive
     blank = [
@@ -129,11 +142,12 @@ def _chosen(seen: Survey, look: _Look, known: Known, choice: Choice, *, named: b
         choice,
         (*choice.passed_over, *(() if named else blank), *unread),
         choice.cautions,
-        known.machine or Identity(),
+        machine,
+        tests,
     )
 
 
-def _known(service: Cluster, vmid: int, seen: Survey) -> Known:
+def _known(service: Cluster, vmid: int, seen: Survey, machine: Identity) -> Known:
     ours = [one for one in seen.listed if one.vmid == vmid]
     return Known(
         vmid,
@@ -143,13 +157,9 @@ def _known(service: Cluster, vmid: int, seen: Survey) -> Known:
         dict(seen.why),
         tuple(service.catalog.proofs.find(vmid=vmid)),
         wanted_rung(service.policy, vmid),
-        _machine(service, vmid),
+        machine,
         service.restore_pve.cluster.version().simulated,
     )
-
-
-def _machine(service: Cluster, vmid: int) -> Identity:
-    return identity.lineage_of(service, service.restore_pve, vmid).identity
 
 
 def _refuse_contested(vmid: int, choice: Choice, machine: Identity) -> None:

@@ -1,38 +1,90 @@
-"""What a restore would do, decided before anything happens, and whether the VMID is free for it."""
+"""What a restore would do, decided before anything happens."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import TypeVar
 
-from backupsvc.errors import (
-    LawRefused,
-    PveError,
-    PvePermissionDenied,
-    PveUnreachable,
-    Refused,
-    UsageError,
-)
-from backupsvc.inventory import listing, wholeness
+from backupsvc.engine.memory import MemoryUnreadable
+from backupsvc.errors import BackupsvcError, PveUnreachable, Refused, UsageError
+from backupsvc.inventory.listing import FAILS
 from backupsvc.inventory.room import before_restore
 from backupsvc.operations import identity
+from backupsvc.operations.backup import memory as backup_memory
 from backupsvc.operations.restore import rights as restore_rights
-from backupsvc.operations.restore.choice import Wanted, choose
+from backupsvc.operations.restore.absence import must_be_absent, quorate
+from backupsvc.operations.restore.choice import Chosen, Wanted, choose
 from backupsvc.operations.restore.memory import RestoreMemory
 from backupsvc.operations.services import Nodes, Opening
-from policies import i18n, reach, whole
-from policies.compliance.recovery import Remains, recovery_steps
-from policies.guest_policy import policy_for
-from policies.i18n.sentences import Steps
-from policies.model import Archive, Guest, GuestType, Operation, OperationState
+from policies import i18n, reach, restore_plan, whole
+from policies.model import Archive, GuestType, Operation
 from policies.pve import guest_config
 from policies.pve.guest_config import parse_config
+from policies.restore_choice import Alternative
+from policies.restore_plan import Measured, NicAhead, Place
+from policies.role import Need
 from policies.room import disk_needs
 
-_OVER = frozenset({OperationState.FAILED, OperationState.CANCELLED})
-
-
+T = TypeVar("T")
 DEADLINE = 24 * 3600  # seconds
+_SEES_MEDIA = {"Datastore.AllocateSpace", "Datastore.AllocateTemplate", "Datastore.Audit"}
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What the administrator asks for. ``storage`` takes all disks, None: each goes to where it
+    was.
+    """
+
+    wanted: Wanted
+    storage: str | None = None
+    start: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a restore would do (``memory``), and what is to be known of it beforehand.
+
+    ``lineage`` is the machine that the guest is, ``proof`` that of the archive (None: it is not
+    proven), ``expected`` what was measured of a restore (None: nothing). ``blockers`` is what keeps it
+    from being done, in the order in which it would be refused. ``now`` in epoch seconds.
+    """
+
+    vmid: int
+    memory: RestoreMemory
+    alternatives: tuple[Alternative, ...]
+    lineage: identity.Known
+    nics: tuple[NicAhead, ...]
+    differs: tuple[str, ...]
+    expected: Measured | None
+    now: int
+    blockers: tuple[BackupsvcError, ...] = ()
+
+    @property
+    def chosen(self) -> Alternative:
+        """The archive that is taken, among the others."""
+        return next(one for one in self.alternatives if one.chosen)
+
+
+@dataclass(slots=True)
+class _Stops:
+    """Raises what keeps a restore from being done; where it is only looked ahead, gathers it."""
+
+    gather: bool
+    found: list[BackupsvcError] = field(default_factory=list)
+
+    def over(self, question: Callable[[], T]) -> T | None:
+        """Return a question's answer, None where it is refused."""
+        try:
+            return question()
+        except BackupsvcError as error:
+            if not self.gather:
+                raise
+            if error.message not in {one.message for one in self.found}:
+                self.found.append(error)
+            return None
 
 
 def plan_restore(
@@ -47,50 +99,79 @@ def plan_restore(
     newest: bool = False,
 ) -> RestoreMemory:
     """Given what the administrator asked for, return what a restore would do. Raise where it must
-    not be done.
+    not be done: see ``look_ahead``.
+    """
+    wish = Wish(Wanted(at, volid, newest, node), storage, start)
+    return look_ahead(service, vmid, wish).memory
+
+
+def look_ahead(service: Nodes, vmid: int, wish: Wish, *, gather: bool = False) -> Plan:
+    """Given what the administrator asked for, return what a restore would do.
 
     Raises LawRefused when the VMID is in use or in the scratch range, Refused when the named
-    archive holds no disk, or when one that was not named was changed or is of another machine (law
-    10), PvePermissionDenied when the token lacks a right that PVE would miss only in mid-restore,
-    NoRoom when its disks surely find no room, PveNotFound when there is no archive, UsageError when
-    the archive cannot be read from the node asked for, PveUnreachable when archive or node is out
-    of reach, or quorum is lost.
+    archive holds no disk, when one that was not named was changed or is of another machine (law
+    10), or when a bridge is missing for a guest that is to be started, PvePermissionDenied when the
+    token lacks a right that PVE would miss only in mid-restore, NoRoom when its disks surely find no
+    room, PveNotFound when there is no archive, UsageError when the archive cannot be read from the
+    node asked for, PveUnreachable when archive or node is out of reach, or quorum is lost. With
+    ``gather`` all of these are blockers of the plan, as soon as there is an archive to plan with.
     """
+    stops = _Stops(gather)
     # first: whatever else is wrong, a guest that is there is never overwritten (law 1)
-    rest = must_be_absent(service, vmid)
-    chosen = choose(service, vmid, Wanted(at, volid, newest, node))
-    archive = chosen.archive
-    if archive.type is not GuestType.QEMU:
-        raise Refused(
-            f"archive {archive.volid} is of a container, and only VMs can be restored yet",
-            "restore it in PVE",
-        )
-    where = _node_for(service, archive, node)
-    text = _with_disk(service, archive, vmid, chosen.text)
-    warnings = identity.refuse_unless_named(service, archive, text, named=volid is not None)
+    rest = stops.over(lambda: must_be_absent(service, vmid))
+    try:
+        chosen = choose(service, vmid, wish.wanted)
+        archive = chosen.archive
+        if archive.type is not GuestType.QEMU:
+            raise Refused(
+                f"archive {archive.volid} is of a container, and only VMs can be restored yet",
+                "restore it in PVE",
+            )
+        text = _with_disk(service, archive, vmid, chosen.text)
+    except BackupsvcError as error:
+        raise (*stops.found, error)[0] from None
+    where = wish.wanted.node or archive.node
+    stops.over(lambda: _readable(archive, wish.wanted.node))
+    up = stops.over(lambda: _up(service, where))
+    named = wish.wanted.volid is not None
+    warnings = stops.over(lambda: identity.refuse_unless_named(service, archive, text, named=named))
     config = parse_config(text)
-    rights = restore_rights.wanted(
-        service, vmid, archive.volid, where, config, storage=storage, start=start
-    )
+    place = _place(service, archive, where, wish, config, up=bool(up))
+    nics = restore_plan.nics_ahead(config, place.bridges)
+    rights = stops.over(lambda: _rights(vmid, archive, place, config, wish)) or ()
     # PVE looks at some of them in the task alone, and then an empty guest is left (pve-facts 7.3)
-    restore_rights.require(service, vmid, rights)
-    needs = disk_needs(config, storage)
-    return RestoreMemory(
+    stops.over(lambda: restore_rights.require(service, vmid, rights))
+    if wish.start:
+        stops.over(lambda: _require_bridges(service, vmid, where, nics))
+    needs = disk_needs(config, wish.storage)
+    room = stops.over(lambda: before_restore(service.restore_pve, vmid, where, needs, archive.size))
+    memory = RestoreMemory(
         archive=archive,
         node=where,
-        storage=storage,
+        storage=wish.storage,
         name=config.get("name", ""),
-        start=start,
+        start=wish.start,
         disks=tuple(sorted(guest_config.DUMPED + key for key in guest_config.dumped_disks(config))),
         missing_disks=tuple(guest_config.missing_disks(config, config)),
-        left_out=_left_out(config),
+        left_out=restore_plan.left_out(config),
         nics={key: value for key, value in config.items() if key.startswith("net")},
         passed_over=(*([rest.said(vmid)] if rest else []), *chosen.passed_over),
         cautions=chosen.cautions,
-        warnings=tuple(warnings),
+        warnings=tuple(warnings or ()),
         rights=rights,
         needs=tuple(needs),
-        room=tuple(before_restore(service.restore_pve, vmid, where, needs, archive.size)),
+        room=tuple(room or ()),
+    )
+    return Plan(
+        vmid=vmid,
+        memory=memory,
+        alternatives=chosen.choice.alternatives,
+        lineage=chosen.machine,
+        nics=nics,
+        differs=restore_plan.differs(config, place),
+        expected=_expected(chosen, start=wish.start),
+        now=int(service.clock.now()),
+        blockers=tuple(stops.found),
     )
 
 
@@ -109,151 +190,28 @@ def _with_disk(service: Nodes, archive: Archive, vmid: int, text: str | None) ->
     return text
 
 
-def _left_out(config: Mapping[str, str]) -> tuple[str, ...]:
-    """Given the config in an archive, return a sentence for each disk of the guest that the archive
-    does not hold.
-    """
-    wanted = guest_config.disks_to_dump(config)
-    return tuple(
-        f"disk {disk} is not in the archive "
-        f"({'it was not dumped' if disk in wanted else 'excluded from the backup: backup=0'}), so "
-        "the guest comes back without it"
-        for disk in guest_config.missing_disks(config, config)
-    )
-
-
 def open_restore(service: Opening, vmid: int, planned: RestoreMemory) -> Operation | None:
     """Given a plan, open the restore that carries it out."""
     return service.engine.open("restore", vmid, planned, timeout_s=DEADLINE)
 
 
-@dataclass(frozen=True, slots=True)
-class Rest:
-    """What our own failed restore left: the node, and the restore's task."""
-
-    node: str
-    upid: str
-
-    def said(self, vmid: int) -> str:
-        """Return the sentence for the reader."""
-        return (
-            f"VM {vmid} on {self.node} is the empty rest of our own failed restore, and is "
-            "removed first (law 1, exception a)"
-        )
+# --- where to -------------------------------------------------------------------------------------
 
 
-def _our_rest(service: Nodes, vmid: int, node: str) -> tuple[Rest | None, str]:
-    """Return the rest if law 1's exception (a) holds for what is under that VMID, else why not."""
-    before = service.catalog.operations.find(kind="restore", subject=vmid)
-    upids = [upid for one in before if one.state in _OVER and (upid := one.book.upid("restore"))]
-    upid = upids[0] if upids else None  # newest first
-    why = service.restore_pve.stubs().why_not(node, vmid, upid)
-    return (
-        (Rest(node, upid), "")
-        if upid and why is None
-        else (None, why or "no restore of this service left it")
-    )
-
-
-def must_be_absent(service: Nodes, vmid: int) -> Rest | None:
-    """Return None if nobody has the VMID, or what our own failed restore left there. Raise
-    LawRefused for anything else.
-    """
-    if vmid in service.policy.scratch:
-        raise LawRefused(
-            1,
-            f"VMID {vmid} lies in the scratch range, where restored copies come and go",
-            "choose a VMID outside it",
-        )
-    found: Guest | None = next(
-        (guest for guest in service.restore_pve.cluster.guests() if guest.vmid == vmid), None
-    )
-    if found and (how := reach.down(service.restore_pve.cluster.nodes()).get(found.node)):
-        raise _of_silent_node(service, found, how)
-    if found and wholeness.rest_of_a_restore(service.restore_pve, found):
-        rest, why = _our_rest(service, vmid, found.node)
-        if rest:
-            return rest
-        past = "; ".join(filter(None, (why, wholeness.past_of(service, vmid))))
-        raise LawRefused(
-            1,
-            f"VM {vmid} on {found.node} is only the rest of a restore, without any disk, and is "
-            f"left alone: {past}",
-            f"if no restore of it runs, remove it there with `qm destroy {vmid}`, then restore "
-            "again",
-        )
-    if found:
-        raise LawRefused(
-            1,
-            f"guest {_named(service, found)} exists on {found.node} and is "
-            f"{_state(service, found)}; an existing guest is never overwritten",
-            f"to prove its archive use `backupsvc restore-test {vmid}`; to replace it, first "
-            "remove the guest in PVE yourself",
-        )
-    # a list leaves out what the token may not see; this answer does not (pve-facts 8.3)
-    if not service.restore_pve.cluster.vmid_free(vmid):
-        raise LawRefused(
-            1,
-            f"VMID {vmid} is in use, by a guest that this token may not see",
-            "look at it in PVE as an administrator",
-        )
-    return None
-
-
-def _of_silent_node(service: Nodes, guest: Guest, how: str) -> LawRefused:
-    """A guest of a node that does not answer may run there: its VMID stays taken until a human has
-    seen that the node is off.
-    """
-    seen = listing.survey(service, guest.vmid)
-    quorate = _quorate(service)
-    held = [one for one in seen.listed if one.vmid == guest.vmid and one.size > 0 and not one.unfit]
-    alive = [node.name for node in service.restore_pve.cluster.nodes() if node.online]
-    newest = max(held, key=lambda one: one.ctime, default=None)
-    managed = (
-        [f"{'ct' if guest.type is GuestType.LXC else 'vm'}:{guest.vmid}"] if guest.ha_state else []
-    )
-    remains = Remains(
-        alive, quorate, [(guest.vmid, newest)] if newest else [], newest is None, managed
-    )
-    steps = Steps(recovery_steps(guest.node, remains))
-    silent = "is offline" if how == reach.OFFLINE else "does not answer, and its status is unknown"
-    return LawRefused(
-        1,
-        f"guest {_named(service, guest)} belongs to node {guest.node}, which {silent}: whether it "
-        "still runs there is not known, so nothing is restored in its place",
-        str(i18n.rendered(steps, i18n.ENGLISH, service.policy.timezone)).replace("\n", " "),
-    )
-
-
-def _named(service: Nodes, guest: Guest) -> str:
-    """A guest whose pvestatd is silent has no name in the cluster's list; the policy may know
-    it.
-    """
-    name = guest.name or policy_for(service.policy, guest.vmid, "").name
-    return f"{guest.vmid} ({name})" if name else str(guest.vmid)
-
-
-def _state(service: Nodes, guest: Guest) -> str:
-    """What the cluster says, or the node itself where the cluster does not know."""
-    if guest.status != "unknown" or guest.type is not GuestType.QEMU:
-        return guest.status
-    try:
-        return service.pve.guests.status(guest.node, guest.vmid).status
-    except (PveError, PvePermissionDenied, PveUnreachable):
-        return "in a state that nobody knows"
-
-
-def _node_for(service: Nodes, archive: Archive, asked: str | None) -> str:
-    """The node to restore on. Raise UsageError if the one asked for cannot read the archive,
-    PveUnreachable if the node cannot be asked, or if the cluster has lost quorum.
-    """
+def _readable(archive: Archive, asked: str | None) -> None:
+    """Raise UsageError if the node asked for cannot read the archive."""
     if asked not in (None, archive.node) and not archive.shared:
         raise UsageError(
             f"archive {archive.volid} lies on {archive.node}, in a storage that {asked} does not "
             "share",
             f"restore on {archive.node}, or copy the archive to {asked} first",
         )
-    node = asked or archive.node
+
+
+def _up(service: Nodes, node: str) -> bool:
+    """Return that something can be restored on a node now. Raise PveUnreachable if the node cannot
+    be asked, or if the cluster has lost quorum.
+    """
     nodes = service.restore_pve.cluster.nodes()
     down = reach.down(nodes)
     if node in down:
@@ -264,19 +222,83 @@ def _node_for(service: Nodes, archive: Archive, asked: str | None) -> str:
             f"{i18n.names(one.name for one in nodes if one.online) or 'none'}",
         )
     # None: there is no cluster, or the token may not ask, and neither is a reason to refuse
-    if down and _quorate(service) is False:
+    if down and quorate(service) is False:
         raise PveUnreachable(
             f"the cluster has lost quorum ({i18n.names(down)} is silent), so PVE refuses every "
             "restore",
             f"bring {i18n.names(down)} back; if it is lost, and off, give the rest quorum on "
             f"{node}: pvecm expected 1",
         )
-    return node
+    return True
 
 
-def _quorate(service: Nodes) -> bool | None:
-    """Whether the cluster is quorate, None if it is none, or if the token may not know."""
-    try:
-        return service.restore_pve.cluster.status().quorate
-    except PvePermissionDenied:
+def _place(
+    service: Nodes,
+    archive: Archive,
+    node: str,
+    wish: Wish,
+    config: Mapping[str, str],
+    *,
+    up: bool,
+) -> Place:
+    """What is known of where the guest is restored to; what cannot be read is not known, and hinders
+    nothing.
+    """
+    pve = service.restore_pve
+    bridges: set[str] | None = None
+    media: dict[str, set[str]] = {}
+    if up:
+        with suppress(*FAILS):
+            bridges = pve.cluster.bridge_names(node)
+        for storage in restore_plan.media_storages(config):
+            with suppress(*FAILS):
+                # a list leaves out in silence what the token may not see
+                if pve.cluster.permissions_at(f"/storage/{storage}") & _SEES_MEDIA:
+                    media[storage] = set(pve.storage.files(node, storage), "iso")
+    return Place(node, wish.storage, _origin(service, archive), bridges, media)
+
+
+def _origin(service: Nodes, archive: Archive) -> str | None:
+    """The node on which the backup was made, None where the catalog does not know it."""
+    made = service.catalog.operations.get(archive.operation) if archive.operation else None
+    if made is None or made.kind != "backup":
         return None
+    with suppress(MemoryUnreadable):
+        return backup_memory.facts(made).node
+    return None
+
+
+def _rights(
+    vmid: int,
+    archive: Archive,
+    place: Place,
+    config: Mapping[str, str],
+    wish: Wish,
+) -> tuple[Need, ...]:
+    return restore_rights.wanted(
+        vmid,
+        archive.volid,
+        place.node,
+        config,
+        storage=wish.storage,
+        start=wish.start,
+        bridges=place.bridges,
+    )
+
+
+def _require_bridges(service: Nodes, vmid: int, node: str, nics: tuple[NicAhead, ...]) -> None:
+    """Raise Refused if a guest that is to be started has a NIC whose bridge is not there: PVE
+    restores it, and cannot start it.
+    """
+    if missing := restore_plan.missing_bridges(nics):
+        raise Refused(
+            f"guest {vmid} would be restored on {node} and not start: {node} does not have the "
+            f"bridge of {missing}, or {service.restore_pve.token_id} may not see it",
+            f"make the bridge on {node}, name another node with --node, or restore the guest with "
+            "--no-start and put its NIC onto another bridge before you start it",
+        )
+
+
+def _expected(chosen: Chosen, *, start: bool) -> Measured | None:
+    mine = chosen.choice.chosen
+    return restore_plan.expected(chosen.tests, mine.proof if mine else None, start=start)

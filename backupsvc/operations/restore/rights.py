@@ -8,14 +8,13 @@ from collections.abc import Collection, Iterable, Mapping
 from shlex import quote
 
 from backupsvc.errors import PvePermissionDenied, Refused
-from backupsvc.services import Cluster, Nodes
+from backupsvc.services import Nodes
 from policies import restore_rights
 from policies.pve.privileges import LOCAL_ZONE
 from policies.role import Need
 
 
 def wanted(
-    service: Cluster,
     vmid: int,
     archive: str,
     node: str,
@@ -23,9 +22,10 @@ def wanted(
     *,
     storage: str | None,
     start: bool,
+    bridges: Collection[str] | None,
 ) -> tuple[Need, ...]:
-    """Given a restore as it is planned, return what it needs. Raise Refused if no token at all
-    could carry it out.
+    """Given a restore as it is planned, and the bridges of its node (None: not known), return what
+    it needs. Raise Refused if no token at all could carry it out.
     """
     if devices := restore_rights.real_devices(config):
         raise Refused(
@@ -33,7 +33,6 @@ def wanted(
             "give them back",
             f"restore it as root on {node} with `qmrestore {archive} {vmid}`",
         )
-    bridges = {bridge.name for bridge in service.restore_pve.cluster.bridges(node)}
     return restore_rights.needed(vmid, config, storage=storage, start=start, bridges=bridges)
 
 

@@ -18,8 +18,8 @@ from backupsvc.errors import PveError, Refused
 from backupsvc.inventory.room import before_restore
 from backupsvc.operations import choosing, identity
 from backupsvc.operations.restore import rights as restore_rights
+from backupsvc.operations.restore.absence import must_be_absent
 from backupsvc.operations.restore.memory import RestoreMemory
-from backupsvc.operations.restore.planning import must_be_absent
 from backupsvc.operations.services import Run, StepServices
 from policies import causes
 from policies.workflow import Workflow

@@ -14,11 +14,12 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from backupsvc.cli.restore import _lines
+from backupsvc.cli.restore import lines
 from backupsvc.errors import LawRefused, PveError, PveNotFound, Refused
 from backupsvc.operations import build_engine, choosing
+from backupsvc.operations.restore.choice import Wanted
 from backupsvc.operations.restore.memory import RestoreMemory
-from backupsvc.operations.restore.planning import open_restore, plan_restore
+from backupsvc.operations.restore.planning import Wish, look_ahead, open_restore, plan_restore
 from backupsvc.operations.restore.result import restore_outcome
 from backupsvc.operations.restore_test import proving
 from backupsvc.operations.restore_test.opening import open_test
@@ -57,6 +58,11 @@ def listing(site: World, *archives: Any, held: dict[str, str] | None = None) -> 
 
 def plan(site: World, volid: str | None = None) -> RestoreMemory:
     return plan_restore(site, 108, at=None, volid=volid, node=None, storage=None)
+
+
+def shown(site: World, **wanted: Any) -> list[str]:
+    """The lines that a plan is told in."""
+    return lines(look_ahead(site, 108, Wish(Wanted(**wanted))))
 
 
 def test_an_archive_without_a_disk_is_passed_over_for_the_next_older_one_and_that_is_said(
@@ -226,7 +232,7 @@ def test_a_restore_names_the_disks_that_the_archive_does_not_hold_and_why(site: 
         list(planned.missing_disks),
         list(planned.left_out),
     )
-    assert [line for line in _lines(108, planned) if "WARNING: disk scsi1" in line]
+    assert len([line for line in shown(site) if "disk scsi1" in line]) == 1
 
 
 def test_a_restore_of_a_whole_archive_has_no_such_warning(site: World) -> None:

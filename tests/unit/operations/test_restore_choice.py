@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from backupsvc.cli.restore import _lines
 from backupsvc.errors import PveError, PveNotFound, PveUnreachable, Refused
 from backupsvc.operations.kinds import KINDS
 from backupsvc.operations.restore.memory import RestoreMemory
@@ -16,6 +15,7 @@ from backupsvc.operations.restore.planning import open_restore, plan_restore
 from policies.model import Archive, GuestType, Operation, Proof, Rung, Verdict
 from tests.fakes.made import CONFIG, archive
 from tests.unit.operations.cluster import Cluster
+from tests.unit.operations.test_choosing import shown
 from tests.unit.operations.test_identity import OLDER, OTHER, UUID, remembered, stands
 from tests.unit.operations.test_identity import site as site
 from tests.unit.operations.worlds import World
@@ -59,7 +59,7 @@ def test_the_newest_proven_archive_is_taken_and_the_newer_one_named_with_the_way
     (said,) = planned.passed_over
     assert said.startswith(f"{THIRD.volid}, backed up ") and "is newer, and not proven" in said
     assert f"take it with --newest or --archive {THIRD.volid}" in said
-    assert f"  {said}" in _lines(108, planned)
+    assert f"  {said}" in shown(site)
 
 
 def test_the_newest_is_taken_by_word_or_by_name_and_said_to_be_unproven(site: World) -> None:
@@ -70,7 +70,7 @@ def test_the_newest_is_taken_by_word_or_by_name_and_said_to_be_unproven(site: Wo
         assert planned.archive.volid == SECOND.volid
         assert "is not proven: no restore of it was tested" in planned.cautions[0]
         assert f"take it with --archive {FIRST.volid}" in planned.cautions[1]
-        assert f"  WARNING: {planned.cautions[0]}" in _lines(108, planned)
+        assert f"  WARNING: {planned.cautions[0]}" in shown(site, **asked)
 
 
 def test_law_8_with_an_empty_catalog_the_newest_is_taken_and_said_to_be_unproven(

@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from backupsvc.cli.restore import _lines
 from backupsvc.errors import NoRoom
 from backupsvc.inventory.room import before_restore
 from backupsvc.operations.restore.planning import open_restore, plan_restore
@@ -18,7 +17,7 @@ from policies.model import SeenStorages, Storage
 from policies.room import DiskNeed
 from tests.fakes.made import CONFIG, archive
 from tests.unit.operations.cluster import Cluster
-from tests.unit.operations.test_choosing import listing, plan
+from tests.unit.operations.test_choosing import listing, plan, shown
 from tests.unit.operations.test_choosing import site as site
 from tests.unit.operations.worlds import World
 
@@ -84,7 +83,7 @@ def test_a_thin_pool_may_be_overcommitted_so_that_is_a_warning_with_the_numbers(
         "only what is written is allocated, so the restore may fit, and the guest run out of room "
         "later; free some, or name another storage with --storage",
     )
-    assert f"  WARNING: {planned.room[0]}" in _lines(108, planned)
+    assert f"  WARNING: {planned.room[0]}" in shown(site)
     stands(site, replace(DISKS, type="lvmthin", available=10))
     assert "; the archive alone is 1.0 kB packed, so it will hardly fit; " in plan(site).room[0]
 
