@@ -122,11 +122,22 @@ def fail(message: str, hint: str, exit_code: int, *, as_json: bool) -> int:
     return exit_code
 
 
+def can_ask() -> bool:
+    """Return whether somebody is there to answer: standard input is a terminal."""
+    return sys.stdin is not None and sys.stdin.isatty()
+
+
 def ask(question: str) -> bool:
-    """Given a question, ask it on standard error and return the answer."""
+    """Given a question, ask it on standard error and return the answer. Who gives none, by Ctrl-C or
+    by the end of the input, says no.
+    """
     import typer
 
-    return typer.confirm(one_line(question), err=True)
+    try:
+        return typer.confirm(one_line(question), err=True)
+    except typer.Abort:
+        tell("")
+        return False
 
 
 def interactive(stream: Any = None) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -36,8 +35,14 @@ ToStorage = Annotated[
 Start = Annotated[
     bool, typer.Option("--start/--no-start", help="Start the guest once it is restored.")
 ]
-Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done.")]
+Yes = Annotated[
+    bool,
+    typer.Option("--yes", "-y", help="Do not ask; without a terminal nothing is done otherwise."),
+]
+DryRun = Annotated[
+    bool,
+    typer.Option("--dry-run", help="Say what would be done, and what keeps it from being done."),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object; implies --yes.")]
 
 
@@ -57,9 +62,11 @@ def restore(
 ) -> None:
     """Restore a guest that no longer exists, from its newest archive of which a restore was proven,
     else from its newest. Never overwrites a guest that exists.
+
+    Shows the plan and asks; without a terminal it needs --yes. A "no" restores nothing, and exits 1.
     """
     from backupsvc.cli.driving import announce, bring_to_end, check_options
-    from backupsvc.cli.output import ask, emit_json, tell
+    from backupsvc.cli.output import ask, can_ask, emit_json, tell
     from backupsvc.cli.progress import Progress
     from backupsvc.cli.session import open_service
     from backupsvc.operations import opening
@@ -72,6 +79,12 @@ def restore(
         raise UsageError(
             "--newest and --archive each say which archive is taken", "leave one of them out"
         )
+    unasked = yes or as_json
+    if not (unasked or dry_run or can_ask()):
+        raise UsageError(
+            f"guest {vmid} was not restored: there is no terminal on which to ask whether it should be",
+            "add --yes if that is decided; --dry-run says what would be done",
+        )
     wish = Wish(Wanted(at, archive, newest, node), storage, start)
     with open_service(enqueue=enqueue) as service:
         plan = look_ahead(service, vmid, wish, gather=dry_run)
@@ -82,24 +95,21 @@ def restore(
             else:
                 _foreseen(plan)
             raise typer.Exit(plan.blockers[0].exit_code if plan.blockers else 0)
-        # nobody is asked, so the plan is not shown; what may go wrong is
-        if yes or as_json:
-            for sentence in (*planned.cautions, *planned.room):
-                tell(f"backupsvc: WARNING: {sentence}")
-        else:
-            for line in lines(plan):
-                tell(line)
-            # where nobody can answer, whoever wrote the command has decided
-            if sys.stdin.isatty() and not ask("Restore it?"):
-                raise UsageError("nothing was restored, as answered")
+        # where nobody is asked, the plan is not shown; what may go wrong is
+        told = [f"backupsvc: WARNING: {one}" for one in (*planned.cautions, *planned.room)]
+        for line in told if unasked else lines(plan):
+            tell(line)
+        if not unasked and not ask("Restore it?"):
+            tell("nothing was restored")
+            raise typer.Exit(1)
         opened = opening.open_all({vmid: lambda: open_restore(service, vmid, planned)})
-        told = announce(service, opened, follow=follow, as_json=as_json) if enqueue else {}
+        enqueued = announce(service, opened, follow=follow, as_json=as_json) if enqueue else {}
         with Progress(quiet=as_json) as progress:
             result = restore_outcome(
                 bring_to_end(service, opened.operations, progress, enqueue=enqueue)[0]
             )
     if as_json:
-        emit_json(result | {key: told[key] for key in ("workers",) if key in told})
+        emit_json(result | {key: enqueued[key] for key in ("workers",) if key in enqueued})
     else:
         _show(result)
     raise typer.Exit(result["error"]["exit_code"] if result["error"] else 0)
@@ -130,7 +140,7 @@ def lines(plan: Plan) -> list[str]:
         f"guest {plan.vmid} ({planned.name}) {verb} restored on {planned.node}",
         f"  it is the machine: {', '.join(told) or 'nothing tells which'}",
         f"  from {archive.volid}, backed up {iso(archive.ctime)}, rung {archive.rung}",
-        f"  its data are {age} old, and it is {chosen.state}",
+        f"  its data are {age} old{f', and it is {chosen.state}' if chosen.proof else ''}",
         f"  disks to {planned.storage or 'the storages that they were on'}",
         *(f"  {_nic(one)}: {planned.nics[one.nic]}" for one in plan.nics),
         f"  it takes {_expected(plan)}",

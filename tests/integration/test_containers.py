@@ -68,6 +68,6 @@ def test_that_containers_are_not_restore_tested_yet_is_refused_and_said(
 
 
 def test_a_container_that_exists_is_not_restored_over(site: Shell, backed_up: Any) -> None:
-    answer = site("restore", 200)
+    answer = site("restore", 200, "--yes")
     assert answer.code == 4
     assert "guest 200 (web-ct) exists on clovis" in answer.err

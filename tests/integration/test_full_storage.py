@@ -126,7 +126,7 @@ def test_restore_names_the_full_storage_first_and_not_an_exit_code(
     Root(site.state).destroy(VMID)
     full("local-lvm")
     dry = user("restore", VMID, "--dry-run")
-    assert dry.code == 0 and shown(dry, "WARNING") == f"  WARNING: {THIN}"
+    assert dry.code == 0 and shown(dry, "WARNING: storage") == f"  WARNING: {THIN}"
     answer = user("restore", VMID, "--yes")
     assert answer.code == 1
     assert shown(answer, "WARNING: storage local-lvm") == f"backupsvc: WARNING: {THIN}", (

@@ -408,7 +408,9 @@ CASES: dict[str, Words] = {
     "prune": lambda s: [["prune", "--dry-run"], ["prune", "--vmid", "105"]],
     "restore": lambda s: [
         ["restore", "105", "--yes"],
-        ["restore", "77", "--at", ARGUMENT],
+        ["restore", "77", "--at", ARGUMENT, "--yes"],
+        ["restore", "105", "--archive", ARGUMENT, "--yes"],
+        ["restore", "105"],
         ["restore", "105", "--dry-run"],
     ],
     "restore-test": lambda s: [
