@@ -32,6 +32,17 @@ OnNode = Annotated[
 ToStorage = Annotated[
     str | None, typer.Option("--storage", help="Put all disks here; default: where each was.")
 ]
+Into = Annotated[
+    int | None,
+    typer.Option("--as", metavar="VMID", help="Under this other VMID, which must be free."),
+]
+Clone = Annotated[
+    bool,
+    typer.Option(
+        "--clone",
+        help="With --as: with MAC addresses and a UUID of its own, links down, and not started.",
+    ),
+]
 Start = Annotated[
     bool, typer.Option("--start/--no-start", help="Start the guest once it is restored.")
 ]
@@ -53,6 +64,8 @@ def restore(
     newest: Newest = False,
     node: OnNode = None,
     storage: ToStorage = None,
+    into: Into = None,
+    clone: Clone = False,
     start: Start = True,
     yes: Yes = False,
     enqueue: EnqueueOption = False,
@@ -79,13 +92,17 @@ def restore(
         raise UsageError(
             "--newest and --archive each say which archive is taken", "leave one of them out"
         )
+    if clone and into in (None, vmid):
+        raise UsageError(
+            "--clone makes another machine of it, which needs another VMID", "name one with --as"
+        )
     unasked = yes or as_json
     if not (unasked or dry_run or can_ask()):
         raise UsageError(
             f"guest {vmid} was not restored: there is no terminal on which to ask whether it should be",
             "add --yes if that is decided; --dry-run says what would be done",
         )
-    wish = Wish(Wanted(at, archive, newest, node), storage, start)
+    wish = Wish(Wanted(at, archive, newest, node), storage, start, into, clone)
     with open_service(enqueue=enqueue) as service:
         plan = look_ahead(service, vmid, wish, gather=dry_run)
         planned = plan.memory
@@ -102,7 +119,9 @@ def restore(
         if not unasked and not ask("Restore it?"):
             tell("nothing was restored")
             raise typer.Exit(1)
-        opened = opening.open_all({vmid: lambda: open_restore(service, vmid, planned)})
+        opened = opening.open_all(
+            {plan.target: lambda: open_restore(service, plan.target, planned)}
+        )
         enqueued = announce(service, opened, follow=follow, as_json=as_json) if enqueue else {}
         with Progress(quiet=as_json) as progress:
             result = restore_outcome(
@@ -137,7 +156,7 @@ def lines(plan: Plan) -> list[str]:
     told += [f"created {iso(machine.born)}"] if machine.born else []
     verb = "would be" if plan.blockers else "will be"
     return [
-        f"guest {plan.vmid} ({planned.name}) {verb} restored on {planned.node}",
+        f"guest {plan.vmid} ({planned.name}) {verb} restored{_as(plan)} on {planned.node}",
         f"  it is the machine: {', '.join(told) or 'nothing tells which'}",
         f"  from {archive.volid}, backed up {iso(archive.ctime)}, rung {archive.rung}",
         f"  its data are {age} old{f', and it is {chosen.state}' if chosen.proof else ''}",
@@ -160,6 +179,11 @@ def lines(plan: Plan) -> list[str]:
         ),
         *(f"  {sentence}" for sentence in planned.passed_over),
     ]
+
+
+def _as(plan: Plan) -> str:
+    other = f" as {plan.target}" if plan.target != plan.vmid else ""
+    return f"{other}, a clone," if plan.memory.clone else other
 
 
 def _nic(one: NicAhead) -> str:
@@ -193,5 +217,10 @@ def _show(result: dict[str, Any]) -> None:
         f"{result['seconds']:.1f} s"
     )
     say(f"from {result['archive']['volid']}, backed up {result['archive']['time']}")
+    if result["clone"]:
+        say(
+            f"its links are down, so that it does not meet guest {result['original']}: when it may "
+            "be on the network, take link_down off its NICs in PVE, and start it there"
+        )
     for sentence in (*result["warnings"], *result["left_out"]):
         tell(f"backupsvc: WARNING: {sentence}")

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from backupsvc.errors import LawRefused, PveError, PvePermissionDenied, PveUnreachable
 from backupsvc.inventory import listing, wholeness
+from backupsvc.operations.restore import twins
 from backupsvc.operations.services import Nodes
 from policies import i18n, reach
 from policies.compliance.recovery import Remains, recovery_steps
@@ -77,7 +78,7 @@ def must_be_absent(service: Nodes, vmid: int) -> Rest | None:
             f"guest {_named(service, found)} exists on {found.node} and is "
             f"{_state(service, found)}; an existing guest is never overwritten",
             f"to prove its archive use `backupsvc restore-test {vmid}`; to replace it, first "
-            "remove the guest in PVE yourself",
+            f"remove the guest in PVE yourself{_beside(service, vmid)}",
         )
     # a list leaves out what the token may not see; this answer does not (pve-facts 8.3)
     if not service.restore_pve.cluster.vmid_free(vmid):
@@ -87,6 +88,16 @@ def must_be_absent(service: Nodes, vmid: int) -> Rest | None:
             "look at it in PVE as an administrator",
         )
     return None
+
+
+def _beside(service: Nodes, vmid: int) -> str:
+    """How the archive comes back beside a guest that exists."""
+    if (free := twins.propose(service, vmid)) is None:
+        return ""
+    return (
+        f"; to have it back beside that one use `backupsvc restore {vmid} --as {free} --clone` (MAC "
+        "addresses of its own, links down, not started)"
+    )
 
 
 def _of_silent_node(service: Nodes, guest: Guest, how: str) -> LawRefused:

@@ -18,12 +18,14 @@ def _retry(service: StepServices, operation: Operation, asked: RestoreMemory) ->
         return asked
     return plan_restore(
         service,
-        operation.subject,
+        operation.subject if asked.original is None else asked.original,
         at=None,
         volid=asked.archive.volid,
         node=asked.node,
         storage=asked.storage,
         start=asked.start,
+        into=None if asked.original is None else operation.subject,
+        clone=asked.clone,
     )
 
 

@@ -24,6 +24,10 @@ class RestoreMemory:
     there is, what speaks against the archive that was named all the same, what is to be known of the
     one that is taken (that it is not proven), what it lacks. ``rights`` is what the token needs for
     it, ``needs`` what the disks take on each storage.
+
+    ``original`` is the VMID that the archive was under where it is restored under another one, else
+    None. ``clone``: it gets MAC addresses and a UUID of its own, ``overrides`` being what is sent
+    for that.
     """
 
     archive: Archive
@@ -41,6 +45,9 @@ class RestoreMemory:
     needs: tuple[DiskNeed, ...] = ()
     room: tuple[str, ...] = ()
     cautions: tuple[str, ...] = ()
+    original: int | None = None
+    clone: bool = False
+    overrides: Mapping[str, str] = field(default_factory=dict)
 
 
 def _from_version_0(values: dict[str, Any]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -14,12 +15,13 @@ from backupsvc.inventory.room import before_restore
 from backupsvc.operations import identity
 from backupsvc.operations.backup import memory as backup_memory
 from backupsvc.operations.restore import rights as restore_rights
+from backupsvc.operations.restore import twins
 from backupsvc.operations.restore.absence import must_be_absent, quorate
 from backupsvc.operations.restore.choice import Chosen, Wanted, choose
 from backupsvc.operations.restore.memory import RestoreMemory
 from backupsvc.operations.services import Nodes, Opening
-from policies import i18n, reach, restore_plan, whole
-from policies.model import Archive, GuestType, Operation
+from policies import i18n, lineage, reach, restore_clone, restore_plan, whole
+from policies.model import Archive, GuestType, Operation, PolicyError
 from policies.pve import guest_config
 from policies.pve.guest_config import parse_config
 from policies.restore_choice import Alternative
@@ -35,17 +37,21 @@ _SEES_MEDIA = {"Datastore.AllocateSpace", "Datastore.AllocateTemplate", "Datasto
 @dataclass(frozen=True, slots=True)
 class Wish:
     """What the administrator asks for. ``storage`` takes all disks, None: each goes to where it
-    was.
+    was. ``into`` is another VMID than the guest's own (None: its own), ``clone``: apart from the
+    machine that it is made of, and not started.
     """
 
     wanted: Wanted
     storage: str | None = None
     start: bool = True
+    into: int | None = None
+    clone: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a restore would do (``memory``), and what is to be known of it beforehand.
+    """What a restore would do (``memory``), and what is to be known of it beforehand. ``vmid`` is
+    the guest's, ``target`` the one that it is restored under.
 
     ``lineage`` is the machine that the guest is, ``proof`` that of the archive (None: it is not
     proven), ``expected`` what was measured of a restore (None: nothing). ``blockers`` is what keeps it
@@ -53,6 +59,7 @@ class Plan:
     """
 
     vmid: int
+    target: int
     memory: RestoreMemory
     alternatives: tuple[Alternative, ...]
     lineage: identity.Known
@@ -97,11 +104,13 @@ def plan_restore(
     storage: str | None,
     start: bool = True,
     newest: bool = False,
+    into: int | None = None,
+    clone: bool = False,
 ) -> RestoreMemory:
     """Given what the administrator asked for, return what a restore would do. Raise where it must
     not be done: see ``look_ahead``.
     """
-    wish = Wish(Wanted(at, volid, newest, node), storage, start)
+    wish = Wish(Wanted(at, volid, newest, node), storage, start, into, clone)
     return look_ahead(service, vmid, wish).memory
 
 
@@ -117,8 +126,10 @@ def look_ahead(service: Nodes, vmid: int, wish: Wish, *, gather: bool = False) -
     ``gather`` all of these are blockers of the plan, as soon as there is an archive to plan with.
     """
     stops = _Stops(gather)
+    target = vmid if wish.into is None else wish.into
+    twins.require_vmid(target)
     # first: whatever else is wrong, a guest that is there is never overwritten (law 1)
-    rest = stops.over(lambda: must_be_absent(service, vmid))
+    rest = stops.over(lambda: must_be_absent(service, target))
     try:
         chosen = choose(service, vmid, wish.wanted)
         archive = chosen.archive
@@ -128,51 +139,99 @@ def look_ahead(service: Nodes, vmid: int, wish: Wish, *, gather: bool = False) -
                 "restore it in PVE",
             )
         text = _with_disk(service, archive, vmid, chosen.text)
+        config = parse_config(text)
+        sent = _overrides(config, archive, wish)
     except BackupsvcError as error:
         raise (*stops.found, error)[0] from None
+    start = wish.start and not wish.clone
     where = wish.wanted.node or archive.node
     stops.over(lambda: _readable(archive, wish.wanted.node))
     up = stops.over(lambda: _up(service, where))
     named = wish.wanted.volid is not None
     warnings = stops.over(lambda: identity.refuse_unless_named(service, archive, text, named=named))
-    config = parse_config(text)
+    apart = stops.over(lambda: _keep_apart(service, vmid, target, archive, config, wish))
     place = _place(service, archive, where, wish, config, up=bool(up))
     nics = restore_plan.nics_ahead(config, place.bridges)
-    rights = stops.over(lambda: _rights(vmid, archive, place, config, wish)) or ()
+    rights = stops.over(lambda: _rights(target, archive, place, config, wish)) or ()
     # PVE looks at some of them in the task alone, and then an empty guest is left (pve-facts 7.3)
-    stops.over(lambda: restore_rights.require(service, vmid, rights))
-    if wish.start:
-        stops.over(lambda: _require_bridges(service, vmid, where, nics))
+    stops.over(lambda: restore_rights.require(service, target, rights))
+    if start:
+        stops.over(lambda: _require_bridges(service, target, where, nics))
     needs = disk_needs(config, wish.storage)
-    room = stops.over(lambda: before_restore(service.restore_pve, vmid, where, needs, archive.size))
+    room = stops.over(
+        lambda: before_restore(service.restore_pve, target, where, needs, archive.size)
+    )
+    merged = {**config, **sent}
     memory = RestoreMemory(
         archive=archive,
         node=where,
         storage=wish.storage,
         name=config.get("name", ""),
-        start=wish.start,
+        start=start,
         disks=tuple(sorted(guest_config.DUMPED + key for key in guest_config.dumped_disks(config))),
         missing_disks=tuple(guest_config.missing_disks(config, config)),
         left_out=restore_plan.left_out(config),
-        nics={key: value for key, value in config.items() if key.startswith("net")},
-        passed_over=(*([rest.said(vmid)] if rest else []), *chosen.passed_over),
-        cautions=chosen.cautions,
+        nics={key: value for key, value in merged.items() if key.startswith("net")},
+        passed_over=(*([rest.said(target)] if rest else []), *chosen.passed_over),
+        cautions=(*chosen.cautions, *(apart or ())),
         warnings=tuple(warnings or ()),
         rights=rights,
         needs=tuple(needs),
         room=tuple(room or ()),
+        original=None if target == vmid else vmid,
+        clone=wish.clone,
+        overrides=sent,
     )
+    moved = [f"its VMID is {target}, and was {vmid}"] if target != vmid else []
     return Plan(
         vmid=vmid,
+        target=target,
         memory=memory,
         alternatives=chosen.choice.alternatives,
         lineage=chosen.machine,
         nics=nics,
-        differs=restore_plan.differs(config, place),
-        expected=_expected(chosen, start=wish.start),
+        differs=(
+            *moved,
+            *restore_plan.differs(config, place),
+            *(restore_clone.differs(sent) if wish.clone else ()),
+        ),
+        expected=_expected(chosen, start=start),
         now=int(service.clock.now()),
         blockers=tuple(stops.found),
     )
+
+
+def _overrides(config: Mapping[str, str], archive: Archive, wish: Wish) -> dict[str, str]:
+    """What is sent with the restore of a clone, nothing otherwise. Raise Refused if a NIC in the
+    archive cannot be read.
+    """
+    if not wish.clone:
+        return {}
+    numbers = [secrets.randbelow(1 << 24) for _ in config]
+    try:
+        return restore_clone.overrides(config, numbers)
+    except PolicyError as error:
+        raise Refused(
+            f"archive {archive.volid} cannot be restored as a clone: {error.message}",
+            "take another archive with --archive",
+        ) from None
+
+
+def _keep_apart(
+    service: Nodes,
+    vmid: int,
+    target: int,
+    archive: Archive,
+    config: Mapping[str, str],
+    wish: Wish,
+) -> list[str]:
+    """Return what is not known of guests that the restored one may meet. Raise LawRefused if it
+    would meet the machine that it is made of (law 2), Refused if the VMID is another guest's.
+    """
+    mine = lineage.of(config)
+    if target != vmid:
+        twins.require_unclaimed(service, vmid, target, mine)
+    return [] if wish.clone else twins.meeting(service, vmid, target, mine, archive.volid)
 
 
 def _with_disk(service: Nodes, archive: Archive, vmid: int, text: str | None) -> str:
@@ -275,15 +334,16 @@ def _rights(
     config: Mapping[str, str],
     wish: Wish,
 ) -> tuple[Need, ...]:
-    return restore_rights.wanted(
+    needs = restore_rights.wanted(
         vmid,
         archive.volid,
         place.node,
         config,
         storage=wish.storage,
-        start=wish.start,
+        start=wish.start and not wish.clone,
         bridges=place.bridges,
     )
+    return (*needs, *(restore_clone.rights(vmid) if wish.clone else ()))
 
 
 def _require_bridges(service: Nodes, vmid: int, node: str, nics: tuple[NicAhead, ...]) -> None:

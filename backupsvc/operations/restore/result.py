@@ -22,6 +22,8 @@ def restore_outcome(operation: Operation) -> dict[str, Any]:
     return {
         "operation": operation.id,
         "vmid": operation.subject,
+        "original": memory.original,
+        "clone": memory.clone,
         "name": memory.name,
         "node": memory.node,
         "storage": memory.storage,
@@ -63,7 +65,7 @@ def plan_as_dict(plan: Plan) -> dict[str, Any]:
         "proof": _proof(chosen.proof) if chosen.proof else None,
         "lineage": identity.machine(plan.lineage),
         "alternatives": [alternative(one, plan.now) for one in plan.alternatives],
-        "target": {"vmid": plan.vmid, "node": planned.node, "storage": planned.storage},
+        "target": {"vmid": plan.target, "node": planned.node, "storage": planned.storage},
         "bridges": [asdict(one) for one in plan.nics],
         "differs": list(plan.differs),
         "expected_seconds": plan.expected.seconds if plan.expected else None,

@@ -48,9 +48,14 @@ def require(service: Nodes, vmid: int, needs: Iterable[Need]) -> None:
     }
     if lacking := [need for need in all_of_it if need.privilege not in held[need.path]]:
         said = "; ".join(f"{need.privilege} on {need.path}, to {need.why}" for need in lacking)
+        hint = way_out(service, _tails(all_of_it, f"{LOCAL_ZONE}/"), _tails(all_of_it, "/storage/"))
+        if own := [need for need in lacking if need.privilege.startswith("VM.Config.")]:
+            hint += (
+                f"; a clone needs {' and '.join(need.privilege for need in own)} too: give it to "
+                f"that token and its user on /vms/{vmid}, and nowhere else"
+            )
         raise PvePermissionDenied(
-            f"restoring guest {vmid} was not begun: {pve.token_id} lacks {said}",
-            way_out(service, _tails(all_of_it, f"{LOCAL_ZONE}/"), _tails(all_of_it, "/storage/")),
+            f"restoring guest {vmid} was not begun: {pve.token_id} lacks {said}", hint
         )
 
 

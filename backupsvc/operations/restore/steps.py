@@ -1,8 +1,8 @@
-"""Bring a lost guest back under its own VMID. Never over a guest that exists: ``force`` is not a
-word that this service knows.
+"""Bring a lost guest back, under its own VMID or another. Never over a guest that exists: ``force``
+is not a word that this service knows.
 
-Unlike a restore test, nothing is overridden: the guest returns as it was archived, on its own
-bridges, and nothing that fails is destroyed, because what stands under a production VMID is not
+Unlike a restore test, nothing is overridden but in a clone: the guest returns as it was archived, on
+its own bridges, and nothing that fails is destroyed, because what stands under a production VMID is not
 ours to destroy (law 1). The one exception is what a restore of our
 own left that failed: an empty config, which is removed before the next try.
 """
@@ -18,10 +18,11 @@ from backupsvc.errors import PveError, Refused
 from backupsvc.inventory.room import before_restore
 from backupsvc.operations import choosing, identity
 from backupsvc.operations.restore import rights as restore_rights
+from backupsvc.operations.restore import twins
 from backupsvc.operations.restore.absence import must_be_absent
 from backupsvc.operations.restore.memory import RestoreMemory
 from backupsvc.operations.services import Run, StepServices
-from policies import causes
+from policies import causes, restore_clone
 from policies.workflow import Workflow
 
 
@@ -57,6 +58,9 @@ def choose(run: Run[RestoreMemory]) -> Wait | None:
             f"name it with --archive {archive.volid} if it is the one that you want",
         )
     restore_rights.require(run.service, run.vmid, memory.rights)
+    if not memory.clone:
+        # the machine may have come back under another VMID meanwhile
+        twins.seen_before(run.service, memory, run.vmid)
     # since it was planned others have written there
     room = before_restore(
         run.service.restore_pve, run.vmid, memory.node, memory.needs, archive.size
@@ -68,14 +72,17 @@ def choose(run: Run[RestoreMemory]) -> Wait | None:
 
 
 def restore(run: Run[RestoreMemory]) -> Wait | None:
-    """Restore the archive as it is, under the guest's own VMID. PVE refuses if a guest with that
-    VMID exists.
-    """
+    """Restore the archive as it is, or as a clone. PVE refuses if a guest with that VMID exists."""
     pve, archive, node = run.service.restore_pve, run.memory.archive, run.memory.node
 
     def begin() -> str:
         return pve.restore.start(
-            node, run.vmid, archive.volid, storage=run.memory.storage, overrides={}
+            node,
+            run.vmid,
+            archive.volid,
+            storage=run.memory.storage,
+            overrides=run.memory.overrides,
+            unique=run.memory.clone,
         )
 
     result = run.task("restore", begin, what=f"restore {archive.volid}", **_task(run, "qmrestore"))
@@ -102,6 +109,14 @@ def read_back(run: Run[RestoreMemory]) -> Wait | None:
         raise PveError(
             f"guest {run.vmid} was restored without {', '.join(lost)}, which its archive holds",
             "look at the restore's log in PVE",
+        )
+    if run.memory.clone and (
+        wrong := restore_clone.problems(config, run.memory.overrides, run.memory.archive.uuid)
+    ):
+        raise PveError(
+            f"guest {run.vmid} is restored, and not yet apart from guest {run.memory.original}: "
+            f"{'; '.join(wrong)}",
+            f"put that right in PVE before you start guest {run.vmid}, or remove it",
         )
     held = f"{config.get('name', '')} with {', '.join(sorted(archived))}"
     run.conclude("; ".join([held, *run.memory.left_out]))
