@@ -267,33 +267,14 @@ def surroundings(
 
 def _as_dict(found: Found, vmid: int, as_vmid: int | None) -> dict[str, Any]:
     from backupsvc.clock import iso
+    from backupsvc.operations.surroundings import as_dict
 
     return {
         "vmid": vmid,
         "as_vmid": vmid if as_vmid is None else as_vmid,
         "kept_at": None if found.kept_at is None else iso(found.kept_at),
         "why_none": found.why_none,
-        "items": [
-            {
-                "kind": str(one.kind),
-                "name": one.name,
-                "action": str(one.action),
-                "known": one.known,
-                "detail": one.detail,
-                "commands": list(one.commands),
-                "calls": [
-                    {
-                        "method": call.method,
-                        "path": call.path,
-                        "params": [{"name": name, "value": value} for name, value in call.params],
-                    }
-                    for call in one.calls
-                ],
-                "privileges": list(one.privileges),
-                "by_hand": list(one.by_hand),
-            }
-            for one in found.items
-        ],
+        "items": [as_dict(one) for one in found.items],
         "notes": list(found.notes),
     }
 

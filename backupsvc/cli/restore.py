@@ -13,6 +13,7 @@ from backupsvc.errors import UsageError
 
 if TYPE_CHECKING:
     from backupsvc.operations.restore.planning import Plan
+    from backupsvc.operations.surroundings import Found
     from policies.restore_plan import NicAhead
 
 Guest = Annotated[int, typer.Argument(help="The guest to bring back.", autocompletion=vmids)]
@@ -83,6 +84,7 @@ def restore(
     from backupsvc.cli.progress import Progress
     from backupsvc.cli.session import open_service
     from backupsvc.operations import opening
+    from backupsvc.operations.restore import around
     from backupsvc.operations.restore.choice import Wanted
     from backupsvc.operations.restore.planning import Wish, look_ahead, open_restore
     from backupsvc.operations.restore.result import plan_as_dict, restore_outcome
@@ -105,16 +107,16 @@ def restore(
     wish = Wish(Wanted(at, archive, newest, node), storage, start, into, clone)
     with open_service(enqueue=enqueue) as service:
         plan = look_ahead(service, vmid, wish, gather=dry_run)
-        planned = plan.memory
+        planned, missing = plan.memory, around.of_plan(service, plan)
         if dry_run:
             if as_json:
-                emit_json({"dry_run": True} | plan_as_dict(plan))
+                emit_json({"dry_run": True} | plan_as_dict(plan) | around.as_dict(missing))
             else:
-                _foreseen(plan)
+                _foreseen(plan, missing)
             raise typer.Exit(plan.blockers[0].exit_code if plan.blockers else 0)
         # where nobody is asked, the plan is not shown; what may go wrong is
         told = [f"backupsvc: WARNING: {one}" for one in (*planned.cautions, *planned.room)]
-        for line in told if unasked else lines(plan):
+        for line in told if unasked else [*lines(plan), *around.lines(missing)]:
             tell(line)
         if not unasked and not ask("Restore it?"):
             tell("nothing was restored")
@@ -128,17 +130,23 @@ def restore(
                 bring_to_end(service, opened.operations, progress, enqueue=enqueue)[0]
             )
     if as_json:
-        emit_json(result | {key: enqueued[key] for key in ("workers",) if key in enqueued})
+        told_around = around.as_dict(missing)
+        emit_json(
+            result | told_around | {key: enqueued[key] for key in ("workers",) if key in enqueued}
+        )
     else:
         _show(result)
+        if not result["error"]:
+            _put_back(missing)
     raise typer.Exit(result["error"]["exit_code"] if result["error"] else 0)
 
 
-def _foreseen(plan: Plan) -> None:
+def _foreseen(plan: Plan, missing: Found) -> None:
     """Say what would be done, and what keeps it from being done."""
     from backupsvc.cli.output import say, tell
+    from backupsvc.operations.restore import around
 
-    for line in lines(plan):
+    for line in (*lines(plan), *around.lines(missing)):
         say(line)
     for one in plan.blockers:
         tell(f"backupsvc: {one.message}")
@@ -199,6 +207,19 @@ def _expected(plan: Plan) -> str:
 
     ago = duration(max(0, plan.now - plan.expected.at), "en")
     return f"about {duration(plan.expected.seconds, 'en')}, as measured in a restore test {ago} ago"
+
+
+def _put_back(missing: Found) -> None:
+    """Say what the guest had around it and lacks now that it is back, with the commands."""
+    from backupsvc.cli.output import say, tell
+    from policies.surroundings import to_do
+
+    if missing.why_none is not None:
+        tell(f"backupsvc: what was around it is not known: {missing.why_none}")
+    for one in missing.items:
+        say(f"{'missing around it' if to_do(one) else 'around it'}: {one.what}: {one.detail}")
+        for command in one.commands:
+            say(f"  {command}")
 
 
 def _show(result: dict[str, Any]) -> None:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from backupsvc.clock import iso
 from backupsvc.copies.config_sets import kept_in
@@ -99,3 +100,26 @@ def _none(service: Nodes, vmid: int, notes: list[str], at: int | None) -> str:
     if at is not None:
         why = f"guest {vmid} is not in the configuration that was kept at {iso(at)}"
     return f"{why}; passed over: {notes[0]}" if notes else why
+
+
+def as_dict(one: Surrounding) -> dict[str, Any]:
+    """Given one thing that a guest had around it, return it as the commands' JSON tells it."""
+    return {
+        "kind": str(one.kind),
+        "name": one.name,
+        "what": one.what,
+        "action": str(one.action),
+        "known": one.known,
+        "detail": one.detail,
+        "commands": list(one.commands),
+        "calls": [
+            {
+                "method": call.method,
+                "path": call.path,
+                "params": [{"name": name, "value": value} for name, value in call.params],
+            }
+            for call in one.calls
+        ],
+        "privileges": list(one.privileges),
+        "by_hand": list(one.by_hand),
+    }

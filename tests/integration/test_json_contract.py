@@ -230,8 +230,9 @@ class Asked:
         self("break-glass", "export", "--dry-run", policy=site)
         made = self("break-glass", "export", "--output", self.shell.state, policy=site)
         bundle = self.shell.state / made["bundles"][0]["file"]
-        for words in (("--dry-run",), ()):
-            self("break-glass", "open", bundle, self.shell.state / "new", *words)
+        opening = ("break-glass", "open", bundle, self.shell.state / "new")
+        self(*opening, "--dry-run")
+        self(*opening)
         before = self._older_config()
         self("catalog", "config", "diff", before, "latest", policy=site)
 

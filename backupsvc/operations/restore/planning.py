@@ -55,7 +55,8 @@ class Plan:
 
     ``lineage`` is the machine that the guest is, ``proof`` that of the archive (None: it is not
     proven), ``expected`` what was measured of a restore (None: nothing). ``blockers`` is what keeps it
-    from being done, in the order in which it would be refused. ``now`` in epoch seconds.
+    from being done, in the order in which it would be refused. ``now`` in epoch seconds; ``config``
+    is the text of the configuration in the archive.
     """
 
     vmid: int
@@ -67,6 +68,7 @@ class Plan:
     differs: tuple[str, ...]
     expected: Measured | None
     now: int
+    config: str
     blockers: tuple[BackupsvcError, ...] = ()
 
     @property
@@ -197,6 +199,7 @@ def look_ahead(service: Nodes, vmid: int, wish: Wish, *, gather: bool = False) -
         ),
         expected=_expected(chosen, start=start),
         now=int(service.clock.now()),
+        config=text,
         blockers=tuple(stops.found),
     )
 
@@ -313,7 +316,7 @@ def _place(
             with suppress(*FAILS):
                 # a list leaves out in silence what the token may not see
                 if pve.cluster.permissions_at(f"/storage/{storage}") & _SEES_MEDIA:
-                    media[storage] = set(pve.storage.files(node, storage), "iso")
+                    media[storage] = set(pve.storage.files(node, storage, "iso"))
     return Place(node, wish.storage, _origin(service, archive), bridges, media)
 
 

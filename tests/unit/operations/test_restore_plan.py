@@ -155,7 +155,7 @@ def test_a_network_that_cannot_be_read_is_not_known_and_hinders_nobody(site: Wor
 
 def test_what_the_token_may_not_list_is_no_missing_medium(site: World) -> None:
     cluster = stands(site, f"{NETWORKED}ide2: local:iso/debian.iso,media=cdrom\n")
-    cluster.storage.media = lambda node, storage: []
+    cluster.storage.files = lambda node, storage, kind: frozenset()
     assert [one for one in ahead(site).differs if "medium" in one]
     cluster.cluster.permissions_at = lambda path: frozenset({"Datastore.Read"})
     assert not [one for one in ahead(site).differs if "medium" in one]

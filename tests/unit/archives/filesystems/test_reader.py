@@ -195,7 +195,7 @@ def test_the_process_reads_its_disk_and_can_do_nothing_else(tmp_path: Path) -> N
 def _landlock(create: int) -> bool:
     import ctypes
 
-    return ctypes.CDLL(None).syscall(create, None, ctypes.c_size_t(0), 1) >= 4
+    return bool(ctypes.CDLL(None).syscall(create, None, ctypes.c_size_t(0), 1) >= 4)
 
 
 def test_the_limits_grow_with_what_is_delivered() -> None:
