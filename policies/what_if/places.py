@@ -161,13 +161,16 @@ class Spare:
         if self._bridges is None or node in self._silent:
             return [], [f"{node} does not tell its bridges"]
         missing = [name for name in needs.bridges if name not in self._bridges.get(node, ())]
-        # what no node lists as a bridge may be a VNet, which every node of its zone has
+        # what no node lists may be a VNet, or a bridge that PVE does not show to this token
         anywhere = frozenset[str]().union(*self._bridges.values())
         lacking = [name for name in missing if name in anywhere]
         vnets = [name for name in missing if name not in anywhere]
         return (
             [f"{node} has no bridge {names(lacking)}"] if lacking else [],
-            [f"whether {node} has {names(vnets)} is not known: no node lists such a bridge"]
+            [
+                f"whether {node} has {names(vnets)} is not known: no node lists such a bridge to a "
+                "token without SDN.Audit on it (/sdn/zones/localnetwork/BRIDGE)"
+            ]
             if vnets
             else [],
         )
