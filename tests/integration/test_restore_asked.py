@@ -90,7 +90,8 @@ def test_what_would_be_done_is_told_to_a_program_without_a_question(lost: Shell)
     assert (told["dry_run"], told["vmid"], told["blockers"]) == (True, VMID, [])
     assert [one["chosen"] for one in told["alternatives"]] == [True, False]
     assert told["target"]["node"] == NODE and told["expected_seconds"] is None
-    assert "surroundings" not in told
+    # nothing of the cluster was kept, which is not the same as that it had nothing around it
+    assert told["surroundings"] == [] and "is kept here" in told["surroundings_unknown"]
     assert not there(lost)
 
 

@@ -96,7 +96,7 @@ def test_what_a_deleted_guest_had_is_told_and_put_back(user: User) -> None:
     assert words[:3] == ["ha-manager", "add", f"vm:{LOST}"]
     assert words[words.index("--comment") + 1] == 'it\'s "it"'
     assert words[words.index("--max_restart") + 1] == "3"
-    restored = user.site("restore", LOST)
+    restored = user.site("restore", LOST, "--yes")
     assert restored.code == 0, restored.err
     put_back(user, user.items().values())
     again = user("--json").json["items"]

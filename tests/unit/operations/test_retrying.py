@@ -136,6 +136,8 @@ def test_law_1_a_restore_is_retried_only_through_the_laws(
                 "node": "clovis",
                 "storage": None,
                 "start": True,
+                "into": None,
+                "clone": False,
             },
         )
     ]
