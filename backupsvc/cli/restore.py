@@ -114,8 +114,9 @@ def restore(
             else:
                 _foreseen(plan, missing)
             raise typer.Exit(plan.blockers[0].exit_code if plan.blockers else 0)
-        # where nobody is asked, the plan is not shown; what may go wrong is
+        # where nobody is asked, the plan is not shown; what may go wrong is, and what is newer
         told = [f"backupsvc: WARNING: {one}" for one in (*planned.cautions, *planned.room)]
+        told += [f"backupsvc: {one}" for one in planned.passed_over]
         for line in told if unasked else [*lines(plan), *around.lines(missing)]:
             tell(line)
         if not unasked and not ask("Restore it?"):
