@@ -14,7 +14,7 @@ from typing import Any
 
 from backupsvc.archives.filesystems.blocks import Disk
 from backupsvc.archives.filesystems.entries import FileSystem
-from backupsvc.archives.filesystems.landlock import shut
+from backupsvc.archives.filesystems.landlock import end_with_parent, shut
 from backupsvc.archives.filesystems.volumes import Found, find
 from backupsvc.archives.filesystems.wire import (
     ASK,
@@ -64,6 +64,7 @@ def main() -> None:
 
 def confine(told: Any) -> None:
     """Take the limits: memory and time of the processor, no core, and no file can be written."""
+    end_with_parent()
     for what, most in (
         (resource.RLIMIT_AS, told["memory"]),
         (resource.RLIMIT_CORE, 0),

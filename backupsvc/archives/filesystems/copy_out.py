@@ -5,8 +5,9 @@ reason, and the rest is.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 
 from backupsvc.archives.filesystems.entries import FILE, FOLDER, SYMLINK
@@ -109,36 +110,36 @@ def copy_out(
     Raise UsageError if one does not exist or its name is taken, NoRoom, ReaderLost. What was copied
     whole until then stays.
     """
-    found = [find(reader, volume, path) for path in paths]
-    wanted: list[tuple[tuple[str, ...], Entry]] = []
-    for parts, entry in found:
-        if entry is not None and entry.kind not in (FILE, FOLDER) and not entry.lack:
-            what = f"a symlink to {entry.target}" if entry.kind == SYMLINK else "no file"
+    wanted = [_wanted(reader, volume, path) for path in paths]
+    names: set[Path] = set()
+    for _, entry in chain(*wanted):
+        to = directory / landing_name(entry.name)
+        if to in names:
+            raise UsageError(f"two of the paths would become {to}", "Copy them one by one.")
+        if to.exists() or to.is_symlink():
             raise UsageError(
-                f"{shown(parts)} is {what}, which is not copied", "Name a file or a folder."
+                f"{to} exists already and is not overwritten", "Name another directory."
             )
-        if entry is not None:
-            wanted.append((parts, entry))
-        else:
-            wanted += [((one.name,), one) for one in reader.entries(volume)]
-    names = [landing_name(entry.name) for _, entry in wanted]
-    for at, name in enumerate(names):
-        if name in names[:at]:
-            raise UsageError(
-                f"two of the paths would become {directory / name}", "Copy them one by one."
-            )
-        if (directory / name).exists() or (directory / name).is_symlink():
-            raise UsageError(
-                f"{directory / name} exists already and is not overwritten",
-                "Name another directory.",
-            )
+        names.add(to)
     walk = _Walk(reader, volume, directory, on_progress)
-    if dry_run:
-        walk.all(None, wanted, directory)
-    else:
-        with walk.landing.opened() as descriptor:
-            walk.all(descriptor, wanted, directory)
+    with nullcontext() if dry_run else walk.landing.opened() as descriptor:
+        for entries in wanted:
+            walk.begin()
+            walk.all(descriptor, entries, directory)
     return walk.done
+
+
+def _wanted(reader: Reader, volume: Volume, path: str) -> list[tuple[tuple[str, ...], Entry]]:
+    """What is copied for a path, each with its own path in the guest. Raise UsageError."""
+    parts, entry = find(reader, volume, path)
+    if entry is None:
+        return [((one.name,), one) for one in reader.entries(volume)]
+    if entry.kind not in (FILE, FOLDER) and not entry.lack:
+        what = f"a symlink to {entry.target}" if entry.kind == SYMLINK else "no file"
+        raise UsageError(
+            f"{shown(parts)} is {what}, which is not copied", "Name a file or a folder."
+        )
+    return [(parts, entry)]
 
 
 class _Walk:
@@ -151,6 +152,10 @@ class _Walk:
         self._folders: set[int] = set()
         self._entries = 0
         self.landing, self.done = Landing(directory), Copied(directory)
+
+    def begin(self) -> None:
+        """A path begins that may lie in, or hold, an earlier one."""
+        self._folders.clear()
 
     def all(
         self, parent: int | None, wanted: Sequence[tuple[tuple[str, ...], Entry]], at: Path

@@ -7,7 +7,8 @@ from __future__ import annotations
 import ctypes
 import struct
 
-NO_NEW_PRIVS = 38  # prctl(2)
+PARENT_DEATH, NO_NEW_PRIVS = 1, 38  # prctl(2)
+KILL = 9
 CREATE, RESTRICT = 444, 446  # the same numbers on every architecture of PVE's
 ABI_ONLY = 1
 # how many kinds of access to files each version of the interface knows, from its first on
@@ -30,3 +31,8 @@ def shut() -> bool:
     if ruleset < 0 or libc.prctl(NO_NEW_PRIVS, 1, 0, 0, 0):
         return False
     return bool(libc.syscall(RESTRICT, ruleset, 0) == 0)
+
+
+def end_with_parent() -> None:
+    """Let the kernel kill this process when its parent ends, however that comes."""
+    ctypes.CDLL(None).prctl(PARENT_DEATH, KILL, 0, 0, 0)

@@ -120,6 +120,20 @@ def test_all_files_of_xfs_come_out_as_they_are(tmp_path: Path) -> None:
     assert [one for one, _ in done.skipped] == ["/device", "/link"]
 
 
+def test_space_of_xfs_that_was_never_written_is_zeros(tmp_path: Path) -> None:
+    (tmp_path / "contents").mkdir()
+    files = {"junk": b"JUNK" * 20_000, "kept": b"kept" * 20_000}
+    path = made.xfs(tmp_path / "disk", files, tmp_path / "contents")
+    with opened(path) as reader:
+        number = next(
+            one.id for one in listing(reader, readable(reader), "/") if one.name == "junk"
+        )
+    # as the kernel marks what was set aside: an extent that is not written
+    made.run("xfs_db", "-x", "-c", f"inode {number}", "-c", "write u3.bmx[0].extentflag 1", path)
+    done = all_of(path, tmp_path / "out")
+    assert content(tmp_path / "out") == files | {"junk": bytes(80_000)} and not done.problems
+
+
 @pytest.mark.parametrize("label", ["gpt", "dos"])
 def test_each_partition_is_a_volume_of_its_own(label: str, source: Path, tmp_path: Path) -> None:
     ext4, fat = made.ext(tmp_path / "a", source), made.fat(tmp_path / "b", source)
@@ -196,6 +210,16 @@ def test_paths_are_copied_under_their_own_names_and_with_their_times(
     assert (
         done.folders == 1 and ("/srv/exact", str(tmp_path / "new/out/exact"), 65536) in done.files
     )
+
+
+def test_a_path_may_lie_in_another(source: Path, tmp_path: Path) -> None:
+    path = made.ext(tmp_path / "disk", source)
+    deep = "srv/level 0/level 1"
+    with opened(path) as reader:
+        done = copy_out(reader, readable(reader), [deep, "/srv"], tmp_path / "out")
+    end = "/".join(f"level {number}" for number in range(1, 20)) + "/end"
+    assert not done.problems and (tmp_path / "out" / end).read_bytes() == b"deep\n"
+    assert (tmp_path / "out" / "srv" / "level 0" / end).read_bytes() == b"deep\n"
 
 
 def test_a_dry_run_tells_the_same_and_writes_nothing(source: Path, tmp_path: Path) -> None:
