@@ -309,6 +309,7 @@ class Asked:
         for words in (
             ("verify", archive),
             ("info", archive),
+            ("files", archive),
             ("extract", archive, target, "--dry-run"),
             ("extract", archive, target),
         ):

@@ -1,4 +1,6 @@
-"""Partition tables, GPT (UEFI 2.10, 5.3) and MBR with its chain of logical partitions."""
+"""Partition tables: GPT, with two headers and their checksums, and MBR with its chain of logical
+partitions.
+"""
 
 from __future__ import annotations
 
