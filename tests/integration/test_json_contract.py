@@ -174,6 +174,8 @@ class Asked:
         for words in (("--dry-run",), ()):
             self("catalog", "tombstones", "release", LOST, "--reason", "retired", *words)
         self("restore", LOST, "--dry-run")
+        self("restore", 108, "--as", 208, "--clone", "--dry-run")
+        self("restore", 108, "--dry-run")
         self("restore", LOST)
         for words in (
             ("doctor",),
