@@ -284,3 +284,58 @@ def test_law_5_it_is_never_open_without_a_proof_of_an_archive_that_is_there(
 def test_it_is_open_only_if_every_guest_is(wanted: dict[str, Any]) -> None:
     assert asked(right(), **wanted).open
     assert not asked(changed(right(), 108, proofs=()), **wanted).open
+
+
+def test_a_proof_is_lately_enough_up_to_its_last_second() -> None:
+    facts = right()
+    ended = proof(108, NIGHTS[-1]).ended
+    within = 2 * DAY
+    assert only(facts, now=ended + within, within=within).reasons == (
+        "what was proven is a backup of 2 d 2 h ago, older than 2 d",
+    )
+    late = only(facts, now=ended + within + 1, within=within).reasons
+    assert late[0].startswith("last proven 2 d ago, more than 2 d")
+    data_old = NIGHTS[-1] + within
+    assert only(facts, now=data_old, within=within).ok
+    assert not only(facts, now=data_old + 1, within=within).ok
+
+
+def test_of_all_that_was_proven_lately_the_youngest_data_count_the_last_second_too() -> None:
+    younger, older = proof(108, NIGHTS[-1]), proof(108, NIGHTS[0], ended=NOW - HOUR)
+    facts = changed(right(), 108, proofs=(younger, older))
+    within = NOW - younger.ended
+    found = only(facts, within=within)
+    assert (found.proven_ago, found.data) == (HOUR, NOW - NIGHTS[-1])
+    # what was proven before that is not asked for what it proved
+    assert only(facts, within=within - 1).data == NOW - NIGHTS[0]
+
+
+def test_work_on_what_is_no_guest_keeps_the_whole_site_shut_and_no_single_guest() -> None:
+    scratch = AtWork("restore-test 01TEST is at work", 9001, "lge-pve02")
+    assert not asked(right(), scratch).open
+    assert asked(right(), scratch, vmids=(108,)).open
+
+
+def test_a_guest_that_is_expected_and_not_there_is_asked_for_with_the_whole_site() -> None:
+    found = asked(changed(right(), 105, guest=None))
+    (one,) = [one for one in found.guests if one.vmid == 105]
+    assert "the cluster does not list it" in one.reasons and not found.open
+
+
+def test_what_nobody_knows_has_no_name() -> None:
+    (one,) = asked(right(), vmids=(4711,)).guests
+    assert (one.name, one.node) == ("", None)
+
+
+def test_what_is_only_out_of_reach_is_not_called_another_machines() -> None:
+    away = (archive(108, NIGHTS[-1], "third"),)
+    facts = changed(right(), 108, archives=(), unreachable=away, proofs=())
+    assert only(facts).reasons == (
+        "its archives are out of reach: whether a proven one is among them is not known",
+    )
+
+
+def test_it_notes_where_the_proven_backup_lies_and_not_where_others_do() -> None:
+    held = (archive(108, NIGHTS[-1]), archive(108, NIGHTS[0], "lge-pve02"))
+    facts = changed(right(), 108, archives=held)
+    assert only(facts).notes == ("what was proven of it lies on clovis alone, where the guest is",)
