@@ -37,7 +37,9 @@ from policies.what_if.sources import Kind, Source, sources
 
 MOST_WAYS = 6  # of one guest: the best are first, and nobody reads a year of archives by night
 _PLAIN = re.compile(r"[^A-Za-z0-9._-]+")
-_UNSEEN = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u200b-\u200f\u202a-\u202e\u2066-\u2069]")
+_UNSEEN = re.compile(
+    r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u200b-\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
+)
 _LINE = "-" * 78
 
 

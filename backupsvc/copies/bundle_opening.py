@@ -166,7 +166,11 @@ def _secrets(folder: Path, identities: age.Identities | None) -> Secrets:
             age.decrypt(file.read, plain.write, identities)
         told = json.loads(plain.getvalue())
         values, keys = dict(told["values"]), dict(told["keys"])
-        if not all(isinstance(one, str) for part in (values, keys) for one in part.values()):
+        if not all(
+            isinstance(one, str) and one.isascii()
+            for part in (values, keys)
+            for one in part.values()
+        ):
             raise ValueError
     except age.WrongKey:
         return Secrets()  # what is missing is said
@@ -217,5 +221,7 @@ def _environment(
 
 
 def _write(path: Path, text: str) -> None:
-    with os.fdopen(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w") as file:
-        file.write(text)
+    # a path may hold bytes that are no text
+    data = text.encode("utf-8", "surrogateescape")
+    with os.fdopen(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "wb") as file:
+        file.write(data)

@@ -45,7 +45,7 @@ WHAT_VARIES = (
     (r"\b01[0-9A-HJKMNP-TV-Z]{24}\b", "OPERATION"),
     (r"\d+(\.\d+)? ([KM]i|[kMGT])?B\b", "SIZE"),
     (r"127\.0\.0\.1:\d+", "HOST"),
-    (r"\b\d[\dhmins ]* (ago|old)\b", r"N \1"),
+    (r"\b\d[\d.hmins ]* (ago|old)\b", r"N \1"),
     (r"\d+\.\d+ s\b", "N s"),
     (r"\bis [\dhmins ]+ (ahead of|behind)", r"is N \1"),
     (r"  \d+\.\d$", "  N"),

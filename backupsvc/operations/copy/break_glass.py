@@ -77,12 +77,12 @@ def _texts(
     service: Nodes, pages: Sequence[runbook.Page], config: ConfigSet, at: int
 ) -> Iterator[tuple[str, bytes]]:
     policy = service.policy
-    yield "README.txt", _readme(policy).encode()
-    yield from ((page.name, page.text.encode()) for page in pages)
+    yield "README.txt", _readme(policy).encode("utf-8", "replace")
+    yield from ((page.name, page.text.encode("utf-8", "replace")) for page in pages)
     yield POLICY, Path(policy.source).read_bytes() if Path(policy.source).is_file() else b""
     yield "recipients.txt", "".join(f"{key}\n" for key in recipients(policy)).encode()
     values = setting_values.of(service.settings)
-    yield SETTINGS, _settings(values).encode()
+    yield SETTINGS, _settings(values).encode("utf-8", "surrogateescape")
     for name, path in values.files.items():
         if path.is_file():
             yield f"{FILES}{name}", path.read_bytes()

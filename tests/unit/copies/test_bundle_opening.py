@@ -111,7 +111,13 @@ def test_who_has_the_kit_gets_the_secrets_and_nobody_else(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize(
     "held",
-    [b"no age", sealed([]), sealed({"values": {}}), sealed({"values": {"a": 1}, "keys": {}})],
+    [
+        b"no age",
+        sealed([]),
+        sealed({"values": {}}),
+        sealed({"values": {"a": 1}, "keys": {}}),
+        sealed({"values": {}, "keys": {"a": "\ud800"}}),
+    ],
 )
 def test_secrets_that_are_none_are_said_to_be(tmp_path: Path, held: bytes) -> None:
     with pytest.raises(ArchiveError, match=r"secrets\.age"):
@@ -186,6 +192,12 @@ def test_without_settings_that_can_be_read_the_rest_is_there_all_the_same(
     found = opened(bundle(tmp_path, settings__env=held))
     assert (found.host, found.missing) == ("", ())
     assert set(environment(found)) == {"BACKUPSVC_STATE_DIR", "BACKUPSVC_POLICY"}
+
+
+def test_a_folder_whose_name_is_no_text_is_one_all_the_same(tmp_path: Path) -> None:
+    odd = tmp_path / os.fsdecode(b"state-\xff")
+    found = open_bundle(bundle(tmp_path), odd, None)
+    assert os.fsencode(str(odd)) in found.environment.read_bytes()
 
 
 def test_a_dump_of_postgresql_is_left_to_pg_restore(tmp_path: Path) -> None:

@@ -198,6 +198,12 @@ def test_no_name_of_others_ends_a_line_or_acts_on_a_terminal(
     assert len(text.split("\n")) == len(plain.text.split("\n")) - extra
 
 
+def test_a_name_that_is_no_text_is_written_all_the_same() -> None:
+    facts = changed(site(), 108, name="a\ud800b")
+    for page in pages(facts, policy(), NOW):
+        page.text.encode()
+
+
 @given(storage=st.text(alphabet=" ;$`'\"()&|<>*", min_size=1, max_size=8))
 def test_what_is_typed_is_one_word_for_the_shell_whatever_the_volid_holds(storage: str) -> None:
     odd = replace(archive(108, NIGHTS[-1]), volid=f"{storage}:backup/vzdump-qemu-108.vma")
