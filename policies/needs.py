@@ -43,7 +43,7 @@ class Volume:
     @property
     def kind(self) -> str:
         """The kind of file that it is, as a storage lists it; of a disk's it is no word of PVE."""
-        return self.volid.partition(":")[2].partition("/")[0]
+        return volid.kind_of(self.volid)
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,11 +161,7 @@ def _volumes(config: Mapping[str, str], kind: GuestType) -> Iterator[Volume]:
                 )
         if "vmstate" in config:
             yield Volume("vmstate", config["vmstate"], dumped=False)
-        yield from (
-            Volume("cicustom", name.partition("=")[2])
-            for name in config.get("cicustom", "").split(",")
-            if name
-        )
+        yield from (Volume("cicustom", name) for name in guest_config.snippets(config))
     else:
         for key, value in sorted(config.items()):
             if _MOUNT.fullmatch(key):

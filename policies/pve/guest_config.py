@@ -294,6 +294,21 @@ def freeze_switched_off(config: Mapping[str, str]) -> bool:
     return agent_configured(config) and boolean(found.get("freeze-fs", "1")) is False
 
 
+def tags(text: str) -> tuple[str, ...]:
+    """Given a guest's ``tags``, return them sorted: PVE takes any of its separators."""
+    return tuple(sorted(text.replace(";", ",").split(",")))
+
+
+def snippets(config: Mapping[str, str]) -> tuple[str, ...]:
+    """Given a VM's config, return the volumes that its cloud-init drive is made of, none where PVE
+    ignores the option.
+    """
+    try:
+        return tuple(value for _, value in property_string.parts(config.get("cicustom", "")))
+    except PolicyError:
+        return ()
+
+
 def smbios_uuid(config: Mapping[str, str]) -> str | None:
     """Given a VM's config, return its SMBIOS UUID as written, None where it has none or PVE ignores
     the option.

@@ -79,6 +79,13 @@ def storage_of(volid: str) -> str:
     return volid.partition(":")[0]
 
 
+def kind_of(volid: str) -> str:
+    """Given a volume id, return the kind of file that it is as a storage lists it (``iso``,
+    ``snippets`` ...); of a disk's it is no word of PVE's.
+    """
+    return volid.partition(":")[2].partition("/")[0]
+
+
 def file_of(volid: str) -> str:
     """Given an archive's volume id, return its file's name without folders."""
     return volid.rpartition("/")[2]

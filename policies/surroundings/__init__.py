@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from policies.cluster_config import ConfigSet, words
+from policies.pve import guest_config
 from policies.surroundings import access, firewall, ha, jobs
 from policies.surroundings.asked import Asked, missing, where
 from policies.surroundings.model import Action, Call, Kind, Surrounding, nameable, said, unknown
@@ -115,4 +116,4 @@ def _config(asked: Asked) -> Iterator[Surrounding]:
 
 def _same(one: str, two: str) -> bool:
     """Tags are told in any order, with any of PVE's separators."""
-    return sorted(one.replace(";", ",").split(",")) == sorted(two.replace(";", ",").split(","))
+    return guest_config.tags(one) == guest_config.tags(two)

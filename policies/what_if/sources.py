@@ -14,7 +14,7 @@ from policies.compliance.facts import GuestFacts, SiteFacts, usable
 from policies.copy_folders import folder_of
 from policies.ha.facts import Replica
 from policies.model import Archive, ArchiveCopy, Directory, Policy, Proof, Rung
-from policies.pve.volid import parse_name
+from policies.pve.volid import file_of, parse_name, storage_of
 from policies.reach import down
 from policies.valid_proofs import good, valid_proofs
 from policies.what_if.loss import Loss
@@ -201,13 +201,13 @@ def _copies(
 
 
 def _began(copy: ArchiveCopy, timezone: str) -> int | None:
-    name = parse_name(copy.route.volid.rpartition("/")[2])
+    name = parse_name(file_of(copy.route.volid))
     return name.ctime(ZoneInfo(timezone)) if name and name.standard else None
 
 
 def _as_archive(copy: ArchiveCopy, began: int) -> Archive:
     """An archive that the catalog has forgotten, as its copy tells of it."""
-    route, storage = copy.route, copy.route.volid.partition(":")[0]
+    route, storage = copy.route, storage_of(copy.route.volid)
     return Archive(route.volid, route.node, storage, route.vmid, None, began, copy.size)
 
 
