@@ -187,3 +187,12 @@ def test_a_start_order_that_pve_would_not_read_is_none() -> None:
     for written in ("order=first", "order=1,order=2", "up=30", "order=" + "9" * 30, "order=²"):
         assert needs({"startup": written}, QEMU).order is None
     assert needs({"startup": "7"}, QEMU).order == 7
+
+
+def test_what_a_cloud_init_drive_is_made_of_is_needed_unless_pve_ignores_it() -> None:
+    config = {"cicustom": "user=local:snippets/u.yaml,meta=nas:snippets/m.yaml"}
+    assert [one.volid for one in needs(config, QEMU).files] == [
+        "local:snippets/u.yaml",
+        "nas:snippets/m.yaml",
+    ]
+    assert needs({"cicustom": "user="}, QEMU).files == ()
