@@ -39,6 +39,8 @@ class ErrorKind(StrEnum):
     TASK_FAILED = "TaskFailed"
     COPY = "CopyError"
     ARCHIVE = "ArchiveError"
+    NOT_READ = "NotRead"
+    READER_LOST = "ReaderLost"
     DAMAGE = "Damage"
     OPERATION_FAILED = "OperationFailed"
     NOT_THE_COPY = "NotTheCopy"

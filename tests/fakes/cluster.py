@@ -119,7 +119,6 @@ ROUTES: tuple[tuple[re.Pattern[str], str, Callable[..., Any]], ...] = tuple(
         ("GET", rf"{_NODE}/vzdump/extractconfig", VirtualCluster._extractconfig),
         ("POST", rf"{_NODE}/vzdump", VirtualCluster._vzdump),
         ("GET", rf"{_NODE}/network", VirtualCluster._network),
-        ("GET", rf"{_NODE}/replication", VirtualCluster._replication),
         ("GET", rf"{_NODE}/time", VirtualCluster._time),
         ("GET", r"version", VirtualCluster._version),
         ("GET", r"nodes", VirtualCluster._node_list),

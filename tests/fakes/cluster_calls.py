@@ -106,9 +106,6 @@ class ClusterCalls(State):
     def _permissions(self, *, asked: Asked) -> Any:
         return self.permissions
 
-    def _replication(self, node: str, *, asked: Asked) -> Any:
-        return self.replication.get(node, [])
-
     def _network(self, node: str, *, asked: Asked) -> Any:
         changes = {"changes": self.network_changes} if self.network_changes else {}
         return Said(self.network, changes)

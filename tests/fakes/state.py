@@ -149,7 +149,6 @@ class State:
     tells_ha: bool = True  # in the state of each guest
     network: list[dict[str, Any]] = field(default_factory=_bridges)  # of each node
     network_changes: str = ""
-    replication: dict[str, list[dict[str, Any]]] = field(default_factory=dict)  # jobs by node
     permissions: dict[str, dict[str, int]] = field(default_factory=_rights)
     on_start: Callable[[Task], None] = lambda task: None
     on_destroy: Callable[[str, int, dict[str, str]], None] = lambda operation, vmid, config: None

@@ -34,6 +34,7 @@ from backupsvc.archives.filesystems.wire import (
     read_frame,
 )
 from backupsvc.errors import ArchiveError, UsageError
+from policies.error_kinds import ErrorKind
 
 MAX_VOLUMES = 2048
 # -I takes no PYTHONPATH, and the process must be of this very version: so its place is told
@@ -54,12 +55,16 @@ HINT = (
 class NotRead(ArchiveError):
     """One file or folder cannot be read; the rest may be."""
 
+    kind = ErrorKind.NOT_READ
+
 
 class ReaderLost(ArchiveError):
     """The process that reads ended, hung or talked nonsense; nothing more can be asked of it.
 
     ``path`` is what it was reading in the guest, "" if that is not known.
     """
+
+    kind = ErrorKind.READER_LOST
 
     def __init__(self, message: str, hint: str = "", *, path: str = "") -> None:
         super().__init__(f"{path}: {message}" if path else message, hint)

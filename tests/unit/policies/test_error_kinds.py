@@ -33,6 +33,8 @@ WRITTEN = (
     "TaskFailed",
     "CopyError",
     "ArchiveError",
+    "NotRead",
+    "ReaderLost",
     "Damage",
     "OperationFailed",
     "NotTheCopy",

@@ -27,6 +27,7 @@ from tests.fakes.clock import StoppedClock
 from tests.unit.report.langeo import GIB, NIGHTS, NOW, archive, guest, policy
 from tests.unit.report.worlds import World, served
 
+REPLICATION = "nodes/clovis/replication"
 CLOVIS = Loss(frozenset({"clovis"}))
 KEPT = "memory: 2048\nnet0: virtio=BC:24:11:00:00:08,bridge=vmbr0\nscsi0: local-lvm:vm-108-disk-0,size=16G\n"
 
@@ -43,6 +44,8 @@ def world() -> World:
     made = World()
     made.guest_list = [guest(108, max_memory=2 * GIB)]
     made.node_list = [Node(name, True, 64 * GIB, 8 * GIB) for name in ("clovis", "lge-pve02")]
+    # no real server was asked for its replications, so the fake does not know that call
+    made.told[REPLICATION] = []
     made.archive_list = [archive(108, NIGHTS[-1], node) for node in ("clovis", "lge-pve02")]
     return made
 
@@ -124,18 +127,18 @@ def test_a_storage_that_only_a_dead_node_has_is_known_by_its_archives(
     assert found.guests == ()
 
 
-def sent(**changes: Any) -> dict[str, list[dict[str, Any]]]:
+def sent(**changes: Any) -> list[dict[str, Any]]:
     row = {"id": "108-0", "guest": 108, "target": "lge-pve02", "last_sync": NOW - 60}
-    return {"clovis": [row | {"fail_count": 0, "schedule": "*/15"} | changes]}
+    return [row | {"fail_count": 0, "schedule": "*/15"} | changes]
 
 
 def test_a_replica_that_pve_keeps_is_a_way_back_and_what_is_being_removed_is_none(
     world: World, catalog: Catalog, tmp_path: Path
 ) -> None:
-    world.replication = sent()
+    world.told[REPLICATION] = sent()
     one = only(asked(world, catalog, tmp_path))
     assert one.source and (one.source.kind, one.age) == ("replica", 60)
-    world.replication = sent(remove_job="full")
+    world.told[REPLICATION] = sent(remove_job="full")
     one = only(asked(world, catalog, tmp_path))
     assert one.source and one.source.kind == "archive"
 

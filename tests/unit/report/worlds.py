@@ -71,7 +71,6 @@ class World:
                 next_run=NOW + 12 * 3600,
             )
         ]
-        self.replication: dict[str, list[dict[str, Any]]] = {}
         self.task_list: list[TaskRow] = []
         # of each node: the production bridge, and the one that leads nowhere
         self.network = [BRIDGE | {"iface": "vmbr0", "bridge_ports": "eno1"}, BRIDGE]
@@ -93,7 +92,6 @@ class World:
         made.simulated = self.version_answer.simulated
         made.offline = {one.name for one in self.node_list if not (one.online or one.unknown)}
         made.unknown = {one.name for one in self.node_list if one.unknown}
-        made.replication = self.replication
         made.memory = max(one.memory for one in self.node_list)
         made.name = self.status_answer.name if self.status_answer.quorate is not None else ""
         made.members = [
