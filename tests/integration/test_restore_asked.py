@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 import pty
+import select
 import sys
 from typing import Any
 
@@ -30,7 +31,8 @@ def lost(site: Shell) -> Shell:
 
 def at_a_terminal(site: Shell, *words: object, types: bytes) -> Answer:
     """Run a command on a terminal of its own at which somebody types an answer, and return all that
-    was shown there.
+    was shown there. What is typed is typed again while nothing comes of it: a signal that comes just
+    before Python begins to read is heeded only once the reading ends.
     """
     kept = {key: value for key, value in os.environ.items() if not key.startswith("BACKUPSVC_")}
     env = kept | {"BACKUPSVC_STATE_DIR": str(site.state), "TERM": "dumb", "COLUMNS": "1000"}
@@ -39,6 +41,8 @@ def at_a_terminal(site: Shell, *words: object, types: bytes) -> Answer:
         os.execve(sys.executable, [sys.executable, "-m", "backupsvc", *map(str, words)], env)
     shown, answered = b"", False
     while True:
+        while answered and not select.select([terminal], [], [], 5.0)[0]:
+            os.write(terminal, types)
         try:
             piece = os.read(terminal, 65536)
         except OSError:  # its other end is closed
