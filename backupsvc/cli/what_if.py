@@ -35,7 +35,7 @@ def what_if(
     what, how old, where to, in which order and how long it would take. Nothing is changed.
 
     Exit 1 if a guest of the most urgent tiers (those with the shortest RTO) could not be brought
-    back, or if that cannot be told.
+    back, or if that cannot be told; so also where there may be guests that the token does not see.
     """
     from backupsvc.cli.output import emit_json
     from backupsvc.cli.session import open_service
@@ -79,6 +79,7 @@ def as_dict(found: WhatIf) -> dict[str, Any]:
         "parallel_seconds": found.parallel,
         "unmeasured": list(found.unmeasured),
         "exposed": list(found.exposed),
+        "hidden": list(found.hidden),
         "unseen": list(found.unseen),
     }
 
@@ -144,5 +145,5 @@ def _show(found: WhatIf) -> None:
         say(f"never measured, so not in these times: {', '.join(map(str, found.unmeasured))}")
     if found.exposed:
         say(f"live on without any backup: {', '.join(map(str, found.exposed))}")
-    for sentence in found.unseen:
+    for sentence in (*found.hidden, *found.unseen):
         say(f"not seen: {sentence}")

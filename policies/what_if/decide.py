@@ -54,7 +54,8 @@ class WhatIf:
     ``serial`` and ``parallel`` are the seconds that bringing back what can be brought back takes,
     one after the other, or one at a time on each node; without ``unmeasured``, whose restores were
     never measured. ``critical`` are the tiers with the shortest RTO. ``exposed`` are guests that
-    live on without any backup; ``unseen`` says what could not be looked at.
+    live on without any backup; ``hidden`` says why there may be guests among the lost that are not
+    told here, ``unseen`` what else could not be looked at.
     """
 
     loss: Loss
@@ -65,6 +66,7 @@ class WhatIf:
     unmeasured: tuple[int, ...]
     critical: tuple[str, ...]
     exposed: tuple[int, ...] = ()
+    hidden: tuple[str, ...] = ()
     unseen: tuple[str, ...] = ()
 
     @property
@@ -72,7 +74,9 @@ class WhatIf:
         """Whether every guest of the most urgent tiers can be brought back, as far as can be seen;
         what is not known is not well.
         """
-        return all(one.recoverable for one in self.guests if one.tier in self.critical)
+        return not self.hidden and all(
+            one.recoverable for one in self.guests if one.tier in self.critical
+        )
 
 
 def decide(
@@ -110,7 +114,8 @@ def decide(
         tuple(one.vmid for one in back if one.rto is None),
         critical_tiers(policy),
         tuple(sorted(exposed)),
-        tuple(_unseen(facts, loss)),
+        tuple(_hidden(facts, policy, loss)),
+        tuple(_unseen(facts)),
     )
 
 
@@ -234,22 +239,31 @@ def _restoring(proof: Proof) -> float:
     return sum(stage.seconds for stage in proof.stages if stage.name == "restore")
 
 
-def _unseen(facts: SiteFacts, loss: Loss) -> Iterator[str]:
-    """What may change the answer and could not be looked at."""
-    if facts.simulated:
-        yield "the cluster is simulated: nothing there proves anything"
+def _hidden(facts: SiteFacts, policy: Policy, loss: Loss) -> Iterator[str]:
+    """PVE leaves out of its list what the token may not see, and of a guest whose disks are not known
+    it is not known whether a storage takes it along.
+    """
     if facts.permissions is None:
         yield "the token's rights could not be read, so there may be guests that it does not see"
     elif "VM.Audit" not in privileges(facts.permissions, "/vms"):
         yield "the token lacks VM.Audit on /vms, so there may be guests that it does not see"
+    urgent = critical_tiers(policy)
     blind = [
         str(item.vmid)
         for item in facts.guests
-        if item.guest
+        if loss.storages
+        and item.guest
         and item.needs is None
         and not loss.node(item.guest.node)
         and not item.guest.template
+        and tier_of(policy, item.vmid).name in urgent
     ]
-    if loss.storages and blind:
+    if blind:
         yield f"whether disks of guest {', '.join(blind)} lie on what is lost is not known"
+
+
+def _unseen(facts: SiteFacts) -> Iterator[str]:
+    """What may change the answer and could not be looked at."""
+    if facts.simulated:
+        yield "the cluster is simulated: nothing there proves anything"
     yield from gaps_that_hide(facts)

@@ -5,7 +5,9 @@ tiers.
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -173,13 +175,14 @@ def test_a_lost_storage_takes_the_guests_whose_disks_lie_there() -> None:
     found = asked(facts, lost)
     assert 105 not in {one.vmid for one in found.guests} and len(found.guests) == len(NAMES) - 1
     assert found.quorum.quorate is True
-    unknown = changed(facts, 104, needs=None)
+    unknown = changed(facts, 108, needs=None)
     told = asked(unknown, lost)
-    assert 104 not in {one.vmid for one in told.guests}
-    assert told.unseen == ("whether disks of guest 104 lie on what is lost is not known",)
-    template = changed(facts, 104, needs=None, guest=guest(104, template=True))
-    assert asked(template, lost).unseen == ()
-    assert asked(unknown, CLOVIS).unseen == ()
+    assert 108 not in {one.vmid for one in told.guests} and not told.well
+    assert told.hidden == ("whether disks of guest 108 lie on what is lost is not known",)
+    template = changed(facts, 108, needs=None, guest=guest(108, template=True))
+    assert asked(template, lost).hidden == ()
+    assert asked(unknown, CLOVIS).hidden == ()
+    assert asked(changed(facts, 104, needs=None), lost).hidden == (), "it is not that urgent"
 
 
 def test_a_guest_that_lives_on_without_any_backup_is_named() -> None:
@@ -209,16 +212,23 @@ def test_after_the_whole_site_only_what_lies_outside_is_left() -> None:
 
 
 def test_what_could_not_be_seen_is_told() -> None:
-    facts = replace(site(), simulated=True, permissions=None)
-    assert [one.partition(":")[0] for one in asked(facts).unseen] == [
-        "the cluster is simulated",
-        "the token's rights could not be read, so there may be guests that it does not see",
-    ]
-    blind = replace(site(), permissions={"/": frozenset()}, gaps=(Gap("node", "third", "offline"),))
-    assert asked(blind).unseen == (
-        "the token lacks VM.Audit on /vms, so there may be guests that it does not see",
+    facts = replace(site(), simulated=True, gaps=(Gap("node", "third", "offline"),))
+    assert asked(facts).unseen == (
+        "the cluster is simulated: nothing there proves anything",
         "everything that lies on the node third (offline)",
     )
+
+
+@pytest.mark.parametrize(
+    ("permissions", "said"),
+    [(None, "could not be read"), ({"/": frozenset[str]()}, "lacks VM.Audit on /vms")],
+)
+def test_where_there_may_be_guests_that_nobody_sees_it_is_not_well(
+    permissions: Any, said: str
+) -> None:
+    found = asked(replace(site(), permissions=permissions))
+    assert all(one.recoverable for one in found.guests) and not found.well
+    assert said in found.hidden[0]
 
 
 def test_the_most_urgent_tiers_are_those_with_the_shortest_rto() -> None:
