@@ -31,7 +31,7 @@ from policies.model import (
 from policies.needs import Needs
 from policies.pve.volid import file_of
 from policies.segments import unpacked
-from policies.valid_proofs import good
+from policies.what_if.decide import measured, urgency
 from policies.what_if.loss import Loss
 from policies.what_if.sources import Kind, Source, sources
 
@@ -57,7 +57,7 @@ def pages(facts: SiteFacts, policy: Policy, now: int) -> tuple[Page, ...]:
     """
     items = sorted(
         (item for item in facts.guests if not (item.guest and item.guest.template)),
-        key=lambda item: _urgency(policy, item),
+        key=lambda item: urgency(policy, item),
     )
     found = [(item, _ways(facts, policy, item)) for item in items]
     order = Page("ORDER.txt", "\n".join(_order(facts, policy, found, now)) + "\n")
@@ -76,12 +76,6 @@ def page_name(item: GuestFacts) -> str:
     """
     name = _PLAIN.sub("-", item.name).strip("-.")[:60]
     return f"guests/{item.vmid}{f'-{name}' if name else ''}.txt"
-
-
-def _urgency(policy: Policy, item: GuestFacts) -> tuple[int, ...]:
-    tier = tier_of(policy, item.vmid)
-    order = item.needs.order if item.needs else None
-    return tier.rto, tier.rpo, order if order is not None else 1 << 31, item.vmid
 
 
 def _ways(facts: SiteFacts, policy: Policy, item: GuestFacts) -> tuple[Source, ...]:
@@ -106,12 +100,12 @@ def _order(
         yield ""
     total, unmeasured = 0.0, 0
     for number, (item, ways) in enumerate(found, 1):
-        measured = _measured(policy, item)
-        total, unmeasured = total + (measured or 0), unmeasured + (measured is None)
+        seconds = _measured(policy, item)
+        total, unmeasured = total + (seconds or 0), unmeasured + (seconds is None)
         state = "NO WAY BACK IS KNOWN" if not ways else "proven" if ways[0].proof else "not proven"
         tier = tier_of(policy, item.vmid).name
         yield (
-            f"{number:>4}. {item.vmid} {_said(item.name)}, tier {tier}, {_takes(measured)}, {state}: "
+            f"{number:>4}. {item.vmid} {_said(item.name)}, tier {tier}, {_takes(seconds)}, {state}: "
             f"{page_name(item)}"
         )
     yield ""
@@ -138,8 +132,7 @@ def _page(policy: Policy, item: GuestFacts, ways: Sequence[Source]) -> Iterator[
     if item.needs:
         yield from _needs(item.needs)
     yield f"config:   cluster/guests/{_kind(item)}-{item.vmid}.conf, if it was kept"
-    measured = _measured(policy, item)
-    yield f"restore:  {_takes(measured)}"
+    yield f"restore:  {_takes(_measured(policy, item))}"
     yield ""
     yield "FIRST see that it runs nowhere, and that nobody else has its VMID by now:"
     yield "  pvesh get /cluster/resources --type vm"
@@ -252,14 +245,12 @@ def _proof(proof: Proof | None, policy: Policy) -> str:
 
 
 def _measured(policy: Policy, item: GuestFacts) -> float | None:
-    wanted = tier_of(policy, item.vmid).proof_rung
-    found = [one for one in item.proofs if one.rto is not None and good(one, wanted)]
-    latest = max(found, key=lambda one: one.ended, default=None)
+    latest = measured(item, tier_of(policy, item.vmid))
     return latest.rto if latest else None
 
 
-def _takes(measured: float | None) -> str:
-    return "never measured" if measured is None else f"about {duration(measured, 'en')}"
+def _takes(seconds: float | None) -> str:
+    return "never measured" if seconds is None else f"about {duration(seconds, 'en')}"
 
 
 def _moment(epoch: int, policy: Policy) -> str:

@@ -8,11 +8,14 @@ import sys
 from getpass import getpass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from backupsvc.cli.options import AsJson, IdentityFile, Targets
+
+if TYPE_CHECKING:
+    from backupsvc.copies.bundle_opening import Opened
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -30,7 +33,6 @@ WithSecrets = Annotated[
         help="Tokens and SSH keys too, encrypted to the recipients that the policy names.",
     ),
 ]
-_NOTHING: dict[str, Any] = {"file": None, "bytes": 0, "sha256": None, "reason": None, "hint": ""}
 
 
 @app.command()
@@ -49,27 +51,14 @@ def export(
     """
     from backupsvc.cli.output import emit_json, say
     from backupsvc.cli.session import open_service
-    from backupsvc.cli.targets import chosen, folder_target, put_as_dict, show_places
+    from backupsvc.cli.targets import as_rows, places, show_places
     from backupsvc.inventory.cluster_config import read
     from backupsvc.operations.copy.break_glass import save
 
     with open_service() as service:
-        targets = (
-            (folder_target(output, to or []),)
-            if output is not None
-            else chosen(
-                service.policy,
-                to or [],
-                none="name a folder with --output, or add the section `copies` (docs/policy.md)",
-            )
-        )
+        targets = places(service.policy, to or [], output)
         results = [] if dry_run else save(service, targets, read(service), secrets=with_secrets)
-    found: list[dict[str, Any]] = [
-        {"target": target.name, "state": "planned"} | _NOTHING for target in targets if dry_run
-    ]
-    found += [
-        {"target": target.name} | _NOTHING | put_as_dict(put, "saved") for target, put in results
-    ]
+    found = as_rows(targets, results, dry_run=dry_run)
     if as_json:
         emit_json({"bundles": found, "secrets": with_secrets, "dry_run": dry_run})
     else:
@@ -106,7 +95,7 @@ def open_(
     Secrets come from the bundle if they are in it and an identity opens them; else the token is asked
     for on a terminal. What is still missing is said.
     """
-    from backupsvc.cli.output import emit_json, interactive, say
+    from backupsvc.cli.output import emit_json, interactive
     from backupsvc.copies.bundle_opening import open_bundle
 
     keys = None
@@ -124,29 +113,35 @@ def open_(
     else:
         found = open_bundle(bundle, folder, keys, sha256=sha256, token=token)
     if as_json:
-        emit_json(
-            {
-                "dry_run": dry_run,
-                "folder": str(folder.absolute()),
-                "files": found.files,
-                "sha256": found.sha256,
-                "environment": str(folder.absolute() / found.environment.name),
-                "host": found.host,
-                "missing": list(found.missing),
-                "dump": None if found.dump is None else str(folder.absolute() / found.dump.name),
-            }
-        )
-        return
-    where = f"{folder.absolute()}, which was not made" if dry_run else folder.absolute()
+        emit_json(_as_dict(found, folder.absolute(), dry_run))
+    else:
+        _show(found, folder.absolute(), dry_run)
+
+
+def _as_dict(found: Opened, folder: Path, dry_run: bool) -> dict[str, Any]:
+    return {
+        "dry_run": dry_run,
+        "folder": str(folder),
+        "files": found.files,
+        "sha256": found.sha256,
+        "environment": str(folder / found.environment.name),
+        "host": found.host,
+        "missing": list(found.missing),
+        "dump": None if found.dump is None else str(folder / found.dump.name),
+    }
+
+
+def _show(found: Opened, folder: Path, dry_run: bool) -> None:
+    from backupsvc.cli.output import say
+
+    where = f"{folder}, which was not made" if dry_run else folder
     say(f"{found.files} files in {where}, each as its checksum says")
     say(f"  SHA-256 of the bundle {found.sha256}: hold it against one that was kept elsewhere")
-    say(f"  the runbook begins with {folder.absolute() / 'ORDER.txt'}")
+    say(f"  the runbook begins with {folder / 'ORDER.txt'}")
     if found.dump is not None:
-        say(
-            f"  the catalog is a dump of PostgreSQL: pg_restore --dbname URL {found.dump}, then set"
-        )
-        say("  BACKUPSVC_CATALOG__URL")
+        say("  the catalog is a dump of PostgreSQL: pg_restore --dbname URL")
+        say(f"  {folder / found.dump.name}, then set BACKUPSVC_CATALOG__URL")
     say(f"  it will speak to {found.host or 'no cluster yet'}: is that yours?")
     if found.missing:
         say(f"  to be filled in: {', '.join(found.missing)}")
-    say(f"  then: set -a; . {folder.absolute() / found.environment.name}; set +a; backupsvc doctor")
+    say(f"  then: set -a; . {folder / found.environment.name}; set +a; backupsvc doctor")

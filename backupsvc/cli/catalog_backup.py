@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -29,26 +29,13 @@ def backup(
     """
     from backupsvc.cli.output import emit_json, say
     from backupsvc.cli.session import open_service
-    from backupsvc.cli.targets import chosen, folder_target, put_as_dict, show_places
+    from backupsvc.cli.targets import as_rows, places, show_places
     from backupsvc.operations.copy.catalogs import save
 
     with open_service() as service:
-        targets = (
-            (folder_target(output, to or []),)
-            if output is not None
-            else chosen(
-                service.policy,
-                to or [],
-                none="name a folder with --output, or add the section `copies` (docs/policy.md)",
-            )
-        )
+        targets = places(service.policy, to or [], output)
         results = [] if dry_run else save(service, targets)
-    found: list[dict[str, Any]] = [
-        {"target": target.name, "state": "planned"} | _NOTHING for target in targets if dry_run
-    ]
-    found += [
-        {"target": target.name} | _NOTHING | put_as_dict(put, "saved") for target, put in results
-    ]
+    found = as_rows(targets, results, dry_run=dry_run)
     if as_json:
         emit_json({"snapshots": found, "dry_run": dry_run})
     else:
@@ -56,6 +43,3 @@ def backup(
         if all(one["state"] == "planned" for one in found):
             say("no snapshot was taken")
     raise typer.Exit(1 if any(one["state"] == "failed" for one in found) else 0)
-
-
-_NOTHING: dict[str, Any] = {"file": None, "bytes": 0, "sha256": None, "reason": None, "hint": ""}

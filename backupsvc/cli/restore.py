@@ -90,15 +90,8 @@ def restore(
     from backupsvc.operations.restore.result import plan_as_dict, restore_outcome
 
     check_options(enqueue, follow, dry_run)
-    if newest and archive:
-        raise UsageError(
-            "--newest and --archive each say which archive is taken", "leave one of them out"
-        )
-    if clone and into in (None, vmid):
-        raise UsageError(
-            "--clone makes another machine of it, which needs another VMID", "name one with --as"
-        )
     unasked = yes or as_json
+    _must_fit(vmid, newest and archive is not None, clone and into in (None, vmid))
     if not (unasked or dry_run or can_ask()):
         raise UsageError(
             f"guest {vmid} was not restored: there is no terminal on which to ask whether it should be",
@@ -115,9 +108,8 @@ def restore(
                 _foreseen(plan, missing)
             raise typer.Exit(plan.blockers[0].exit_code if plan.blockers else 0)
         # where nobody is asked, the plan is not shown; what may go wrong is, and what is newer
-        told = [f"backupsvc: WARNING: {one}" for one in (*planned.cautions, *planned.room)]
-        told += [f"backupsvc: {one}" for one in planned.passed_over]
-        for line in told if unasked else [*lines(plan), *around.lines(missing)]:
+        shown = _warned(plan) if unasked else [*lines(plan), *around.lines(missing)]
+        for line in shown:
             tell(line)
         if not unasked and not ask("Restore it?"):
             tell("nothing was restored")
@@ -142,6 +134,19 @@ def restore(
     raise typer.Exit(result["error"]["exit_code"] if result["error"] else 0)
 
 
+def _must_fit(vmid: int, two_choices: bool, no_vmid: bool) -> None:
+    """Raise UsageError for options that do not go together."""
+    if two_choices:
+        raise UsageError(
+            "--newest and --archive each say which archive is taken", "leave one of them out"
+        )
+    if no_vmid:
+        raise UsageError(
+            f"--clone makes another machine of guest {vmid}, which needs another VMID",
+            "name one with --as",
+        )
+
+
 def _foreseen(plan: Plan, missing: Found) -> None:
     """Say what would be done, and what keeps it from being done."""
     from backupsvc.cli.output import say, tell
@@ -153,6 +158,12 @@ def _foreseen(plan: Plan, missing: Found) -> None:
         tell(f"backupsvc: {one.message}")
         if one.hint:
             tell(f"  -> {one.hint}")
+
+
+def _warned(plan: Plan) -> list[str]:
+    planned = plan.memory
+    told = [f"backupsvc: WARNING: {one}" for one in (*planned.cautions, *planned.room)]
+    return told + [f"backupsvc: {one}" for one in planned.passed_over]
 
 
 def lines(plan: Plan) -> list[str]:

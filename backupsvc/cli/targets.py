@@ -44,6 +44,36 @@ def folder_target(output: Path, names: Sequence[str]) -> CopyTarget:
     return CopyTarget("output", Directory(str(output.absolute())))
 
 
+def places(policy: Policy, names: Sequence[str], output: Path | None) -> tuple[CopyTarget, ...]:
+    """Given the policy, the targets' names that were asked for and a folder, return where a file is
+    to go: into the folder, else to those targets (no names: to all). Raise UsageError as ``chosen``
+    and ``folder_target`` do.
+    """
+    if output is not None:
+        return (folder_target(output, names),)
+    none = "name a folder with --output, or add the section `copies` (docs/policy.md)"
+    return chosen(policy, names, none=none)
+
+
+def as_rows(
+    targets: Sequence[CopyTarget],
+    results: Sequence[tuple[CopyTarget, Put | BackupsvcError]],
+    *,
+    dry_run: bool,
+) -> list[dict[str, Any]]:
+    """Given the targets of a file and what came of it at each, return a row a target as the commands'
+    JSON has it; of a dry run what is planned.
+    """
+    if dry_run:
+        return [{"target": target.name, "state": "planned"} | _NOTHING for target in targets]
+    return [
+        {"target": target.name} | _NOTHING | put_as_dict(put, "saved") for target, put in results
+    ]
+
+
+_NOTHING: dict[str, Any] = {"file": None, "bytes": 0, "sha256": None, "reason": None, "hint": ""}
+
+
 def put_as_dict(put: Put | BackupsvcError, done: str) -> dict[str, Any]:
     """Given what came of a file at a target, and the word for one that lies there now, return it
     as the commands' JSON tells it.

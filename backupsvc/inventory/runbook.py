@@ -8,11 +8,11 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from typing import TypeVar
 
+from backupsvc.inventory.copied import copies_of
 from backupsvc.services import Cluster
 from policies import config_sources, lineage, needs
 from policies.cluster_config import ConfigSet
 from policies.compliance.facts import GuestFacts, SiteFacts
-from policies.copy_folders import folder_of
 from policies.model import Guest, GuestType
 from policies.pve.guest_config import parse_config
 
@@ -29,11 +29,7 @@ def site(service: Cluster, config: ConfigSet) -> SiteFacts:
     guests = {one.vmid: one for one in pve.cluster.guests() if one.vmid not in policy.scratch}
     archives = _by_vmid(catalog.archives.find(), lambda one: one.vmid)
     proofs = _by_vmid(catalog.proofs.find(), lambda one: one.vmid)
-    folders = {folder_of(target) for target in policy.copies}
-    copies = _by_vmid(
-        (one for one in catalog.copies.find(archives=False) if one.route.folder in folders),
-        lambda one: one.route.vmid,
-    )
+    copies, _ = copies_of(catalog, policy)
     found = []
     for vmid in sorted(guests.keys() | archives.keys() | copies.keys() | set(policy.guests)):
         if vmid in policy.scratch:

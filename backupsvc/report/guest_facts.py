@@ -7,14 +7,14 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from operator import attrgetter
 from typing import TYPE_CHECKING, TypeVar
 
+from backupsvc.inventory.copied import copies_of
 from backupsvc.report.archive_facts import HeldArchives
 from backupsvc.report.gaps import FAILS, Gaps, bound
 from backupsvc.report.operation_facts import backup_outcomes, left_frozen
 from policies import lineage, needs
 from policies.compliance.facts import GuestFacts
-from policies.copy_folders import folder_of
 from policies.freezing import LeftFrozen
-from policies.model import ArchiveCopy, Guest, GuestType, Policy
+from policies.model import Guest, GuestType, Policy
 from policies.pve import guest_config
 
 if TYPE_CHECKING:
@@ -80,23 +80,6 @@ def guest_facts(
             )
         )
     return tuple(found)
-
-
-def copies_of(
-    catalog: Catalog, policy: Policy
-) -> tuple[Mapping[int, list[ArchiveCopy]], Mapping[int, list[ArchiveCopy]]]:
-    """Given catalog and policy, return the verified copies at the policy's targets that PVE does not
-    list, by VMID: those that are well, and those that were found damaged since.
-    """
-    # a copy at a target that the policy no longer names helps nobody who goes by the policy
-    folders = {folder_of(target) for target in policy.copies}
-    known = catalog.copies.find(archives=False, damaged=True)
-    current = [one for one in known if one.route.folder in folders]
-    whose = attrgetter("route.vmid")
-    return (
-        _by_vmid((one for one in current if not one.damaged), whose),
-        _by_vmid((one for one in current if one.damaged), whose),
-    )
 
 
 def _by_vmid(items: Iterable[T], vmid_of: Callable[[T], int | None]) -> Mapping[int, list[T]]:

@@ -9,9 +9,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
 
 from backupsvc import garbage
+from backupsvc.inventory.copied import copies_of
 from backupsvc.report.archive_facts import held_archives
 from backupsvc.report.gaps import Gaps, bound
-from backupsvc.report.guest_facts import copies_of
 from policies import lineage
 from policies.compliance.facts import GuestFacts, Quorum
 from policies.ha.facts import HaFacts, HaStatus, Resource

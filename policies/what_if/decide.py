@@ -94,7 +94,7 @@ def decide(
         copied[replica.vmid].append(replica)
     spare = Spare(facts, loss)
     found, exposed = [], []
-    for item in sorted(facts.guests, key=lambda one: _urgency(policy, one)):
+    for item in sorted(facts.guests, key=lambda one: urgency(policy, one)):
         tier = tier_of(policy, item.vmid)
         if _is_lost(facts, item, loss):
             left = sources(facts, policy, item, copied[item.vmid], loss, tier.proof_rung)
@@ -125,8 +125,10 @@ def critical_tiers(policy: Policy) -> tuple[str, ...]:
     return tuple(name for name, tier in policy.tiers.items() if tier.rto == shortest)
 
 
-def _urgency(policy: Policy, item: GuestFacts) -> tuple[int, ...]:
-    """By tier, then in the start order that PVE itself would keep."""
+def urgency(policy: Policy, item: GuestFacts) -> tuple[int, ...]:
+    """Given a guest, return what sorts it among others that are to be brought back: by its tier's
+    objectives, then in the start order that PVE itself would keep.
+    """
     tier = tier_of(policy, item.vmid)
     order = item.needs.order if item.needs and item.needs.order is not None else _LAST
     return tier.rto, tier.rpo, order, item.vmid
@@ -216,8 +218,7 @@ def _seconds(
     """By the guest's latest good restore test; disks that are there need not be restored, and a
     copy must be brought first, as fast as one was brought last.
     """
-    measured = [one for one in item.proofs if one.rto is not None and good(one, tier.proof_rung)]
-    latest = max(measured, key=lambda one: one.ended, default=None)
+    latest = measured(item, tier)
     if latest is None or latest.rto is None:
         return None
     if source.kind in (Kind.SHARED, Kind.REPLICA):
@@ -233,6 +234,14 @@ def _seconds(
     if last is None or source.archive is None or not last.size:
         return None
     return round(latest.rto + source.archive.size * last.seconds / last.size, 3)
+
+
+def measured(item: GuestFacts, tier: Tier) -> Proof | None:
+    """Given a guest and its tier, return its latest good restore test whose return was timed, None if
+    there is none.
+    """
+    timed = (one for one in item.proofs if one.rto is not None and good(one, tier.proof_rung))
+    return max(timed, key=lambda one: one.ended, default=None)
 
 
 def _restoring(proof: Proof) -> float:
