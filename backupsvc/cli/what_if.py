@@ -135,9 +135,11 @@ def _show(found: WhatIf) -> None:
         say("no guest is lost with that")
     say(f"quorum: {found.quorum.said}")
     back = [one for one in found.guests if one.recoverable]
+    perhaps = [one for one in found.guests if one.recoverable is None]
     if found.guests:
+        also = f" ({len(perhaps)} more: not known)" if perhaps else ""
         say(
-            f"{len(back)} of {len(found.guests)} guests would come back, in "
+            f"{len(back)} of {len(found.guests)} guests would come back{also}, all of these in "
             f"{duration(found.serial, 'en')} one after the other, "
             f"{duration(found.parallel, 'en')} with all nodes at work, by measured restore tests"
         )

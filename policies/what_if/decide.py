@@ -51,9 +51,9 @@ class GuestAfter:
 class WhatIf:
     """The answer. ``guests`` are those that are lost, in the order in which to bring them back.
 
-    ``serial`` and ``parallel`` are the seconds that bringing back what can be brought back takes,
-    one after the other, or one at a time on each node; without ``unmeasured``, whose restores were
-    never measured. ``critical`` are the tiers with the shortest RTO. ``exposed`` are guests that
+    ``serial`` and ``parallel`` are the seconds that it takes to bring back what can be, or may be,
+    brought back, one after the other, or one at a time on each node; without ``unmeasured``, whose
+    restores were never measured. ``critical`` are the tiers with the shortest RTO. ``exposed`` are guests that
     live on without any backup; ``hidden`` says why there may be guests among the lost that are not
     told here, ``unseen`` what else could not be looked at.
     """
