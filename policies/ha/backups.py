@@ -4,10 +4,9 @@ its node.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
-from policies.ha.answers import Doubt, any_of, without
+from policies.ha.answers import any_of, without
 from policies.ha.facts import HaFacts
 from policies.ha.places import storage_doubt
 from policies.jobs import jobs_for
@@ -27,38 +26,29 @@ def backup_there(facts: HaFacts, policy: Policy, vmid: int, node: str) -> Backup
     """Given a guest and a node that it may move to, return whether one of its jobs, of this service
     or of PVE, would back it up there.
     """
-    told = list(_jobs(facts, policy, vmid, node))
+    covering: list[tuple[str, str, str]] = [
+        (f"job {job.id}", job.storage, "") for job in jobs_for(policy, vmid)
+    ] + [
+        (f"PVE's job {job.id}", job.storage, job.node or "")
+        for job in facts.jobs or ()
+        if job.enabled and job.covers(vmid)
+    ]
+    told: list[tuple[bool | None, str]] = []
+    for name, storage, pinned in covering:
+        if pinned and pinned != node:
+            told.append((False, f"{name} runs on {pinned} alone, and skips it silently"))
+        elif doubt := storage_doubt(facts, storage, node):
+            told.append((without([doubt]), f"{name}: {doubt.why}"))
+        elif "backup" not in facts.by_place[node, storage].content:
+            told.append((False, f"{name}: storage {storage} takes no backups there"))
+        else:
+            told.append((True, ""))
     if facts.jobs is None:
         told.append((None, "PVE's own jobs could not be read"))
     follows = any_of(answer for answer, _ in told)
     if follows:
         return BackupThere(node, True)
     return BackupThere(node, follows, tuple(why for _, why in told) or ("no job backs it up",))
-
-
-def _jobs(
-    facts: HaFacts, policy: Policy, vmid: int, node: str
-) -> Iterator[tuple[bool | None, str]]:
-    """Each job that covers the guest: whether it would back it up there, and why not."""
-    for job in jobs_for(policy, vmid):
-        doubt = _storage(facts, job.storage, node)
-        yield (without(doubt[:1]), f"job {job.id}: {doubt[0].why}") if doubt else (True, "")
-    for pve in facts.jobs or ():
-        if not (pve.enabled and pve.covers(vmid)):
-            continue
-        if pve.node and pve.node != node:
-            yield False, f"PVE's job {pve.id} runs on {pve.node} alone, and skips it silently"
-            continue
-        doubt = _storage(facts, pve.storage, node)
-        yield (without(doubt[:1]), f"PVE's job {pve.id}: {doubt[0].why}") if doubt else (True, "")
-
-
-def _storage(facts: HaFacts, storage: str, node: str) -> list[Doubt]:
-    if doubt := storage_doubt(facts, storage, node):
-        return [doubt]
-    if "backup" not in facts.by_place[node, storage].content:
-        return [Doubt(f"storage {storage} takes no backups there")]
-    return []
 
 
 def lost_with(facts: HaFacts, vmid: int, node: str) -> int | None:
@@ -68,5 +58,6 @@ def lost_with(facts: HaFacts, vmid: int, node: str) -> int | None:
     item = facts.held.get(vmid)
     if item is None or not item.known:
         return None
+    # one that lies elsewhere too, a copy included, outlives the node
     places = set().union(*item.places(item.known).values())
     return len(item.known) if places == {node} else None

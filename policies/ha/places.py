@@ -59,25 +59,32 @@ def _place(facts: HaFacts, resource: Resource, home: str | None, node: str) -> P
     if one := lrm_doubt(facts, node):
         doubts.append(one)
     doubts += _of_guest(facts, resource, home, node)
-    by_sid = {other.sid: other for other in facts.resources}
-    for sid in sorted(allowed.companions(facts, resource.sid)):
-        other = by_sid.get(sid)
-        if other is None:
+    # a guest moves together with those that a rule binds to it, so all of them must fit there
+    bound = allowed.companions(facts, resource.sid)
+    moving = [resource]
+    for other in sorted(facts.resources, key=lambda one: one.sid):
+        where = facts.home_of(other.sid)
+        if other.sid not in bound or where == node:
             continue
-        where = facts.home_of(sid)
-        if where != node:
-            doubts += (
-                Doubt(f"it must stay with {sid}: {one.why}", one.surely, one.action)
-                for one in (
-                    *allowed.doubts(facts, other, node),
-                    *_of_guest(facts, other, where, node),
-                )
-            )
-    if one := _memory(facts, resource, node):
-        doubts.append(one)
-    ages = [_age(facts, replica, home) for replica in _used(facts, resource, home, node)]
-    known = [age for age in ages if age is not None]
-    return Place(node, tuple(dict.fromkeys(doubts)), max(0, *known) if known else None)
+        moving.append(other)
+        doubts += (
+            Doubt(f"it must stay with {other.sid}: {one.why}", one.surely, one.action)
+            for one in (*allowed.doubts(facts, other, node), *_of_guest(facts, other, where, node))
+        )
+    memory, free = [memory_of(facts, one) for one in moving], spare(facts, node)
+    total = sum(one for one in memory if one)
+    if free is not None and total > free:
+        wanted, there = apart(total, free)
+        doubts.append(Doubt(f"{wanted} of memory are needed, {there} are to spare"))
+    elif free is None or None in memory:
+        doubts.append(Doubt("whether its memory is enough is not known", surely=False))
+    # the replication that it would begin with there, if any of its disks needs one
+    job, needed = _job(facts, resource, home, node), needs_of(facts, resource)
+    local = (facts.by_place.get((node, disk.storage)) for disk in (needed.disks if needed else ()))
+    age = None
+    if job and any(found is not None and not found.shared for found in local):
+        age = _age(facts, job, home)
+    return Place(node, tuple(dict.fromkeys(doubts)), None if age is None else max(0, age))
 
 
 def needs_of(facts: HaFacts, resource: Resource) -> Needs | None:
@@ -116,7 +123,17 @@ def _of_guest(facts: HaFacts, resource: Resource, home: str | None, node: str) -
     for disk in needed.disks:
         yield from _disk(facts, resource, disk, home, node)
     for file in needed.files:
-        yield from _file(facts, file, node)
+        if doubt := storage_doubt(facts, file.storage, node):
+            yield Doubt(f"{file.key} ({file.volid}): {doubt.why}", doubt.surely)
+            continue
+        what, listed = f"{file.key} names {file.volid}", facts.files.get((node, file.storage))
+        if facts.by_place[node, file.storage].shared:
+            continue
+        if listed is None:
+            yield Doubt(f"{what}, and its storage was not listed there", False)
+        elif file.volid not in listed:
+            action = f"take {file.volid} out of it, or put it on a storage that both nodes share"
+            yield Doubt(f"{what}, which is not there", action=action)
     for bridge in needed.bridges:
         yield from _bridge(facts, bridge, home, node)
     cpus = next((one.max_cpu for one in facts.nodes if one.name == node), 0)
@@ -178,9 +195,11 @@ def _disk(
         now = f"pvesr schedule-now {job.job}"
         yield Doubt(f"{alone}: its replication {job.job} was never done yet", action=now)
     elif job.failures:
+        age = _age(facts, job, home)
+        told = "of an unknown time" if age is None else f"of {duration(max(0, age), 'en')} ago"
         yield Doubt(
             f"its replication {job.job} fails ({job.failures} times, {job.error or 'no reason'}): "
-            f"what lies there is {_told(_age(facts, job, home))}",
+            f"what lies there is {told}",
             action=f"mend it: pvesr status on {home} tells more",
         )
     elif (age := _age(facts, job, home)) is not None and age < -_FUTURE:
@@ -189,43 +208,14 @@ def _disk(
         )
 
 
-def _told(age: int | None) -> str:
-    return f"of {duration(max(0, age), 'en')} ago" if age is not None else "of an unknown time"
-
-
 def _job(facts: HaFacts, resource: Resource, home: str | None, node: str) -> Replica | None:
     jobs = facts.replicas.get(home or "", ())
     return next((one for one in jobs if one.vmid == resource.vmid and one.target == node), None)
 
 
-def _used(facts: HaFacts, resource: Resource, home: str | None, node: str) -> Iterator[Replica]:
-    """The replication that a guest would begin with there."""
-    job, needed = _job(facts, resource, home, node), needs_of(facts, resource)
-    if job is not None and needed is not None:
-        local = (facts.by_place.get((node, disk.storage)) for disk in needed.disks)
-        if any(found is not None and not found.shared for found in local):
-            yield job
-
-
 def _age(facts: HaFacts, job: Replica, home: str | None) -> int | None:
     now = facts.node_time(home or "")
     return None if now is None or job.last_sync is None else now - job.last_sync
-
-
-def _file(facts: HaFacts, file: Volume, node: str) -> Iterator[Doubt]:
-    if doubt := storage_doubt(facts, file.storage, node):
-        yield Doubt(f"{file.key} ({file.volid}): {doubt.why}", doubt.surely)
-        return
-    if facts.by_place[node, file.storage].shared:
-        return
-    listed = facts.files.get((node, file.storage))
-    if listed is None:
-        yield Doubt(f"{file.key} names {file.volid}, and its storage was not listed there", False)
-    elif file.volid not in listed:
-        yield Doubt(
-            f"{file.key} names {file.volid}, which is not there",
-            action=f"take {file.volid} out of it, or put it on a storage that both nodes share",
-        )
 
 
 def _bridge(facts: HaFacts, bridge: str, home: str | None, node: str) -> Iterator[Doubt]:
@@ -248,21 +238,3 @@ def _bridge(facts: HaFacts, bridge: str, home: str | None, node: str) -> Iterato
             # law 2: a right to look, and none to use
             action=f"let the token see it, and not use it: SDN.Audit on {path}",
         )
-
-
-def _memory(facts: HaFacts, resource: Resource, node: str) -> Doubt | None:
-    """A guest moves together with its companions, so their memory must be there too."""
-    by_sid = {other.sid: other for other in facts.resources}
-    moving = [resource] + [
-        by_sid[sid]
-        for sid in sorted(allowed.companions(facts, resource.sid))
-        if sid in by_sid and facts.home_of(sid) != node
-    ]
-    needed, free = [memory_of(facts, one) for one in moving], spare(facts, node)
-    total = sum(one for one in needed if one)
-    if free is not None and total > free:
-        wanted, there = apart(total, free)
-        return Doubt(f"{wanted} of memory are needed, {there} are to spare")
-    if free is None or None in needed:
-        return Doubt("whether its memory is enough is not known", surely=False)
-    return None

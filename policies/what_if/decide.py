@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from policies.compliance.facts import GuestFacts, SiteFacts
 from policies.compliance.objectives import tier_of
@@ -99,12 +99,16 @@ def decide(
         if _is_lost(facts, item, loss):
             left = sources(facts, policy, item, copied[item.vmid], loss, tier.proof_rung)
             found.append(_after(item, tier, left, spare, facts.rehearsals, now))
-        elif _loses_its_backups(facts, policy, item, tier, loss):
-            exposed.append(item.vmid)
+        # an archive that is only out of reach now is not lost
+        elif item.known and all(loss.archive(one) for one in item.known):
+            left = sources(facts, policy, item, (), loss, tier.proof_rung)
+            if not any(one.kind in (Kind.ARCHIVE, Kind.COPY) for one in left):
+                exposed.append(item.vmid)
     back = [one for one in found if one.recoverable is not False]
     seconds: dict[str, float] = defaultdict(float)
     for one in back:
         seconds[one.target or ""] += one.rto or 0.0
+    simulated = ("the cluster is simulated: nothing there proves anything",)
     return WhatIf(
         loss,
         quorum_after(facts, loss),
@@ -115,7 +119,7 @@ def decide(
         critical_tiers(policy),
         tuple(sorted(exposed)),
         tuple(_hidden(facts, policy, loss)),
-        tuple(_unseen(facts)),
+        (*(simulated if facts.simulated else ()), *gaps_that_hide(facts)),
     )
 
 
@@ -146,16 +150,6 @@ def _is_lost(facts: SiteFacts, item: GuestFacts, loss: Loss) -> bool:
     )
 
 
-def _loses_its_backups(
-    facts: SiteFacts, policy: Policy, item: GuestFacts, tier: Tier, loss: Loss
-) -> bool:
-    # one that is only out of reach now is not lost
-    if not item.known or any(not loss.archive(one) for one in item.known):
-        return False
-    left = sources(facts, policy, item, (), loss, tier.proof_rung)
-    return not any(one.kind in (Kind.ARCHIVE, Kind.COPY) for one in left)
-
-
 def _after(
     item: GuestFacts,
     tier: Tier,
@@ -165,51 +159,40 @@ def _after(
     now: int,
 ) -> GuestAfter:
     home = item.guest.node if item.guest else None
+    after = GuestAfter(item.vmid, item.name, tier.name, home, None, None, None, None, False)
     if not left:
-        return GuestAfter(
-            item.vmid, item.name, tier.name, home, None, None, None, None, False, _nothing(item)
-        )
+        why = "it has no archive at all"
+        if item.known:
+            why = "all of its archives are lost with it, and there is no copy elsewhere"
+        elif item.unreachable:
+            why = "what is known of its archives is out of reach"
+        return replace(after, reasons=(why,))
     places = [(source, spare.best(item, source)) for source in left]
+    # the best that surely fits; what only may fit is next, before what surely does not
     source, place = next(
         (pair for wanted in (True, None) for pair in places if pair[1].fits is wanted), places[0]
     )
+    # what it takes is gone for the guests that come after it
     if place.fits is not False:
         spare.take(place, item, source)
+    worth = ["never proven"] if source.kind in (Kind.ARCHIVE, Kind.COPY) else []
+    if source.proof:
+        worth = [f"proven {duration(max(0, now - source.proof.ended), 'en')} ago"]
     passed = [
         f"{other.kind} at {other.place} was passed over: {'; '.join(there.reasons)}"
         for other, there in places[: [one for one, _ in places].index(source)]
     ]
-    return GuestAfter(
-        item.vmid,
-        item.name,
-        tier.name,
-        home,
-        source,
-        max(0, now - source.at),
-        place.node or None,
-        place.storage,
-        place.fits,
-        (*place.reasons, *passed),
-        (*_worth(source, now), *source.notes),
-        _seconds(item, tier, source, rehearsals),
+    return replace(
+        after,
+        source=source,
+        age=max(0, now - source.at),
+        target=place.node or None,
+        storage=place.storage,
+        recoverable=place.fits,
+        reasons=(*place.reasons, *passed),
+        notes=(*worth, *source.notes),
+        rto=_seconds(item, tier, source, rehearsals),
     )
-
-
-def _nothing(item: GuestFacts) -> tuple[str, ...]:
-    """Why there is no way back."""
-    if item.unreachable and not item.known:
-        return ("what is known of its archives is out of reach",)
-    if item.known:
-        return ("all of its archives are lost with it, and there is no copy elsewhere",)
-    return ("it has no archive at all",)
-
-
-def _worth(source: Source, now: int) -> Iterator[str]:
-    """How far it can be trusted that it comes back from there."""
-    if source.proof:
-        yield f"proven {duration(max(0, now - source.proof.ended), 'en')} ago"
-    elif source.kind in (Kind.ARCHIVE, Kind.COPY):
-        yield "never proven"
 
 
 def _seconds(
@@ -222,7 +205,8 @@ def _seconds(
     if latest is None or latest.rto is None:
         return None
     if source.kind in (Kind.SHARED, Kind.REPLICA):
-        return round(max(0.0, latest.rto - _restoring(latest)), 3)
+        restoring = sum(stage.seconds for stage in latest.stages if stage.name == "restore")
+        return round(max(0.0, latest.rto - restoring), 3)
     if source.kind is Kind.ARCHIVE:
         return latest.rto
     target = source.copy.route.target if source.copy else None
@@ -242,10 +226,6 @@ def measured(item: GuestFacts, tier: Tier) -> Proof | None:
     """
     timed = (one for one in item.proofs if one.rto is not None and good(one, tier.proof_rung))
     return max(timed, key=lambda one: one.ended, default=None)
-
-
-def _restoring(proof: Proof) -> float:
-    return sum(stage.seconds for stage in proof.stages if stage.name == "restore")
 
 
 def _hidden(facts: SiteFacts, policy: Policy, loss: Loss) -> Iterator[str]:
@@ -269,10 +249,3 @@ def _hidden(facts: SiteFacts, policy: Policy, loss: Loss) -> Iterator[str]:
     ]
     if blind:
         yield f"whether disks of guest {', '.join(blind)} lie on what is lost is not known"
-
-
-def _unseen(facts: SiteFacts) -> Iterator[str]:
-    """What may change the answer and could not be looked at."""
-    if facts.simulated:
-        yield "the cluster is simulated: nothing there proves anything"
-    yield from gaps_that_hide(facts)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from policies import i18n
-from policies.compliance.facts import Quorum, SiteFacts
+from policies.compliance.facts import SiteFacts
 from policies.i18n import names
 from policies.model import Archive, Node, Storage
 from policies.reach import down
@@ -80,16 +80,13 @@ def quorum_after(facts: SiteFacts, loss: Loss) -> QuorumAfter:
         return QuorumAfter(None, None, None, None, "the cluster does not tell its votes")
     if not facts.quorum.clustered:
         return QuorumAfter(1, 1, 1, True, "a node that stands alone needs no quorum")
-    return _counted(facts.quorum, len(alive), sorted(node.name for node in alive))
-
-
-def _counted(quorum: Quorum, left: int, alive: list[str]) -> QuorumAfter:
-    votes = quorum.votes
+    votes, left = facts.quorum.votes, len(alive)
+    # a QDevice gives its one vote to the nodes that are left
     with_device = (votes + 1, left + 1, (votes + 1) // 2 + 1)
-    counts = with_device if quorum.qdevice else (votes, left, votes // 2 + 1)
+    counts = with_device if facts.quorum.qdevice else (votes, left, votes // 2 + 1)
     if counts[1] >= counts[2]:
         return QuorumAfter(*counts, True, f"{counts[1]} of {counts[0]} votes are left")
-    if quorum.qdevice is None and with_device[1] >= with_device[2]:
+    if facts.quorum.qdevice is None and with_device[1] >= with_device[2]:
         why = (
             f"{left} of {votes} votes are left, {counts[2]} are needed: only a QDevice would give "
             "the one that is missing, and PVE does not tell whether there is one"
@@ -98,8 +95,9 @@ def _counted(quorum: Quorum, left: int, alive: list[str]) -> QuorumAfter:
     return QuorumAfter(
         *counts,
         False,
-        f"{counts[1]} of {counts[0]} votes are left, {counts[2]} are needed: {names(alive)} "
-        "refuses every restore until it is given quorum by hand",
+        f"{counts[1]} of {counts[0]} votes are left, {counts[2]} are needed: "
+        f"{names(sorted(node.name for node in alive))} refuses every restore until it is given "
+        "quorum by hand",
     )
 
 

@@ -77,22 +77,27 @@ class Spare:
         if item.needs is None or source.kind in (Kind.SHARED, Kind.REPLICA):
             return
         for need in item.needs.restored:
-            self._fill(place.node, place.storage or need.storage, need.needed)
-
-    def _fill(self, node: str, name: str, size: int) -> None:
-        """A shared storage is one, whichever node looks at it."""
-        there = next((one for one in self._storages[node] if one.name == name), None)
-        for each in self._storages if there and there.shared else (node,):
-            self._storages[each] = [
-                replace(one, available=max(0, one.available - size)) if one.name == name else one
-                for one in self._storages[each]
-            ]
+            name, size = place.storage or need.storage, need.needed
+            there = next((one for one in self._storages[place.node] if one.name == name), None)
+            # a shared storage is one, whichever node looks at it
+            for node in self._storages if there and there.shared else (place.node,):
+                self._storages[node] = [
+                    replace(one, available=max(0, one.available - size))
+                    if one.name == name
+                    else one
+                    for one in self._storages[node]
+                ]
 
     def _look(self, node: str, item: GuestFacts, source: Source) -> Place:
         if node not in self._memory:
             return Place(node, False, None, (f"{node} does not answer",))
-        against, unknown = self._memory_on(node, item)
-        needs = item.needs
+        against, unknown = list[str](), list[str]()
+        free, needed, needs = self._memory[node], _memory(item), item.needs
+        if free is None:
+            unknown.append(f"{node} does not tell how much memory it has to spare")
+        elif free < needed:
+            wanted, there = apart(needed, max(free, 0))
+            against.append(f"{node} has {there} of memory to spare, {wanted} are needed")
         if needs is None:
             unknown.append("its configuration is not known, so what it needs is not")
             return Place(node, False if against else None, None, (*against, *unknown))
@@ -100,24 +105,22 @@ class Spare:
         if source.kind in (Kind.ARCHIVE, Kind.COPY):
             storage, no_room, perhaps = self._room(node, needs, source)
             against, unknown = against + no_room, unknown + perhaps
-        if source.kind is Kind.COPY:
-            against += self._landing(node, source)
+        # a copy must first be brought into a storage, from which PVE can restore it
+        size = source.archive.size if source.archive else 0
+        if source.kind is Kind.COPY and not any(
+            "backup" in one.content and one.available >= size for one in self._storages[node]
+        ):
+            against.append(f"{node} has no storage with room to bring the copy to")
         no_bridge, perhaps = self._networks(node, needs)
         against, unknown = against + no_bridge, unknown + perhaps
-        unknown += self._fixtures(node, needs)
+        shared = {one.name for one in self._storages[node] if one.shared}
+        if media := [one.volid for one in needs.files if one.storage not in shared]:
+            unknown.append(f"whether {names(media)} is on {node} is not known")
+        unknown += (*needs.local, *needs.unsure)
         if needs.cpus > (cpus := self._cpus[node]) > 0:
             against.append(f"PVE starts no VM of {needs.cpus} CPUs on {node}: it has {cpus}")
         fits = False if against else None if unknown else True
         return Place(node, fits, storage, (*against, *unknown))
-
-    def _memory_on(self, node: str, item: GuestFacts) -> tuple[list[str], list[str]]:
-        free, needed = self._memory[node], _memory(item)
-        if free is None:
-            return [], [f"{node} does not tell how much memory it has to spare"]
-        if free >= needed:
-            return [], []
-        wanted, there = apart(needed, max(free, 0))
-        return [f"{node} has {there} of memory to spare, {wanted} are needed"], []
 
     def _room(
         self, node: str, needs: Needs, source: Source
@@ -147,14 +150,6 @@ class Spare:
             return None, [said], []
         return None, [], [f"{said} once its disks are full"]
 
-    def _landing(self, node: str, source: Source) -> list[str]:
-        """A copy must first be brought into a storage, from which PVE can restore it."""
-        size = source.archive.size if source.archive else 0
-        able = [
-            one for one in self._storages[node] if "backup" in one.content and one.available >= size
-        ]
-        return [] if able else [f"{node} has no storage with room to bring the copy to"]
-
     def _networks(self, node: str, needs: Needs) -> tuple[list[str], list[str]]:
         if not needs.bridges:
             return [], []
@@ -174,13 +169,6 @@ class Spare:
             if vnets
             else [],
         )
-
-    def _fixtures(self, node: str, needs: Needs) -> list[str]:
-        """What may keep it from starting there, which nobody can see from here."""
-        shared = {one.name for one in self._storages[node] if one.shared}
-        media = [one.volid for one in needs.files if one.storage not in shared]
-        found = [f"whether {names(media)} is on {node} is not known"] if media else []
-        return [*found, *needs.local, *needs.unsure]
 
 
 def _memory(item: GuestFacts) -> int:

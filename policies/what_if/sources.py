@@ -62,7 +62,15 @@ def sources(
     First what loses least: its own disks. Then what was proven, the newest first, and before it a
     replica that is newer. What was not proven comes last.
     """
-    found = [*_archives(facts, policy, item, loss, wanted)]
+    # also those that are gone, of which copies may be left; none of another machine (law 10)
+    known = item.archives + item.unreachable + item.removed
+    others = lineage.strangers(known, item.machine)
+    own = tuple(one for one in known if whole.key(one) not in others)
+    proofs = _by_bytes(facts, item, own, wanted)
+    found = [
+        *_archives(facts, item, own, proofs, loss),
+        *_copies(facts, policy, item, own, proofs, loss),
+    ]
     found.sort(key=lambda one: (one.proof is None, -one.at, one.kind is Kind.COPY, one.place))
     proven_at = max((one.at for one in found if one.proof), default=0)
     copies = [*_replicas(facts, item, replicas, loss)]
@@ -118,11 +126,13 @@ def _replicas(
 
 
 def _archives(
-    facts: SiteFacts, policy: Policy, item: GuestFacts, loss: Loss, wanted: Rung
+    facts: SiteFacts,
+    item: GuestFacts,
+    own: tuple[Archive, ...],
+    proofs: Sequence[tuple[Archive, Proof]],
+    loss: Loss,
 ) -> Iterator[Source]:
-    """The archives and copies that are left. One that cannot be listed now is of no use tonight."""
-    own = _own(item)
-    proofs = _by_bytes(facts, item, own, wanted)
+    """The archives that are left. One that cannot be listed now is of no use tonight."""
     within_reach = {whole.key(one) for one in item.archives}
     for one in usable(own):
         if whole.key(one) in within_reach and not loss.archive(one):
@@ -146,16 +156,6 @@ def _archives(
                 proof=_proof_of(one, proofs),
                 notes=notes,
             )
-    yield from _copies(facts, policy, item, own, proofs, loss)
-
-
-def _own(item: GuestFacts) -> tuple[Archive, ...]:
-    """All of the guest's archives that are known, also those that are gone and of which copies may
-    be left; none of another machine (law 10).
-    """
-    known = item.archives + item.unreachable + item.removed
-    others = lineage.strangers(known, item.machine)
-    return tuple(one for one in known if whole.key(one) not in others)
 
 
 def _copies(
@@ -176,9 +176,13 @@ def _copies(
         route, archive = copy.route, known.get(copy.route.archive)
         if route.archive in strange or route.place in silent:
             continue
-        if loss.node(route.place) if route.place in nodes else False:
+        # a place that is no node outlives the loss of the site
+        if route.place in nodes and loss.node(route.place):
             continue
-        began = archive.ctime if archive else _began(copy, policy.timezone)
+        # the catalog may have forgotten the archive: then the name of its copy tells when it began
+        name = parse_name(file_of(route.volid))
+        standard = name.ctime(ZoneInfo(policy.timezone)) if name and name.standard else None
+        began = archive.ctime if archive else standard
         # of other bytes, or without a time: nobody knows what it is a copy of
         if began is None or (archive and (archive.size != copy.size or archive.changed)):
             continue
@@ -188,27 +192,12 @@ def _copies(
         target = targets.get(route.folder)
         if target and isinstance(target.place, Directory):
             notes.append("it lies on the machine of this service")
-        yield Source(
-            Kind.COPY,
-            began,
-            f"{route.target} ({route.folder})",
-            None,
-            archive or _as_archive(copy, began),
-            copy,
-            _proof_of(archive, proofs) if archive else None,
-            tuple(notes),
+        storage, proof = storage_of(route.volid), _proof_of(archive, proofs) if archive else None
+        of = archive or Archive(
+            route.volid, route.node, storage, route.vmid, None, began, copy.size
         )
-
-
-def _began(copy: ArchiveCopy, timezone: str) -> int | None:
-    name = parse_name(file_of(copy.route.volid))
-    return name.ctime(ZoneInfo(timezone)) if name and name.standard else None
-
-
-def _as_archive(copy: ArchiveCopy, began: int) -> Archive:
-    """An archive that the catalog has forgotten, as its copy tells of it."""
-    route, storage = copy.route, storage_of(copy.route.volid)
-    return Archive(route.volid, route.node, storage, route.vmid, None, began, copy.size)
+        place = f"{route.target} ({route.folder})"
+        yield Source(Kind.COPY, began, place, None, of, copy, proof, tuple(notes))
 
 
 def _by_bytes(
