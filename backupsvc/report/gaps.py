@@ -4,11 +4,15 @@ report tells.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TypeVar
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, TypeVar
 
 from backupsvc.errors import PveError, PvePermissionDenied, PveUnreachable
 from policies.compliance.facts import Gap
+from policies.model import Guest, GuestType
+
+if TYPE_CHECKING:
+    from backupsvc.pve import Pve
 
 T = TypeVar("T")
 FAILS = (PveError, PvePermissionDenied, PveUnreachable)
@@ -60,6 +64,14 @@ class Gaps:
     def note(self, kind: str, subject: str, reason: str) -> None:
         """Remember that something is not known."""
         self.found.append(Gap(kind, subject, reason))
+
+
+def config_of(pve: Pve, guest: Guest, gaps: Gaps) -> Mapping[str, str] | None:
+    """Given a guest, return its configuration as its node tells it, None after noting why it does
+    not.
+    """
+    call = pve.guests.config if guest.type is GuestType.QEMU else pve.guests.container_config
+    return gaps.ask("config", str(guest.vmid), bound(call, guest.node, guest.vmid), guest.node)
 
 
 def bound(call: Callable[..., T], *arguments: object) -> Callable[[], T]:

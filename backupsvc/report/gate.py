@@ -12,7 +12,7 @@ from backupsvc.operations.kinds import KINDS
 from backupsvc.report.facts import collect
 from policies import gate
 from policies.i18n import names
-from policies.model import Operation, OperationState
+from policies.model import OperationState
 
 if TYPE_CHECKING:
     from backupsvc.operations.services import Cluster
@@ -36,22 +36,15 @@ def ask(service: Cluster, asked: gate.Asked) -> gate.Gate:
     for one in (*operations.find(state=OperationState.OPEN), *operations.find(since=began)):
         working[one.id] = one
     dumps += service.pve.tasks.dumps_of_others()
-    at_work = [
-        *(_at_work(one) for one in working.values()),
-        *(
-            gate.AtWork(f"PVE dumps it in task {dump.upid}", dump.vmid, dump.node)
-            for dump in dict.fromkeys(dumps)
-        ),
-    ]
-    return gate.decide(facts, service.policy, at_work, asked, int(service.clock.now()))
-
-
-def _at_work(operation: Operation) -> gate.AtWork:
-    """What an operation works on, and where; of a kind that this version does not know, on what its
-    row says.
-    """
-    kind = KINDS.get(operation.kind)
-    node = kind.known(operation).node if kind else None
-    return gate.AtWork(
-        f"{operation.kind} {operation.id} is at work", operation.subject, node or None
+    at_work = []
+    for one in working.values():
+        # of a kind that this version does not know, only its row says what it works on
+        kind = KINDS.get(one.kind)
+        node = kind.known(one).node if kind else None
+        at_work.append(gate.AtWork(f"{one.kind} {one.id} is at work", one.subject, node or None))
+    # the same dump may have been there both times
+    at_work += (
+        gate.AtWork(f"PVE dumps it in task {dump.upid}", dump.vmid, dump.node)
+        for dump in dict.fromkeys(dumps)
     )
+    return gate.decide(facts, service.policy, at_work, asked, int(service.clock.now()))

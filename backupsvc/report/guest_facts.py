@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from backupsvc.inventory.copied import copies_of
 from backupsvc.report.archive_facts import HeldArchives
-from backupsvc.report.gaps import FAILS, Gaps, bound
+from backupsvc.report.gaps import FAILS, Gaps, config_of
 from backupsvc.report.operation_facts import backup_outcomes, left_frozen
 from policies import lineage, needs
 from policies.compliance.facts import GuestFacts
@@ -115,6 +115,4 @@ def _config(pve: Pve, guest: Guest, gaps: Gaps) -> Mapping[str, str] | None:
     if guest.type is GuestType.LXC:
         gaps.note("config", str(guest.vmid), _CONTAINER)
         return None
-    return gaps.ask(
-        "config", str(guest.vmid), bound(pve.guests.config, guest.node, guest.vmid), guest.node
-    )
+    return config_of(pve, guest, gaps)

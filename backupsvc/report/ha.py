@@ -11,17 +11,16 @@ from typing import TYPE_CHECKING, TypeVar
 from backupsvc import garbage
 from backupsvc.inventory.copied import copies_of
 from backupsvc.report.archive_facts import held_archives
-from backupsvc.report.gaps import Gaps, bound
+from backupsvc.report.gaps import Gaps, bound, config_of
 from policies import lineage
 from policies.compliance.facts import GuestFacts, Quorum
-from policies.ha.facts import HaFacts, HaStatus, Resource
+from policies.ha.facts import HaFacts
 from policies.ha.status import HaReport, decide
-from policies.model import Guest, GuestType, Node, SeenStorages
+from policies.model import Guest, Node, SeenStorages
 from policies.needs import needs
 
 if TYPE_CHECKING:
     from backupsvc.operations.services import Cluster
-    from backupsvc.pve import Pve
 
 T = TypeVar("T")
 
@@ -47,12 +46,16 @@ def collect(service: Cluster) -> HaFacts:
     members = gaps.ask("quorum", "", pve.cluster.status)
     offsets = gaps.ask("clocks", "", pve.cluster.clock_offsets) or {}
     seen = gaps.ask("storages", "", pve.storage.seen) or SeenStorages(())
+    # who does not tell its status is not asked for the manager's own words
+    states = gaps.ask("ha", "", pve.ha.states) if status else None
     facts = HaFacts(
         at,
         tuple(nodes),
         resources,
         tuple(guests),
-        _with_states(pve, status, gaps),
+        replace(status, lrm_states=states[0], node_states=states[1])
+        if status and states
+        else status,
         quorum=Quorum(
             clustered=members.quorate is not None or len(members.nodes) > 1,
             votes=len(members.nodes),
@@ -71,13 +74,6 @@ def collect(service: Cluster) -> HaFacts:
     return replace(facts, gaps=tuple(gaps.found), silent=dict(gaps.silent))
 
 
-def _with_states(pve: Pve, status: HaStatus | None, gaps: Gaps) -> HaStatus | None:
-    if status is None:
-        return None
-    states = gaps.ask("ha", "", pve.ha.states)
-    return replace(status, lrm_states=states[0], node_states=states[1]) if states else status
-
-
 def _of_guests(service: Cluster, facts: HaFacts, seen: SeenStorages, gaps: Gaps) -> HaFacts:
     """What there is to know because HA manages guests: of a cluster without any, nothing is asked."""
     pve, up = service.pve, [node for node in facts.nodes if node.online]
@@ -86,38 +82,31 @@ def _of_guests(service: Cluster, facts: HaFacts, seen: SeenStorages, gaps: Gaps)
     configs = {
         guest.vmid: config
         for guest in managed
-        if guest.node in asked and (config := _config(pve, guest, gaps)) is not None
+        if guest.node in asked and (config := config_of(pve, guest, gaps)) is not None
     }
     jobs = gaps.ask("jobs", "", pve.cluster.jobs)
     bridges = _each(gaps, "bridges", asked, pve.cluster.bridges)
     homes = {guest.node for guest in managed} & asked
+    # PVE 9 refuses to speak of groups, and no resource has one there
+    grouped = any(one.group for one in facts.resources)
     facts = replace(
         facts,
         rules=gaps.ask("rules", "", pve.ha.rules),
-        groups=gaps.ask("groups", "", pve.ha.groups) if _grouped(facts.resources) else (),
+        groups=gaps.ask("groups", "", pve.ha.groups) if grouped else (),
         rebalancing=gaps.ask("rebalancing", "", pve.ha.rebalancing),
         configs=configs,
         jobs=None if jobs is None else tuple(job.seen(facts.guests) for job in jobs),
         bridges={node: frozenset(one.name for one in many) for node, many in bridges.items()},
         replicas=_each(gaps, "replication", homes, pve.ha.replicas),
     )
-    files = {
-        (node, storage): listed
-        for node, storage, kind in sorted(_to_list(facts, managed))
-        if (listed := _files(pve, gaps, node, storage, kind)) is not None
-    }
+    files = {}
+    for node, storage, kind in sorted(_to_list(facts, managed)):
+        question = bound(pve.storage.files, node, storage, kind)
+        listed = gaps.ask("files", f"{storage} ({node})", question, node)
+        if listed is not None:
+            files[node, storage] = listed
     held = _held(service, managed, configs, seen, facts.nodes, gaps)
     return replace(facts, files=files, held=held)
-
-
-def _grouped(resources: Sequence[Resource]) -> bool:
-    """PVE 9 refuses to speak of groups, and no resource has one there."""
-    return any(one.group for one in resources)
-
-
-def _config(pve: Pve, guest: Guest, gaps: Gaps) -> Mapping[str, str] | None:
-    call = pve.guests.config if guest.type is GuestType.QEMU else pve.guests.container_config
-    return gaps.ask("config", str(guest.vmid), bound(call, guest.node, guest.vmid), guest.node)
 
 
 def _each(gaps: Gaps, kind: str, nodes: Collection[str], call: Callable[[str], T]) -> dict[str, T]:
@@ -143,11 +132,6 @@ def _to_list(facts: HaFacts, managed: Sequence[Guest]) -> set[tuple[str, str, st
         and storage.active
         and not storage.shared
     }
-
-
-def _files(pve: Pve, gaps: Gaps, node: str, storage: str, kind: str) -> frozenset[str] | None:
-    question = bound(pve.storage.files, node, storage, kind)
-    return gaps.ask("files", f"{storage} ({node})", question, node)
 
 
 def _held(

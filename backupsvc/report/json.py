@@ -10,7 +10,6 @@ from backupsvc.clock import iso
 from backupsvc.inventory import departed
 from backupsvc.report.document import Document, GuestLine
 from policies.model import Exemption, Proof
-from policies.what_if.decide import WhatIf
 
 
 def status(document: Document) -> dict[str, Any]:
@@ -63,26 +62,22 @@ def full(document: Document) -> dict[str, Any]:
         "exemptions": [
             _exemption(line.exemption) | {"expired": line.expired} for line in document.exemptions
         ],
-        "losses": [_loss(found) for found in document.losses()],
+        "losses": [
+            {
+                "nodes": sorted(found.loss.nodes),
+                "recoverable": [one.vmid for one in found.guests if one.recoverable],
+                "unknown": [one.vmid for one in found.guests if one.recoverable is None],
+                "not_recoverable": [one.vmid for one in found.guests if one.recoverable is False],
+                "critical_tiers": list(found.critical),
+                "critical_well": found.well,
+                "quorate": found.quorum.quorate,
+                "serial_seconds": found.serial,
+                "parallel_seconds": found.parallel,
+                "unmeasured": list(found.unmeasured),
+            }
+            for found in document.losses()
+        ],
         "limits": list(document.limits),
-    }
-
-
-def _loss(found: WhatIf) -> dict[str, Any]:
-    by_state: dict[bool | None, list[int]] = {True: [], None: [], False: []}
-    for one in found.guests:
-        by_state[one.recoverable].append(one.vmid)
-    return {
-        "nodes": sorted(found.loss.nodes),
-        "recoverable": by_state[True],
-        "unknown": by_state[None],
-        "not_recoverable": by_state[False],
-        "critical_tiers": list(found.critical),
-        "critical_well": found.well,
-        "quorate": found.quorum.quorate,
-        "serial_seconds": found.serial,
-        "parallel_seconds": found.parallel,
-        "unmeasured": list(found.unmeasured),
     }
 
 

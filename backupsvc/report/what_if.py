@@ -4,7 +4,7 @@ guests need, and PVE's replicas of their disks.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -13,12 +13,12 @@ from backupsvc.clock import iso
 from backupsvc.copies import config_sets
 from backupsvc.errors import ArchiveError, CopyError, UsageError
 from backupsvc.report.facts import collect
-from backupsvc.report.gaps import Gaps, bound
+from backupsvc.report.gaps import Gaps, bound, config_of
 from policies import config_sources, needs
 from policies.compliance.facts import SiteFacts
 from policies.ha.facts import Replica
 from policies.i18n import names
-from policies.model import Guest, GuestType
+from policies.model import GuestType
 from policies.pve.guest_config import parse_config
 from policies.what_if import decide
 from policies.what_if.decide import WhatIf
@@ -48,36 +48,23 @@ def ask(service: Nodes, loss: Loss) -> WhatIf:
     _must_be_known(loss.storages, there, "storage")
     gaps = Gaps(lambda node: service.pve.cluster.answers(node))
     gaps.silent |= facts.silent
-    facts = _with_containers(service, facts, gaps)
-    facts, told = _with_kept_needs(service, facts)
-    found = decide.decide(
-        facts, service.policy, _replicas(service, facts, loss, gaps), loss, int(service.clock.now())
-    )
+    # a report reads no container's configuration; what it needs is told there
+    up = {node.name for node in facts.nodes if node.online}
+    containers = {
+        guest.vmid: needs.needs(config, guest.type)
+        for guest in (item.guest for item in facts.guests if item.guest)
+        if guest.type is GuestType.LXC and not guest.template and guest.node in up
+        if (config := config_of(service.pve, guest, gaps))
+    }
+    facts, told = _with_kept_needs(service, _given(facts, containers))
+    # what replication keeps of a guest only its own node tells
+    homes = {item.guest.node for item in facts.guests if item.guest and loss.node(item.guest.node)}
+    replicas: list[Replica] = []
+    for node in (node.name for node in facts.nodes if node.name in homes & up):
+        replicas += gaps.ask("replication", node, bound(service.pve.ha.replicas, node), node) or ()
+    found = decide.decide(facts, service.policy, replicas, loss, int(service.clock.now()))
     unread = [f"{_UNREAD[one.kind].format(one.subject)} ({one.reason})" for one in gaps.found]
     return replace(found, unseen=(*found.unseen, *told, *unread))
-
-
-def _replicas(service: Nodes, facts: SiteFacts, loss: Loss, gaps: Gaps) -> list[Replica]:
-    """What PVE's replication keeps of the guests that would be lost; only their own node tells."""
-    homes = {item.guest.node for item in facts.guests if item.guest and loss.node(item.guest.node)}
-    up = [node.name for node in facts.nodes if node.online and node.name in homes]
-    found: list[Replica] = []
-    for node in up:
-        found += gaps.ask("replication", node, bound(service.pve.ha.replicas, node), node) or ()
-    return found
-
-
-def _with_containers(service: Nodes, facts: SiteFacts, gaps: Gaps) -> SiteFacts:
-    """A report reads no container's configuration; what it needs is told there."""
-    up = {node.name for node in facts.nodes if node.online}
-    found = {}
-    for item in facts.guests:
-        guest = item.guest
-        if guest and guest.type is GuestType.LXC and not guest.template and guest.node in up:
-            question = bound(service.pve.guests.container_config, guest.node, guest.vmid)
-            if config := gaps.ask("config", str(guest.vmid), question, guest.node):
-                found[guest.vmid] = needs.needs(config, guest.type)
-    return _given(facts, found)
 
 
 def _given(facts: SiteFacts, found: Mapping[int, needs.Needs]) -> SiteFacts:
@@ -115,19 +102,14 @@ def _with_kept_needs(service: Nodes, facts: SiteFacts) -> tuple[SiteFacts, tuple
         texts = config_sets.read(kept[at]).files
     except (ArchiveError, CopyError) as error:
         return facts, (error.message,)
-    found = _needs_in(texts, [item.guest for item in unknown if item.guest])
+    found = {}
+    for guest in (item.guest for item in unknown if item.guest):
+        source, *_ = config_sources.guest_sources(str(guest.type), guest.node, guest.vmid)
+        if text := texts.get(source.file):
+            found[guest.vmid] = needs.needs(parse_config(text), guest.type)
     if not found:
         return facts, ()
     which = names(str(vmid) for vmid in sorted(found))
     return _given(facts, found), (
         f"what guest {which} needs is taken from the configuration kept at {iso(at)}",
     )
-
-
-def _needs_in(texts: Mapping[str, str], guests: Iterable[Guest]) -> dict[int, needs.Needs]:
-    found = {}
-    for guest in guests:
-        source, *_ = config_sources.guest_sources(str(guest.type), guest.node, guest.vmid)
-        if text := texts.get(source.file):
-            found[guest.vmid] = needs.needs(parse_config(text), guest.type)
-    return found

@@ -118,12 +118,21 @@ def assess(facts: SiteFacts, policy: Policy, now: int) -> tuple[GuestAssessment,
 
     Templates, and guests in the scratch range, have no objectives and are left out.
     """
-    wanted = [
-        item
-        for item in facts.guests
-        if not (item.guest and item.guest.template) and item.vmid not in policy.scratch
-    ]
-    return tuple(_assess(facts, item, policy, now) for item in wanted)
+    # What could not be listed may hold just what is missing: then it is unknown, not breached.
+    blind = any(gap.kind in ("listing", "node", "storages") for gap in facts.gaps)
+    language = i18n.language_of(policy.language)
+    found = []
+    for item in facts.guests:
+        if (item.guest and item.guest.template) or item.vmid in policy.scratch:
+            continue
+        tier = tier_of(policy, item.vmid)
+        proofs = proven(facts, item, tier.proof_rung)
+        once = once_proven(facts, item, tier.proof_rung)
+        case = _Case(
+            item, tier, now, policy.max_clock_drift, blind, language, proofs, once, item.held
+        )
+        found.append(_assessment(case))
+    return tuple(found)
 
 
 def tier_of(policy: Policy, vmid: int) -> Tier:
@@ -140,29 +149,24 @@ def worst(statuses: Iterable[Status]) -> Status:
     )
 
 
-def _assess(facts: SiteFacts, item: GuestFacts, policy: Policy, now: int) -> GuestAssessment:
-    tier = tier_of(policy, item.vmid)
-    # What could not be listed may hold just what is missing: then it is unknown, not breached.
-    blind = any(gap.kind in ("listing", "node", "storages") for gap in facts.gaps)
-    case = _Case(
-        item,
-        tier,
-        now,
-        policy.max_clock_drift,
-        blind,
-        i18n.language_of(policy.language),
-        proven(facts, item, tier.proof_rung),
-        once_proven(facts, item, tier.proof_rung),
-        item.held,
-    )
-    objectives = [_rpo(case), _rto(case), _proof(case), _copies(case), *_depth(case)]
+def _assessment(case: _Case) -> GuestAssessment:
+    item, places = case.item, _places(case)
+    days = max(0, case.now - case.held[0].ctime) // DAY if case.held else 0
+    copies = _enough(case, "copies", case.tier.copies, len(places), places=i18n.names(places))
+    # no archive at all is told in plain words, and not as a number of copies
+    if not (case.held or case.blind):
+        copies = case.said("copies", case.tier.copies, 0, Status.BREACHED, "none")
+    objectives = [_rpo(case), _rto(case), _proof(case), copies]
+    # a young history is a short one: it cannot bring last month back
+    if case.tier.depth > 0:
+        objectives.append(_enough(case, "depth", case.tier.depth, days))
     # law 4: expected and not there breaches, whatever its archives are worth
     if item.guest is None:
         objectives.append(
             Objective("presence", 1, 0, Status.BREACHED, i18n.reason("absent", case.language))
         )
     by_name = {objective.name: objective for objective in objectives}
-    rpo, proof_age = by_name["rpo"].measured, _age(case)
+    rpo = by_name["rpo"].measured
     return GuestAssessment(
         vmid=item.vmid,
         name=item.name,
@@ -175,11 +179,11 @@ def _assess(facts: SiteFacts, item: GuestFacts, policy: Policy, now: int) -> Gue
         last_backup=case.held[-1].ctime if case.held else None,
         last_proven=case.proofs[-1].archive_ctime if case.proofs else None,
         rpo=None if rpo is None else int(rpo),
-        rpo_recorded=max(0, now - case.held[-1].ctime) if case.held else None,
+        rpo_recorded=max(0, case.now - case.held[-1].ctime) if case.held else None,
         rto=by_name["rto"].measured,
-        proof_age=proof_age,
-        copies=len(_places(case)),
-        depth=_days(case),
+        proof_age=_age(case),
+        copies=len(places),
+        depth=days,
         last_test=newest_proof(item),
         last_good=max(case.proofs, key=lambda proof: proof.ended, default=None),
     )
@@ -244,20 +248,13 @@ def _age(case: _Case) -> int | None:
     return max(0, case.now - max(proof.ended for proof in case.proofs)) if case.proofs else None
 
 
-def _copies(case: _Case) -> Objective:
-    objective, places = case.tier.copies, _places(case)
-    said, values = len(places), {"measured": len(places), "objective": case.tier.copies}
-    if said >= objective:
-        return case.said(
-            "copies", objective, said, Status.MET, "met", places=i18n.names(places), **values
-        )
+def _enough(case: _Case, name: str, objective: int, measured: int, /, **where: str) -> Objective:
+    values: dict[str, object] = {"measured": measured, "objective": objective}
+    if measured >= objective:
+        return case.said(name, objective, measured, Status.MET, "met", **where, **values)
     if case.blind:
-        return case.said("copies", objective, None, Status.UNKNOWN, "unknown", **values)
-    if not case.held:
-        return case.said("copies", objective, 0, Status.BREACHED, "none")
-    return case.said(
-        "copies", objective, said, Status.BREACHED, "breached", places=i18n.names(places), **values
-    )
+        return case.said(name, objective, None, Status.UNKNOWN, "unknown", **values)
+    return case.said(name, objective, measured, Status.BREACHED, "breached", **where, **values)
 
 
 def _places(case: _Case) -> list[str]:
@@ -268,25 +265,6 @@ def _places(case: _Case) -> list[str]:
     for start in reversed(recent):
         found = max(found, backups[start], key=lambda places: len(places))
     return sorted(found)
-
-
-def _depth(case: _Case) -> tuple[Objective, ...]:
-    """Nothing when the tier asks for no depth. A young history is a short one: it cannot bring last
-    month back.
-    """
-    objective, days = case.tier.depth, _days(case)
-    values = {"measured": days, "objective": objective}
-    if objective <= 0:
-        return ()
-    if days >= objective:
-        return (case.said("depth", objective, days, Status.MET, "met", **values),)
-    if case.blind:
-        return (case.said("depth", objective, None, Status.UNKNOWN, "unknown", **values),)
-    return (case.said("depth", objective, days, Status.BREACHED, "breached", **values),)
-
-
-def _days(case: _Case) -> int:
-    return max(0, case.now - case.held[0].ctime) // DAY if case.held else 0
 
 
 def _compared(

@@ -76,11 +76,17 @@ def resource_status(
         reasons += [f"{one.node}: {why}" for one in found for why in one.reasons]
         reasons += [] if found else ["there is no other node"]
     against = [*doubts, *(one for place in found for one in place.doubts if not somewhere)]
-    backups = tuple(_backups(facts, policy, resource, found))
+    # where it can move to; if that is nowhere, each node that is not known to be off
+    fit = [one.node for one in found if one.fits]
+    up = [one.node for one in found if facts.down.get(one.node) != reach.OFFLINE]
+    vmid = resource.vmid
+    backups = tuple(
+        backup_there(facts, policy, vmid, node) for node in fit or up if vmid is not None
+    )
     home = facts.home_of(resource.sid)
     return ResourceStatus(
         resource.sid,
-        resource.vmid,
+        vmid,
         guest.name if guest else "",
         home,
         resource.wanted,
@@ -178,18 +184,6 @@ def _own(facts: HaFacts, resource: Resource) -> Iterator[Doubt]:
         yield Doubt(f"PVE holds it locked ({guest.lock})", surely=False)
 
 
-def _backups(
-    facts: HaFacts, policy: Policy, resource: Resource, found: Sequence[Place]
-) -> Iterator[BackupThere]:
-    """Where it can move to; if that is nowhere, each node that is not known to be off."""
-    if resource.vmid is None:
-        return
-    fit = [one.node for one in found if one.fits]
-    up = [one.node for one in found if facts.down.get(one.node) != reach.OFFLINE]
-    for node in fit or up:
-        yield backup_there(facts, policy, resource.vmid, node)
-
-
 def _notes(
     facts: HaFacts, policy: Policy, resource: Resource, found: Sequence[Place], home: str | None
 ) -> Iterator[str]:
@@ -201,6 +195,7 @@ def _notes(
         and not any(doubt.surely for doubt in allowed.doubts(facts, resource, one.node))
         and not lrm_doubt(facts, one.node)
     ]
+    # HA chooses by priority alone, and learns only by failing that a disk is not there
     first = set(allowed.first_choice(facts, resource, tries))
     if fit and (vain := sorted(first - {one.node for one in fit})):
         yield (

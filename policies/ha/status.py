@@ -85,16 +85,25 @@ def decide(facts: HaFacts, policy: Policy) -> HaReport:
         resource_status(facts, policy, one, blocked)
         for one in sorted(facts.resources, key=lambda one: (one.vmid or 0, one.sid))
     )
-    nodes = tuple(_node(facts, node.name) for node in facts.nodes)
     status = facts.status
+    nodes = tuple(
+        NodeStatus(
+            node.name,
+            facts.down.get(node.name, "online"),
+            _votes(facts, node.name),
+            lrm(facts, node.name),
+            facts.offsets.get(node.name),
+            status is not None and status.master == node.name,
+        )
+        for node in facts.nodes
+    )
     armed = None if status is None else status.armed not in ("disarmed", "disarming")
     managed = any(not one.left_alone for one in resources)
     told = [*_quorum_problems(facts, policy, quorum, managed), *_stack_problems(facts, managed)]
     problems = [one for one in told if isinstance(one, Problem)]
     notes = [one for one in told if isinstance(one, str)]
     known = {one.why for one in blocked}  # each is told of by itself, once
-    problems += [problem for one in resources for problem in _resource_problems(one, known)]
-    problems += _together(facts, resources)
+    problems += _guest_problems(facts, resources, known)
     return HaReport(
         quorum,
         nodes,
@@ -131,17 +140,6 @@ def _votes(facts: HaFacts, name: str) -> int:
     return facts.votes.get(name, 1) if facts.votes is not None else 1
 
 
-def _node(facts: HaFacts, name: str) -> NodeStatus:
-    return NodeStatus(
-        name,
-        facts.down.get(name, "online"),
-        _votes(facts, name),
-        lrm(facts, name),
-        facts.offsets.get(name),
-        facts.status is not None and facts.status.master == name,
-    )
-
-
 def _quorum_problems(
     facts: HaFacts, policy: Policy, quorum: QuorumStatus, managed: bool
 ) -> Iterator[Problem | str]:
@@ -161,7 +159,20 @@ def _quorum_problems(
     elif quorum.quorate is None:
         yield Problem("whether the cluster has quorum could not be read", "pvecm status")
     elif quorum.votes == 2:
-        yield _two_votes(facts, policy)
+        what = (
+            "when one of the two nodes dies, one vote of two is left and no quorum: HA takes "
+            "nothing over, unless a QDevice gives a third vote, which PVE's API does not show"
+        )
+        # so a person who has looked may say it for good, in an exemption
+        finding = Finding("quorum-two-votes", Severity.CRITICAL, "", "", "")
+        if accepted := exemption_for(finding, policy, facts.at):
+            yield f"{what}; accepted until {accepted.until} by {accepted.owner}: {accepted.reason}"
+        else:
+            yield Problem(
+                what,
+                "add one: pvecm qdevice setup ADDRESS; if there is one (pvecm status tells), "
+                "record an exemption of quorum-two-votes in the policy",
+            )
     else:
         yield Problem(
             f"if {names(quorum.fatal)} were lost now, no quorum would be left ({counted}) unless a "
@@ -170,21 +181,6 @@ def _quorum_problems(
             if quorum.online < quorum.votes
             else "give each node one vote, and the cluster an odd number of them",
         )
-
-
-def _two_votes(facts: HaFacts, policy: Policy) -> Problem | str:
-    what = (
-        "when one of the two nodes dies, one vote of two is left and no quorum: HA takes nothing "
-        "over, unless a QDevice gives a third vote, which PVE's API does not show"
-    )
-    finding = Finding("quorum-two-votes", Severity.CRITICAL, "", "", "")
-    if accepted := exemption_for(finding, policy, facts.at):
-        return f"{what}; accepted until {accepted.until} by {accepted.owner}: {accepted.reason}"
-    return Problem(
-        what,
-        "add one: pvecm qdevice setup ADDRESS; if there is one (pvecm status tells), record an "
-        "exemption of quorum-two-votes in the policy",
-    )
 
 
 def _stack_problems(facts: HaFacts, managed: bool) -> Iterator[Problem | str]:
@@ -217,27 +213,24 @@ def _stack_problems(facts: HaFacts, managed: bool) -> Iterator[Problem | str]:
             )
 
 
-def _resource_problems(found: ResourceStatus, known: Collection[str]) -> Iterator[Problem]:
-    if found.left_alone:
-        return
-    who = f"{found.sid} {found.name}".rstrip()
-    reasons = [why for why in found.reasons if why not in known]
-    if reasons:
-        word = "cannot move" if found.can_move is False else "may not be able to move"
-        action = "; ".join(found.actions) or "see the reasons"
-        yield Problem(f"{who} {word}: {'; '.join(reasons)}", action)
-    if not found.backup_follows and found.backups:
-        word = "would not follow" if found.backup_follows is False else "may not follow"
-        yield Problem(
-            f"the backup of {who} {word}: {'; '.join(found.backup_reasons)}",
-            "let a job of the policy back it up to a storage that each of its nodes has, or unpin "
-            "PVE's job (no node)",
-        )
-
-
-def _together(facts: HaFacts, resources: Sequence[ResourceStatus]) -> Iterator[Problem]:
-    """Each of two guests may fit where both do not."""
+def _guest_problems(
+    facts: HaFacts, resources: Sequence[ResourceStatus], known: Collection[str]
+) -> Iterator[Problem]:
+    for found in (one for one in resources if not one.left_alone):
+        who = f"{found.sid} {found.name}".rstrip()
+        if reasons := [why for why in found.reasons if why not in known]:
+            word = "cannot move" if found.can_move is False else "may not be able to move"
+            action = "; ".join(found.actions) or "see the reasons"
+            yield Problem(f"{who} {word}: {'; '.join(reasons)}", action)
+        if not found.backup_follows and found.backups:
+            word = "would not follow" if found.backup_follows is False else "may not follow"
+            yield Problem(
+                f"the backup of {who} {word}: {'; '.join(found.backup_reasons)}",
+                "let a job of the policy back it up to a storage that each of its nodes has, or "
+                "unpin PVE's job (no node)",
+            )
     by_sid = {one.sid: one for one in facts.resources}
+    # each of two guests may fit where both do not
     for home in sorted({one.node for one in resources if one.node}):
         moving = [one for one in resources if one.node == home and one.can_move]
         takers = sorted({place.node for one in moving for place in one.places if place.fits})
@@ -269,22 +262,16 @@ def _notes(facts: HaFacts, policy: Policy, managed: bool) -> Iterator[str]:
     for rule in facts.rules or ():
         if rule.errors:
             yield f"PVE does not follow the rule {rule.name}: {rule.errors}"
-    yield from _rebalancing(facts.rebalancing) if managed else ()
+    crs = facts.rebalancing
+    if managed and crs is None:
+        yield "whether HA moves guests by itself could not be read (datacenter.cfg, crs)"
+    elif managed and crs:
+        words = ((crs.automatic, "at any time"), (crs.on_start, "when one is started"))
+        if when := [word for on, word in words if on]:
+            yield (
+                f"HA moves guests by itself, {names(when)} (crs, {crs.mode}): a job of PVE that "
+                "names a node misses them, and archives on storages of single nodes become spread "
+                "over those"
+            )
     for gap in facts.gaps:
         yield f"not known: {gap.kind} {gap.subject}".rstrip() + f" ({gap.reason})"
-
-
-def _rebalancing(crs: Rebalancing | None) -> Iterator[str]:
-    if crs is None:
-        yield "whether HA moves guests by itself could not be read (datacenter.cfg, crs)"
-        return
-    when = [
-        word
-        for on, word in ((crs.automatic, "at any time"), (crs.on_start, "when one is started"))
-        if on
-    ]
-    if when:
-        yield (
-            f"HA moves guests by itself, {names(when)} (crs, {crs.mode}): a job of PVE that names a "
-            "node misses them, and archives on storages of single nodes become spread over those"
-        )

@@ -86,11 +86,14 @@ def _checked(options: dict[str, str]) -> dict[str, int]:
     found: dict[str, int] = {}
     wrong: list[str] = []
     for name, value in sorted(options.items()):
-        kind, number = (
-            ("boolean", property_string.boolean(value))
-            if name == "keep-all"
-            else ("integer", _integer(value))
-        )
+        kind = "boolean" if name == "keep-all" else "integer"
+        number: int | None = None
+        if name == "keep-all":
+            number = property_string.boolean(value)
+        elif re.fullmatch(r"[+-]?[0-9]+", value):
+            # a longer number keeps no more archives, and int() refuses the very long
+            digits = value.lstrip("+-0")[:18] or "0"
+            number = -int(digits) if value.startswith("-") else int(digits)
         if name not in allowed:
             wrong.append(
                 f"{name}: property is not defined in schema and the schema does not allow "
@@ -105,11 +108,3 @@ def _checked(options: dict[str, str]) -> dict[str, int]:
     if wrong:
         raise PolicyError("\n".join(["format error", *wrong]))
     return found
-
-
-def _integer(value: str) -> int | None:
-    if not re.fullmatch(r"[+-]?[0-9]+", value):
-        return None
-    # a longer number keeps no more archives, and int() refuses the very long
-    digits = value.lstrip("+-0")[:18] or "0"
-    return -int(digits) if value.startswith("-") else int(digits)

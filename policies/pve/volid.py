@@ -142,18 +142,16 @@ class Names:
         if not (plain := _TIMED.fullmatch(volid, volid.rfind("/") + 1)):
             return None
         kind, vmid, text, minutes, seconds = plain.groups()
-        hour = self._hours[text] if text in self._hours else self._learn(text)
+        if text not in self._hours:
+            first, last = self._one(f"{text}_00_00"), self._one(f"{text}_59_59")
+            even = first and last and last[0] - first[0] == 3599 and first[1] == last[1]
+            self._hours[text] = first if even else None
+        hour = self._hours[text]
         minute, second = _SIXTY.get(minutes), _SIXTY.get(seconds)
         if hour and minute is not None and second is not None:
             return kind, vmid, hour[0] + minute * 60 + second, hour[1]
         one = self._one(f"{text}_{minutes}_{seconds}")
         return (kind, vmid, *one) if one else None
-
-    def _learn(self, text: str) -> tuple[int, datetime] | None:
-        first, last = self._one(f"{text}_00_00"), self._one(f"{text}_59_59")
-        plain = first and last and last[0] - first[0] == 3599 and first[1] == last[1]
-        self._hours[text] = found = first if plain else None
-        return found
 
     def _one(self, text: str) -> tuple[int, datetime] | None:
         if not (named := _time(text)):

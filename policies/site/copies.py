@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Callable
 
 from policies import age_keys
 from policies.check_kinds import HOST_NAME
@@ -17,6 +16,12 @@ from policies.yaml_reader import Section, Value
 
 _SHARED = ("kind", "path", "bandwidth", "immutable", "allow-root", "keep", "encrypt", "recipients")
 MOST_RECIPIENTS = 16  # each file of a copy names every one of them
+# the kinds of targets, each with the keys that it alone has
+_KINDS = {
+    "pve-storage": ("node", "storage"),
+    "sftp": ("host", "port", "user", "host-keys"),
+    "directory": ("mounted",),
+}
 _KEY_KINDS = (
     "ssh-ed25519",
     "ecdsa-sha2-nistp256",
@@ -58,9 +63,8 @@ def _target(name: str, value: Value) -> CopyTarget:
         for key, (_, one) in value.entries(f"a mapping with `kind: {' | '.join(_KINDS)}`").items()
     }
     kind = Section(value, entries).need("kind", " | ".join(_KINDS)).choice(tuple(_KINDS))
-    keys, read = _KINDS[kind]
-    section = value.section(*_SHARED, *keys)
-    place = read(section)
+    section = value.section(*_SHARED, *_KINDS[kind])
+    place = _place(section, kind)
     immutable = section.take("immutable", Value.boolean, False)
     if immutable and isinstance(place, PveStorage):
         why = "PVE itself removes archives from its storages, so no copy there is immutable"
@@ -115,15 +119,18 @@ def _recipients(section: Section, place: PveStorage | SftpFolder | Directory) ->
     return tuple(recipients)
 
 
-def _pve_storage(section: Section) -> PveStorage:
-    return PveStorage(
-        node=values.node(section.need("node", "the node that has the storage")),
-        storage=values.storage(section.need("storage", "the storage's name, such as local")),
-        path=_path(section, "the storage's dump folder on that node, such as /var/lib/vz/dump"),
-    )
-
-
-def _sftp(section: Section) -> SftpFolder:
+def _place(section: Section, kind: str) -> PveStorage | SftpFolder | Directory:
+    if kind == "pve-storage":
+        return PveStorage(
+            node=values.node(section.need("node", "the node that has the storage")),
+            storage=values.storage(section.need("storage", "the storage's name, such as local")),
+            path=_path(section, "the storage's dump folder on that node, such as /var/lib/vz/dump"),
+        )
+    if kind == "directory":
+        return Directory(
+            _path(section, "a folder of this machine, such as /mnt/usb"),
+            section.take("mounted", Value.boolean, False),
+        )
     return SftpFolder(
         host=section.need("host", "the server's name or address").matching(
             rf"{HOST_NAME}|[0-9a-fA-F:.]+",
@@ -138,22 +145,6 @@ def _sftp(section: Section) -> SftpFolder:
             section.need("host-keys", f"a list of the server's host keys, each {_HOST_KEY}")
         ),
     )
-
-
-def _directory(section: Section) -> Directory:
-    return Directory(
-        _path(section, "a folder of this machine, such as /mnt/usb"),
-        section.take("mounted", Value.boolean, False),
-    )
-
-
-_KINDS: dict[
-    str, tuple[tuple[str, ...], Callable[[Section], PveStorage | SftpFolder | Directory]]
-] = {
-    "pve-storage": (("node", "storage"), _pve_storage),
-    "sftp": (("host", "port", "user", "host-keys"), _sftp),
-    "directory": (("mounted",), _directory),
-}
 
 
 def _path(section: Section, what: str) -> str:
@@ -177,7 +168,13 @@ def _host_keys(value: Value) -> tuple[str, ...]:
                 f"{kind!r} is no kind of host key", f"{', '.join(_KEY_KINDS)}, followed by the key"
             )
         data = rest.strip().partition(" ")[0]
-        if not _is_key(kind, data):
+        try:
+            raw = base64.b64decode(data, validate=True)
+        except (binascii.Error, ValueError):
+            raw = b""
+        # a key's base64 names its own kind within (RFC 4253, 6.6), and the key follows
+        name = len(kind).to_bytes(4, "big") + kind.encode()
+        if not raw.startswith(name) or len(raw) == len(name):
             raise item.wrong(f"what follows {kind} is no key of that kind", _HOST_KEY)
         if kind in found:
             raise item.wrong(f"there are two keys of the kind {kind}", "one key of each kind")
@@ -187,17 +184,3 @@ def _host_keys(value: Value) -> tuple[str, ...]:
             "the list is empty, so no server would be believed", f"at least one, {_HOST_KEY}"
         )
     return tuple(found.values())
-
-
-def _is_key(kind: str, data: str) -> bool:
-    """Whether a key's base64 names its own kind within (RFC 4253, 6.6)."""
-    try:
-        raw = base64.b64decode(data, validate=True)
-    except (binascii.Error, ValueError):
-        return False
-    name = kind.encode()
-    return (
-        len(raw) > 4 + len(name)
-        and raw[:4] == len(name).to_bytes(4, "big")
-        and raw[4:].startswith(name)
-    )

@@ -38,13 +38,22 @@ SECTIONS = (
     "site", "timezone", "language", "scratch", "jobs", "tiers", "default-tier", "guests", "prune", "exemptions",
     "copies", "max-clock-drift", "integrity", "tombstone",
 )  # fmt: skip
+_SECRET = (
+    "a secret key of age stands here: whoever reads this policy can read every copy. Remove it "
+    "from this file and from where the file was kept, make a new key on a machine that is not this "
+    "one (`age-keygen`), and name its public key (age1...) among `recipients`; allowed: public keys "
+    "only"
+)
 
 
 def load_policy(text: str, source: str) -> Policy:
     """Given a policy's text and its file's name, return the Policy. Raise PolicyError with file,
     line and what is allowed.
     """
-    _refuse_secrets(text, source)
+    # before anything else is said of the text, and without repeating it (law 7)
+    for number, line in enumerate(text.splitlines(), 1):
+        if age_keys.holds_secret(line):
+            raise PolicyError(_SECRET, source, number)
     root = read(text, source)
     top = root.section(*SECTIONS)
     timezone = top.take("timezone", lambda value: value.checked(calendar_event.zone).key, "UTC")
@@ -80,25 +89,12 @@ def load_policy(text: str, source: str) -> Policy:
     )
 
 
-def _refuse_secrets(text: str, source: str) -> None:
-    """Raise PolicyError, before anything else is said of the text, if a secret key stands in it,
-    without repeating it (law 7).
-    """
-    for number, line in enumerate(text.splitlines(), 1):
-        if age_keys.holds_secret(line):
-            raise PolicyError(
-                "a secret key of age stands here: whoever reads this policy can read every copy. "
-                "Remove it from this file and from where the file was kept, make a new key on a "
-                "machine that is not this one (`age-keygen`), and name its public key (age1...) "
-                "among `recipients`; allowed: public keys only",
-                source,
-                number,
-            )
-
-
 def _integrity(value: Value) -> IntegrityRules | None:
     section, usual = value.section("every", "budget"), IntegrityRules()
-    every = section.take("every", _cadence, usual.every)
+    every, written = usual.every, section.get("every")
+    if written:
+        never = written.text("never, or a duration such as 30d") == "never"
+        every = 0 if never else written.duration()
     budget = section.take("budget", values.octets, usual.budget)
     return IntegrityRules(every, budget) if every else None
 
@@ -109,12 +105,6 @@ def _tombstone(value: Value) -> TombstoneRules:
         section.take("keep-proven", lambda found: found.integer(1, 1000), usual.keep_proven),
         section.take("for", Value.duration, usual.span),
     )
-
-
-def _cadence(value: Value) -> int:
-    """Seconds, 0 for never."""
-    allowed = "never, or a duration such as 30d"
-    return 0 if value.text(allowed) == "never" else value.duration()
 
 
 def _share(value: Value) -> float:

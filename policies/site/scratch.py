@@ -17,7 +17,13 @@ def read_scratch(value: Value) -> Scratch:
     section = value.section(
         "vmids", "bridge", "storage", "node", "pool", "memory", "bandwidth", "restore-timeout", "window", "settle"
     )  # fmt: skip
-    first, last = section.take("vmids", _vmid_range, DEFAULT_SCRATCH)
+    first, last = DEFAULT_SCRATCH
+    if written := section.get("vmids"):
+        allowed = f"FIRST-LAST within {values.MIN_VMID}-{values.MAX_VMID}, such as 9000-9099"
+        text = written.matching(r"[0-9]{1,9} *- *[0-9]{1,9}", allowed)
+        first, last = map(int, text.split("-"))
+        if not values.MIN_VMID <= first <= last <= values.MAX_VMID:
+            raise written.wrong(f"{first}-{last} is not a range of VMIDs", allowed)
     return Scratch(
         first,
         last,
@@ -35,11 +41,3 @@ def read_scratch(value: Value) -> Scratch:
         window=section.take("window", lambda one: one.checked(windows.parse), None),
         settle=section.take("settle", values.settle, DEFAULT_SETTLE),
     )
-
-
-def _vmid_range(value: Value) -> tuple[int, int]:
-    allowed = f"FIRST-LAST within {values.MIN_VMID}-{values.MAX_VMID}, such as 9000-9099"
-    first, last = map(int, value.matching(r"[0-9]{1,9} *- *[0-9]{1,9}", allowed).split("-"))
-    if not values.MIN_VMID <= first <= last <= values.MAX_VMID:
-        raise value.wrong(f"{first}-{last} is not a range of VMIDs", allowed)
-    return first, last

@@ -100,7 +100,12 @@ def _config(asked: Asked) -> Iterator[Surrounding]:
         return
     text = asked.now.files.get(new, "") if asked.exists else asked.archive
     there = pairs(text)
-    other = {key: one for key, one in was.items() if not _same(one, there.get(key, ""))}
+    # tags are told in any order, with any of PVE's separators
+    other = {
+        key: one
+        for key, one in was.items()
+        if guest_config.tags(one) != guest_config.tags(there.get(key, ""))
+    }
     taken = take(other, _WITH_CONFIG, _WITH_CONFIG)
     if not other:
         return
@@ -112,8 +117,3 @@ def _config(asked: Asked) -> Iterator[Surrounding]:
     call = Call("PUT", f"nodes/{asked.node}/{asked.type}/{asked.as_vmid}/config", taken.params)
     right = f"VM.Config.Options on /vms/{asked.as_vmid}"
     yield missing(Kind.CONFIG, "", detail, (call,), taken, right)
-
-
-def _same(one: str, two: str) -> bool:
-    """Tags are told in any order, with any of PVE's separators."""
-    return guest_config.tags(one) == guest_config.tags(two)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from policies.config_secrets import LEFT_OUT
 from policies.surroundings.asked import NOTHING, Asked, missing
 from policies.surroundings.model import Call, Kind, Surrounding, plain, said
-from policies.surroundings.sections import Section, sections, take, values
+from policies.surroundings.sections import sections, take, values
 
 ACL, POOLS, POOLS_FOLDER = "access/acl.cfg", "pools.cfg", "pools/"
 _WHOM = {"user": "users", "group": "groups", "token": "tokens"}
@@ -66,17 +66,17 @@ def acl(asked: Asked) -> Iterator[Surrounding]:
         wanted = " ".join((new, *row.name.split(" ")[1:]))
         if wanted in there:
             continue
-        yield asked.unseen(Kind.ACL, wanted, ACL) or _given(row, wanted)
-
-
-def _given(row: Section, wanted: str) -> Surrounding:
-    parts = wanted.split(" ")
-    if len(parts) != 4 or parts[1] not in _WHOM or not plain(wanted):
-        return said(Kind.ACL, wanted, "they are gone; give them back by hand")
-    path, whom, who, role = parts
-    # without it PVE gives the role on all below as well
-    taken = take({"propagate": LEFT_OUT} | values(row), ("propagate",))
-    params = (("path", path), ("roles", role), (_WHOM[whom], who), *taken.params)
-    detail = f"{whom} {who} had the role {role}; give it back only if that is still wanted"
-    right = f"Permissions.Modify on {path}"
-    return missing(Kind.ACL, wanted, detail, (Call("PUT", "access/acl", params),), taken, right)
+        if unseen := asked.unseen(Kind.ACL, wanted, ACL):
+            yield unseen
+            continue
+        parts = wanted.split(" ")
+        if len(parts) != 4 or parts[1] not in _WHOM or not plain(wanted):
+            yield said(Kind.ACL, wanted, "they are gone; give them back by hand")
+            continue
+        _, whom, who, role = parts
+        # without it PVE gives the role on all below as well
+        taken = take({"propagate": LEFT_OUT} | values(row), ("propagate",))
+        params = (("path", new), ("roles", role), (_WHOM[whom], who), *taken.params)
+        detail = f"{whom} {who} had the role {role}; give it back only if that is still wanted"
+        right = f"Permissions.Modify on {new}"
+        yield missing(Kind.ACL, wanted, detail, (Call("PUT", "access/acl", params),), taken, right)

@@ -22,7 +22,9 @@ def firewall(asked: Asked) -> Iterator[Surrounding]:
     """Say what of its firewall is missing. It goes with every deletion, and comes back with an
     archive that holds it (pve-facts 8.7, 8.8).
     """
-    old, new = (_folder(asked, vmid) for vmid in (asked.vmid, asked.as_vmid))
+    old, new = (
+        f"{GUESTS_FOLDER}{asked.type}-{vmid}.firewall/" for vmid in (asked.vmid, asked.as_vmid)
+    )
     if why := _why_not_read(asked.then.not_read, old):
         yield unknown(
             Kind.FIREWALL, "", f"what it had is not known in full, it was not read then: {why}"
@@ -37,11 +39,22 @@ def firewall(asked: Asked) -> Iterator[Surrounding]:
         yield said(Kind.FIREWALL, "", "it is missing; ask again once the guest is there: the "
                    "commands name its node")  # fmt: skip
     elif had:
-        yield from _missing(_Firewall(asked, old, new))
-
-
-def _folder(asked: Asked, vmid: int) -> str:
-    return f"{GUESTS_FOLDER}{asked.type}-{vmid}.firewall/"
+        both = _Firewall(asked, old, new)
+        may_pass = (*_aliases(both), *_ipsets(both), *_rules(both))
+        yield from may_pass
+        was, now = pairs(both.was("options.cfg")), pairs(both.now("options.cfg"))
+        gone = {key: value for key, value in was.items() if key not in now}
+        taken = take(gone, tuple(gone))
+        # what was left out of an option is said, and keeps no other from being set
+        loose = Taken(taken.params, (*taken.by_hand, *taken.lost), ())
+        calls = [Call("PUT", f"{both.base}/options", taken.params)] if taken.params else []
+        names = ", ".join(gone)
+        detail = f"not set any more: {names}"
+        if not all(one.calls for one in may_pass):
+            detail += "; what is named above is to be put back by hand first, or it cannot pass"
+        yield from both.said(Kind.OPTIONS, detail, calls, [loose])
+        if gone and not taken.params:
+            yield said(Kind.OPTIONS, "", f"set by hand: {names}")
 
 
 def _why_not_read(not_read: Mapping[str, str], folder: str) -> str:
@@ -88,43 +101,19 @@ class _Firewall:
         yield missing(kind, "", detail, tuple(calls), all_taken, self.right)
 
 
-def _missing(both: _Firewall) -> Iterator[Surrounding]:
-    may_pass = (*_aliases(both), *_ipsets(both), *_rules(both))
-    yield from may_pass
-    was, now = pairs(both.was("options.cfg")), pairs(both.now("options.cfg"))
-    gone = {key: value for key, value in was.items() if key not in now}
-    taken = take(gone, tuple(gone))
-    # what was left out of an option is said, and keeps no other from being set
-    loose = Taken(taken.params, (*taken.by_hand, *taken.lost), ())
-    calls = [Call("PUT", f"{both.base}/options", taken.params)] if gone else []
-    names = ", ".join(gone)
-    detail = f"not set any more: {names}"
-    if not all(one.calls for one in may_pass):
-        detail += "; what is named above is to be put back by hand first, or it cannot pass"
-    yield from both.said(Kind.OPTIONS, detail, calls if taken.params else [], [loose])
-    if gone and not taken.params:
-        yield said(Kind.OPTIONS, "", f"set by hand: {names}")
-
-
 def _aliases(both: _Firewall) -> Iterator[Surrounding]:
     now = {row.name.lower() for row in sections(both.now("aliases.cfg"))}
     gone = [row for row in sections(both.was("aliases.cfg")) if row.name.lower() not in now]
-    yield from _added(both, Kind.ALIASES, gone, f"{both.base}/aliases", "cidr comment")
-
-
-def _added(
-    both: _Firewall, kind: Kind, gone: Sequence[Section], path: str, fields: str
-) -> Iterator[Surrounding]:
     if bad := [row.name for row in gone if not nameable(row.name)]:
-        yield said(kind, "", f"put back by hand: {', '.join(bad)}")
+        yield said(Kind.ALIASES, "", f"put back by hand: {', '.join(bad)}")
     good = [row for row in gone if nameable(row.name)]
-    taken = [take(values(row), words(fields), words("comment")) for row in good]
+    taken = [take(values(row), words("cidr comment"), words("comment")) for row in good]
     calls = [
-        Call("POST", path, (("name", row.name), *one.params))
+        Call("POST", f"{both.base}/aliases", (("name", row.name), *one.params))
         for row, one in zip(good, taken, strict=True)
     ]
     names = ", ".join(row.name for row in good)
-    yield from both.said(kind, f"missing: {names}", calls, taken)
+    yield from both.said(Kind.ALIASES, f"missing: {names}", calls, taken)
 
 
 def _ipsets(both: _Firewall) -> Iterator[Surrounding]:

@@ -41,7 +41,15 @@ def resource(asked: Asked) -> Iterator[Surrounding]:
         yield unseen
         return
     fields, note = values(found), ""
-    if (group := fields.get("group")) and (why := _no_group(asked, group)):
+    group, untold = fields.get("group"), asked.now.why_not_read(GROUPS) is not None
+    if group and not untold and not named(asked.after(GROUPS), group):
+        # only a PVE that has rules tells them, and it has no groups (pve-facts 9.4)
+        ruled = asked.now.why_not_read(RULES) is None
+        why = (
+            "on this Proxmox VE groups have become rules"
+            if ruled
+            else "there is no such group any more"
+        )
         del fields["group"]
         note = f"; its group {group} is left out: {why}"
     taken = take(fields, _RESOURCE, _FREE)
@@ -56,16 +64,6 @@ def resource(asked: Asked) -> Iterator[Surrounding]:
     )
 
 
-def _no_group(asked: Asked, group: str) -> str:
-    """Why a group cannot be named, "" if it can."""
-    if asked.now.why_not_read(GROUPS) is not None or named(asked.after(GROUPS), group):
-        return ""
-    # only a PVE that has rules tells them, and it has no groups (pve-facts 9.4)
-    if asked.now.why_not_read(RULES) is None:
-        return "on this Proxmox VE groups have become rules"
-    return "there is no such group any more"
-
-
 def rules(asked: Asked) -> Iterator[Surrounding]:
     """Say which rules do not name it any more."""
     found = [row for row in asked.before(RULES) if asked.old_sid in row.listed("resources")]
@@ -74,25 +72,20 @@ def rules(asked: Asked) -> Iterator[Surrounding]:
         there = named(asked.after(RULES), row.name)
         if there and asked.sid in there.listed("resources"):
             continue
-        if there is None and (unseen := asked.unseen(Kind.HA_RULE, row.name, RULES)):
-            yield unseen
+        if there is None:
+            yield asked.unseen(Kind.HA_RULE, row.name, RULES) or _anew(asked, row)
+        elif there.word != row.word:
+            detail = f"it was a {row.word} rule and is a {there.word} rule now"
+            yield said(Kind.HA_RULE, row.name, detail)
+        elif not nameable(row.name) or not plain(there.get("resources")):
+            yield said(Kind.HA_RULE, row.name, f"add {asked.sid} to its resources by hand")
         else:
-            yield _joined(asked, row, there) if there else _anew(asked, row)
-
-
-def _joined(asked: Asked, row: Section, there: Section) -> Surrounding:
-    """The rule is there, without the guest."""
-    if there.word != row.word:
-        return said(
-            Kind.HA_RULE, row.name, f"it was a {row.word} rule and is a {there.word} rule now"
-        )
-    if not nameable(row.name) or not plain(there.get("resources")):
-        return said(Kind.HA_RULE, row.name, f"add {asked.sid} to its resources by hand")
-    listed = ",".join((*there.listed("resources"), asked.sid))
-    params = (("type", row.word), ("resources", listed))
-    call = Call("PUT", f"cluster/ha/rules/{row.name}", params)
-    detail = f"it does not name {asked.sid} any more; to be added once HA manages it"
-    return missing(Kind.HA_RULE, row.name, detail, (call,), NOTHING, _RIGHT)
+            # the change replaces the list, so what it names now is named again
+            listed = ",".join((*there.listed("resources"), asked.sid))
+            params = (("type", row.word), ("resources", listed))
+            call = Call("PUT", f"cluster/ha/rules/{row.name}", params)
+            detail = f"it does not name {asked.sid} any more; to be added once HA manages it"
+            yield missing(Kind.HA_RULE, row.name, detail, (call,), NOTHING, _RIGHT)
 
 
 def _anew(asked: Asked, row: Section) -> Surrounding:

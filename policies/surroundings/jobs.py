@@ -27,7 +27,12 @@ def backups(asked: Asked) -> Iterator[Surrounding]:
     """Say which of PVE's backup jobs do not name it any more."""
     old = str(asked.vmid)
     rows = asked.before(JOBS)
-    found = [row for row in rows if row.word == "vzdump" and old in _listed(row)]
+    # a job names the guests that it saves, else those that it leaves out
+    found = [
+        row
+        for row in rows
+        if row.word == "vzdump" and old in (row.listed("vmid") or row.listed("exclude"))
+    ]
     yield from asked.untold(Kind.BACKUP, JOBS, found=bool(found))
     for row in found:
         there = named(asked.after(JOBS), row.name)
@@ -37,11 +42,6 @@ def backups(asked: Asked) -> Iterator[Surrounding]:
             yield from _changed(asked, row, there)
         elif row.get("vmid"):
             yield _gone(asked, row)
-
-
-def _listed(row: Section) -> tuple[str, ...]:
-    """The guests that a job names: those that it saves, else those that it leaves out."""
-    return row.listed("vmid") or row.listed("exclude")
 
 
 def _changed(asked: Asked, row: Section, there: Section) -> Iterator[Surrounding]:
@@ -122,20 +122,16 @@ def replication(asked: Asked) -> Iterator[Surrounding]:
         if unseen := asked.unseen(Kind.REPLICATION, row.name, REPLICATION):
             yield unseen
             continue
-        name = _free_name(asked.as_vmid, row.name, taken_names)
+        # the job's own number, or the first that no job of the guest has
+        numbers = [row.name.partition("-")[2], *range(len(taken_names) + 1)]
+        names = (f"{asked.as_vmid}-{number}" for number in numbers)
+        name = next(one for one in names if one not in taken_names)
         taken_names.add(name)
         yield _replicated(asked, row, name)
 
 
 def _guest(row: Section) -> str:
     return row.name.partition("-")[0]
-
-
-def _free_name(vmid: int, old: str, used: set[str]) -> str:
-    """The job's own number, or the first that no job of the guest has."""
-    own = f"{vmid}-{old.partition('-')[2]}"
-    numbers = (f"{vmid}-{number}" for number in range(len(used) + 1))
-    return own if own not in used else next(name for name in numbers if name not in used)
 
 
 def _replicated(asked: Asked, row: Section, name: str) -> Surrounding:

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -125,12 +124,7 @@ def command(call: Call) -> str:
             words = ["pveum", "acl", "modify", params.pop("path")]
         case _:
             words = ["pvesh", "set" if call.method == "PUT" else "create", f"/{call.path}"]
-    return shlex.join([*words, *_options(list(params.items()))])
-
-
-def _options(params: Sequence[tuple[str, str]]) -> list[str]:
-    words: list[str] = []
-    for key, value in params:
+    for key, value in params.items():
         # a value with a dash in front could pass for an option
         words += [f"--{key}={value}"] if value.startswith("-") else [f"--{key}", value]
-    return words
+    return shlex.join(words)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from policies.compliance.facts import GuestFacts, SiteFacts
+from policies.compliance.facts import SiteFacts
 from policies.compliance.rule import Rule, Seen
 from policies.i18n.sentences import Size
 from policies.model import Policy, Severity
@@ -19,7 +19,11 @@ def find(facts: SiteFacts, policy: Policy, now: int) -> Iterator[Seen]:
     """
     ours = {job.storage for job in policy.jobs} | {policy.scratch.storage}
     seen: set[str] = set()
-    newest = [_newest(guest) for guest in facts.guests]
+    # the size of each guest's newest archive on each storage: of each node, and ("") of any
+    newest = [
+        {(one.storage, node): one.size for one in guest.held for node in (one.node, "")}
+        for guest in facts.guests
+    ]
     for item in facts.storages:
         subject = item.name if item.shared else f"{item.name} ({item.node})"
         if item.name not in ours or not item.active or item.total <= 0 or subject in seen:
@@ -33,14 +37,6 @@ def find(facts: SiteFacts, policy: Policy, now: int) -> Iterator[Seen]:
             yield Seen(subject, {"available": left, "needed": amount}, "night")
         elif share >= FULL:
             yield Seen(subject, {"share": share, "available": Size(item.available)})
-
-
-def _newest(guest: GuestFacts) -> dict[tuple[str, str], int]:
-    """The size of a guest's newest archive on each storage: of each node, and ("") of any."""
-    found: dict[tuple[str, str], int] = {}
-    for one in guest.held:
-        found[one.storage, one.node] = found[one.storage, ""] = one.size
-    return found
 
 
 RULE = Rule("storage-filling", Severity.WARNING, find, forms={"night": Severity.CRITICAL})
