@@ -150,7 +150,11 @@ def worst(statuses: Iterable[Status]) -> Status:
 
 
 def _assessment(case: _Case) -> GuestAssessment:
-    item, places = case.item, _places(case)
+    item = case.item
+    # the places of the better held one of the two newest backups
+    recent = sorted({archive.ctime for archive in case.held})[-_RECENT:]
+    backups = item.places(archive for archive in case.held if archive.ctime in recent)
+    places = sorted(max((backups[start] for start in reversed(recent)), key=len, default=()))
     days = max(0, case.now - case.held[0].ctime) // DAY if case.held else 0
     copies = _enough(case, "copies", case.tier.copies, len(places), places=i18n.names(places))
     # no archive at all is told in plain words, and not as a number of copies
@@ -255,16 +259,6 @@ def _enough(case: _Case, name: str, objective: int, measured: int, /, **where: s
     if case.blind:
         return case.said(name, objective, None, Status.UNKNOWN, "unknown", **values)
     return case.said(name, objective, measured, Status.BREACHED, "breached", **where, **values)
-
-
-def _places(case: _Case) -> list[str]:
-    """The places of the better held one of the two newest backups."""
-    recent = sorted({archive.ctime for archive in case.held})[-_RECENT:]
-    backups = case.item.places(archive for archive in case.held if archive.ctime in recent)
-    found: set[str] = set()
-    for start in reversed(recent):
-        found = max(found, backups[start], key=lambda places: len(places))
-    return sorted(found)
 
 
 def _compared(

@@ -25,7 +25,11 @@ def read_jobs(value: Value, timezone: str, scratch: Scratch) -> tuple[Job, ...]:
         section = entry.section(
             "schedule", "storage", "guests", "exclude", "mode", "compress", "keep", "window", "bandwidth", "timeout", "thaw"
         )  # fmt: skip
-        guests = section.take("guests", lambda one: _job_guests(one, scratch), None)
+        guests, named = None, section.get("guests")
+        if named and (named.is_list or named.text("all, or a list of VMIDs") != "all"):
+            guests = values.vmids(named, scratch)
+            if not guests:
+                raise named.wrong("the list is empty", "all, or a list of VMIDs such as [100, 101]")
         exclude = section.take("exclude", lambda one: values.vmids(one, scratch), ())
         if guests is not None and (excluded := section.get("exclude")):
             raise excluded.wrong(
@@ -51,15 +55,6 @@ def read_jobs(value: Value, timezone: str, scratch: Scratch) -> tuple[Job, ...]:
         )
         found.append(job)
     return tuple(found)
-
-
-def _job_guests(value: Value, scratch: Scratch) -> tuple[int, ...] | None:
-    if not value.is_list and value.text("all, or a list of VMIDs") == "all":
-        return None
-    vmids = values.vmids(value, scratch)
-    if not vmids:
-        raise value.wrong("the list is empty", "all, or a list of VMIDs such as [100, 101]")
-    return vmids
 
 
 def _compress(value: Value) -> str:
