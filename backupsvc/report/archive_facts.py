@@ -56,6 +56,7 @@ def held_archives(
         why = seen.silent.get(node.name, _NO_STORAGE)
         if node.online and not named and not gaps.is_silent(node.name, why):
             gaps.note("listing", node.name, why)
+    # read before the storages: what is recorded meanwhile cannot seem to be lost
     known = {_key(archive): archive for archive in catalog.archives.find()}
     expected: dict[tuple[str, str], list[tuple[str, str]]] = defaultdict(list)
     for key, archive in known.items():

@@ -21,6 +21,7 @@ def clocks_of(pve: Pve, nodes: Sequence[Node], gaps: Gaps) -> Clocks:
     for node in nodes if offsets is not None else ():
         if node.online and node.name not in (offsets or {}):
             gaps.note("clock", node.name, "the node did not answer")
+    # HA speaks of clocks also where none could be measured
     ha = gaps.ask("ha", "", pve.ha.status)
     drifting = [f"{node}: {ha.lrm[node]}" for node in ha.drifting] if ha else []
     return Clocks(

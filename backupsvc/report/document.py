@@ -268,6 +268,7 @@ def build(facts: SiteFacts, policy: Policy, month: str, now: int) -> Document:
     """Given facts, policy, month and time, return the report in the policy's language. Raise
     UsageError if the month is wrong.
     """
+    # a report is whole in one language: one that is not known is English throughout
     policy = replace(policy, language=i18n.language_of(policy.language))
     period = period_of(month, policy.timezone, now)
     found, assessed = findings(facts, policy, now), assess(facts, policy, now)
@@ -319,6 +320,7 @@ def told_in(document: Document, language: str) -> Document:
         raise UsageError(
             f"there is no report in {language!r}", f"choose one of: {i18n.names(i18n.LANGUAGES)}"
         )
+    # from the same facts and time, so that both say the same of the site
     if language == document.language:
         return document
     return build(

@@ -38,6 +38,7 @@ class Gaps:
         ``node`` is who must answer it: one that answers nothing is not asked again, and is one gap,
         whatever is asked.
         """
+        # each question to it may take half a minute (pve-facts 1.6)
         if node in self.silent:
             return None
         try:

@@ -23,11 +23,13 @@ def ask(service: Cluster, asked: gate.Asked) -> gate.Gate:
     the cluster does not have, Unreachable or Refused if the cluster says nothing at all.
     """
     known = [node.name for node in service.pve.cluster.nodes()]
+    # a node that is mistyped would pass for one on which nothing is at work
     if strange := sorted(set(asked.nodes) - set(known)):
         raise UsageError(
             f"the cluster has no node {names(strange)}", f"its nodes are {names(sorted(known))}"
         )
     operations, began = service.catalog.operations, int(service.clock.now())
+    # before the facts are read, and once more after them
     working = {one.id: one for one in operations.find(state=OperationState.OPEN)}
     dumps = service.pve.tasks.dumps_of_others()
     with garbage.kept_out():

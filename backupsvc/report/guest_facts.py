@@ -54,6 +54,7 @@ def guest_facts(
     found = []
     for vmid in sorted(present.keys() | expected):
         guest, written = present.get(vmid), policy.guests.get(vmid)
+        # a node may fall silent while guests are asked: it is not asked again
         askable = guest is not None and guest.node in asked and guest.node not in gaps.silent
         config = _config(pve, guest, gaps) if guest and askable else None
         there, beyond = tuple(archives.get(vmid, ())), tuple(unreachable.get(vmid, ()))

@@ -86,6 +86,7 @@ def _of_guests(service: Cluster, facts: HaFacts, seen: SeenStorages, gaps: Gaps)
     }
     jobs = gaps.ask("jobs", "", pve.cluster.jobs)
     bridges = _each(gaps, "bridges", asked, pve.cluster.bridges)
+    # only the node that runs a guest lists its replication (pve-facts 9.8)
     homes = {guest.node for guest in managed} & asked
     # PVE 9 refuses to speak of groups, and no resource has one there
     grouped = any(one.group for one in facts.resources)

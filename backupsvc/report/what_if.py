@@ -38,6 +38,7 @@ def ask(service: Nodes, loss: Loss) -> WhatIf:
     """Given what is lost, return what could be brought back now. Raise UsageError for a node or a
     storage that the cluster does not have, Unreachable or Refused if it says nothing at all.
     """
+    # one that is mistyped would be a loss of nothing, and well
     _must_be_known(loss.nodes, [node.name for node in service.pve.cluster.nodes()], "node")
     with garbage.kept_out():
         facts = collect(service.pve, service.catalog, service.policy, service.clock)
@@ -47,6 +48,7 @@ def ask(service: Nodes, loss: Loss) -> WhatIf:
     }
     _must_be_known(loss.storages, there, "storage")
     gaps = Gaps(lambda node: service.pve.cluster.answers(node))
+    # what the report found silent is not asked once more
     gaps.silent |= facts.silent
     # a report reads no container's configuration; what it needs is told there
     up = {node.name for node in facts.nodes if node.online}

@@ -34,6 +34,7 @@ def findings(
     for rule in rules:
         for seen in rule.find(facts, policy, now):
             finding = in_words(rule, seen, policy)
+            # nobody can act on it before the node is back, so it bears no advice of its own
             under = (
                 (home.get(seen.vmid, "") if seen.vmid is not None else next(iter(gone), ""))
                 if seen.waits

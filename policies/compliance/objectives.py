@@ -204,6 +204,7 @@ def _rpo(case: _Case) -> Objective:
         return case.said("rpo", objective, None, Status.BREACHED, "gone")
     if not case.proofs:
         return case.said("rpo", objective, None, Status.UNKNOWN, "unproven")
+    # from its start: what was written during the dump may be missing in it
     age = case.now - case.proofs[-1].archive_ctime
     if age < -case.slack:
         return case.said("rpo", objective, None, Status.UNKNOWN, "future")
@@ -242,6 +243,7 @@ def _proof(case: _Case) -> Objective:
     if failed := failed_since(case.item, good):
         why = failed.reasons[0] if failed.reasons else why
         return case.said("proof", objective, age, Status.BREACHED, "failed", reason=why)
+    # its tier asks for no more, and the reason says how far the proof goes
     if (age or 0) <= objective and good.rung.height < Rung.HEALTHY.height:
         values = {"age": case.span(age or 0), "objective": case.span(objective)}
         return case.said("proof", objective, age, Status.MET, "booted", **values)

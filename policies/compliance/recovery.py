@@ -40,9 +40,11 @@ def recovery_steps(node: str, remains: Remains) -> tuple[Sentence, ...]:
     steps = [step("seen"), step("back")]
     if not remains.alive:
         return tuple(steps)
+    # without quorum PVE refuses every restore (pve-facts 9.3)
     if remains.restorable and remains.quorate is False:
         steps.append(step("quorum", alive=remains.alive[0]))
         if remains.managed:
+            # HA moves by itself what it manages, as soon as the rest has quorum
             commands = "; ".join(f"ha-manager remove {sid}" for sid in remains.managed)
             steps.append(step("ha", commands=commands))
     if remains.restorable:

@@ -114,6 +114,7 @@ def _production(
     }
     ours = f"{LOCAL_ZONE}/{mine}"
     others = {path for path in known | named if path != ours and not path.startswith(f"{ours}/")}
+    # a right on the zone alone is named as such where no bridge is known by name
     wide = {
         path for path in (LOCAL_ZONE, "/sdn/zones") if "SDN.Use" in privileges(permissions, path)
     }

@@ -62,6 +62,7 @@ def doubts(facts: HaFacts, resource: Resource, node: str) -> Iterator[Doubt]:
     if resource.group and facts.groups is None:
         yield Doubt(f"its group {resource.group} could not be read", surely=False)
     tied = preference(facts, resource)
+    # without strict a node that is not named is only the last choice (pve-facts 9.6)
     if tied and tied.strict and node not in tied.nodes:
         yield Doubt(f"{tied.name} keeps it on {names(sorted(tied.nodes))}")
     for other in sorted(strangers(facts, resource.sid)):
@@ -82,6 +83,7 @@ def first_choice(facts: HaFacts, resource: Resource, nodes: list[str]) -> list[s
     tied = preference(facts, resource)
     if tied is None or not nodes:
         return nodes
+    # a node that is not named has priority -1 (pve-facts 9.6)
     best = max(tied.nodes.get(node, -1) for node in nodes)
     return [node for node in nodes if tied.nodes.get(node, -1) == best]
 

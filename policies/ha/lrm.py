@@ -48,6 +48,7 @@ def lrm(facts: HaFacts, node: str) -> Lrm:
     line = facts.status.lrm[node]
     word, age = word_of(line), age_of(facts, node, facts.status.stamps.get(node))
     old = texts.CLOCK_OLD.search(line) is not None
+    # what it wrote before it fell silent says nothing of now
     if node in facts.down:
         return Lrm(Life.UNKNOWN, word, age)
     if age > SILENT_AFTER if age is not None else old:

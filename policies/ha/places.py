@@ -150,6 +150,7 @@ def storage_doubt(facts: HaFacts, storage: str, node: str) -> Doubt | None:
         if not found.enabled:
             return Doubt(f"storage {storage} is disabled")
         return None if found.active else Doubt(f"storage {storage} is not active there")
+    # that a list is empty does not say that the storage is not there
     if node in facts.untold or not any(one.node == node for one in facts.storages):
         why = facts.untold.get(node, "it listed none")
         return Doubt(f"it did not say which storages it has ({why})", surely=False)
@@ -168,6 +169,7 @@ def _disk(
     if doubt := storage_doubt(facts, disk.storage, node):
         yield Doubt(f"{disk.key}: {doubt.why}", doubt.surely)
         return
+    # a cloud-init drive is made anew where it is missing (pve-facts 9.7)
     if facts.by_place[node, disk.storage].shared or disk.made:
         return
     if home is None or home not in facts.replicas:

@@ -72,6 +72,7 @@ def resource_status(
     somewhere = any_of(one.fits for one in found)
     can_move = every((without(doubts), somewhere))
     reasons = [one.why for one in doubts]
+    # where it can go somewhere, what keeps it from other nodes is no reason
     if somewhere is not True:
         reasons += [f"{one.node}: {why}" for one in found for why in one.reasons]
         reasons += [] if found else ["there is no other node"]

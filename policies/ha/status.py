@@ -132,6 +132,7 @@ def quorum_status(facts: HaFacts) -> QuorumStatus:
     if clustered is False or quorate is False:
         survives: bool | None = False
     else:
+        # what seems fatal a QDevice may save, which PVE's API does not show: not known is not no
         survives = None if fatal or quorate is None else True
     return QuorumStatus(clustered, quorate, total, there, needed, survives, fatal)
 
@@ -149,6 +150,7 @@ def _quorum_problems(
             f"the cluster has no quorum ({counted}): HA moves nothing, and PVE refuses every change",
             "bring a node or the QDevice back: pvecm status",
         )
+    # who has nothing under HA need not hear what HA could not do
     elif not managed or quorum.survives is True:
         return
     elif quorum.clustered is False:

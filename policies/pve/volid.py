@@ -144,6 +144,7 @@ class Names:
         kind, vmid, text, minutes, seconds = plain.groups()
         if text not in self._hours:
             first, last = self._one(f"{text}_00_00"), self._one(f"{text}_59_59")
+            # an hour in which the clock was set has another length, and is worked out each time
             even = first and last and last[0] - first[0] == 3599 and first[1] == last[1]
             self._hours[text] = first if even else None
         hour = self._hours[text]

@@ -77,6 +77,7 @@ def read(log: Sequence[str], vmid: int) -> DumpReport:
     out = (texts.DISK_EXCLUDED.search(line) or texts.MOUNT_EXCLUDED.search(line) for line in lines)
     freeze, thaw_failed = _freeze(lines)
     modes = {m[1] or m[2] for m in texts.MODE.among(tuple(lines))}
+    # the mode says what was wanted, the freeze what was reached
     if freeze is Freeze.FROZEN:
         consistency = Consistency.FROZEN
     elif modes & {"stop", "stopped"}:

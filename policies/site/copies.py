@@ -47,6 +47,7 @@ def read_copies(value: Value) -> tuple[CopyTarget, ...]:
         )
         target = _target(name, one)
         where = folder_of(target)
+        # one folder would pass for two places
         if where in found:
             raise one.wrong(
                 f"this is the same folder as that of {found[where].name}",

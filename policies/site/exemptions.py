@@ -33,6 +33,7 @@ def read_exemptions(value: Value) -> tuple[Exemption, ...]:
             ),
         )
         try:
+            # the pattern lets the 30th of February pass
             datetime.date.fromisoformat(exemption.until)
         except ValueError:
             raise section.entries["until"].wrong(

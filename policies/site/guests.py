@@ -50,6 +50,7 @@ def read_default_tier(top: Section, tiers: dict[str, Tier]) -> str:
     """
     if written := top.get("default-tier"):
         return written.choice(tuple(tiers))
+    # with one tier there is nothing to choose between
     if len(tiers) == 1:
         return next(iter(tiers))
     if DEFAULT_TIER.name not in tiers:
@@ -89,6 +90,7 @@ def guest_reader(
 
     def read_guest(vmid: int, value: Value) -> GuestPolicy:
         if value.is_null:
+            # a VMID alone is enough to expect a guest
             return GuestPolicy(vmid, "", default_tier, checks=(AGENT,))
         section = value.section(
             "name", "tier", "role", "address", "network", "checks", "boot-timeout", "check-timeout", "memory", "settle", "thaw"

@@ -57,6 +57,7 @@ def load_policy(text: str, source: str) -> Policy:
     root = read(text, source)
     top = root.section(*SECTIONS)
     timezone = top.take("timezone", lambda value: value.checked(calendar_event.zone).key, "UTC")
+    # time zone, tiers and scratch range come first: the other sections are read by them
     tiers = top.take("tiers", read_tiers, {DEFAULT_TIER.name: DEFAULT_TIER})
     default_tier = read_default_tier(top, tiers)
     scratch = top.take("scratch", read_scratch, Scratch(*DEFAULT_SCRATCH))

@@ -56,6 +56,7 @@ def settle(value: Value) -> int:
     and the verdict says so.
     """
     allowed = "0s, or a duration up to 1h, such as 30s"
+    # no duration elsewhere may be 0, so it is read apart
     if value.text(allowed) in ("0", "0s"):
         return 0
     if (seconds := value.duration()) > MAX_SETTLE:

@@ -34,6 +34,7 @@ def pool(asked: Asked) -> Iterator[Surrounding]:
         if unseen := asked.unseen(Kind.POOL, was, file):
             yield unseen
             return
+    # a pool that somebody removed is not made again: it may have been meant
     if was not in {row.name for row in asked.after(POOLS)}:
         yield said(Kind.POOL, was, f"it was in {was}, and there is no such pool any more")
     elif not plain(was):

@@ -57,6 +57,7 @@ class Asked:
         have been more.
         """
         why = self.then.why_not_read(file)
+        # where the guest was found, a list that was read in part has told of it
         if why is None and not found:
             why = self.then.why_in_part(file)
         if why is not None:

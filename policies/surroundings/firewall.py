@@ -149,6 +149,7 @@ def _rules(both: _Firewall) -> Iterator[Surrounding]:
     """
     was = [_content(row) for row in sections(both.was("rules.cfg"))]
     now = [_content(row) for row in sections(both.now("rules.cfg"))]
+    # the same rule may be there twice, so each one of now stands for one of then
     left = list(now)
     gone = 0
     for rule in was:

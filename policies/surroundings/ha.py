@@ -97,6 +97,7 @@ def _anew(asked: Asked, row: Section) -> Surrounding:
     if here := others & {one.name for one in asked.after(RESOURCES)}:
         detail = f"it is gone, though it named {', '.join(sorted(here))} too: somebody deleted it"
         return said(Kind.HA_RULE, row.name, detail)
+    # a rule among guests says nothing with one of them alone
     if row.word != "node-affinity" or not nameable(row.name):
         return said(
             Kind.HA_RULE, row.name, f"the {row.word} rule is gone; create it by hand if you want it"

@@ -40,6 +40,7 @@ def backups(asked: Asked) -> Iterator[Surrounding]:
             yield unseen
         elif there:
             yield from _changed(asked, row, there)
+        # a job that left guests out does not go with the last of them (pve-facts 8.7)
         elif row.get("vmid"):
             yield _gone(asked, row)
 
@@ -136,6 +137,7 @@ def _guest(row: Section) -> str:
 
 def _replicated(asked: Asked, row: Section, name: str) -> Surrounding:
     target, nodes = row.get("target"), asked.after(NODES)
+    # a job needs its guest on another node than its target (pve-facts 8.8)
     if target == asked.node:
         return said(
             Kind.REPLICATION,

@@ -94,6 +94,7 @@ def decide(
         copied[replica.vmid].append(replica)
     spare = Spare(facts, loss)
     found, exposed = [], []
+    # the most urgent ones choose first: what they take is not there for the others
     for item in sorted(facts.guests, key=lambda one: urgency(policy, one)):
         tier = tier_of(policy, item.vmid)
         if _is_lost(facts, item, loss):
@@ -107,6 +108,7 @@ def decide(
     back = [one for one in found if one.recoverable is not False]
     seconds: dict[str, float] = defaultdict(float)
     for one in back:
+        # a node restores one guest at a time, nodes beside one another
         seconds[one.target or ""] += one.rto or 0.0
     simulated = ("the cluster is simulated: nothing there proves anything",)
     return WhatIf(
@@ -125,6 +127,7 @@ def decide(
 
 def critical_tiers(policy: Policy) -> tuple[str, ...]:
     """Given a policy, return its most urgent tiers: those with the shortest RTO."""
+    # also tiers that no guest is in: the policy says what is urgent, not who is there
     shortest = min(tier.rto for tier in policy.tiers.values())
     return tuple(name for name, tier in policy.tiers.items() if tier.rto == shortest)
 
@@ -215,6 +218,7 @@ def _seconds(
         key=lambda one: one.at,
         default=None,
     )
+    # nobody has measured how fast a copy comes back from there: then no time is told
     if last is None or source.archive is None or not last.size:
         return None
     return round(latest.rto + source.archive.size * last.seconds / last.size, 3)

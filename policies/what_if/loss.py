@@ -52,6 +52,7 @@ class QuorumAfter:
 
 def survivors(facts: SiteFacts, loss: Loss) -> tuple[Node, ...]:
     """Given the site and what is lost, return the nodes that are left and answer now."""
+    # one that is silent may be well, and is of no use tonight
     silent = down(facts.nodes, facts.silent)
     return tuple(one for one in facts.nodes if not loss.node(one.name) and one.name not in silent)
 
@@ -86,6 +87,7 @@ def quorum_after(facts: SiteFacts, loss: Loss) -> QuorumAfter:
     counts = with_device if facts.quorum.qdevice else (votes, left, votes // 2 + 1)
     if counts[1] >= counts[2]:
         return QuorumAfter(*counts, True, f"{counts[1]} of {counts[0]} votes are left")
+    # only where the vote of a QDevice would decide it is the answer left open
     if facts.quorum.qdevice is None and with_device[1] >= with_device[2]:
         why = (
             f"{left} of {votes} votes are left, {counts[2]} are needed: only a QDevice would give "
@@ -104,5 +106,6 @@ def quorum_after(facts: SiteFacts, loss: Loss) -> QuorumAfter:
 def gaps_that_hide(facts: SiteFacts) -> Iterator[str]:
     """Given the site, yield what could not be read of it and may hide a source or a guest."""
     for gap in facts.gaps:
+        # other gaps, of clocks or bridges, hide neither archives nor guests
         if gap.kind in ("listing", "node", "storages"):
             yield f"{i18n.gap(gap.kind, gap.subject, i18n.ENGLISH)} ({gap.reason})"

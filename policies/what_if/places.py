@@ -60,6 +60,7 @@ class Spare:
             return Place("", True, None, ("on a cluster that must be set up first",))
         readers = self._memory.keys() if source.nodes is None else source.nodes
         found = [self._look(node, item, source) for node in sorted(readers)]
+        # of equals the one with the most memory to spare, so that guests spread over the nodes
         rank = {True: 0, None: 1, False: 2}
         return min(
             found,
@@ -74,6 +75,7 @@ class Spare:
         free = self._memory[place.node]
         if free is not None:
             self._memory[place.node] = free - _memory(item)
+        # its disks are there already, and take no further room
         if item.needs is None or source.kind in (Kind.SHARED, Kind.REPLICA):
             return
         for need in item.needs.restored:
@@ -136,6 +138,7 @@ class Spare:
             if unsized:
                 perhaps.append(f"how large {names(unsized)} of it is, is not known")
             return None, [], perhaps
+        # a restore can put all of its disks on one storage that has the room
         if others := room.roomier(needs.size, node, self._storages[node]):
             return others[0].name, [], []
         missing = [one.need.storage for one in here if not one.there]

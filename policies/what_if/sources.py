@@ -96,6 +96,7 @@ def _own_disks(facts: SiteFacts, item: GuestFacts, loss: Loss) -> Iterator[Sourc
             for one in seen
             if not loss.node(one.node) and not loss.storage(name, one.node, shared=True)
         }
+        # a node must see every one of its storages to start it
         usable_by = there if usable_by is None else usable_by & there
     if usable_by:
         where = f"shared storage {', '.join(sorted(needs.storages))}"
@@ -166,6 +167,7 @@ def _copies(
     proofs: Sequence[tuple[Archive, Proof]],
     loss: Loss,
 ) -> Iterator[Source]:
+    # by its folder: a target may have another name since the copy was made
     targets = {folder_of(target): target for target in policy.copies}
     silent = down(facts.nodes, facts.silent)
     known = {whole.key(one): one for one in own}
@@ -191,6 +193,7 @@ def _copies(
             notes.append("it is encrypted: who restores it needs a private key of its recipients")
         target = targets.get(route.folder)
         if target and isinstance(target.place, Directory):
+            # whoever loses the site may lose this machine with it
             notes.append("it lies on the machine of this service")
         storage, proof = storage_of(route.volid), _proof_of(archive, proofs) if archive else None
         of = archive or Archive(
@@ -206,12 +209,14 @@ def _by_bytes(
     """Each proof that stands, with its archive, newest test first. One that is out of reach or gone
     may have a copy with the same bytes.
     """
+    # on a simulated cluster nothing proves anything (law 5)
     if facts.simulated or not any(good(proof, wanted) for proof in item.proofs):
         return []
     found = valid_proofs(item.proofs, own, lambda vmid: wanted)
     by_archive = {(one.volid, one.ctime, "" if one.shared else one.node): one for one in own}
     pairs = []
     for proof in sorted(found, key=lambda proof: -proof.ended):
+        # a proof names a node also where its archive lies on a shared storage
         for node in ("", proof.node):
             if archive := by_archive.get((proof.volid, proof.archive_ctime, node)):
                 pairs.append((archive, proof))

@@ -19,6 +19,7 @@ def find(facts: SiteFacts, policy: Policy, now: int) -> Iterator[Seen]:
     """
     for item in facts.guests:
         there = (*item.archives, *item.unreachable)
+        # also what is gone: an archive that was pruned since still says when it began
         known = (*there, *item.removed)
         if hold := archive_signs.holds(known).get(item.vmid):
             first = next(one for one in known if one.suspicious and one.volid == hold.volid)

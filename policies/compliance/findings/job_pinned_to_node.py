@@ -21,6 +21,7 @@ def find(facts: SiteFacts, policy: Policy, now: int) -> Iterator[Seen]:
             away = [
                 item
                 for item in guests_of(facts, job)
+                # PVE skips a guest that left the job's node, without a word (pve-facts 3.1)
                 if item.ha_managed or (item.guest and item.guest.node != job.node)
             ]
             guests = tuple(f"{item.vmid} {item.name}" for item in away)

@@ -60,6 +60,7 @@ def _guests(guests: list[GuestFacts], facts: SiteFacts) -> Sentence | Joined:
     managed = [item for item in guests if item.ha_managed]
     if not managed:
         return told
+    # HA moves nothing without quorum (pve-facts 9.3)
     acts = facts.quorum is not None and facts.quorum.quorate is not False
     return Joined(
         (told, Sentence("down.ha" if acts else "down.ha-stands-still", {"guests": _names(managed)}))

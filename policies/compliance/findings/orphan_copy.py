@@ -17,6 +17,7 @@ def find(facts: SiteFacts, policy: Policy, now: int) -> Iterator[Seen]:
     """Given the facts, yield a case for each copy that was left over."""
     for orphan in facts.orphans:
         copy = orphan.copy
+        # one of ours is removed by workers, without a person
         form = "ours" if orphan.ours else "" if copy.running else "stopped"
         yield Seen(
             f"{copy.vmid} {copy.name}".strip(),

@@ -20,6 +20,7 @@ def find(facts: SiteFacts, policy: Policy, now: int) -> Iterator[Seen]:
         if "backup" in item.content and item.enabled
     }
     for name, prune in sorted(rules.items()):
+        # PVE would prune there after a dump of its own, by a rule that is not the policy's
         if prune_backups.prunes(prune):
             yield Seen(name, {"prune": prune})
 

@@ -19,6 +19,7 @@ def find(facts: SiteFacts, policy: Policy, now: int) -> Iterator[Seen]:
     for one in facts.tombstones:
         stone = one.tombstone
         guest = there.get(stone.vmid)
+        # a guest at the same VMID is no proof that it is the same machine (law 10)
         again = guest is not None and tombstones.may_be(one, guest) and stone.released is None
         if again or one.over:
             values = {
