@@ -126,38 +126,27 @@ def judge(history: Sequence[ReadArchive], limits: Thresholds = THRESHOLDS) -> li
     eras: list[list[ReadArchive]] = []
     changes: dict[str, list[Change]] = defaultdict(list)  # of each disk, between usual archives
     for archive in history:
-        era, suspicions = _era_of(archive, eras, changes, limits)
+        era: list[ReadArchive] = eras[-1] if eras else []
+        suspicions = archive.found
+        if era and not suspicions:
+            suspicions = _suspicions(archive, era, changes, limits)
+            # a guest that was brought back holds what it held then, however long ago that is
+            ever = replace(limits, near=math.inf)
+            for former in reversed(eras[:-1]) if suspicions else ():
+                if not _suspicions(archive, former, changes, ever):
+                    era, suspicions = former, ()
+                    break
         if suspicions and not archive.acknowledged:
             found.append(Judged(SignsVerdict.SUSPICIOUS, suspicions))
             continue
         found.append(Judged(SignsVerdict.USUAL if eras else SignsVerdict.NO_HISTORY))
-        if era:
-            for before, now in _pairs(era[-1], archive):
-                changes[now.name].append(compare(before, now))
+        old = {disk.name: disk for disk in era[-1].disks} if era else {}
+        for disk in archive.disks:
+            if disk.name in old:
+                changes[disk.name].append(compare(old[disk.name], disk))
         eras = [*(one for one in eras if one is not era or archive.acknowledged)]
         eras.append([archive] if archive.acknowledged else [*era, archive])
     return found
-
-
-def _era_of(
-    archive: ReadArchive,
-    eras: Sequence[Sequence[ReadArchive]],
-    changes: Mapping[str, Sequence[Change]],
-    limits: Thresholds,
-) -> tuple[Sequence[ReadArchive], tuple[Suspicion, ...]]:
-    """The archives beside which one is usual, the current ones first, and what is unusual of it
-    beside the current ones if it is so beside none.
-    """
-    if not eras:
-        return (), archive.found
-    current = eras[-1]
-    said = archive.found or _suspicions(archive, current, changes, limits)
-    if not said or archive.found:
-        return current, said
-    for era in reversed(eras[:-1]):
-        if not _suspicions(archive, era, changes, replace(limits, near=math.inf)):
-            return era, ()
-    return current, said
 
 
 def _suspicions(
@@ -168,6 +157,7 @@ def _suspicions(
 ) -> tuple[Suspicion, ...]:
     found: list[Suspicion] = []
     for new in archive.disks:
+        # a disk that no usual archive has is new, and nothing to be suspicious of
         earlier = [(one, old) for one in usual for old in one.disks if old.name == new.name]
         if not earlier:
             continue
@@ -179,26 +169,18 @@ def _suspicions(
             known = changes.get(new.name, ()) if near else None
             said = _of_disk(old, new, change, known, since.volid, limits)
         if not any(one.kind is SuspicionKind.SEALED for one in said):
+            # what comes slowly shows beside the one since which most of it was sealed
             within = [
-                (one.volid, old)
+                (one.volid, compare(old, new))
                 for one, old in earlier
                 if archive.ctime - one.ctime <= limits.slowly_within
             ]
-            said += _sealed_slowly(new, within, limits)
+            judged = [(volid, change) for volid, change in within if change.held >= limits.least]
+            volid, worst = max(judged, key=lambda one: _sealed(one[1]), default=("", None))
+            if worst is not None and _sealed(worst) >= limits.sealed_slowly:
+                said.append(_suspicion_of_sealed(new, worst, volid))
         found += said
     return (*found, *_swollen(usual[-1], archive, limits))
-
-
-def _sealed_slowly(
-    new: DiskSigns, earlier: Sequence[tuple[str, DiskSigns]], limits: Thresholds
-) -> list[Suspicion]:
-    """What shows beside that earlier archive since which most of it was sealed."""
-    changes = [(since, compare(old, new)) for since, old in earlier]
-    judged = [(since, change) for since, change in changes if change.held >= limits.least]
-    since, worst = max(judged, key=lambda one: _sealed(one[1]), default=("", None))
-    if worst is None or _sealed(worst) < limits.sealed_slowly:
-        return []
-    return [_suspicion_of_sealed(new, worst, since)]
 
 
 def _of_disk(
@@ -215,6 +197,7 @@ def _of_disk(
     found = []
     if _sealed(change) >= (limits.sealed_slowly if known is None else limits.sealed):
         found.append(_suspicion_of_sealed(new, change, since))
+    # what is gone was replaced by nothing: one suspicion says it
     if new.stored <= (1 - limits.emptied) * old.stored:
         emptied = Suspicion(SuspicionKind.EMPTIED, new.name, old.stored, new.stored, since)
         return [*found, emptied]
@@ -253,11 +236,6 @@ def _swollen(
     if grown < limits.swollen * stored[0]:
         return ()
     return (Suspicion(SuspicionKind.SWOLLEN, "", before.size, archive.size, before.volid),)
-
-
-def _pairs(before: ReadArchive, now: ReadArchive) -> list[tuple[DiskSigns, DiskSigns]]:
-    old = {disk.name: disk for disk in before.disks}
-    return [(old[disk.name], disk) for disk in now.disks if disk.name in old]
 
 
 def compare(before: DiskSigns, now: DiskSigns) -> Change:
@@ -333,6 +311,7 @@ def forgettable(times: Sequence[int], limits: Thresholds = THRESHOLDS) -> list[i
     weeks: set[int] = set()
     found = []
     for index, at in enumerate(times[:-RECENT]):
+        # what is older than any comparison looks back tells nothing any more
         if times[-1] - at > limits.slowly_within or at // WEEK in weeks:
             found.append(index)
         weeks.add(at // WEEK)

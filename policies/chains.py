@@ -12,10 +12,10 @@ a join.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from itertools import combinations
+from itertools import combinations, islice, product
 from operator import attrgetter
 
 from policies import lineage, whole
@@ -163,34 +163,29 @@ class Settled:
         # what tells nothing is known by having been there when it was spoken of, and by that alone
         self._until: dict[Piece, int] = {}
         for number, decision in enumerate(decisions):
+            label = 2 * number  # of a split the other side has the next one
+            named = {*decision.one, *decision.other}
+            had = {self._labels[piece] for piece in named if piece in self._labels}
             if decision.kind is DecisionKind.JOIN:
-                self._join(2 * number, decision)
+                every = named | {piece for piece, one in self._labels.items() if one in had}
+                self._labels |= dict.fromkeys(every, label)
+                self._apart = {pair for pair in self._apart if not pair <= every}
+                self._joined[label] = decision.at
             else:
-                self._split(2 * number, decision)
-            self._until |= dict.fromkeys((*decision.one, *decision.other), decision.at)
-
-    def _join(self, label: int, decision: Decision) -> None:
-        named = {*decision.one, *decision.other}
-        labels = {self._labels[piece] for piece in named if piece in self._labels}
-        every = named | {piece for piece, had in self._labels.items() if had in labels}
-        self._labels |= dict.fromkeys(every, label)
-        self._apart = {pair for pair in self._apart if not pair <= every}
-        self._joined[label] = decision.at
-
-    def _split(self, label: int, decision: Decision) -> None:
-        # what was joined and not yet proven as one stays held as it was, on both sides
-        named = {*decision.one, *decision.other}
-        had = {self._labels[piece] for piece in named if piece in self._labels}
-        if joined := [self._joined[one] for one in had if one in self._joined]:
-            self._joined |= dict.fromkeys((label, label + 1), max(joined))
-        # what was another machine than the whole is another one than either part
-        others = self._apart_from(had) - named
-        self._apart |= {frozenset((piece, other)) for piece in named for other in others}
-        self._labels |= dict.fromkeys(decision.one, label)
-        self._labels |= dict.fromkeys(decision.other, label + 1)
-        self._apart |= {
-            frozenset((before, after)) for before in decision.one for after in decision.other
-        }
+                # what was joined and not yet proven as one stays held as it was, on both sides
+                if joined := [self._joined[one] for one in had if one in self._joined]:
+                    self._joined |= dict.fromkeys((label, label + 1), max(joined))
+                # what was another machine than the whole is another one than either part
+                others = self._apart_from(had) - named
+                self._apart |= {frozenset((piece, other)) for piece in named for other in others}
+                self._labels |= dict.fromkeys(decision.one, label)
+                self._labels |= dict.fromkeys(decision.other, label + 1)
+                self._apart |= {
+                    frozenset((before, after))
+                    for before in decision.one
+                    for after in decision.other
+                }
+            self._until |= dict.fromkeys(named, decision.at)
 
     def _apart_from(self, labels: Collection[int]) -> set[Piece]:
         return {
@@ -205,9 +200,24 @@ class Settled:
         """Given what an archive's config says and when the archive was made (epoch seconds), return
         what people said of it, None if nothing.
         """
-        piece = self._piece(identity, ctime)
-        if piece is None:
+        mine = Piece(identity.uuid, identity.born, " ".join(identity.macs))
+        # exactly, else by what its config has in common with a piece: a NIC more, or a creation
+        # time that was not there before
+        fitting = [
+            piece
+            for piece in self._labels
+            if piece.cut <= ctime
+            and (piece.told or ctime <= self._until[piece])
+            and (
+                replace(piece, cut=0) == mine
+                or _by_config(piece.identity, identity) is Relation.SAME
+            )
+        ]
+        if not fitting:
             return None
+        piece = max(
+            fitting, key=lambda one: (one.cut, replace(one, cut=0) == mine, self._labels[one])
+        )
         label = self._labels[piece]
         apart = {self._labels[other] for other in self._apart_from({label})}
         return Decided(
@@ -215,28 +225,6 @@ class Settled:
             tuple(str(one) for one in sorted(apart - {label})),
             piece.cut,
             self._joined.get(label),
-        )
-
-    def _piece(self, identity: Identity, ctime: int) -> Piece | None:
-        """The piece that an archive belongs to: exactly, else by what its config has in common with
-        it (a NIC more, a creation time that was not there before).
-        """
-        mine = Piece(identity.uuid, identity.born, " ".join(identity.macs))
-        fitting = [
-            piece
-            for piece in self._labels
-            if replace(piece, cut=0) == mine
-            or (_by_config(piece.identity, identity) is Relation.SAME)
-        ]
-        fitting = [
-            piece
-            for piece in fitting
-            if piece.cut <= ctime and (piece.told or ctime <= self._until[piece])
-        ]
-        return max(
-            fitting,
-            key=lambda piece: (piece.cut, replace(piece, cut=0) == mine, self._labels[piece]),
-            default=None,
         )
 
 
@@ -269,10 +257,27 @@ def chains(archives: Iterable[Archive]) -> tuple[Chain, ...]:
         groups[one.type].append(one)
     bare = [(type, tuple(chain)) for type, group in groups.items() for chain in _of_one_kind(group)]
     bare.sort(key=lambda pair: pair[1][0].ctime)
-    return tuple(
-        Chain(name, type, not any(one.uuid for one in chain), chain)
-        for name, (type, chain) in zip(_names(bare), bare, strict=True)
-    )
+    taken: set[str] = set()
+    found = []
+    for type, chain in bare:
+        told = (piece for one in chain if (piece := piece_of(one)).told)
+        piece = next(told, piece_of(chain[0]))
+        name = piece.uuid or (
+            f"created-{piece.born}"
+            if piece.born
+            else f"mac-{piece.macs.split()[0]}"
+            if piece.macs
+            else UNREAD
+        )
+        if piece.cut:
+            name += f"@{piece.cut}"
+        # people call a chain by its name, so no two of a VMID may have the same
+        for more in (f"+{(piece.uuid and piece.born) or type}", f"+{chain[0].volid}"):
+            if name in taken:
+                name += more
+        taken.add(name)
+        found.append(Chain(name, type, not any(one.uuid for one in chain), chain))
+    return tuple(found)
 
 
 def _of_one_kind(archives: Iterable[Archive]) -> list[list[Archive]]:
@@ -302,53 +307,33 @@ def _of_one_kind(archives: Iterable[Archive]) -> list[list[Archive]]:
     return [sorted(chain, key=lambda one: (one.ctime, one.volid)) for chain in held]
 
 
-def _names(bare: Sequence[tuple[GuestType | None, Sequence[Archive]]]) -> Iterator[str]:
-    taken: set[str] = set()
-    for type, chain in bare:
-        piece = next((found for one in chain if (found := piece_of(one)).told), piece_of(chain[0]))
-        name = piece.uuid or (
-            f"created-{piece.born}"
-            if piece.born
-            else f"mac-{piece.macs.split()[0]}"
-            if piece.macs
-            else UNREAD
-        )
-        if piece.cut:
-            name += f"@{piece.cut}"
-        for more in (f"+{(piece.uuid and piece.born) or type}", f"+{chain[0].volid}"):
-            if name in taken:
-                name += more
-        taken.add(name)
-        yield name
-
-
 def questions(archives: Iterable[Archive]) -> tuple[Question, ...]:
     """Given archives of any guests, return where a person must say whether two chains are one
     machine.
     """
     told = attrgetter("uuid", "born", "macs", "decided")
-    return tuple(
-        question
+    found = []
+    pairs = (
+        pair
         for group in lineage.differing(archives, told)
-        for older, newer in combinations(chains(group), 2)
-        for question in _question(older, newer)
+        for pair in combinations(chains(group), 2)
     )
-
-
-def _question(older: Chain, newer: Chain) -> Iterator[Question]:
-    for before in _identities(older):
-        for after in _identities(newer):
-            if relation(before, after) is Relation.ASKED:
-                first = newer.archives[0]
-                yield Question(
-                    first.vmid or 0,
-                    first.type,
-                    older.name,
-                    newer.name,
-                    first.volid,
-                    *_compared(before, after),
+    for older, newer in pairs:
+        asked = (
+            (before, after)
+            for before, after in product(_identities(older), _identities(newer))
+            if relation(before, after) is Relation.ASKED
+        )
+        # one question about two chains is enough: its answer is about all of both
+        for before, after in islice(asked, 1):
+            first = newer.archives[0]
+            same, differs = _compared(before, after)
+            found.append(
+                Question(
+                    first.vmid or 0, first.type, older.name, newer.name, first.volid, same, differs
                 )
-                return
+            )
+    return tuple(found)
 
 
 def _identities(chain: Chain) -> list[Identity]:

@@ -38,8 +38,22 @@ class FileDiff:
 def diff(old: ConfigSet, new: ConfigSet) -> list[FileDiff]:
     """Given two kept configurations, the older one first, return what differs, file by file."""
     paths = {*old.files, *new.files, *old.not_read, *new.not_read, *old.in_part, *new.in_part}
-    found = (_of_file(path, old, new) for path in sorted(paths))
-    return [one for one in found if one is not None]
+    found: list[FileDiff] = []
+    for path in sorted(paths):
+        before, after = old.why_not_read(path), new.why_not_read(path)
+        if before is None and after is None:
+            if one := _of_read(path, old, new):
+                found.append(one)
+        elif before is not None and after is not None:
+            continue  # not_compared tells of it
+        # what is said of a folder is told once, not for each file below it
+        elif path in old.not_read:
+            said = f"it was not read before ({before})"
+            found.append(FileDiff(path, Change.UNKNOWN, said=said))
+        elif path in new.not_read:
+            said = f"it was not read, and may be as it was ({after})"
+            found.append(FileDiff(path, Change.UNKNOWN, said=said))
+    return found
 
 
 def not_compared(old: ConfigSet, new: ConfigSet) -> dict[str, str]:
@@ -55,21 +69,6 @@ def not_compared(old: ConfigSet, new: ConfigSet) -> dict[str, str]:
     return both | parts
 
 
-def _of_file(path: str, old: ConfigSet, new: ConfigSet) -> FileDiff | None:
-    before, after = old.why_not_read(path), new.why_not_read(path)
-    if before is None and after is None:
-        return _of_read(path, old, new)
-    if before is not None and after is not None:
-        return None
-    # what is said of a folder is told once, not for each file below it
-    if path in old.not_read:
-        return FileDiff(path, Change.UNKNOWN, said=f"it was not read before ({before})")
-    if path in new.not_read:
-        said = f"it was not read, and may be as it was ({after})"
-        return FileDiff(path, Change.UNKNOWN, said=said)
-    return None
-
-
 def _of_read(path: str, old: ConfigSet, new: ConfigSet) -> FileDiff | None:
     """A file that both read, or found not to be there."""
     lacking = new if path not in new.files else None
@@ -79,6 +78,7 @@ def _of_read(path: str, old: ConfigSet, new: ConfigSet) -> FileDiff | None:
     was, came = (sorted(_lines(path, one.files.get(path, ""))) for one in (old, new))
     parts = old.in_part.get(path), new.in_part.get(path)
     gone, more = _more(was, came), _more(came, was)
+    # a line that is missing from what was told in part only may still be there
     removed = gone if parts[1] is None else _known(gone, came)
     added = more if parts[0] is None else _known(more, was)
     said: list[str] = []

@@ -5,7 +5,7 @@ itself, without secrets, in PVE's own forms, so that two nights without a change
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from typing import Any
 from urllib.parse import quote
 
@@ -45,8 +45,21 @@ def text_of(source: Source, answer: object, scratch: Container[int] = ()) -> str
     """
     if not source.id:
         return _object(source, answer)
-    sections = sorted(_section(source, row, scratch) for row in _shaped(source, _rows(answer)))
-    return "\n".join(text for _, text in sections)
+    own = {*source.id, *(("type",) if source.typed else ())}
+    sections: list[tuple[tuple[Any, ...], str]] = []
+    for row in _shaped(source, _rows(answer)):
+        named = _id(source, row)
+        word = str(row["type"]) if source.typed and row.get("type") else source.word
+        rest = {key: value for key, value in row.items() if key not in own}
+        header = f"{written(word)}: {written(named)}\n"
+        lines = [
+            f"\t{key} {value}".rstrip(" ") + "\n" for key, value in _pairs(source, rest, scratch)
+        ]
+        # text and numbers by turns, so that rule 10 stands behind rule 9
+        parts = re.split(r"([0-9]{1,18})", named)
+        natural = tuple(int(part) if place % 2 else part for place, part in enumerate(parts))
+        sections.append(((natural, header, lines), header + "".join(lines)))
+    return "\n".join(text for _, text in sorted(sections))
 
 
 def names_in(source: Source, answer: object) -> tuple[str, ...]:
@@ -70,48 +83,21 @@ def _id(source: Source, row: Row) -> str:
 
 
 def _shaped(source: Source, rows: Iterable[Row]) -> Iterator[Row]:
-    shape = _SHAPES.get(source.path, iter)
-    return shape(rows)
-
-
-def _with_tokens(rows: Iterable[Row]) -> Iterator[Row]:
-    """Users, and each of their tokens as a row of its own."""
+    """The rows that are kept: roles that somebody made, and each of a user's tokens as one of its
+    own; of anything else all, as they are.
+    """
     for row in rows:
+        # the other roles come with PVE
+        if source.path == "access/roles" and row.get("special") in (1, "1", True):
+            continue
+        if source.path != "access/users":
+            yield row
+            continue
         yield {key: value for key, value in row.items() if key != "tokens"} | {"type": "user"}
         for token in _rows(row.get("tokens") or []):
             name = f"{row.get('userid')}!{token.get('tokenid')}"
             own = {key: value for key, value in token.items() if key != "tokenid"}
             yield own | {"type": "token", "userid": name}
-
-
-def _own_roles(rows: Iterable[Row]) -> Iterator[Row]:
-    """Roles that somebody made: the others come with PVE."""
-    return (row for row in rows if row.get("special") not in (1, "1", True))
-
-
-_SHAPES: Mapping[str, Callable[[Iterable[Row]], Iterator[Row]]] = {
-    "access/users": _with_tokens,
-    "access/roles": _own_roles,
-}
-
-
-def _section(source: Source, row: Row, scratch: Container[int]) -> tuple[tuple[Any, ...], str]:
-    """A row as a section of a file of PVE's, and where it stands among the others."""
-    named = _id(source, row)
-    word = str(row["type"]) if source.typed and row.get("type") else source.word
-    own = {*source.id, *(("type",) if source.typed else ())}
-    lines = [
-        f"\t{key} {value}".rstrip(" ") + "\n"
-        for key, value in _pairs(source, {k: v for k, v in row.items() if k not in own}, scratch)
-    ]
-    header = f"{written(word)}: {written(named)}\n"
-    return (_natural(named), header, lines), header + "".join(lines)
-
-
-def _natural(name: str) -> tuple[Any, ...]:
-    """So that rule 10 stands behind rule 9: text and numbers, by turns."""
-    parts = re.split(r"([0-9]{1,18})", name)
-    return tuple(int(part) if place % 2 else part for place, part in enumerate(parts))
 
 
 def _object(source: Source, answer: object) -> str:
@@ -123,15 +109,13 @@ def _object(source: Source, answer: object) -> str:
     notes = found.get("description") if source.path.endswith("/config") else None
     if notes and isinstance(notes, str):
         del found["description"]
-        lines += [f"#{quote(line, safe=_AS_PVE)}" for line in _as_lines(free(notes))]
+        for line in free(notes).rstrip("\n").split("\n"):
+            # what UTF-8 cannot hold, no file can
+            plain = line.encode(errors="replace").decode()
+            lines.append(f"#{quote(plain, safe=_AS_PVE)}")
     for key, value in _pairs(source, found, ()):
         lines += [f"{key}: {value}".rstrip(" ")]
     return "".join(f"{line}\n" for line in lines)
-
-
-def _as_lines(text: str) -> list[str]:
-    """The lines of what somebody wrote, as UTF-8 can hold them."""
-    return [line.encode(errors="replace").decode() for line in text.rstrip("\n").split("\n")]
 
 
 def _pairs(source: Source, found: Row, scratch: Container[int]) -> Iterator[tuple[str, str]]:
@@ -139,9 +123,23 @@ def _pairs(source: Source, found: Row, scratch: Container[int]) -> Iterator[tupl
         if key in _VOLATILE or value is None:
             continue
         if key == "lxc" and isinstance(value, list):
-            yield from _raw_lines(value)
+            # a container's own lines for LXC stand in their order; of its environment the names alone
+            for pair in value:
+                if not (isinstance(pair, list) and [type(one) for one in pair] == [str, str]):
+                    raise NoText("lxc should be a list of pairs")
+                name, said = pair
+                hidden = name.startswith("lxc.environment") or secret_name(name)
+                yield _key(name), LEFT_OUT if hidden else written(free(said))
         elif key == "members" and key in source.fields:
-            yield from (("member", one) for one in _members(value, scratch))
+            # what is in a pool: storages by name, guests by kind and VMID, but for our copies
+            inside = {
+                f"storage/{row.get('storage')}"
+                if row.get("type") == "storage"
+                else f"{row.get('type')}/{row.get('vmid')}"
+                for row in _rows(value)
+                if row.get("type") == "storage" or row.get("vmid") not in scratch
+            }
+            yield from (("member", one) for one in sorted(map(written, inside)))
         else:
             kept = _kept(source, key, value)
             lines = kept.rstrip("\n").split("\n") if key in _LINES else [kept]
@@ -179,33 +177,6 @@ def _plain(value: object) -> str | None:
             f"{key}={LEFT_OUT if one is None else one}" for key, one in sorted(inner.items())
         )
     return None
-
-
-def _members(value: object, scratch: Container[int]) -> list[str]:
-    """What is in a pool: guests by kind and VMID, storages by name."""
-    found: set[str] = set()
-    for row in _rows(value):
-        if row.get("type") == "storage":
-            found.add(f"storage/{row.get('storage')}")
-        elif row.get("vmid") not in scratch:
-            found.add(f"{row.get('type')}/{row.get('vmid')}")
-    return sorted(written(one) for one in found)
-
-
-def _raw_lines(value: list[Any]) -> Iterator[tuple[str, str]]:
-    """A container's own lines for LXC, each a pair, in their order; of its environment the names
-    alone.
-    """
-    for pair in value:
-        if (
-            not isinstance(pair, list)
-            or len(pair) != 2
-            or not all(isinstance(o, str) for o in pair)
-        ):
-            raise NoText("lxc should be a list of pairs")
-        key, said = pair
-        hidden = key.startswith("lxc.environment") or secret_name(key)
-        yield _key(key), LEFT_OUT if hidden else written(free(said))
 
 
 def _key(name: str) -> str:

@@ -99,20 +99,22 @@ def decide(
         file: _as_archive(one, origin.get(one.route.archive), target, files, policy.timezone)
         for file, one in files_of.items()
     }
+    aside = {
+        file: (
+            DAMAGED.format(damaged) if (damaged := files_of[file].damaged) else UNFIT.format(why)
+        )
+        for file, one in found.items()
+        if (why := one.unfit)
+    }
     everybody = replace(policy, jobs=(Job("copies", "", target.name, keep=target.keep),))
     holds = archive_signs.holds(archives)
 
     def guarded(some: Mapping[str, Archive]) -> tuple[dict[str, Marked], str | None]:
-        judged = iter(
-            prune_marks.decide_all(
-                [one for one in some.values() if not one.unfit], guests, everybody, unsure, gone
-            )
-        )
+        usual = [one for file, one in some.items() if file not in aside]
+        judged = iter(prune_marks.decide_all(usual, guests, everybody, unsure, gone))
         found = retention.guard(
             [
-                Marked(one, Mark.KEEP, (_put_aside(files_of[file], one),))
-                if one.unfit
-                else next(judged)
+                Marked(one, Mark.KEEP, (aside[file],)) if file in aside else next(judged)
                 for file, one in some.items()
             ],
             in_use=in_use,
@@ -124,12 +126,14 @@ def decide(
         return dict(zip(some, found.marked, strict=True)), found.refusal
 
     final, refusal = guarded(found)
+    # what nothing encrypts can be read, and what a key opens that somebody showed
+    surely = {
+        file
+        for file, one in files_of.items()
+        if not one.encrypted or any(fingerprint(who) in opened_by for who in one.recipients)
+    }
     for readable in (True, False):
-        alike = {
-            file: one
-            for file, one in found.items()
-            if _surely_readable(files_of[file], opened_by) is readable
-        }
+        alike = {file: one for file, one in found.items() if (file in surely) is readable}
         # what goes must be superfluous among all, and among those that are as surely readable
         going = {file for file, one in final.items() if one.mark is Mark.REMOVE}
         final |= {file: one for file, one in guarded(alike)[0].items() if file in going}
@@ -153,15 +157,6 @@ def _not_as_verified(
         "nothing of it: so no other copy goes, until somebody has looked and says so with "
         f"`backupsvc copy sync --to {target.name}`"
     )
-
-
-def _surely_readable(copy: ArchiveCopy, opened_by: Collection[str]) -> bool:
-    """Whether nothing encrypts it, or somebody showed a key that opens it."""
-    return not copy.encrypted or any(fingerprint(one) in opened_by for one in copy.recipients)
-
-
-def _put_aside(copy: ArchiveCopy, archive: Archive) -> str:
-    return DAMAGED.format(copy.damaged) if copy.damaged else UNFIT.format(archive.unfit)
 
 
 def _as_archive(
@@ -197,20 +192,18 @@ def lost(
     At an immutable target the manifest has the archive's name, or that name with a number, whatever
     number the copy has: what came before it could not be had back.
     """
-    return [one for one in copies if not _is_there(one, files, immutable)]
-
-
-def _is_there(copy: ArchiveCopy, files: Mapping[str, int], immutable: bool) -> bool:
-    if copy.encrypted:
-        held = segments.unpacked(copy.file, copy.segments)
-        manifest = segments.manifest_name(copy.file)
-        return (
-            bool(held)
-            and all(files.get(one.file) == one.size for one in held)
-            and (manifest in files or bool(attempts(manifest, files)))
-        )
-    if files.get(copy.file) != copy.size:
-        return False
-    if immutable:
-        return bool(attempts(manifest_name(file_of(copy.route.volid)), files))
-    return manifest_name(copy.file) in files
+    found = []
+    for copy in copies:
+        if copy.encrypted:
+            held = segments.unpacked(copy.file, copy.segments)
+            manifest = segments.manifest_name(copy.file)
+            # segments of which the catalog knows nothing are not there
+            there = bool(held) and all(files.get(one.file) == one.size for one in held)
+            numbered = True
+        else:
+            manifest = manifest_name(file_of(copy.route.volid) if immutable else copy.file)
+            there, numbered = files.get(copy.file) == copy.size, immutable
+        # to look for a number costs a look at every file
+        if not (there and (manifest in files or (numbered and attempts(manifest, files)))):
+            found.append(copy)
+    return found

@@ -140,7 +140,10 @@ def _on_renameable(
 ) -> Decision:
     name, part = wanted.name, part_name(wanted.name)
     there = seen.files.get(name)
-    if name == damaged and (name in refuted or not _was_renamed(wanted, seen, progress)):
+    sent = progress is not None and (progress.file, progress.sent) == (part, wanted.size)
+    # what has the archive's name may be what was sent by now, and no longer what was damaged
+    renamed = sent and part not in seen.files and there == wanted.size
+    if name == damaged and (name in refuted or not renamed):
         there = None
     if there is not None and there != wanted.size:
         return Decision(
@@ -245,13 +248,6 @@ def is_of(wanted: Wanted, progress: Progress) -> bool:
         wanted.size,
         wanted.modified,
     )
-
-
-def _was_renamed(wanted: Wanted, seen: Seen, progress: Progress | None) -> bool:
-    """Whether what has the archive's name may be what was sent, and no longer what was damaged."""
-    part = part_name(wanted.name)
-    sent = progress is not None and (progress.file, progress.sent) == (part, wanted.size)
-    return sent and part not in seen.files and seen.files.get(wanted.name) == wanted.size
 
 
 def _litter(wanted: Wanted, seen: Seen, mine: Mapping[str, Manifest], damaged: str) -> list[str]:

@@ -154,36 +154,36 @@ def _guest(
 ) -> GuestGate:
     tier = tier_of(policy, item.vmid)
     limit = tier.proof_age if asked.within is None else asked.within
-    found = _proofs(proven(facts, item, tier.proof_rung), limit, now)
-    reasons = [
+    standing = proven(facts, item, tier.proof_rung)
+    last = max(standing, key=lambda proof: proof.ended, default=None)
+    # of what was proven lately one would go back to the youngest data
+    fresh = [one for one in standing if now - one.ended <= limit]
+    best = max(fresh, key=lambda proof: proof.archive_ctime, default=last)
+    reasons = (
         *_presence(facts, item),
         *(
-            _age(item, *found, limit, now, policy.max_clock_drift)
-            if found
+            _age(item, last, best, limit, now, policy.max_clock_drift)
+            if last and best
             else [_unproven(facts, policy, item)]
         ),
         *(work.what for work in busy if work.vmid in (None, item.vmid)),
-    ]
+    )
+    notes: list[str] = []
+    if best and item.guest:
+        of_that = [one for one in item.held if one.ctime == best.archive_ctime]
+        places = sorted({where for found in item.places(of_that).values() for where in found})
+        # it is lost together with the guest's node
+        if places == [item.guest.node]:
+            notes.append(f"what was proven of it lies on {names(places)} alone, where the guest is")
     return GuestGate(
         item.vmid,
         item.name,
         item.guest.node if item.guest else None,
-        max(0, now - found[0].ended) if found else None,
-        max(0, now - found[1].archive_ctime) if found else None,
-        tuple(reasons),
-        tuple(_notes(item, found[1])) if found else (),
+        max(0, now - last.ended) if last else None,
+        max(0, now - best.archive_ctime) if best else None,
+        reasons,
+        tuple(notes),
     )
-
-
-def _proofs(standing: Sequence[Proof], limit: int, now: int) -> tuple[Proof, Proof] | None:
-    """The last proof, and the one of the youngest data that was proven lately: one would go back to
-    that.
-    """
-    if not standing:
-        return None
-    last = max(standing, key=lambda proof: proof.ended)
-    fresh = [one for one in standing if now - one.ended <= limit]
-    return last, max(fresh, key=lambda proof: proof.archive_ctime, default=last)
 
 
 def _presence(facts: SiteFacts, item: GuestFacts) -> Iterator[str]:
@@ -235,13 +235,3 @@ def _unproven(facts: SiteFacts, policy: Policy, item: GuestFacts) -> str:
         return "no restore of it was ever tested"
     why = f": {latest.reasons[0]}" if latest.reasons else ""
     return f"never proven; the latest restore test ended {latest.verdict}{why}"
-
-
-def _notes(item: GuestFacts, best: Proof) -> Iterator[str]:
-    """What is lost together with the guest's node."""
-    if item.guest is None:
-        return
-    of_that = [one for one in item.held if one.ctime == best.archive_ctime]
-    places = sorted({where for found in item.places(of_that).values() for where in found})
-    if places == [item.guest.node]:
-        yield f"what was proven of it lies on {names(places)} alone, where the guest is"

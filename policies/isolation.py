@@ -235,35 +235,30 @@ def _off(key: str, config: Mapping[str, str]) -> Assertion:
 
 
 def _nics_hold(config: Mapping[str, str], scratch: Scratch, network: str) -> Assertion:
-    bad = [
-        problem
-        for key, value in guest_config.nics(config)
-        if (problem := _nic_problem(key, value, scratch, network))
-    ]
-    where = (
-        f"on the isolated bridge {scratch.bridge}" if network == ISOLATED else "with its link down"
+    where, wanted = (
+        (f"on the isolated bridge {scratch.bridge}", f"bridge {scratch.bridge or 'unnamed'}")
+        if network == ISOLATED
+        else ("with its link down", "link down")
     )
+    bad: list[str] = []
+    for key, value in guest_config.nics(config):
+        try:
+            nic = guest_config.parse_nic(value)
+        except PolicyError as error:
+            bad.append(f"{key}: {error.message}")
+            continue
+        # a network of any other name holds nothing: no NIC is right then
+        isolated = network == ISOLATED and scratch.bridge and nic.bridge == scratch.bridge
+        if not isolated and not (network == LINK_DOWN and nic.link_down):
+            bad.append(
+                f"{key} is on bridge {nic.bridge or 'none'} with its link "
+                f"{'down' if nic.link_down else 'up'}, wanted {wanted}"
+            )
     seen = ", ".join(key for key, _ in guest_config.nics(config))
     return Assertion(
         "nics",
         not bad,
         "; ".join(bad) or (f"every NIC is {where}: {seen}" if seen else "there is no NIC"),
-    )
-
-
-def _nic_problem(key: str, value: str, scratch: Scratch, network: str) -> str | None:
-    try:
-        nic = guest_config.parse_nic(value)
-    except PolicyError as error:
-        return f"{key}: {error.message}"
-    if network == ISOLATED and scratch.bridge and nic.bridge == scratch.bridge:
-        return None
-    if network == LINK_DOWN and nic.link_down:
-        return None
-    wanted = f"bridge {scratch.bridge or 'unnamed'}" if network == ISOLATED else "link down"
-    return (
-        f"{key} is on bridge {nic.bridge or 'none'} with its link "
-        f"{'down' if nic.link_down else 'up'}, wanted {wanted}"
     )
 
 

@@ -202,7 +202,12 @@ def others(archives: Iterable[Archive]) -> frozenset[tuple[str, str]]:
     found: set[tuple[str, str]] = set()
     for group in differing(archives, attrgetter("uuid", "born", "decided")):
         if lineage := present(group):
-            found |= {key(one) for one in group if another(_told(one), lineage)}
+            # all that another looks at: of a million archives no MACs need to be taken apart
+            found |= {
+                key(one)
+                for one in group
+                if another(Identity(one.uuid, one.born, decided=one.decided), lineage)
+            }
     return frozenset(found)
 
 
@@ -254,11 +259,6 @@ def differing(
         if one.vmid is not None and (one.type, one.vmid) in several:
             guests[one.type, one.vmid].append(one)
     return list(guests.values())
-
-
-def _told(archive: Archive) -> Identity:
-    """All that ``another`` looks at: of a million archives, their MACs need not be taken apart."""
-    return Identity(archive.uuid, archive.born, decided=archive.decided)
 
 
 def day(epoch: int) -> str:

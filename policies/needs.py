@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 
 from policies.model import GuestType, PolicyError
@@ -92,20 +93,18 @@ class Needs:
 
 def needs(config: Mapping[str, str], kind: GuestType) -> Needs:
     """Given a guest's configuration and its kind, return what it needs."""
-    disks: list[Volume] = []
-    files: list[Volume] = []
-    local: list[str] = []
+    volumes = list(_volumes(config, kind))
+    there = [one for one in volumes if _on_storage(one.volid)]
+    local = [
+        f"{one.key} is {one.volid}, which its node alone has"
+        for one in volumes
+        if not _on_storage(one.volid)
+    ]
     unsure: list[str] = []
-    for volume in _volumes(config, kind):
-        if not _on_storage(volume.volid):
-            local.append(f"{volume.key} is {volume.volid}, which its node alone has")
-        elif volume.kind in _LISTED:
-            files.append(volume)
-        else:
-            disks.append(volume)
     for key, value in sorted(config.items()):
         if _DEVICE.fullmatch(key):
-            mapping, first = property_string.every(value, "mapping"), _first(value)
+            mapping = property_string.every(value, "mapping")
+            first = value.partition(",")[0].removeprefix("path=")
             if mapping:
                 unsure.append(
                     f"{key} is the mapped device {mapping[0]}, and which nodes have one is not seen"
@@ -121,24 +120,19 @@ def needs(config: Mapping[str, str], kind: GuestType) -> Needs:
         for _, value in guest_config.nics(config)
         for bridge in property_string.every(value, "bridge")
     ]
+    order = ""
+    with suppress(PolicyError):  # what cannot be read gives no place in the order
+        order = property_string.parse(config.get("startup", ""), default="order").get("order", "")
     return Needs(
-        tuple(disks),
-        tuple(files),
+        tuple(one for one in there if one.kind not in _LISTED),
+        tuple(one for one in there if one.kind in _LISTED),
         tuple(dict.fromkeys(bridges)),
         tuple(local),
         tuple(unsure),
         _number(config, "sockets") * _number(config, "cores") if kind is GuestType.QEMU else 0,
         guest_config.memory_of(config) << 20,
-        _order(config),
+        int(order) if _ORDER.fullmatch(order) else None,
     )
-
-
-def _order(config: Mapping[str, str]) -> int | None:
-    try:
-        told = property_string.parse(config.get("startup", ""), default="order").get("order", "")
-    except PolicyError:
-        return None
-    return int(told) if _ORDER.fullmatch(told) else None
 
 
 def _number(config: Mapping[str, str], key: str) -> int:
@@ -164,38 +158,31 @@ def _volumes(config: Mapping[str, str], kind: GuestType) -> Iterator[Volume]:
         yield from (Volume("cicustom", name) for name in guest_config.snippets(config))
     else:
         for key, value in sorted(config.items()):
-            if _MOUNT.fullmatch(key):
-                yield from _mount(key, value)
+            if not _MOUNT.fullmatch(key):
+                continue
+            try:
+                mount = property_string.parse(value, default="volume")
+            except PolicyError:
+                mount = {"volume": value}
+            volume = Volume(
+                key,
+                mount.get("volume", ""),
+                _not_off(mount.get("replicate", "1")),
+                size=guest_config.size_of(mount),
+                # of a container's mount points vzdump takes only those that ask for it
+                dumped=key == "rootfs" or property_string.boolean(mount.get("backup", "0")) is True,
+            )
+            shared = property_string.boolean(mount.get("shared", "0")) is True
+            # a folder of the node that is marked ``shared`` is there on every one
+            if _on_storage(volume.volid) or not shared:
+                yield volume
     if "hookscript" in config:
         yield Volume("hookscript", config["hookscript"])
-
-
-def _mount(key: str, value: str) -> Iterator[Volume]:
-    """A mount point; a folder of the node that is marked ``shared`` is there on every one."""
-    try:
-        mount = property_string.parse(value, default="volume")
-    except PolicyError:
-        mount = {"volume": value}
-    volume = Volume(
-        key,
-        mount.get("volume", ""),
-        _not_off(mount.get("replicate", "1")),
-        size=guest_config.size_of(mount),
-        # of a container's mount points vzdump takes only those that ask for it
-        dumped=key == "rootfs" or property_string.boolean(mount.get("backup", "0")) is True,
-    )
-    if _on_storage(volume.volid) or property_string.boolean(mount.get("shared", "0")) is not True:
-        yield volume
 
 
 def _on_storage(volume: str) -> bool:
     """A path of a device may hold a colon too."""
     return volid.is_volid(volume) and not volume.startswith("/")
-
-
-def _first(value: str) -> str:
-    first = value.partition(",")[0]
-    return first.removeprefix("path=")
 
 
 def _not_off(text: str) -> bool:
