@@ -167,27 +167,20 @@ def _storage(node: str, site: _Site) -> tuple[Storage | None, list[str]]:
         else:
             return storage, passed
         passed.append(f"{node}: storage {storage.name} {problem}")
-    if not candidates:
-        passed.append(f"{node}: {_unseen(node, site)}")
-    return None, passed
-
-
-def _unseen(node: str, site: _Site) -> str:
-    """Why a node has no candidate. PVE leaves out in silence what the token has no right to see, so
-    absence proves little.
-    """
-    named = site.scratch.storage
+    if candidates:
+        return None, passed
+    elsewhere = sorted({storage.node for storage in site.storages if storage.name == named})
     if any(storage.node == node and named in (None, storage.name) for storage in site.storages):
-        return f"storage {named} is disabled" if named else "every storage is disabled"
-    if elsewhere := sorted({storage.node for storage in site.storages if storage.name == named}):
-        return f"storage {named} is not there, only on {', '.join(elsewhere)}"
-    what, path = (
-        (f"no storage {named}", f"/storage/{named}") if named else ("no storage", "/storage")
-    )
-    return (
-        f"{what} is shown to this token: there is none, or the token lacks Datastore.Audit on "
-        f"{path}"
-    )
+        problem = f"storage {named} is disabled" if named else "every storage is disabled"
+    elif elsewhere:
+        problem = f"storage {named} is not there, only on {', '.join(elsewhere)}"
+    else:
+        # PVE leaves out in silence what the token has no right to see: absence proves little
+        problem = (
+            f"no storage{f' {named}' if named else ''} is shown to this token: there is none, or "
+            f"the token lacks Datastore.Audit on /storage{f'/{named}' if named else ''}"
+        )
+    return None, [f"{node}: {problem}"]
 
 
 def _needed(site: _Site) -> int:

@@ -78,8 +78,16 @@ def stopped(archives: Sequence[Archive], knowledge: Knowledge) -> dict[int, str]
     for archive in archives:
         if archive.vmid is not None:
             guests[archive.vmid].append(archive)
-    found = {vmid: _doubt(vmid, theirs, knowledge) for vmid, theirs in guests.items()}
-    return {vmid: why for vmid, why in sorted(found.items()) if why}
+    found: dict[int, str] = {}
+    for vmid, theirs in sorted(guests.items()):
+        sightings = [knowledge.sightings.get(whole.key(one)) for one in theirs]
+        accepted = knowledge.accepted.get(vmid, -1)
+        # a wrong clock first: an archive that it misdated may seem older than the catalog by that
+        if why := (
+            _misdated(theirs, sightings, accepted) or _young(vmid, theirs, sightings, knowledge)
+        ):
+            found[vmid] = why
+    return found
 
 
 def hold(marked: Sequence[Marked], stopped: Mapping[int, str]) -> Held:
@@ -197,12 +205,6 @@ _HINTS = {
 }
 
 
-def _doubt(vmid: int, archives: Sequence[Archive], knowledge: Knowledge) -> str | None:
-    sightings = [knowledge.sightings.get(whole.key(one)) for one in archives]
-    accepted = knowledge.accepted.get(vmid, -1)
-    return _misdated(archives, sightings, accepted) or _young(vmid, archives, sightings, knowledge)
-
-
 def _young(
     vmid: int,
     archives: Sequence[Archive],
@@ -213,17 +215,27 @@ def _young(
     known since.
     """
     known = max(knowledge.proven.get(vmid, 0), knowledge.accepted.get(vmid, 0))
-    storages = [_storage(one) for one in archives]
+    storages = [("" if one.shared else one.node, one.storage) for one in archives]
     # when the catalog first looked at each storage: in a listing of all guests, or of this one
     looks = {one: knowledge.looks[one] for one in set(storages) if one in knowledge.looks}
     for storage, seen in zip(storages, sightings, strict=True):
         if seen and seen.first_seen < looks.get(storage, inf):
             looks[storage] = seen.first_seen
-    older = [
-        one
-        for one, storage, seen in zip(archives, storages, sightings, strict=True)
-        if _older(one, looks.get(storage), known, seen)
-    ]
+    older: list[Archive] = []
+    for one, storage, seen in zip(archives, storages, sightings, strict=True):
+        look = looks.get(storage)
+        if look is not None:
+            # A storage that was not mounted at its first look, or not to be read, listed nothing:
+            # only what was seen became known.
+            if known >= max(look, seen.first_seen if seen else look) or (
+                seen is not None and (seen.began is not None or seen.copied)
+            ):
+                continue
+            # What the first look saw is older whatever its name says: the clock that named it may
+            # be ahead.
+            if one.ctime >= look and not (seen is not None and seen.first_seen <= look):
+                continue
+        older.append(one)
     if not older:
         return None
     count = f"{len(older)} archive{'s' if len(older) > 1 else ''}"
@@ -232,23 +244,6 @@ def _young(
         f"{YOUNG}: {count} of guest {vmid} on {where} older than this catalog, which has recorded "
         "no proof of the guest since"
     )
-
-
-def _older(archive: Archive, look: int | None, known: int, seen: Sighting | None) -> bool:
-    """Whether an archive is from before the catalog's first look at its storage, and nothing became
-    known after that look.
-
-    What that first look saw is older whatever its name says: the clock that named it may be ahead.
-    """
-    if look is None:
-        return True
-    # A storage that was not mounted at its first look, or not to be read, listed nothing: only what
-    # was seen became known.
-    if known >= max(look, seen.first_seen if seen else look) or (
-        seen is not None and (seen.began is not None or seen.copied)
-    ):
-        return False
-    return archive.ctime < look or (seen is not None and seen.first_seen <= look)
 
 
 def _misdated(
@@ -275,7 +270,3 @@ def _misdated(
 
 def _said(time: int) -> str:
     return f"{datetime.fromtimestamp(time, UTC):%Y-%m-%d %H:%M} UTC"
-
-
-def _storage(archive: Archive) -> Place:
-    return ("" if archive.shared else archive.node, archive.storage)

@@ -74,6 +74,18 @@ class Bar(StrEnum):
     ELSEWHERE = "elsewhere"
 
 
+_AGAINST = {
+    Bar.BEYOND: "is out of reach ({where})",
+    Bar.EMPTY: "is an empty file",
+    Bar.LATER: "is of later than the moment that was asked for",
+    Bar.CHANGED: "was changed since it was recorded ({one.changed})",
+    Bar.DAMAGED: "is damaged ({one.damaged})",
+    Bar.DISKLESS: "holds no disk",
+    Bar.FOREIGN: "is of another machine that had this VMID",
+    Bar.ELSEWHERE: "lies on {one.node}, in a storage that {asked.node} does not share",
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Alternative:
     """An archive under the VMID. ``proof`` is the latest that stands, ``bar`` what keeps it from
@@ -130,7 +142,9 @@ def decide(known: Known, asked: Asked) -> Choice:
     able = (None, Bar.FOREIGN, Bar.ELSEWHERE)
     newest = next((one for one in every if one.bar in able), None)
     if asked.volid is not None:
-        named = [one for one in every if _named(one, asked)]
+        # what was named is taken whatever speaks against it, if it is there, and of that time
+        never = (Bar.BEYOND, Bar.EMPTY, Bar.LATER)
+        named = [one for one in every if one.archive.volid == asked.volid and one.bar not in never]
         fit = sorted(named, key=lambda one: one.bar is Bar.ELSEWHERE)
     else:
         fit = [one for one in every if one.bar is None]
@@ -165,9 +179,22 @@ def _alternatives(known: Known, asked: Asked) -> tuple[Alternative, ...]:
     for archive in sorted(both, key=lambda one: -one.ctime):
         proofs = (one for one in standing if _of(one, archive))
         proof = max(proofs, key=lambda one: one.ended, default=None)
-        is_foreign = whole.key(archive) in foreign
-        bar = Bar.BEYOND if archive in beyond else _bar(asked, archive, foreign=is_foreign)
-        against = _in_words(bar, known, asked, archive) if bar else ""
+        # the first that holds is told: what can be seen of the archive itself before what was asked
+        bars = {
+            Bar.BEYOND: archive in beyond,
+            Bar.EMPTY: archive.size <= 0,
+            Bar.LATER: asked.latest is not None and archive.ctime > asked.latest,
+            Bar.CHANGED: archive.changed,
+            Bar.DAMAGED: archive.damaged,
+            Bar.DISKLESS: archive.holds_disk is False,
+            Bar.FOREIGN: whole.key(archive) in foreign,
+            Bar.ELSEWHERE: asked.node and not archive.shared and archive.node != asked.node,
+        }
+        bar = next((bar for bar, holds in bars.items() if holds), None)
+        against = ""
+        if bar:
+            where = known.why.get(reach.place(archive), "its storage is not listed")
+            against = _AGAINST[bar].format(one=archive, where=where, asked=asked)
         found.append(Alternative(archive, proof, bar, against, _state(known, archive, proof)))
     return tuple(found)
 
@@ -179,40 +206,6 @@ def _of(proof: Proof, archive: Archive) -> bool:
         and proof.archive_ctime == archive.ctime
         and (archive.shared or proof.node == archive.node)
     )
-
-
-def _bar(asked: Asked, archive: Archive, *, foreign: bool) -> Bar | None:
-    """The first that holds: what can be seen of the archive itself before what was asked for."""
-    elsewhere = asked.node and not archive.shared and archive.node != asked.node
-    bars = {
-        Bar.EMPTY: archive.size <= 0,
-        Bar.LATER: asked.latest is not None and archive.ctime > asked.latest,
-        Bar.CHANGED: archive.changed,
-        Bar.DAMAGED: archive.damaged,
-        Bar.DISKLESS: archive.holds_disk is False,
-        Bar.FOREIGN: foreign,
-        Bar.ELSEWHERE: elsewhere,
-    }
-    return next((bar for bar, holds in bars.items() if holds), None)
-
-
-def _in_words(bar: Bar, known: Known, asked: Asked, archive: Archive) -> str:
-    where = known.why.get(reach.place(archive), "its storage is not listed")
-    return {
-        Bar.BEYOND: f"is out of reach ({where})",
-        Bar.EMPTY: "is an empty file",
-        Bar.LATER: "is of later than the moment that was asked for",
-        Bar.CHANGED: f"was changed since it was recorded ({archive.changed})",
-        Bar.DAMAGED: f"is damaged ({archive.damaged})",
-        Bar.DISKLESS: "holds no disk",
-        Bar.FOREIGN: "is of another machine that had this VMID",
-        Bar.ELSEWHERE: f"lies on {archive.node}, in a storage that {asked.node} does not share",
-    }[bar]
-
-
-def _named(one: Alternative, asked: Asked) -> bool:
-    """What was named is taken whatever speaks against it, if it is there, and of that time."""
-    return one.archive.volid == asked.volid and one.bar not in (Bar.BEYOND, Bar.EMPTY, Bar.LATER)
 
 
 def _state(known: Known, archive: Archive, proof: Proof | None) -> str:
@@ -268,8 +261,13 @@ def _cautions(
     if taken.proof is None:
         yield f"{_dated(known, archive)}, is {taken.state}"
         yield from _proven_instead(known, asked, every, taken)
-    elif said := _failed_since(known, every, taken.proof):
-        yield said
+    else:
+        failed = failed_since(GuestFacts(known.vmid, "", None, proofs=known.proofs), taken.proof)
+        # of what is still there its own state tells; what failed and is gone speaks against it, too
+        if failed and not any(_of(failed, one.archive) for one in every):
+            why = f": {failed.reasons[0]}" if failed.reasons else ""
+            ago = duration(max(0, known.now - failed.ended), "en")
+            yield f"a restore test of a backup at least as new failed {ago} ago{why}"
     if archive.suspicious:
         yield SUSPICIOUS.format(archive.volid, in_words(archive.suspicious), known.vmid)
         clean = (
@@ -282,18 +280,6 @@ def _cautions(
                 f"the newest proven one that is not suspicious is {_dated(known, other)}: take it "
                 f"with --archive {other.volid}"
             )
-
-
-def _failed_since(known: Known, every: tuple[Alternative, ...], proof: Proof) -> str:
-    """Of what is still there its own state tells; what failed and is gone speaks against it all the
-    same.
-    """
-    failed = failed_since(GuestFacts(known.vmid, "", None, proofs=known.proofs), proof)
-    if failed is None or any(_of(failed, one.archive) for one in every):
-        return ""
-    why = f": {failed.reasons[0]}" if failed.reasons else ""
-    ago = duration(max(0, known.now - failed.ended), "en")
-    return f"a restore test of a backup at least as new failed {ago} ago{why}"
 
 
 def _proven_instead(

@@ -65,26 +65,34 @@ def differs(config: Mapping[str, str], place: Place) -> tuple[str, ...]:
     """Given the archived config and where it is restored to, return a sentence for each thing in
     which the guest will differ from what it was when it was backed up.
     """
-    return (
-        *_moved(place),
-        *_disks(config, place),
-        *left_out(config),
-        *_nics(config, place),
-        *_media(config, place),
-        *_devices(config, place),
-        *_generation(config),
-    )
-
-
-def _moved(place: Place) -> Iterator[str]:
+    said: list[str] = []
     if place.origin and place.origin != place.node:
-        yield f"it was backed up on {place.origin}, and comes back on {place.node}"
-
-
-def _disks(config: Mapping[str, str], place: Place) -> Iterator[str]:
-    for key, disk in sorted(guest_config.dumped_disks(config).items()):
-        if place.storage and disk.storage != place.storage:
-            yield f"{key} was on storage {disk.storage}, and comes back on {place.storage}"
+        said.append(f"it was backed up on {place.origin}, and comes back on {place.node}")
+    said += (
+        f"{key} was on storage {disk.storage}, and comes back on {place.storage}"
+        for key, disk in sorted(guest_config.dumped_disks(config).items())
+        if place.storage and disk.storage != place.storage
+    )
+    said += left_out(config)
+    # of a node's bridges PVE leaves out, without a word, those that the token has no right to
+    said += (
+        f"{one.nic} was on bridge {one.bridge}, which {place.node} does not have, or the token may "
+        "not see"
+        for one in nics_ahead(config, place.bridges)
+        if one.there is False
+    )
+    for key, file in _isos(config):
+        listed = place.media.get(storage_of(file))
+        # of a storage that could not be listed nothing is said
+        if listed is not None and file not in listed:
+            said.append(
+                f"{key} held the medium {file}, which is not on {place.node}: the guest may not "
+                "start until it is taken out"
+            )
+    said += _devices(config, place)
+    if config.get("vmgenid", "0") != "0":
+        said.append("its vmgenid is a new one, by which a guest sees that it was set back")
+    return tuple(said)
 
 
 def left_out(config: Mapping[str, str]) -> tuple[str, ...]:
@@ -100,15 +108,6 @@ def left_out(config: Mapping[str, str]) -> tuple[str, ...]:
     )
 
 
-def _nics(config: Mapping[str, str], place: Place) -> Iterator[str]:
-    for one in nics_ahead(config, place.bridges):
-        if one.there is False:
-            yield (
-                f"{one.nic} was on bridge {one.bridge}, which {place.node} does not have, or the "
-                "token may not see"
-            )
-
-
 def media_storages(config: Mapping[str, str]) -> list[str]:
     """Given a guest's config, return the storages that its ISO images lie on, by name."""
     return sorted({storage_of(file) for _, file in _isos(config)})
@@ -119,16 +118,6 @@ def _isos(config: Mapping[str, str]) -> Iterator[tuple[str, str]]:
         file = guest_config.drive(value).get("file", "")
         if guest_config.is_cdrom(value) and _ISO in file:
             yield key, file
-
-
-def _media(config: Mapping[str, str], place: Place) -> Iterator[str]:
-    for key, file in _isos(config):
-        listed = place.media.get(storage_of(file))
-        if listed is not None and file not in listed:
-            yield (
-                f"{key} held the medium {file}, which is not on {place.node}: the guest may not "
-                "start until it is taken out"
-            )
 
 
 def _devices(config: Mapping[str, str], place: Place) -> Iterator[str]:
@@ -144,11 +133,6 @@ def _devices(config: Mapping[str, str], place: Place) -> Iterator[str]:
                 f"{key} is whatever device the mapping {mapped} names on {place.node}; if it names "
                 "none there, the guest does not start"
             )
-
-
-def _generation(config: Mapping[str, str]) -> Iterator[str]:
-    if config.get("vmgenid", "0") != "0":
-        yield "its vmgenid is a new one, by which a guest sees that it was set back"
 
 
 def missing_bridges(nics: Iterable[NicAhead]) -> str:

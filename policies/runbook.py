@@ -20,15 +20,11 @@ from policies.compliance.objectives import tier_of
 from policies.copy_folders import folder_of
 from policies.i18n import duration
 from policies.model import (
-    ArchiveCopy,
-    CopyTarget,
     GuestType,
     Policy,
-    Proof,
     PveStorage,
     SftpFolder,
 )
-from policies.needs import Needs
 from policies.pve.volid import file_of
 from policies.segments import unpacked
 from policies.what_if.decide import measured, urgency
@@ -59,7 +55,13 @@ def pages(facts: SiteFacts, policy: Policy, now: int) -> tuple[Page, ...]:
         (item for item in facts.guests if not (item.guest and item.guest.template)),
         key=lambda item: urgency(policy, item),
     )
-    found = [(item, _ways(facts, policy, item)) for item in items]
+    found: list[tuple[GuestFacts, Sequence[Source]]] = []
+    for item in items:
+        rung = tier_of(policy, item.vmid).proof_rung
+        ways = sources(facts, policy, item, (), Loss(), rung)
+        # what is no file, a replica or disks that are left, no command of the pages restores
+        usable = [one for one in ways if one.kind in (Kind.ARCHIVE, Kind.COPY)]
+        found.append((item, usable[:MOST_WAYS]))
     order = Page("ORDER.txt", "\n".join(_order(facts, policy, found, now)) + "\n")
     return (
         order,
@@ -76,11 +78,6 @@ def page_name(item: GuestFacts) -> str:
     """
     name = _PLAIN.sub("-", item.name).strip("-.")[:60]
     return f"guests/{item.vmid}{f'-{name}' if name else ''}.txt"
-
-
-def _ways(facts: SiteFacts, policy: Policy, item: GuestFacts) -> tuple[Source, ...]:
-    found = sources(facts, policy, item, (), Loss(), tier_of(policy, item.vmid).proof_rung)
-    return tuple(one for one in found if one.kind in (Kind.ARCHIVE, Kind.COPY))[:MOST_WAYS]
 
 
 def _order(
@@ -130,7 +127,12 @@ def _page(policy: Policy, item: GuestFacts, ways: Sequence[Source]) -> Iterator[
         yield f"address:  {_said(written.address)}"
     yield f"was on:   {item.guest.node if item.guest else 'no node: it is not in the cluster'}"
     if item.needs:
-        yield from _needs(item.needs)
+        needs = item.needs
+        disks = [f"{size(one.needed)} on {one.storage}" for one in needs.restored]
+        yield f"needs:    {size(needs.memory)} of memory, disks of {', '.join(disks) or 'no size'}"
+        if needs.bridges:
+            yield f"networks: {', '.join(map(_said, needs.bridges))}"
+        yield from (f"NOTE:     {_said(sentence)}" for sentence in (*needs.local, *needs.unsure))
     yield f"config:   cluster/guests/{_kind(item)}-{item.vmid}.conf, if it was kept"
     yield f"restore:  {_takes(_measured(policy, item))}"
     yield ""
@@ -144,20 +146,11 @@ def _page(policy: Policy, item: GuestFacts, ways: Sequence[Source]) -> Iterator[
     for number, way in enumerate(ways, 1):
         yield from _way(policy, item, way, number)
     yield "THEN look at its network before it starts, and whether it is well:"
-    tool = _tool(item)
+    tool = "pct" if _kind(item) == GuestType.LXC else "qm"
     yield f"  {tool} config {item.vmid}"
     yield f"  {tool} start {item.vmid}"
     for check in written.checks if written else ():
         yield f"  it is well if this passes: {_said(check.name)}"
-
-
-def _needs(needs: Needs) -> Iterator[str]:
-    disks = [f"{size(one.needed)} on {one.storage}" for one in needs.restored]
-    yield f"needs:    {size(needs.memory)} of memory, disks of {', '.join(disks) or 'no size'}"
-    if needs.bridges:
-        yield f"networks: {', '.join(map(_said, needs.bridges))}"
-    for sentence in (*needs.local, *needs.unsure):
-        yield f"NOTE:     {_said(sentence)}"
 
 
 def _way(policy: Policy, item: GuestFacts, way: Source, number: int) -> Iterator[str]:
@@ -167,7 +160,12 @@ def _way(policy: Policy, item: GuestFacts, way: Source, number: int) -> Iterator
     yield f"  {_said(archive.volid)}, {size(archive.size)}"
     if archive.sha256:
         yield f"  SHA-256 {archive.sha256}"
-    yield f"  {_proof(way.proof, policy)}"
+    if way.proof is None:
+        yield "  NOT PROVEN: no restore of it was tested, or the test did not pass"
+    else:
+        rto = way.proof.rto
+        took = f", back in {duration(rto, 'en')}" if rto is not None else ""
+        yield f"  proven on {_moment(way.proof.ended, policy)}{took}"
     for note in way.notes:
         yield f"  NOTE: {note}"
     if way.kind is Kind.ARCHIVE:
@@ -188,10 +186,22 @@ def _fetch(policy: Policy, item: GuestFacts, way: Source) -> Iterator[str]:
     if copy is None or target is None:
         yield "  its target is no longer in the policy: look for it where copies were kept then"
         return
-    file = file_of(copy.route.volid)
-    landed = f"/var/lib/vz/dump/{file}"
+    landed = f"/var/lib/vz/dump/{file_of(copy.route.volid)}"
+    # encrypted pieces go to a folder of their own, and become the archive from there
+    name, to = (f"{copy.file}.*", "/root/copy/") if copy.encrypted else (copy.file, landed)
+    place = target.place
+    source = f"{place.path.rstrip('/')}/{name}"
     yield "  bring it to a node with room for it:"
-    yield from (f"    {line}" for line in _bring(target, copy))
+    if copy.encrypted:
+        yield f"    mkdir -m 700 -p {to}"
+    if isinstance(place, SftpFolder):
+        remote = shlex.quote(f"{place.user}@{place.host}:{source}")
+        yield f"    scp -P {place.port} {remote} {shlex.quote(to)}"
+    elif isinstance(place, PveStorage):
+        yield f"    scp {shlex.quote(f'root@{place.node}:{source}')} {shlex.quote(to)}"
+    else:
+        yield f"    cp from {source} of the machine of this service, or of its disk,"
+        yield f"    to {to}"
     if copy.encrypted:
         yield "  decrypt it there with one of the kits (KIT), piece after piece:"
         pieces = " ".join(shlex.quote(one.file) for one in unpacked(copy.file, copy.segments))
@@ -199,23 +209,6 @@ def _fetch(policy: Policy, item: GuestFacts, way: Source) -> Iterator[str]:
         yield f'      age -d -i KIT "$f" || break; done > {shlex.quote(landed)}'
     yield f"    echo {shlex.quote(f'{copy.sha256}  {landed}')} | sha256sum -c"
     yield f"    {_restore(item, landed)}"
-
-
-def _bring(target: CopyTarget, copy: ArchiveCopy) -> Iterator[str]:
-    place, to = target.place, "/root/copy/" if copy.encrypted else "/var/lib/vz/dump/"
-    name = f"{copy.file}.*" if copy.encrypted else copy.file
-    if copy.encrypted:
-        yield f"mkdir -m 700 -p {to}"
-    landed = to if copy.encrypted else to + file_of(copy.route.volid)
-    if isinstance(place, SftpFolder):
-        source = f"{place.user}@{place.host}:{place.path.rstrip('/')}/{name}"
-        yield f"scp -P {place.port} {shlex.quote(source)} {shlex.quote(landed)}"
-    elif isinstance(place, PveStorage):
-        source = f"root@{place.node}:{place.path.rstrip('/')}/{name}"
-        yield f"scp {shlex.quote(source)} {shlex.quote(landed)}"
-    else:
-        yield f"cp from {place.path.rstrip('/')}/{name} of the machine of this service, or of its disk,"
-        yield f"to {landed}"
 
 
 def _restore(item: GuestFacts, what: str) -> str:
@@ -231,17 +224,6 @@ def _kind(item: GuestFacts) -> GuestType:
         return item.guest.type
     kinds = (one.type for one in item.archives + item.unreachable if one.type)
     return next(kinds, GuestType.QEMU)
-
-
-def _tool(item: GuestFacts) -> str:
-    return "pct" if _kind(item) == GuestType.LXC else "qm"
-
-
-def _proof(proof: Proof | None, policy: Policy) -> str:
-    if proof is None:
-        return "NOT PROVEN: no restore of it was tested, or the test did not pass"
-    took = f", back in {duration(proof.rto, 'en')}" if proof.rto is not None else ""
-    return f"proven on {_moment(proof.ended, policy)}{took}"
 
 
 def _measured(policy: Policy, item: GuestFacts) -> float | None:

@@ -78,7 +78,17 @@ class SegmentManifest:
             "sidecars": [name for name, _ in self.sidecars],
         }
         files = [*self.segments, *(one for _, one in self.sidecars)]
-        return b"".join(json.dumps(one).encode() + b"\n" for one in (first, *map(_plain, files)))
+        lines = [
+            {
+                "file": one.file,
+                "size": one.size,
+                "sha256": one.sha256,
+                "start": one.start,
+                "length": one.length,
+            }
+            for one in files
+        ]
+        return b"".join(json.dumps(one).encode() + b"\n" for one in (first, *lines))
 
     def files(self) -> dict[str, int]:
         """Return all its files but itself, with their sizes."""
@@ -134,7 +144,18 @@ def _read(first: Mapping[str, Any], lines: list[bytes]) -> SegmentManifest:
     _must(len(set(beside)) == len(beside) and set(beside) <= set(sidecar_names(file)), foreign)
     count = _count(first.get("segments"), MOST_SEGMENTS, "tells no number of segments")
     _must(0 < count == len(lines) - len(beside), "is cut short, or has too much in it")
-    files = [_segment(line) for line in lines]
+    files = []
+    wrong = "has a line that describes no segment"
+    for line in lines:
+        told = _line(line) or {}
+        held, start, length = (
+            _count(told.get(key), 2 * _LARGEST, wrong) for key in ("size", "start", "length")
+        )
+        its_file = _text(told.get("file"), _NAME, wrong)
+        # age adds a header, and 16 bytes to each 64 KiB: what grew by more holds something else
+        _must(length < held <= length + length // 1024 + _OVERHEAD, "tells sizes that cannot be")
+        its_sha256 = _text(told.get("sha256"), _SHA256, wrong)
+        files.append(Segment(its_file, held, its_sha256, start, length))
     segments, sidecars = tuple(files[:count]), tuple(zip(beside, files[count:], strict=True))
     start = 0
     for number, one in enumerate(segments, 1):
@@ -147,32 +168,12 @@ def _read(first: Mapping[str, Any], lines: list[bytes]) -> SegmentManifest:
     return SegmentManifest(volid, file, size, sha256, recipients, segments, sidecars)
 
 
-def _segment(line: bytes) -> Segment:
-    found, why = _line(line) or {}, "has a line that describes no segment"
-    size, start, length = (
-        _count(found.get(key), 2 * _LARGEST, why) for key in ("size", "start", "length")
-    )
-    file = _text(found.get("file"), _NAME, why)
-    _must(length < size <= length + length // 1024 + _OVERHEAD, "tells sizes that cannot be")
-    return Segment(file, size, _text(found.get("sha256"), _SHA256, why), start, length)
-
-
 def _line(line: bytes) -> Mapping[str, Any] | None:
     try:
         found = json.loads(line) if len(line) <= _LONGEST_LINE else None
     except (ValueError, RecursionError):
         return None
     return found if isinstance(found, Mapping) else None
-
-
-def _plain(one: Segment) -> dict[str, Any]:
-    return {
-        "file": one.file,
-        "size": one.size,
-        "sha256": one.sha256,
-        "start": one.start,
-        "length": one.length,
-    }
 
 
 def _must(holds: bool, why: str) -> None:

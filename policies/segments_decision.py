@@ -91,7 +91,11 @@ def decide(
     used = {*manifests, *(file for one in manifests.values() for file in one.files())}
     litter = tuple(file for file in mine if file not in used) if immutable else ()
     # the last attempt is the one that came to its end
-    whole = [one for one in reversed(manifests.values()) if _is_whole(one, seen.files)]
+    whole = [
+        one
+        for one in reversed(manifests.values())
+        if all(seen.files.get(part.file) == part.size for part in one.segments)
+    ]
     if found := next((one for one in whole if _is_of(one, wanted)), None):
         why = f"a verified copy is there: {found.file}, encrypted"
         if set(found.recipients) != set(recipients):
@@ -119,10 +123,6 @@ def decide(
     remove = (*first, *(file for file in rest if file not in first))
     remove += (plain,) if plain in seen.files else ()
     return Decision((why,), kept=kept, known=known, remove=remove)
-
-
-def _is_whole(manifest: SegmentManifest, files: Mapping[str, int]) -> bool:
-    return all(files.get(one.file) == one.size for one in manifest.segments)
 
 
 def _is_of(manifest: SegmentManifest, wanted: Wanted) -> bool:

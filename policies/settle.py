@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import chain, pairwise
 from statistics import median
 
 from policies.causes import Cause
@@ -123,45 +123,26 @@ def decide(watch: Watch) -> Settled:
     """Given all that was seen of a copy after its checks, return whether it lived on, and why."""
     if not watch.wanted:
         return NOT_ASKED_FOR
-    for found in (
-        _out_of_sight(watch),
-        trouble(watch),
-        *_not_watched(watch),
-        _stood_still(watch),
-        *_silences(watch),
-    ):
-        if found:
-            return found
-    return Settled(Outcome.PASSED, _seen(watch))
+    if not watch.looks:
+        return _unknown("PVE was not asked about the copy while it settled", Cause.OURS, again=True)
+    last = watch.looks[-1]
+    # nothing is held against a copy whose node, or whose PVE, does not answer in the end
+    if last.unseen:
+        return _unknown(
+            f"PVE could not tell how the copy fared {_at(watch, last.at)}: {last.unseen}",
+            Cause.PLATFORM,
+        )
+    # what speaks against it before what was not seen: the one is an answer, the other none
+    if found := trouble(watch):
+        return found
+    unseen = next(chain(_not_watched(watch), _hidden(watch)), None)
+    return unseen or Settled(Outcome.PASSED, _seen(watch))
 
 
 def trouble(watch: Watch) -> Settled | None:
     """Given what was seen so far, return the first thing for which watching on is useless, or
     None.
     """
-    return next(
-        (found for found in (_gone(watch), *_not_one_life(watch), *_answers(watch)) if found),
-        None,
-    )
-
-
-# --- what speaks against it -----------------------------------------------------------------------
-
-
-def _out_of_sight(watch: Watch) -> Settled | None:
-    """Nothing is held against a copy whose node, or whose PVE, does not answer in the end."""
-    last = watch.looks[-1] if watch.looks else None
-    if last is None:
-        return _unknown("PVE was not asked about the copy while it settled", Cause.OURS, again=True)
-    if last.unseen:
-        return _unknown(
-            f"PVE could not tell how the copy fared {_at(watch, last.at)}: {last.unseen}",
-            Cause.PLATFORM,
-        )
-    return _gone(watch)
-
-
-def _gone(watch: Watch) -> Settled | None:
     for look in watch.looks[-1:]:
         if look.gone:
             return _unknown(
@@ -169,7 +150,22 @@ def _gone(watch: Watch) -> Settled | None:
                 "removed it",
                 Cause.PLATFORM,
             )
+    # a service that does not answer says less than the machine under it
+    if found := next(_not_one_life(watch), None):
+        return found
+    for asked in watch.answers:
+        when = _at(watch, asked.ended)
+        if asked.outcome is Outcome.FAILED:
+            return _failed(f"check {asked.name} passed and then failed {when}: {asked.detail}")
+        if asked.outcome is Outcome.INCONCLUSIVE:
+            return _unknown(
+                f"check {asked.name} passed and then could not be asked {when}: {asked.detail}",
+                Cause.NETWORK,
+            )
     return None
+
+
+# --- what speaks against it -----------------------------------------------------------------------
 
 
 def _not_one_life(watch: Watch) -> Iterator[Settled]:
@@ -198,18 +194,6 @@ def _not_one_life(watch: Watch) -> Iterator[Settled]:
     # a reset keeps process and uptime
     if len({boot.id for boot in watch.boots if boot.id}) > 1:
         yield _failed("the copy booted anew while it settled: its boot id changed")
-
-
-def _answers(watch: Watch) -> Iterator[Settled]:
-    for asked in watch.answers:
-        when = _at(watch, asked.ended)
-        if asked.outcome is Outcome.FAILED:
-            yield _failed(f"check {asked.name} passed and then failed {when}: {asked.detail}")
-        elif asked.outcome is Outcome.INCONCLUSIVE:
-            yield _unknown(
-                f"check {asked.name} passed and then could not be asked {when}: {asked.detail}",
-                Cause.NETWORK,
-            )
 
 
 # --- what was not seen ----------------------------------------------------------------------------
@@ -243,10 +227,20 @@ def _not_watched(watch: Watch) -> Iterator[Settled]:
             )
 
 
-def _silences(watch: Watch) -> Iterator[Settled]:
-    """Answers behind which a reset may hide: a guest that is back in time answers a question that
-    was put before.
+def _hidden(watch: Watch) -> Iterator[Settled]:
+    """Time in which it may have been off unseen: PVE repeated an old answer, or a reset hides behind
+    an answer of its own, for a guest that is back in time answers what was asked before.
     """
+    known = [(look.at, look.uptime) for look in watch.looks if look.uptime is not None]
+    if known:
+        (began, first), (ended, last) = known[0], known[-1]
+        # an uptime that does not grow with the time is no life, and no death either
+        if last - first < ended - began - _LAG:
+            yield _unknown(
+                f"PVE let the copy's uptime grow by {last - first} s while {ended - began:.0f} s "
+                "passed",
+                Cause.PLATFORM,
+            )
     if len(watch.boots) > 1 and all(boot.id for boot in watch.boots):
         return
     for name in watch.checks:
@@ -260,22 +254,6 @@ def _silences(watch: Watch) -> Iterator[Settled]:
                     "id tells",
                     Cause.NETWORK,
                 )
-
-
-def _stood_still(watch: Watch) -> Settled | None:
-    """An uptime that does not grow with the time is no life, and no death either: PVE repeats an
-    old answer.
-    """
-    known = [(look.at, look.uptime) for look in watch.looks if look.uptime is not None]
-    if len(known) < 2:
-        return None
-    (began, first), (ended, last) = known[0], known[-1]
-    passed, grown = ended - began, last - first
-    if grown >= passed - _LAG:
-        return None
-    return _unknown(
-        f"PVE let the copy's uptime grow by {grown} s while {passed:.0f} s passed", Cause.PLATFORM
-    )
 
 
 def _seen(watch: Watch) -> tuple[str, ...]:

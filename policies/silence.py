@@ -148,13 +148,18 @@ def read(text: str, address: str) -> Table | None:
     # without its end the answer may have been cut off anywhere
     if "end" not in sections or "forwarding" not in sections:
         return None
-    wanted, forwarding = ipaddress.ip_address(address), tuple(_forwarding(sections["forwarding"]))
+    wanted, forwarding = ipaddress.ip_address(address), []
+    for line in sections["forwarding"]:
+        # /proc/sys/net/ipv4/conf/eth0/forwarding:0; default is of interfaces that are yet to come
+        path, _, value = line.rpartition(":")
+        parts = path.split("/")
+        if len(parts) > 6 and parts[6] not in ("default", "lo") and value.strip() not in ("", "0"):
+            forwarding.append(f"{parts[6]} ({'IPv6' if parts[4] == 'ipv6' else 'IPv4'})")
     if "neigh" in sections:
         found = next(_neighbours(sections["neigh"], wanted), (State.ABSENT, None, None))
-        return Table(*found, _way(sections.get("route", ()), wanted), forwarding)
+        return Table(*found, _way(sections.get("route", ()), wanted), tuple(forwarding))
     if "arp" in sections and wanted.version == 4:  # IPv6 neighbours are in no such file
-        state, mac = next(_arp(sections["arp"], wanted), (State.ABSENT, None))
-        return Table(state, mac, None, _way_by_files(sections, wanted), forwarding)
+        return Table(*_by_files(sections, wanted), tuple(forwarding))
     return None
 
 
@@ -178,24 +183,6 @@ def _neighbours(
             yield state, mac, confirmed
 
 
-def _arp(lines: Sequence[str], wanted: object) -> Iterator[tuple[State, str | None]]:
-    """``192.168.10.8  0x1  0x2  bc:24:11:00:00:08  *  eth0``: flags 0x0 have no MAC, 0x2 have one, 0x4 is entered by
-    hand.
-    """
-    for line in lines:
-        words = line.split()
-        if (
-            len(words) >= 6
-            and _ip(words[0]) == wanted
-            and re.fullmatch(r"0x[0-9a-fA-F]+", words[2])
-        ):
-            flags, mac = int(words[2], 16), words[3].upper()
-            if not flags & 0x2 or mac == _NO_MAC:
-                yield State.UNANSWERED, None
-            else:
-                yield State.PERMANENT if flags & 0x4 else State.KNOWN, mac
-
-
 def _way(lines: Sequence[str], wanted: object) -> Way:
     """``192.168.10.8 dev eth0 src 192.168.10.250``, with ``via`` where it is routed and ``local``
     before the probe's own.
@@ -212,15 +199,29 @@ def _way(lines: Sequence[str], wanted: object) -> Way:
     return Way.ROUTED if "via" in words else Way.ON_LINK
 
 
-def _way_by_files(
+def _by_files(
     sections: Mapping[str, Sequence[str]], wanted: ipaddress.IPv4Address | ipaddress.IPv6Address
-) -> Way:
-    """The same from /proc/net/fib_trie (own addresses) and /proc/net/route (addresses in hex, in
-    the host's byte order).
+) -> tuple[State, str | None, None, Way]:
+    """The same from /proc/net/arp, /proc/net/fib_trie (own addresses) and /proc/net/route (addresses
+    in hex, in the host's byte order). When a neighbour last gave a sign is in none of them.
     """
+    state, mac = State.ABSENT, None
+    # 192.168.10.8  0x1  0x2  bc:24:11:00:00:08  *  eth0: flags 0x0 have no MAC, 0x2 have one, 0x4
+    # is entered by hand
+    for line in sections["arp"]:
+        words = line.split()
+        if len(words) < 6 or _ip(words[0]) != wanted:
+            continue
+        if not re.fullmatch(r"0x[0-9a-fA-F]+", words[2]):
+            continue
+        flags = int(words[2], 16)
+        state, mac = State.UNANSWERED, None
+        if flags & 0x2 and words[3] != _NO_MAC:
+            state, mac = State.PERMANENT if flags & 0x4 else State.KNOWN, words[3].upper()
+        break
     trie = [line.strip() for line in sections.get("fib", ())]
     if any(one == f"|-- {wanted}" and two == "/32 host LOCAL" for one, two in pairwise(trie)):
-        return Way.OWN
+        return state, mac, None, Way.OWN
     found: list[tuple[int, Way]] = []
     for line in sections.get("routes", ()):
         words = line.split()
@@ -230,18 +231,9 @@ def _way_by_files(
             )
             if int(wanted) & mask == target:
                 found.append((mask, Way.ROUTED if gateway else Way.ON_LINK))
-    return max(found, default=(0, Way.NONE), key=lambda route: route[0])[1]
-
-
-def _forwarding(lines: Sequence[str]) -> Iterator[str]:
-    """``/proc/sys/net/ipv4/conf/eth0/forwarding:0``; ``default`` is of interfaces that are yet to
-    come.
-    """
-    for line in lines:
-        path, _, value = line.rpartition(":")
-        parts = path.split("/")
-        if len(parts) > 6 and parts[6] not in ("default", "lo") and value.strip() not in ("", "0"):
-            yield f"{parts[6]} ({'IPv6' if parts[4] == 'ipv6' else 'IPv4'})"
+    # the narrowest route wins
+    _, way = max(found, default=(0, Way.NONE), key=lambda route: route[0])
+    return state, mac, None, way
 
 
 def _ip(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:

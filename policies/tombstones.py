@@ -26,7 +26,6 @@ from policies.model import (
     Guest,
     Mark,
     Node,
-    Release,
     Rung,
     Tombstone,
     TombstoneRules,
@@ -90,7 +89,16 @@ def missing(
     return tuple(
         chain
         for chain in told
-        if chain.name not in doubtful and (guest is None or _is_another(chain, guest, machine))
+        if chain.name not in doubtful
+        and (
+            guest is None
+            or chain.type not in (None, guest.type)
+            # of a config that cannot be read nothing is sure
+            or (
+                machine is not None
+                and all(relation(one, machine) is Relation.ANOTHER for one in _members(chain))
+            )
+        )
     )
 
 
@@ -101,14 +109,6 @@ def returned(chain: Chain, guest: Guest, machine: Identity | None) -> bool:
     return chain.type in (None, guest.type) and (
         machine is not None
         and any(relation(one, machine) is Relation.SAME for one in _members(chain))
-    )
-
-
-def _is_another(chain: Chain, guest: Guest, machine: Identity | None) -> bool:
-    if chain.type is not None and chain.type is not guest.type:
-        return True
-    return machine is not None and all(
-        relation(one, machine) is Relation.ANOTHER for one in _members(chain)
     )
 
 
@@ -144,17 +144,17 @@ def chain_of(tombstone: Tombstone, found: Iterable[Chain]) -> Chain | None:
     """
     mine = Piece(tombstone.uuid, tombstone.born, tombstone.macs, tombstone.cut)
     alike = [chain for chain in found if chain.type is tombstone.type]
-    exact = [chain for chain in alike if mine in chain.pieces]
-    fitting = exact or [chain for chain in alike if _goes_on(mine, chain)]
+    fitting = [chain for chain in alike if mine in chain.pieces]
+    # else one that goes on with it: a part of it says the same of its machine, and none another
+    for chain in () if fitting else alike:
+        how = {
+            (piece.cut == mine.cut, relation(piece.identity, mine.identity))
+            for piece in chain.pieces
+        }
+        against = {Relation.ANOTHER, Relation.ASKED} & {said for _, said in how}
+        if (True, Relation.SAME) in how and not against:
+            fitting.append(chain)
     return fitting[0] if len(fitting) == 1 else None
-
-
-def _goes_on(mine: Piece, chain: Chain) -> bool:
-    how = {
-        (piece.cut == mine.cut, relation(piece.identity, mine.identity)) for piece in chain.pieces
-    }
-    against = {Relation.ANOTHER, Relation.ASKED} & {said for _, said in how}
-    return (True, Relation.SAME) in how and not against
 
 
 def stones_of(
@@ -203,35 +203,31 @@ def doubted(
     found = chains.chains(archives)
     mine = chain_of(tombstone, found)
     stands = guest is not None and mine not in missing(found, guest, machine)
-    if why := _void(released, mine, stands=stands, now=now):
-        return replace(tombstone, doubt=why)
-    if mine is None:
-        return replace(tombstone, doubt="none of its archives is known")
-    if not stands:
-        return tombstone
-    why = f"a guest stands at VMID {tombstone.vmid} again, and nothing tells whether it is the same"
-    return replace(tombstone, doubt=why, standing=True)
-
-
-def _void(released: Release, mine: Chain | None, *, stands: bool, now: int) -> str:
-    """Why a release is no word about what is there, "" if it is one."""
+    # a person let go of what there was: who was backed up since was there again
+    later = [one for one in mine.archives if one.ctime > released.at] if mine else []
     if released.at > now:
-        return (
+        why = (
             f"the release is dated {_moment(released.at)}, which is still to come: a clock was or "
             "is wrong, and until then it is no release"
         )
-    # a person let go of what there was: who was backed up since was there again
-    if later := [one for one in mine.archives if one.ctime > released.at] if mine else []:
-        return (
+    elif later:
+        why = (
             f"its archive {later[0].volid} was made after the release of {_moment(released.at)}: "
             "see whether it was back, and release it once more"
         )
-    if released.beside and not stands:
-        return (
+    elif released.beside and not stands:
+        why = (
             "a guest that may be the same stood there when it was released, and is gone by now: "
             "release it once more"
         )
-    return ""
+    elif mine is None:
+        why = "none of its archives is known"
+    elif not stands:
+        return tombstone
+    else:
+        why = f"a guest stands at VMID {tombstone.vmid} again, and nothing tells whether it is the same"
+        return replace(tombstone, doubt=why, standing=True)
+    return replace(tombstone, doubt=why)
 
 
 def fates(
@@ -264,8 +260,15 @@ def _fates(
         return {}  # the guest's own by that word: its job's rules judge them
     # of chains that were joined each was let go of, or none
     if unsure := next((one for one in stones if one.released is None or one.doubt), None):
-        said = Mark.KEEP, _kept(unsure, rules)
-        return {whole.key(one): said for one in chain.archives}
+        said = (
+            f"{_who(unsure)} is gone (missing since {_day(unsure.missing_since)}): its archives "
+            f"are kept until {_day(kept_until(unsure, rules))}, and then until somebody lets go of "
+            f"them (`backupsvc catalog tombstones release {unsure.vmid}`)"
+        )
+        if unsure.released is not None:
+            said += f"; it was released, but whether that counts is not sure: {unsure.doubt}"
+        kept = Mark.KEEP, said
+        return {whole.key(one): kept for one in chain.archives}
     tombstone = max(stones, key=lambda one: kept_until(one, rules))
     released = [one.released for one in stones if one.released is not None]
     gone = "; ".join(
@@ -310,17 +313,6 @@ def held_backups(archives: Sequence[Archive], rules: TombstoneRules) -> set[int]
     # a backup may lie in several places, each time under its start
     starts = sorted({one.ctime for one in proven or intact or good})
     return set(starts[-rules.keep_proven :])
-
-
-def _kept(tombstone: Tombstone, rules: TombstoneRules) -> str:
-    sentence = (
-        f"{_who(tombstone)} is gone (missing since {_day(tombstone.missing_since)}): its archives "
-        f"are kept until {_day(kept_until(tombstone, rules))}, and then until somebody lets go of "
-        f"them (`backupsvc catalog tombstones release {tombstone.vmid}`)"
-    )
-    if tombstone.released is not None:
-        sentence += f"; it was released, but whether that counts is not sure: {tombstone.doubt}"
-    return sentence
 
 
 def _who(tombstone: Tombstone) -> str:

@@ -89,33 +89,29 @@ def decide(evidence: Evidence) -> Judgement:
         )
     rung = _rung(evidence)
     if _clean(evidence) and rung.height >= Rung.BOOTED.height:
-        return _without_flaw(evidence, rung)
+        # it booted and every check passed: whether that suffices depends on what was asked
+        passed = f"{len(evidence.checks)} of {len(evidence.checks)} checks passed"
+        beside = (*filter(None, (evidence.basis,)), *evidence.settled.said)
+        if rung is Rung.HEALTHY:
+            return Judgement(Verdict.PROVEN, rung, (f"restored, booted, {passed}", *beside))
+        if evidence.wanted_rung is not Rung.HEALTHY:
+            why = (
+                f"restored, booted, {passed}; its service was not asked, and its tier wants no "
+                "more than booted"
+            )
+            return Judgement(Verdict.PROVEN, rung, (why, *beside))
+        names = ", ".join(check.name for check in evidence.checks)
+        what = (
+            f"only signs of life were asked for ({names})" if names else "no health check was asked"
+        )
+        why = (
+            f"{NO_SERVICE_CHECK}: {what}, so it is booted at most: healthy needs a check of the "
+            "service, such as http, ssh or ldap"
+        )
+        return Judgement(Verdict.INCONCLUSIVE, rung, (why,))
     failures, doubts = _failures(evidence), _doubts(evidence)
     verdict = Verdict.FAILED if failures else Verdict.INCONCLUSIVE
     return Judgement(verdict, rung, failures + doubts, _cause(evidence, failed=bool(failures)))
-
-
-def _without_flaw(evidence: Evidence, rung: Rung) -> Judgement:
-    """It booted, and every check that there is passed: whether that suffices depends on what was
-    asked.
-    """
-    passed = f"{len(evidence.checks)} of {len(evidence.checks)} checks passed"
-    beside = (*filter(None, (evidence.basis,)), *evidence.settled.said)
-    if rung is Rung.HEALTHY:
-        return Judgement(Verdict.PROVEN, rung, (f"restored, booted, {passed}", *beside))
-    if evidence.wanted_rung is not Rung.HEALTHY:
-        why = (
-            f"restored, booted, {passed}; its service was not asked, and its tier wants no more "
-            "than booted"
-        )
-        return Judgement(Verdict.PROVEN, rung, (why, *beside))
-    names = ", ".join(check.name for check in evidence.checks)
-    what = f"only signs of life were asked for ({names})" if names else "no health check was asked"
-    why = (
-        f"{NO_SERVICE_CHECK}: {what}, so it is booted at most: healthy needs a check of the "
-        "service, such as http, ssh or ldap"
-    )
-    return Judgement(Verdict.INCONCLUSIVE, rung, (why,))
 
 
 def _cause(evidence: Evidence, *, failed: bool) -> Cause | None:
