@@ -180,7 +180,19 @@ def _suspicions(
             if worst is not None and _sealed(worst) >= limits.sealed_slowly:
                 said.append(_suspicion_of_sealed(new, worst, volid))
         found += said
-    return (*found, *_swollen(usual[-1], archive, limits))
+    before = usual[-1]
+    held = sum(one != ZEROS for disk in before.disks for one in disk.prints.values())
+    disks = [{disk.name for disk in one.disks} for one in (before, archive)]
+    if before.format == archive.format and disks[0] == disks[1] and held >= limits.least:
+        stored = [sum(disk.stored for disk in one.disks) for one in (before, archive)]
+        added = max(0, stored[1] - stored[0])
+        # it grew by more than what was added to its disks, as where data that are spread between
+        # the places that are looked at no longer compress
+        if archive.size - before.size - added >= limits.swollen * stored[0]:
+            found.append(
+                Suspicion(SuspicionKind.SWOLLEN, "", before.size, archive.size, before.volid)
+            )
+    return tuple(found)
 
 
 def _of_disk(
@@ -219,23 +231,6 @@ def _suspicion_of_sealed(disk: DiskSigns, change: Change, since: str) -> Suspici
         for random, readable in zip(change.random, change.readable, strict=True)
     )
     return Suspicion(SuspicionKind.SEALED, disk.name, was, now, since)
-
-
-def _swollen(
-    before: ReadArchive, archive: ReadArchive, limits: Thresholds
-) -> tuple[Suspicion, ...]:
-    """Whether the archive grew by more than what was added to its disks, as where data that are
-    spread between the places that are looked at no longer compress.
-    """
-    held = sum(one != ZEROS for disk in before.disks for one in disk.prints.values())
-    disks = [{disk.name for disk in one.disks} for one in (before, archive)]
-    if before.format != archive.format or disks[0] != disks[1] or held < limits.least:
-        return ()
-    stored = [sum(disk.stored for disk in one.disks) for one in (before, archive)]
-    grown = archive.size - before.size - max(0, stored[1] - stored[0])
-    if grown < limits.swollen * stored[0]:
-        return ()
-    return (Suspicion(SuspicionKind.SWOLLEN, "", before.size, archive.size, before.volid),)
 
 
 def compare(before: DiskSigns, now: DiskSigns) -> Change:

@@ -326,31 +326,24 @@ def questions(archives: Iterable[Archive]) -> tuple[Question, ...]:
         )
         # one question about two chains is enough: its answer is about all of both
         for before, after in islice(asked, 1):
+            # what only one of the two tells speaks neither for one machine nor against it
+            alike: dict[str, bool] = {}
+            if before.uuid and after.uuid:
+                alike[UUID] = before.uuid == after.uuid
+            if before.born and after.born:
+                alike[BORN] = before.born == after.born
+            if before.macs and after.macs:
+                alike[MACS] = bool(set(before.macs) & set(after.macs))
             first = newer.archives[0]
-            same, differs = _compared(before, after)
-            found.append(
-                Question(
-                    first.vmid or 0, first.type, older.name, newer.name, first.volid, same, differs
-                )
-            )
+            same = tuple(what for what, stayed in alike.items() if stayed)
+            differs = tuple(what for what, stayed in alike.items() if not stayed)
+            whose = first.vmid or 0, first.type
+            found.append(Question(*whose, older.name, newer.name, first.volid, same, differs))
     return tuple(found)
 
 
 def _identities(chain: Chain) -> list[Identity]:
     return [lineage.of_archive(one) for one in {piece_of(a): a for a in chain.archives}.values()]
-
-
-def _compared(one: Identity, two: Identity) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """What two identities have in common, and in what they differ, in words."""
-    same: list[str] = []
-    differs: list[str] = []
-    if one.uuid and two.uuid:
-        (same if one.uuid == two.uuid else differs).append(UUID)
-    if one.born and two.born:
-        (same if one.born == two.born else differs).append(BORN)
-    if one.macs and two.macs:
-        (same if set(one.macs) & set(two.macs) else differs).append(MACS)
-    return tuple(same), tuple(differs)
 
 
 def asked(archives: Iterable[Archive]) -> dict[tuple[int, GuestType | None], str]:
@@ -394,26 +387,18 @@ def law_groups(archives: Iterable[Archive]) -> Mapping[tuple[str, str], tuple[in
     for group in groups.values():
         for number, chain in enumerate(chains(group)):
             foreign = [whole.key(one) in others for one in chain.archives]
+            said = [one.decided for one in chain.archives if one.decided]
+            joins = [one.joined_at for one in said if one.joined_at is not None]
+            proven = [one for one in chain.archives if one.proven_at is not None and not one.unfit]
+            # of both times, so that one clock that was wrong does not let go of what the other holds
+            since = min(proven[-1].ctime, proven[-1].proven_at or 0) if proven else None
             # both finer than need be: at worst one more archive stays
-            if not _proven_as_one(chain.archives):
+            if joins and (since is None or since <= max(joins)):
                 found |= {whole.key(one): (number, piece_of(one)) for one in chain.archives}
             elif any(foreign):
                 for one, another in zip(chain.archives, foreign, strict=True):
                     found[whole.key(one)] = number, another
     return found
-
-
-def _proven_as_one(archives: Sequence[Archive]) -> bool:
-    joins = [
-        one.decided.joined_at
-        for one in archives
-        if one.decided and one.decided.joined_at is not None
-    ]
-    proven = [one for one in archives if one.proven_at is not None and not one.unfit]
-    # of both times, so that one clock that was wrong does not let go of what the other holds
-    return not joins or (
-        bool(proven) and min(proven[-1].ctime, proven[-1].proven_at or 0) > max(joins)
-    )
 
 
 # --- deciding -------------------------------------------------------------------------------------

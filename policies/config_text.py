@@ -44,7 +44,20 @@ def text_of(source: Source, answer: object, scratch: Container[int] = ()) -> str
     none of that call.
     """
     if not source.id:
-        return _object(source, answer)
+        if not isinstance(answer, dict):
+            raise NoText("it should be an object")
+        held, text = dict(answer), ""
+        # where a guest's notes stand in PVE's files
+        notes = held.get("description") if source.path.endswith("/config") else None
+        if notes and isinstance(notes, str):
+            del held["description"]
+            for line in free(notes).rstrip("\n").split("\n"):
+                # what UTF-8 cannot hold, no file can
+                plain = line.encode(errors="replace").decode()
+                text += f"#{quote(plain, safe=_AS_PVE)}\n"
+        for key, value in _pairs(source, held, ()):
+            text += f"{key}: {value}".rstrip(" ") + "\n"
+        return text
     own = {*source.id, *(("type",) if source.typed else ())}
     sections: list[tuple[tuple[Any, ...], str]] = []
     for row in _shaped(source, _rows(answer)):
@@ -100,24 +113,6 @@ def _shaped(source: Source, rows: Iterable[Row]) -> Iterator[Row]:
             yield own | {"type": "token", "userid": name}
 
 
-def _object(source: Source, answer: object) -> str:
-    if not isinstance(answer, dict):
-        raise NoText("it should be an object")
-    lines: list[str] = []
-    found = dict(answer)
-    # where a guest's notes stand in PVE's files
-    notes = found.get("description") if source.path.endswith("/config") else None
-    if notes and isinstance(notes, str):
-        del found["description"]
-        for line in free(notes).rstrip("\n").split("\n"):
-            # what UTF-8 cannot hold, no file can
-            plain = line.encode(errors="replace").decode()
-            lines.append(f"#{quote(plain, safe=_AS_PVE)}")
-    for key, value in _pairs(source, found, ()):
-        lines += [f"{key}: {value}".rstrip(" ")]
-    return "".join(f"{line}\n" for line in lines)
-
-
 def _pairs(source: Source, found: Row, scratch: Container[int]) -> Iterator[tuple[str, str]]:
     for key, value in sorted(found.items()):
         if key in _VOLATILE or value is None:
@@ -141,25 +136,15 @@ def _pairs(source: Source, found: Row, scratch: Container[int]) -> Iterator[tupl
             }
             yield from (("member", one) for one in sorted(map(written, inside)))
         else:
-            kept = _kept(source, key, value)
+            # net0, net1: in what is no list, a digit at the end tells one of several
+            several = None if source.id else _NUMBERED.fullmatch(key)
+            known = key in source.fields or (several is not None and several[1] in source.fields)
+            plain = _plain(value) if known and not secret_name(key) else None
+            kept = LEFT_OUT if plain is None else free(plain) if key in _FREE else within(plain)
+            if key in _SETS and kept == plain:
+                kept = ",".join(sorted(word for word in re.split(r"[,;\s]+", kept) if word))
             lines = kept.rstrip("\n").split("\n") if key in _LINES else [kept]
             yield from ((_key(key), written(line)) for line in lines)
-
-
-def _kept(source: Source, key: str, value: object) -> str:
-    """A field's value, as far as it is kept."""
-    # net0, net1: in what is no list, a digit at the end tells one of several
-    found = None if source.id else _NUMBERED.fullmatch(key)
-    known = key in source.fields or (found is not None and found[1] in source.fields)
-    if not known or secret_name(key):
-        return LEFT_OUT
-    plain = _plain(value)
-    if plain is None:
-        return LEFT_OUT
-    kept = free(plain) if key in _FREE else within(plain)
-    if key in _SETS and kept == plain:
-        return ",".join(sorted(word for word in re.split(r"[,;\s]+", plain) if word))
-    return kept
 
 
 def _plain(value: object) -> str | None:

@@ -260,7 +260,19 @@ def _cautions(
     archive = taken.archive
     if taken.proof is None:
         yield f"{_dated(known, archive)}, is {taken.state}"
-        yield from _proven_instead(known, asked, every, taken)
+        moment = archive.ctime if asked.latest is None else asked.latest
+        # what is out of reach comes last, and it is better to know of it than of none
+        proven = sorted(
+            (one for one in every if one.proof and one is not taken),
+            key=lambda one: (one.bar is Bar.BEYOND, abs(one.archive.ctime - moment)),
+        )
+        if not proven and not known.simulated:
+            yield f"no restore of any archive of guest {known.vmid} is proven"
+        for one in proven[:1]:
+            way = f"take it with --archive {one.archive.volid}"
+            if one.bar is Bar.BEYOND:
+                way = f"which {one.against}"
+            yield f"the proven archive nearest to it is {_dated(known, one.archive)}: {way}"
     else:
         failed = failed_since(GuestFacts(known.vmid, "", None, proofs=known.proofs), taken.proof)
         # of what is still there its own state tells; what failed and is gone speaks against it, too
@@ -280,27 +292,6 @@ def _cautions(
                 f"the newest proven one that is not suspicious is {_dated(known, other)}: take it "
                 f"with --archive {other.volid}"
             )
-
-
-def _proven_instead(
-    known: Known, asked: Asked, every: tuple[Alternative, ...], taken: Alternative
-) -> Iterator[str]:
-    """The proven archive nearest to what is wanted, and how one gets it."""
-    moment = taken.archive.ctime if asked.latest is None else asked.latest
-    # what is out of reach comes last, and it is better to know of it than of none
-    proven = sorted(
-        (one for one in every if one.proof and one is not taken),
-        key=lambda one: (one.bar is Bar.BEYOND, abs(one.archive.ctime - moment)),
-    )
-    if not proven and not known.simulated:
-        yield f"no restore of any archive of guest {known.vmid} is proven"
-    for one in proven[:1]:
-        way = (
-            f"which {one.against}"
-            if one.bar is Bar.BEYOND
-            else f"take it with --archive {one.archive.volid}"
-        )
-        yield f"the proven archive nearest to it is {_dated(known, one.archive)}: {way}"
 
 
 def _dated(known: Known, archive: Archive) -> str:

@@ -89,7 +89,16 @@ def differs(config: Mapping[str, str], place: Place) -> tuple[str, ...]:
                 f"{key} held the medium {file}, which is not on {place.node}: the guest may not "
                 "start until it is taken out"
             )
-    said += _devices(config, place)
+    for key in filter(_DEVICE.fullmatch, sorted(config)):
+        try:
+            mapped = property_string.parse(config[key], default="host").get("mapping")
+        except PolicyError:
+            continue  # PVE's to judge, as a NIC's line
+        if mapped:
+            said.append(
+                f"{key} is whatever device the mapping {mapped} names on {place.node}; if it names "
+                "none there, the guest does not start"
+            )
     if config.get("vmgenid", "0") != "0":
         said.append("its vmgenid is a new one, by which a guest sees that it was set back")
     return tuple(said)
@@ -118,21 +127,6 @@ def _isos(config: Mapping[str, str]) -> Iterator[tuple[str, str]]:
         file = guest_config.drive(value).get("file", "")
         if guest_config.is_cdrom(value) and _ISO in file:
             yield key, file
-
-
-def _devices(config: Mapping[str, str], place: Place) -> Iterator[str]:
-    for key in sorted(config):
-        if not _DEVICE.fullmatch(key):
-            continue
-        try:
-            mapped = property_string.parse(config[key], default="host").get("mapping")
-        except PolicyError:
-            mapped = None
-        if mapped:
-            yield (
-                f"{key} is whatever device the mapping {mapped} names on {place.node}; if it names "
-                "none there, the guest does not start"
-            )
 
 
 def missing_bridges(nics: Iterable[NicAhead]) -> str:

@@ -135,8 +135,26 @@ def decide(watch: Watch) -> Settled:
     # what speaks against it before what was not seen: the one is an answer, the other none
     if found := trouble(watch):
         return found
-    unseen = next(chain(_not_watched(watch), _hidden(watch)), None)
-    return unseen or Settled(Outcome.PASSED, _seen(watch))
+    if doubt := next(chain(_not_watched(watch), _hidden(watch)), None):
+        return doubt
+    pids = {look.pid for look in watch.looks if look.pid}
+    ids = {boot.id for boot in watch.boots if boot.id}
+    shown = [
+        "one QEMU process" if pids else "PVE called it running",
+        *(["one boot"] if ids else []),
+    ]
+    if watch.checks:
+        shown.append(f"{len(watch.answers)} good answers of {len(watch.checks)} checks")
+    said = [f"it lived on for {watch.wanted:g} s after its checks: {', '.join(shown)}"]
+    # what could not be seen is said, though the rest is proof enough
+    if not pids:
+        said.append("not seen: its QEMU process (PVE told no pid)")
+    if not ids:
+        why = next((boot.unseen for boot in watch.boots if boot.unseen), "nobody asked")
+        said.append(f"not seen: whether it was reset meanwhile ({why})")
+    if missed := sum(bool(look.unseen) for look in watch.looks):
+        said.append(f"not seen: {missed} of {len(watch.looks)} looks, which PVE did not answer")
+    return Settled(Outcome.PASSED, tuple(said))
 
 
 def trouble(watch: Watch) -> Settled | None:
@@ -254,26 +272,6 @@ def _hidden(watch: Watch) -> Iterator[Settled]:
                     "id tells",
                     Cause.NETWORK,
                 )
-
-
-def _seen(watch: Watch) -> tuple[str, ...]:
-    """What a copy that lived on is said to have shown, and what could not be seen of it."""
-    pids = {look.pid for look in watch.looks if look.pid}
-    ids = {boot.id for boot in watch.boots if boot.id}
-    shown = [
-        "one QEMU process" if pids else "PVE called it running",
-        *(["one boot"] if ids else []),
-    ]
-    if watch.checks:
-        shown.append(f"{len(watch.answers)} good answers of {len(watch.checks)} checks")
-    said = [f"it lived on for {watch.wanted:g} s after its checks: {', '.join(shown)}"]
-    unseen = ["its QEMU process (PVE told no pid)"] if not pids else []
-    if not ids:
-        why = next((boot.unseen for boot in watch.boots if boot.unseen), "nobody asked")
-        unseen.append(f"whether it was reset meanwhile ({why})")
-    if missed := sum(bool(look.unseen) for look in watch.looks):
-        unseen.append(f"{missed} of {len(watch.looks)} looks, which PVE did not answer")
-    return (*said, *(f"not seen: {what}" for what in unseen))
 
 
 def _at(watch: Watch, at: float) -> str:

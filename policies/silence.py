@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from itertools import pairwise
@@ -156,20 +156,21 @@ def read(text: str, address: str) -> Table | None:
         if len(parts) > 6 and parts[6] not in ("default", "lo") and value.strip() not in ("", "0"):
             forwarding.append(f"{parts[6]} ({'IPv6' if parts[4] == 'ipv6' else 'IPv4'})")
     if "neigh" in sections:
-        found = next(_neighbours(sections["neigh"], wanted), (State.ABSENT, None, None))
-        return Table(*found, _way(sections.get("route", ()), wanted), tuple(forwarding))
+        return Table(*_by_ip(sections, wanted), tuple(forwarding))
     if "arp" in sections and wanted.version == 4:  # IPv6 neighbours are in no such file
         return Table(*_by_files(sections, wanted), tuple(forwarding))
     return None
 
 
-def _neighbours(
-    lines: Sequence[str], wanted: object
-) -> Iterator[tuple[State, str | None, int | None]]:
-    """``192.168.10.8 dev eth0 lladdr bc:24:11:00:00:08 used 4/2/1 probes 1 REACHABLE``; busybox and
-    iproute2 alike.
+def _by_ip(
+    sections: Mapping[str, Sequence[str]], wanted: ipaddress.IPv4Address | ipaddress.IPv6Address
+) -> tuple[State, str | None, int | None, Way]:
+    """What ``ip`` says, busybox and iproute2 alike. A neighbour is ``192.168.10.8 dev eth0 lladdr
+    bc:24:11:00:00:08 used 4/2/1 probes 1 REACHABLE``, a route ``192.168.10.8 dev eth0 src
+    192.168.10.250``, with ``via`` where it is routed and ``local`` before the probe's own.
     """
-    for line in lines:
+    entry: tuple[State, str | None, int | None] = State.ABSENT, None, None
+    for line in sections["neigh"]:
         words = line.split()
         if not words or _ip(words[0]) != wanted:
             continue
@@ -180,23 +181,17 @@ def _neighbours(
         used = words[words.index("used") + 1].split("/") if "used" in words[:-1] else []
         confirmed = int(used[1]) if len(used) == 3 and used[1].isdigit() else None
         if state is not None:
-            yield state, mac, confirmed
-
-
-def _way(lines: Sequence[str], wanted: object) -> Way:
-    """``192.168.10.8 dev eth0 src 192.168.10.250``, with ``via`` where it is routed and ``local``
-    before the probe's own.
-
-    Any other word before the address (``broadcast``, ``unreachable`` ...) leads to no guest.
-    """
-    words = next((line.split() for line in lines if line.strip()), [])
+            entry = state, mac, confirmed
+            break
+    words = next((line.split() for line in sections.get("route", ()) if line.strip()), [])
     if words[:1] == ["local"]:
-        return Way.OWN
+        return *entry, Way.OWN
     if words[:1] == ["unicast"]:
         del words[0]
+    # any other word before the address (broadcast, unreachable ...) leads to no guest
     if not words or _ip(words[0]) != wanted:
-        return Way.NONE
-    return Way.ROUTED if "via" in words else Way.ON_LINK
+        return *entry, Way.NONE
+    return *entry, Way.ROUTED if "via" in words else Way.ON_LINK
 
 
 def _by_files(
