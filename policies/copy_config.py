@@ -230,6 +230,10 @@ def replacements(config: Mapping[str, str]) -> dict[str, str]:
     return sent
 
 
+# replaced with the privileges that every copy needs
+_JUST_OPTIONS = frozenset({"freeze", "template"})
+
+
 def blockers(
     config: Mapping[str, str], permissions: Mapping[str, frozenset[str]], pool: str | None
 ) -> tuple[str, ...]:
@@ -244,9 +248,8 @@ def blockers(
     replaced = replacements(config)
     found = []
     for key, why in harms(config):
-        if key in _DROPPED or (
-            key in replaced and (family(key) in _JUST_OPTIONS or HARDWARE in held)
-        ):
+        allowed = family(key) in _JUST_OPTIONS or HARDWARE in held
+        if key in _DROPPED or (key in replaced and allowed):
             continue
         mapped = mapped_pci(key, config[key])
         # PVE asks for it when a mapped device is restored, and again when it is deleted
@@ -257,31 +260,17 @@ def blockers(
             found.append(f"{key}: {why}, and replacing it needs {HARDWARE}, which the token lacks")
         elif not (HARDWARE in held and may_map):
             found.append(f"{key}: {why}")
-    return (*found, *_lines_that_stay(config))
-
-
-# replaced with the privileges that every copy needs
-_JUST_OPTIONS = frozenset({"freeze", "template"})
-
-
-def _lines_that_stay(config: Mapping[str, str]) -> Iterator[str]:
-    """Drives that a restore does not make anew, so that the copy's line would name production's
-    volume.
-    """
+    # drives that a restore does not make anew, so that the copy's line would name production's volume
     if (drive := cloud_init(config)) and not re.fullmatch(r"(?:ide|sata|scsi)\d+", drive[0]):
-        yield (
+        found.append(
             f"{drive[0]}: a restore makes no new cloud-init drive there, so that the copy would "
             "hold production's"
         )
-    dumped = guest_config.dumped_disks(config)
-    efi = config.get("efidisk0", "")
-    if (
-        efi
-        and dumped
-        and "efidisk0" not in dumped
-        and property_string.maybe_on(guest_config.drive(efi).get("backup", "1"))
-    ):
-        yield (
+    efi, dumped = config.get("efidisk0", ""), guest_config.dumped_disks(config)
+    lost = efi and dumped and "efidisk0" not in dumped
+    if lost and property_string.maybe_on(guest_config.drive(efi).get("backup", "1")):
+        found.append(
             "efidisk0: the archive does not hold it (bios is not ovmf), so that the copy would "
             "hold production's"
         )
+    return tuple(found)

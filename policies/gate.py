@@ -115,33 +115,29 @@ def decide(
     )
     guests = []
     for vmid in sorted(wanted):
-        item = known.get(vmid)
-        if item is None:
-            why = (
-                "it is a scratch VMID: what is there is a copy, and no guest"
-                if vmid in policy.scratch
-                else "neither the cluster nor the policy knows a guest of that VMID"
-            )
-            guests.append(GuestGate(vmid, "", None, None, None, (why,)))
-        else:
+        if item := known.get(vmid):
             guests.append(_guest(facts, policy, item, busy, asked, now))
-    return Gate(tuple(guests), busy, tuple(_unseen(facts, asked)))
-
-
-def _unseen(facts: SiteFacts, asked: Asked) -> Iterator[str]:
-    """PVE leaves out of its list, without a word, what the token may not see."""
-    if not (asked.nodes or asked.whole_site):
-        return
-    if facts.permissions is None:
-        yield "the token's rights could not be read, so there may be guests that it does not see"
-        return
-    paths = {"/vms", *(path for path in facts.permissions if path.startswith("/vms/"))}
-    blind = sorted(path for path in paths if "VM.Audit" not in privileges(facts.permissions, path))
-    if blind:
-        yield (
-            f"the token may not see every guest (it lacks VM.Audit on {names(blind)}), so there "
-            "may be more than these"
+            continue
+        why = (
+            "it is a scratch VMID: what is there is a copy, and no guest"
+            if vmid in policy.scratch
+            else "neither the cluster nor the policy knows a guest of that VMID"
         )
+        guests.append(GuestGate(vmid, "", None, None, None, (why,)))
+    held, unseen = facts.permissions, ""
+    # PVE leaves out of its list, without a word, what the token may not see
+    if held is None:
+        unseen = "the token's rights could not be read, so there may be guests that it does not see"
+    else:
+        paths = {"/vms", *(path for path in held if path.startswith("/vms/"))}
+        if blind := sorted(path for path in paths if "VM.Audit" not in privileges(held, path)):
+            unseen = (
+                f"the token may not see every guest (it lacks VM.Audit on {names(blind)}), so there "
+                "may be more than these"
+            )
+    # whoever names guests alone has named them all
+    named = not (asked.nodes or asked.whole_site)
+    return Gate(tuple(guests), busy, (unseen,) if unseen and not named else ())
 
 
 def _guest(
@@ -161,11 +157,7 @@ def _guest(
     best = max(fresh, key=lambda proof: proof.archive_ctime, default=last)
     reasons = (
         *_presence(facts, item),
-        *(
-            _age(item, last, best, limit, now, policy.max_clock_drift)
-            if last and best
-            else [_unproven(facts, policy, item)]
-        ),
+        *_against_proofs(facts, policy, item, last, best, limit, now),
         *(work.what for work in busy if work.vmid in (None, item.vmid)),
     )
     notes: list[str] = []
@@ -202,36 +194,40 @@ def _presence(facts: SiteFacts, item: GuestFacts) -> Iterator[str]:
         yield f"PVE holds it locked ({item.guest.lock})"
 
 
-def _age(
-    item: GuestFacts, last: Proof, best: Proof, limit: int, now: int, drift: int
+def _against_proofs(
+    facts: SiteFacts,
+    policy: Policy,
+    item: GuestFacts,
+    last: Proof | None,
+    best: Proof | None,
+    limit: int,
+    now: int,
 ) -> Iterator[str]:
-    if last.ended > now + drift or best.archive_ctime > now + drift:
-        yield "its last proof is dated in the future: a clock is wrong"
-    ago, data = now - last.ended, now - best.archive_ctime
-    if ago > limit:
-        yield f"last proven {duration(ago, 'en')} ago, more than {duration(limit, 'en')}"
-    elif data > limit:
-        yield (
-            f"what was proven is a backup of {duration(data, 'en')} ago, older than "
-            f"{duration(limit, 'en')}"
-        )
-    if failed := failed_since(item, last):
-        why = failed.reasons[0] if failed.reasons else "no reason was recorded"
-        yield f"a restore test of a backup at least as new failed since: {why}"
-
-
-def _unproven(facts: SiteFacts, policy: Policy, item: GuestFacts) -> str:
-    """Why no proof of it stands."""
-    if facts.simulated:
-        return "the cluster is simulated: nothing there proves anything"
-    if not item.held and item.known:
-        return "its archives are out of reach: whether a proven one is among them is not known"
-    if not item.held and usable(item.archives + item.unreachable):
-        return "the archives under its VMID are of another machine"
-    if once_proven(facts, item, tier_of(policy, item.vmid).proof_rung):
-        return "what was proven of it is gone, out of reach, changed or has failed since"
-    latest = newest_proof(item)
-    if latest is None:
-        return "no restore of it was ever tested"
-    why = f": {latest.reasons[0]}" if latest.reasons else ""
-    return f"never proven; the latest restore test ended {latest.verdict}{why}"
+    """Why no proof of it stands, or what speaks against the last and the best of those that do."""
+    if last and best:
+        if max(last.ended, best.archive_ctime) > now + policy.max_clock_drift:
+            yield "its last proof is dated in the future: a clock is wrong"
+        ago, data = now - last.ended, now - best.archive_ctime
+        if ago > limit:
+            yield f"last proven {duration(ago, 'en')} ago, more than {duration(limit, 'en')}"
+        elif data > limit:
+            yield (
+                f"what was proven is a backup of {duration(data, 'en')} ago, older than "
+                f"{duration(limit, 'en')}"
+            )
+        if failed := failed_since(item, last):
+            why = failed.reasons[0] if failed.reasons else "no reason was recorded"
+            yield f"a restore test of a backup at least as new failed since: {why}"
+    elif facts.simulated:
+        yield "the cluster is simulated: nothing there proves anything"
+    elif not item.held and item.known:
+        yield "its archives are out of reach: whether a proven one is among them is not known"
+    elif not item.held and usable(item.archives + item.unreachable):
+        yield "the archives under its VMID are of another machine"
+    elif once_proven(facts, item, tier_of(policy, item.vmid).proof_rung):
+        yield "what was proven of it is gone, out of reach, changed or has failed since"
+    elif (latest := newest_proof(item)) is None:
+        yield "no restore of it was ever tested"
+    else:
+        why = f": {latest.reasons[0]}" if latest.reasons else ""
+        yield f"never proven; the latest restore test ended {latest.verdict}{why}"

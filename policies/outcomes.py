@@ -8,7 +8,7 @@ it, and whether a night was good.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from typing import Any
@@ -208,15 +208,6 @@ def of_job_run(
     return what came of it.
     """
     called = [(known.names.get(piece.id, ""), piece, facts) for piece, facts in pieces]
-    # whether each guest's backup was good, None while it has not ended; one that left its guest
-    # frozen was not, though PVE ended it well
-    backups = {
-        piece.subject: piece.state is OperationState.DONE and not facts.frozen
-        if piece.state is not OperationState.OPEN
-        else None
-        for name, piece, facts in called
-        if name.startswith("backup#")
-    }
     retention = next(
         (
             # done, but not every storage could be listed
@@ -226,24 +217,22 @@ def of_job_run(
         ),
         "none",
     )
-    vmids = known.vmids
-    wanted = sorted(vmid for vmid in (backups if vmids is None else vmids) if vmid is not None)
-    good = [vmid for vmid in wanted if backups.get(vmid)]
-    ended = [vmid for vmid in wanted if backups.get(vmid) is not None]
-    counts = {
-        "ok": len(good),
-        "failed": len(ended) - len(good),
-        "missing": len(wanted) - len(ended),
-        **_counts_after_backups(called),
-    }
+    wanted, good, counts = _counts(called, known.vmids)
+    bad = ("failed", "missing", "not_proven", "not_copied", "not_good")
+    if job_run.state is not OperationState.DONE or not good:
+        verdict = JobRunVerdict.FAILED
+    elif any(counts[name] for name in bad) or retention not in ("done", "none"):
+        verdict = JobRunVerdict.DEGRADED
+    else:
+        verdict = JobRunVerdict.SIMULATED if counts["simulated"] else JobRunVerdict.GOOD
     finished = job_run.finished if job_run.finished is not None else job_run.updated
     return JobRunOutcome(
         operation=job_run.id,
         job=known.job,
         at=known.at,
         state=job_run.state,
-        verdict=_judge(job_run.state, counts, retention),
-        expected=None if vmids is None and not wanted else len(wanted),
+        verdict=verdict,
+        expected=None if known.vmids is None and not wanted else len(wanted),
         retention=retention,
         seconds=max(0, finished - job_run.created),
         ended=finished,
@@ -273,8 +262,24 @@ def said(event: Event) -> dict[str, Any]:
     return {name: value for name, value in plain.items() if value not in (None, "")}
 
 
-def _counts_after_backups(called: Sequence[tuple[str, Operation, Facts]]) -> dict[str, int]:
-    """The counts of the night's tests, copies and readings, by their names in its outcome."""
+def _counts(
+    called: Sequence[tuple[str, Operation, Facts]], vmids: Collection[int] | None
+) -> tuple[list[int], list[int], dict[str, int]]:
+    """The guests that were to be backed up, those that were, and the counts of the night by their
+    names in its outcome.
+    """
+    # whether each guest's backup was good, None while it has not ended; one that left its guest
+    # frozen was not, though PVE ended it well
+    backups = {
+        piece.subject: piece.state is OperationState.DONE and not facts.frozen
+        if piece.state is not OperationState.OPEN
+        else None
+        for name, piece, facts in called
+        if name.startswith("backup#")
+    }
+    wanted = sorted(vmid for vmid in (backups if vmids is None else vmids) if vmid is not None)
+    good = [vmid for vmid in wanted if backups.get(vmid)]
+    ended = [vmid for vmid in wanted if backups.get(vmid) is not None]
     # whose first test decided nothing: the second one's verdict stands for both
     again = {piece.subject for name, piece, _ in called if name.startswith("again#")}
     tests = Counter(
@@ -285,23 +290,20 @@ def _counts_after_backups(called: Sequence[tuple[str, Operation, Facts]]) -> dic
     proven, simulated = tests[Verdict.PROVEN], tests[Verdict.SIMULATED]
     copies = [piece for name, piece, _ in called if name.startswith(_COPIES)]
     readings = [piece for name, piece, _ in called if name.startswith(_RECHECKS)]
-    return {
-        "tests": tests.total(),
-        "proven": proven,
-        "simulated": simulated,
-        "not_proven": tests.total() - proven - simulated,
-        "copies": len(copies),
-        "not_copied": sum(piece.state is not OperationState.DONE for piece in copies),
-        "reread": len(readings),
-        "not_good": sum(piece.state is not OperationState.DONE for piece in readings),
-    }
-
-
-def _judge(state: OperationState, counts: Mapping[str, int], retention: str) -> JobRunVerdict:
-    bad = counts["failed"] + counts["missing"]
-    if state is not OperationState.DONE or not counts["ok"]:
-        return JobRunVerdict.FAILED
-    not_well = bad or counts["not_proven"] or counts["not_copied"] or counts["not_good"]
-    if not_well or retention not in ("done", "none"):
-        return JobRunVerdict.DEGRADED
-    return JobRunVerdict.SIMULATED if counts["simulated"] else JobRunVerdict.GOOD
+    return (
+        wanted,
+        good,
+        {
+            "ok": len(good),
+            "failed": len(ended) - len(good),
+            "missing": len(wanted) - len(ended),
+            "tests": tests.total(),
+            "proven": proven,
+            "simulated": simulated,
+            "not_proven": tests.total() - proven - simulated,
+            "copies": len(copies),
+            "not_copied": sum(piece.state is not OperationState.DONE for piece in copies),
+            "reread": len(readings),
+            "not_good": sum(piece.state is not OperationState.DONE for piece in readings),
+        },
+    )

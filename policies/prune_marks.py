@@ -68,8 +68,8 @@ def decide_all(
     remains = tombstones.fates(archives, gone, policy.tombstone)
     # a guest may have thousands of archives, all with one fate
     fates: dict[tuple[GuestType | None, int | None], _Fate] = {}
-    aside = _aside(archives)
-    either = aside | _foreign(archives)
+    aside, foreign = _apart(archives)
+    either = aside | foreign
     marks: list[Marked | None] = [None] * len(archives)
     # the indexes of those that keep rules judge together; a million objects would take 32 MB more
     groups: dict[tuple[str, str, str], array[int]] = defaultdict(partial(array, "q"))
@@ -145,9 +145,11 @@ def another(archive: Archive) -> str:
     return ANOTHER.format(archive.vmid)
 
 
-def _aside(archives: Sequence[Archive]) -> dict[tuple[str, str], tuple[str]]:
-    """The archives that count for no keep rule, each by its key, and why; the first reason in this
-    order is told.
+def _apart(
+    archives: Sequence[Archive],
+) -> tuple[dict[tuple[str, str], tuple[str]], dict[tuple[str, str], tuple[str]]]:
+    """The archives that count for no keep rule, each by its key, and why: those that are put aside,
+    and those of another machine than their guest is now.
     """
     small = dict.fromkeys(whole.collapsed(archives), (SMALL,))
     hollow = dict.fromkeys(whole.hollow(archives), (ASIDE,))
@@ -158,15 +160,12 @@ def _aside(archives: Sequence[Archive]) -> dict[tuple[str, str], tuple[str]]:
         for one in archives
         if one.suspicious
     }
-    return small | hollow | suspicious | damaged | changed
-
-
-def _foreign(archives: Sequence[Archive]) -> dict[tuple[str, str], tuple[str]]:
-    """The archives of another machine than their guest is now, each by its key, and why they stay."""
     others = lineage.others(archives)
-    return {
+    foreign = {
         whole.key(one): (another(one),)
         for one in (archives if others else ())
         # of those that are unfit that is told instead
         if whole.key(one) in others and not one.unfit
     }
+    # of several reasons the last of these is told
+    return small | hollow | suspicious | damaged | changed, foreign

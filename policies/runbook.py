@@ -55,21 +55,37 @@ def pages(facts: SiteFacts, policy: Policy, now: int) -> tuple[Page, ...]:
         (item for item in facts.guests if not (item.guest and item.guest.template)),
         key=lambda item: urgency(policy, item),
     )
-    found: list[tuple[GuestFacts, Sequence[Source]]] = []
-    for item in items:
+    order = [
+        f"{_said(facts.cluster)}: in which order to bring guests back",
+        f"as it was known on {_moment(now, policy)}",
+        "",
+        "A guest must never run twice: restore none whose node may still be running.",
+        "Without quorum Proxmox VE restores nothing: `pvecm status` says whether there is one.",
+        "",
+    ]
+    if facts.simulated:
+        order += ["SIMULATED: this is a lab, and nothing here proves anything.", ""]
+    found: list[Page] = []
+    total, unmeasured = 0.0, 0
+    for number, item in enumerate(items, 1):
         rung = tier_of(policy, item.vmid).proof_rung
         ways = sources(facts, policy, item, (), Loss(), rung)
         # what is no file, a replica or disks that are left, no command of the pages restores
-        usable = [one for one in ways if one.kind in (Kind.ARCHIVE, Kind.COPY)]
-        found.append((item, usable[:MOST_WAYS]))
-    order = Page("ORDER.txt", "\n".join(_order(facts, policy, found, now)) + "\n")
-    return (
-        order,
-        *(
-            Page(page_name(item), "\n".join(_page(policy, item, ways)) + "\n")
-            for item, ways in found
-        ),
-    )
+        usable = [one for one in ways if one.kind in (Kind.ARCHIVE, Kind.COPY)][:MOST_WAYS]
+        found.append(Page(page_name(item), "\n".join(_page(policy, item, usable)) + "\n"))
+        seconds = _measured(policy, item)
+        total, unmeasured = total + (seconds or 0), unmeasured + (seconds is None)
+        state = "proven" if usable and usable[0].proof else "not proven"
+        order.append(
+            f"{number:>4}. {item.vmid} {_said(item.name)}, tier {tier_of(policy, item.vmid).name}, "
+            f"{_takes(seconds)}, {state if usable else 'NO WAY BACK IS KNOWN'}: {page_name(item)}"
+        )
+    order += [
+        "",
+        f"one after the other: {duration(total, 'en')} by measured restore tests, without "
+        f"{unmeasured} that were never measured",
+    ]
+    return (Page("ORDER.txt", "\n".join(order) + "\n"), *found)
 
 
 def page_name(item: GuestFacts) -> str:
@@ -78,38 +94,6 @@ def page_name(item: GuestFacts) -> str:
     """
     name = _PLAIN.sub("-", item.name).strip("-.")[:60]
     return f"guests/{item.vmid}{f'-{name}' if name else ''}.txt"
-
-
-def _order(
-    facts: SiteFacts,
-    policy: Policy,
-    found: Sequence[tuple[GuestFacts, Sequence[Source]]],
-    now: int,
-) -> Iterator[str]:
-    yield f"{_said(facts.cluster)}: in which order to bring guests back"
-    yield f"as it was known on {_moment(now, policy)}"
-    yield ""
-    yield "A guest must never run twice: restore none whose node may still be running."
-    yield "Without quorum Proxmox VE restores nothing: `pvecm status` says whether there is one."
-    yield ""
-    if facts.simulated:
-        yield "SIMULATED: this is a lab, and nothing here proves anything."
-        yield ""
-    total, unmeasured = 0.0, 0
-    for number, (item, ways) in enumerate(found, 1):
-        seconds = _measured(policy, item)
-        total, unmeasured = total + (seconds or 0), unmeasured + (seconds is None)
-        state = "NO WAY BACK IS KNOWN" if not ways else "proven" if ways[0].proof else "not proven"
-        tier = tier_of(policy, item.vmid).name
-        yield (
-            f"{number:>4}. {item.vmid} {_said(item.name)}, tier {tier}, {_takes(seconds)}, {state}: "
-            f"{page_name(item)}"
-        )
-    yield ""
-    yield (
-        f"one after the other: {duration(total, 'en')} by measured restore tests, without "
-        f"{unmeasured} that were never measured"
-    )
 
 
 def _page(policy: Policy, item: GuestFacts, ways: Sequence[Source]) -> Iterator[str]:
