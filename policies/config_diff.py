@@ -5,7 +5,6 @@ neither added nor removed.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -75,7 +74,7 @@ def _of_read(path: str, old: ConfigSet, new: ConfigSet) -> FileDiff | None:
     lacking = old if path not in old.files else lacking
     if lacking and path not in lacking.in_part and (why := lacking.why_in_part(path)):
         return FileDiff(path, Change.UNKNOWN, said=f"it may be there on both days ({why})")
-    was, came = (sorted(_lines(path, one.files.get(path, ""))) for one in (old, new))
+    was, came = _lines(path, old), _lines(path, new)
     parts = old.in_part.get(path), new.in_part.get(path)
     gone, more = _more(was, came), _more(came, was)
     # a line that is missing from what was told in part only may still be there
@@ -107,15 +106,17 @@ def _of_read(path: str, old: ConfigSet, new: ConfigSet) -> FileDiff | None:
 Line = tuple[str, str]  # the section that it stands in, and how it is shown
 
 
-def _lines(path: str, text: str) -> Iterator[Line]:
-    section = ""
-    for line in text.split("\n"):
+def _lines(path: str, kept: ConfigSet) -> list[Line]:
+    found, section = [], ""
+    for line in kept.files.get(path, "").split("\n"):
         if line.startswith("\t"):
-            yield section, f"{section}: {line[1:]}"
+            found.append((section, f"{section}: {line[1:]}"))
         elif line:
             # an object has no sections: each of its keys may be told or not
             section = line.partition(":")[0] if path in OBJECTS else line
-            yield section, line
+            found.append((section, line))
+    # in which order PVE told them says nothing
+    return sorted(found)
 
 
 def _more(these: list[Line], those: list[Line]) -> list[Line]:

@@ -109,7 +109,7 @@ def decide(evidence: Evidence) -> Judgement:
             "service, such as http, ssh or ldap"
         )
         return Judgement(Verdict.INCONCLUSIVE, rung, (why,))
-    failures, doubts = _failures(evidence), _doubts(evidence)
+    failures, doubts = _failures_and_doubts(evidence)
     verdict = Verdict.FAILED if failures else Verdict.INCONCLUSIVE
     return Judgement(verdict, rung, failures + doubts, _cause(evidence, failed=bool(failures)))
 
@@ -192,27 +192,20 @@ def _answered(evidence: Evidence) -> bool:
     return all(check.outcome is Outcome.PASSED for check in evidence.checks)
 
 
-def _failures(evidence: Evidence) -> tuple[str, ...]:
-    """What speaks against the archive."""
-    found = [
+def _failures_and_doubts(evidence: Evidence) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """What speaks against the archive, and what the test could not decide."""
+    started = evidence.restored and evidence.isolation_ok
+    failures = [
         *evidence.wrong,
         *(f"disk {disk} is not in the archive" for disk in evidence.missing_disks),
     ]
     if evidence.verified_intact is False:
-        found.append("the archive is not intact")
+        failures.append("the archive is not intact")
     if evidence.restore_error:
-        found.append(f"the restore failed: {evidence.restore_error}")
-    if evidence.restored and evidence.isolation_ok and evidence.booted is False:
-        found.append("the copy showed no sign of life in its time")
-    died = (
-        evidence.settled.said if _settled(evidence, Outcome.FAILED) and not evidence.answers else ()
-    )
-    return (*found, *_said(evidence, Outcome.FAILED), *died)
-
-
-def _doubts(evidence: Evidence) -> tuple[str, ...]:
-    """What the test could not decide."""
-    started = evidence.restored and evidence.isolation_ok
+        failures.append(f"the restore failed: {evidence.restore_error}")
+    if started and evidence.booted is False:
+        failures.append("the copy showed no sign of life in its time")
+    failures += _said(evidence, Outcome.FAILED)
     found = [
         (not evidence.restored and not evidence.restore_error, "the archive was not restored"),
         (evidence.restored and not evidence.isolation_ok, "the copy was not started"),
@@ -229,17 +222,14 @@ def _doubts(evidence: Evidence) -> tuple[str, ...]:
             + (f": {evidence.unread}" if evidence.unread else ""),
         ),
     ]
-    unsettled = (
-        (evidence.settled.said or settle.NOT_WATCHED.said)
-        if _settled(evidence, Outcome.INCONCLUSIVE) and started and _answered(evidence)
-        else ()
-    )
-    # who else answers may as well be what made a check fail
-    if _settled(evidence, Outcome.FAILED) and evidence.answers:
-        unsettled = evidence.settled.said
-    found_so = (sentence for holds, sentence in found if holds)
-    unsure = (*evidence.answers, *_said(evidence, Outcome.INCONCLUSIVE))
-    return (*found_so, *unsure, *unsettled, *evidence.warnings)
+    doubts = [sentence for holds, sentence in found if holds]
+    doubts += (*evidence.answers, *_said(evidence, Outcome.INCONCLUSIVE))
+    if _settled(evidence, Outcome.FAILED):
+        # who else answers may as well be what made a check fail
+        (doubts if evidence.answers else failures).extend(evidence.settled.said)
+    elif _settled(evidence, Outcome.INCONCLUSIVE) and started and _answered(evidence):
+        doubts += evidence.settled.said or settle.NOT_WATCHED.said
+    return tuple(failures), (*doubts, *evidence.warnings)
 
 
 def _settled(evidence: Evidence, outcome: Outcome) -> bool:
