@@ -36,7 +36,7 @@ def fault(recipient: str) -> str | None:
     if not _RECIPIENT.fullmatch(recipient):
         return "this is no age recipient"
     digits = [_DIGITS.index(one) for one in recipient[4:]]
-    # Bech32's checksum (BIP 173): 1 is left of what nobody mistyped
+    # Bech32's checksum: 1 is left of what nobody mistyped
     checksum = 1
     for value in (*_HUMAN_PART, *digits):
         top, checksum = checksum >> 25, (checksum & 0x1FFFFFF) << 5 ^ value

@@ -47,6 +47,7 @@ def doubt(interfaces: Sequence[Mapping[str, object]], own: Collection[str]) -> s
     its NICs is not this guest.
     """
     seen = told(interfaces)
+    # an agent that tells of no MAC, or a copy without a NIC, is no contradiction
     if not seen or not own or set(seen) & {mac.upper() for mac in own}:
         return None
     return (

@@ -40,6 +40,7 @@ def lacking(
     """Given the same, return the archive's bridges that the token may not use where it may use no
     other; () if all is well.
     """
+    # by any of the two a copy can hang on a bridge for copies alone, whatever the archive names
     if scratch.bridge or own(permissions):
         return ()
     return tuple(filter(None, _forbidden(config, permissions)))

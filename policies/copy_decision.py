@@ -206,6 +206,7 @@ def _on_immutable(
             why = f"{known.sent} bytes of it are there"
             return Decision(Action.RESUME, file, (*reasons, why), offset=known.sent, litter=rest)
         reasons.append(known)
+    # what holds other bytes keeps its name there for good, so this attempt gets the next one
     new = free_name(wanted.name, seen.files)
     return Decision(
         Action.SEND, new, tuple(reasons) or ("nothing of it is there",), litter=tuple(litter)

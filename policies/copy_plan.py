@@ -100,6 +100,7 @@ def plan(
         return Harmful(refused)
     cap = memory_cap(guest, scratch)
     try:
+        # PVE asks for SDN.Use on every bridge, links down or not (pve-facts 7.3)
         if forbidden := bridges.lacking(config, scratch, facts.permissions):
             return NoBridge(forbidden)
         usable = bridges.usable(config, scratch, facts.permissions)

@@ -28,6 +28,7 @@ def expected(
     ``only`` restricts to some VMIDs; one that the job does not cover is expected all the same,
     because the user asked for it. Scratch guests are never expected.
     """
+    # a guest that the job names and the cluster does not show is expected, too (law 4)
     present = {guest.vmid: guest for guest in guests}
     wanted = set(only) or {
         vmid

@@ -36,6 +36,7 @@ def made(
     if begun:
         return next((one for one in fresh if file_of(one.volid) in begun), None)
     later = [one for one in fresh if one.ctime >= since]
+    # a note of another operation's tells whose it is; one without any may have lost it
     ours = [one for one in later if one.notes.rpartition(" ")[2] == operation]
     unnamed = [one for one in later if OURS not in one.notes]
     return min(ours or unnamed, key=lambda one: one.ctime, default=None)

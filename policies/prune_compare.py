@@ -80,6 +80,7 @@ def differing(question: Question, answer: Mapping[str, str], timezone: str) -> d
     by = f"PVE's own dry run on storage {question.storage} of {question.node}, by {question.keep}"
     found: dict[int, str] = {}
     for vmid, marked in sorted(ours.items()):
+        # what PVE does not list it cannot mark: neither word can be held against the other
         unknown = sorted(one.archive.volid for one in marked if one.archive.volid not in answer)
         if unknown:
             more = f" and {len(unknown) - _SHOWN} more" if len(unknown) > _SHOWN else ""

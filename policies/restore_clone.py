@@ -43,6 +43,7 @@ def overrides(config: Mapping[str, str], numbers: Iterable[int]) -> dict[str, st
         mac = f"{nic.mac[:8] if nic.mac else _PREFIX}:{tail}"
         kept = [f"bridge={nic.bridge}"] if nic.bridge else []
         kept += [f"{name}={text}" for name, text in sorted(nic.others.items())]
+        # its software still takes itself for the original, so until a person looked it meets nobody
         sent[key] = ",".join([f"{nic.model}={mac}", *kept, "link_down=1"])
     return sent
 

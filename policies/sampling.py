@@ -53,6 +53,7 @@ def next_archive(
     of the old ones, by lot. An archive of size 0, without any disk, changed, of another machine or
     from the future (more than ``drift`` seconds ahead of ``now``) is never taken: a clock jumped.
     """
+    # a VMID is no identity (law 10): what was under it before proves nothing of this guest
     others = lineage.others(archives)
     judged = [(archive, _unusable(archive, now + drift, others)) for archive in archives]
     passed = tuple(reason for _, reason in judged if reason)

@@ -34,6 +34,7 @@ def refusal(
         return "the restore that made it still runs, or has not failed"
     if running:
         return "it runs"
+    # what has a disk may be somebody's guest, whatever its config holds
     if volumes:
         return f"there are volumes of VMID {vmid}: {', '.join(volumes)}"
     return None
