@@ -138,7 +138,12 @@ class LineageRepository:
             there = {_told(_tombstone(row)) for row in standing}
             new = [one for one in gone if _told(one) not in there]
             if new:
-                connection.execute(insert(TOMBSTONE), [_row(one) for one in new])
+                rows = [
+                    {name: getattr(one, name) for name in _TOLD}
+                    | {"type": one.type and one.type.value, "ended": ""}
+                    for one in new
+                ]
+                connection.execute(insert(TOMBSTONE), rows)
             for number, why in sorted((back or {}).items()):
                 connection.execute(
                     update(TOMBSTONE)
@@ -190,11 +195,6 @@ def _tombstone(row: Row[Any]) -> Tombstone:
         number=row.number,
         **{name: getattr(row, name) for name in _TOLD},
     )
-
-
-def _row(tombstone: Tombstone) -> dict[str, Any]:
-    kept = {name: getattr(tombstone, name) for name in _TOLD}
-    return kept | {"type": tombstone.type and tombstone.type.value, "ended": ""}
 
 
 def _told(one: Tombstone) -> tuple[object, ...]:

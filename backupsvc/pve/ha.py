@@ -4,8 +4,6 @@ that a replication has ready elsewhere (pve-facts 9.4, 9.6, 9.8).
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 from backupsvc.errors import PveError
 from backupsvc.pve.client import Client
 from backupsvc.pve.fields import Row
@@ -27,7 +25,10 @@ class HighAvailability:
     def status(self) -> HaStatus:
         """Return what the HA stack says of itself."""
         rows = self._client.get("cluster/ha/status/current").rows()
-        quorum, master, fencing = (_of_type(rows, name) for name in ("quorum", "master", "fencing"))
+        quorum, master, fencing = (
+            next((row for row in rows if row.text("type") == name), None)
+            for name in ("quorum", "master", "fencing")
+        )
         lrm = [row for row in rows if row.text("type") == "lrm"]
         services = [row for row in rows if row.text("type") == "service"]
         return HaStatus(
@@ -82,7 +83,29 @@ class HighAvailability:
             if error.status == _NO_SUCH_CALL:
                 return ()
             raise
-        return tuple(_rule(row) for row in rows)
+        found = []
+        for row in rows:
+            together = {"positive": True, "negative": False}.get(row.text("affinity"))
+            # PVE 9.2 knows an affinity of nodes too, which has one value
+            tied = row.text("type") == "resource-affinity"
+            # what is wrong with it: lists of sentences, by the option that each is about
+            wrong = row.fields.get("errors")
+            by_option = wrong.values() if isinstance(wrong, dict) else [row.text("errors")]
+            errors = [
+                one for many in by_option for one in (many if isinstance(many, list) else [many])
+            ]
+            found.append(
+                Rule(
+                    row.need_text("rule"),
+                    row.words("resources"),
+                    {} if tied else _priorities(row),
+                    row.boolean("strict"),
+                    together if tied else None,
+                    not row.boolean("disable"),
+                    "; ".join(str(one) for one in errors),
+                )
+            )
+        return tuple(found)
 
     def groups(self) -> tuple[Group, ...]:
         """Return the groups of PVE 8; () where they have become rules."""
@@ -141,34 +164,6 @@ class HighAvailability:
             for row in self._client.get(f"nodes/{node}/replication").rows()
             if not row.text("remove_job")
         )
-
-
-def _of_type(rows: Iterable[Row], name: str) -> Row | None:
-    return next((row for row in rows if row.text("type") == name), None)
-
-
-def _rule(row: Row) -> Rule:
-    together = {"positive": True, "negative": False}.get(row.text("affinity"))
-    tied = row.text("type") == "resource-affinity"
-    # PVE 9.2 knows an affinity of nodes too, which has one value
-    return Rule(
-        row.need_text("rule"),
-        row.words("resources"),
-        {} if tied else _priorities(row),
-        row.boolean("strict"),
-        together if tied else None,
-        not row.boolean("disable"),
-        _errors(row),
-    )
-
-
-def _errors(row: Row) -> str:
-    """What PVE finds wrong with a rule: lists of sentences by the option that each is about."""
-    found = row.fields.get("errors")
-    if not isinstance(found, dict):
-        return row.text("errors")
-    told = [one for many in found.values() for one in (many if isinstance(many, list) else [many])]
-    return "; ".join(str(one) for one in told)
 
 
 def _priorities(row: Row) -> dict[str, int]:

@@ -5,10 +5,12 @@ status is asked itself.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 
 from backupsvc.clock import Clock
 from backupsvc.errors import PveError, PvePermissionDenied, PveUnreachable
 from backupsvc.pve.client import Client
+from backupsvc.pve.fields import Row
 from policies.model import Node
 
 # "unknown" is neither: pvestatd says nothing of a node that may well answer
@@ -35,7 +37,15 @@ class Nodes:
         now = self._clock.monotonic()
         if self._listed is None or now - self._listed[0] >= max_age:
             rows = self._client.get("nodes").rows()
-            cut_off = any(row.text("status") == "offline" for row in rows) and self._cut_off()
+            standing: list[Row] = []
+            if any(row.text("status") == "offline" for row in rows):
+                with suppress(PveError, PvePermissionDenied):
+                    standing = self._client.get("cluster/status").rows()
+            # if the host that answers has lost quorum, whoever it calls offline may be well, among
+            # the rest of the cluster
+            cut_off = any(
+                row.text("type") == "cluster" and not row.boolean("quorate") for row in standing
+            )
             found: list[Node] = []
             for row in rows:
                 name, status = row.need_text("node"), row.text("status")
@@ -71,13 +81,3 @@ class Nodes:
         self._client.breakers.told(
             online, lambda node: f"{self._client.where} says that node {node} is offline"
         )
-
-    def _cut_off(self) -> bool:
-        """Whether the host that answers has lost quorum: whoever it calls offline may be well,
-        among the rest of the cluster.
-        """
-        try:
-            rows = self._client.get("cluster/status").rows()
-        except (PveError, PvePermissionDenied):
-            return False
-        return any(row.text("type") == "cluster" and not row.boolean("quorate") for row in rows)

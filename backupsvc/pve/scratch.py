@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from backupsvc.errors import LawRefused, PveError, PveNotFound
 from backupsvc.pve import leftovers
 from backupsvc.pve.client import Client, Value
-from backupsvc.pve.tasks import parse_upid, task_row
+from backupsvc.pve.tasks import Upid, parse_upid, task_row
 from policies import attached, bridge_isolation, isolation, ownership, stubs
 from policies.model import Scratch
 from policies.pve import texts
@@ -210,13 +210,7 @@ class ScratchGuests:
         # range and lease; the marker is what it lacks
         if why := self._refusal(vmid, unmarked, operation):
             return why
-        task = parse_upid(upid)
-        if (task.type, task.id, task.node, task.user) != (
-            "qmrestore",
-            str(vmid),
-            node,
-            self._client.token_id,
-        ):
+        if not _restores_into(node, vmid, parse_upid(upid), self._client.token_id):
             return f"{upid} is not this token's restore into it"
         result = self._tasks.poll(upid)
         if result is None or result.ok:
@@ -269,34 +263,39 @@ class RestoreStubs:
         Raise PveUnreachable if one of them does not answer.
         """
         pve = self._pve
-        config = pve.guests.config(node, vmid)
-        ours, ended = False, None
+        config, ours, ended = pve.guests.config(node, vmid), False, None
         if restore_upid:
             task = parse_upid(restore_upid)
-            ours = (task.type, task.id, task.node, task.user) == (
-                "qmrestore",
-                str(vmid),
-                node,
-                self._client.token_id,
-            )
+            ours = _restores_into(node, vmid, task, self._client.token_id)
             # anybody's, by the node's own clock: each may have made another guest since
             asked: dict[str, Value] = {"source": "all", "vmid": vmid, "since": task.start}
-            later = [
+            tasks = f"nodes/{node}/tasks"
+            later = {
                 task_row(row).upid
                 for kind in ("qmrestore", "qmcreate")
-                for row in self._client.get(
-                    f"nodes/{node}/tasks", {**asked, "typefilter": kind}
-                ).rows()
-            ]
-            ours = ours and not [upid for upid in later if upid != restore_upid]
+                for row in self._client.get(tasks, {**asked, "typefilter": kind}).rows()
+            }
+            ours = ours and later <= {restore_upid}
             ended = pve.tasks.poll(restore_upid) if ours else None
+        running = pve.guests.status(node, vmid).running
+        places = [
+            item.name
+            for item in pve.storage.seen().storages
+            if item.node == node and item.enabled and "images" in item.content
+        ]
+        if not places:
+            raise PveError(
+                f"no storage of {node} that holds disks could be seen",
+                "see that the node is there, and the token's rights",
+            )
         return stubs.refusal(
             vmid,
             config,
             ours=ours,
             failed=ended is not None and not ended.ok,
-            running=pve.guests.status(node, vmid).running,
-            volumes=self._volumes(node, vmid),
+            running=running,
+            # a storage that is enabled there and cannot be listed raises
+            volumes=[id for name in places for id in pve.storage.volumes(node, name, vmid)],
         )
 
     def destroy(self, node: str, vmid: int, restore_upid: str) -> str:
@@ -310,30 +309,17 @@ class RestoreStubs:
             raise LawRefused(1, f"VM {vmid} on {node} is left alone: {why}", _HINT_LAW_1)
         return self._client.delete(f"nodes/{node}/qemu/{vmid}").upid()
 
-    def _volumes(self, node: str, vmid: int) -> list[str]:
-        """Every volume of that VMID that the node sees. A storage that is enabled there and cannot
-        be listed raises.
-        """
-        places = [
-            item
-            for item in self._pve.storage.seen().storages
-            if item.node == node and item.enabled and "images" in item.content
-        ]
-        if not places:
-            raise PveError(
-                f"no storage of {node} that holds disks could be seen",
-                "see that the node is there, and the token's rights",
-            )
-        return [
-            volid for item in places for volid in self._pve.storage.volumes(node, item.name, vmid)
-        ]
-
 
 def gone(exitstatus: str) -> bool:
     """Given a failed task's exit status, return whether it failed because there is no such
     guest.
     """
     return texts.GUEST_GONE.search(exitstatus) is not None
+
+
+def _restores_into(node: str, vmid: int, task: Upid, token: str) -> bool:
+    """Whether a task is this token's own restore of a VM into that VMID, on that node."""
+    return (task.type, task.id, task.node, task.user) == ("qmrestore", str(vmid), node, token)
 
 
 def _unless_gone(error: PveError) -> None:
