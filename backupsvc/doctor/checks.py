@@ -11,11 +11,12 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import TypeVar
 
-from backupsvc.doctor import copy_targets
+from backupsvc.doctor import copy_targets, token
 from backupsvc.doctor.lines import FAILED, OK, UNKNOWN, WARNING, Line
 from backupsvc.doctor.probe import probes
 from backupsvc.errors import BackupsvcError, LawRefused, PvePermissionDenied
 from backupsvc.inventory.listing import survey
+from backupsvc.inventory.room import rooms
 from backupsvc.operations.scratch_cleanup import forgotten
 from backupsvc.services import DoctorServices
 from policies import archive_signs, i18n, isolation, prune_guard, reach, role
@@ -23,7 +24,7 @@ from policies.compliance.evaluation import findings
 from policies.compliance.facts import BridgeFacts, GuestFacts, Quorum, SiteFacts
 from policies.compliance.findings import node_offline, scratch_not_isolated, status_unknown
 from policies.compliance.scratch_network import linked_down, scratch_network
-from policies.model import Archive, Node, PolicyError, Severity, Storage
+from policies.model import PolicyError, Severity, Storage
 
 __all__ = ["FAILED", "OK", "UNKNOWN", "WARNING", "Line", "examine", "exit_code"]
 
@@ -45,7 +46,7 @@ def examine(service: DoctorServices) -> list[Line]:
         lines = [*_ask("nodes", service, _nodes), *lines]
         questions = (
             ("quorum", _quorum),
-            ("token", _token),
+            ("token", token.everyday),
             ("storages", _storages),
             ("isolated bridge", _bridge),
             ("clocks", _clocks),
@@ -58,7 +59,7 @@ def examine(service: DoctorServices) -> list[Line]:
         ):
             lines += _ask(name, service, question)
         if service.settings.pve.restore_token:
-            lines += _ask("restore token", service, _restore_token)
+            lines += _ask("restore token", service, token.restoring)
         lines += _ask(copy_targets.NAME, service, copy_targets.look)
     for name, question in (("ssh to the nodes", _ssh), ("probe", probes), ("broker", _broker)):
         lines += _ask(name, service, question)
@@ -114,7 +115,7 @@ def _cluster(service: DoctorServices) -> Iterator[Line]:
     cluster = service.pve.cluster
     version = cluster.version()
     seen = f"{service.pve.host} answers, Proxmox VE {version.version}"
-    if _major(version.release) in role.SUPPORTED:
+    if token.major(version.release) in role.SUPPORTED:
         yield Line("cluster", OK, seen)
     else:
         known = " and ".join(map(str, role.SUPPORTED))
@@ -199,26 +200,7 @@ def _quorum(service: DoctorServices) -> Iterator[Line]:
         yield Line("quorum", FAILED, text, action, 3)
 
 
-def _major(release: str) -> int:
-    first = release.partition(".")[0]
-    return int(first) if first.isdigit() else 0
-
-
-def _token(service: DoctorServices) -> Iterator[Line]:
-    from backupsvc.doctor.token import everyday
-
-    yield from everyday(service, _major(service.pve.cluster.version().release))
-
-
-def _restore_token(service: DoctorServices) -> Iterator[Line]:
-    from backupsvc.doctor.token import restoring
-
-    yield from restoring(service, _major(service.restore_pve.cluster.version().release))
-
-
 def _room(service: DoctorServices) -> Iterator[Line]:
-    from backupsvc.inventory.room import rooms
-
     yield from (Line("room", *item) for item in rooms(service))
 
 
@@ -299,39 +281,28 @@ def _bridge(service: DoctorServices) -> Iterator[Line]:
             f"scratch-not-isolated.{fault.kind}", _WORD, vmid=None, **fault.values
         )
         harmless = scratch_not_isolated.RULE.severity_of(fault.kind) is Severity.WARNING
-        yield Line(
-            "isolated bridge", WARNING if harmless else FAILED, detail, action, 0 if harmless else 1
-        )
-    if scratch.bridge is None:
-        for unusable in linked_down(facts):
-            yield Line(
-                "isolated bridge", FAILED, unusable.detail, unusable.action, unusable.exit_code
-            )
+        status, code = (WARNING, 0) if harmless else (FAILED, 1)
+        yield Line("isolated bridge", status, detail, action, code)
+    for one in linked_down(facts) if scratch.bridge is None else ():
+        yield Line("isolated bridge", FAILED, one.detail, one.action, one.exit_code)
     # A bridge that leads out, or that is none, need not be asked who else hangs on it.
-    asks = scratch.bridge is not None and {fault.kind for fault in faults} <= {"token"}
-    neighbours = list(_neighbours(service, nodes)) if asks else []
-    yield from neighbours
-    if not faults and not neighbours:
-        where = ", ".join(node.name for node in nodes)
-        yield Line(
-            "isolated bridge",
-            OK,
-            f"{scratch.bridge} leads nowhere on {where}, and the token may use no other",
-        )
-
-
-def _neighbours(service: DoctorServices, nodes: Iterable[Node]) -> Iterator[Line]:
-    """Who else is on the isolated bridge, asked as a restore test asks before it takes a node."""
-    scratch = service.policy.scratch
-    guard = service.pve.scratch(scratch, service.catalog.leases.holder)
-    for node in nodes:
-        try:
-            notes = guard.require_bridge(node.name, isolation.ISOLATED, max_age=0.0)
-        except LawRefused as refused:
-            yield Line("isolated bridge", FAILED, refused.message, refused.hint, refused.exit_code)
-        else:
+    alone = not faults
+    if scratch.bridge is not None and {fault.kind for fault in faults} <= {"token"}:
+        guard = service.pve.scratch(scratch, service.catalog.leases.holder)
+        for node in nodes:
+            try:  # as a restore test asks before it takes a node
+                notes = guard.require_bridge(node.name, isolation.ISOLATED, max_age=0.0)
+            except LawRefused as no:
+                alone = False
+                yield Line("isolated bridge", FAILED, no.message, no.hint, no.exit_code)
+                continue
             for note in notes:
+                alone = False
                 yield Line("isolated bridge", WARNING, note, "see the line `ssh to the nodes`")
+    if alone:
+        where = ", ".join(node.name for node in nodes)
+        text = f"{scratch.bridge} leads nowhere on {where}, and the token may use no other"
+        yield Line("isolated bridge", OK, text)
 
 
 def _copies(service: DoctorServices) -> Iterator[Line]:
@@ -381,9 +352,8 @@ def _retention(service: DoctorServices) -> Iterator[Line]:
     no archive itself.
     """
     seen = survey(service, remember=False)
-    stopped = prune_guard.stopped(
-        [*seen.listed, *seen.unreachable], service.catalog.inspections.knowledge()
-    )
+    known = [*seen.listed, *seen.unreachable]
+    stopped = prune_guard.stopped(known, service.catalog.inspections.knowledge())
     for why in stopped.values():
         _, action = prune_guard.refusal({0: why}) or ("", "")
         yield Line("retention", WARNING, f"{why}; prune removes nothing of it", action)
@@ -395,16 +365,10 @@ def _retention(service: DoctorServices) -> Iterator[Line]:
         yield Line(
             "retention", OK, f"every guest's archives are known well enough to be pruned{unseen}"
         )
-    suspicious = service.catalog.archive_signs.suspicious()
-    yield from _held([*seen.listed, *seen.unreachable], suspicious)
-
-
-def _held(archives: Sequence[Archive], suspicious: Sequence[Archive]) -> Iterator[Line]:
-    """How much stays because nobody has acknowledged a suspicious archive: a guest's owner may make
-    them at will, and the storage fills.
-    """
-    for vmid, hold in archive_signs.holds(suspicious).items():
-        theirs = [one for one in archives if one.vmid == vmid and one.ctime <= hold.until]
+    # a guest's owner may make suspicious archives at will: until somebody acknowledges them all
+    # that they hold stays, and the storage fills
+    for vmid, hold in archive_signs.holds(service.catalog.archive_signs.suspicious()).items():
+        theirs = [one for one in known if one.vmid == vmid and one.ctime <= hold.until]
         size = i18n.size(sum(one.size for one in theirs), i18n.ENGLISH)
         yield Line(
             "retention",

@@ -23,31 +23,27 @@ if TYPE_CHECKING:
 
 def probes(service: DoctorServices) -> Iterator[Line]:
     """Given the service, yield a line for each probe, and one for the nodes without."""
-    settings, asked = service.settings, _asks_the_network(service)
-    configured = bool(settings.probe.host) or any(probe.host for probe in settings.probes.values())
-    if not configured:
-        text = "not configured" + (
-            ": the guests whose checks need the network cannot be tested" if asked else ""
-        )
-        yield Line(
-            "probe",
-            WARNING if asked else OK,
-            text,
-            "set BACKUPSVC_PROBES__NODE__HOST, a probe a node" if asked else "",
-        )
+    settings, single, asked = service.settings, service.settings.probe, False
+    with contextlib.suppress(UsageError, PolicyError):  # the policy's own line says so
+        asked = any(needs_network(guest.checks) for guest in service.policy.guests.values())
+    if not (single.host or any(probe.host for probe in settings.probes.values())):
+        text, action = "not configured", ""
+        if asked:
+            text += ": the guests whose checks need the network cannot be tested"
+            action = "set BACKUPSVC_PROBES__NODE__HOST, a probe a node"
+        yield Line("probe", WARNING if asked else OK, text, action)
         return
-    nodes = _nodes(service)
-    known = {node_key(node) for node in nodes}
-    named = {*settings.probes, *((node_key(settings.probe.node),) if settings.probe.node else ())}
-    for name in sorted(named - known):
-        yield Line(
-            "probe",
-            WARNING,
-            f"a probe is configured for {name}, which is no node of the cluster",
-            "correct its name",
-        )
+    placed = [single.node] if single.node else []
+    try:
+        nodes = [node.name for node in service.pve.cluster.nodes() if node.online]
+    except BackupsvcError:  # its own line says so; the settings name some
+        nodes = [*settings.probes, *placed]
+    named = {*settings.probes, *map(node_key, placed)}
+    for name in sorted(named - {node_key(node) for node in nodes}):
+        text = f"a probe is configured for {name}, which is no node of the cluster"
+        yield Line("probe", WARNING, text, "correct its name")
     ways = {node: service.probe(node) for node in nodes}
-    if settings.probe.host and not settings.probe.node and not any(ways.values()):
+    if single.host and not placed and not any(ways.values()):
         text = (
             "BACKUPSVC_PROBE__HOST does not say on which node's isolated bridge it is, so it "
             "counts for none"
@@ -58,43 +54,25 @@ def probes(service: DoctorServices) -> Iterator[Line]:
             f"no probe on the isolated bridge of {', '.join(without)}: guests whose checks need "
             "the network are not tested there"
         )
-        yield Line(
-            "probe",
-            WARNING,
-            text,
-            f"set up a probe there, and BACKUPSVC_PROBES__{node_key(without[0]).upper()}__HOST",
-        )
+        action = f"set up a probe there, and BACKUPSVC_PROBES__{node_key(without[0]).upper()}__HOST"
+        yield Line("probe", WARNING, text, action)
     for node, jump in ways.items():
         if jump is not None:
-            yield _moved(service, node) or _look(node, jump)
+            yield _look(service, node, jump)
 
 
-def _moved(service: DoctorServices, node: str) -> Line | None:
-    """Whether a probe that the settings name as a guest of the cluster is on another node than its
-    bridge, or gone.
-    """
-    vmid = service.probe_vmid(node)
-    if vmid is None:
-        return None
-    at = next(
-        (guest.node for guest in service.pve.cluster.guests() if guest.vmid == vmid),
-        "no node that this token sees",
-    )
-    text = (
-        f"the probe of {node}, guest {vmid}, is on {at}: it reaches another bridge, and counts "
-        "for none"
-    )
-    return (
-        None
-        if at == node
-        else Line(
-            "probe", WARNING, text, f"move it back to {node}, and keep HA and balancing off it"
-        )
-    )
-
-
-def _look(node: str, jump: Jump) -> Line:
-    """What one probe lets us do."""
+def _look(service: DoctorServices, node: str, jump: Jump) -> Line:
+    """Whether one probe is on its node, and what it lets us do."""
+    # one that the settings name as a guest may have been moved away from its bridge, or be gone
+    if (vmid := service.probe_vmid(node)) is not None:
+        places = {guest.vmid: guest.node for guest in service.pve.cluster.guests()}
+        if (at := places.get(vmid, "no node that this token sees")) != node:
+            text = (
+                f"the probe of {node}, guest {vmid}, is on {at}: it reaches another bridge, and "
+                "counts for none"
+            )
+            action = f"move it back to {node}, and keep HA and balancing off it"
+            return Line("probe", WARNING, text, action)
     try:
         # it has answered: nothing need listen behind it
         with contextlib.suppress(ConnectionRefusedError, TimeoutError):
@@ -105,12 +83,9 @@ def _look(node: str, jump: Jump) -> Line:
     if table is None:
         text = (
             f"the probe of {node} forwards connections, but its login may not run `ip neigh`: "
-            "whose answers come through it "
+            "whose answers come through it cannot be told, and tests through it are inconclusive"
         )
-        action = "give that login a shell; it needs no privilege there"
-        return Line(
-            "probe", WARNING, text + "cannot be told, and tests through it are inconclusive", action
-        )
+        return Line("probe", WARNING, text, "give that login a shell; it needs no privilege there")
     if through := silence.forwards(table):
         text = (
             f"the probe of {node} passes packets on at {through}: a restored copy could reach "
@@ -121,29 +96,8 @@ def _look(node: str, jump: Jump) -> Line:
             "and in /etc/sysctl.d"
         )
         return Line("probe", FAILED, text, action, 1)
-    return Line(
-        "probe",
-        OK,
+    text = (
         f"the probe of {node} lets us in, forwards connections, tells who answers, and passes no "
-        "packets on",
+        "packets on"
     )
-
-
-def _nodes(service: DoctorServices) -> list[str]:
-    """The nodes that are up, or those that the settings name when the cluster cannot be asked: its
-    own line says so.
-    """
-    try:
-        return [node.name for node in service.pve.cluster.nodes() if node.online]
-    except BackupsvcError:
-        return [
-            *service.settings.probes,
-            *((service.settings.probe.node,) if service.settings.probe.node else ()),
-        ]
-
-
-def _asks_the_network(service: DoctorServices) -> bool:
-    try:
-        return any(needs_network(guest.checks) for guest in service.policy.guests.values())
-    except (UsageError, PolicyError):
-        return False  # the policy's own line says so
+    return Line("probe", OK, text)

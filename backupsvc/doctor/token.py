@@ -18,13 +18,19 @@ if TYPE_CHECKING:
     from backupsvc.pve import Pve
 
 
-def everyday(service: Nodes, release: int) -> Iterator[Line]:
-    """Given the service and PVE's major release, yield what the everyday token lacks, and what is
-    only good to have.
+def major(release: str) -> int:
+    """Given PVE's release, such as 9.2, return its first number, 0 if it does not begin with one."""
+    first = release.partition(".")[0]
+    return int(first) if first.isdigit() else 0
+
+
+def everyday(service: Nodes) -> Iterator[Line]:
+    """Given the service, yield what the everyday token lacks, and what is only good to have.
 
     Which bridge it may use where the policy names none is told by the line of the isolated bridge.
     """
     pve, policy = service.pve, service.policy
+    release = major(pve.cluster.version().release)
     pruning = [storage.name for storage in pve.storage.seen().storages if prunes(storage.prune)]
     needs = role.everyday(policy, pruning=pruning)
     if policy.scratch.bridge is None:
@@ -57,11 +63,12 @@ def everyday(service: Nodes, release: int) -> Iterator[Line]:
         )
 
 
-def restoring(service: Nodes, release: int) -> Iterator[Line]:
-    """Given the same, yield what the restore token lacks to bring back each guest of the jobs that
-    is there now, as it is.
+def restoring(service: Nodes) -> Iterator[Line]:
+    """Given the service, yield what the restore token lacks to bring back each guest of the jobs
+    that is there now, as it is.
     """
     pve = service.restore_pve
+    release = major(pve.cluster.version().release)
     if pve.token_id == service.pve.token_id:
         text = (
             f"the restore token is the everyday token {pve.token_id}: whoever restores copies may "

@@ -18,7 +18,7 @@ import policies.archive_signs
 from backupsvc import bootstrap
 from backupsvc.cli import archive as archive_commands
 from backupsvc.cli import catalog as catalog_commands
-from backupsvc.doctor.checks import _held
+from backupsvc.doctor import checks as health
 from backupsvc.errors import PveNotFound, Refused
 from backupsvc.inventory import archive_signs
 from backupsvc.operations import build_engine
@@ -28,8 +28,10 @@ from backupsvc.requester import person
 from backupsvc.settings import Settings, SshSettings
 from policies import whole
 from policies.model import ZEROS, Archive, DiskSigns, GuestType, Policy, Scratch
+from policies.prune_guard import Knowledge
 from tests.fakes.made import archive
 from tests.unit.archives.build import CLUSTER, Vma, pattern, zst
+from tests.unit.cli.test_doctor import World as Doctored
 from tests.unit.operations.cluster import Cluster
 from tests.unit.operations.test_recheck import Disk
 from tests.unit.operations.worlds import World, world
@@ -271,10 +273,14 @@ def test_doctor_says_how_much_is_held(reading: Reading) -> None:
     bad = reading(3, SEALED)
     reading(4, BEFORE)
     known = [reading.now(number) for number in range(1, 5)]
-    [line] = _held(known, [bad])
+    world = Doctored()
+    world.listed = [replace(one, node="a", storage="nas") for one in known]
+    world.knowledge = Knowledge(looks={("a", "nas"): known[0].ctime - 1})
+    assert [line.status for line in health.examine(world) if line.name == "retention"] == ["ok"]
+    world.catalog.archive_signs.suspicious = lambda: [bad]
+    [_, line] = [line for line in health.examine(world) if line.name == "retention"]
     assert f"{bad.volid} is suspicious, and holds 3 archives of 3.0 kB" in line.detail
     assert f"archive acknowledge {bad.volid}" in line.action
-    assert list(_held(known[:2], [])) == []
 
 
 @pytest.mark.slow
