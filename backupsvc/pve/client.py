@@ -70,6 +70,16 @@ _TOKEN = re.compile(
 _HOST = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[^\s:/@\[\]]+)(?::(?P<port>\d{1,5}))?")
 
 
+class _OfThread(threading.local):
+    """What each thread has of its own: proxmoxer's client of each host, for requests' sessions are
+    not made for two threads, and what stood beside the data of its last answer.
+    """
+
+    def __init__(self) -> None:
+        self.apis: dict[Host, ProxmoxAPI] = {}
+        self.beside: dict[str, Any] = {}
+
+
 class _Answers(JsonSerializer):  # type: ignore[misc]
     """Reads PVE's answers whole: an answer that is no PVE answer is an error, and a refusal keeps
     its message.
@@ -78,7 +88,7 @@ class _Answers(JsonSerializer):  # type: ignore[misc]
     thread that asked finds it.
     """
 
-    def __init__(self, seen: threading.local) -> None:
+    def __init__(self, seen: _OfThread) -> None:
         self._seen = seen
 
     def loads(self, response: requests.Response) -> Any:
@@ -164,7 +174,7 @@ class Client:
         self._secret = SecretStr(found["secret"])
         self._timeout, self._clock = settings.timeout, clock
         self.breakers = breakers or Breakers(clock)
-        self._threads = threading.local()
+        self._threads = _OfThread()
 
     def __repr__(self) -> str:
         return f"Client({self.where}, {self.token_id})"
@@ -300,9 +310,13 @@ class Client:
         (law 7).
         """
         caller = Caller(str(host), self.token_id, f"{method} {path}")
-        api = (
-            self._api(host) if timeout is None else self._connect(host, min(timeout, self._timeout))
-        )
+        apis = self._threads.apis
+        if timeout is not None:
+            api = self._connect(host, min(timeout, self._timeout))
+        elif host in apis:
+            api = apis[host]
+        else:
+            api = apis[host] = self._connect(host, self._timeout)
         resource = api(quote(path.strip("/"), safe="/:@!"))
         try:
             return getattr(resource, method.lower())(**params)
@@ -328,16 +342,6 @@ class Client:
         finally:
             if timeout is not None:
                 api._store["session"].close()
-
-    def _api(self, host: Host) -> ProxmoxAPI:
-        """This thread's proxmoxer client of a host; requests' sessions are not made for two
-        threads.
-        """
-        if not hasattr(self._threads, "apis"):
-            self._threads.apis = {}
-        if host not in self._threads.apis:
-            self._threads.apis[host] = self._connect(host, self._timeout)
-        return self._threads.apis[host]
 
     def _connect(self, host: Host, timeout: float) -> ProxmoxAPI:
         user, _, name = self.token_id.partition("!")

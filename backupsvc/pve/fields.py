@@ -27,6 +27,7 @@ _NUMBER = re.compile(r"-?[0-9]{1,19}(\.[0-9]*)?")
 _TRUE, _FALSE = frozenset({"1", "true", "yes", "on"}), frozenset({"", "0", "false", "no", "off"})
 _SECRET = re.compile(r"pass|secret|token|ticket|key|cloud|cicustom", re.IGNORECASE)
 _SHOWN = 40  # characters of a value that a message repeats
+_ABSENT = object()
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,9 +75,23 @@ class Answer:
         """
         what = f"{place.lstrip('.')} should be" if place else "it should be"
         path = self.call.partition(" ")[2].strip("/")
+        # in a few words, without what may be secret, and nothing that a terminal would obey
+        if came is _ABSENT:
+            said = "missing"
+        elif isinstance(came, list | dict):
+            said = f"{'a list' if isinstance(came, list) else 'an object'} of {len(came)}"
+        elif isinstance(came, float) and not math.isfinite(came):
+            said = "no number at all"
+        elif isinstance(came, int) and abs(came) > LARGEST:
+            said = "a number beyond all bounds"
+        elif isinstance(came, str) and _SECRET.search(place):
+            said = f"a text of {len(came)} characters"
+        else:
+            whole = json.dumps(came)
+            said = whole if len(whole) <= _SHOWN else f"{whole[:_SHOWN]}..."
         raise PveAnswerUnreadable(
             f"{self.host} answered {self.call} with something that cannot be read: {what} "
-            f"{wanted}, and is {_shown(place, came)}",
+            f"{wanted}, and is {said}",
             f"is that Proxmox VE itself, with no proxy in between? `pvesh get /{path}` on a node "
             "shows what it answers there",
         )
@@ -201,24 +216,3 @@ class Row:
 
     def _refuse(self, key: str, wanted: str) -> NoReturn:
         self.answer.refuse(f"{self.place}.{key}", wanted, self.fields.get(key, _ABSENT))
-
-
-_ABSENT = object()
-
-
-def _shown(place: str, came: Any) -> str:
-    """A value in a few words, without what may be secret, and without anything that a terminal
-    would obey.
-    """
-    if came is _ABSENT:
-        return "missing"
-    if isinstance(came, list | dict):
-        return f"{'a list' if isinstance(came, list) else 'an object'} of {len(came)}"
-    if isinstance(came, float) and not math.isfinite(came):
-        return "no number at all"
-    if isinstance(came, int) and abs(came) > LARGEST:
-        return "a number beyond all bounds"
-    if isinstance(came, str) and _SECRET.search(place):
-        return f"a text of {len(came)} characters"
-    said = json.dumps(came)
-    return said if len(said) <= _SHOWN else f"{said[:_SHOWN]}..."
