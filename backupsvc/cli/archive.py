@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -21,9 +21,6 @@ from backupsvc.clock import iso
 from backupsvc.errors import UsageError
 from backupsvc.visible import one_line
 
-if TYPE_CHECKING:
-    pass
-
 app = typer.Typer(
     no_args_is_help=True,
     help="Verify, describe, extract and decrypt archives, and read the files in them, without any "
@@ -31,30 +28,52 @@ app = typer.Typer(
 )
 
 Json = Annotated[bool, typer.Option("--json", help="One JSON object instead of text.")]
+Files = Annotated[
+    list[Path], typer.Argument(metavar="FILE...", help="Archives: .vma or .tar, compressed or not.")
+]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say only what is not intact.")]
+Jobs = Annotated[
+    int | None,
+    typer.Option(
+        "--jobs",
+        "-j",
+        metavar="N",
+        min=1,
+        help="So many at a time; one for each core of this machine without it. A single disk "
+        "that turns is read faster with 1.",
+    ),
+]
+EncryptedCopy = Annotated[
+    Path,
+    typer.Argument(
+        metavar="MANIFEST|FOLDER/NAME",
+        help="The manifest of an encrypted copy (NAME.age.json), or the archive's name beside it.",
+    ),
+]
+Output = Annotated[
+    Path, typer.Option("--output", help="Where to write; it is made if it does not exist.")
+]
+Sha256 = Annotated[
+    str | None,
+    typer.Option("--sha256", help="What the archive's SHA-256 must be, from another source."),
+]
+DryDecrypt = Annotated[
+    bool, typer.Option("--dry-run", help="Say what would be written; decrypt nothing.")
+]
+Suspicious = Annotated[
+    str,
+    typer.Argument(metavar="VOLID|ID", help="A suspicious archive, or the backup that made it."),
+]
+Reason = Annotated[
+    str, typer.Option("--reason", metavar="TEXT", help="Why it is as it should be; it is kept.")
+]
+DryAcknowledge = Annotated[
+    bool, typer.Option("--dry-run", help="Say what would be acknowledged; change nothing.")
+]
 
 
 @app.command()
-def verify(
-    files: Annotated[
-        list[Path],
-        typer.Argument(metavar="FILE...", help="Archives: .vma or .tar, compressed or not."),
-    ],
-    as_json: Json = False,
-    quiet: Annotated[
-        bool, typer.Option("--quiet", "-q", help="Say only what is not intact.")
-    ] = False,
-    jobs: Annotated[
-        int | None,
-        typer.Option(
-            "--jobs",
-            "-j",
-            metavar="N",
-            min=1,
-            help="So many at a time; one for each core of this machine without it. A single disk "
-            "that turns is read faster with 1.",
-        ),
-    ] = None,
-) -> None:
+def verify(files: Files, as_json: Json = False, quiet: Quiet = False, jobs: Jobs = None) -> None:
     """Read archives to their last byte: checksum, structure, every cluster of every disk. Exit 1 if
     one is not intact.
     """
@@ -161,24 +180,11 @@ def extract(
 
 @app.command()
 def decrypt(
-    copy: Annotated[
-        Path,
-        typer.Argument(
-            metavar="MANIFEST|FOLDER/NAME",
-            help="The manifest of an encrypted copy (NAME.age.json), or the archive's name beside it.",
-        ),
-    ],
+    copy: EncryptedCopy,
     identity: IdentityFile = None,
-    output: Annotated[
-        Path, typer.Option("--output", help="Where to write; it is made if it does not exist.")
-    ] = Path(),
-    sha256: Annotated[
-        str | None,
-        typer.Option("--sha256", help="What the archive's SHA-256 must be, from another source."),
-    ] = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say what would be written; decrypt nothing.")
-    ] = False,
+    output: Output = Path(),
+    sha256: Sha256 = None,
+    dry_run: DryDecrypt = False,
     as_json: Json = False,
 ) -> None:
     """Decrypt an encrypted copy in a folder of this machine, without catalog and policy, and give it
@@ -228,18 +234,9 @@ def decrypt(
 
 @app.command()
 def acknowledge(
-    what: Annotated[
-        str,
-        typer.Argument(
-            metavar="VOLID|ID", help="A suspicious archive, or the backup that made it."
-        ),
-    ],
-    reason: Annotated[
-        str, typer.Option("--reason", metavar="TEXT", help="Why it is as it should be; it is kept.")
-    ],
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say what would be acknowledged; change nothing.")
-    ] = False,
+    what: Suspicious,
+    reason: Reason,
+    dry_run: DryAcknowledge = False,
     as_json: Json = False,
 ) -> None:
     """Say that a suspicious archive is as it should be: from now on it is what is usual of its

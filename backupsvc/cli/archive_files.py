@@ -19,7 +19,7 @@ from backupsvc.visible import one_line
 if TYPE_CHECKING:
     from backupsvc.archives.filesystems.copy_out import Copied
     from backupsvc.archives.filesystems.reader import Reader
-    from backupsvc.archives.filesystems.told import Entry, Volume
+    from backupsvc.archives.filesystems.told import Volume
 
 Archive = Annotated[
     Path,
@@ -51,14 +51,26 @@ WorkDir = Annotated[
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object instead of text.")]
+Folder = Annotated[
+    str | None, typer.Argument(metavar="[PATH]", help="A folder of the guest, such as /etc.")
+]
+Paths = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="PATH... DIR",
+        help="Files and folders of the guest, and at last the folder to copy them into; it is "
+        "made if it does not exist.",
+    ),
+]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Say what would be copied; write nothing there.")
+]
 SHOWN = 20  # lines of one kind for a person; JSON tells all
 
 
 def files(
     file: Archive,
-    path: Annotated[
-        str | None, typer.Argument(metavar="[PATH]", help="A folder of the guest, such as /etc.")
-    ] = None,
+    path: Folder = None,
     disk: Disks = None,
     volume: Number = None,
     work_dir: WorkDir = None,
@@ -92,27 +104,23 @@ def files(
     if entries is None:
         _show_volumes(found)
         return
-    rows = [_row(one) for one in entries]
+    rows = []
+    for one in entries:
+        leads = one.kind == "symlink" and one.target is not None
+        name = one.name + (f" -> {one.target}" if leads else "")
+        name += f" ({one.lack})" if one.lack else ""
+        rows.append((one.kind, f"{one.mode:04o}", str(one.size), one.when or "-", name))
     table(("type", "mode", "size", "modified (UTC)", "name"), rows)
     _warn(pending)
 
 
 def copy_out(
     file: Archive,
-    paths: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="PATH... DIR",
-            help="Files and folders of the guest, and at last the folder to copy them into; it is "
-            "made if it does not exist.",
-        ),
-    ],
+    paths: Paths,
     disk: Disks = None,
     volume: Number = None,
     work_dir: WorkDir = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say what would be copied; write nothing there.")
-    ] = False,
+    dry_run: DryRun = False,
     as_json: Json = False,
 ) -> None:
     """Copy files and folders out of a VM's archive into DIR. Nothing is overwritten, nothing is
@@ -208,15 +216,11 @@ def _chosen(found: Sequence[Volume], disks: Sequence[str] | None, number: int | 
             f"there are {len(readable)} volumes with a file system that can be read",
             f"Name one: {names}.",
         )
-    what = ", ".join(sorted({_what(one) for one in there})) or "nothing"
+    held = {one.note or one.filesystem or "unknown" for one in there}
     raise UsageError(
-        f"there is no file system that can be read: {what}",
+        f"there is no file system that can be read: {', '.join(sorted(held)) or 'nothing'}",
         "ext2 to ext4, XFS, NTFS and FAT are read. For others restore the guest under another VMID.",
     )
-
-
-def _what(volume: Volume) -> str:
-    return volume.note or volume.filesystem or "unknown"
 
 
 def _show_volumes(found: Sequence[Volume]) -> None:
@@ -234,15 +238,6 @@ def _show_volumes(found: Sequence[Volume]) -> None:
         for one in found
     ]
     table(("disk", "N", "place", "name", "size", "holds", "readable", ""), rows)
-
-
-def _row(entry: Entry) -> tuple[str, str, str, str, str]:
-    name = entry.name
-    if entry.kind == "symlink" and entry.target is not None:
-        name += f" -> {entry.target}"
-    if entry.lack:
-        name += f" ({entry.lack})"
-    return entry.kind, f"{entry.mode:04o}", str(entry.size), entry.when or "-", name
 
 
 def _show_copied(done: Copied, *, dry_run: bool) -> None:

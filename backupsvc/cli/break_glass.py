@@ -8,7 +8,7 @@ import sys
 from getpass import getpass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -32,6 +32,21 @@ WithSecrets = Annotated[
         "--with-secrets",
         help="Tokens and SSH keys too, encrypted to the recipients that the policy names.",
     ),
+]
+Bundle = Annotated[
+    Path, typer.Argument(metavar="BUNDLE", help="backupsvc-break-glass-TIME.tar.zst, or .age.")
+]
+NewFolder = Annotated[
+    Path,
+    typer.Argument(metavar="FOLDER", help="The new state directory; it must not be there yet."),
+]
+Sha256 = Annotated[
+    str | None,
+    typer.Option("--sha256", help="What the bundle's SHA-256 must be, from another source."),
+]
+DryOpen = Annotated[
+    bool,
+    typer.Option("--dry-run", help="See whether it is whole and can be opened; leave nothing."),
 ]
 
 
@@ -70,22 +85,11 @@ def export(
 
 @app.command("open")
 def open_(
-    bundle: Annotated[
-        Path, typer.Argument(metavar="BUNDLE", help="backupsvc-break-glass-TIME.tar.zst, or .age.")
-    ],
-    folder: Annotated[
-        Path,
-        typer.Argument(metavar="FOLDER", help="The new state directory; it must not be there yet."),
-    ],
+    bundle: Bundle,
+    folder: NewFolder,
     identity: IdentityFile = None,
-    sha256: Annotated[
-        str | None,
-        typer.Option("--sha256", help="What the bundle's SHA-256 must be, from another source."),
-    ] = None,
-    dry_run: Annotated[
-        bool,
-        typer.Option("--dry-run", help="See whether it is whole and can be opened; leave nothing."),
-    ] = False,
+    sha256: Sha256 = None,
+    dry_run: DryOpen = False,
     as_json: AsJson = False,
 ) -> None:
     """Make a new machine's state directory of a bundle: the catalog, the policy, the cluster's kept
@@ -95,40 +99,38 @@ def open_(
     Secrets come from the bundle if they are in it and an identity opens them; else the token is asked
     for on a terminal. What is still missing is said.
     """
+    from backupsvc.cli.kit import identities
     from backupsvc.cli.output import emit_json, interactive
     from backupsvc.copies.bundle_opening import open_bundle
 
     keys = None
     if identity is not None or bundle.name.endswith(".age"):
-        from backupsvc.cli.kit import identities
-
         keys = identities(identity)
     token = ""
     if keys is None and not (as_json or dry_run) and interactive(sys.stdin):
         token = getpass("PVE token (user@realm!name=secret; empty: later): ").strip()
+    place = folder.absolute()
     if dry_run:
-        folder.absolute().parent.mkdir(parents=True, exist_ok=True)
-        with TemporaryDirectory(prefix=".bundle-", dir=folder.absolute().parent) as there:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(prefix=".bundle-", dir=place.parent) as there:
             found = open_bundle(bundle, Path(there) / folder.name, keys, sha256=sha256)
     else:
         found = open_bundle(bundle, folder, keys, sha256=sha256, token=token)
-    if as_json:
-        emit_json(_as_dict(found, folder.absolute(), dry_run))
-    else:
-        _show(found, folder.absolute(), dry_run)
-
-
-def _as_dict(found: Opened, folder: Path, dry_run: bool) -> dict[str, Any]:
-    return {
-        "dry_run": dry_run,
-        "folder": str(folder),
-        "files": found.files,
-        "sha256": found.sha256,
-        "environment": str(folder / found.environment.name),
-        "host": found.host,
-        "missing": list(found.missing),
-        "dump": None if found.dump is None else str(folder / found.dump.name),
-    }
+    if not as_json:
+        _show(found, place, dry_run)
+        return
+    emit_json(
+        {
+            "dry_run": dry_run,
+            "folder": str(place),
+            "files": found.files,
+            "sha256": found.sha256,
+            "environment": str(place / found.environment.name),
+            "host": found.host,
+            "missing": list(found.missing),
+            "dump": None if found.dump is None else str(place / found.dump.name),
+        }
+    )
 
 
 def _show(found: Opened, folder: Path, dry_run: bool) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -87,26 +87,24 @@ def list_archives(
     listed, out of reach.
     """
     from backupsvc.cli.session import open_service
-    from backupsvc.inventory.paging import page
-
-    with open_service() as service:
-        first = None if since is None else _midnight(since, service.policy.timezone)
-        found = page(service, vmid, limit=limit, since=first, offline=offline)
-    _print(found, as_json)
-
-
-def _midnight(date: str, timezone: str) -> int:
-    from datetime import datetime
-
     from backupsvc.errors import UsageError
+    from backupsvc.inventory.paging import page
     from policies.pve.calendar_event import zone
 
-    try:
-        return int(datetime.strptime(date, "%Y-%m-%d").replace(tzinfo=zone(timezone)).timestamp())
-    except (ValueError, OverflowError):
-        raise UsageError(
-            f"{date!r} is not a date", "write year, month and day, such as --since 2026-03-01"
-        ) from None
+    with open_service() as service:
+        first = None
+        if since is not None:
+            timezone = service.policy.timezone
+            try:
+                day = datetime.strptime(since, "%Y-%m-%d")
+                first = int(day.replace(tzinfo=zone(timezone)).timestamp())
+            except (ValueError, OverflowError):
+                raise UsageError(
+                    f"{since!r} is not a date",
+                    "write year, month and day, such as --since 2026-03-01",
+                ) from None
+        found = page(service, vmid, limit=limit, since=first, offline=offline)
+    _print(found, as_json)
 
 
 @app.command()

@@ -253,30 +253,26 @@ def surroundings(
     """
     from backupsvc.cli.output import emit_json
     from backupsvc.cli.session import open_service
-    from backupsvc.operations.surroundings import of
+    from backupsvc.clock import iso
+    from backupsvc.operations.surroundings import as_dict, of
 
     with open_service() as service:
         kept_at = None if at is None else _time_of(service, at)
         found = of(service, vmid, node=node, as_vmid=as_vmid, at=kept_at)
     if as_json:
-        emit_json(_as_dict(found, vmid, as_vmid))
+        emit_json(
+            {
+                "vmid": vmid,
+                "as_vmid": vmid if as_vmid is None else as_vmid,
+                "kept_at": None if found.kept_at is None else iso(found.kept_at),
+                "why_none": found.why_none,
+                "items": [as_dict(one) for one in found.items],
+                "notes": list(found.notes),
+            }
+        )
     else:
         _show(found, vmid)
     raise typer.Exit(0 if found.whole else 1)
-
-
-def _as_dict(found: Found, vmid: int, as_vmid: int | None) -> dict[str, Any]:
-    from backupsvc.clock import iso
-    from backupsvc.operations.surroundings import as_dict
-
-    return {
-        "vmid": vmid,
-        "as_vmid": vmid if as_vmid is None else as_vmid,
-        "kept_at": None if found.kept_at is None else iso(found.kept_at),
-        "why_none": found.why_none,
-        "items": [as_dict(one) for one in found.items],
-        "notes": list(found.notes),
-    }
 
 
 def _show(found: Found, vmid: int) -> None:

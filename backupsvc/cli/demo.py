@@ -106,6 +106,7 @@ def _night(
     service: Service, lab_dir: Path, output: Path, progress: Progress
 ) -> tuple[list[list[Any]], bool, list[Path]]:
     from backupsvc.cli.backup import run_job
+    from backupsvc.cli.pra import document_of
     from backupsvc.cli.restore_test import run_tests
     from backupsvc.inventory.listing import survey
     from backupsvc.operations.copy.opening import open_copy
@@ -114,6 +115,7 @@ def _night(
     from backupsvc.operations.prune.result import prune_outcome
     from backupsvc.operations.restore.planning import open_restore, plan_restore
     from backupsvc.operations.restore.result import restore_outcome
+    from backupsvc.report.write import write_report
     from policies.copies_due import due
     from pvelab.accident import delete_guest
 
@@ -138,8 +140,9 @@ def _night(
     service.engine.executor.observe(progress)
     lost = plan_restore(service, LOST, at=None, volid=None, node=None, storage=None)
     restored = restore_outcome(service.engine.drive_one(open_restore(service, LOST, lost)))
-    report, compliant = _report(service, output)
-    rows = _rows(backups, copied, pruned, tests, restored, compliant)
+    document = document_of(service, None, None)
+    report = write_report(document, output, document.language)
+    rows = _rows(backups, copied, pruned, tests, restored, document.status)
     good = (
         backups["good"]
         and all(one["state"] == "verified" for one in copied)
@@ -148,25 +151,6 @@ def _night(
         and all(test["verdict"] == "proven" for test in tests)
     )
     return rows, bool(good), report
-
-
-def _report(service: Service, output: Path) -> tuple[list[Path], str]:
-    from datetime import datetime
-    from zoneinfo import ZoneInfo
-
-    from backupsvc.report import facts
-    from backupsvc.report.document import build
-    from backupsvc.report.write import write_report
-
-    now = service.clock.now()
-    month = datetime.fromtimestamp(now, ZoneInfo(service.policy.timezone)).strftime("%Y-%m")
-    document = build(
-        facts.collect(service.pve, service.catalog, service.policy, service.clock),
-        service.policy,
-        month,
-        int(now),
-    )
-    return write_report(document, output, service.policy.language), document.status
 
 
 def _rows(

@@ -4,15 +4,12 @@ that its token needs.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from dataclasses import asdict
+from typing import Annotated
 
 import typer
 
 from backupsvc.cli.options import AsJson
-
-if TYPE_CHECKING:
-    from policies.model import Policy
-    from policies.role import Holder
 
 OnlyRole = Annotated[
     bool,
@@ -67,43 +64,9 @@ def doctor(
     Exit code 0 with warnings at most, else that of the first failure: 1 wrong, 2 settings or
     policy, 3 unreachable, 4 refused.
     """
-    from backupsvc.bootstrap import open_service
-    from backupsvc.cli.output import say
-    from policies import role as rights
-
-    if not role:
-        _examine(as_json)
+    if role:
+        _print_role(restore or [], disks or [], bridge, prunes or [], pve, as_json)
         return
-    with open_service() as service:
-        policy = service.policy
-    needs = rights.on_release(rights.everyday(policy, pruning=prunes or (), bridge=bridge), pve)
-    homes = disks or [name for name in (policy.scratch.storage,) if name]
-    again = (
-        rights.on_release(rights.restoring(policy, bridges=restore, disks=homes), pve)
-        if restore
-        else ()
-    )
-    held, said = rights.holders(needs, again), rights.notes(policy, bridge)
-    if restore and not homes:
-        said += (
-            "the restore token may make disks nowhere: name the storages of production disks with "
-            "--disks",
-        )
-    if as_json:
-        _emit_role(policy, held, pve, said)
-        return
-    # commands that can be pasted into a root shell of a node, so all else is a comment of a shell
-    for note in said:
-        say(f"# note: {note}")
-    for need in sorted(set(held[0].needs), key=lambda need: (need.path, need.privilege)):
-        say(f"# {need.path} {need.privilege}: {need.why}")
-    for need in rights.on_release(rights.optional(policy), pve):
-        say(f"# optional, and in none of the roles below: {need.path} {need.privilege}: {need.why}")
-    for line in rights.commands(held):
-        say(line)
-
-
-def _examine(as_json: bool) -> None:
     from backupsvc.cli.output import emit_json, say, table
     from backupsvc.cli.session import open_service
     from backupsvc.doctor import checks as health
@@ -113,13 +76,8 @@ def _examine(as_json: bool) -> None:
     code = health.exit_code(lines)
     if as_json:
         keys = ("name", "status", "detail", "action")
-        emit_json(
-            {
-                "healthy": code == 0,
-                "lines": [{key: getattr(line, key) for key in keys} for line in lines],
-                "exit_code": code,
-            }
-        )
+        told = [{key: getattr(line, key) for key in keys} for line in lines]
+        emit_json({"healthy": code == 0, "lines": told, "exit_code": code})
         raise typer.Exit(code)
     rows = [(line.name, line.status, line.detail.partition("\n")[0]) for line in lines]
     table(("what", "status", "seen"), rows)
@@ -135,28 +93,52 @@ def _examine(as_json: bool) -> None:
     raise typer.Exit(code)
 
 
-def _emit_role(
-    policy: Policy, held: tuple[Holder, ...], release: int, said: tuple[str, ...]
+def _print_role(
+    restore: list[str],
+    disks: list[str],
+    bridge: str | None,
+    prunes: list[str],
+    release: int,
+    as_json: bool,
 ) -> None:
-    from backupsvc.cli.output import emit_json
+    """Print what creates the least rights of the token, and of one that may use the bridges
+    ``restore``.
+    """
+    from backupsvc.bootstrap import open_service
+    from backupsvc.cli.output import emit_json, say
     from policies import role as rights
 
-    holders = [
-        {
-            "name": holder.name,
-            "grants": {path: list(privs) for path, privs in holder.grants.items()},
-            "why": [
-                {"path": need.path, "privilege": need.privilege, "why": need.why}
-                for need in holder.needs
-            ],
-        }
-        for holder in held
-    ]
-    found: dict[str, Any] = {
-        "pve": release,
-        "holders": holders,
-        "commands": list(rights.commands(held)),
-    }
-    could = rights.on_release(rights.optional(policy), release)
-    optional = [{"path": need.path, "privilege": need.privilege, "why": need.why} for need in could]
-    emit_json(found | {"notes": list(said), "optional": optional})
+    with open_service() as service:
+        policy = service.policy
+    needs = rights.on_release(rights.everyday(policy, pruning=prunes, bridge=bridge), release)
+    homes = disks or [name for name in (policy.scratch.storage,) if name]
+    again = rights.restoring(policy, bridges=restore, disks=homes) if restore else ()
+    held = rights.holders(needs, rights.on_release(again, release))
+    optional = rights.on_release(rights.optional(policy), release)
+    notes, commands = [*rights.notes(policy, bridge)], rights.commands(held)
+    if restore and not homes:
+        notes.append(
+            "the restore token may make disks nowhere: name the storages of production disks with "
+            "--disks"
+        )
+    if as_json:
+        holders = [
+            {
+                "name": holder.name,
+                "grants": {path: list(privs) for path, privs in holder.grants.items()},
+                "why": [asdict(need) for need in holder.needs],
+            }
+            for holder in held
+        ]
+        found = {"pve": release, "holders": holders, "commands": list(commands), "notes": notes}
+        emit_json(found | {"optional": [asdict(need) for need in optional]})
+        return
+    # commands that can be pasted into a root shell of a node, so all else is a comment of a shell
+    for note in notes:
+        say(f"# note: {note}")
+    for need in sorted(set(held[0].needs), key=lambda need: (need.path, need.privilege)):
+        say(f"# {need.path} {need.privilege}: {need.why}")
+    for need in optional:
+        say(f"# optional, and in none of the roles below: {need.path} {need.privilege}: {need.why}")
+    for line in commands:
+        say(line)

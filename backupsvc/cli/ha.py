@@ -9,9 +9,11 @@ import typer
 from backupsvc.cli.options import AsJson
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from policies.ha.facts import Group, Rule
     from policies.ha.resources import ResourceStatus
-    from policies.ha.status import HaReport, NodeStatus
+    from policies.ha.status import HaReport
 
 app = typer.Typer(no_args_is_help=True)
 _WORDS = {True: "yes", False: "no", None: "unknown"}
@@ -61,28 +63,26 @@ def as_dict(found: HaReport) -> dict[str, Any]:
         "master": found.master,
         "armed": found.armed,
         "armed_state": found.armed_state or None,
-        "nodes": [_node(one) for one in found.nodes],
+        "nodes": [
+            {
+                "node": one.name,
+                "status": one.state,
+                "votes": one.votes,
+                "master": one.master,
+                "lrm": str(one.lrm.life),
+                "lrm_word": one.lrm.word or None,
+                "lrm_age_seconds": one.lrm.age,
+                "drift_seconds": one.drift,
+            }
+            for one in found.nodes
+        ],
         "resources": [_resource(one) for one in found.resources],
-        "groups": None if found.groups is None else [_group_of(one) for one in found.groups],
-        "rules": None if found.rules is None else [_rule(one) for one in found.rules],
+        **_placing(found.groups, found.rules),
         "rebalancing": None
         if crs is None
         else {"mode": crs.mode, "on_start": crs.on_start, "automatic": crs.automatic},
         "problems": [{"what": one.what, "action": one.action} for one in found.problems],
         "notes": list(found.notes),
-    }
-
-
-def _node(one: NodeStatus) -> dict[str, Any]:
-    return {
-        "node": one.name,
-        "status": one.state,
-        "votes": one.votes,
-        "master": one.master,
-        "lrm": str(one.lrm.life),
-        "lrm_word": one.lrm.word or None,
-        "lrm_age_seconds": one.lrm.age,
-        "drift_seconds": one.drift,
     }
 
 
@@ -113,25 +113,40 @@ def _resource(one: ResourceStatus) -> dict[str, Any]:
     }
 
 
-def _rule(one: Rule) -> dict[str, Any]:
+def _placing(
+    groups: Sequence[Group] | None, rules: Sequence[Rule] | None
+) -> dict[str, list[dict[str, Any]] | None]:
+    """What says where resources may run: groups before PVE 9, rules since."""
+    told_groups = [
+        {
+            "group": one.name,
+            "nodes": _ranked(one.nodes),
+            "restricted": one.restricted,
+            "nofailback": one.nofailback,
+        }
+        for one in groups or ()
+    ]
+    told_rules = [
+        {
+            "rule": one.name,
+            "resources": list(one.resources),
+            "nodes": _ranked(one.nodes),
+            "strict": one.strict,
+            "together": one.together,
+            "followed": one.followed,
+            "errors": one.errors or None,
+        }
+        for one in rules or ()
+    ]
+    # null where they were not read, which is not the same as none
     return {
-        "rule": one.name,
-        "resources": list(one.resources),
-        "nodes": [{"node": name, "priority": rank} for name, rank in one.nodes.items()],
-        "strict": one.strict,
-        "together": one.together,
-        "followed": one.followed,
-        "errors": one.errors or None,
+        "groups": None if groups is None else told_groups,
+        "rules": None if rules is None else told_rules,
     }
 
 
-def _group_of(one: Group) -> dict[str, Any]:
-    return {
-        "group": one.name,
-        "nodes": [{"node": name, "priority": rank} for name, rank in one.nodes.items()],
-        "restricted": one.restricted,
-        "nofailback": one.nofailback,
-    }
+def _ranked(nodes: Mapping[str, int]) -> list[dict[str, Any]]:
+    return [{"node": name, "priority": rank} for name, rank in nodes.items()]
 
 
 def show(found: HaReport) -> None:
@@ -163,34 +178,22 @@ def show(found: HaReport) -> None:
         say("no guest is under HA")
     else:
         say()
-        table(
+        heads = ("resource", "name", "node", "wanted", "state", "can move", "fits on")
+        rows = [
             (
-                "resource",
-                "name",
-                "node",
-                "wanted",
-                "state",
-                "can move",
-                "fits on",
-                "backup follows",
-            ),
-            [_row(one) for one in found.resources],
-        )
+                one.sid,
+                one.name or "-",
+                one.node or "-",
+                one.wanted,
+                one.state or "-",
+                _WORDS[one.can_move],
+                ", ".join(place.node for place in one.places if place.fits) or "-",
+                _WORDS[one.backup_follows],
+            )
+            for one in found.resources
+        ]
+        table((*heads, "backup follows"), rows)
     _tell(found)
-
-
-def _row(one: ResourceStatus) -> tuple[str, ...]:
-    fit = [place.node for place in one.places if place.fits]
-    return (
-        one.sid,
-        one.name or "-",
-        one.node or "-",
-        one.wanted,
-        one.state or "-",
-        _WORDS[one.can_move],
-        ", ".join(fit) or "-",
-        _WORDS[one.backup_follows],
-    )
 
 
 def _tell(found: HaReport) -> None:
@@ -202,6 +205,14 @@ def _tell(found: HaReport) -> None:
         say(problem.what)
         if problem.action:
             say(f"  -> {problem.action}")
+    rules = []
+    for rule in found.rules or ():
+        whom, where = names(rule.resources), names(sorted(rule.nodes))
+        said = f"{'only on' if rule.strict else 'rather on'} {where}"
+        if rule.together is not None:
+            said = "stay together" if rule.together else "stay apart"
+        off = "" if rule.followed else " (not followed)"
+        rules.append(f"rule {rule.name}: {whom} {said}{off}")
     told = [
         *found.notes,
         *(f"{one.sid}: {note}" for one in found.resources for note in one.notes),
@@ -211,19 +222,9 @@ def _tell(found: HaReport) -> None:
             f"{', and no other node' if one.restricted else ''}"
             for one in found.groups or ()
         ),
-        *(f"rule {one.name}: {_in_words(one)}" for one in found.rules or ()),
+        *rules,
     ]
     if told:
         say()
     for line in told:
         say(line)
-
-
-def _in_words(rule: Rule) -> str:
-    from policies.i18n import names
-
-    whom, off = names(rule.resources), "" if rule.followed else " (not followed)"
-    if rule.together is not None:
-        return f"{whom} {'stay together' if rule.together else 'stay apart'}{off}"
-    where = names(sorted(rule.nodes))
-    return f"{whom} {'only on' if rule.strict else 'rather on'} {where}{off}"

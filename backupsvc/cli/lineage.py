@@ -11,7 +11,7 @@ from backupsvc.cli.options import AsJson, OneGuest
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from backupsvc.operations.lineages import Effect, OfGuest, Told
+    from backupsvc.operations.lineages import Effect, Told
 
 Reason = Annotated[
     str, typer.Option("--reason", metavar="TEXT", help="Why; kept with who said so and when.")
@@ -36,62 +36,41 @@ def list_chains(vmid: OneGuest = None, offline: Offline = False, as_json: AsJson
 
     Exit 1 if a question is open.
     """
-    from backupsvc.cli.output import emit_json
+    from backupsvc.cli.output import emit_json, say, table
     from backupsvc.cli.session import open_service
     from backupsvc.operations import lineages
 
     with open_service() as service:
-        found = lineages.show(service, vmid, offline=offline)
+        found = [lineages.as_dict(one) for one in lineages.show(service, vmid, offline=offline)]
+    code = 1 if any(one["questions"] for one in found) else 0
     if as_json:
-        emit_json({"guests": [lineages.as_dict(one) for one in found]})
-    else:
-        _print(found)
-    raise typer.Exit(1 if any(one.questions for one in found) else 0)
-
-
-def _print(found: Sequence[OfGuest]) -> None:
-    from backupsvc.cli.output import say, table
-    from backupsvc.operations.lineages import as_dict
-
+        emit_json({"guests": found})
+        raise typer.Exit(code)
     today = {True: "yes", False: "no", None: "not known"}
     rows = [
         (
             one["vmid"],
             chain["name"],
             chain["type"] or "",
-            chain["told"],
-            chain["first"],
-            chain["last"],
-            chain["archives"],
+            *(chain[key] for key in ("told", "first", "last", "archives")),
             chain["newest_proven"] or "none",
             today[chain["today"]],
         )
-        for one in map(as_dict, found)
+        for one in found
         for chain in one["chains"]
     ]
-    head = (
-        "VMID",
-        "machine",
-        "kind",
-        "told",
-        "first",
-        "last",
-        "archives",
-        "newest proven",
-        "today",
-    )
     if rows:
-        table(head, rows)
+        head = ("VMID", "machine", "kind", "told", "first", "last", "archives")
+        table((*head, "newest proven", "today"), rows)
     else:
         say("the catalog knows no archive")
-    for one in map(as_dict, found):
+    for one in found:
         for question in one["questions"]:
             say(f"guest {one['vmid']}: {question['said']}")
         for decision in one["decisions"]:
-            say(
-                f"guest {one['vmid']}: {decision['kind']} of {decision['at']} by {decision['who']}: "
-                f"{decision['why']}"
-            )
+            by = f"{decision['kind']} of {decision['at']} by {decision['who']}"
+            say(f"guest {one['vmid']}: {by}: {decision['why']}")
+    raise typer.Exit(code)
 
 
 @app.command()

@@ -80,13 +80,47 @@ def check(file: File = None, as_json: AsJson = False) -> None:
 @app.command("show")
 def show(file: File = None, as_json: AsJson = False) -> None:
     """Show the policy as it is understood, with every default filled in."""
+    from dataclasses import asdict
+
     from backupsvc.cli.output import emit_json
+    from policies.copy_folders import kind_of
 
     policy = _load(file)
-    if as_json:
-        emit_json(_as_dict(policy))
-    else:
+    if not as_json:
         _show(policy)
+        return
+    # the model's own words, durations in seconds
+    copies = [
+        {
+            "name": target.name,
+            "bandwidth": target.bandwidth,
+            "immutable": target.immutable,
+            "allow_root": target.allow_root,
+            "kind": kind_of(target),
+            **asdict(target.place),
+        }
+        for target in policy.copies
+    ]
+    guests = []
+    for guest in policy.guests.values():
+        checks = []
+        for check in guest.checks:
+            one = {"kind": check.kind, "name": check.name, "options": dict(check.options)}
+            checks.append(one | {"timeout": check.timeout})
+        guests.append({word: getattr(guest, word) for word in _GUEST} | {"checks": checks})
+    told: dict[str, Any] = {
+        "language": policy.language,
+        "scratch": asdict(policy.scratch),
+        "jobs": [asdict(job) for job in policy.jobs],
+        "tiers": {name: asdict(tier) for name, tier in policy.tiers.items()},
+        "default_tier": policy.default_tier,
+        "guests": guests,
+        "prune": asdict(policy.prune),
+        "exemptions": [asdict(exemption) for exemption in policy.exemptions],
+        "copies": copies,
+        "max_clock_drift": policy.max_clock_drift,
+    }
+    emit_json(_head(policy) | told)
 
 
 @app.command("next")
@@ -231,47 +265,6 @@ def _clock_changes(policy: Policy, now: int, days: int) -> list[dict[str, Any]]:
             }
         )
     return found
-
-
-def _as_dict(policy: Policy) -> dict[str, Any]:
-    """Given a policy, return it as ``policy show --json`` prints it: the model's own words,
-    durations in seconds.
-    """
-    from dataclasses import asdict
-
-    from policies.copy_folders import kind_of
-
-    copies = [
-        {
-            "name": target.name,
-            "bandwidth": target.bandwidth,
-            "immutable": target.immutable,
-            "allow_root": target.allow_root,
-            "kind": kind_of(target),
-            **asdict(target.place),
-        }
-        for target in policy.copies
-    ]
-    guests = []
-    for guest in policy.guests.values():
-        checks = []
-        for check in guest.checks:
-            one = {"kind": check.kind, "name": check.name, "options": dict(check.options)}
-            checks.append(one | {"timeout": check.timeout})
-        guests.append({word: getattr(guest, word) for word in _GUEST} | {"checks": checks})
-    return {
-        **_head(policy),
-        "language": policy.language,
-        "scratch": asdict(policy.scratch),
-        "jobs": [asdict(job) for job in policy.jobs],
-        "tiers": {name: asdict(tier) for name, tier in policy.tiers.items()},
-        "default_tier": policy.default_tier,
-        "guests": guests,
-        "prune": asdict(policy.prune),
-        "exemptions": [asdict(exemption) for exemption in policy.exemptions],
-        "copies": copies,
-        "max_clock_drift": policy.max_clock_drift,
-    }
 
 
 def _show(policy: Policy) -> None:

@@ -34,7 +34,7 @@ def status(
     from backupsvc.report import json
 
     with open_service() as service:
-        document = _document(service, None, language)
+        document = document_of(service, None, language)
     if as_json:
         emit_json(json.status(document))
     else:
@@ -69,7 +69,7 @@ def report(
     from backupsvc.report.write import report_files, write_report
 
     with open_service() as service:
-        document = _document(service, month, language)
+        document = document_of(service, month, language)
     names = [output / name for name in report_files(document)]
     paths = names if dry_run else write_report(document, output, document.language)
     if as_json:
@@ -85,7 +85,7 @@ def report(
     raise typer.Exit(1 if check and not document.compliant else 0)
 
 
-def _document(service: Service, month: str | None, language: str | None) -> Document:
+def document_of(service: Service, month: str | None, language: str | None) -> Document:
     """Given the service, return the report; a wrong month or language is refused before the cluster
     is asked.
     """

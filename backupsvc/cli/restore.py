@@ -12,9 +12,8 @@ from backupsvc.clock import iso
 from backupsvc.errors import UsageError
 
 if TYPE_CHECKING:
-    from backupsvc.operations.restore.planning import Plan
+    from backupsvc.operations.restore.planning import Plan, Wish
     from backupsvc.operations.surroundings import Found
-    from policies.restore_plan import NicAhead
 
 Guest = Annotated[int, typer.Argument(help="The guest to bring back.", autocompletion=vmids)]
 At = Annotated[
@@ -80,78 +79,68 @@ def restore(
     Shows the plan and asks; without a terminal it needs --yes. A "no" restores nothing, and exits 1.
     """
     from backupsvc.cli.driving import announce, bring_to_end, check_options
-    from backupsvc.cli.output import ask, can_ask, emit_json, tell
+    from backupsvc.cli.output import can_ask, emit_json
     from backupsvc.cli.progress import Progress
     from backupsvc.cli.session import open_service
     from backupsvc.operations import opening
     from backupsvc.operations.restore import around
     from backupsvc.operations.restore.choice import Wanted
     from backupsvc.operations.restore.planning import Wish, look_ahead, open_restore
-    from backupsvc.operations.restore.result import plan_as_dict, restore_outcome
+    from backupsvc.operations.restore.result import restore_outcome
 
     check_options(enqueue, follow, dry_run)
     unasked = yes or as_json
-    _must_fit(vmid, newest and archive is not None, clone and into in (None, vmid))
-    if not (unasked or dry_run or can_ask()):
-        raise UsageError(
-            f"guest {vmid} was not restored: there is no terminal on which to ask whether it should be",
-            "add --yes if that is decided; --dry-run says what would be done",
-        )
     wish = Wish(Wanted(at, archive, newest, node), storage, start, into, clone)
+    _must_fit(vmid, wish, answerable=unasked or dry_run or can_ask())
     with open_service(enqueue=enqueue) as service:
         plan = look_ahead(service, vmid, wish, gather=dry_run)
         planned, missing = plan.memory, around.of_plan(service, plan)
         if dry_run:
-            if as_json:
-                emit_json({"dry_run": True} | plan_as_dict(plan) | around.as_dict(missing))
-            else:
-                _foreseen(plan, missing)
+            _foreseen(plan, missing, as_json)
             raise typer.Exit(plan.blockers[0].exit_code if plan.blockers else 0)
-        # where nobody is asked, the plan is not shown; what may go wrong is, and what is newer
-        shown = _warned(plan) if unasked else [*lines(plan), *around.lines(missing)]
-        for line in shown:
-            tell(line)
-        if not unasked and not ask("Restore it?"):
-            tell("nothing was restored")
-            raise typer.Exit(1)
+        _agree(plan, missing, unasked=unasked)
         opened = opening.open_all(
             {plan.target: lambda: open_restore(service, plan.target, planned)}
         )
-        enqueued = announce(service, opened, follow=follow, as_json=as_json) if enqueue else {}
+        told = announce(service, opened, follow=follow, as_json=as_json) if enqueue else {}
         with Progress(quiet=as_json) as progress:
-            result = restore_outcome(
-                bring_to_end(service, opened.operations, progress, enqueue=enqueue)[0]
-            )
+            [ended] = bring_to_end(service, opened.operations, progress, enqueue=enqueue)
+    result = restore_outcome(ended)
     if as_json:
-        told_around = around.as_dict(missing)
-        emit_json(
-            result | told_around | {key: enqueued[key] for key in ("workers",) if key in enqueued}
-        )
+        workers = {key: told[key] for key in ("workers",) if key in told}
+        emit_json(result | around.as_dict(missing) | workers)
     else:
-        _show(result)
-        if not result["error"]:
-            _put_back(missing)
+        _show(result, missing)
     raise typer.Exit(result["error"]["exit_code"] if result["error"] else 0)
 
 
-def _must_fit(vmid: int, two_choices: bool, no_vmid: bool) -> None:
-    """Raise UsageError for options that do not go together."""
-    if two_choices:
+def _must_fit(vmid: int, wish: Wish, *, answerable: bool) -> None:
+    """Raise UsageError for options that do not go together, and where nobody can be asked."""
+    if wish.wanted.newest and wish.wanted.volid is not None:
         raise UsageError(
             "--newest and --archive each say which archive is taken", "leave one of them out"
         )
-    if no_vmid:
+    if wish.clone and wish.into in (None, vmid):
         raise UsageError(
             f"--clone makes another machine of guest {vmid}, which needs another VMID",
             "name one with --as",
         )
+    if not answerable:
+        raise UsageError(
+            f"guest {vmid} was not restored: there is no terminal on which to ask whether it should be",
+            "add --yes if that is decided; --dry-run says what would be done",
+        )
 
 
-def _foreseen(plan: Plan, missing: Found) -> None:
+def _foreseen(plan: Plan, missing: Found, as_json: bool) -> None:
     """Say what would be done, and what keeps it from being done."""
-    from backupsvc.cli.output import say, tell
+    from backupsvc.cli.output import emit_json, say, tell
     from backupsvc.operations.restore import around
+    from backupsvc.operations.restore.result import plan_as_dict
 
+    if as_json:
+        emit_json({"dry_run": True} | plan_as_dict(plan) | around.as_dict(missing))
+        return
     for line in (*lines(plan), *around.lines(missing)):
         say(line)
     for one in plan.blockers:
@@ -160,10 +149,24 @@ def _foreseen(plan: Plan, missing: Found) -> None:
             tell(f"  -> {one.hint}")
 
 
-def _warned(plan: Plan) -> list[str]:
+def _agree(plan: Plan, missing: Found, *, unasked: bool) -> None:
+    """Show the plan, and ask whether it shall be carried out. Raise typer.Exit if not."""
+    from backupsvc.cli.output import ask, tell
+    from backupsvc.operations.restore import around
+
     planned = plan.memory
-    told = [f"backupsvc: WARNING: {one}" for one in (*planned.cautions, *planned.room)]
-    return told + [f"backupsvc: {one}" for one in planned.passed_over]
+    if unasked:
+        # where nobody is asked, the plan is not shown; what may go wrong is, and what is newer
+        for risk in (*planned.cautions, *planned.room):
+            tell(f"backupsvc: WARNING: {risk}")
+        for newer in planned.passed_over:
+            tell(f"backupsvc: {newer}")
+        return
+    for line in (*lines(plan), *around.lines(missing)):
+        tell(line)
+    if not ask("Restore it?"):
+        tell("nothing was restored")
+        raise typer.Exit(1)
 
 
 def lines(plan: Plan) -> list[str]:
@@ -175,67 +178,39 @@ def lines(plan: Plan) -> list[str]:
     told = [f"SMBIOS UUID {machine.uuid}"] if machine.uuid else []
     told += [f"created {iso(machine.born)}"] if machine.born else []
     verb = "would be" if plan.blockers else "will be"
+    other = f" as {plan.target}" if plan.target != plan.vmid else ""
+    bridge = {
+        True: "its bridge is there",
+        False: "ITS BRIDGE IS MISSING",
+        None: "whether its bridge is there is not known",
+    }
+    takes = "a time that is not known: no restore of it was measured"
+    if plan.expected is not None:
+        ago = duration(max(0, plan.now - plan.expected.at), "en")
+        takes = f"about {duration(plan.expected.seconds, 'en')}, as measured in a restore test {ago} ago"
+    risks = (*planned.warnings, *planned.cautions, *planned.room, *planned.left_out)
     return [
-        f"guest {plan.vmid} ({planned.name}) {verb} restored{_as(plan)} on {planned.node}",
+        f"guest {plan.vmid} ({planned.name}) {verb} restored{other}"
+        f"{', a clone,' if planned.clone else ''} on {planned.node}",
         f"  it is the machine: {', '.join(told) or 'nothing tells which'}",
         f"  from {archive.volid}, backed up {iso(archive.ctime)}, rung {archive.rung}",
         f"  its data are {age} old{f', and it is {chosen.state}' if chosen.proof else ''}",
         f"  disks to {planned.storage or 'the storages that they were on'}",
-        *(f"  {_nic(one)}: {planned.nics[one.nic]}" for one in plan.nics),
-        f"  it takes {_expected(plan)}",
-        *(
-            f"  WARNING: {sentence}"
-            for sentence in (
-                *planned.warnings,
-                *planned.cautions,
-                *planned.room,
-                *planned.left_out,
-            )
-        ),
-        *(
-            f"  otherwise than before: {sentence}"
-            for sentence in plan.differs
-            if sentence not in planned.left_out
-        ),
+        *(f"  {one.nic}, {bridge[one.there]}: {planned.nics[one.nic]}" for one in plan.nics),
+        f"  it takes {takes}",
+        *(f"  WARNING: {risk}" for risk in risks),
+        # what is left out was just said
+        *(f"  otherwise than before: {one}" for one in plan.differs if one not in planned.left_out),
         *(f"  {sentence}" for sentence in planned.passed_over),
     ]
 
 
-def _as(plan: Plan) -> str:
-    other = f" as {plan.target}" if plan.target != plan.vmid else ""
-    return f"{other}, a clone," if plan.memory.clone else other
-
-
-def _nic(one: NicAhead) -> str:
-    if one.there is None:
-        return f"{one.nic}, whether its bridge is there is not known"
-    return f"{one.nic}, its bridge is there" if one.there else f"{one.nic}, ITS BRIDGE IS MISSING"
-
-
-def _expected(plan: Plan) -> str:
-    if plan.expected is None:
-        return "a time that is not known: no restore of it was measured"
-    from policies.i18n import duration
-
-    ago = duration(max(0, plan.now - plan.expected.at), "en")
-    return f"about {duration(plan.expected.seconds, 'en')}, as measured in a restore test {ago} ago"
-
-
-def _put_back(missing: Found) -> None:
-    """Say what the guest had around it and lacks now that it is back, with the commands."""
+def _show(result: dict[str, Any], missing: Found) -> None:
+    """Say how it ended; of a guest that is back, also what it had around it and lacks now, with the
+    commands.
+    """
     from backupsvc.cli.output import say, tell
     from policies.surroundings import to_do
-
-    if missing.why_none is not None:
-        tell(f"backupsvc: what was around it is not known: {missing.why_none}")
-    for one in missing.items:
-        say(f"{'missing around it' if to_do(one) else 'around it'}: {one.what}: {one.detail}")
-        for command in one.commands:
-            say(f"  {command}")
-
-
-def _show(result: dict[str, Any]) -> None:
-    from backupsvc.cli.output import say, tell
 
     if result["error"]:
         tell(f"backupsvc: {result['error']['message']}")
@@ -257,3 +232,9 @@ def _show(result: dict[str, Any]) -> None:
         )
     for sentence in (*result["warnings"], *result["left_out"]):
         tell(f"backupsvc: WARNING: {sentence}")
+    if missing.why_none is not None:
+        tell(f"backupsvc: what was around it is not known: {missing.why_none}")
+    for one in missing.items:
+        say(f"{'missing around it' if to_do(one) else 'around it'}: {one.what}: {one.detail}")
+        for command in one.commands:
+            say(f"  {command}")

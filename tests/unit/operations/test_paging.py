@@ -4,14 +4,19 @@ guest's are found.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from sqlalchemy import event, text
+from typer.testing import CliRunner, Result
 
-from backupsvc.cli.catalog import _midnight
+from backupsvc import bootstrap
+from backupsvc.cli.catalog import app
 from backupsvc.errors import UsageError
 from backupsvc.inventory.paging import Line, page
 from tests.fakes.made import archive
@@ -112,8 +117,27 @@ def test_one_guests_archives_are_found_by_its_vmid(site: World) -> None:
         assert connection.execute(text("select count(*) from archive")).scalar_one() == 9
 
 
-def test_a_date_is_local_midnight_and_anything_else_is_refused() -> None:
-    assert _midnight("2026-03-01", "Europe/Paris") == 1772319600
+def test_a_date_is_local_midnight_and_anything_else_is_refused(
+    site: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @contextmanager
+    def service(*, foreground: bool = True) -> Iterator[World]:
+        yield site
+
+    monkeypatch.setattr(bootstrap, "open_service", service)
+    site.settings = SimpleNamespace(simulated=False)
+    site.policy = replace(site.policy, timezone="Europe/Paris")
+    midnight = 1_772_319_600
+    day_before, that_day = (
+        replace(archive(108, second), ctime=midnight - 1 + second) for second in (0, 1)
+    )
+    known(site, day_before, that_day)
+
+    def listed(since: str) -> Result:
+        words = ["list", "--offline", "--json", "--since", since]
+        return CliRunner().invoke(app, words)
+
+    told = json.loads(listed("2026-03-01").stdout)
+    assert [one["volid"] for one in told["archives"]] == [that_day.volid]
     for text_ in ("2026-13-01", "yesterday", ""):
-        with pytest.raises(UsageError):
-            _midnight(text_, "Europe/Paris")
+        assert isinstance(listed(text_).exception, UsageError)
