@@ -29,6 +29,47 @@ app.add_typer(
 )
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+Hypervisor = Annotated[
+    str,
+    typer.Option(help="auto, qemu, or simulated: guests that are only modelled and prove nothing."),
+]
+Scale = Annotated[
+    str,
+    typer.Option(
+        metavar="NODESxGUESTS",
+        help="A big cluster of modelled guests (50x2000) with years of archives.",
+    ),
+]
+Years = Annotated[int, typer.Option(help="How many years of nightly archives a scaled lab has.")]
+WithContainer = Annotated[
+    bool,
+    typer.Option(
+        "--with-container",
+        help="Add container 200, modelled: its files are real, nothing runs in it.",
+    ),
+]
+Release = Annotated[
+    str,
+    typer.Option(
+        metavar="9.0|9.2",
+        help="Which Proxmox VE a new lab answers as, in its version and its words (9.2).",
+    ),
+]
+Guests = Annotated[
+    str,
+    typer.Option(
+        metavar="VMID,...",
+        help="Only these guests of the reference site, in a new lab: it is up sooner.",
+    ),
+]
+PolicyFile = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        envvar="PVELAB_POLICY",
+        help="A policy for backupsvc, to be named in the lab's settings.",
+    ),
+]
 
 
 def _say(text: str) -> None:
@@ -58,51 +99,13 @@ def warn() -> None:
 
 @app.command()
 def up(
-    hypervisor: Annotated[
-        str,
-        typer.Option(
-            help="auto, qemu, or simulated: guests that are only modelled and prove nothing."
-        ),
-    ] = "auto",
-    scale: Annotated[
-        str,
-        typer.Option(
-            metavar="NODESxGUESTS",
-            help="A big cluster of modelled guests (50x2000) with years of archives.",
-        ),
-    ] = "",
-    years: Annotated[
-        int, typer.Option(help="How many years of nightly archives a scaled lab has.")
-    ] = 3,
-    container: Annotated[
-        bool,
-        typer.Option(
-            "--with-container",
-            help="Add container 200, modelled: its files are real, nothing runs in it.",
-        ),
-    ] = False,
-    pve: Annotated[
-        str,
-        typer.Option(
-            metavar="9.0|9.2",
-            help="Which Proxmox VE a new lab answers as, in its version and its words (9.2).",
-        ),
-    ] = "",
-    guests: Annotated[
-        str,
-        typer.Option(
-            metavar="VMID,...",
-            help="Only these guests of the reference site, in a new lab: it is up sooner.",
-        ),
-    ] = "",
-    policy: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE",
-            envvar="PVELAB_POLICY",
-            help="A policy for backupsvc, to be named in the lab's settings.",
-        ),
-    ] = None,
+    hypervisor: Hypervisor = "auto",
+    scale: Scale = "",
+    years: Years = 3,
+    container: WithContainer = False,
+    pve: Release = "",
+    guests: Guests = "",
+    policy: PolicyFile = None,
     as_json: Json = False,
 ) -> None:
     """Start the lab and wait until all its guests answer; print what points other programs at
