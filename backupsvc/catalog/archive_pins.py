@@ -85,10 +85,13 @@ class ArchivePinRepository:
                     "run it again: another archive is chosen then",
                 )
             here = (ARCHIVE_PIN.c.place == row.place, ARCHIVE_PIN.c.volid == volid)
+            # who removes an archive needs it alone; those who read it only keep it from being
+            # removed
             in_the_way = true() if removes else ARCHIVE_PIN.c.removes.is_(True)
             others = _open(*here, ARCHIVE_PIN.c.operation != operation, in_the_way)
             if (other := connection.execute(others.limit(1)).first()) is not None:
                 return str(other.operation)
+            # one row an operation: what it pinned it may be about to remove now
             connection.execute(
                 delete(ARCHIVE_PIN).where(*here, ARCHIVE_PIN.c.operation == operation)
             )

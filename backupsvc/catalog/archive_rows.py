@@ -91,6 +91,7 @@ def mark_changed(connection: Connection, row: Row[Any], differs: Sequence[str], 
     """Let an archive stand changed from now on, and unproven; what was recorded of it stays. The
     first change dates it.
     """
+    # each reading finds the same difference again, which is said once
     said = [text for text in differs if text not in (row.changed or "")]
     text = "; ".join(filter(None, [row.changed, *said]))
     values = UNPROVEN | {"rung_at": at, "changed": text, "changed_at": row.changed_at or at}

@@ -72,11 +72,14 @@ class ArchiveSignsRepository:
             columns = ARCHIVE_SIGNS.c.sha256, ARCHIVE_SIGNS.c.archive_size
             if connection.execute(select(*columns).where(*here)).first() == (sha256, size):
                 return
+            # other bytes lie under that name now: what was read of the earlier ones tells nothing
+            # of them
             connection.execute(delete(ARCHIVE_SIGNS).where(*here))
             file = {"place": row.place, "volid": volid, "sha256": sha256, "archive_size": size}
             rows = []
             for disk in disks:
                 places = sorted(disk.prints)
+                # a list of places is twice as large as their prints, and mostly the level tells it
                 told = list(_places(disk.level, len(places))) == places
                 its = {
                     "disk": disk.name,

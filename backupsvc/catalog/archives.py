@@ -134,6 +134,8 @@ class ArchiveRepository:
         with self._database.read() as connection:
             found = [archive_from(row) for row in connection.execute(query)]
             said = decisions(connection, vmid)
+        # what people said of the machines has the last word (law 10), and mostly nobody said
+        # anything
         return settle(found, said) if said else found
 
     @retried
@@ -219,6 +221,7 @@ class ArchiveRepository:
             recorded = {
                 name: getattr(row, name) for name in ("size", "sha256", "uuid", "born", "macs")
             }
+            # of a file that was made just now nothing is recorded, so that nothing can differ
             known: dict[str, Any] = {}
             if not anew:
                 known = recorded | {"config": connection.execute(config_of).scalar_one()}
@@ -259,6 +262,7 @@ class ArchiveRepository:
         with self._database.write() as connection:
             row = require(connection, node, volid)
             withdraw(connection, row, Rung.RECORDED, at)
+            # the first reading that found it so dates the damage
             values = {"damaged": problem, "damaged_at": row.damaged_at or at, "checked_at": at}
             connection.execute(update(ARCHIVE).where(ARCHIVE.c.id == row.id).values(values))
 
@@ -338,6 +342,7 @@ def _compared(
         "born": found.born,
         "macs": " ".join(found.macs) or None,
     }
+    # the first word about the bytes stands: later ones are held against it
     first = {
         key: value for key, value in values.items() if value is not None and known.get(key) is None
     }

@@ -20,6 +20,7 @@ from policies.copy_decision import Progress
 from policies.model import ArchiveCopy, Canary, CopyRoute, DamagedCopy, Rehearsal
 
 _DAMAGE = "damaged", "damaged_at", "damaged_file", "damaged_segments"
+# a copy counts once it was read back at its target, and until its removal is begun
 _VERIFIED = COPY.c.verified_at.is_not(None), COPY.c.removing_at.is_(None)
 
 
@@ -84,6 +85,7 @@ class CopyRepository:
         gone. Without ``archives`` only those that PVE never listed: of the others its listings tell.
         Those that were found damaged since are copies no more: only with ``damaged`` are they there.
         """
+        # what PVE lists at a target is there for as long as its listings say so
         lists = exists().where(
             ARCHIVE.c.place.in_((COPY.c.site, "")),  # "": the storage is shared
             ARCHIVE.c.volid == COPY.c.listed,
@@ -160,6 +162,7 @@ class CopyRepository:
         removal was begun, since it was looked up is left alone.
         """
         same = COPY.c.file == copy.file, COPY.c.verified_at == copy.verified_at
+        # found good, it is a copy again: whatever was wrong with it is over
         values: dict[str, Any] = {"checked_at": at} | dict.fromkeys(_DAMAGE)
         if damaged:
             values |= {
@@ -220,6 +223,7 @@ class CopyRepository:
     def record_canary(self, canary: Canary) -> None:
         """Write down what was tried at an immutable target."""
         with self._database.write() as connection:
+            # only inserted, as every evidence (law 6)
             connection.execute(insert(CANARY).values(asdict(canary)))
 
     @retried

@@ -75,6 +75,8 @@ class InspectionRepository:
                     (row.place, row.volid): Sighting(
                         row.first_seen,
                         row.not_before,
+                        # only a backup tells when its data were taken; a copy bears the time of its
+                        # original
                         row.created if row.kind == "backup" else None,
                         copied=row.kind not in (None, "backup"),
                     )

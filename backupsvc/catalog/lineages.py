@@ -39,6 +39,7 @@ class LineageRepository:
         """Given a guest and what its config says of its machine at ``at`` (epoch seconds), return
         that with what people said of it.
         """
+        # a VM and a container that had one VMID are two machines
         about = [one for one in self.decisions(vmid) if one.type is type]
         return replace(identity, decided=Settled(about).of(identity, at))
 
@@ -76,6 +77,7 @@ class LineageRepository:
             rows = connection.execute(query.order_by(TOMBSTONE.c.vmid, TOMBSTONE.c.number)).all()
             released: dict[int, Release] = {}
             for row in connection.execute(words.order_by(LINEAGE_DECISION.c.number)):
+                # in the order in which they were said: the later word takes back the earlier
                 number = int(row.pieces["tombstone"])
                 released.pop(number, None)
                 if row.kind == RELEASE:
@@ -136,6 +138,7 @@ class LineageRepository:
         with self._database.write() as connection:
             standing = connection.execute(select(TOMBSTONE).where(TOMBSTONE.c.ended_at.is_(None)))
             there = {_told(_tombstone(row)) for row in standing}
+            # one that stands is not set anew: what was said of it names its number
             new = [one for one in gone if _told(one) not in there]
             if new:
                 rows = [
@@ -157,6 +160,7 @@ class LineageRepository:
             )
             if guests:
                 vmids = [guest.vmid for guest in guests]
+                # one row a VMID, which is renewed: this is no history
                 connection.execute(delete(GUEST_SEEN).where(GUEST_SEEN.c.vmid.in_(vmids)))
                 connection.execute(
                     insert(GUEST_SEEN),

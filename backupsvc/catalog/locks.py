@@ -47,6 +47,7 @@ class LockRepository:
         try:
             with self._database.write() as connection:
                 hold(connection, fence)
+                # whoever leaves finds by this who waits
                 connection.execute(
                     update(OPERATION).where(OPERATION.c.id == operation).values(lock=lock)
                 )
@@ -76,6 +77,7 @@ class LockRepository:
         case.
         """
         column, lost = OPERATION.c, set[str]()
+        # each turn leaves out one more driver that is known to be a process that is no more
         while True:
             expected = or_(column.due > now - LEFT_ALONE, column.lease_until > now)
             lives: ColumnElement[bool] = or_(
@@ -132,6 +134,8 @@ class LockRepository:
             if following is not None:
                 connection.execute(
                     update(OPERATION)
+                    # only brought forward: one that is due keeps its place among those that the
+                    # tick wakes
                     .where(OPERATION.c.id == following, OPERATION.c.due > now)
                     .values(due=now)
                 )

@@ -55,6 +55,7 @@ class ProofRepository:
                             proof.ended,
                             proven=proof.verdict is Verdict.PROVEN,
                         )
+        # the operation and its archive are unique: an earlier try of this step wrote it
         except IntegrityError:
             return False
         return True

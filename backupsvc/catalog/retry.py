@@ -86,6 +86,7 @@ def _again(
             try:
                 return method(repository, *args, **kwargs)
             except CatalogCut as cut:
+                # what was perhaps written is done again only where twice is the same as once
                 if passed >= retry_for_s or (only_undone and not cut.undone):
                     raise
         raise AssertionError("the last attempt returns or raises")

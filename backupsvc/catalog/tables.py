@@ -45,6 +45,7 @@ class ArchiveRow(SQLModel, table=True):
     shared: bool = False
     notes: str = Field(default="", sa_type=Text)
     first_seen: int = Field(sa_type=BigInteger)
+    # the row stays when the file goes, with what it proved
     gone_at: int | None = Field(default=None, sa_type=BigInteger)
     rung: str = "recorded"
     rung_at: int | None = Field(default=None, sa_type=BigInteger)
@@ -56,6 +57,7 @@ class ArchiveRow(SQLModel, table=True):
     consistency: str | None = None
     excluded: list[Any] | None = Field(default=None, sa_type=JSON)
     operation: str | None = None
+    # the last complete look that did not see it yet
     not_before: int | None = Field(default=None, sa_type=BigInteger)
     born: int | None = Field(default=None, sa_type=BigInteger)
     changed_at: int | None = Field(default=None, sa_type=BigInteger)
@@ -184,6 +186,7 @@ class VmidLeaseRow(SQLModel, table=True):
 class LockRow(SQLModel, table=True):
     """Which operation has a lock: one vzdump a node, one restore test a node."""
 
+    # as revision 0002 called it
     __tablename__ = "lane"
 
     name: str = Field(primary_key=True)
@@ -240,6 +243,7 @@ class ProofRow(SQLModel, table=True):
 class HeartbeatRow(SQLModel, table=True):
     """When a queue last consumed a canary. One row a queue, overwritten: this is no history."""
 
+    # as revision 0003 called it
     __tablename__ = "pulse"
 
     name: str = Field(primary_key=True)

@@ -20,6 +20,7 @@ def time_of(ulid: str) -> int:
     if len(ulid) != 26:
         raise ValueError(f"{ulid!r} is not a ULID: it has {len(ulid)} letters, not 26")
     value = 0
+    # the first ten letters are the time
     for letter in ulid[:10].upper():
         value = value << 5 | _ALPHABET.index(letter)
     return value // 1000

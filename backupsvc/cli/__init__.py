@@ -22,6 +22,7 @@ def main() -> None:
     except BackupsvcError as error:
         sys.exit(fail(error.message, error.hint, error.exit_code, as_json=as_json))
     except ValueError as error:
+        # only where it may be one: `--help` must not wait for the model
         from policies.model import PolicyError
 
         if not isinstance(error, PolicyError):

@@ -199,6 +199,7 @@ def decrypt(
 
     found = find(copy)
     manifest = found.manifest
+    # before a key is asked for: none is to be given for the wrong copy
     if sha256 is not None:
         not_expected(found, sha256)
     told: dict[str, object] = {
@@ -229,6 +230,7 @@ def decrypt(
     say(f"  {manifest.volid}, {size(manifest.size)}, SHA-256 {manifest.sha256}")
     if recipient:
         say(f"  opened by the identity of {recipient}")
+    # whoever may write at a target can write a manifest to go with it
     say("  hold its SHA-256 against one that was kept elsewhere: --sha256")
 
 
@@ -312,6 +314,7 @@ def _progress(
     )
 
     columns = (
+        # brackets in a file's name are brackets
         TextColumn("{task.description}", markup=False),
         BarColumn(),
         DownloadColumn(),

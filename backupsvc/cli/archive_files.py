@@ -138,6 +138,7 @@ def copy_out(
             f"backupsvc archive copy-out {file} /etc DIR; `archive files` tells what there is.",
         )
     directory = Path(target)
+    # before the archive is read whole, which may take long
     if directory.exists() and not directory.is_dir():
         raise UsageError(f"{directory} is no folder", "Name a folder to copy into.")
     with _reader(file, disk, work_dir, silent=as_json) as reader:
@@ -159,6 +160,7 @@ def copy_out(
     else:
         _show_copied(done, dry_run=dry_run)
         _warn(pending)
+    # what is left out on purpose, a device or a link, is no failure
     if done.problems:
         raise typer.Exit(1)
 
@@ -185,6 +187,7 @@ def _reader(
         raise UsageError(f"{work} is no folder that can be written to", "Name one: --work-dir DIR.")
     with ExitStack() as stack:
         with bar(f"reading {file.name}", total, silent=silent) as came:
+            # the reader tells how far it is, and the bar is told what is new
             last = [0]
 
             def progress(done: int) -> None:
@@ -208,6 +211,7 @@ def _chosen(found: Sequence[Volume], disks: Sequence[str] | None, number: int | 
         if not there:
             raise UsageError(f"there is no volume {number}", "`archive files FILE` lists them.")
     readable = [one for one in there if one.readable]
+    # what is the only one need not be named
     if len(readable) == 1:
         return readable[0]
     if readable:

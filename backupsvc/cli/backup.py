@@ -78,6 +78,7 @@ def run(
             raise UsageError(asked, f"its jobs are: {', '.join(sorted(jobs)) or 'none'}")
         chosen = jobs[name]
         room = warnings(service, chosen, vmid or [])
+        # said before anything is written, and nobody is kept from a backup by it
         for sentence in room:
             tell(f"backupsvc: WARNING: {sentence}")
         if dry_run:
@@ -120,6 +121,7 @@ def _run(
     from backupsvc.clock import iso
     from backupsvc.operations.backup.result import backup_outcome
 
+    # where workers do it, it began when it was asked for and not when this process looks
     started = min(
         (operation.created for operation in opened.operations), default=service.clock.now()
     )

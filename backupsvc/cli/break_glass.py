@@ -107,6 +107,7 @@ def open_(
     if identity is not None or bundle.name.endswith(".age"):
         keys = identities(identity)
     token = ""
+    # only where a person sits, and never as a word of the command line (law 7)
     if keys is None and not (as_json or dry_run) and interactive(sys.stdin):
         token = getpass("PVE token (user@realm!name=secret; empty: later): ").strip()
     place = folder.absolute()

@@ -228,6 +228,7 @@ def gaps(
         usual = nights.last(service, DEFAULT_NIGHTS)
         try:
             last = date.fromisoformat(end) if end else usual[-1]
+            # a --to alone may lie before the usual first night
             first = date.fromisoformat(begin) if begin else min(usual[0], last)
         except ValueError as error:
             raise UsageError(f"that is no date: {error}", "write it like 2026-03-08") from None

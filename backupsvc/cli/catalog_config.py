@@ -232,6 +232,7 @@ def diff(older: Date, newer: Date, as_json: AsJson = False) -> None:
             say(f"nothing differs between {iso(before)} and {iso(after)}")
         for line in _by_reason(unseen):
             say(f"not compared: {line}")
+    # as diff(1) answers
     raise typer.Exit(1 if found else 0)
 
 

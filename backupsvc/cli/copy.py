@@ -148,6 +148,7 @@ def list_copies(
     from policies.copy_folders import folder_of
 
     with open_service() as service:
+        # a copy is told by its folder: its target may have another name by now
         targets = {folder_of(target): target for target in service.policy.copies}
         now = service.clock.now()
         found = [
@@ -221,6 +222,7 @@ def try_delete(
         table(("target", "folder", "last tried" if dry_run else "tried", "result", "said"), rows)
         if dry_run:
             say("nothing was tried")
+    # of a dry run the last result is shown, and was its own run's exit code
     raise typer.Exit(any(one["held"] is False for one in results) and not dry_run)
 
 
@@ -259,6 +261,7 @@ def rehearse(
                 "no copy target that was asked for has encrypted copies",
                 "set `encrypt: age` and `recipients` for one (docs/policy.md, copies)",
             )
+        # told below, so that the same choice can be made again
         number = randbits(32) if seed is None else seed
         choice = rehearsing.choose(service, targets, vmid or [], number)
         copy, done = choice.copy, None

@@ -62,6 +62,7 @@ def recheck(
         if dry_run:
             found = [planned(copy) for copy, _ in wanted]
         else:
+            # each target is knocked at once, and not for each of its copies
             silent = out_of_reach(service, (target for _, target in wanted))
 
             def open_one(one: tuple[ArchiveCopy, CopyTarget]) -> Operation | None:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from policies.model import Operation
     from policies.serving import Health
 
+# 128 and the number of SIGINT, as shells have it
 INTERRUPTED = 130
 Wanted = TypeVar("Wanted")
 
@@ -162,6 +163,7 @@ def drive_each(
 
     opened: list[tuple[Wanted, Operation]] = []
     refused: list[tuple[Wanted, BackupsvcError]] = []
+    # all are opened before the first is driven: one that is refused keeps no other from its own
     for one in wanted:
         try:
             opened.append((one, opened_by(partial(open_one, one))))

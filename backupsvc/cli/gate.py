@@ -102,6 +102,7 @@ def _show(found: Gate) -> None:
         table(("VMID", "name", "node", "proven ago", "its data", "ok", "why"), rows)
     else:
         say("there is no guest there: nothing is proven")
+    # what works on a guest stands among its reasons already
     said = {why for one in found.guests for why in one.reasons}
     for work in found.at_work:
         if work.what not in said:

@@ -18,6 +18,7 @@ class Named(TyperGroup):
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """Given the words that are left, return the command's name, the command, and its words."""
         found = super().resolve_command(ctx, args)
+        # which word of the command line that was: how deep the group stands
         answering(_depth(ctx), str(found[0]))
         return found
 

@@ -59,6 +59,7 @@ class _Forwarded(Named):
         from backupsvc.settings import lab_policy, lab_settings_file
 
         with lab_errors():
+            # pvelab knows nothing of our settings, and finds its lab by the environment alone
             os.environ["PVELAB_DIR"] = str(lab_settings_file().parent)
             os.environ.setdefault("PVELAB_POLICY", str(lab_policy()))
             return super().invoke(ctx)

@@ -137,6 +137,7 @@ def print_effects(effects: Sequence[Effect], refusal: str) -> None:
         where = f"{one.archive.volid} on {one.archive.node}"
         if one.before is not one.after:
             say(f"at the next prune {where}: {one.after}, until now {one.before} ({one.why})")
+        # an archive may stay, and still be of another machine than the guest that is there now
         if one.own_before is not one.own_after:
             own = "the guest's own" if one.own_after else "of another machine"
             say(f"for restores {where} counts as {own}")

@@ -96,6 +96,7 @@ def list_operations(
             else "there is no such operation"
         )
         return
+    # of an open one where it stands, of any other what came of it
     cells = []
     for row in rows:
         stands = f"{row['standing']}: {row['waits']}" if row["waits"] else row["standing"]
@@ -186,6 +187,7 @@ def cancel(
         emit_json({"dry_run": dry_run, "operations": answers})
     else:
         _show_cancelled(answers, dry_run)
+    # open is good, too: its driver was asked, and ends it in its own time
     raise typer.Exit(
         0 if all(answer["state"] in ("open", "cancelled") for answer in answers) else 1
     )
@@ -214,6 +216,7 @@ def retry(
             _show_retry(planned, as_json)
             return
         opened = opening.open_all({planned.subject: lambda: retrying.open_retry(service, planned)})
+        # ends the command: the workers do the rest
         if enqueue:
             announce(service, opened, follow=False, as_json=as_json)
         with Progress(quiet=as_json) as progress:
@@ -261,6 +264,7 @@ def _show_retry(planned: Retry, as_json: bool) -> None:
     from backupsvc.operations.kinds import KINDS
 
     written = KINDS[planned.kind].form.write(planned.memory)
+    # the version of the memory's form is nothing that anybody asked for
     asked = {key: value for key, value in written.items() if key != "version"} | {
         "retry_of": planned.of
     }

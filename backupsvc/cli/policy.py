@@ -35,6 +35,7 @@ _GUEST = (
     "settle",
     "thaw",
 )
+# its first 14 characters are the day
 _LOCAL = "%a %Y-%m-%d %H:%M:%S %Z"
 
 
@@ -238,6 +239,7 @@ def _occurrences(policy: Policy, now: int, days: int) -> list[dict[str, Any]]:
     found = []
     for at, job in sorted(due, key=lambda pair: (pair[0], pair[1].id)):
         local = f"{datetime.fromtimestamp(at, place):{_LOCAL}}"
+        # what is due at a time of day has an entry of beat's; the tick finds all else
         opened_by = "crontab entry" if time_of_day(job.schedule) else "tick"
         one = {"job": job.id, "at": iso(at), "local": local, "epoch": at, "opened_by": opened_by}
         found.append(one | {"clock_change": changing.get(local[:14])})

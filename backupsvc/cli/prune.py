@@ -80,6 +80,7 @@ def _show(result: dict[str, Any]) -> None:
     for one in explained:
         say(f"guest {one['vmid'] or 'unknown'}, {one['time']}, {one['volid']} on {one['node']}:")
         say(f"  {one['explanation']}")
+    # where each was told in words, a table would tell it again
     if result["archives"] and not explained:
         rows = [
             (a["vmid"], a["time"], a["node"], a["volid"], a["mark"], "; ".join(a["reasons"]))

@@ -77,6 +77,7 @@ def _show(found: Rebuilt, *, copies: bool, dry_run: bool) -> None:
         say(f"not looked into: {sentence}")
     for sentence in found.blind:
         say(f"not listed: {sentence}")
+    # law 3: a guest whose proofs nobody knows loses nothing
     say(
         "  -> prove each guest again with `backupsvc restore-test VMID`: until then prune leaves it"
     )

@@ -93,6 +93,7 @@ def restore(
     wish = Wish(Wanted(at, archive, newest, node), storage, start, into, clone)
     _must_fit(vmid, wish, answerable=unasked or dry_run or can_ask())
     with open_service(enqueue=enqueue) as service:
+        # a dry run gathers all that stands in the way, the run itself ends at the first of it
         plan = look_ahead(service, vmid, wish, gather=dry_run)
         planned, missing = plan.memory, around.of_plan(service, plan)
         if dry_run:
@@ -125,6 +126,7 @@ def _must_fit(vmid: int, wish: Wish, *, answerable: bool) -> None:
             f"--clone makes another machine of guest {vmid}, which needs another VMID",
             "name one with --as",
         )
+    # before the cluster is asked: a plan that nobody can agree to is of no use
     if not answerable:
         raise UsageError(
             f"guest {vmid} was not restored: there is no terminal on which to ask whether it should be",

@@ -149,6 +149,7 @@ def _preview(
     planned: list[dict[str, Any]] = []
     for vmid in vmids:
         chosen = choose(service, vmid, at=at, volid=volid, say=tell)
+        # as the run does, before anything is planned
         refuse_container(chosen)
         planned.append(copying.preview(service, vmid, chosen))
     code: int = max(

@@ -103,6 +103,7 @@ def simulate(
         going = sum(one is not None and one.mark == "remove" for one in marked)
         output.say(f"{rules.describe()}: {going} of {len(marked)} archives would be removed")
         return
+    # what --vmid or --type leaves out comes back as it came
     result = [
         entry if one is None else entry | {"mark": str(one.mark), "reasons": list(one.reasons)}
         for entry, one in zip(entries, marked, strict=True)

@@ -84,6 +84,7 @@ def serve(
             raise UsageError(
                 f"--log-level {level} is none", f"the levels are {', '.join(logs.LEVELS)}"
             )
+        # before anything is logged: it strikes out the secrets (law 7)
         logs.configure(
             process="serve", level=level, form=settings.log.format, secrets=settings.secrets
         )

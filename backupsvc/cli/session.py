@@ -25,5 +25,6 @@ def open_service(*, enqueue: bool = False) -> Iterator[Service]:
 
     with bootstrap.open_service(foreground=not enqueue) as service:
         if service.settings.simulated:
+            # on standard error: an answer in JSON stays one
             tell(SIMULATED)
         yield service

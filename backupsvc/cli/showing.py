@@ -115,5 +115,6 @@ class Sheet:
         if detail.get("hint"):
             say(f"{'':<22}-> {detail['hint']}")
         log = [str(entry) for entry in detail.get("log", ())]
+        # a restore logs hundreds of lines of percents, which tell nothing afterwards
         for entry in log if self._whole else without_progress(log):
             say(f"{'':<22}| {entry}")

@@ -71,6 +71,7 @@ def as_rows(
     ]
 
 
+# each row has every key, whatever came of it
 _NOTHING: dict[str, Any] = {"file": None, "bytes": 0, "sha256": None, "reason": None, "hint": ""}
 
 

@@ -30,6 +30,7 @@ def list_tombstones(as_json: AsJson = False) -> None:
     from backupsvc.inventory import departed
 
     with open_service() as service:
+        # first: it sets and ends tombstones by what the cluster lists now
         looked = departed.look(service)
         now = int(service.clock.now())
         found = departed.listed(service.catalog, service.policy.tombstone, now)

@@ -135,6 +135,7 @@ def _show(found: WhatIf) -> None:
         say("no guest is lost with that")
     say(f"quorum: {found.quorum.said}")
     back = [one for one in found.guests if one.recoverable]
+    # what is not known counts neither as back nor as lost
     perhaps = [one for one in found.guests if one.recoverable is None]
     if found.guests:
         also = f" ({len(perhaps)} more: not known)" if perhaps else ""

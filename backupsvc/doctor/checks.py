@@ -44,6 +44,7 @@ def examine(service: DoctorServices) -> list[Line]:
         if service.settings.pve.restore_token:
             lines += _ask("restore token", service, token.restoring)
         lines += _ask(copy_targets.NAME, service, copy_targets.look)
+    # of these much is seen without the cluster
     for name, question in (
         ("ssh to the nodes", _ssh),
         ("probe", probe.probes),
@@ -111,6 +112,7 @@ def _ssh(service: DoctorServices) -> Iterator[Line]:
         )
     down = cluster.down(service)
     for node, address in sorted(ssh.nodes.items()):
+        # to ask it would only take as long as its silence, and another line says what is wrong
         if node in down:
             yield Line("ssh to the nodes", WARNING, f"{node} was not asked: it is {down[node]}")
             continue

@@ -36,6 +36,7 @@ def bridge(service: DoctorServices) -> Iterator[Line]:
         harmless = scratch_not_isolated.RULE.severity_of(fault.kind) is Severity.WARNING
         status, code = (WARNING, 0) if harmless else (FAILED, 1)
         yield Line("isolated bridge", status, detail, action, code)
+    # without an isolated bridge copies hang on another one, with their links down
     for one in linked_down(facts) if scratch.bridge is None else ():
         yield Line("isolated bridge", FAILED, one.detail, one.action, one.exit_code)
     # A bridge that leads out, or that is none, need not be asked who else hangs on it.

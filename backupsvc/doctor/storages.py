@@ -43,6 +43,7 @@ def _storage(name: str, content: str, purpose: str, found: Sequence[Storage], un
         "correct the storage's name in the policy, its content types in PVE (pvesm status), or "
         "the token's rights on it"
     )
+    # a storage that only an unasked node may have is out of reach, and not gone
     if not places and unseen:
         text = (
             f"no node that could be asked has a storage {name} for {purpose}; whether {unseen} "

@@ -49,6 +49,7 @@ def everyday(service: Nodes) -> Iterator[Line]:
             "(`backupsvc doctor --role` prints all that is needed)",
             4,
         )
+    # without these a test still runs, and sees less
     for need in role.missing(
         role.on_release(role.optional(policy), release), pve.cluster.permissions()
     ):

@@ -86,6 +86,7 @@ class Pve:
         """
         from backupsvc.pve.scratch import ScratchGuests
 
+        # from now on `guests.start` refuses what lies in it (law 2)
         self._scratch = scratch
         return ScratchGuests(self._client, self, scratch, lease_holder, heir)
 

@@ -44,6 +44,7 @@ class Attachments:
                 with suppress(PveNotFound):
                     found = card(guest.vmid, guest.name, self._options(guest))
                     self._known[node, guest.vmid] = (now, found)
+        # a guest that comes back is read anew: it may have another config by then
         there = {guest.vmid for guest in here}
         for key in [key for key in self._known if key[0] == node and key[1] not in there]:
             del self._known[key]

@@ -52,6 +52,7 @@ class Breakers:
             for place in asked:
                 if not may_ask(breaker := self._of(place), now):
                     return place, breaker.words
+            # only now that none of them refuses: a call that is not made keeps nobody away
             for place in asked:
                 if place in self._known:
                     self._known[place] = asking(self._known[place], now, longest)
@@ -73,6 +74,7 @@ class Breakers:
             for outer in asked[: asked.index(place)]:
                 self._known.pop(outer, None)
             self._open(place, words)
+        # out of the lock, which it takes itself
         self.undecided(host, path)
 
     def undecided(self, host: str, path: str) -> None:

@@ -231,6 +231,7 @@ class Client:
             # A try that already used up its timeout is not repeated: the reader has waited long
             # enough.
             waited = self._clock.monotonic() - started > CONNECT_TIMEOUT / 2
+            # a pause changes no refusal, and is vain where every host is useless for this call
             hopeless = not (answer.transient or answer.busy) or len(asked.useless) == len(
                 self._hosts
             )
@@ -254,6 +255,7 @@ class Client:
             failures.append(answer)
             if answer.useless:
                 asked.useless.add(host)
+            # an answer, or it may have been carried out there: another host would do it twice
             if not (answer.unsent or (asked.again and answer.transient)):
                 break
         return joined(failures)
@@ -263,6 +265,8 @@ class Client:
         answered and who did not.
         """
         name = str(host)
+        # only before its first try: the silence that a call has found itself is no reason to refuse
+        # its next
         if host not in asked.tried and (
             refused := self.breakers.refusal(name, asked.path, self._timeout)
         ):
@@ -287,6 +291,7 @@ class Client:
             places(str(host), path)[-1],
             Caller(str(host), self.token_id, f"GET {path}").node,
         )
+        # whoever answers is cleared by that, and it stays with what lies one step further in
         looks: list[tuple[str, Place]] = [("version", (str(host),))]
         if node:
             looks.insert(0, (f"nodes/{node}/version", (str(host), node)))
@@ -364,6 +369,8 @@ class Client:
         return api
 
     def _certificate_refused(self, host: Host, text: str) -> BackupsvcError:
+        # requests calls every handshake that fails an SSLError, also with a server that speaks no
+        # TLS
         if "CERTIFICATE_VERIFY_FAILED" not in text and "ingerprint" not in text:
             return PveUnreachable(
                 f"{host} does not speak TLS as Proxmox VE does",

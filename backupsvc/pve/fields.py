@@ -25,6 +25,7 @@ LARGEST = 2**63 - 1  # bytes of a storage, seconds: no number that PVE means is 
 
 _NUMBER = re.compile(r"-?[0-9]{1,19}(\.[0-9]*)?")
 _TRUE, _FALSE = frozenset({"1", "true", "yes", "on"}), frozenset({"", "0", "false", "no", "off"})
+# places whose values no message repeats (law 7)
 _SECRET = re.compile(r"pass|secret|token|ticket|key|cloud|cicustom", re.IGNORECASE)
 _SHOWN = 40  # characters of a value that a message repeats
 _ABSENT = object()

@@ -11,6 +11,7 @@ from policies.ha.facts import Group, HaStatus, Rebalancing, Replica, Resource, R
 from policies.model import PolicyError
 from policies.pve import property_string, texts
 
+# what PVE answers to a path that it does not know, as PVE 8 to the rules
 _NO_SUCH_CALL = 501
 
 

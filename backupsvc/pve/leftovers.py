@@ -32,6 +32,7 @@ def copies(pve: Pve, scratch: Scratch, guests: Iterable[Guest]) -> list[Copy]:
             config = pve.guests.config(guest.node, guest.vmid)
         except PveNotFound:
             continue
+        # without our marker it is somebody else's, whatever its VMID (law 1)
         operation = ownership.operation_of(config)
         if operation is None:
             continue

@@ -319,6 +319,7 @@ def gone(exitstatus: str) -> bool:
 
 def _restores_into(node: str, vmid: int, task: Upid, token: str) -> bool:
     """Whether a task is this token's own restore of a VM into that VMID, on that node."""
+    # the user names the token too: another one of the same user is somebody else
     return (task.type, task.id, task.node, task.user) == ("qmrestore", str(vmid), node, token)
 
 

@@ -37,6 +37,7 @@ class Storages:
                 row.need_text("storage"): row.properties("prune-backups")
                 for row in self._client.get("storage").rows()
             }
+        # the storages themselves are told to a token that may not read their settings
         except PvePermissionDenied:
             prune = {}
         found: list[Storage] = []
@@ -64,6 +65,7 @@ class Storages:
                 ]
             except (PveError, PveUnreachable) as error:
                 silent[node] = error.message
+                # an error of PVE is an answer: what failed there may pass
                 refused |= {node} if isinstance(error, PveError) else set()
         self._shared |= {(storage.node, storage.name): storage.shared for storage in found}
         return SeenStorages(tuple(found), silent, frozenset(refused))

@@ -246,6 +246,7 @@ class Tasks:
             "until": task.start,
             "limit": LIST_LIMIT,
         }
+        # asked for by its own second, a full list cannot hide it
         rows = self._client.get(f"nodes/{task.node}/tasks", asked).rows()
         return next((row for row in rows if row.text("upid") == upid), None)
 

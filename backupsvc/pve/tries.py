@@ -101,6 +101,7 @@ def joined(failures: list[Failed]) -> Failed:
     all.
     """
     *before, last = failures
+    # an answer is the news, whoever was silent before it
     if not before or not isinstance(last.error, PveUnreachable):
         return last
     message = "; ".join(dict.fromkeys(failure.error.message for failure in failures))
@@ -150,6 +151,7 @@ def disconnected(host: Host, error: requests.exceptions.ConnectionError, caller:
     # urllib3's own verdict alone: what stands in the chain of contexts may be of another call
     reason = getattr(error.args[0], "reason", None) if error.args else None
     unsent = isinstance(reason, NewConnectionError | ConnectTimeoutError)
+    # first: urllib3 counts it among the connections that could not be made
     if _caused_by(error, NameResolutionError):
         hint = "correct BACKUPSVC_PVE__HOST, or the name service"
         return Failed(PveUnreachable(f"there is no host called {host.name}", hint), unsent=unsent)
@@ -186,6 +188,7 @@ def _caused_by(error: BaseException, kind: type[BaseException]) -> bool:
         item = queue.pop()
         if isinstance(item, kind):
             return True
+        # a chain of contexts may lead back to where it began
         if isinstance(item, BaseException) and id(item) not in seen:
             seen.add(id(item))
             queue += [item.__cause__, item.__context__, getattr(item, "reason", None), *item.args]
