@@ -222,7 +222,14 @@ class Executor:
         except CancelAsked as asked:
             return self._stop(run, kind, status, Stop(str(asked), cancelled=True))
         except BackupsvcError as error:
-            return self._failed(run, kind, status, error)
+            move = workflow.after(kind.workflow, status, Failed(trouble_of(error)))
+            if not isinstance(move, RetryLater):
+                return self._fail(run, kind, move, error)
+            since = run.book.failing_since or moment(self.service.clock)
+            run.book = replace(run.book, tries=status.tries + 1, failing_since=since)
+            run.note("retry", message=error.message, pause=move.pause)
+            run.say(f"{error.message}; tried again in {move.pause:g} s")
+            return self._retry_later(run, Wait(error.message, most=move.pause), move.pause)
         except Exception as fault:
             where = fault.__traceback__
             while where and where.tb_next:
@@ -302,22 +309,6 @@ class Executor:
             status.step, "finished", detail={"seconds": seconds} | ({"said": said} if said else {})
         )
         return self._move(run, workflow.after(kind.workflow, status, Done()), note)
-
-    def _failed(
-        self,
-        run: Run[Any, Any],
-        kind: OperationKind[Any, Any],
-        status: StepStatus,
-        error: BackupsvcError,
-    ) -> Advance:
-        move = workflow.after(kind.workflow, status, Failed(trouble_of(error)))
-        if isinstance(move, RetryLater):
-            since = run.book.failing_since or moment(self.service.clock)
-            run.book = replace(run.book, tries=status.tries + 1, failing_since=since)
-            run.note("retry", message=error.message, pause=move.pause)
-            run.say(f"{error.message}; tried again in {move.pause:g} s")
-            return self._retry_later(run, Wait(error.message, most=move.pause), move.pause)
-        return self._fail(run, kind, move, error)
 
     def _stop(
         self, run: Run[Any, Any], kind: OperationKind[Any, Any], status: StepStatus, stop: Stop

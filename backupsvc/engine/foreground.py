@@ -250,7 +250,7 @@ class Engine:
             id = min(due, key=lambda key: due[key])
             clock.sleep(max(0.0, due[id] - clock.monotonic()))
             del due[id]  # it comes back behind those who are due as well
-            outcome = self._advance_or_follow(id, follow=follow) if id in ids else self._help(id)
+            outcome = self._advance(id, ours=id in ids, follow=follow)
             if outcome is None:
                 continue
             if outcome.operation.state is not OperationState.OPEN:
@@ -264,13 +264,18 @@ class Engine:
                 if (woken := self.executor.hints.pop()) in due:
                     due[woken] = clock.monotonic()
 
-    def _advance_or_follow(self, id: str, *, follow: bool) -> Advance:
-        """Advance an operation; if another process has taken it over, look from time to time how it
-        fares there.
+    def _advance(self, id: str, *, ours: bool, follow: bool) -> Advance | None:
+        """Advance an operation; if it is ours and another process has taken it over, look from time
+        to time how it fares there.
+
+        One that is not ours is one that ours wait behind. Return None if somebody else has that, or
+        if it cannot go on: then they wait for their turn, or find it free.
         """
         try:
             return self.executor.advance(id)
         except (LeaseLost, HeldElsewhere):
+            if not ours:
+                return None
             operation = self.service.catalog.operations.get(id)
             if operation is None or not follow:
                 raise
@@ -285,16 +290,9 @@ class Engine:
             elif operation.lease_owner and now - since > LEASE_SECONDS:
                 self.service.catalog.operations.expire(id, operation.lease_owner, operation.due)
             return Advance(operation, pause=FOLLOW_SECONDS)
-
-    def _help(self, id: str) -> Advance | None:
-        """Advance an operation that our own wait behind. Return None if somebody else has it, or if
-        it cannot go on: then they wait for their turn, or find it free.
-        """
-        try:
-            return self.executor.advance(id)
-        except (LeaseLost, HeldElsewhere):
-            return None
         except BackupsvcError as error:
+            if ours:
+                raise
             if operation := self.service.catalog.operations.get(id):
                 self.executor.tell(
                     operation, "say", f"it could not be gone on with here: {error.message}"
