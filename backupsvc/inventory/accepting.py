@@ -5,7 +5,7 @@ little to prune (law 3).
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from backupsvc.catalog.inspections import Acceptance
@@ -83,11 +83,21 @@ def _judged(
     and who is to be accepted, return the guests that a prune would not touch and those that it now
     would. No more than some guests are held at a time.
     """
+    # the guests in ascending order, as many at a time as have BATCH archives together: a statement
+    # a guest takes longer
+    batches: list[list[int]] = []
+    held = 0
+    for vmid, count in sorted(counts.items()):
+        if not batches or held + count > BATCH or len(batches[-1]) == _MAX_VMIDS:
+            batches.append([])
+            held = 0
+        batches[-1].append(vmid)
+        held += count
     catalog, at, lost = service.catalog, int(service.clock.now()), {whole.key(one) for one in gone}
     order = {place: number for number, place in enumerate(looked)}
     left: dict[int, str] = {}
     accepted: list[Acceptance] = []
-    for vmids in _batches(counts):
+    for vmids in batches:
         found = (
             one
             for one in catalog.archives.find(vmids=vmids)
@@ -103,19 +113,3 @@ def _judged(
             else:
                 left[guest] = why
     return left, tuple(accepted)
-
-
-def _batches(counts: Mapping[int, int]) -> Iterator[list[int]]:
-    """The guests in ascending order, as many at a time as have ``BATCH`` archives together: a
-    statement a guest takes longer.
-    """
-    batch: list[int] = []
-    held = 0
-    for vmid, count in sorted(counts.items()):
-        if batch and (held + count > BATCH or len(batch) == _MAX_VMIDS):
-            yield batch
-            batch, held = [], 0
-        batch.append(vmid)
-        held += count
-    if batch:
-        yield batch

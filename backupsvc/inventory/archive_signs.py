@@ -40,15 +40,25 @@ def record(
     )
     if recorded.vmid is None:
         return ()
-    lineage_of_it = _judged(service, recorded)
+    judged_now = _judged(service, recorded)
     # what was found suspicious stays so until a person says otherwise
     news = {
         whole.key(one.archive): judged.suspicions
-        for one, judged in lineage_of_it
+        for one, judged in judged_now
         if judged.suspicions and not one.archive.suspicious
     }
     catalog.archive_signs.mark(news)
-    catalog.archive_signs.forget(_forgettable([one for one, _ in lineage_of_it]))
+    # forgotten are the samples that are compared with nothing any more; a suspicious archive's goes
+    # with the usual ones of its time
+    usual = [one.archive for one, _ in judged_now if not one.archive.suspicious]
+    out = {whole.key(usual[at]) for at in archive_signs.forgettable([one.ctime for one in usual])}
+    left = [one.ctime for one in usual if whole.key(one) not in out]
+    for_nothing = [
+        whole.key(one.archive)
+        for one, _ in judged_now
+        if whole.key(one.archive) in out or (left and one.archive.ctime < left[0])
+    ]
+    catalog.archive_signs.forget(for_nothing)
     return news.get(whole.key(recorded), recorded.suspicious)
 
 
@@ -94,20 +104,6 @@ def _judged(
     return list(zip(read, archive_signs.judge(history), strict=True))
 
 
-def _forgettable(read: Sequence[Signs]) -> list[Key]:
-    """Whose samples are compared with nothing any more; a suspicious archive's goes with the usual
-    ones of its time.
-    """
-    usual = [one.archive for one in read if not one.archive.suspicious]
-    gone = {whole.key(usual[at]) for at in archive_signs.forgettable([one.ctime for one in usual])}
-    left = [one.ctime for one in usual if whole.key(one) not in gone]
-    return [
-        whole.key(one.archive)
-        for one in read
-        if whole.key(one.archive) in gone or (left and one.archive.ctime < left[0])
-    ]
-
-
 # --- what a person says ---------------------------------------------------------------------------
 
 
@@ -146,7 +142,13 @@ def acknowledge(
             f"see what is known of it with `backupsvc catalog show {named[0].volid}`",
         )
     at, who = int(service.clock.now()), person()
-    said = tuple(_acknowledgement(service, one, at, who, reason) for one in wanted)
+    said: list[Acknowledgement] = []
+    for one in wanted:
+        key, read = whole.key(one), catalog.archive_signs.of_guest(int(one.vmid or 0))
+        # of these bytes and no others: what is written over the archive is judged anew
+        its = (signs.sha256 for signs in read if whole.key(signs.archive) == key)
+        sha256, words = next(its, one.sha256 or ""), archive_signs.in_words(one.suspicious)
+        said.append(Acknowledgement(*key, one.vmid, sha256, at, who, reason, words))
     marks: dict[Key, tuple[Suspicion, ...]] = {}
     released = []
     for one in wanted:
@@ -159,20 +161,7 @@ def acknowledge(
     marks |= dict.fromkeys(map(whole.key, wanted), ())
     if not dry_run:
         catalog.archive_signs.acknowledge(said, marks)
-    return Acknowledged(tuple(wanted), said, tuple(released))
-
-
-def _acknowledgement(
-    service: EngineServices, archive: Archive, at: int, who: str, reason: str
-) -> Acknowledgement:
-    read = service.catalog.archive_signs.of_guest(int(archive.vmid or 0))
-    sha256 = next(
-        (one.sha256 for one in read if whole.key(one.archive) == whole.key(archive)),
-        archive.sha256 or "",
-    )
-    place, volid = whole.key(archive)
-    said = archive_signs.in_words(archive.suspicious)
-    return Acknowledgement(place, volid, archive.vmid, sha256, at, who, reason, said)
+    return Acknowledged(tuple(wanted), tuple(said), tuple(released))
 
 
 # --- what is shown --------------------------------------------------------------------------------

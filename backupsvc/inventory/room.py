@@ -13,7 +13,7 @@ from backupsvc.inventory.listing import FAILS, read, readers
 from backupsvc.services import Cluster
 from policies import jobs, reach, room
 from policies.i18n import size, sizes
-from policies.model import Archive, Guest, Job, Storage
+from policies.model import Archive, Guest, Job
 from policies.room import DiskNeed, DiskRoom, Room
 
 if TYPE_CHECKING:
@@ -103,28 +103,21 @@ def before_restore(
             f"it has ({why})"
         ]
     found = room.for_disks(needs, node, seen.storages)
-    for place in found:
-        if place.impossible:
-            raise _no_room(vmid, place, seen.storages)
-    return [said for place in found if (said := _doubt(place, packed))]
-
-
-def _no_room(vmid: int, place: DiskRoom, storages: Sequence[Storage]) -> NoRoom:
-    free, needed, lacking = sizes(
-        "en", place.free or 0, place.need.needed, place.need.needed - (place.free or 0)
+    full = next((one for one in found if one.impossible), None)
+    if full is None:
+        return [said for place in found if (said := _doubt(place, packed))]
+    storage, there = full.need.storage, full.free or 0
+    free, needed, lacking = sizes("en", there, full.need.needed, full.need.needed - there)
+    elsewhere = ", ".join(
+        f"{one.name} ({size(one.available, 'en')} free)"
+        for one in room.roomier(full.need.needed, node, seen.storages)
+        if one.name != storage
     )
-    others = [
-        one
-        for one in room.roomier(place.need.needed, place.node, storages)
-        if one.name != place.need.storage
-    ]
-    elsewhere = ", ".join(f"{one.name} ({size(one.available, 'en')} free)" for one in others)
-    nowhere = f"; no other storage of {place.node} has so much"
+    nowhere = f"; no other storage of {node} has so much"
     way = f", or put the disks elsewhere with --storage: {elsewhere}" if elsewhere else nowhere
-    return NoRoom(
-        f"restoring guest {vmid} was not begun: storage {place.need.storage} on {place.node} has "
-        f"{free} free, and {needed} are needed, because it sets the whole size of a disk aside "
-        "when the disk is made",
+    raise NoRoom(
+        f"restoring guest {vmid} was not begun: storage {storage} on {node} has {free} free, and "
+        f"{needed} are needed, because it sets the whole size of a disk aside when the disk is made",
         f"free {lacking} there{way}",
     )
 

@@ -13,7 +13,7 @@ from backupsvc.services import Cluster
 from policies import config_sources, lineage, needs
 from policies.cluster_config import ConfigSet
 from policies.compliance.facts import GuestFacts, SiteFacts
-from policies.model import Guest, GuestType
+from policies.model import GuestType
 from policies.pve.guest_config import parse_config
 
 T = TypeVar("T")
@@ -31,11 +31,14 @@ def site(service: Cluster, config: ConfigSet) -> SiteFacts:
     proofs = _by_vmid(catalog.proofs.find(), lambda one: one.vmid)
     copies, _ = copies_of(catalog, policy)
     found = []
-    for vmid in sorted(guests.keys() | archives.keys() | copies.keys() | set(policy.guests)):
-        if vmid in policy.scratch:
-            continue
+    vmids = guests.keys() | archives.keys() | copies.keys() | set(policy.guests)
+    for vmid in sorted(vmid for vmid in vmids if vmid not in policy.scratch):
         guest, written, held = guests.get(vmid), policy.guests.get(vmid), archives.get(vmid, [])
-        kept = _kept(config, guest)
+        kept: Mapping[str, str] = {}
+        # of the set that was just kept, not of PVE: a runbook and that set tell of the same moment
+        if guest and guest.type is GuestType.QEMU:
+            source, *_ = config_sources.guest_sources(str(guest.type), guest.node, vmid)
+            kept = parse_config(config.files.get(source.file, ""))
         learnt = next((one.name for one in held if one.name), "")
         found.append(
             GuestFacts(
@@ -60,14 +63,6 @@ def site(service: Cluster, config: ConfigSet) -> SiteFacts:
         storages=pve.storage.seen().storages,
         simulated=version.simulated,
     )
-
-
-def _kept(config: ConfigSet, guest: Guest | None) -> Mapping[str, str] | None:
-    if guest is None or guest.type is not GuestType.QEMU:
-        return None
-    source, *_ = config_sources.guest_sources(str(guest.type), guest.node, guest.vmid)
-    text = config.files.get(source.file)
-    return parse_config(text) if text else None
 
 
 def _by_vmid(items: Iterable[T], vmid_of: Callable[[T], int | None]) -> dict[int, list[T]]:
