@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Callable, Collection, MutableMapping
+from collections.abc import Collection, MutableMapping
 from typing import Any, TextIO
 
 import structlog
@@ -93,6 +93,17 @@ def _formatter(process: str, form: str, secrets: Collection[str]) -> logging.For
     def clean(_: Any, __: str, fields: _Fields) -> _Fields:
         return {name: _clean(value, secrets) for name, value in fields.items()}
 
+    as_logfmt = structlog.processors.LogfmtRenderer(key_order=_FIRST, bool_as_flag=False)
+
+    def text(logger: Any, name: str, fields: _Fields) -> str:
+        trace = str(fields.pop("exception", ""))
+        fields = {
+            key: _shown(value) if isinstance(value, str) else value for key, value in fields.items()
+        }
+        # a traceback follows on lines of its own, indented: no line of it is taken for one of ours
+        traced = (f"  {_shown(part)}" for part in trace.splitlines())
+        return "\n".join((as_logfmt(logger, name, fields), *traced))
+
     return ProcessorFormatter(
         processors=[
             stamp,
@@ -100,24 +111,9 @@ def _formatter(process: str, form: str, secrets: Collection[str]) -> logging.For
             structlog.processors.format_exc_info,
             # after a traceback has become text: it may hold a secret as well (law 7)
             clean,
-            structlog.processors.JSONRenderer() if form == "json" else _text(),
+            structlog.processors.JSONRenderer() if form == "json" else text,
         ]
     )
-
-
-def _text() -> Callable[[Any, str, _Fields], str]:
-    """Renders ``key=value``; a traceback follows on lines of its own, indented."""
-    renderer = structlog.processors.LogfmtRenderer(key_order=_FIRST, bool_as_flag=False)
-
-    def render(logger: Any, name: str, fields: _Fields) -> str:
-        trace = str(fields.pop("exception", ""))
-        fields = {
-            key: _shown(value) if isinstance(value, str) else value for key, value in fields.items()
-        }
-        line = renderer(logger, name, fields)
-        return "\n".join((line, *(f"  {_shown(part)}" for part in trace.splitlines())))
-
-    return render
 
 
 def _clean(value: Any, secrets: Collection[str]) -> Any:

@@ -70,10 +70,21 @@ class Supervisor:
         """
         with Signals() as signals:
             try:
-                if self._redis_is_up(signals):
-                    self._tend()
-                    self._notifier.ready()
-                    self._keep(signals)
+                if not self._redis_is_up(signals):
+                    return
+                self._tend()
+                self._notifier.ready()
+                wait = 0.0
+                while not signals.wait(wait):
+                    vitals, now = self._observer.vitals(), self._clock.now()
+                    for name in hung(vitals, self._plan.longest_task, now):
+                        self._warn(f"{name} lives and does nothing: it is ended")
+                        # tended below like any that died, so that it is started anew
+                        next(child for child in self._all if child.name == name).kill()
+                    wait = min(_LOOK_SECONDS, self._tend())
+                    self._notifier.alive(self._clock.monotonic())
+                    health, _ = self._observer.report()
+                    self._notifier.status(health.status, health.reasons)
             finally:
                 self._notifier.stopping()
                 self._stop(signals)
@@ -92,17 +103,6 @@ class Supervisor:
                     f"{private_redis.directory(self._plan.state)} and may be removed",
                 )
         return True
-
-    def _keep(self, signals: Signals) -> None:
-        wait = 0.0
-        while not signals.wait(wait):
-            for name in hung(self._observer.vitals(), self._plan.longest_task, self._clock.now()):
-                self._warn(f"{name} lives and does nothing: it is ended")
-                next(child for child in self._all if child.name == name).kill()
-            wait = min(_LOOK_SECONDS, self._tend())
-            self._notifier.alive(self._clock.monotonic())
-            health, _ = self._observer.report()
-            self._notifier.status(health.status, health.reasons)
 
     def _tend(self) -> float:
         self._tend_redis()
