@@ -4,7 +4,6 @@ is missing of that now. Reads only.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +16,8 @@ from backupsvc.services import Nodes
 from policies import surroundings
 from policies.cluster_config import ConfigSet
 from policies.surroundings import Surrounding, whose
+
+NOTHING_KEPT = "no configuration of the cluster is kept here (`backupsvc catalog config keep`)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,14 +60,24 @@ def of(
     now_vmid = vmid if as_vmid is None else as_vmid
     chosen: tuple[int, ConfigSet] | None = None
     notes: list[str] = []
-    for time, config in _newest_first(service, at, notes):
+    kept = kept_in(service.settings.state_dir)
+    for time, path in sorted(kept.items(), reverse=True):
+        if at not in (None, time):
+            continue
+        try:
+            config = read_set(path)
+        except ArchiveError as error:
+            # an older set may tell as much: that this one was passed over is said
+            notes.append(error.message)
+            continue
         other = whose.in_set(config, vmid, archive_config_text)
         if other is None:
             chosen = time, config
             break
         notes += [f"{iso(time)}: {other}"] if other else []
     if chosen is None:
-        return Found(why_none=_none(service, vmid, notes, at), notes=tuple(notes))
+        why = _none(vmid, notes, at) if kept else NOTHING_KEPT
+        return Found(why_none=why, notes=tuple(notes))
     time, then = chosen
     part = Part(surroundings.FILES, frozenset({now_vmid}))
     now = read(service, part=part)
@@ -78,24 +89,8 @@ def of(
     return Found(items, time, notes=tuple(notes))
 
 
-def _newest_first(
-    service: Nodes, at: int | None, notes: list[str]
-) -> Iterator[tuple[int, ConfigSet]]:
-    kept = kept_in(service.settings.state_dir)
-    for time, path in sorted(kept.items(), reverse=True):
-        if at not in (None, time):
-            continue
-        try:
-            yield time, read_set(path)
-        except ArchiveError as error:
-            notes.append(error.message)
-
-
-def _none(service: Nodes, vmid: int, notes: list[str], at: int | None) -> str:
-    """Why there is no set to go by."""
-    kept = kept_in(service.settings.state_dir)
-    if not kept:
-        return "no configuration of the cluster is kept here (`backupsvc catalog config keep`)"
+def _none(vmid: int, notes: list[str], at: int | None) -> str:
+    """Why there is no set to go by, of those that are kept."""
     why = f"guest {vmid} is in no configuration that is kept here"
     if at is not None:
         why = f"guest {vmid} is not in the configuration that was kept at {iso(at)}"

@@ -77,12 +77,18 @@ def _texts(
     service: Nodes, pages: Sequence[runbook.Page], config: ConfigSet, at: int
 ) -> Iterator[tuple[str, bytes]]:
     policy = service.policy
-    yield "README.txt", _readme(policy).encode("utf-8", "replace")
+    places = "\n".join(f"  {one.name}: {folder_of(one)}" for one in policy.copies)
+    readme = _README.format(site=policy.site, places=places or "  no other place")
+    yield "README.txt", readme.encode("utf-8", "replace")
     yield from ((page.name, page.text.encode("utf-8", "replace")) for page in pages)
     yield POLICY, Path(policy.source).read_bytes() if Path(policy.source).is_file() else b""
     yield "recipients.txt", "".join(f"{key}\n" for key in recipients(policy)).encode()
     values = setting_values.of(service.settings)
-    yield SETTINGS, _settings(values).encode("utf-8", "surrogateescape")
+    # what the service reached its surroundings by; a secret has no value here (law 7)
+    lines = [f"{name}={shell_quoted(value)}" for name, value in sorted(values.plain.items())]
+    lines += [f"{name}={shell_quoted(FILES + name)}" for name in sorted(values.files)]
+    lines += [f"{name}=" for name in sorted({*values.secret, *values.keys})]
+    yield SETTINGS, "".join(f"{line}\n" for line in lines).encode("utf-8", "surrogateescape")
     for name, path in values.files.items():
         if path.is_file():
             yield f"{FILES}{name}", path.read_bytes()
@@ -95,14 +101,6 @@ def _texts(
 def recipients(policy: Policy) -> tuple[str, ...]:
     """Given the policy, return the public keys that it encrypts copies to."""
     return tuple(dict.fromkeys(key for one in policy.copies for key in one.recipients))
-
-
-def _settings(values: setting_values.Values) -> str:
-    """What the service reached its surroundings by; a secret has no value here."""
-    lines = [f"{name}={shell_quoted(value)}" for name, value in sorted(values.plain.items())]
-    lines += [f"{name}={shell_quoted(FILES + name)}" for name in sorted(values.files)]
-    lines += [f"{name}=" for name in sorted({*values.secret, *values.keys})]
-    return "".join(f"{line}\n" for line in lines)
 
 
 def _sealed(service: Nodes) -> bytes:
@@ -127,10 +125,8 @@ def _sealed(service: Nodes) -> bytes:
     return sealed.getvalue()
 
 
-def _readme(policy: Policy) -> str:
-    places = "\n".join(f"  {one.name}: {folder_of(one)}" for one in policy.copies)
-    return f"""\
-Break glass: what is needed to bring the guests of {policy.site} back where nothing else is left.
+_README = """\
+Break glass: what is needed to bring the guests of {site} back where nothing else is left.
 
   ORDER.txt         in which order, and how long it takes
   guests/           a page for each guest with the commands, for Proxmox VE alone, without this service
@@ -144,7 +140,7 @@ Break glass: what is needed to bring the guests of {policy.site} back where noth
   SHA256SUMS        `sha256sum -c SHA256SUMS` says whether all of it is as it was written
 
 Copies of archives were kept at:
-{places or "  no other place"}
+{places}
 
 With this service on a new machine: `backupsvc break-glass open BUNDLE FOLDER`, then as it says.
 """

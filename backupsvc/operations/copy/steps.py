@@ -16,6 +16,7 @@ from backupsvc.copies.send import Order, Watch, send
 from backupsvc.copies.send_encrypted import send_encrypted
 from backupsvc.copies.sources import NodeSource
 from backupsvc.copies.stale import remove_stale_manifests
+from backupsvc.copies.target import Target
 from backupsvc.engine.context import Handler, Wait
 from backupsvc.errors import ArchiveError, CopyError, OperationFailed
 from backupsvc.operations import choosing
@@ -29,6 +30,7 @@ from policies.compliance.facts import place as place_of
 from policies.copies_due import route_of
 from policies.copies_keep import lost
 from policies.copy_decision import Progress
+from policies.copy_manifest import Manifest
 from policies.model import Archive, ArchiveCopy, CopyTarget, PveStorage, Rung
 from policies.pve.volid import file_of
 from policies.segments import SegmentManifest
@@ -56,15 +58,10 @@ def bring(run: Run[ArchiveCopyMemory]) -> Wait | None:
     path = service.pve.storage.volume_path(archive.node, archive.volid)
     source = NodeSource(service.nodes, archive.node, path)
     with open_target(target, service.nodes, service.settings.ssh) as folder:
-        known, damaged = service.catalog.copies.get(route), service.catalog.copies.damaged(route)
+        damaged = service.catalog.copies.damaged(route)
         if damaged:
             run.note("damaged", file=damaged.file, why=damaged.damaged)
-        elif known and not _is_there(known, folder.files()):
-            # verified once, and not there now: it is no copy any more
-            service.catalog.copies.forget(route, run.fence())
-            run.note("lost", file=known.file, verified_at=known.verified_at)
-        elif known and known.encrypted != bool(target.recipients):
-            _leave(run, known)
+        elif _stays_as_it_is(run, service.catalog.copies.get(route), folder):
             return None
         order = Order(
             volid=archive.volid,
@@ -86,21 +83,7 @@ def bring(run: Run[ArchiveCopyMemory]) -> Wait | None:
         if not target.immutable and (stale := remove_stale_manifests(folder)):
             run.note("tidied", removed=stale)
     manifest = found.manifest
-    copy = ArchiveCopy(
-        route, manifest.file, manifest.size, manifest.sha256, run.now(), found.how, run.id
-    )
-    if isinstance(manifest, SegmentManifest):
-        # nothing is decrypted there, so what is known of the bytes is what was known of the archive
-        copy = replace(
-            copy,
-            recipients=manifest.recipients,
-            segments=segments.packed(manifest.segments, hashes=False),
-            rung=_rung_of_bytes(archive, manifest.sha256),
-        )
-    if isinstance(target.place, PveStorage):
-        _record_unlisted(run, copy, modified)
-    else:
-        service.catalog.copies.record_verified(copy, modified, run.fence())
+    _record_copy(run, archive, manifest, found.how, modified)
     run.memory = replace(
         run.memory,
         verified=Verified(
@@ -112,20 +95,61 @@ def bring(run: Run[ArchiveCopyMemory]) -> Wait | None:
     return None
 
 
-def _is_there(copy: ArchiveCopy, files: Mapping[str, int]) -> bool:
-    if copy.encrypted:
-        return not lost([copy], files)
-    return files.get(copy.file) == copy.size
-
-
-def _leave(run: Run[ArchiveCopyMemory], known: ArchiveCopy) -> None:
-    """A verified copy from before `encrypt` was set, or taken out, stays the one that counts: the
-    next archive is copied as the policy says now.
+def _stays_as_it_is(run: Run[ArchiveCopyMemory], known: ArchiveCopy | None, folder: Target) -> bool:
+    """Given the copy that the catalog knows, if any, and its target's folder, return whether it is
+    left there as it is; one that is not there any more is forgotten.
     """
+    if known is None:
+        return False
+    files = folder.files()
+    if lost([known], files) if known.encrypted else files.get(known.file) != known.size:
+        # verified once, and not there now: it is no copy any more
+        run.service.catalog.copies.forget(known.route, run.fence())
+        run.note("lost", file=known.file, verified_at=known.verified_at)
+        return False
+    if known.encrypted == bool(_target(run).recipients):
+        return False
+    # a verified copy from before `encrypt` was set, or taken out, stays the one that counts: the
+    # next archive is copied as the policy says now
     word = "encrypted" if known.encrypted else "NOT encrypted"
     how = f"{known.how}; {word}: it is from before the target's `encrypt` was changed"
     run.memory = replace(run.memory, verified=Verified(known.sha256, known.size, how, 0, 0.0))
     run.conclude(f"verified at {run.memory.target}: {how}")
+    return True
+
+
+def _record_copy(
+    run: Run[ArchiveCopyMemory],
+    archive: Archive,
+    manifest: Manifest | SegmentManifest,
+    how: str,
+    modified: int,
+) -> None:
+    """Record what was verified at the target; where PVE has that, how far it came, until PVE lists
+    it. ``modified``: the archive's own time, in epoch seconds.
+    """
+    target, copies = _target(run), run.service.catalog.copies
+    size, sha256 = manifest.size, manifest.sha256
+    copy = ArchiveCopy(
+        route_of(archive, target), manifest.file, size, sha256, run.now(), how, run.id
+    )
+    if isinstance(manifest, SegmentManifest):
+        # nothing is decrypted there, so what is known of the bytes is what was known of the archive
+        copy = replace(
+            copy,
+            recipients=manifest.recipients,
+            segments=segments.packed(manifest.segments, hashes=False),
+            rung=_rung_of_bytes(archive, sha256),
+        )
+    if not isinstance(target.place, PveStorage):
+        copies.record_verified(copy, modified, run.fence())
+        return
+    # A copy that PVE does not list yet is no archive there, whatever lies in the folder: nobody is
+    # told that it is verified, and the next night looks after it. One that it lists stays listed.
+    known = copies.get(copy.route)
+    if known is None or (known.file, known.sha256) != (copy.file, sha256):
+        whole = Progress(copy.route.volid, size, modified, copy.file, size, sha256)
+        copies.record_progress(copy.route, whole, run.now(), run.fence())
 
 
 def _rung_of_bytes(archive: Archive, sha256: str) -> Rung:
@@ -193,18 +217,6 @@ def tidy(run: Run[ArchiveCopyMemory]) -> Wait | None:
     removed, why = run.memory.removed, run.memory.kept_all
     run.conclude(f"{len(removed)} older copies removed" + (f"; {why}" if why else ""))
     return None
-
-
-def _record_unlisted(run: Run[ArchiveCopyMemory], copy: ArchiveCopy, modified: int) -> None:
-    """A copy that PVE does not list yet is no archive there, whatever lies in the folder: nobody is
-    told that it is verified, and the next night looks after it. One that it lists stays listed.
-    """
-    copies = run.service.catalog.copies
-    known = copies.get(copy.route)
-    if known is None or (known.file, known.sha256) != (copy.file, copy.sha256):
-        size = copy.size
-        whole = Progress(copy.route.volid, size, modified, copy.file, size, copy.sha256)
-        copies.record_progress(copy.route, whole, run.now(), run.fence())
 
 
 def _archive(run: Run[ArchiveCopyMemory]) -> Archive:

@@ -24,12 +24,24 @@ def work_folder(state: Path, prefix: str) -> Iterator[Path]:
     """
     state.mkdir(mode=0o700, parents=True, exist_ok=True)
     for left in (*state.glob(f"{REHEARSAL}*"), *state.glob(f"{SNAPSHOT}*")):
-        _remove_unheld(left)
+        try:
+            with (left / _LOCK).open("r+") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(left, ignore_errors=True)
+        except FileNotFoundError:
+            # The lock is the first that is put into one: an empty one may be about to get it, one
+            # with other things alone is an older version's.
+            with suppress(OSError):
+                left.rmdir()
+            if left.exists() and not (left / _LOCK).exists():
+                shutil.rmtree(left, ignore_errors=True)
+        except OSError:
+            continue  # it is at work, or another user's: no reason to do without a folder of our own
     while True:
         folder = Path(mkdtemp(dir=state, prefix=prefix))
         try:
-            if lock := _locked(folder):
-                with lock:
+            if held := _locked(folder):
+                with held:
                     yield folder
                     return
         finally:
@@ -47,20 +59,3 @@ def _locked(folder: Path) -> TextIO | None:
         return lock
     lock.close()
     return None
-
-
-def _remove_unheld(folder: Path) -> None:
-    """Remove a folder whose lock no living process holds. The lock is the first that is put into
-    one: an empty one may be about to get it, one with other things alone is an older version's.
-    """
-    try:
-        with (folder / _LOCK).open("r+") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            shutil.rmtree(folder, ignore_errors=True)
-    except FileNotFoundError:
-        with suppress(OSError):
-            folder.rmdir()
-        if folder.exists() and not (folder / _LOCK).exists():
-            shutil.rmtree(folder, ignore_errors=True)
-    except OSError:
-        return  # it is at work, or another user's: no reason to do without a folder of our own
