@@ -73,8 +73,20 @@ def none_fits(
     """
     latest = until(at, service.policy.timezone) if at else None
     beyond = [archive for archive in seen.unreachable if _fits(archive, vmid, latest, volid)]
-    if beyond:
-        return _out_of_reach(vmid, beyond, seen)
+    if beyond:  # they are not gone, and no right is missing
+        newest = max(beyond, key=lambda archive: archive.ctime)
+        where = newest.storage if newest.shared else f"{newest.storage} of {newest.node}"
+        count = f"its newest of {len(beyond)} known," if len(beyond) > 1 else "the one known,"
+        bring = (
+            f"bring {newest.node} back"
+            if newest.node in seen.down
+            else f"bring storage {newest.storage} back (pvesm status)"
+        )
+        return OutOfReach(
+            f"no archive of guest {vmid} that fits is within reach: {count} {newest.volid}, lies "
+            f"on {where}, and {seen.why[reach.place(newest)]}; it is not gone",
+            f"{bring}; `backupsvc pra status` says what is within reach meanwhile",
+        )
     there = any(_fits(archive, vmid, latest, volid) for archive in seen.listed)
     which = f"archive {volid}" if volid else f"archive until {at}" if at else "archive"
     missing = f"{which} of guest {vmid}{f' {wanted}' if there else ''}"
@@ -121,23 +133,6 @@ def _way_on(
     return (
         f"{hint}. To see one, a token needs VM.Backup on /vms/{vmid} and AllocateSpace on its "
         "storage"
-    )
-
-
-def _out_of_reach(vmid: int, beyond: Sequence[Archive], seen: Survey) -> OutOfReach:
-    """No archive within reach fits, and these would: they are not gone, and no right is missing."""
-    newest = max(beyond, key=lambda archive: archive.ctime)
-    where = f"{newest.storage} of {newest.node}" if not newest.shared else newest.storage
-    count = f"its newest of {len(beyond)} known," if len(beyond) > 1 else "the one known,"
-    bring = (
-        f"bring {newest.node} back"
-        if newest.node in seen.down
-        else f"bring storage {newest.storage} back (pvesm status)"
-    )
-    return OutOfReach(
-        f"no archive of guest {vmid} that fits is within reach: {count} {newest.volid}, lies on "
-        f"{where}, and {seen.why[reach.place(newest)]}; it is not gone",
-        f"{bring}; `backupsvc pra status` says what is within reach meanwhile",
     )
 
 

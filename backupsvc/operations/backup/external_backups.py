@@ -31,25 +31,23 @@ def stand_back(run: Run[BackupMemory], guest: Guest, job: Job) -> Wait | None:
     at = run.memory.at
     if at is None or run.memory.adopted:
         return None
-    wait = _await_node(run, guest, at + job.window) or _await_archive(run, guest, job, at)
+    if guest.status == "unknown" and not any(
+        node.name == guest.node and node.online for node in run.service.pve.cluster.nodes()
+    ):
+        if run.now() >= at + job.window:
+            raise OperationFailed(
+                f"node {guest.node} was offline until the window was over, so guest {guest.vmid} "
+                "was not backed up",
+                f"bring the node back, then run `backupsvc backup run --vmid {guest.vmid}`",
+                operation=run.id,
+            )
+        wait: Wait | None = Wait(f"node {guest.node} is offline", most=LOOK_AGAIN)
+    else:
+        wait = _await_archive(run, guest, job, at)
+    # while it stands back, the node's other guests are dumped
     if wait or run.memory.adopted:
         run.leave()
     return wait
-
-
-def _await_node(run: Run[BackupMemory], guest: Guest, until: int) -> Wait | None:
-    if guest.status != "unknown" or any(
-        node.name == guest.node and node.online for node in run.service.pve.cluster.nodes()
-    ):
-        return None
-    if run.now() < until:
-        return Wait(f"node {guest.node} is offline", most=LOOK_AGAIN)
-    raise OperationFailed(
-        f"node {guest.node} was offline until the window was over, so guest {guest.vmid} was not "
-        "backed up",
-        f"bring the node back, then run `backupsvc backup run --vmid {guest.vmid}`",
-        operation=run.id,
-    )
 
 
 def _await_archive(run: Run[BackupMemory], guest: Guest, job: Job, at: int) -> Wait | None:

@@ -14,7 +14,6 @@ from typing import Any
 from backupsvc.engine.context import Again, Handler, NoTask, Wait
 from backupsvc.errors import (
     ArchiveError,
-    BackupsvcError,
     OperationFailed,
     PveError,
     PveNotFound,
@@ -140,9 +139,7 @@ def read_back(run: Run[BackupMemory]) -> Wait | None:
     storage, job, node, began = run.service.pve.storage, _job(run), str(run.memory.node), run.now()
     adopted, dumped = run.memory.adopted, _dumped(run)
     listed = storage.archives(node, adopted.storage if adopted else job.storage, run.vmid)
-    archive = _fresh(run, listed)
-    if archive is None:
-        raise _no_archive(run, job)
+    archive = _fresh(run, listed, job)
     # an archive is listed like a good one even if it is empty or damaged (pve-facts 5.7)
     text = storage.extract_config(node, archive.volid)
     config = parse_config(text)
@@ -271,13 +268,28 @@ def _task(run: Run[BackupMemory]) -> dict[str, Any]:
     }
 
 
-def _fresh(run: Run[BackupMemory], listed: Collection[Archive]) -> Archive | None:
-    """The archive that this operation made, by what PVE says of its task."""
-    if adopted := run.memory.adopted:
-        return next((archive for archive in listed if archive.volid == adopted.volid), None)
-    dumped = _dumped(run)
-    since = parse_upid(str(dumped.upid)).start
-    return made(listed, before=run.memory.before, begun=dumped.begun, since=since, operation=run.id)
+def _fresh(run: Run[BackupMemory], listed: Collection[Archive], job: Job) -> Archive:
+    """The archive that this operation made, or adopted, by what PVE says of its task. Raise
+    PveError if none is listed, with what the dump ended with.
+    """
+    dumped, before, adopted = _dumped(run), run.memory.before, run.memory.adopted
+    if adopted:
+        found = next((archive for archive in listed if archive.volid == adopted.volid), None)
+    else:
+        since = parse_upid(str(dumped.upid)).start
+        found = made(listed, before=before, begun=dumped.begun, since=since, operation=run.id)
+    if found:
+        return found
+    why, cause = dumped.report.failure or dumped.exitstatus, dumped.cause
+    said = f"{cause}; PVE says of it: {why}" if cause and cause not in why else why
+    message = (
+        f"backup of guest {run.vmid} on {run.memory.node} left no archive on {job.storage}: {said}"
+    )
+    # VM.Backup is looked at in the task, so that its lack ends a task (pve-facts 3.3)
+    if texts.DENIED.search(why):
+        raise PvePermissionDenied(message, grant_for(why, run.service.pve.token_id))
+    hint = hint_for(cause) or f"read the task's log with `backupsvc operations show {run.id}`"
+    raise PveError(message, hint, text=why)
 
 
 def _dumped(run: Run[BackupMemory]) -> Dump:
@@ -317,20 +329,6 @@ def _job(run: Run[BackupMemory]) -> Job:
     raise PveError(
         f"job {run.memory.job} is no longer in the policy", "run `backupsvc policy show`"
     )
-
-
-def _no_archive(run: Run[BackupMemory], job: Job) -> BackupsvcError:
-    dumped = _dumped(run)
-    why, cause = dumped.report.failure or dumped.exitstatus, dumped.cause
-    said = f"{cause}; PVE says of it: {why}" if cause and cause not in why else why
-    message = (
-        f"backup of guest {run.vmid} on {run.memory.node} left no archive on {job.storage}: {said}"
-    )
-    # VM.Backup is looked at in the task, so that its lack ends a task (pve-facts 3.3)
-    if texts.DENIED.search(why):
-        return PvePermissionDenied(message, grant_for(why, run.service.pve.token_id))
-    hint = hint_for(cause) or f"read the task's log with `backupsvc operations show {run.id}`"
-    return PveError(message, hint, text=why)
 
 
 WORKFLOW = Workflow(

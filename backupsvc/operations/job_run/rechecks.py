@@ -4,10 +4,8 @@ restore tests are over, and waited for.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from functools import partial
-from typing import TypeVar
 
 from backupsvc.engine.context import Wait
 from backupsvc.operations.copy_recheck.memory import recall as recall_copy
@@ -17,10 +15,9 @@ from backupsvc.operations.job_run.pieces import Opener, ended, wait_for
 from backupsvc.operations.recheck.opening import open_recheck, readable
 from backupsvc.operations.services import Run
 from policies import copy_recheck_due
-from policies.model import ArchiveCopy, CopyTarget, IntegrityRules, OperationState
+from policies.model import ArchiveCopy, CopyTarget, OperationState
 from policies.recheck_due import due
 
-P = TypeVar("P")
 RECHECKS = "recheck#"  # how the names of a night's readings of archives begin
 COPY_RECHECKS = "copy-recheck#"  # and of copies
 
@@ -29,12 +26,31 @@ def read_due(run: Run[NightMemory]) -> Wait | None:
     """Open a reading of each archive whose turn it is, of the guests of this night, and of each of
     their copies, and wait for them.
     """
-    rules = run.service.policy.integrity
-    if rules is None or not run.memory.vmids:
+    service, rules, only = run.service, run.service.policy.integrity, run.memory.vmids
+    if rules is None or not only:
         return None
+    # chosen once a night, the copies within what the archives leave of the night's bytes
     if run.memory.rechecks is None:
-        _choose(run, rules)
-    openers = _archives(run) | _copies(run)
+        wanted = due(
+            readable(service, service.catalog.archives.find()), rules, run.now(), only=only
+        )
+        left = rules.budget - sum(one.size for one in wanted)
+        overdue = [
+            (copy, target)
+            for copy, target in _readable_copies(run)
+            if copy_recheck_due.is_due(copy, rules, run.now(), only)
+        ]
+        # a target that does not answer is asked next night, and no copy elsewhere waits for it
+        silent = out_of_reach(service, (target for _, target in overdue), run.heartbeat)
+        copies = [copy for copy, target in overdue if target.name not in silent]
+        chosen = copy_recheck_due.due(copies, rules, run.now(), left=left, only=only)
+        run.memory = replace(
+            run.memory,
+            rechecks=tuple((one.node, one.volid) for one in wanted),
+            copy_rechecks=tuple((one.route.folder, *one.route.archive) for one in chosen),
+            unasked={name: error.message for name, error in silent.items()},
+        )
+    openers = _openers(run)
     if openers and (wait := wait_for(run, openers, "archives and copies are being read anew")):
         return wait
     if said := _said(run):
@@ -44,73 +60,34 @@ def read_due(run: Run[NightMemory]) -> Wait | None:
     return None
 
 
-def _choose(run: Run[NightMemory], rules: IntegrityRules) -> None:
-    """Choose the archives, and the copies within what these leave of the night's bytes."""
-    service, only = run.service, run.memory.vmids or ()
-    wanted = due(readable(service, service.catalog.archives.find()), rules, run.now(), only=only)
-    left = rules.budget - sum(one.size for one in wanted)
-    overdue = [
-        (copy, target)
-        for copy, target in _readable_copies(run)
-        if copy_recheck_due.is_due(copy, rules, run.now(), only)
-    ]
-    # a target that does not answer is asked next night, and no copy elsewhere waits for it
-    silent = out_of_reach(service, (target for _, target in overdue), run.heartbeat)
-    copies = [copy for copy, target in overdue if target.name not in silent]
-    chosen = copy_recheck_due.due(copies, rules, run.now(), left=left, only=only)
-    run.memory = replace(
-        run.memory,
-        rechecks=tuple((one.node, one.volid) for one in wanted),
-        copy_rechecks=tuple((one.route.folder, *one.route.archive) for one in chosen),
-        unasked={name: error.message for name, error in silent.items()},
-    )
-
-
 def _readable_copies(run: Run[NightMemory]) -> list[tuple[ArchiveCopy, CopyTarget]]:
     found = run.service.catalog.copies.find(damaged=True)
     return copy_recheck_due.readable(found, run.service.policy.copies)
 
 
-def _archives(run: Run[NightMemory]) -> dict[str, Opener]:
-    """What opens the readings of the archives that were chosen."""
-    service = run.service
-    named = {
-        f"{RECHECKS}{node}#{volid}": (node, volid) for node, volid in run.memory.rechecks or ()
-    }
-
-    def there() -> Iterable[tuple[tuple[str, str], Opener]]:
-        for one in service.catalog.archives.find():
-            yield (one.node, one.volid), partial(open_recheck, service, one)
-
-    return _openers(run, named, there)
-
-
-def _copies(run: Run[NightMemory]) -> dict[str, Opener]:
-    """What opens the readings of the copies that were chosen."""
-    named = {f"{COPY_RECHECKS}{'#'.join(one)}": one for one in run.memory.copy_rechecks}
-
-    def there() -> Iterable[tuple[tuple[str, str, str], Opener]]:
-        for copy, target in _readable_copies(run):
-            place = copy.route.folder, *copy.route.archive
-            yield place, partial(open_copy_recheck, run.service, copy, target)
-
-    return _openers(run, named, there)
-
-
-def _openers(
-    run: Run[NightMemory],
-    named: Mapping[str, P],
-    there: Callable[[], Iterable[tuple[P, Opener]]],
-) -> dict[str, Opener]:
-    """Given what was chosen by the pieces' names, and what is there now, return what opens it."""
+def _openers(run: Run[NightMemory]) -> dict[str, Opener]:
+    """What opens the readings that were chosen, of archives and of copies."""
+    service, memory = run.service, run.memory
+    archives = {f"{RECHECKS}{node}#{volid}": (node, volid) for node, volid in memory.rechecks or ()}
+    copies = {f"{COPY_RECHECKS}{'#'.join(one)}": one for one in memory.copy_rechecks}
     # what was begun is waited for, even if what it reads went since
-    begun = [name for name in named if name in run.memory.children]
+    begun = [name for name in (*archives, *copies) if name in memory.children]
     openers: dict[str, Opener] = dict.fromkeys(begun, lambda key, parent: None)
-    if len(begun) < len(named):  # one listing for all of them, and none while they are waited for
-        found = dict(there())
+    # one listing for all of them, and none while they are waited for
+    if archives.keys() - openers.keys():
+        there = {(one.node, one.volid): one for one in service.catalog.archives.find()}
         openers |= {
-            name: found[place]
-            for name, place in named.items()
+            name: partial(open_recheck, service, there[place])
+            for name, place in archives.items()
+            if name not in openers and place in there
+        }
+    if copies.keys() - openers.keys():
+        found = {
+            (one.route.folder, *one.route.archive): (one, at) for one, at in _readable_copies(run)
+        }
+        openers |= {
+            name: partial(open_copy_recheck, service, *found[place])
+            for name, place in copies.items()
             if name not in openers and place in found
         }
     return openers

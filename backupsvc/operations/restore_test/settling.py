@@ -91,23 +91,27 @@ def _until_watched(
     def ask(spec: CheckSpec) -> CheckResult:
         return checks.run(spec, target)
 
+    pve, agent = run.service.pve, run.memory.agent
+    node, vmid = run.memory.reserved.node, run.memory.reserved.vmid
     found = policy.NOT_WATCHED
     for _ in range(MAX_ANEW):
         # a thread for each check, and one for PVE's own word
         with ThreadPoolExecutor(len(guest.checks) + 1, thread_name_prefix="settle") as pool:
-            watcher = Watcher(run.clock, pool, wanted, guest.checks, ask, *_eyes(run))
+            watcher = Watcher(
+                run.clock,
+                pool,
+                wanted,
+                guest.checks,
+                ask,
+                look=partial(look, pve, run.clock, node, vmid),
+                boot=partial(boot, pve, node, vmid, agent=agent),
+            )
             found = policy.decide(watcher.watch(run.heartbeat))
         deadline = run.book.deadline
         if not found.again or (deadline is not None and run.clock.now() + wanted > deadline):
             break
         run.say(f"{'; '.join(found.said)}: its settling begins anew")
     return found
-
-
-def _eyes(run: Run[RestoreTestMemory]) -> tuple[Callable[[], Look], Callable[[], Boot]]:
-    pve, scratch, agent = run.service.pve, run.memory.reserved, run.memory.agent
-    node, vmid = scratch.node, scratch.vmid
-    return (lambda: look(pve, run.clock, node, vmid)), (lambda: boot(pve, node, vmid, agent=agent))
 
 
 def look(pve: Pve, clock: Clock, node: str, vmid: int) -> Look:

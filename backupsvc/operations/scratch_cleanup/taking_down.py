@@ -39,6 +39,7 @@ from policies.workflow import Workflow
 
 MAX_WAIT_S = 1800  # seconds after which PVE is no longer expected to get it done
 REAP_EVERY = 3600  # seconds between two attempts to get rid of a copy that would not go
+_ENDS = {"stop": ("stopping", "stopped"), "destroy": ("destroying", "removed")}
 _log = logging.getLogger(__name__)
 
 
@@ -96,7 +97,20 @@ def _remove(run: Run[C], scratch: ScratchPlace) -> Wait | None:
     if wait := inherit(run, scratch):
         return wait
     if not run.memory.destroyed:
-        if wait := where_now(run, scratch) or _stop(run, scratch) or _destroy(run, scratch):
+        if wait := where_now(run, scratch):
+            return wait
+        node, vmid = place_of(run, scratch), scratch.vmid
+        if not run.memory.stopped:
+            # what a failed restore leaves bears no marker, and nothing unmarked is stopped (law 1)
+            _adopt_stub(run, node, vmid)
+            if wait := _end_copy(
+                run, scratch, "stop", lambda: copies(run).stop(node, vmid, owner(run))
+            ):
+                return wait
+            run.memory = replace(run.memory, stopped=True)
+        if wait := _end_copy(
+            run, scratch, "destroy", lambda: copies(run).destroy(node, vmid, owner(run))
+        ):
             return wait
         run.memory = replace(run.memory, destroyed=True)
     return until_gone(run, scratch)
@@ -199,50 +213,30 @@ def _end_restore(run: Run[C], scratch: ScratchPlace) -> Wait | None:
     return Wait("the interrupted restore is ending", most=0.5)
 
 
-def _stop(run: Run[C], scratch: ScratchPlace) -> Wait | None:
+def _end_copy(
+    run: Run[C], scratch: ScratchPlace, name: str, start: Callable[[], str | None]
+) -> Wait | None:
+    """Given what ``start`` begins, "stop" or "destroy", have it done once, and return a wait until
+    PVE's task is over.
+    """
     from backupsvc.pve.scratch import gone
 
     node, vmid = place_of(run, scratch), scratch.vmid
-    if run.memory.stopped:
-        return None
-    # what a failed restore leaves bears no marker, and nothing unmarked is stopped (law 1)
-    _adopt_stub(run, node, vmid)
+    doing, done = _ENDS[name]
     try:
         result = run.task(
-            "stop",
-            lambda: copies(run).stop(node, vmid, owner(run)),
-            what=f"stop scratch VMID {vmid}",
-            **scratch_task(run, replace(scratch, node=node), "qmstop"),
-        )
-    except NoTask:
-        result = None
-    else:
-        if result is None:
-            return Wait("the copy is being stopped", most=0.5)
-        # it may have moved in between: where it is now is asked after the deletion
-        if not gone(result.exitstatus):
-            result.raise_if_failed(f"stopping scratch VMID {vmid} on {node}")
-    run.memory = replace(run.memory, stopped=True)
-    return None
-
-
-def _destroy(run: Run[C], scratch: ScratchPlace) -> Wait | None:
-    from backupsvc.pve.scratch import gone
-
-    node, vmid = place_of(run, scratch), scratch.vmid
-    try:
-        result = run.task(
-            "destroy",
-            lambda: copies(run).destroy(node, vmid, owner(run)),
-            what=f"destroy scratch VMID {vmid}",
-            **scratch_task(run, replace(scratch, node=node), "qmdestroy"),
+            name,
+            start,
+            what=f"{name} scratch VMID {vmid}",
+            **scratch_task(run, replace(scratch, node=node), f"qm{name}"),
         )
     except NoTask:
         return None  # there is no such guest
     if result is None:
-        return Wait("the copy is being removed", most=0.5)
+        return Wait(f"the copy is being {done}", most=0.5)
+    # it may have moved in between: where it is now is asked after the deletion
     if not gone(result.exitstatus):
-        result.raise_if_failed(f"destroying scratch VMID {vmid} on {node}")
+        result.raise_if_failed(f"{doing} scratch VMID {vmid} on {node}")
     return None
 
 

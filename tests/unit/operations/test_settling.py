@@ -248,7 +248,8 @@ def test_law_5_whoever_resumes_a_watch_that_was_killed_begins_it_anew(
     monkeypatch.setattr(
         settling, "ThreadPoolExecutor", lambda *given, **named: contextlib.nullcontext(Inline())
     )
-    monkeypatch.setattr(settling, "_eyes", lambda run: (scene.look, lambda: Boot("b1")))
+    monkeypatch.setattr(settling, "look", lambda *given: scene.look())
+    monkeypatch.setattr(settling, "boot", lambda *given, **named: Boot("b1"))
     monkeypatch.setattr("backupsvc.checks.run", lambda spec, target: scene.ask(spec))
     steps = Steps(site, scratch=PLACE, agent=False, checks=PASSED_CHECK)
     steps.engine.executor.observe(lambda event: told.append(event.text))
