@@ -37,13 +37,28 @@ def follow(service: Opening, ids: Sequence[str]) -> Iterator[Look]:
     left, seen, said = list(dict.fromkeys(ids)), dict.fromkeys(ids, 0), dict.fromkeys(ids, "")
     while left:
         for id in list(left):
-            look = _look(service, id, seen[id])
-            if look.transitions or look.standing != said[id]:
-                seen[id] += len(look.transitions)
-                said[id] = look.standing
-                yield look
-            if look.operation.state is not OperationState.OPEN:
+            # before its history: what ends in between is seen whole at the next look
+            operation = service.catalog.operations.get(id)
+            if operation is None:
+                raise OperationFailed(
+                    f"operation {id} is no longer in the catalog",
+                    "list them with `backupsvc operations list`",
+                )
+            lines, standing = tuple(service.catalog.operations.transitions(id, seen[id])), ""
+            if operation.state is not OperationState.OPEN:
                 left.remove(id)
+            elif service.engine.attended(operation):
+                begun = "" if operation.book.entered else "nobody has begun it yet"
+                standing = operation.book.waits or begun
+            else:
+                # who drives it changes with every poll of the workers, so it is only said when
+                # nobody comes
+                who = showing.standing(operation, service.clock.now(), attended=False)
+                standing = f"{operation.book.waits}; {who}" if operation.book.waits else who
+            if lines or standing != said[id]:
+                seen[id] += len(lines)
+                said[id] = standing
+                yield Look(operation, lines, standing)
         if left:
             service.clock.sleep(FOLLOW_SECONDS)
 
@@ -84,23 +99,3 @@ def events(look: Look) -> list[StepEvent]:
         if look.standing
         else found
     )
-
-
-def _look(service: Opening, id: str, after: int) -> Look:
-    # before its history: what ends in between is seen whole at the next look
-    operation = service.catalog.operations.get(id)
-    if operation is None:
-        raise OperationFailed(
-            f"operation {id} is no longer in the catalog",
-            "list them with `backupsvc operations list`",
-        )
-    lines = tuple(service.catalog.operations.transitions(id, after))
-    if operation.state is not OperationState.OPEN:
-        return Look(operation, lines, "")
-    waits = operation.book.waits
-    if service.engine.attended(operation):
-        begun = "" if operation.book.entered else "nobody has begun it yet"
-        return Look(operation, lines, waits or begun)
-    # who drives it changes with every poll of the workers, so it is only said when nobody comes
-    who = showing.standing(operation, service.clock.now(), attended=False)
-    return Look(operation, lines, f"{waits}; {who}" if waits else who)

@@ -14,7 +14,7 @@ from backupsvc.operations.backup.result import backup_outcome
 from backupsvc.services import Records
 from policies import gaps
 from policies.gaps import Backup, Due, GuestNights
-from policies.model import Job, Operation, OperationState
+from policies.model import Operation, OperationState
 from policies.pve.calendar_event import parse
 
 # seconds: an occurrence of the first date may have begun so long before its archive
@@ -44,16 +44,19 @@ def look(
         one.vmid for one in backups
     }
     running = {one.subject: _night_of(one) for one in known if one.state is OperationState.OPEN}
-    now = int(service.clock.now())
-    dues = [
-        Due(guest, at, until, running=running.get(guest, -1) >= at)
-        for job in policy.jobs
-        for at, until in _occurrences(job, policy.timezone, begin, min(end, now))
-        for guest in sorted(
-            (set(job.guests) if job.guests is not None else everybody) - set(job.exclude)
-        )
-        if vmid in (None, guest)
-    ]
+    dues: list[Due] = []
+    over = min(end, int(service.clock.now()))
+    for job in policy.jobs:
+        named = set(job.guests) if job.guests is not None else everybody
+        guests = [one for one in sorted(named - set(job.exclude)) if vmid in (None, one)]
+        schedule = parse(job.schedule, policy.timezone)
+        at = schedule.next_after(begin - 1)
+        while at is not None and at < over:
+            # an occurrence lasts until the next one
+            following = schedule.next_after(at)
+            until = over if following is None else following
+            dues += [Due(one, at, until, running=running.get(one, -1) >= at) for one in guests]
+            at = following
     return gaps.calendar(dates, policy.timezone, dues, backups, archives, policy.max_clock_drift)
 
 
@@ -61,17 +64,6 @@ def last(service: Records, days: int) -> list[date]:
     """Return the last so many local dates, oldest first, today being the last."""
     today = datetime.fromtimestamp(service.clock.now(), ZoneInfo(service.policy.timezone)).date()
     return [today - timedelta(days=back) for back in range(days - 1, -1, -1)]
-
-
-def _occurrences(job: Job, timezone: str, begin: int, end: int) -> list[tuple[int, int]]:
-    """When a job was due, and until when each occurrence lasted: until its next one."""
-    schedule, found = parse(job.schedule, timezone), list[tuple[int, int]]()
-    at = schedule.next_after(begin - 1)
-    while at is not None and at < end:
-        following = schedule.next_after(at)
-        found.append((at, following if following is not None else end))
-        at = following
-    return found
 
 
 def _backup(operation: Operation) -> Backup:

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from backupsvc.copies.config_sets import FOLDER, folder_of, pack
 from backupsvc.copies.snapshots import CONFIG, Put, name_at
@@ -50,7 +49,18 @@ def save(
             path = folder / "packed"
             path.write_bytes(data)
             name = name_at(at, "tar", CONFIG)
-            found = _beside(service, path, name, alive) if beside_catalog else []
+            found: list[tuple[CopyTarget, Put | BackupsvcError]] = []
+            if beside_catalog:
+                here = CopyTarget(HERE, Directory(str((state / FOLDER).absolute())))
+                # what fails there keeps it from no other place
+                try:
+                    kept = folder_of(state) / name
+                    found = bring(service, path, name, [here], alive)
+                    # copies may be read by a group, and this is for us alone
+                    if kept.is_file():
+                        kept.chmod(_ONLY_OURS)
+                except CopyError as error:
+                    found = [(here, error)]
             found += bring(service, path, name, targets, alive)
     except OSError as error:
         raise CopyError(
@@ -58,22 +68,3 @@ def save(
             "look at the rights and the room of BACKUPSVC_STATE_DIR",
         ) from None
     return Kept(config, tuple(found))
-
-
-def _beside(
-    service: Nodes, path: Path, name: str, alive: Alive
-) -> list[tuple[CopyTarget, Put | BackupsvcError]]:
-    """Bring it into the state directory, for this user alone. What fails there keeps it from no
-    other place.
-    """
-    state = service.settings.state_dir
-    here = CopyTarget(HERE, Directory(str((state / FOLDER).absolute())))
-    try:
-        folder = folder_of(state)
-    except CopyError as error:
-        return [(here, error)]
-    found = bring(service, path, name, [here], alive)
-    if (folder / name).is_file():
-        # copies may be read by a group, and this is for us alone
-        (folder / name).chmod(_ONLY_OURS)
-    return found

@@ -16,7 +16,6 @@ from backupsvc.copies.decrypt import TAKE_ANOTHER, decrypt_files
 from backupsvc.copies.opening import open_target
 from backupsvc.copies.pace import Pace
 from backupsvc.copies.small import content
-from backupsvc.copies.target import Target
 from backupsvc.errors import ArchiveError, CopyError, NoRoom
 from backupsvc.operations.copy.work_folder import REHEARSAL, work_folder
 from backupsvc.services import Nodes
@@ -110,7 +109,7 @@ def _brought_back(
     came: Callable[[int], None],
 ) -> str:
     """Bring it back, and see that it is the archive; return the public key that opened it."""
-    target = choice.target
+    copy, target = choice.copy, choice.target
     pace = Pace(target.bandwidth, service.clock, lambda: None)
 
     def read(count: int) -> None:
@@ -118,33 +117,33 @@ def _brought_back(
         came(count)
 
     with open_target(target, service.nodes, service.settings.ssh) as folder:
-        manifest = _manifest(folder, choice.copy)
+        names = attempts(manifest_name(copy.file), folder.files())
+        found = (read_manifest(content(folder, name, MOST)) for name in names)
+        # the one that speaks of what was verified there: whoever may write there could have put
+        # another archive in its place
+        wanted = copy.route.volid, copy.file, copy.size, copy.sha256
+        manifest = next(
+            (
+                one
+                for one in found
+                if isinstance(one, SegmentManifest)
+                and (one.volid, one.file, one.size, one.sha256) == wanted
+            ),
+            None,
+        )
+        if manifest is None:
+            said = "speaks of another copy, or cannot be read" if names else "is not there"
+            raise CopyError(
+                f"{folder.what}: the manifest of the encrypted copy of {copy.file} {said}",
+                "see what happened there; `backupsvc copy run` makes a copy anew, `backupsvc copy "
+                "sync` forgets what is gone",
+            )
         done = decrypt_files(manifest, folder.read, identities, scratch, read)
-    found = verify_file(done.files[0])
-    if not found.intact:
+    read_whole = verify_file(done.files[0])
+    if not read_whole.intact:
         raise ArchiveError(
-            f"the copy of {choice.copy.route.volid} at {target.name} was decrypted, and is the "
-            f"archive that was copied, but that is not intact: {found.problems[0]}",
+            f"the copy of {copy.route.volid} at {target.name} was decrypted, and is the archive "
+            f"that was copied, but that is not intact: {read_whole.problems[0]}",
             TAKE_ANOTHER,
         )
     return done.recipient
-
-
-def _manifest(folder: Target, copy: ArchiveCopy) -> SegmentManifest:
-    """The manifest at a target that speaks of what was verified there: whoever may write there
-    could have put another archive in its place.
-    """
-    wanted = copy.route.volid, copy.file, copy.size, copy.sha256
-    names = attempts(manifest_name(copy.file), folder.files())
-    for name in names:
-        found = read_manifest(content(folder, name, MOST))
-        if isinstance(found, SegmentManifest):
-            known = found.volid, found.file, found.size, found.sha256
-            if known == wanted:
-                return found
-    said = "speaks of another copy, or cannot be read" if names else "is not there"
-    raise CopyError(
-        f"{folder.what}: the manifest of the encrypted copy of {copy.file} {said}",
-        "see what happened there; `backupsvc copy run` makes a copy anew, `backupsvc copy sync` "
-        "forgets what is gone",
-    )

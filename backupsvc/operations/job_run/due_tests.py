@@ -13,7 +13,6 @@ from dataclasses import replace
 from functools import partial
 from types import MappingProxyType
 
-from backupsvc.catalog.fences import Fence
 from backupsvc.clock import iso
 from backupsvc.engine.context import Wait
 from backupsvc.operations.backup.opening import GUESTS_AGE
@@ -112,7 +111,15 @@ def _open_what_fits(run: Run[NightMemory], job: Job, slot: Slot, running: list[s
             return opened
         # it may get the node on which another one still works, and begins only after that one
         over_by = [int(run.memory.over_by[name]) for name in running + opened]
-        if slot.fits(max([run.now(), *over_by]), test.seconds) and _open(run, slot, test):
+        if not slot.fits(max([run.now(), *over_by]), test.seconds):
+            continue
+        now = run.now()
+        # what outlasts the window is ended by its own deadline
+        timeout_s = None if slot.closes is None else slot.closes - now
+        opener = partial(open_test, run.service, test.vmid, volid=test.volid, timeout_s=timeout_s)
+        if open_piece(run, test.name, opener):
+            over = {**run.memory.over_by, test.name: now + test.seconds}
+            run.memory = replace(run.memory, over_by=over)
             opened.append(test.name)
     if not running and not opened and not _wanted(run) and (more := _more(run)) is not None:
         run.memory = replace(run.memory, tests=(*(run.memory.tests or ()), *more))
@@ -153,27 +160,6 @@ def _more(run: Run[NightMemory]) -> list[Test] | None:
             seconds = _durations(proofs).get(vmid, sampling.USUAL)
             found.append(Test(f"sample#{vmid}", vmid, seconds, chosen.volid))
     return found
-
-
-def _open(run: Run[NightMemory], slot: Slot, test: Test) -> bool:
-    now = run.now()
-    # what outlasts the window is ended by its own deadline
-    timeout_s = None if slot.closes is None else slot.closes - now
-
-    def opener(key: str, parent: Fence) -> Operation | None:
-        return open_test(
-            run.service,
-            test.vmid,
-            volid=test.volid,
-            occurrence=key,
-            timeout_s=timeout_s,
-            parent=parent,
-        )
-
-    if not open_piece(run, test.name, opener):
-        return False
-    run.memory = replace(run.memory, over_by={**run.memory.over_by, test.name: now + test.seconds})
-    return True
 
 
 def _wanted(run: Run[NightMemory]) -> list[Test]:

@@ -92,7 +92,14 @@ def remove(run: Run[PruneMemory]) -> Wait | None:
         if run.unsettled(REMOVING):
             return Wait("it is not known yet whether an archive is being removed", most=2.0)
     looked, decided = run.clock.now(), _as_decided(run, node, volid)
-    if why := _needed(run, node, volid) or kept_now(run.service, node, decided, memory.blind):
+    # first: from here on nobody can choose it, until it is removed or kept
+    try:
+        other = run.service.catalog.archive_pins.begin_removal(node, volid, run.now(), run.fence())
+    except PveNotFound:
+        return _keep(run, node, volid, GONE)
+    if other:
+        return _keep(run, node, volid, f"law 3: in use by operation {other}")
+    if why := kept_now(run.service, node, decided, memory.blind):
         return _keep(run, node, volid, why)
     if not 0 <= run.clock.now() - looked <= LOOK_SERVES:
         return Wait(
@@ -113,17 +120,6 @@ def _keep(run: Run[PruneMemory], node: str, volid: str, why: str) -> Wait:
             run.memory, stopped={**run.memory.stopped, **({} if vmid is None else {vmid: why})}
         )
     return Wait("next", most=0.01)
-
-
-def _needed(run: Run[PruneMemory], node: str, volid: str) -> str | None:
-    """Keep everybody from choosing the archive; return why it must stay if somebody has chosen it
-    already, or it is gone.
-    """
-    try:
-        other = run.service.catalog.archive_pins.begin_removal(node, volid, run.now(), run.fence())
-    except PveNotFound:
-        return GONE
-    return f"law 3: in use by operation {other}" if other else None
 
 
 def settle(run: Run[PruneMemory]) -> Wait | None:

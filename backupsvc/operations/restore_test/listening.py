@@ -322,12 +322,6 @@ def still(run: Run[RestoreTestMemory]) -> None:
         _look_while(run, memory)
 
 
-def _look_while(run: Run[RestoreTestMemory], memory: Silence) -> Finding:
-    found = _whose(run, memory)
-    _keep(run, during=found)
-    return found
-
-
 def _counted(result: CheckResult, found: Finding) -> CheckResult:
     """The copy's own answers count, and so does that nobody answers."""
     own = found.verdict is Verdict.ANSWERED or (
@@ -336,30 +330,35 @@ def _counted(result: CheckResult, found: Finding) -> CheckResult:
     return result if own else _discount(result, found.words)
 
 
-def _whose(run: Run[RestoreTestMemory], memory: Silence) -> Finding:
-    """Who is at the copy's address now: an entry that may be old is asked anew for a while."""
+def _look_while(run: Run[RestoreTestMemory], memory: Silence) -> Finding:
+    """See who is at the copy's address now, and remember it: an entry that may be old is asked anew
+    for a while.
+    """
     jump, address = probe(run), memory.address
-    if jump is None:
-        return Finding(Verdict.UNKNOWN, "there is no probe any more")
     began, clear = run.clock.monotonic(), False
+    found = Finding(Verdict.UNKNOWN, "there is no probe any more")
     try:
-        while True:
+        while jump:
             table = silence.read(jump.ask(silence.question(address, clear=clear)) or "", address)
             if table is None:
-                return Finding(Verdict.UNKNOWN, NO_LOGIN)
+                found = Finding(Verdict.UNKNOWN, NO_LOGIN)
+                break
             found = silence.copys(table, address, run.memory.macs)
+            # right after the probe was made to forget it, that nothing is there says nothing yet
             unsure = found.verdict is Verdict.UNSETTLED or (
                 clear and found.verdict is Verdict.SILENT
             )
             if not unsure or run.clock.monotonic() - began > silence.ASKED_ANEW:
-                return found
+                break
             clear = found.verdict is Verdict.UNSETTLED
             jump.knock(address, memory.ports)
             run.clock.sleep(PAUSE)
     except SshRefused:
         raise
     except BackupsvcError as error:
-        return Finding(Verdict.UNKNOWN, error.message)
+        found = Finding(Verdict.UNKNOWN, error.message)
+    _keep(run, during=found)
+    return found
 
 
 def trusted(run: Run[RestoreTestMemory], *, asking: bool = False) -> None:

@@ -14,12 +14,12 @@ from policies.model import Archive, GuestPolicy, GuestType, Operation
 def open_test(
     service: Opening,
     vmid: int,
+    occurrence: str | None = None,
+    parent: Fence | None = None,
     *,
     at: str | None = None,
     volid: str | None = None,
-    occurrence: str | None = None,
     timeout_s: int | None = None,
-    parent: Fence | None = None,
 ) -> Operation | None:
     """Given a guest, open the restore test of its newest archive, or of the one that ``at`` or
     ``volid`` names.

@@ -124,12 +124,29 @@ def until_gone(run: Run[C], scratch: ScratchPlace) -> Wait | None:
     # a part that lost the others knows too little to call anything gone (law 1)
     quorate, free = cluster.status().quorate, cluster.vmid_free(vmid)
     listed_on = None if free else _listed_on(run, vmid)
-    left = tuple(sorted({volid for _, volid in _left(run, scratch)})) if free else ()
-    found = moved.fate(moved.Look(vmid, node, quorate, free, listed_on, left))
+    # on each storage that the copy used; one that does not answer raises
+    used = run.memory.places or ((scratch.node, scratch.storage),)
+    left = [
+        (on, volid)
+        for on, name in (used if free else ())
+        for volid in run.service.pve.storage.volumes(on, name, vmid)
+    ]
+    volids = tuple(sorted({volid for _, volid in left}))
+    found = moved.fate(moved.Look(vmid, node, quorate, free, listed_on, volids))
     if found.fate is Fate.GONE:
         return None
     if found.fate is Fate.LEFT:
-        return _free_left(run, scratch)
+        # A destroy can leave disks with TASK OK: those that are ours are removed, one after the
+        # other, and the others are named.
+        ours, others = moved.ours_to_remove(
+            volids, named=run.memory.volumes, looked_empty={scratch.storage}
+        )
+        if others or run.memory.leftover is not None:  # seen once before: they do not go
+            went = "they were removed, and are still listed"
+            raise _named(scratch, left, "they may be somebody else's" if others else went)
+        leftover = tuple(sorted((node, volid) for node, volid in left if volid in ours))
+        run.memory = replace(run.memory, leftover=leftover)
+        return _free_next(run, scratch)
     if found.fate in (Fate.ELSEWHERE, Fate.THERE):
         # once more, from the question where it is
         run.memory = replace(run.memory, found=False, stopped=False, destroyed=False)
@@ -142,39 +159,6 @@ def _listed_on(run: Run[C], vmid: int) -> str | None:
     return next(
         (guest.node for guest in run.service.pve.cluster.guests() if guest.vmid == vmid), None
     )
-
-
-def _left(run: Run[C], scratch: ScratchPlace) -> list[tuple[str, str]]:
-    """Every volume of the VMID, with its node, on each storage that the copy used. One that does
-    not answer raises.
-    """
-    places = run.memory.places or ((scratch.node, scratch.storage),)
-    storage = run.service.pve.storage
-    return [
-        (node, volid)
-        for node, name in places
-        for volid in storage.volumes(node, name, scratch.vmid)
-    ]
-
-
-def _free_left(run: Run[C], scratch: ScratchPlace) -> Wait | None:
-    """A destroy can leave disks with TASK OK: remove those that are ours, one after the other, and
-    name the others.
-    """
-    left = _left(run, scratch)
-    ours, others = moved.ours_to_remove(
-        [volid for _, volid in left], named=run.memory.volumes, looked_empty={scratch.storage}
-    )
-    if others or run.memory.leftover is not None:  # seen once before: they do not go
-        raise _named(
-            scratch,
-            left,
-            "they may be somebody else's" if others else "they were removed, and are still listed",
-        )
-    run.memory = replace(
-        run.memory, leftover=tuple(sorted((node, volid) for node, volid in left if volid in ours))
-    )
-    return _free_next(run, scratch)
 
 
 def _free_next(run: Run[C], scratch: ScratchPlace) -> Wait | None:
