@@ -61,11 +61,9 @@ def of(
     chosen: tuple[int, ConfigSet] | None = None
     notes: list[str] = []
     kept = kept_in(service.settings.state_dir)
-    for time, path in sorted(kept.items(), reverse=True):
-        if at not in (None, time):
-            continue
+    for time in sorted(kept if at is None else kept.keys() & {at}, reverse=True):
         try:
-            config = read_set(path)
+            config = read_set(kept[time])
         except ArchiveError as error:
             # an older set may tell as much: that this one was passed over is said
             notes.append(error.message)
@@ -76,8 +74,11 @@ def of(
             break
         notes += [f"{iso(time)}: {other}"] if other else []
     if chosen is None:
-        why = _none(vmid, notes, at) if kept else NOTHING_KEPT
-        return Found(why_none=why, notes=tuple(notes))
+        where = "in no configuration that is kept here"
+        if at is not None:
+            where = f"not in the configuration that was kept at {iso(at)}"
+        why = f"guest {vmid} is {where}" + (f"; passed over: {notes[0]}" if notes else "")
+        return Found(why_none=why if kept else NOTHING_KEPT, notes=tuple(notes))
     time, then = chosen
     part = Part(surroundings.FILES, frozenset({now_vmid}))
     now = read(service, part=part)
@@ -87,14 +88,6 @@ def of(
         then, now, vmid, as_vmid=as_vmid, node=node, archive=archive_config_text
     )
     return Found(items, time, notes=tuple(notes))
-
-
-def _none(vmid: int, notes: list[str], at: int | None) -> str:
-    """Why there is no set to go by, of those that are kept."""
-    why = f"guest {vmid} is in no configuration that is kept here"
-    if at is not None:
-        why = f"guest {vmid} is not in the configuration that was kept at {iso(at)}"
-    return f"{why}; passed over: {notes[0]}" if notes else why
 
 
 def as_dict(one: Surrounding) -> dict[str, Any]:

@@ -70,8 +70,18 @@ class Supervisor:
         """
         with Signals() as signals:
             try:
-                if not self._redis_is_up(signals):
-                    return
+                end = self._clock.monotonic() + _REDIS_STARTS_WITHIN
+                while self._redis and not private_redis.answers(self._plan.state):
+                    self._tend_redis()
+                    if signals.wait(0.05):
+                        return
+                    if self._clock.monotonic() > end:
+                        raise Unreachable(
+                            f"the private Redis did not come up within {_REDIS_STARTS_WITHIN:.0f} s",
+                            "see what it said above; its files are in "
+                            f"{private_redis.directory(self._plan.state)} and may be removed",
+                        )
+                # only now: workers and beat talk through it
                 self._tend()
                 self._notifier.ready()
                 wait = 0.0
@@ -88,21 +98,6 @@ class Supervisor:
             finally:
                 self._notifier.stopping()
                 self._stop(signals)
-
-    def _redis_is_up(self, signals: Signals) -> bool:
-        """Wait until it answers; say whether nobody has asked to stop meanwhile."""
-        end = self._clock.monotonic() + _REDIS_STARTS_WITHIN
-        while self._redis and not private_redis.answers(self._plan.state):
-            self._tend_redis()
-            if signals.wait(0.05):
-                return False
-            if self._clock.monotonic() > end:
-                raise Unreachable(
-                    f"the private Redis did not come up within {_REDIS_STARTS_WITHIN:.0f} s",
-                    "see what it said above; its files are in "
-                    f"{private_redis.directory(self._plan.state)} and may be removed",
-                )
-        return True
 
     def _tend(self) -> float:
         self._tend_redis()

@@ -25,6 +25,13 @@ from policies.model import CopyTarget, OperationState
 
 COPIES = "copy#"  # how the names of a night's copies begin
 ASK_AGAIN = 30.0  # seconds between two looks at copies that run
+# what ends a night, in this order (the bundle has the catalog of the night's end), with what is
+# said where there is none
+_PARTS = {
+    "catalog": "catalog: no snapshot",
+    "config": "cluster configuration: not kept",
+    "bundle": "break-glass bundle: none",
+}
 
 
 def open_due(run: Run[NightMemory]) -> Wait | None:
@@ -97,77 +104,46 @@ def _save(run: Run[NightMemory]) -> None:
             run.note("untried", target=target.name, why=error.message)
         else:
             run.note("tried", target=target.name, held=tried.held, said=tried.said)
-    _save_catalog(run)
-    _keep_config(run)
-    _break_glass(run)
+    # last of the night's work: the catalog that is saved knows what came of all before it
+    for part, none in _PARTS.items():
+        if part in run.memory.results or (part != "config" and not run.service.policy.copies):
+            continue
+        run.heartbeat()
+        try:
+            said, failure = _saved(run, part)
+        except LeaseLost:
+            raise  # the night is another driver's by now: no target is at fault
+        except BackupsvcError as error:
+            # where it cannot be brought is said; the night's other work is done
+            said = failure = f"{none} ({error.message})"
+        run.memory = replace(run.memory, results={**run.memory.results, part: failure})
+        run.note(part, said=said)
 
 
-def _save_catalog(run: Run[NightMemory]) -> None:
-    """Bring a snapshot of the catalog to every target, the last of the night's work: it knows what
-    came of all before it. Where it cannot be brought is said; the night's other work is done.
+def _saved(run: Run[NightMemory], part: str) -> tuple[str, str]:
+    """Given a part of what ends a night, bring it to every target. Return what came of that for the
+    night's history, and what the night itself says of it ("": nothing).
     """
-    targets = run.service.policy.copies
-    if not targets or "catalog" in run.memory.results:
-        return
-    run.heartbeat()
-    try:
-        found = catalogs.save(run.service, targets, run.heartbeat)
-    except LeaseLost:
-        raise  # the night is another driver's by now: no target is at fault
-    except BackupsvcError as error:
-        said = f"catalog: no snapshot ({error.message})"
-    else:
+    service, targets = run.service, run.service.policy.copies
+    if part == "catalog":
+        found = catalogs.save(service, targets, run.heartbeat)
         bad = _failed(found)
         said = f"catalog: saved at {len(found) - len(bad)} of {len(found)} targets"
         said += f", not at {', '.join(bad)}" if bad else ""
-    run.memory = replace(run.memory, results={**run.memory.results, "catalog": said})
-    run.note("catalog", said=said)
-
-
-def _keep_config(run: Run[NightMemory]) -> None:
-    """Keep the cluster's configuration beside the catalog and at every target. That it was kept is
-    a line of the night's history; where it was not, the night itself says so.
-    """
-    if "config" in run.memory.results:
-        return
-    run.heartbeat()
-    try:
-        kept = configs.save(run.service, run.service.policy.copies, run.heartbeat)
-    except LeaseLost:
-        raise  # as above
-    except BackupsvcError as error:
-        said = failure = f"cluster configuration: not kept ({error.message})"
-    else:
-        bad = _failed(kept.places)
+        return said, said
+    if part == "config":
+        # beside the catalog, too: that is kept where the policy names no target
+        kept = configs.save(service, targets, run.heartbeat)
+        bad, places = _failed(kept.places), len(kept.places)
         failure = f"cluster configuration: not kept at {', '.join(bad)}" if bad else ""
-        said = f"cluster configuration: kept at {len(kept.places) - len(bad)} of "
-        said += f"{len(kept.places)} places, {len(kept.config.not_read)} parts not read"
-        said += f"; {failure}" if bad else ""
-    run.memory = replace(run.memory, results={**run.memory.results, "config": failure})
-    run.note("config", said=said)
-
-
-def _break_glass(run: Run[NightMemory]) -> None:
-    """Bring the bundle for the worst day to every target: it has the catalog of this night's end.
-    Where it was not brought the night itself says so.
-    """
-    targets = run.service.policy.copies
-    if not targets or "bundle" in run.memory.results:
-        return
-    run.heartbeat()
-    try:
-        config = cluster_config.read(run.service, run.heartbeat)
-        found = break_glass.save(run.service, targets, config, run.heartbeat)
-    except LeaseLost:
-        raise  # as above
-    except BackupsvcError as error:
-        said = failure = f"break-glass bundle: none ({error.message})"
-    else:
-        bad = _failed(found)
-        failure = f"break-glass bundle: not at {', '.join(bad)}" if bad else ""
-        said = failure or f"break-glass bundle: at {len(found)} targets"
-    run.memory = replace(run.memory, results={**run.memory.results, "bundle": failure})
-    run.note("bundle", said=said)
+        said = f"cluster configuration: kept at {places - len(bad)} of {places} places, "
+        said += f"{len(kept.config.not_read)} parts not read"
+        return said + (f"; {failure}" if bad else ""), failure
+    config = cluster_config.read(service, run.heartbeat)
+    found = break_glass.save(service, targets, config, run.heartbeat)
+    bad = _failed(found)
+    failure = f"break-glass bundle: not at {', '.join(bad)}" if bad else ""
+    return failure or f"break-glass bundle: at {len(found)} targets", failure
 
 
 def _failed(found: Iterable[tuple[CopyTarget, Put | BackupsvcError]]) -> list[str]:

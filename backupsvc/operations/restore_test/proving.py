@@ -20,7 +20,6 @@ from policies.causes import Blame, Cause
 from policies.check_kinds import NETWORK_KINDS
 from policies.error_kinds import ErrorKind
 from policies.model import Archive, CheckResult, Operation, Outcome, Proof, Rung, Stage, Verdict
-from policies.silence import Silence
 
 _CAUSES = {ErrorKind.NO_ROOM: Cause.CAPACITY, ErrorKind.NOT_THE_COPY: Cause.NETWORK}
 # they may be the archive's fault
@@ -129,10 +128,19 @@ def outcome(operation: Operation) -> dict[str, Any]:
     """
     memory, book = recall(operation), operation.book
     proof, settled = memory.proof, memory.settled
-    isolated = {
+    isolated: dict[str, Any] = {
         "stripped": list(memory.isolation.stripped),
         "asserted": list(memory.isolation.asserted),
     }
+    if heard := memory.silence:
+        looks: dict[str, Any] = {
+            phase: asdict(look) | {"verdict": str(look.verdict), "holds": holds}
+            for phase, (look, holds) in heard.looks.items()
+        }
+        known = {"since": heard.since, "before": looks.get("before"), "last": heard.last or None}
+        known |= {phase: looks.get(phase) for phase in ("while", "after")}
+        told = {key: value for key, value in known.items() if value is not None}
+        isolated["silence"] = {"address": heard.address, "ports": list(heard.ports)} | told
     return {
         "operation": operation.id,
         "vmid": operation.subject,
@@ -155,21 +163,10 @@ def outcome(operation: Operation) -> dict[str, Any]:
         }
         if settled
         else None,
-        "isolation": isolated | ({"silence": _silence(memory.silence)} if memory.silence else {}),
+        "isolation": isolated,
         "rto_seconds": proof.rto if proof else None,
         "error": error_as_dict(book.worst),
     }
-
-
-def _silence(found: Silence) -> dict[str, Any]:
-    looks: dict[str, Any] = {
-        phase: asdict(look) | {"verdict": str(look.verdict), "holds": holds}
-        for phase, (look, holds) in found.looks.items()
-    }
-    known = {"since": found.since, "before": looks.get("before"), "last": found.last or None}
-    known |= {phase: looks.get(phase) for phase in ("while", "after")}
-    heard = {key: value for key, value in known.items() if value is not None}
-    return {"address": found.address, "ports": list(found.ports)} | heard
 
 
 def failed_hard(operation: Operation) -> BackupsvcError | None:
