@@ -132,6 +132,7 @@ class Service:
         """Where the single probe is that does not name its node: where copies are to run, or at the
         cluster's only node.
         """
+        # a bridge without ports ends at its node, so it matters where the probe is
         single = self.settings.probe
         if not single.host or single.node:
             return None

@@ -21,5 +21,6 @@ def route(
     about, a step to the long ones.
     """
     if name == "workers.pulse.beat":
+        # it shows that a queue is consumed only if it went through that one
         return {"queue": str(args[0])}
     return {"queue": STEPS if name in _STEPS else POLLS}

@@ -40,6 +40,7 @@ def beat_schedule(policy: Policy | None, tick: float) -> dict[str, dict[str, Any
         entries[f"canary {queue}"] = _entry("workers.pulse.beat", tick, tick, queue)
     for job in policy.jobs if policy else ():
         if entry := daily(job.schedule):
+            # only to be on time: the tick would open it a little later
             entries[f"job {job.id}"] = _entry("workers.tasks.tick", entry, tick)
     return entries
 

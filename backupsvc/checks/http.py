@@ -35,6 +35,7 @@ def ask(spec: CheckSpec, target: Target) -> Answer:
             page.sock = wire
             page.request("GET", path, headers={"Connection": "close", "User-Agent": "backupsvc"})
             response = page.getresponse()
+            # cut there: a guest may send without an end
             status, body = response.status, response.read(MAX_BODY)
     except OSError as error:
         return Outcome.FAILED, f"{url}: {why(error, spec.timeout)}"

@@ -99,6 +99,7 @@ def _search(wire: socket.socket) -> tuple[list[Entry], str]:
     left = MAX_ANSWER
     while True:
         data = _message(wire, left)
+        # of the whole answer, not of one message: a guest may send many small ones
         left -= len(data)
         try:
             message = decoder.decode(data, asn1Spec=rfc2251.LDAPMessage())[0]
@@ -140,6 +141,7 @@ def _message(wire: socket.socket, most: int) -> bytes:
         if octets > 4:
             raise NotLdap(f"it announces a length of {octets} bytes")
         head = _exactly(wire, octets, head)
+        # the long form: the first octet says how many tell the length (X.690, 8.1.3.5)
         size = int.from_bytes(head[2:], "big")
     if len(head) + size > most:
         raise NotLdap(f"its answer is longer than {MAX_ANSWER} bytes")

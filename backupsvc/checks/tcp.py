@@ -12,6 +12,7 @@ def ask(spec: CheckSpec, target: Target) -> Answer:
     port = int(str(spec.options["port"]))
     try:
         with connection(target, port, spec.timeout):
+            # an open port is a sign of life, and no answer of a service (law 5): nothing is read
             return Outcome.PASSED, f"{target.address}:{port} accepts connections"
     except OSError as error:
         return Outcome.FAILED, f"{target.address}:{port}: {why(error, spec.timeout)}"

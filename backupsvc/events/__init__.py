@@ -68,6 +68,7 @@ def emit(event: Event) -> None:
     """Tell all who listen. One who fails keeps nobody else from hearing, and no operation from
     ending.
     """
+    # as they are now: who hears may stop listening
     for listener in tuple(_listeners):
         try:
             listener(event)

@@ -22,6 +22,7 @@ def readable_from(archive: Archive, nodes: Collection[str]) -> str | None:
         return None
     if archive.node in nodes or not archive.shared:
         return archive.node if archive.node in nodes else None
+    # a shared one lies before every node: the same one is asked each time
     return min(nodes, default=None)
 
 
@@ -37,6 +38,7 @@ def verify_on_node(
     from backupsvc.remote.nodes import open_archive
 
     path = service.pve.storage.volume_path(node, volid)
+    # a large one takes hours, in which the lease must be renewed
     with open_archive(service.nodes, node, path) as stream:
         found = verify_stream(
             cast(BinaryIO, _ShowingLife(stream, heartbeat)), PurePosixPath(path).name, sampled=True

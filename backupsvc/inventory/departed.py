@@ -54,6 +54,7 @@ def look(service: Cluster, *, remember: bool = True) -> Look:
     """
     catalog, pve, now = service.catalog, service.pve, int(service.clock.now())
     guests = pve.cluster.guests()
+    # a part of a cluster must make no tombstone (law 4)
     if why := _not_whole(service, guests):
         return Look(why)
     there = {guest.vmid: guest for guest in guests}
@@ -73,6 +74,7 @@ def look(service: Cluster, *, remember: bool = True) -> Look:
         alike = guest and len(of_it) < 2 and all(one[0] in (None, guest.type) for one in of_it)
         if alike and vmid not in stones and vmid not in said:
             continue
+        # a guest that the token does not see is not gone
         if guest is None and not _surely_free(pve, vmid):
             continue
         archives = held(catalog, vmid)
@@ -172,6 +174,7 @@ def _not_whole(service: Cluster, guests: Collection[Guest]) -> str:
 
 def _surely_free(pve: Pve, vmid: int) -> bool:
     with suppress(*_FAILS):
+        # the cluster's own word; where it does not give it, nothing is known
         return pve.cluster.vmid_free(vmid)
     return False
 

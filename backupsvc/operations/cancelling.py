@@ -50,6 +50,7 @@ def carry_out(service: Opening, planned: Cancellation, why: str) -> Cancellation
     return what it came to.
     """
     id = planned.operation.id
+    # only asked: a cleanup here would keep this command for as long as that takes
     if planned.by is By.WORKERS:
         asked = service.catalog.operations.request_cancel(id, why, int(service.clock.now()))
         return Cancellation(planned.by, None, asked or planned.operation)

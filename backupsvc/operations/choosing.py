@@ -184,6 +184,7 @@ def until(at: str, timezone: str) -> int:
     """
     zone = ZoneInfo(timezone)
     try:
+        # the day's last second by the calendar: it may have 23 hours, or 25
         if len(at) == len("2026-03-08"):
             return (
                 int(

@@ -261,6 +261,7 @@ def _effects(
     try:
         was, now = before(), after()
     except LawRefused as error:
+        # whatever is said here, the next prune would remove nothing
         return (), error.message
     others_then, others_now = (
         lineage.others(one.archive for one in marked) for marked in (was, now)
@@ -338,6 +339,7 @@ def release(
         )
     if not undo:
         _refuse_other_time(service)
+    # of several stones of one chain the last to be over counts
     until = max(tombstones.kept_until(one, rules) for one in stones)
     said = Release(now, person(), why, until <= now)
     guests = service.pve.cluster.guests()

@@ -43,6 +43,7 @@ def open_all(openers: Mapping[int | None, Opener]) -> Opened:
             operations.append(opened_by(opener))
         except BackupsvcError as error:
             refused.append((vmid, error))
+    # one guest that is busy is no failure of the others
     if refused and not operations:
         raise refused[0][1]
     return Opened(tuple(operations), tuple(refused))

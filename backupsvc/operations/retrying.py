@@ -55,6 +55,7 @@ def plan(service: Opening, operation: Operation) -> Retry:
             f"give its command anew: a {operation.kind}"
             + (f" of guest {operation.subject}" if operation.subject else ""),
         )
+    # as it was asked, not as far as it came: what it found may be otherwise by now
     memory = kind.retry(service, operation, kind.form.read(asked))
     return Retry(
         operation.id,

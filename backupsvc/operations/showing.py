@@ -28,6 +28,7 @@ def find(catalog: Catalog, text: str) -> Operation:
     """Given an id, or a beginning or an end that only one id has, return that operation. Raise
     UsageError if there is not one.
     """
+    # ids are ULIDs, in capitals; whoever types one need not be
     part = text.strip().upper()
     if exact := catalog.operations.get(part):
         return exact

@@ -32,6 +32,7 @@ def answering(listen: str, report: Report) -> Iterator[str]:
     if kind == socket.AF_UNIX:
         # left by one that was killed; the state directory's lock says that none is alive
         Path(listen).unlink(missing_ok=True)
+    # http.server asks the class, so each address has one of its own
     server_class = type("Server", (_Server,), {"address_family": kind})
     try:
         server = server_class(address, type("Answer", (_Answer,), {"report": staticmethod(report)}))

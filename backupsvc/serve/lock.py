@@ -56,6 +56,7 @@ def running(state: Path) -> dict[str, Any] | None:
     try:
         with (state / LOCK_FILE).open() as file:
             try:
+                # whoever gets a share of it knows that nobody holds it
                 fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
             except BlockingIOError:
                 found: dict[str, Any] = json.loads(file.read() or "{}")

@@ -62,6 +62,7 @@ def command(state: Path) -> list[str]:
     """Given the state directory, make the Redis' own and return the server's command line."""
     home = directory(state)
     home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    # one that was there already may be open to others
     home.chmod(0o700)
     options = {
         # no TCP at all: whoever reached a port could send tasks

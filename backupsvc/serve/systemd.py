@@ -27,7 +27,9 @@ class Notifier:
         path = environment.pop("NOTIFY_SOCKET", "")
         meant = environment.pop("WATCHDOG_PID", str(os.getpid())) == str(os.getpid())
         timeout = int(environment.pop("WATCHDOG_USEC", 0)) / 1e6 if meant else 0.0
+        # an abstract socket is written with an @ (sd_notify(3))
         self._address = "\0" + path[1:] if path.startswith("@") else path
+        # thrice within systemd's time: for one that is dropped the next makes up
         self._interval = timeout / 3
         self._next = 0.0
         self._said = ""

@@ -31,6 +31,7 @@ def stand_back(run: Run[BackupMemory], guest: Guest, job: Job) -> Wait | None:
     at = run.memory.at
     if at is None or run.memory.adopted:
         return None
+    # PVE calls a guest so whose node it does not hear, which may be up all the same
     if guest.status == "unknown" and not any(
         node.name == guest.node and node.online for node in run.service.pve.cluster.nodes()
     ):

@@ -34,6 +34,7 @@ def open_backup(
     """
     guest = item.guest
     memory = BackupMemory(job.id, guest.node if guest else None, name_of(service, guest), at)
+    # a scheduled one may stand back for as long as its window is open
     ranked, timeout_s = (
         rank(service.policy, item.vmid),
         job.timeout + (job.window if at is not None else 0),

@@ -80,6 +80,7 @@ def _look(run: Run[BackupMemory]) -> Wait | None:
     if not isinstance(decision, ThawNow):
         return _follow(run, decision)
     kept = run.memory.thawing
+    # counted before the call: one whose answer is lost was sent all the same
     run.memory = replace(run.memory, thawing=replace(kept, thaws=kept.thaws + 1))
     run.note("intent", what=f"thaw guest {run.vmid}, as the policy says")
     try:

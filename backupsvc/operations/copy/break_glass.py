@@ -55,6 +55,7 @@ def save(
         return []
     state, at = service.settings.state_dir, int(service.clock.now())
     pages = runbook.pages(site(service, config), service.policy, at)
+    # first: whoever can encrypt to nobody hears it before anything is made
     sealed = _sealed(service) if secrets else b""
     try:
         with work_folder(state, SNAPSHOT) as folder:
@@ -89,6 +90,7 @@ def _texts(
     lines += [f"{name}={shell_quoted(FILES + name)}" for name in sorted(values.files)]
     lines += [f"{name}=" for name in sorted({*values.secret, *values.keys})]
     yield SETTINGS, "".join(f"{line}\n" for line in lines).encode("utf-8", "surrogateescape")
+    # a file that is gone is no reason to have no bundle
     for name, path in values.files.items():
         if path.is_file():
             yield f"{FILES}{name}", path.read_bytes()
@@ -120,6 +122,7 @@ def _sealed(service: Nodes) -> bytes:
             if path.is_file()
         },
     }
+    # in memory alone: in clear they are written down nowhere (law 7)
     plain, sealed = io.BytesIO(json.dumps(held).encode()), io.BytesIO()
     age.encrypt(plain.read, sealed.write, keys)
     return sealed.getvalue()

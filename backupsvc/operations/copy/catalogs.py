@@ -72,6 +72,7 @@ def bring(
         try:
             brought, its_name = path, name
             if target.recipients:
+                # it has names and configurations, as the archives have
                 brought, its_name = _encrypted(path, target, alive), f"{name}.age"
             with open_target(target, service.nodes, service.settings.ssh) as folder:
                 immutable = target.immutable

@@ -57,6 +57,7 @@ def choose(
             "make one with `backupsvc copy run`; after the catalog was lost, it finds those that "
             "are there",
         )
+    # in an order of their own, so that one seed chooses the same copy again
     found.sort(key=lambda copy: (copy.route.folder, copy.file, copy.route.archive))
     copy = random.Random(seed).choice(found)
     return Choice(copy, by_folder[copy.route.folder], seed, len(found))
@@ -110,6 +111,7 @@ def _brought_back(
 ) -> str:
     """Bring it back, and see that it is the archive; return the public key that opened it."""
     copy, target = choice.copy, choice.target
+    # the target's own pace holds on the way back, too
     pace = Pace(target.bandwidth, service.clock, lambda: None)
 
     def read(count: int) -> None:

@@ -42,6 +42,7 @@ def choose(run: Run[ArchiveCopyMemory]) -> Wait | None:
     target.
     """
     archive, target = _archive(run), _target(run)
+    # before the wait: the archive must be there still when the turn comes
     choosing.pin(run.service, archive, run.fence(), run.now())
     return run.turn(
         lock_of(archive.node, target.name),

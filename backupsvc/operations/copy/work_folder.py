@@ -55,6 +55,7 @@ def _locked(folder: Path) -> TextIO | None:
     except FileNotFoundError:
         return None
     fcntl.flock(lock, fcntl.LOCK_EX)
+    # whoever cleared up between its making and its lock has taken it away
     if (folder / _LOCK).exists():
         return lock
     lock.close()

@@ -98,5 +98,6 @@ def job_run_outcome(catalog: Catalog, ended: Operation) -> JobRunOutcome:
         try:
             pieces.append((piece, FACTS[piece.kind](piece)))
         except MemoryUnreadable:
+            # how it ended stands beside its memory, and counts
             pieces.append((piece, Facts()))
     return outcomes.of_job_run(ended, known, pieces)

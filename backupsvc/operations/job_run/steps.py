@@ -12,7 +12,6 @@ from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 
-from backupsvc.catalog.fences import Fence
 from backupsvc.engine.context import Handler, Wait
 from backupsvc.errors import OperationFailed
 from backupsvc.operations.backup.memory import recall as recall_backup
@@ -24,7 +23,7 @@ from backupsvc.operations.prune.opening import open_prune
 from backupsvc.operations.services import Run, StepServices
 from policies import freezing
 from policies.jobs import Expected, expected, rank
-from policies.model import Job, Operation, OperationState
+from policies.model import Job, OperationState
 from policies.workflow import Workflow
 
 
@@ -63,11 +62,9 @@ def copy(run: Run[NightMemory]) -> Wait | None:
 
 def apply_retention(run: Run[NightMemory]) -> Wait | None:
     """Open the site's prune, and wait for it."""
-
-    def open_retention(key: str, parent: Fence) -> Operation | None:
-        return open_prune(run.service, occurrence=key, parent=parent)
-
-    if wait := wait_for(run, {"prune": open_retention}, "retention is being applied"):
+    # of all guests, not of the night's alone: what is kept is decided over everything
+    opener = partial(open_prune, run.service, ())
+    if wait := wait_for(run, {"prune": opener}, "retention is being applied"):
         return wait
     found = ended(run, "prune")[0]
     _remember(

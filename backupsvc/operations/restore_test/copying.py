@@ -52,6 +52,7 @@ def find(
     """
     pve, scratch, guest = service.pve, service.policy.scratch, policy_for(service.policy, vmid, "")
     facts = _facts(service, vmid, guest, simulated=simulated, retries=retries)
+    # what is configured in HA would be started by itself (law 2)
     taken = set(service.catalog.leases.holders()) | free_vmids.in_ha(service, say)
     identity = service.catalog.identity.get()
     while True:

@@ -58,6 +58,7 @@ def evidence(memory: RestoreTestMemory, book: Bookkeeping, archive: Archive) -> 
         isolation_ok="isolate" in book.seconds and not book.failed_at("isolate", "start"),
         settled=settling.kept(memory),
         wanted_rung=memory.wanted_rung,
+        # what answered over the network may have been somebody else
         booted=None if doubts and memory.life == "network" else memory.booted,
         checks=silence.discounted(results_of(memory), doubts),
         answers=doubts,
@@ -87,6 +88,7 @@ def proof_of(run: Run[RestoreTestMemory], judgement: verdict.Judgement) -> Proof
         rung=judgement.rung,
         started=int(run.book.entered["choose"].wall),
         ended=run.now(),
+        # a time to recover is told of what was proven alone
         rto=memory.rto if judgement.verdict is Verdict.PROVEN else None,
         stages=tuple(Stage(name, value) for name, value in run.book.seconds.items()),
         checks=results_of(memory),
