@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import Protocol
 
 from backupsvc.archives.streams import ByteStream, Damage
+from backupsvc.archives.zstd import ZstdDecoder
 
 OUTPUT = 1024 * 1024
 INPUT = 64 * 1024
@@ -89,6 +90,7 @@ class Members:
         if not self._source.peek(len(self._magic)).startswith(self._magic):
             raise Damage(0, f"not {self._word} data: wrong magic number")
         rest = b""
+        # a file is a series of members (RFC 1952, 2.2), as that of bzip2 is
         while rest or self._source.peek(1):
             start = self._source.offset - len(rest)
             head = rest[: len(self._magic)]
@@ -119,12 +121,6 @@ class Members:
             rest = decompressor.unused_data
 
 
-def _zstd(source: ByteStream) -> Decoder:
-    from backupsvc.archives.zstd import ZstdDecoder
-
-    return ZstdDecoder(source)
-
-
 def _unread(source: ByteStream) -> Decoder:
     raise Damage(
         source.offset,
@@ -135,7 +131,7 @@ def _unread(source: ByteStream) -> Decoder:
 
 DECODERS: dict[str, Callable[[ByteStream], Decoder]] = {
     "": Plain,
-    "zst": _zstd,
+    "zst": ZstdDecoder,
     "gz": lambda source: Members(source, "gzip", b"\x1f\x8b", _Gunzip),
     "bz2": lambda source: Members(source, "bzip2", b"BZh", bz2.BZ2Decompressor),
     "lzo": _unread,

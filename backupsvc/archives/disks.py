@@ -39,20 +39,15 @@ def opened_disks(
     Raise UsageError if it has no such disk, ArchiveError if it is not intact, NoRoom.
     """
     with ExitStack() as stack:
-        if path.suffix == RAW:
-            disks: tuple[Disk, ...] = (_raw(path, wanted, stack),)
-        else:
-            disks = _from_archive(path, wanted, work, on_progress, stack)
-        yield disks
-
-
-def _raw(path: Path, wanted: Sequence[str], stack: ExitStack) -> Disk:
-    name = disk_name(path.name.removesuffix(RAW))
-    if [one for one in wanted if disk_name(one) != name]:
-        raise UsageError(f"{path} is the disk {name} alone", "Leave out --disk.")
-    descriptor = os.open(path, os.O_RDONLY)
-    stack.callback(os.close, descriptor)
-    return Disk(name, descriptor, os.lseek(descriptor, 0, os.SEEK_END))
+        if path.suffix != RAW:
+            yield _from_archive(path, wanted, work, on_progress, stack)
+            return
+        name = disk_name(path.name.removesuffix(RAW))
+        if [one for one in wanted if disk_name(one) != name]:
+            raise UsageError(f"{path} is the disk {name} alone", "Leave out --disk.")
+        descriptor = os.open(path, os.O_RDONLY)
+        stack.callback(os.close, descriptor)
+        yield (Disk(name, descriptor, os.lseek(descriptor, 0, os.SEEK_END)),)
 
 
 def _from_archive(
@@ -102,6 +97,7 @@ class _Unnamed:
         """
         devices = [one for one in header.devices.values() if one.name != VMSTATE]
         named = {disk_name(device.name): device for device in devices}
+        # two devices that differ in the prefix alone keep theirs
         if len(named) < len(devices):
             named = {device.name: device for device in devices}
         for name in self._wanted:
@@ -126,6 +122,7 @@ class _Unnamed:
         disk = self._open.get(device.id)
         if disk is None:
             return
+        # the last cluster may reach beyond the disk's end
         data = data[: max(0, disk.size - offset)]
         self._look(len(data))
         write_sparse(disk.descriptor, offset, data.tobytes())
@@ -134,12 +131,13 @@ class _Unnamed:
         """Return the disks in the order of the archive, opened anew so that whoever reads them
         cannot write.
         """
-        return tuple(self._to_read(disk) for disk in self._open.values())
-
-    def _to_read(self, disk: Disk) -> Disk:
-        descriptor = os.open(f"/proc/self/fd/{disk.descriptor}", os.O_RDONLY)
-        self._stack.callback(os.close, descriptor)
-        return replace(disk, descriptor=descriptor)
+        opened = []
+        for disk in self._open.values():
+            # they have no name by which they could be opened
+            descriptor = os.open(f"/proc/self/fd/{disk.descriptor}", os.O_RDONLY)
+            self._stack.callback(os.close, descriptor)
+            opened.append(replace(disk, descriptor=descriptor))
+        return tuple(opened)
 
     def _look(self, count: int) -> None:
         """How much the disks hold is known only when all is read, so the room is watched."""

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from backupsvc.archives.content import Content
 from backupsvc.archives.files import file_names
+from backupsvc.archives.filesystems.landing import write_all
 from backupsvc.archives.streams import ByteStream, Damage, Problem, Progress, chunks_of
 from backupsvc.archives.vma import BLOCK, HEADER, VMSTATE, Device, Header, VmaPass, read_header
 from backupsvc.errors import ArchiveError, UsageError
@@ -63,6 +64,7 @@ def extract(
             if reader.problems:
                 raise _not_intact(path, reader.problems[0])
             files = disks.finish()
+            # from here on nothing is taken back: they have their names
             undo.pop_all()
             return Extraction(directory, files)
     except Damage as damage:
@@ -157,6 +159,7 @@ class _Disks:
 
     def write(self, device: Device, offset: int, data: memoryview) -> None:
         """Given stored blocks of a device, write those that are not zero and lie before its end."""
+        # the last cluster may reach beyond a disk's end; a guest's memory has no size
         if device.name != VMSTATE:
             data = data[: max(0, device.size - offset)]
         write_sparse(self._open[device.id], offset, data.tobytes())
@@ -180,18 +183,11 @@ class _Disks:
 def write_sparse(descriptor: int, offset: int, run: bytes) -> None:
     """Given an opened file, an offset and stored blocks, write those that are not zero."""
     if ZEROS not in run:  # as vzdump writes it: blocks of zeros are not stored
-        _write(descriptor, offset, run)
+        write_all(descriptor, offset, run)
         return
     for at in range(0, len(run), BLOCK):
         if run[at : at + BLOCK] != ZEROS:
-            _write(descriptor, offset + at, run[at : at + BLOCK])
-
-
-def _write(descriptor: int, offset: int, data: bytes) -> None:
-    """Write all of it: a file system that is nearly full takes a part, and only says so."""
-    done = os.pwrite(descriptor, data, offset)
-    while done < len(data):
-        done += os.pwrite(descriptor, data[done:], offset + done)
+            write_all(descriptor, offset + at, run[at : at + BLOCK])
 
 
 def _remove_empty(directory: Path) -> None:

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from backupsvc.archives.sparse import AT_ONCE, Sparse
+from backupsvc.archives.sparse import Sparse
 from backupsvc.archives.streams import ByteStream, Damage
 
 BLOCK = 512
@@ -64,7 +64,24 @@ def read(stream: ByteStream, kind: bytes, length: int, told: Told) -> None:
                     start,
                     f"a global pax header sets {key.decode()} of all members, as no vzdump does",
                 )
-            _tell(told, key, value, start)
+            if key == b"path":
+                told.name = value
+            elif key == b"linkpath":
+                told.link = value
+            elif key == b"GNU.sparse.name":
+                told.sparse_name = value
+            else:
+                found = NUMBER.fullmatch(value)
+                most = 2**32 if key in OWNERS else 2**63
+                # only a time may be negative, or have a fraction
+                if found is None or not (-most if key in TIMES else 0) <= int(found[1]) < most:
+                    raise _broken(start)
+                if key not in TIMES and not value.isdigit():
+                    raise _broken(start)
+                if key == b"size":
+                    told.size = int(value)
+                elif key.startswith(SPARSE):
+                    told.holes().tell(key.removeprefix(SPARSE).decode(), int(value))
     else:
         name = _some(stream, length).partition(b"\0")[0]
         if kind == LONG_NAME:
@@ -83,26 +100,6 @@ def skip(stream: ByteStream, size: int) -> None:
 def cut(stream: ByteStream) -> Damage:
     """Return the Damage of a stream that has ended here."""
     return Damage(stream.offset, "the tar stream ends inside a member", "tar")
-
-
-def _tell(told: Told, key: bytes, value: bytes, start: int) -> None:
-    if key == b"path":
-        told.name = value
-    elif key == b"linkpath":
-        told.link = value
-    elif key == b"GNU.sparse.name":
-        told.sparse_name = value
-    else:
-        found = NUMBER.fullmatch(value)
-        most = 2**32 if key in OWNERS else 2**63
-        if found is None or not (-most if key in TIMES else 0) <= int(found[1]) < most:
-            raise _broken(start)
-        if key not in TIMES and not value.isdigit():
-            raise _broken(start)
-        if key == b"size":
-            told.size = int(value)
-        elif key.startswith(SPARSE):
-            told.holes().tell(key.removeprefix(SPARSE).decode(), int(value))
 
 
 def _records(stream: ByteStream, length: int, told: Told) -> Iterator[tuple[bytes, bytes]]:
@@ -128,24 +125,14 @@ def _records(stream: ByteStream, length: int, told: Told) -> Iterator[tuple[byte
         if key in NAMES or NUMBERS.fullmatch(key):
             yield key, _some(stream, value)
         elif key == MAP:
-            told.holes().read_records(_parts(stream, value))
+            if told.holes().read_record(stream, value) < value:
+                raise cut(stream)
         else:
             skip(stream, value)
         end = stream.take(1)
         if end != b"\n":
             raise _broken(start) if end else cut(stream)
         left -= size
-
-
-def _parts(stream: ByteStream, size: int) -> Iterator[bytes]:
-    """Yield as many bytes of the stream in parts. Raise Damage if it ends before."""
-    while size:
-        part = stream.some(min(size, AT_ONCE))
-        if not part:
-            raise cut(stream)
-        stream.step()
-        size -= len(part)
-        yield part
 
 
 def _some(stream: ByteStream, size: int) -> bytes:

@@ -50,23 +50,20 @@ def verify_files(
             while number not in found:
                 while waiting and len(reading) < jobs:
                     next_number, path = waiting.pop(0)
-                    reading[next_number] = _begin(path)
+                    answers, theirs = multiprocessing.Pipe(duplex=False)
+                    process = multiprocessing.get_context("fork").Process(
+                        target=_read, args=(path, theirs), daemon=True
+                    )
+                    process.start()
+                    # the process has its own: when that is gone nobody will answer any more
+                    theirs.close()
+                    reading[next_number] = _Reader(path, process, answers)
                 found |= _heard(reading, told)
             yield found.pop(number)
     finally:
         for reader in reading.values():
             reader.process.terminate()
             reader.process.join()
-
-
-def _begin(path: Path) -> _Reader:
-    answers, theirs = multiprocessing.Pipe(duplex=False)
-    process = multiprocessing.get_context("fork").Process(
-        target=_read, args=(path, theirs), daemon=True
-    )
-    process.start()
-    theirs.close()  # the process has its own: when that is gone nobody will answer any more
-    return _Reader(path, process, answers)
 
 
 def _heard(reading: dict[int, _Reader], told: Told) -> dict[int, Verification]:

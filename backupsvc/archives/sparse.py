@@ -7,7 +7,6 @@ archive, so it is judged piece by piece, and no piece is kept.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from backupsvc.archives.streams import ByteStream
@@ -103,19 +102,24 @@ class Sparse:
         else:
             self.map.number(value)
 
-    def read_records(self, text: Iterator[bytes]) -> None:
-        """Given the value of a map's record (0.1) in parts, read it. All parts are taken, whatever
-        stands there.
+    def read_record(self, stream: ByteStream, size: int) -> int:
+        """Given a stream where the value of a map's record (0.1) begins, and its size, read it.
+
+        Return how many bytes it took: all that there are, whatever stands there.
         """
         if self.count is None:
             self.map.broken("its pieces are told before their number")
-        rest = b""
-        for part in text:
+        rest, left = b"", size
+        while left and (part := stream.some(min(left, AT_ONCE))):
+            stream.step()
+            left -= len(part)
+            # behind what is wrong all is passed over: the record's end is needed
             if not self.map.wrong:
                 *numbers, rest = (rest + part).split(b",")
                 self._numbers(numbers, rest)
         if not self.map.wrong:
             self._numbers([rest])
+        return size - left
 
     def read_before_data(self, stream: ByteStream, most: int) -> int:
         """Given a stream where a member's data begin, and their size, read the map that stands

@@ -336,20 +336,32 @@ class VmaPass:
         return passed
 
     def _extent(self, extent: _Extent, devices: Mapping[int, Device], data: memoryview) -> None:
+        """Given an extent and its data (none without a sink), account for its clusters, and hand
+        over those that are good.
+        """
         at = 0
         for slot, info in enumerate(extent.infos):
             dev_id = info >> 32 & 0xFF
             if not dev_id:
                 continue
             cluster, mask = info & 0xFFFFFFFF, info >> 48
-            device = devices.get(dev_id)
-            if (
-                self._accept(device, dev_id, cluster, mask, extent.offset + INFOS_AT + 8 * slot)
-                and self._sink
-                and device
-            ):
-                self._hand_over(self._sink, device, cluster * CLUSTER, mask, data[at:])
+            device, stored = devices.get(dev_id), at
             at += mask.bit_count() * BLOCK
+            good = self._accept(device, dev_id, cluster, mask, extent.offset + INFOS_AT + 8 * slot)
+            if not good or not self._sink or device is None:
+                continue
+            # stored blocks that are neighbours are so on the disk too: one write for all of them
+            block = 0
+            while mask >> block:
+                if not mask >> block & 1:
+                    block += 1
+                    continue
+                rest = mask >> block
+                run = (~rest & (rest + 1)).bit_length() - 1  # lowest bits set without a gap
+                self._sink.write(
+                    device, cluster * CLUSTER + block * BLOCK, data[stored : stored + run * BLOCK]
+                )
+                stored, block = stored + run * BLOCK, block + run
 
     def _accept(self, device: Device | None, dev_id: int, cluster: int, mask: int, at: int) -> bool:
         """Given one blockinfo and where it stands, return whether its cluster is good and new; note
@@ -375,20 +387,6 @@ class VmaPass:
     def _note(self, what: str, where: str, offset: int, number: int) -> bool:
         self._found.setdefault((what, where), [offset, number, 0])[2] += 1
         return False
-
-    def _hand_over(
-        self, sink: Sink, device: Device, offset: int, mask: int, data: memoryview
-    ) -> None:
-        """Given a cluster's mask and its stored blocks, write them in runs of neighbours."""
-        at = block = 0
-        while mask >> block:
-            if not mask >> block & 1:
-                block += 1
-                continue
-            rest = mask >> block
-            run = (~rest & (rest + 1)).bit_length() - 1  # lowest bits set without a gap
-            sink.write(device, offset + block * BLOCK, data[at : at + run * BLOCK])
-            at, block = at + run * BLOCK, block + run
 
 
 def _more(count: int) -> str:

@@ -10,9 +10,10 @@ import os
 import resource
 import sys
 from collections.abc import Callable, Iterator
+from itertools import islice
 from typing import Any
 
-from backupsvc.archives.filesystems.blocks import Disk
+from backupsvc.archives.filesystems.blocks import Blocks, Disk
 from backupsvc.archives.filesystems.entries import FileSystem
 from backupsvc.archives.filesystems.landlock import end_with_parent, shut
 from backupsvc.archives.filesystems.volumes import Found, find
@@ -47,7 +48,12 @@ def main() -> None:
         return
     lock_up(told)
     disks = [Disk(name, descriptor, size) for name, descriptor, size in told["disks"]]
-    server = Server(disks, lambda volume: _open(volume, tsk.TskFileSystem, xfs.XfsFileSystem))
+    server = Server(
+        disks,
+        lambda name, blocks: (
+            xfs.XfsFileSystem(blocks) if name == "xfs" else tsk.TskFileSystem(blocks, name)
+        ),
+    )
     while (asked := read_frame(take)) is not None:
         kind, payload = asked
         if kind != ASK:
@@ -89,9 +95,9 @@ def lock_up(told: Any) -> None:
 
 
 class Server:
-    """Answers questions about some disks."""
+    """Answers questions about some disks. ``opener`` is given a file system's name and its bytes."""
 
-    def __init__(self, disks: list[Disk], opener: Callable[[Found], FileSystem]) -> None:
+    def __init__(self, disks: list[Disk], opener: Callable[[str, Blocks], FileSystem]) -> None:
         self._disks, self._opener = disks, opener
         self._volumes: dict[tuple[str, int], Found] = {}
         self._opened: dict[tuple[str, int], FileSystem] = {}
@@ -99,62 +105,39 @@ class Server:
     def answer(self, asked: Any) -> Iterator[bytes]:
         """Given a question, yield the frames of its answer, all but the last."""
         what, *rest = asked
+        if what == "volumes" or not self._volumes:
+            self._volumes = {(one.disk, one.number): one for one in find(self._disks)}
         if what == "volumes":
-            self._find()
-            for one in self._volumes.values():
-                yield json_frame(ITEM, one.as_json())
+            for volume in self._volumes.values():
+                yield json_frame(ITEM, volume.as_json())
             return
         disk, number, of = rest
-        system = self._system((disk, number))
+        key = disk, number
+        if key not in self._opened:
+            volume = self._volumes[key]
+            if not volume.readable or volume.blocks is None or volume.signature is None:
+                raise OSError("there is no file system in it that can be read")
+            self._opened[key] = self._opener(volume.signature.name, volume.blocks)
+        system = self._opened[key]
         if what == "open":
             yield json_frame(ITEM, system.replay())
         elif what == "entries":
-            yield from _entries(system, system.root if of is None else of)
+            entries = iter(system.entries(system.root if of is None else of))
+            # a frame for each name would cost the pipe more than the names themselves
+            while batch := [one.as_json() for one in islice(entries, BATCH)]:
+                made = json_frame(ITEM, batch)
+                if len(made) > MAX_FRAME:
+                    raise OSError("names that are too long")
+                yield made
         else:
-            yield from _content(system, of)
-
-    def _find(self) -> None:
-        self._volumes = {(one.disk, one.number): one for one in find(self._disks)}
-
-    def _system(self, key: tuple[str, int]) -> FileSystem:
-        if not self._volumes:
-            self._find()
-        if key not in self._opened:
-            self._opened[key] = self._opener(self._volumes[key])
-        return self._opened[key]
-
-
-def _entries(system: FileSystem, folder: int) -> Iterator[bytes]:
-    batch: list[Any] = []
-    for one in system.entries(folder):
-        batch.append(one.as_json())
-        if len(batch) == BATCH:
-            yield _batch(batch)
-            batch = []
-    if batch:
-        yield _batch(batch)
-
-
-def _batch(batch: list[Any]) -> bytes:
-    made = json_frame(ITEM, batch)
-    if len(made) > MAX_FRAME:
-        raise OSError("names that are too long")
-    return made
-
-
-def _content(system: FileSystem, file: int) -> Iterator[bytes]:
-    content = system.content(file)
-    yield json_frame(START, content.size)
-    for piece in content.pieces:
-        yield frame(HOLE, LENGTH.pack(piece)) if isinstance(piece, int) else frame(DATA, piece)
-
-
-def _open(volume: Found, tsk: Any, xfs: Any) -> FileSystem:
-    if not volume.readable or volume.blocks is None or volume.signature is None:
-        raise OSError("there is no file system in it that can be read")
-    name = volume.signature.name
-    found: FileSystem = xfs(volume.blocks) if name == "xfs" else tsk(volume.blocks, name)
-    return found
+            content = system.content(of)
+            yield json_frame(START, content.size)
+            for piece in content.pieces:
+                yield (
+                    frame(HOLE, LENGTH.pack(piece))
+                    if isinstance(piece, int)
+                    else frame(DATA, piece)
+                )
 
 
 def take(size: int) -> bytes:

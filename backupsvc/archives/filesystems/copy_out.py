@@ -4,14 +4,14 @@ reason, and the rest is.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
 
 from backupsvc.archives.filesystems.entries import FILE, FOLDER, SYMLINK
-from backupsvc.archives.filesystems.landing import TAKEN, Landing, NotLanded, need_room
+from backupsvc.archives.filesystems.landing import TAKEN, Landing, NotLanded
 from backupsvc.archives.filesystems.names import landing_name, parts_of, shown
 from backupsvc.archives.filesystems.reader import NotRead, Reader, ReaderLost
 from backupsvc.archives.filesystems.told import Entry, Volume
@@ -74,7 +74,11 @@ def find(reader: Reader, volume: Volume, path: str) -> tuple[tuple[str, ...], En
         if entry is not None and (entry.kind != FOLDER or entry.lack):
             raise UsageError(f"{shown(parts)} is no folder", "Name a path that is there.")
         listed = reader.entries(volume, entry.id if entry else None)
-        entry = _named(listed, part, no_case=volume.filesystem in NO_CASE)
+        entry = next((one for one in listed if one.name == part), None)
+        if entry is None and volume.filesystem in NO_CASE:
+            # as Windows finds it, unless two names there differ in nothing but their case
+            alike = [one for one in listed if one.name.casefold() == part.casefold()]
+            entry = alike[0] if len(alike) == 1 else None
         if entry is None:
             raise UsageError(
                 f"there is no {shown((*parts, part))} on volume {volume.number} of {volume.disk}",
@@ -148,10 +152,10 @@ class _Walk:
     def __init__(
         self, reader: Reader, volume: Volume, directory: Path, on_progress: Callable[[int], None]
     ) -> None:
-        self._reader, self._volume, self._tell = reader, volume, on_progress
+        self._reader, self._volume = reader, volume
         self._folders: set[int] = set()
         self._entries = 0
-        self.landing, self.done = Landing(directory), Copied(directory)
+        self.landing, self.done = Landing(directory, on_progress), Copied(directory)
 
     def begin(self) -> None:
         """A path begins that may lie in, or hold, an earlier one."""
@@ -191,64 +195,34 @@ class _Walk:
     ) -> None:
         if entry.lack:
             self.done.problems.append((shown(parts), LACKS.get(entry.lack, entry.lack)))
+        elif entry.kind == FOLDER and entry.id in self._folders:
+            # a damaged or a hostile disk would lead in circles
+            self.done.problems.append((shown(parts), "this folder is in two places, or in itself"))
+        elif entry.kind == FOLDER and len(parts) > MAX_DEPTH:
+            self.done.problems.append((shown(parts), f"deeper than {MAX_DEPTH} folders"))
         elif entry.kind == FOLDER:
-            self._folder(parent, parts, entry, name, at)
+            self._folders.add(entry.id)
+            # listed before it is made: of one that cannot be read nothing is left behind
+            inside = [
+                ((*parts, one.name), one) for one in self._reader.entries(self._volume, entry.id)
+            ]
+            self.done.folders += 1
+            made = self.landing.folder(parent, name, entry.mtime) if parent is not None else None
+            with made or nullcontext() as descriptor:
+                self.all(descriptor, inside, at)
         elif entry.kind == FILE:
-            self._file(parent, parts, entry, name, at)
+            if parent is not None:
+                self.landing.file(
+                    parent,
+                    name,
+                    entry.size,
+                    self._reader.content(self._volume, entry),
+                    # FAT and NTFS keep no such right
+                    runs=bool(entry.mode & 0o100) and self._volume.filesystem not in NO_CASE,
+                    mtime=entry.mtime,
+                )
+            self.done.files.append((shown(parts), str(at), entry.size))
         elif entry.kind == SYMLINK:
             self.done.skipped.append((shown(parts), f"a symlink to {entry.target}"))
         else:
             self.done.skipped.append((shown(parts), "neither file nor folder nor symlink"))
-
-    def _folder(
-        self, parent: int | None, parts: tuple[str, ...], entry: Entry, name: str, at: Path
-    ) -> None:
-        if entry.id in self._folders:
-            self.done.problems.append((shown(parts), "this folder is in two places, or in itself"))
-            return
-        if len(parts) > MAX_DEPTH:
-            self.done.problems.append((shown(parts), f"deeper than {MAX_DEPTH} folders"))
-            return
-        self._folders.add(entry.id)
-        inside = [((*parts, one.name), one) for one in self._reader.entries(self._volume, entry.id)]
-        self.done.folders += 1
-        with self._made(parent, name, entry.mtime) as descriptor:
-            self.all(descriptor, inside, at)
-
-    @contextmanager
-    def _made(self, parent: int | None, name: str, mtime: int | None) -> Iterator[int | None]:
-        if parent is None:
-            yield None
-            return
-        with self.landing.folder(parent, name, mtime) as descriptor:
-            yield descriptor
-
-    def _file(
-        self, parent: int | None, parts: tuple[str, ...], entry: Entry, name: str, at: Path
-    ) -> None:
-        if parent is not None:
-            self.landing.file(
-                parent,
-                name,
-                entry.size,
-                self._watched(parent, entry),
-                runs=bool(entry.mode & 0o100) and self._volume.filesystem not in NO_CASE,
-                mtime=entry.mtime,
-            )
-        self.done.files.append((shown(parts), str(at), entry.size))
-
-    def _watched(self, descriptor: int, entry: Entry) -> Iterator[bytes | int]:
-        """A file's pieces, while there is room for them."""
-        for piece in self._reader.content(self._volume, entry):
-            if isinstance(piece, bytes):
-                need_room(descriptor, len(piece), "what is to be copied", self.landing)
-                self._tell(len(piece))
-            yield piece
-
-
-def _named(entries: Sequence[Entry], name: str, *, no_case: bool) -> Entry | None:
-    exact = next((one for one in entries if one.name == name), None)
-    if exact is not None or not no_case:
-        return exact
-    alike = [one for one in entries if one.name.casefold() == name.casefold()]
-    return alike[0] if len(alike) == 1 else None

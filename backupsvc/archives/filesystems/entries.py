@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any, Protocol
+
+from backupsvc.archives.filesystems.wire import PIECE
 
 FILE, FOLDER, SYMLINK, OTHER = "file", "folder", "symlink", "other"
 MAX_TARGET = 4096
@@ -69,6 +72,27 @@ def kind_of(mode: int) -> str:
     if stat.S_ISDIR(mode):
         return FOLDER
     return SYMLINK if stat.S_ISLNK(mode) else OTHER
+
+
+def pieces_of(
+    read: Callable[[int, int], bytes], size: int, holes: Iterable[tuple[int, int]]
+) -> Iterator[bytes | int]:
+    """Given what reads so many bytes from an offset of a file, its size and its holes as (start,
+    end) in order, yield its pieces. Raise OSError where fewer can be read.
+    """
+    at = 0
+    for start, end in chain(holes, [(size, size)]):
+        while at < start:
+            wanted = min(PIECE, start - at)
+            data = read(at, wanted)
+            # a file that comes out shorter than it is would pass for whole
+            if len(data) != wanted:
+                raise OSError(f"only {at + len(data)} of {size} bytes can be read")
+            yield data
+            at += wanted
+        if end > at:
+            yield end - at
+            at = end
 
 
 def _text(name: bytes) -> str:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from secrets import token_hex
@@ -27,11 +27,13 @@ class Landing:
     """A folder that takes files, made if it is not there, for use in a ``with`` statement.
 
     Files and folders are the caller's alone (0600, 0700), whatever they were in the guest, with the
-    right to be run kept; so nothing is setuid.
+    right to be run kept; so nothing is setuid. ``on_progress`` is told how many bytes came since.
     """
 
-    def __init__(self, directory: Path) -> None:
-        self._directory = directory
+    def __init__(
+        self, directory: Path, on_progress: Callable[[int], None] = lambda count: None
+    ) -> None:
+        self._directory, self._on_progress = directory, on_progress
 
     @contextmanager
     def opened(self) -> Iterator[int]:
@@ -59,6 +61,7 @@ class Landing:
         descriptor = os.open(name, FOLDER, dir_fd=parent)
         try:
             yield descriptor
+            # last: each file that lands in it changes its time
             _date(descriptor, mtime)
         finally:
             os.close(descriptor)
@@ -85,7 +88,14 @@ class Landing:
                 _stretch(descriptor, size)
                 at = 0
                 for piece in pieces:
-                    at += piece if isinstance(piece, int) else _write(descriptor, at, piece)
+                    if isinstance(piece, bytes):
+                        # at each piece: others write there too
+                        need_room(parent, len(piece), "what is to be copied", self)
+                        self._on_progress(len(piece))
+                        # zeros are left a hole
+                        if piece.count(0) < len(piece):
+                            write_all(descriptor, at, piece)
+                    at += piece if isinstance(piece, int) else len(piece)
                 _date(descriptor, mtime)
             finally:
                 os.close(descriptor)
@@ -111,6 +121,16 @@ def need_room(descriptor: int, size: int, what: str, where: object) -> None:
         )
 
 
+def write_all(descriptor: int, at: int, data: bytes) -> None:
+    """Given an opened file and an offset, write all of the bytes there: a file system that is nearly
+    full takes a part, and only says so.
+    """
+    left = memoryview(data)
+    while left:
+        done = os.pwrite(descriptor, left, at)
+        at, left = at + done, left[done:]
+
+
 def _stretch(descriptor: int, size: int) -> None:
     """What is never written of a file is a hole."""
     try:
@@ -119,16 +139,6 @@ def _stretch(descriptor: int, size: int) -> None:
         if isinstance(error, OSError) and error.errno not in (errno.EFBIG, errno.EINVAL):
             raise
         raise NotLanded(f"{size} bytes are more than a file can have here") from None
-
-
-def _write(descriptor: int, at: int, piece: bytes) -> int:
-    if piece.count(0) == len(piece):
-        return len(piece)
-    left = memoryview(piece)
-    while left:
-        done = os.pwrite(descriptor, left, at)
-        at, left = at + done, left[done:]
-    return len(piece)
 
 
 def _name(parent: int, temporary: str, name: str) -> None:
@@ -141,16 +151,10 @@ def _name(parent: int, temporary: str, name: str) -> None:
         if error.errno not in (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK):
             raise
         # a file system without hard links
-        if _exists(parent, name):
+        with suppress(FileNotFoundError):
+            os.lstat(name, dir_fd=parent)
             raise NotLanded(TAKEN) from None
         os.rename(temporary, name, src_dir_fd=parent, dst_dir_fd=parent)
-
-
-def _exists(parent: int, name: str) -> bool:
-    with suppress(FileNotFoundError):
-        os.lstat(name, dir_fd=parent)
-        return True
-    return False
 
 
 def _date(descriptor: int, mtime: int | None) -> None:

@@ -54,6 +54,7 @@ class Logical:
 
 def physical(blocks: Blocks) -> Physical | None:
     """Given a disk or a partition, return the physical volume on it, None if there is none."""
+    # the label may stand in any of the first four sectors
     for at in range(0, 4 * SECTOR, SECTOR):
         label = blocks.read(at, SECTOR)
         if len(label) == SECTOR and label.startswith(LABEL) and label[24:32] == KIND:
@@ -63,10 +64,18 @@ def physical(blocks: Blocks) -> Physical | None:
     offset = struct.unpack_from("<I", label, 20)[0]
     if _crc(label[20:]) != struct.unpack_from("<I", label, 16)[0] or not 32 <= offset <= 400:
         return None
-    areas = list(_areas(label[offset + 40 :]))
     name = label[offset : offset + 32].decode("ascii", "replace")
     best: tuple[str, Mapping[str, Any]] | None = None
-    for start, size in areas:
+    # behind it two lists of places, each ended by zeros: the second is that of the metadata
+    lists, ended = label[offset + 40 :], 0
+    for at in range(0, min(len(lists) - 15, 16 * MAX_AREAS), 16):
+        start, size = struct.unpack_from("<QQ", lists, at)
+        if not start:
+            ended += 1
+        if ended > 1:
+            break
+        if not start or not ended:
+            continue
         try:
             found = _metadata(blocks, start, size)
         except Unreadable:
@@ -163,21 +172,6 @@ def _ids(physicals: Mapping[str, Any]) -> dict[str, str]:
 
 def _crc(data: bytes) -> int:
     return zlib.crc32(data, CRC ^ 0xFFFFFFFF) ^ 0xFFFFFFFF
-
-
-def _areas(lists: bytes) -> Iterator[tuple[int, int]]:
-    """Behind the label stand two lists of places, each ended by zeros: the second is that of the
-    metadata.
-    """
-    ended = 0
-    for at in range(0, min(len(lists) - 15, 16 * MAX_AREAS), 16):
-        start, size = struct.unpack_from("<QQ", lists, at)
-        if not start:
-            ended += 1
-            if ended == 2:
-                return
-        elif ended:
-            yield start, size
 
 
 def _metadata(blocks: Blocks, start: int, size: int) -> tuple[str, Mapping[str, Any]] | None:

@@ -36,9 +36,23 @@ def find(disk: Blocks) -> tuple[str, list[Partition]] | None:
     for sector in SECTORS:
         if (found := _gpt(disk, sector)) is not None:
             return "gpt", found
-    if (found := _mbr(disk)) is not None:
-        return "mbr", found
-    return None
+    head = disk.read(0, 512)
+    # other things end in these two bytes as well: of a table each row is active (0x80) or not (0)
+    if (
+        len(head) < 512
+        or head[510:] != b"\x55\xaa"
+        or any(head[446 + 16 * n] & 0x7F for n in range(4))
+    ):
+        return None
+    rows: list[Partition] = []
+    for kind, first, count in _rows(head):
+        if kind == PROTECTIVE or not first or not count or first * 512 >= disk.size:
+            continue
+        if kind in EXTENDED:
+            rows += _logical(disk, first)
+        else:
+            rows.append(Partition(first * 512, count * 512))
+    return ("mbr", rows) if rows else None
 
 
 def _gpt(disk: Blocks, sector: int) -> list[Partition] | None:
@@ -59,35 +73,16 @@ def _gpt(disk: Blocks, sector: int) -> list[Partition] | None:
             continue
         entries = disk.read(table * sector, count * size)
         if len(entries) == count * size and zlib.crc32(entries) == table_crc:
-            return list(_gpt_entries(entries, size, sector, disk.size))
-    return None
-
-
-def _gpt_entries(entries: bytes, size: int, sector: int, end: int) -> Iterator[Partition]:
-    for at in range(0, len(entries), size):
-        kind, _, first, last, _, name = struct.unpack_from("<16s16sQQQ72s", entries, at)
-        if kind != EMPTY and first <= last and first * sector < end:
-            text = name.decode("utf-16-le", "replace").partition("\0")[0]
-            yield Partition(first * sector, (last - first + 1) * sector, text)
-
-
-def _mbr(disk: Blocks) -> list[Partition] | None:
-    head = disk.read(0, 512)
-    if (
-        len(head) < 512
-        or head[510:] != b"\x55\xaa"
-        or any(head[446 + 16 * n] & 0x7F for n in range(4))
-    ):
+            break
+    else:
         return None
     found: list[Partition] = []
-    for kind, first, count in _rows(head):
-        if kind == PROTECTIVE or not first or not count or first * 512 >= disk.size:
-            continue
-        if kind in EXTENDED:
-            found += _logical(disk, first)
-        else:
-            found.append(Partition(first * 512, count * 512))
-    return found or None
+    for at in range(0, len(entries), size):
+        kind, _, first, last, _, name = struct.unpack_from("<16s16sQQQ72s", entries, at)
+        if kind != EMPTY and first <= last and first * sector < disk.size:
+            text = name.decode("utf-16-le", "replace").partition("\0")[0]
+            found.append(Partition(first * sector, (last - first + 1) * sector, text))
+    return found
 
 
 def _rows(sector: bytes) -> Iterator[tuple[int, int, int]]:
@@ -102,6 +97,7 @@ def _logical(disk: Blocks, base: int) -> Iterator[Partition]:
     """Each link of the chain names one partition, relative to itself, and the next link, relative
     to the first.
     """
+    # a chain that was made to lead back into itself ends here
     at, seen = base, set[int]()
     while at not in seen and len(seen) < MAX_LOGICAL:
         seen.add(at)

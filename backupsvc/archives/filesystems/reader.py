@@ -93,7 +93,18 @@ class Reader:
             "memory": limits.memory,
             "cpu": limits.cpu_for(size),
         }
-        self._process = self._start(json.dumps(asked))
+        # it gets the disks and nothing else: no environment, none of our descriptors, no terminal
+        self._process = subprocess.Popen(
+            [*self._command, json.dumps(asked)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env={},
+            cwd="/",
+            pass_fds=[disk.descriptor for disk in self._disks],
+            start_new_session=True,
+            bufsize=0,
+        )
         return self
 
     def __exit__(
@@ -159,19 +170,6 @@ class Reader:
         if left:
             raise NotRead(f"{left} of {file.size} bytes are missing", HINT)
 
-    def _start(self, asked: str) -> subprocess.Popen[bytes]:
-        return subprocess.Popen(
-            [*self._command, asked],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            env={},
-            cwd="/",
-            pass_fds=[disk.descriptor for disk in self._disks],
-            start_new_session=True,
-            bufsize=0,
-        )
-
     def _of(self, what: str, volume: Volume, of: int | None = None) -> list[Any]:
         self._about = f"{volume.filesystem} of volume {volume.number} of {volume.disk}"
         return [what, volume.disk, volume.number, of]
@@ -188,7 +186,9 @@ class Reader:
         """Ask, and yield the frames of the answer but its last. Raise NotRead, ReaderLost, and
         ValueError for what is no answer.
         """
-        self._ask(json_frame(ASK, asked))
+        assert self._process.stdin is not None
+        with suppress(BrokenPipeError):  # then it has ended, which the answer will show
+            self._process.stdin.write(json_frame(ASK, asked))
         while (found := read_frame(self._take)) is not None:
             kind, payload = found
             if kind in (END, FAIL):
@@ -196,9 +196,22 @@ class Reader:
             if kind == END:
                 return
             if kind == FAIL:
-                raise _failed(self._about, *told.failure(told.parsed(payload)))
+                what, text = told.failure(told.parsed(payload))
+                if what == "missing":
+                    raise UsageError(
+                        "the readers of file systems are not installed",
+                        "pip install 'backupsvc[files]'",
+                    )
+                raise NotRead(f"{self._about}: {text}", HINT)
             yield kind, payload
-        raise self._lost(self._how_it_ended())
+        code = self._process.wait()
+        how = f"it ended with {code}"
+        if code == -signal.SIGXCPU:
+            how = "it took too much time of the processor"
+        elif code < 0:
+            with suppress(ValueError):  # a number that Python has no name for
+                how = f"it was ended by {signal.Signals(-code).name}"
+        raise self._lost(how)
 
     @contextmanager
     def _believing(self) -> Iterator[None]:
@@ -208,16 +221,19 @@ class Reader:
         except ValueError as error:
             raise self._lost(f"it talks nonsense ({error})") from error
 
-    def _ask(self, question: bytes) -> None:
-        assert self._process.stdin is not None
-        with suppress(BrokenPipeError):  # then it has ended, which the answer will show
-            self._process.stdin.write(question)
-
     def _take(self, size: int) -> bytes:
         assert self._process.stdout is not None
         descriptor, parts = self._process.stdout.fileno(), []
+        waiting = select.poll()
+        waiting.register(descriptor, select.POLLIN)
         while size:
-            self._wait(descriptor)
+            # only the time that it lets us wait counts, not what we do with its answer
+            start = time.monotonic()
+            left = self._limits.wait_for(self._answers, self._delivered) - self._waited
+            ready = waiting.poll(max(0.0, left) * 1000)
+            self._waited += time.monotonic() - start
+            if not ready:
+                raise self._lost("it did not come to an end")
             part = os.read(descriptor, size)
             if not part:
                 break
@@ -225,26 +241,6 @@ class Reader:
             parts.append(part)
             size -= len(part)
         return b"".join(parts)
-
-    def _wait(self, descriptor: int) -> None:
-        """Only the time that it lets us wait counts, not what we do with its answer."""
-        start = time.monotonic()
-        left = self._limits.wait_for(self._answers, self._delivered) - self._waited
-        waiting = select.poll()
-        waiting.register(descriptor, select.POLLIN)
-        ready = waiting.poll(max(0.0, left) * 1000)
-        self._waited += time.monotonic() - start
-        if not ready:
-            raise self._lost("it did not come to an end")
-
-    def _how_it_ended(self) -> str:
-        code = self._process.wait()
-        if code == -signal.SIGXCPU:
-            return "it took too much time of the processor"
-        if code < 0:
-            with suppress(ValueError):
-                return f"it was ended by {signal.Signals(-code).name}"
-        return f"it ended with {code}"
 
     def _lost(self, why: str) -> ReaderLost:
         self._end()
@@ -257,11 +253,3 @@ class Reader:
             if pipe is not None:
                 with suppress(OSError):
                     pipe.close()
-
-
-def _failed(about: str, kind: str, text: str) -> ArchiveError | UsageError:
-    if kind == "missing":
-        return UsageError(
-            "the readers of file systems are not installed", "pip install 'backupsvc[files]'"
-        )
-    return NotRead(f"{about}: {text}", HINT)

@@ -55,10 +55,7 @@ def recognise(blocks: Blocks) -> Signature | None:
             return Signature(name)
     if _is_fat(blocks.read(0, 512)):
         return Signature("vfat", replay=False)
-    return _ext(blocks.read(1024, 1024))
-
-
-def _ext(block: bytes) -> Signature | None:
+    block = blocks.read(1024, 1024)
     if len(block) < 1024 or block[56:58] != b"\x53\xef":
         return None
     compat, incompat, ro = struct.unpack_from("<III", block, 92)

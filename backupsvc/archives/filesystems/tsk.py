@@ -19,8 +19,8 @@ from backupsvc.archives.filesystems.entries import (
     SYMLINK,
     Content,
     Found,
+    pieces_of,
 )
-from backupsvc.archives.filesystems.wire import PIECE
 
 TYPES = {
     "ext2": pytsk3.TSK_FS_TYPE_EXT_DETECT,
@@ -82,28 +82,27 @@ class TskFileSystem:
                 continue
             if self._kind == "vfat" and name.name.endswith(LABEL_ENTRY):
                 continue
-            yield self._found(one, name.name, meta, number)
-
-    def _found(self, one: Any, name: bytes, meta: Any, number: int) -> Found:
-        if meta is None or not int(meta.flags) & IN_USE or int(meta.type) not in KINDS:
-            return Found(name, OTHER, number, lack="damaged")
-        found = Found(
-            name,
-            KINDS[int(meta.type)],
-            int(meta.addr),
-            max(0, int(meta.size)),
-            int(meta.mtime),
-            int(meta.mode) & 0o7777,
-        )
-        if found.kind == SYMLINK:
-            found.target = meta.link
-            if found.target is None and found.size <= MAX_TARGET and self._kind != "ntfs":
-                # The Sleuth Kit tells only what stands in the inode itself
-                with suppress(OSError):
-                    found.target = self._system.open_meta(inode=found.id).read_random(0, found.size)
-        if self._kind == "ntfs":
-            found.lack = self._lack(one)
-        return found
+            if meta is None or not int(meta.flags) & IN_USE or int(meta.type) not in KINDS:
+                yield Found(name.name, OTHER, number, lack="damaged")
+                continue
+            found = Found(
+                name.name,
+                KINDS[int(meta.type)],
+                int(meta.addr),
+                max(0, int(meta.size)),
+                int(meta.mtime),
+                int(meta.mode) & 0o7777,
+            )
+            if found.kind == SYMLINK:
+                found.target = meta.link
+                if found.target is None and found.size <= MAX_TARGET and self._kind != "ntfs":
+                    # The Sleuth Kit tells only what stands in the inode itself
+                    with suppress(OSError):
+                        opened = self._system.open_meta(inode=found.id)
+                        found.target = opened.read_random(0, found.size)
+            if self._kind == "ntfs":
+                found.lack = self._lack(one)
+            yield found
 
     def _lack(self, one: Any) -> str:
         """Windows keeps what is compressed or put elsewhere behind reparse points: the file itself
@@ -125,7 +124,7 @@ class TskFileSystem:
         if self._kind == "ntfs" and (lack := self._lack(opened)):
             raise OSError(lack)
         size = max(0, int(meta.size))
-        return Content(size, _pieces(opened, size, self._holes(opened, size)))
+        return Content(size, pieces_of(opened.read_random, size, self._holes(opened, size)))
 
     def _holes(self, opened: Any, size: int) -> list[tuple[int, int]]:
         """Where the file holds nothing, as (start, end) in bytes and in order."""
@@ -133,6 +132,7 @@ class TskFileSystem:
         holes: list[tuple[int, int]] = []
         wanted = NTFS_DATA if self._kind == "ntfs" else DEFAULT
         attributes = [one for one in opened if int(one.info.type) == wanted and not one.info.name]
+        # runs of what is compressed, or stands in the entry itself, are no places in the file
         if len(attributes) != 1 or int(attributes[0].info.flags) & (COMPRESSED | RESIDENT):
             return []
         end = 0
@@ -154,18 +154,3 @@ class TskFileSystem:
                     told = opened.read_random(0, 12, NTFS_VOLUME_INFO, int(one.info.id))
                     return bool(told[10] & 1)
         return None
-
-
-def _pieces(opened: Any, size: int, holes: list[tuple[int, int]]) -> Iterator[bytes | int]:
-    at = 0
-    for start, end in [*holes, (size, size)]:
-        while at < start:
-            wanted = min(PIECE, start - at)
-            data = opened.read_random(at, wanted)
-            if len(data) != wanted:
-                raise OSError(f"only {at + len(data)} of {size} bytes can be read")
-            yield data
-            at += wanted
-        if end > at:
-            yield end - at
-            at = end

@@ -84,12 +84,10 @@ def _of_disk(disk: Disk) -> list[Found]:
     if table is None:
         return [Found(disk.name, 1, "disk", "", disk.size, disk, signature)]
     kind, parts = table
-    return [
-        _partition(disk, number, kind, part) for number, part in enumerate(parts[:MAX_VOLUMES], 1)
-    ]
-
-
-def _partition(disk: Disk, number: int, kind: str, part: partitions.Partition) -> Found:
-    blocks = Part(disk, part.start, part.size)
-    short = "it reaches beyond the end of the disk" if blocks.size < part.size else ""
-    return Found(disk.name, number, kind, part.name, part.size, blocks, recognise(blocks), short)
+    found = []
+    for number, part in enumerate(parts[:MAX_VOLUMES], 1):
+        blocks = Part(disk, part.start, part.size)
+        short = "it reaches beyond the end of the disk" if blocks.size < part.size else ""
+        here = recognise(blocks)
+        found.append(Found(disk.name, number, kind, part.name, part.size, blocks, here, short))
+    return found

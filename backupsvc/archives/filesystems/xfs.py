@@ -17,8 +17,8 @@ from backupsvc.archives.filesystems.entries import (
     Content,
     Found,
     kind_of,
+    pieces_of,
 )
-from backupsvc.archives.filesystems.wire import PIECE
 
 SPARSE = 1
 BILLION = 10**9
@@ -63,7 +63,21 @@ class XfsFileSystem:
         for number in range(opened.number_of_sub_file_entries):
             one = opened.get_sub_file_entry(number)
             try:
-                yield _found(one)
+                mode, size = one.file_mode, one.size
+                found = Found(
+                    one.name.encode("utf-8", "surrogateescape"),
+                    kind_of(mode),
+                    one.inode_number,
+                    size,
+                    one.get_modification_time_as_integer() // BILLION,
+                    mode & 0o7777,
+                )
+                if found.kind == SYMLINK and size <= MAX_TARGET:
+                    target = one.get_symbolic_link_target()
+                    if target is not None:
+                        found.target = target.encode("utf-8", "surrogateescape")
+                yield found
+            # one broken inode does not hide what else is in the folder
             except (OSError, ValueError) as error:
                 yield Found(f"entry {number}".encode(), OTHER, 0, lack=f"unreadable: {error}"[:200])
 
@@ -72,50 +86,29 @@ class XfsFileSystem:
         opened = self._volume.get_file_entry_by_inode(file)
         if opened is None or kind_of(opened.file_mode) != FILE:
             raise OSError("it is no file")
-        return Content(opened.size, _pieces(opened, opened.size))
+        size = opened.size
+        return Content(
+            size,
+            pieces_of(
+                lambda at, count: opened.read_buffer_at_offset(count, at),
+                size,
+                _holes(opened, size),
+            ),
+        )
 
     def replay(self) -> bool | None:
         """None: libfsxfs does not tell whether the log is clean."""
         return None
 
 
-def _found(one: Any) -> Found:
-    mode, name = one.file_mode, one.name
-    found = Found(
-        name.encode("utf-8", "surrogateescape"),
-        kind_of(mode),
-        one.inode_number,
-        one.size,
-        one.get_modification_time_as_integer() // BILLION,
-        mode & 0o7777,
-    )
-    if found.kind == SYMLINK and found.size <= MAX_TARGET:
-        target = one.get_symbolic_link_target()
-        found.target = target.encode("utf-8", "surrogateescape") if target is not None else None
-    return found
-
-
-def _pieces(opened: Any, size: int) -> Iterator[bytes | int]:
-    """The extents tell where the file holds nothing; what they do not tell is read."""
+def _holes(opened: Any, size: int) -> Iterator[tuple[int, int]]:
+    """The extents that hold nothing; of the others the end alone, so that no read leads from one
+    into the next. What no extent tells of is read.
+    """
     at = 0
+    # one by one: a file in pieces has more of them than may be held here
     for number in range(opened.number_of_extents):
         _, length, flags = opened.get_extent(number)
-        end = min(size, at + length)
-        if flags & SPARSE:
-            if end > at:
-                yield end - at
-            at = end
-        else:
-            yield from _read(opened, at, end, size)
-            at = max(at, end)
-    yield from _read(opened, at, size, size)
-
-
-def _read(opened: Any, at: int, end: int, size: int) -> Iterator[bytes]:
-    while at < end:
-        wanted = min(PIECE, end - at)
-        data = opened.read_buffer_at_offset(wanted, at)
-        if len(data) != wanted:
-            raise OSError(f"only {at + len(data)} of {size} bytes can be read")
-        yield data
-        at += wanted
+        end = max(at, min(size, at + length))
+        yield (at if flags & SPARSE else end), end
+        at = end
