@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, cast
 
 import pyrage
@@ -54,25 +54,21 @@ def decrypt(read: Read, write: Write, identities: Identities) -> str:
     head = begun.getvalue()
     if _END_OF_HEADER not in head:
         raise NotAge("is no file of age")
-    key = _opening(head, identities)
+    for key in identities.keys:
+        # it is only the beginning: whether all is well is told by all of it
+        with suppress(NotAge):
+            try:
+                with _decrypting():
+                    pyrage.decrypt_io(io.BytesIO(head), io.BytesIO(), [key])
+            except WrongKey:
+                continue
+        break
+    else:
+        raise WrongKey
     begun.seek(0)  # what was read already is read once more, then the rest
     with _Pipe(lambda size: begun.read(size) or read(size), write).told() as pipe, _decrypting():
         pyrage.decrypt_io(cast(Any, pipe), cast(Any, pipe), [key])
     return str(key.to_public())
-
-
-def _opening(head: bytes, identities: Identities) -> x25519.Identity:
-    """The identity that opens what begins so."""
-    for key in identities.keys:
-        try:
-            with _decrypting():
-                pyrage.decrypt_io(io.BytesIO(head), io.BytesIO(), [key])
-        except WrongKey:
-            continue
-        except NotAge:
-            pass  # it is only the beginning; whether all is well is told by all of it
-        return key
-    raise WrongKey
 
 
 @contextmanager

@@ -30,7 +30,6 @@ from backupsvc.copies.bundles import (
     unpack,
 )
 from backupsvc.copies.config_sets import FOLDER
-from backupsvc.copies.target import CHUNK
 from backupsvc.errors import ArchiveError, UsageError
 from backupsvc.settings import Settings
 
@@ -80,7 +79,13 @@ def open_bundle(
     Raise ArchiveError if it is no bundle, was damaged or has another SHA-256, UsageError if it is
     encrypted and no identity opens it, or the folder is there; NoRoom.
     """
-    summed = _sha256(bundle)
+    try:
+        with bundle.open("rb") as file:
+            summed = hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise UsageError(
+            f"{bundle} cannot be read: {error.strerror}", "name a bundle that this user may read"
+        ) from None
     if sha256 is not None and summed != sha256.lower():
         raise ArchiveError(
             f"{bundle} has the SHA-256 {summed}, not {sha256.lower()}",
@@ -91,39 +96,21 @@ def open_bundle(
     secrets = _secrets(folder, identities)
     if token:
         secrets = Secrets({TOKEN: token, **secrets.values}, secrets.keys)
+    # a state directory keeps the cluster's configurations under another name than a bundle
     for name in names:
         if name.startswith(KEPT):
             (folder / FOLDER).mkdir(mode=0o700, exist_ok=True)
             (folder / name).rename(folder / FOLDER / name.removeprefix(KEPT))
     with suppress(OSError):
         (folder / KEPT).rmdir()
-    dump = folder / f"{CATALOG}.pgdump"
     if (plain := folder / f"{CATALOG}.sqlite").is_file():
         plain.rename(folder / "catalog.db")
+    dump = folder / f"{CATALOG}.pgdump"
+    here = dump if dump.is_file() else None
     settings = _settings(folder)
-    environment, missing = _environment(folder, settings, secrets)
-    return Opened(
-        folder,
-        len(names),
-        summed,
-        environment,
-        settings.get(HOST) or "",
-        missing,
-        dump if dump.is_file() else None,
-    )
-
-
-def _sha256(bundle: Path) -> str:
-    digest = hashlib.sha256()
-    try:
-        with bundle.open("rb") as file:
-            while data := file.read(CHUNK):
-                digest.update(data)
-    except OSError as error:
-        raise UsageError(
-            f"{bundle} cannot be read: {error.strerror}", "name a bundle that this user may read"
-        ) from None
-    return digest.hexdigest()
+    missing = _write_environment(folder, settings, secrets)
+    host = settings.get(HOST) or ""
+    return Opened(folder, len(names), summed, folder / ENVIRONMENT, host, missing, here)
 
 
 @contextmanager
@@ -196,10 +183,10 @@ def _settings(folder: Path) -> dict[str, str | None]:
     return found
 
 
-def _environment(
+def _write_environment(
     folder: Path, settings: Mapping[str, str | None], secrets: Secrets
-) -> tuple[Path, tuple[str, ...]]:
-    """Write the file of settings, for this user alone; return it, and what has no value in it."""
+) -> tuple[str, ...]:
+    """Write the file of settings, for this user alone; return what has no value in it."""
     whole = folder.absolute()
     known = {"BACKUPSVC_STATE_DIR": str(whole), "BACKUPSVC_POLICY": str(whole / POLICY)}
     missing = []
@@ -217,7 +204,7 @@ def _environment(
     lines = [f"{name}={shell_quoted(value)}" for name, value in known.items()]
     lines += [f"# to be filled in: {name}=" for name in missing]
     _write(folder / ENVIRONMENT, "".join(f"{line}\n" for line in lines))
-    return folder / ENVIRONMENT, tuple(missing)
+    return tuple(missing)
 
 
 def _write(path: Path, text: str) -> None:

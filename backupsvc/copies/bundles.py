@@ -17,6 +17,7 @@ from typing import IO, BinaryIO
 
 from backports import zstd
 
+from backupsvc.copies.members import must_be_ours
 from backupsvc.copies.target import CHUNK, Alive
 from backupsvc.errors import ArchiveError, NoRoom, UsageError
 
@@ -26,9 +27,10 @@ CATALOG, POLICY, SETTINGS, SECRETS = "catalog", "policy.yaml", "settings.env", "
 CLUSTER, KEPT, FILES = "cluster/", "kept/", "files/"
 MOST_FILES = 200_000
 MOST_SUMS = 64 << 20  # bytes
-_NAME = re.compile(r"(?!\.)[\w.~%-]{1,120}", re.ASCII)
 _SUM = re.compile(r"([0-9a-f]{64})  (\S.*)")
+# its own checksum as well: it tells of what was cut off or changed on the way
 _CHECKED: dict[int, int] = {zstd.CompressionParameter.checksum_flag: 1}
+# what a stranger's file may ask for of our memory: 128 MiB
 _NARROW: dict[int, int] = {zstd.DecompressionParameter.window_log_max: 27}
 
 
@@ -120,15 +122,21 @@ def _write_all(stream: BinaryIO, into: Path) -> tuple[str, ...]:
         for member in tar:
             if told is not None:
                 raise ValueError(f"{SUMS} is not the last in it")
-            _must_be_ours(member, summed)
+            must_be_ours(member, summed, MOST_FILES)
             file = tar.extractfile(member)
             if file is None:
                 raise ValueError(f"{member.name!r} is no file")
             if member.name == SUMS:
                 told = _sums(file.read(MOST_SUMS + 1))
-            else:
-                _make_folders(into, member.name)
-                summed[member.name] = _write(file, member.size, into / member.name)
+                continue
+            # what its name leads through, for this user alone
+            folder = into
+            for part in member.name.split("/")[:-1]:
+                folder /= part
+                if folder.is_file():
+                    raise ValueError(f"a file in it is in another one: {member.name}")
+                folder.mkdir(mode=0o700, exist_ok=True)
+            summed[member.name] = _write(file, member.size, into / member.name)
         # the end of what was packed has its checksum
         while rest := plain.read(CHUNK):
             if rest.strip(b"\0"):
@@ -136,26 +144,6 @@ def _write_all(stream: BinaryIO, into: Path) -> tuple[str, ...]:
     if told != summed:
         raise ValueError("its files are not those that its checksums name")
     return tuple(summed)
-
-
-def _must_be_ours(member: tarfile.TarInfo, known: dict[str, str]) -> None:
-    # no link, no device, no hole: what was packed is files with all their bytes
-    if member.type != tarfile.REGTYPE or member.issparse() or member.pax_headers:
-        raise ValueError("it has more in it than files")
-    if not all(_NAME.fullmatch(part) for part in member.name.split("/")):
-        raise ValueError("a file in it has a name that none of ours has")
-    if member.name in known or len(known) >= MOST_FILES:
-        raise ValueError("it has a file twice, or too many")
-
-
-def _make_folders(into: Path, name: str) -> None:
-    """Make what a file's name leads through, for this user alone."""
-    folder = into
-    for part in name.split("/")[:-1]:
-        folder /= part
-        if folder.is_file():
-            raise ValueError(f"a file in it is in another one: {name}")
-        folder.mkdir(mode=0o700, exist_ok=True)
 
 
 def _write(source: IO[bytes], size: int, path: Path) -> str:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from backports import zstd
 
+from backupsvc.copies.members import must_be_ours
 from backupsvc.copies.snapshots import CONFIG, taken_at
 from backupsvc.errors import ArchiveError, CopyError
 from policies.amounts import size as amount
@@ -21,7 +22,6 @@ from policies.cluster_config import ConfigSet
 FOLDER = "config"  # of the state directory
 SAID = "not-read.txt"  # what was not read, and what in part
 MOST_FILES, MOST_BYTES = 50_000, 32 * 1024 * 1024  # of one set, in all
-_NAME = re.compile(r"(?!\.)[\w.~%-]{1,120}", re.ASCII)
 _LINE = re.compile(r"(not read|in part): ([^:]+): (.*)")
 # what our own files need is far below
 _NARROW: dict[int, int] = {zstd.DecompressionParameter.window_log_max: 24}
@@ -59,12 +59,20 @@ def unpack(data: bytes, what: str) -> ConfigSet:
     """Given a file's bytes and its name, return the configuration in it. Raise ArchiveError if it
     is none, or larger than one that was kept.
     """
+    texts: dict[str, str] = {}
     try:
-        with zstd.open(io.BytesIO(data), "rb", options=_NARROW) as file:
-            plain = file.read(MOST_BYTES + 1)
+        with zstd.open(io.BytesIO(data), "rb", options=_NARROW) as packed:
+            plain = packed.read(MOST_BYTES + 1)
         if len(plain) > MOST_BYTES:
             raise ValueError("it is larger than any that was kept")
-        texts = _members(plain)
+        with tarfile.open(fileobj=io.BytesIO(plain), mode="r:") as tar:
+            for member in tar:
+                must_be_ours(member, texts, MOST_FILES)
+                file = tar.extractfile(member)
+                text = file.read(MOST_BYTES).decode() if file else ""
+                if len(text.encode()) != member.size:
+                    raise ValueError(f"{member.name} is cut off")
+                texts[member.name] = text
         found: dict[str, dict[str, str]] = {"not read": {}, "in part": {}}
         for line in texts.pop(SAID).splitlines():
             if not (told := _LINE.fullmatch(line)):
@@ -76,24 +84,6 @@ def unpack(data: bytes, what: str) -> ConfigSet:
             "take another day's (`backupsvc catalog config list`), or the one at a copy target",
         ) from None
     return ConfigSet(texts, found["not read"], found["in part"])
-
-
-def _members(plain: bytes) -> dict[str, str]:
-    found: dict[str, str] = {}
-    with tarfile.open(fileobj=io.BytesIO(plain), mode="r:") as tar:
-        for member in tar:
-            # no link, no device, no hole: what was kept is files with all their bytes
-            if member.type != tarfile.REGTYPE or member.issparse() or member.pax_headers:
-                raise ValueError("it has more in it than files")
-            if not all(_NAME.fullmatch(part) for part in member.name.split("/")):
-                raise ValueError("a file in it has a name that none of ours has")
-            if member.name in found or len(found) >= MOST_FILES:
-                raise ValueError("it has a file twice, or too many")
-            file = tar.extractfile(member)
-            found[member.name] = file.read(MOST_BYTES).decode() if file else ""
-            if len(found[member.name].encode()) != member.size:
-                raise ValueError(f"{member.name} is cut off")
-    return found
 
 
 def folder_of(state_dir: Path) -> Path:

@@ -53,7 +53,16 @@ def reread(
 
     if copy.encrypted:
         return _encrypted(target, copy, files, came)
-    if problem := _unlike(copy.file, copy.size, files) or _unspoken(target, copy, files):
+    if problem := _unlike(copy.file, copy.size, files):
+        return Reread("", problem)
+    # without a manifest that speaks of it the file is no copy, whatever it holds
+    names = attempts(manifest_name(file_of(copy.route.volid)), files)
+    wanted = copy.route.volid, copy.file, copy.size, copy.sha256
+    told = (read_manifest(content(target, name, MOST)) for name in names)
+    if not any(one and (one.volid, one.file, one.size, one.sha256) == wanted for one in told):
+        problem = f"the manifest of {copy.file} is not there any more"
+        if names:
+            problem = f"{names[-1]} speaks of another copy, or cannot be read"
         return Reread("", problem)
     found = target.digest(copy.file, came)
     return Reread(found.how, _differs(copy.file, copy.size, copy.sha256, found))
@@ -76,59 +85,34 @@ def _differs(file: str, size: int, sha256: str, found: Digest) -> str:
     )
 
 
-def _unspoken(target: Target, copy: ArchiveCopy, files: dict[str, int]) -> str:
-    """Why no manifest there makes the file a copy, "" if one does."""
-    names = attempts(manifest_name(file_of(copy.route.volid)), files)
-    wanted = copy.route.volid, copy.file, copy.size, copy.sha256
-    for name in names:
-        found = read_manifest(content(target, name, MOST))
-        if found and (found.volid, found.file, found.size, found.sha256) == wanted:
-            return ""
-    if not names:
-        return f"the manifest of {copy.file} is not there any more"
-    return f"{names[-1]} speaks of another copy, or cannot be read"
-
-
 def _encrypted(target: Target, copy: ArchiveCopy, files: dict[str, int], came: Came) -> Reread:
     wanted = copy.route.volid, copy.file, copy.size, copy.sha256, copy.segments
     manifests = []
     how, problem = "", f"the manifest of the encrypted copy of {copy.file} is not there any more"
     for name in attempts(segments.manifest_name(copy.file), files):
-        one = segments.read_manifest(content(target, name, segments.MOST))
-        if not isinstance(one, SegmentManifest):
-            problem = f"{name} {one.why}"
+        told = segments.read_manifest(content(target, name, segments.MOST))
+        if not isinstance(told, SegmentManifest):
+            problem = f"{name} {told.why}"
             continue
-        parts = segments.packed(one.segments, hashes=False)
-        if (one.volid, one.file, one.size, one.sha256, parts) == wanted:
-            manifests.append(one)
+        packed = segments.packed(told.segments, hashes=False)
+        if (told.volid, told.file, told.size, told.sha256, packed) == wanted:
+            manifests.append(told)
         else:
             problem = f"{name} speaks of another copy than the catalog does"
     read: dict[str, Digest] = {}
     # more than one if somebody put another one beside ours: ours is the one that holds
     for manifest in manifests:
-        problem = _unlike_segments(target, manifest, files, read, came)
+        parts = [*manifest.segments, *(one for _, one in manifest.sidecars)]
+        # sizes first: of what is not all there nothing need be read
+        problem = next(filter(None, (_unlike(one.file, one.size, files) for one in parts)), "")
+        for one in parts:
+            if problem:
+                break
+            if one.file not in read:
+                read[one.file] = target.digest(one.file, came)
+            problem = _differs(one.file, one.size, one.sha256, read[one.file])
         if not problem:
             break
     if read:
         how = f"each segment {next(iter(read.values())).how}"
     return Reread(how, problem)
-
-
-def _unlike_segments(
-    target: Target,
-    manifest: SegmentManifest,
-    files: dict[str, int],
-    read: dict[str, Digest],
-    came: Came,
-) -> str:
-    """What is not as a manifest says, "" if all is; what was read is kept in ``read``."""
-    parts = [*manifest.segments, *(one for _, one in manifest.sidecars)]
-    for one in parts:
-        if problem := _unlike(one.file, one.size, files):
-            return problem
-    for one in parts:
-        if one.file not in read:
-            read[one.file] = target.digest(one.file, came)
-        if problem := _differs(one.file, one.size, one.sha256, read[one.file]):
-            return problem
-    return ""

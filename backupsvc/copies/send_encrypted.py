@@ -89,7 +89,6 @@ class _Sending:
             if gone:
                 refuted |= gone
             elif manifest := self._brought(decision):
-                self._remove_damaged(manifest)
                 how = f"encrypted; each segment {self._how}"
                 return self._verified(manifest, how, reasons, decision)
             else:
@@ -147,11 +146,12 @@ class _Sending:
                 if stream.read(1):
                     raise changed(self._source)
             sha256 = of_one_archive(self._source, self._stat, self._wanted, hashed.hexdigest())
-            beside = tuple(
-                (name, self._sidecar(name, data))
-                for name in sidecar_names(self._wanted.name)
-                if (data := self._source.sidecar(name)) is not None
-            )
+            beside = []
+            for name in sidecar_names(self._wanted.name):
+                if (data := self._source.sidecar(name)) is not None:
+                    plain = _Plain(io.BytesIO(data), len(data), hashlib.sha256(), self._watch.alive)
+                    one = self._encrypted(f"{name}{segments.END}", plain, 0, len(data))
+                    beside.append((name, one))
         except (ArchiveError, NoRoom):
             # it can never go on; or it is in the way of others. What stays is no more than litter
             if not self._order.immutable:
@@ -159,7 +159,7 @@ class _Sending:
                     for file in segments.own_files(self._wanted.name, self._target.files()):
                         self._target.remove(file)
             raise
-        return self._published(sha256, found, beside)
+        return self._published(sha256, found, tuple(beside))
 
     def _segment(
         self,
@@ -183,10 +183,6 @@ class _Sending:
         if plain.left:
             raise changed(self._source)
         return found
-
-    def _sidecar(self, name: str, data: bytes) -> Segment:
-        plain = _Plain(io.BytesIO(data), len(data), hashlib.sha256(), self._watch.alive)
-        return self._encrypted(f"{name}{segments.END}", plain, 0, len(data))
 
     def _encrypted(self, name: str, plain: _Plain, start: int, count: int) -> Segment:
         """Write an encrypted file there, and read it back; return what it is."""
@@ -233,6 +229,12 @@ class _Sending:
         name = segments.manifest_name(wanted.name)
         # last: what has a manifest counts as a copy, whatever else lies there
         put(self._target, name, manifest.text(), immutable=self._order.immutable)
+        # now that another copy has its manifest, what is left of the damaged one goes
+        if self._damaged and not self._order.immutable:
+            kept = {*manifest.files(), name}
+            for file in segments.own_files(wanted.name, self._target.files()):
+                if file not in kept:
+                    self._target.remove(file)
         return manifest
 
     def _record(self, sent: int, hashed: hashlib._Hash, found: list[Segment]) -> None:
@@ -248,14 +250,6 @@ class _Sending:
             segments.packed(found, hashes=True),
         )
         self._watch.record(progress)
-
-    def _remove_damaged(self, manifest: SegmentManifest) -> None:
-        """Now that another copy has its manifest, remove what is left of the damaged one."""
-        if self._damaged and not self._order.immutable:
-            kept = {*manifest.files(), segments.manifest_name(self._wanted.name)}
-            for file in segments.own_files(self._wanted.name, self._target.files()):
-                if file not in kept:
-                    self._target.remove(file)
 
     def _sent(self, count: int) -> None:
         self._moved += count

@@ -122,11 +122,22 @@ class SftpTarget:
     @contextmanager
     def _told(self, doing: str) -> Iterator[paramiko.SFTPClient]:
         """Yield the SFTP session; raise what goes wrong within as an error of the tree."""
-        sftp = self._session()
+        if self._opened is None:
+            try:
+                self._opened = self._line.begin(paramiko.SSHClient.open_sftp)
+            except LINE_BROKE as error:
+                said = str(error) or type(error).__name__
+                raise RemoteUnreachable(
+                    f"{self.what} offers no SFTP: {said}", "enable the sftp subsystem there"
+                ) from None
+            if channel := self._opened.get_channel():
+                channel.settimeout(SILENT)
+        sftp = self._opened
         try:
             yield sftp
         except LINE_BROKE as error:
             channel = sftp.get_channel()
+            # a server's refusal comes over a line that lives; anything else ends the session
             alive = (
                 channel is not None and not channel.closed and not isinstance(error, TimeoutError)
             )
@@ -146,19 +157,6 @@ class SftpTarget:
                     found = f"{doing}: {error}, and {space.free} bytes are free"
                     raise no_room(self.what, found) from None
             raise trouble(error, self.what, doing) from None
-
-    def _session(self) -> paramiko.SFTPClient:
-        if self._opened is None:
-            try:
-                self._opened = self._line.begin(paramiko.SSHClient.open_sftp)
-            except LINE_BROKE as error:
-                said = str(error) or type(error).__name__
-                raise RemoteUnreachable(
-                    f"{self.what} offers no SFTP: {said}", "enable the sftp subsystem there"
-                ) from None
-            if channel := self._opened.get_channel():
-                channel.settimeout(SILENT)
-        return self._opened
 
     def _at(self, name: str) -> str:
         return f"{self._path.rstrip('/')}/{name}"

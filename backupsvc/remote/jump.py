@@ -27,6 +27,9 @@ COMMAND_TIMEOUT = 15.0  # seconds for a command in the probe
 MAX_ANSWER = 1 << 20  # bytes of what a command says
 # reasons for which an SSH server opens no channel (RFC 4254, 5.1)
 PROHIBITED, CONNECT_FAILED = 1, 2
+FORWARDING = "allow TCP forwarding there (AllowTcpForwarding yes, or no -j and -k for dropbear)"
+# what a probe says of an address from which nothing came back
+SILENT = ("timed out", "no route", "unreachable")
 
 
 class Knock:
@@ -100,7 +103,28 @@ class Jump:
         Raise RemoteUnreachable or SshRefused if the probe is at fault, ConnectionRefusedError or
         TimeoutError if the address is.
         """
-        channel = self._open(address, port, timeout)
+        transport = self._transport()
+        try:
+            channel = transport.open_channel(
+                "direct-tcpip", (address, port), ("127.0.0.1", 0), timeout=timeout
+            )
+        except paramiko.ChannelException as refused:
+            if refused.code == PROHIBITED:
+                raise RemoteUnreachable(
+                    f"{self._peer} forbids forwarding to {address}:{port}", FORWARDING
+                ) from None
+            # the probe's words become what a direct connection would have raised
+            text = str(refused.text)
+            silent = any(words in text.lower() for words in SILENT)
+            kind = TimeoutError if silent else ConnectionRefusedError
+            said = f"the probe has no connection to {address}:{port}: {text or 'refused'}"
+            raise kind(said) from None
+        except (paramiko.SSHException, EOFError, OSError) as error:
+            if not transport.is_active():
+                raise self._broke_off(error) from None
+            # the probe lives, and said nothing of the address
+            said = f"no connection to {address}:{port} through the probe within {timeout:g} s"
+            raise TimeoutError(said) from None
         ours, theirs = socket.socketpair()
         ours.settimeout(timeout)
         pump = threading.Thread(
@@ -140,10 +164,7 @@ class Jump:
             # the connection stands, so that it is the command which this login may not run
             if transport.is_active():
                 return None
-            said_last = str(error) or type(error).__name__
-            raise RemoteUnreachable(
-                f"{self._peer} broke the connection off: {said_last}", "is the probe still up?"
-            ) from None
+            raise self._broke_off(error) from None
 
     def close(self) -> None:
         """End the SSH connection and every connection through it."""
@@ -155,38 +176,11 @@ class Jump:
             pump.join(SEND_TIMEOUT)
         self._pumps = []
 
-    def _open(self, address: str, port: int, timeout: float) -> paramiko.Channel:
-        transport = self._transport()
-        try:
-            return transport.open_channel(
-                "direct-tcpip", (address, port), ("127.0.0.1", 0), timeout=timeout
-            )
-        except paramiko.ChannelException as refused:
-            if refused.code == PROHIBITED:
-                hint = (
-                    "allow TCP forwarding there (AllowTcpForwarding yes, or no -j and -k for "
-                    "dropbear)"
-                )
-                raise RemoteUnreachable(
-                    f"{self._peer} forbids forwarding to {address}:{port}", hint
-                ) from None
-            # the probe's words become what a direct connection would have raised
-            text = str(refused.text)
-            lost = ("timed out", "no route", "unreachable")
-            silent = any(words in text.lower() for words in lost)
-            kind = TimeoutError if silent else ConnectionRefusedError
-            raise kind(
-                f"the probe has no connection to {address}:{port}: {text or 'refused'}"
-            ) from None
-        except (paramiko.SSHException, EOFError, OSError) as error:
-            if transport.is_active():
-                raise TimeoutError(
-                    f"no connection to {address}:{port} through the probe within {timeout:g} s"
-                ) from None
-            said = str(error) or type(error).__name__
-            raise RemoteUnreachable(
-                f"{self._peer} broke the connection off: {said}", "is the probe still up?"
-            ) from None
+    def _broke_off(self, error: Exception) -> RemoteUnreachable:
+        said = str(error) or type(error).__name__
+        return RemoteUnreachable(
+            f"{self._peer} broke the connection off: {said}", "is the probe still up?"
+        )
 
     def _transport(self) -> paramiko.Transport:
         with self._lock:
@@ -222,37 +216,20 @@ def _pump(channel: paramiko.Channel, inner: socket.socket) -> None:
         while True:
             for descriptor, events in poller.poll():
                 if descriptor == inner.fileno():
-                    if not _outward(channel, inner, events, poller):
+                    data = inner.recv(CHUNK) if events & select.POLLIN else b""
+                    if data:
+                        channel.sendall(data)
+                    elif events & select.POLLHUP:
+                        # our side is gone altogether: a half-closed one gives POLLIN alone
                         return
-                elif not _inward(channel, inner, poller):
-                    return
-
-
-def _outward(
-    channel: paramiko.Channel, inner: socket.socket, events: int, poller: select.poll
-) -> bool:
-    """Pass on what our side sent; return False when our side is gone altogether (a half-closed one
-    gives POLLIN, no POLLHUP).
-    """
-    data = inner.recv(CHUNK) if events & select.POLLIN else b""
-    if data:
-        channel.sendall(data)
-        return True
-    if events & select.POLLHUP:
-        return False
-    channel.shutdown_write()
-    poller.modify(inner, 0)  # POLLHUP is reported all the same
-    return True
-
-
-def _inward(channel: paramiko.Channel, inner: socket.socket, poller: select.poll) -> bool:
-    """Pass on what the other side sent; return False when nothing can follow in either
-    direction.
-    """
-    data = channel.recv(CHUNK)
-    if data:
-        inner.sendall(data)
-        return True
-    inner.shutdown(socket.SHUT_WR)
-    poller.unregister(channel.fileno())
-    return not channel.closed
+                    else:
+                        channel.shutdown_write()
+                        poller.modify(inner, 0)  # POLLHUP is reported all the same
+                elif data := channel.recv(CHUNK):
+                    inner.sendall(data)
+                else:
+                    inner.shutdown(socket.SHUT_WR)
+                    poller.unregister(channel.fileno())
+                    # nothing can follow in either direction
+                    if channel.closed:
+                        return

@@ -40,13 +40,26 @@ def open_archive(nodes: NodeConnections, node: str, path: str) -> Iterator[Binar
     if channel is not None:
         channel.settimeout(READ_TIMEOUT)
     try:
-        remote = _open(sftp, path, peer)
+        try:
+            remote = sftp.open(path, "rb")
+        except FileNotFoundError:
+            raise ArchiveError(
+                f"{path} is not on {peer.what}", "list the archives anew: it may have been pruned"
+            ) from None
+        except PermissionError:
+            raise ArchiveError(
+                f"{peer.user} may not read {path} on {peer.what}",
+                "give that user read access, or connect as root",
+            ) from None
+        except LINE_BROKE as error:
+            raise _broken(peer, error) from None
         try:
             size = int(remote.stat().st_size or 0)
         except LINE_BROKE as error:
             raise _broken(peer, error) from None
         yield cast(BinaryIO, _Stream(Ahead(sftp, remote, size), peer))
     except RemoteUnreachable:
+        # whoever comes next does not fail on a dead connection
         nodes.drop(node)
         raise
     finally:
@@ -81,22 +94,6 @@ class _Stream(io.RawIOBase):
         data = self.read(len(buffer))
         buffer[: len(data)] = data
         return len(data)
-
-
-def _open(sftp: paramiko.SFTPClient, path: str, peer: Peer) -> paramiko.SFTPFile:
-    try:
-        return sftp.open(path, "rb")
-    except FileNotFoundError:
-        raise ArchiveError(
-            f"{path} is not on {peer.what}", "list the archives anew: it may have been pruned"
-        ) from None
-    except PermissionError:
-        raise ArchiveError(
-            f"{peer.user} may not read {path} on {peer.what}",
-            "give that user read access, or connect as root",
-        ) from None
-    except LINE_BROKE as error:
-        raise _broken(peer, error) from None
 
 
 def _broken(peer: Peer, error: Exception) -> RemoteUnreachable:
