@@ -121,26 +121,17 @@ class Members:
             rest = decompressor.unused_data
 
 
-def _unread(source: ByteStream) -> Decoder:
-    raise Damage(
-        source.offset,
-        "compressed with LZO, which is not read here; run `lzop -d` and check the decompressed "
-        "file",
-    )
-
-
 DECODERS: dict[str, Callable[[ByteStream], Decoder]] = {
     "": Plain,
     "zst": ZstdDecoder,
     "gz": lambda source: Members(source, "gzip", b"\x1f\x8b", _Gunzip),
     "bz2": lambda source: Members(source, "bzip2", b"BZh", bz2.BZ2Decompressor),
-    "lzo": _unread,
 }
 MAGICS = {b"\x28\xb5\x2f\xfd": "zst", b"\x1f\x8b": "gz", b"BZh": "bz2", b"\x89LZO": "lzo"}
 
 
 def recognise(head: bytes) -> str:
-    """Given a file's first bytes, return the key of its compression in DECODERS ("" when none is
+    """Given a file's first bytes, return its compression, as an extension says it ("" when none is
     recognised).
     """
     return next((word for magic, word in MAGICS.items() if head.startswith(magic)), "")

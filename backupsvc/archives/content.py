@@ -45,6 +45,13 @@ class Content:
         extension = extension_of(name)
         self._kind, _, wrapped = extension.partition(".")
         self.compression = wrapped if extension else compression.recognise(head)
+        # what lzop writes has no decoder here
+        if self.compression == "lzo":
+            raise Damage(
+                0,
+                "compressed with LZO, which is not read here; run `lzop -d` and check the "
+                "decompressed file",
+            )
         self.decoder = compression.DECODERS[self.compression](file)
         self.raw = ByteStream(self._bounded(file))
 

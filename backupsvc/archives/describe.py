@@ -67,36 +67,30 @@ def describe(path: Path | str) -> Description:
     be read.
     """
     path = Path(path)
+    header: Header | None = None
     try:
         with path.open("rb", buffering=0) as stream:
-            return _describe(Content(ByteStream(chunks_of(stream)), path.name), path)
+            content = Content(ByteStream(chunks_of(stream)), path.name)
+            if content.kind() == "vma":
+                header = read_header(content.raw)
+                configs: Mapping[str, bytes] = header.configs
+            else:
+                reader = TarPass()
+                # vzdump writes them before all else: the first other file behind them ends the search
+                reader.read(
+                    content.raw,
+                    until=lambda name: (
+                        (bool(reader.configs) and not name.startswith(CONFIG_FOLDER))
+                        or reader.members >= MAX_MEMBERS
+                    ),
+                )
+                configs = reader.configs
     except Damage as damage:
         hint = "`backupsvc archive verify` tells all that is wrong with it."
         raise ArchiveError(f"{path}: {damage.problem}", hint, offset=damage.offset) from damage
     except OSError as error:
-        raise ArchiveError(
-            f"{path} cannot be read: {error.strerror}",
-            "Check the file, its rights and its storage.",
-        ) from error
-
-
-def _describe(content: Content, path: Path) -> Description:
-    kind = content.kind()
-    header: Header | None = None
-    if kind == "vma":
-        header = read_header(content.raw)
-        configs: Mapping[str, bytes] = header.configs
-    else:
-        reader = TarPass()
-        # vzdump writes them before all else, so the first other file behind them ends the search
-        reader.read(
-            content.raw,
-            until=lambda name: (
-                (bool(reader.configs) and not name.startswith(CONFIG_FOLDER))
-                or reader.members >= MAX_MEMBERS
-            ),
-        )
-        configs = reader.configs
+        hint = "Check the file, its rights and its storage."
+        raise ArchiveError(f"{path} cannot be read: {error.strerror}", hint) from error
     texts = {name: data.decode("utf-8", "replace") for name, data in configs.items()}
     named = parse_name(path.name)
     # a snapshot's section may bear another name: only the current one counts
@@ -104,9 +98,9 @@ def _describe(content: Content, path: Path) -> Description:
     name_lines = (match for text in current if (match := NAME_LINE.search(text)))
     return Description(
         file=str(path),
-        format=content.format(kind),
+        format=content.format("vma" if header else "tar"),
         vmid=named.vmid if named else None,
-        type=GuestType.QEMU if kind == "vma" else GuestType.LXC,
+        type=GuestType.QEMU if header else GuestType.LXC,
         name=next((match[1] for match in name_lines), None),
         ctime=header.ctime if header else None,
         uuid=str(header.uuid) if header else None,

@@ -39,39 +39,33 @@ def opened_disks(
     Raise UsageError if it has no such disk, ArchiveError if it is not intact, NoRoom.
     """
     with ExitStack() as stack:
-        if path.suffix != RAW:
-            yield _from_archive(path, wanted, work, on_progress, stack)
+        if path.suffix == RAW:
+            name = disk_name(path.name.removesuffix(RAW))
+            if [one for one in wanted if disk_name(one) != name]:
+                raise UsageError(f"{path} is the disk {name} alone", "Leave out --disk.")
+            descriptor = os.open(path, os.O_RDONLY)
+            stack.callback(os.close, descriptor)
+            yield (Disk(name, descriptor, os.lseek(descriptor, 0, os.SEEK_END)),)
             return
-        name = disk_name(path.name.removesuffix(RAW))
-        if [one for one in wanted if disk_name(one) != name]:
-            raise UsageError(f"{path} is the disk {name} alone", "Leave out --disk.")
-        descriptor = os.open(path, os.O_RDONLY)
-        stack.callback(os.close, descriptor)
-        yield (Disk(name, descriptor, os.lseek(descriptor, 0, os.SEEK_END)),)
-
-
-def _from_archive(
-    path: Path, wanted: Sequence[str], work: Path, on_progress: Progress | None, stack: ExitStack
-) -> tuple[Disk, ...]:
-    sink = _Unnamed(path, wanted, work, stack)
-    try:
-        with path.open("rb", buffering=0) as stream:
-            content = Content(ByteStream(chunks_of(stream, on_progress)), path.name)
-            if content.kind() != "vma":
-                raise no_disks(path)
-            reader = VmaPass(sink)
-            reader.read(content.raw)
-            if reader.problems:
-                raise _not_intact(path, reader.problems[0], reader.problems[0].offset)
-    except Damage as damage:
-        raise _not_intact(path, damage.problem, damage.offset) from damage
-    except OSError as error:
-        where = error.filename or path
-        raise ArchiveError(
-            f"{path} was not read: {where}: {error.strerror}",
-            "Check the space and the rights there; --work-dir names another folder for the disks.",
-        ) from error
-    return sink.disks()
+        sink = _Unnamed(path, wanted, work, stack)
+        try:
+            with path.open("rb", buffering=0) as stream:
+                content = Content(ByteStream(chunks_of(stream, on_progress)), path.name)
+                if content.kind() != "vma":
+                    raise no_disks(path)
+                reader = VmaPass(sink)
+                reader.read(content.raw)
+                if reader.problems:
+                    raise _not_intact(path, reader.problems[0], reader.problems[0].offset)
+        except Damage as damage:
+            raise _not_intact(path, damage.problem, damage.offset) from damage
+        except OSError as error:
+            raise ArchiveError(
+                f"{path} was not read: {error.filename or path}: {error.strerror}",
+                "Check the space and the rights there; --work-dir names another folder for the "
+                "disks.",
+            ) from error
+        yield sink.disks()
 
 
 def _not_intact(path: Path, problem: object, offset: int | None) -> ArchiveError:

@@ -6,13 +6,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
 from backupsvc.archives.content import Content
 from backupsvc.archives.files import file_names
-from backupsvc.archives.filesystems.landing import write_all
+from backupsvc.archives.filesystems.landing import remove_if_empty, write_all
 from backupsvc.archives.streams import ByteStream, Damage, Problem, Progress, chunks_of
 from backupsvc.archives.vma import BLOCK, HEADER, VMSTATE, Device, Header, VmaPass, read_header
 from backupsvc.errors import ArchiveError, UsageError
@@ -147,7 +147,7 @@ class _Disks:
         new = not self._directory.exists()
         self._directory.mkdir(parents=True, exist_ok=True)
         if new:
-            self._undo.callback(_remove_empty, self._directory)
+            self._undo.callback(remove_if_empty, self._directory)
         refuse_to_overwrite(self._directory, files)
         for device, name in zip(header.devices.values(), files, strict=False):
             self._open[device.id] = self._create(name)
@@ -188,8 +188,3 @@ def write_sparse(descriptor: int, offset: int, run: bytes) -> None:
     for at in range(0, len(run), BLOCK):
         if run[at : at + BLOCK] != ZEROS:
             write_all(descriptor, offset + at, run[at : at + BLOCK])
-
-
-def _remove_empty(directory: Path) -> None:
-    with suppress(OSError):
-        directory.rmdir()

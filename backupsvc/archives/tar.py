@@ -25,6 +25,7 @@ KEPT = {CONFIG_FOLDER + name.encode(): name for name in (*CONFIGS, "pct.fw")}
 MAX_CONFIG = 1024 * 1024
 USTAR = b"ustar\0"
 HARD_LINK, SYMLINK, FOLDER, SPARSE = b"1", b"2", b"5", b"S"
+# NUL is what tar wrote before POSIX, 7 a contiguous file, which is extracted as any other
 FILES = frozenset((b"0", b"\0", b"7"))
 WITHOUT_DATA = frozenset((b"2", b"3", b"4", b"5", b"6"))
 KINDS = WITHOUT_DATA | frozenset((b"0", b"\0", b"7", HARD_LINK, SPARSE))

@@ -106,6 +106,7 @@ def verify(
     with HashedSource(stream, on_progress) as source:
         file = ByteStream(source)
         findings = _inspect(file, name, sampled=sampled)
+        # the SHA-256 is that of the whole file, however far its content could be followed
         _drain(file, findings)
     reader = findings.reader
     header = reader.header if isinstance(reader, VmaPass) else None

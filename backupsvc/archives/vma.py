@@ -27,7 +27,7 @@ BLOCK, CLUSTER, SLOTS = 4096, 65536, 59
 # The writer's buffer holds 512 KiB; the rest is room for other writers, and a bound for what a
 # broken size can make us read.
 MAX_HEADER = 1024 * 1024
-MAX_CLUSTERS = 2**32
+MAX_CLUSTERS = 2**32  # a blockinfo has 32 bits for a cluster's number
 VMSTATE = "vmstate"
 # A guest's memory is 4 TiB at most (qemu-server, the schema of ``memory``); its stream tells no
 # size that could be relied on.
@@ -35,7 +35,7 @@ VMSTATE_CLUSTERS = 2**26
 # Bytes for the account of seen clusters: 16 million of them scattered at a time, where vzdump reads
 # disks in order.
 MAX_ACCOUNT = 32 * 1024 * 1024
-EXTENT_STEPS = 2
+EXTENT_STEPS = 2  # of work, for the bound in content.py: its 59 words are gone through twice
 INFOS = struct.Struct(f">{SLOTS}Q")
 INFOS_AT = 40
 
@@ -93,6 +93,7 @@ def read_header(stream: ByteStream) -> Header:
     version, uuid, ctime, digest, blobs_at, blobs_size, size = struct.unpack_from(
         ">I16sq16sIII", fixed, 4
     )
+    # its size must be believed before its checksum can be taken, so it is bounded
     if not HEADER < size <= MAX_HEADER:
         raise _damage(56, f"wrong vma header size {size}")
     header = fixed + stream.take(size - HEADER)
@@ -100,6 +101,7 @@ def read_header(stream: ByteStream) -> Header:
         raise _damage(len(header), "can't read vma header - got EOF")
     if _digest(header, 32) != digest:
         raise _damage(32, "wrong vma header checksum")
+    # of a header that is broken no other field means anything
     if version != 1:
         raise _damage(4, f"wrong vma version {version}")
     if blobs_at != HEADER or blobs_at + blobs_size > size:
@@ -115,6 +117,7 @@ def _devices(header: bytes, blobs: _Blobs) -> dict[int, Device]:
         pointer, size = struct.unpack_from(">I4xQ", header, at)
         if not pointer and not size:
             continue
+        # none has the number 0: in an extent it stands for nothing stored
         if not (pointer and size and number):
             raise _damage(at, "vma contains invalid data pointers")
         name = blobs.name(pointer, at)

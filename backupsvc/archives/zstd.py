@@ -54,6 +54,7 @@ class ZstdDecoder:
                     f"{len(magic) + source.drain()} bytes of garbage after the end of the zstd "
                     "data",
                 )
+            # fewer than four bytes, and right as far as they go
             elif MAGIC.startswith(magic):
                 raise self._premature_end()
             else:

@@ -114,7 +114,19 @@ def copy_out(
     Raise UsageError if one does not exist or its name is taken, NoRoom, ReaderLost. What was copied
     whole until then stays.
     """
-    wanted = [_wanted(reader, volume, path) for path in paths]
+    wanted: list[list[tuple[tuple[str, ...], Entry]]] = []
+    for path in paths:
+        parts, entry = find(reader, volume, path)
+        if entry is None:
+            wanted.append([((one.name,), one) for one in reader.entries(volume)])
+            continue
+        if entry.kind not in (FILE, FOLDER) and not entry.lack:
+            what = f"a symlink to {entry.target}" if entry.kind == SYMLINK else "no file"
+            raise UsageError(
+                f"{shown(parts)} is {what}, which is not copied", "Name a file or a folder."
+            )
+        wanted.append([(parts, entry)])
+    # before anything is written: a name that is taken would leave half of what was asked for
     names: set[Path] = set()
     for _, entry in chain(*wanted):
         to = directory / landing_name(entry.name)
@@ -131,19 +143,6 @@ def copy_out(
             walk.begin()
             walk.all(descriptor, entries, directory)
     return walk.done
-
-
-def _wanted(reader: Reader, volume: Volume, path: str) -> list[tuple[tuple[str, ...], Entry]]:
-    """What is copied for a path, each with its own path in the guest. Raise UsageError."""
-    parts, entry = find(reader, volume, path)
-    if entry is None:
-        return [((one.name,), one) for one in reader.entries(volume)]
-    if entry.kind not in (FILE, FOLDER) and not entry.lack:
-        what = f"a symlink to {entry.target}" if entry.kind == SYMLINK else "no file"
-        raise UsageError(
-            f"{shown(parts)} is {what}, which is not copied", "Name a file or a folder."
-        )
-    return [(parts, entry)]
 
 
 class _Walk:
@@ -177,6 +176,7 @@ class _Walk:
             if name != entry.name:
                 self.done.renamed.append((shown(parts), name))
             try:
+                # two names of the guest's may become one of ours
                 if name in taken:
                     raise NotLanded(TAKEN)
                 taken.add(name)
@@ -186,6 +186,7 @@ class _Walk:
             except NotRead as error:
                 self.done.problems.append((shown(parts), error.message))
             except ReaderLost as error:
+                # at which file it was lost is known where that file was asked for
                 if error.path:
                     raise
                 raise ReaderLost(error.message, error.hint, path=shown(parts)) from error

@@ -16,6 +16,7 @@ from backupsvc.errors import NoRoom
 FOLDER, NEW = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, os.O_WRONLY | os.O_CREAT | os.O_EXCL
 PRIVATE = 0o700
 RESERVE = 256 * 1024 * 1024  # bytes that are left free, or a twentieth of what is smaller
+TOO_LARGE = (errno.EFBIG, errno.EINVAL)  # what a file system says of a size that it cannot keep
 TAKEN = "that name is there already"
 
 
@@ -40,14 +41,14 @@ class Landing:
         """Yield the descriptor of the folder. One that was made here and got nothing is removed."""
         made = [one for one in (self._directory, *self._directory.parents) if not one.exists()]
         self._directory.mkdir(PRIVATE, parents=True, exist_ok=True)
+        # the folder that a person named may be a link; what lies in it may be none
         descriptor = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY)
         try:
             yield descriptor
         finally:
             os.close(descriptor)
             for one in made:
-                with suppress(OSError):
-                    one.rmdir()
+                remove_if_empty(one)
 
     @contextmanager
     def folder(self, parent: int, name: str, mtime: int | None) -> Iterator[int]:
@@ -84,8 +85,14 @@ class Landing:
         temporary = f".backupsvc-{token_hex(8)}.partial"
         descriptor = os.open(temporary, NEW, 0o700 if runs else 0o600, dir_fd=parent)
         try:
-            try:
-                _stretch(descriptor, size)
+            with os.fdopen(descriptor, "wb", buffering=0):
+                try:
+                    # what is never written of it is a hole
+                    os.ftruncate(descriptor, size)
+                except (OSError, OverflowError) as error:
+                    if isinstance(error, OSError) and error.errno not in TOO_LARGE:
+                        raise
+                    raise NotLanded(f"{size} bytes are more than a file can have here") from None
                 at = 0
                 for piece in pieces:
                     if isinstance(piece, bytes):
@@ -97,8 +104,6 @@ class Landing:
                             write_all(descriptor, at, piece)
                     at += piece if isinstance(piece, int) else len(piece)
                 _date(descriptor, mtime)
-            finally:
-                os.close(descriptor)
             _name(parent, temporary, name)
         finally:
             with suppress(FileNotFoundError):
@@ -121,6 +126,12 @@ def need_room(descriptor: int, size: int, what: str, where: object) -> None:
         )
 
 
+def remove_if_empty(folder: Path) -> None:
+    """Remove a folder, if nothing is in it and the system lets us."""
+    with suppress(OSError):
+        folder.rmdir()
+
+
 def write_all(descriptor: int, at: int, data: bytes) -> None:
     """Given an opened file and an offset, write all of the bytes there: a file system that is nearly
     full takes a part, and only says so.
@@ -129,16 +140,6 @@ def write_all(descriptor: int, at: int, data: bytes) -> None:
     while left:
         done = os.pwrite(descriptor, left, at)
         at, left = at + done, left[done:]
-
-
-def _stretch(descriptor: int, size: int) -> None:
-    """What is never written of a file is a hole."""
-    try:
-        os.ftruncate(descriptor, size)
-    except (OSError, OverflowError) as error:
-        if isinstance(error, OSError) and error.errno not in (errno.EFBIG, errno.EINVAL):
-            raise
-        raise NotLanded(f"{size} bytes are more than a file can have here") from None
 
 
 def _name(parent: int, temporary: str, name: str) -> None:

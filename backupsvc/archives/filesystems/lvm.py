@@ -18,7 +18,7 @@ from backupsvc.archives.filesystems.blocks import Blocks, Joined, Part, Striped
 
 SECTOR = 512
 LABEL, KIND, MDA = b"LABELONE", b"LVM2 001", b" LVM2 x[5A%r0N*>"
-CRC = 0xF597A6CF
+CRC = 0xF597A6CF  # what LVM begins with (lib/misc/crc.h)
 MAX_TEXT = 16 * 1024 * 1024
 MAX_AREAS, MAX_DEPTH, MAX_SEGMENTS = 16, 16, 65536
 TOKEN = re.compile(r'\s+|#[^\n]*|"((?:[^"\\]|\\.)*)"|(-?\d+)|([A-Za-z0-9_.+-]+)|([{}=\[\],])', re.S)
@@ -223,7 +223,9 @@ def _tokens(text: str) -> Iterator[tuple[str, Any]]:
         elif number is not None and not (
             text[at : at + 1].isalnum() or text[at : at + 1] in "_-+."
         ):
+            # none of LVM's is so long, and int() refuses thousands of digits
             yield "value", int(number[:40])
+        # a name may begin with digits
         elif number is not None:
             rest = re.compile(r"[A-Za-z0-9_.+-]*").match(text, at)
             at = rest.end() if rest else at

@@ -53,8 +53,18 @@ def recognise(blocks: Blocks) -> Signature | None:
     for at, mark, name in MARKS:
         if blocks.read(at, len(mark)) == mark:
             return Signature(name)
-    if _is_fat(blocks.read(0, 512)):
-        return Signature("vfat", replay=False)
+    # FAT has no mark that could be relied on: it is told by the numbers that must stand there
+    sector = blocks.read(0, 512)
+    if len(sector) == 512 and sector[510:] == b"\x55\xaa" and sector[0] in (0xEB, 0xE9):
+        size, cluster, reserved, fats = struct.unpack_from("<HBHB", sector, 11)
+        if (
+            size in (512, 1024, 2048, 4096)
+            and cluster in (1, 2, 4, 8, 16, 32, 64, 128)
+            and reserved > 0
+            and fats in (1, 2)
+            and (sector[21] == 0xF0 or sector[21] >= 0xF8)
+        ):
+            return Signature("vfat", replay=False)
     block = blocks.read(1024, 1024)
     if len(block) < 1024 or block[56:58] != b"\x53\xef":
         return None
@@ -64,17 +74,3 @@ def recognise(blocks: Blocks) -> Signature | None:
         name = "ext4"
     note = "files that the guest encrypted come out encrypted" if incompat & EXT_ENCRYPT else ""
     return Signature(name, bool(incompat & EXT_RECOVER), note)
-
-
-def _is_fat(sector: bytes) -> bool:
-    """Whether a sector is the first of a FAT file system, by the numbers that must stand there."""
-    if len(sector) < 512 or sector[510:] != b"\x55\xaa" or sector[0] not in (0xEB, 0xE9):
-        return False
-    size, cluster, reserved, fats = struct.unpack_from("<HBHB", sector, 11)
-    return (
-        size in (512, 1024, 2048, 4096)
-        and cluster in (1, 2, 4, 8, 16, 32, 64, 128)
-        and reserved > 0
-        and fats in (1, 2)
-        and (sector[21] == 0xF0 or sector[21] >= 0xF8)
-    )

@@ -168,6 +168,7 @@ def _text(value: Any, most: int = MAX_TEXT) -> str:
 
 
 def _is_number(value: Any) -> bool:
+    # for Python True is a number
     return isinstance(value, int) and not isinstance(value, bool)
 
 

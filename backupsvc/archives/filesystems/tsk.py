@@ -123,27 +123,22 @@ class TskFileSystem:
             raise OSError("it is no file")
         if self._kind == "ntfs" and (lack := self._lack(opened)):
             raise OSError(lack)
-        size = max(0, int(meta.size))
-        return Content(size, pieces_of(opened.read_random, size, self._holes(opened, size)))
-
-    def _holes(self, opened: Any, size: int) -> list[tuple[int, int]]:
-        """Where the file holds nothing, as (start, end) in bytes and in order."""
+        size, end = max(0, int(meta.size)), 0
         block = int(self._system.info.block_size)
-        holes: list[tuple[int, int]] = []
         wanted = NTFS_DATA if self._kind == "ntfs" else DEFAULT
         attributes = [one for one in opened if int(one.info.type) == wanted and not one.info.name]
         # runs of what is compressed, or stands in the entry itself, are no places in the file
-        if len(attributes) != 1 or int(attributes[0].info.flags) & (COMPRESSED | RESIDENT):
-            return []
-        end = 0
-        for run in attributes[0]:
+        told = len(attributes) == 1 and not int(attributes[0].info.flags) & (COMPRESSED | RESIDENT)
+        holes: list[tuple[int, int]] = []
+        for run in attributes[0] if told else ():
             start, length = int(run.offset) * block, int(run.len) * block
             if start < end or length <= 0:
-                return []  # out of order: it is read as it is
+                holes = []  # out of order: it is read as it is
+                break
             end = start + length
             if int(run.flags) & (SPARSE | FILLER) and start < size:
                 holes.append((start, min(end, size)))
-        return holes
+        return Content(size, pieces_of(opened.read_random, size, holes))
 
     def replay(self) -> bool | None:
         """Whether NTFS is marked as in use (the volume's dirty flag); None if that cannot be read."""

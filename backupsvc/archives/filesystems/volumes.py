@@ -48,7 +48,21 @@ class Found:
 
 def find(disks: Sequence[Disk]) -> list[Found]:
     """Given all disks that are there, return their volumes, those of a disk numbered from 1."""
-    found = [one for disk in disks for one in _of_disk(disk)]
+    found: list[Found] = []
+    for disk in disks:
+        signature = recognise(disk)
+        # the boot sector of these file systems bears the mark of a partition table too
+        of_its_own = signature is not None and signature.name in BOOT_SECTORS
+        table = None if of_its_own or lvm.physical(disk) else partitions.find(disk)
+        if table is None:
+            found.append(Found(disk.name, 1, "disk", "", disk.size, disk, signature))
+            continue
+        kind, parts = table
+        for number, part in enumerate(parts[:MAX_VOLUMES], 1):
+            blocks = Part(disk, part.start, part.size)
+            short = "it reaches beyond the end of the disk" if blocks.size < part.size else ""
+            here = recognise(blocks)
+            found.append(Found(disk.name, number, kind, part.name, part.size, blocks, here, short))
     physicals: list[tuple[Found, lvm.Physical]] = []
     for one in found:
         if one.blocks and (there := lvm.physical(one.blocks)):
@@ -58,13 +72,12 @@ def find(disks: Sequence[Disk]) -> list[Found]:
             physicals.append((one, there))
     home = {there.id: one.disk for one, there in physicals}
     for volume in lvm.logical([there for _, there in physicals]):
-        disk = home.get(volume.first) or physicals[0][0].disk
-        number = 1 + sum(one.disk == disk for one in found)
-        signature = recognise(volume.blocks) if volume.blocks else None
+        # its begin may lie on a disk that is not there
+        name = home.get(volume.first) or physicals[0][0].disk
+        number = 1 + sum(one.disk == name for one in found)
+        here = recognise(volume.blocks) if volume.blocks else None
         found.append(
-            Found(
-                disk, number, "lvm", volume.name, volume.size, volume.blocks, signature, volume.lack
-            )
+            Found(name, number, "lvm", volume.name, volume.size, volume.blocks, here, volume.lack)
         )
         if len(found) >= MAX_VOLUMES:
             break
@@ -74,20 +87,3 @@ def find(disks: Sequence[Disk]) -> list[Found]:
     return sorted(
         found, key=lambda one: ([disk.name for disk in disks].index(one.disk), one.number)
     )
-
-
-def _of_disk(disk: Disk) -> list[Found]:
-    signature = recognise(disk)
-    # the boot sector of these file systems bears the mark of a partition table too
-    of_its_own = signature is not None and signature.name in BOOT_SECTORS
-    table = None if of_its_own or lvm.physical(disk) else partitions.find(disk)
-    if table is None:
-        return [Found(disk.name, 1, "disk", "", disk.size, disk, signature)]
-    kind, parts = table
-    found = []
-    for number, part in enumerate(parts[:MAX_VOLUMES], 1):
-        blocks = Part(disk, part.start, part.size)
-        short = "it reaches beyond the end of the disk" if blocks.size < part.size else ""
-        here = recognise(blocks)
-        found.append(Found(disk.name, number, kind, part.name, part.size, blocks, here, short))
-    return found

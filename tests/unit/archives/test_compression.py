@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backupsvc.archives.compression import DECODERS, recognise
+from backupsvc.archives.content import Content
 from backupsvc.archives.streams import ByteStream, Damage
 from backupsvc.archives.zstd import ZstdDecoder
 
@@ -136,9 +137,10 @@ def test_a_gibibyte_of_zeros_never_takes_more_than_a_piece_at_a_time() -> None:
     assert total == 2**30
 
 
-def test_lzo_is_refused_with_a_way_out() -> None:
+@pytest.mark.parametrize("name", ["vzdump-qemu-100-2024_01_01-00_00_00.vma.lzo", "of another name"])
+def test_lzo_is_refused_with_a_way_out(name: str) -> None:
     with pytest.raises(Damage, match="lzop -d"):
-        decode("lzo", b"\x89LZO\0")
+        Content(ByteStream([b"\x89LZO\0"]), name)
 
 
 def test_compressions_are_recognised_by_their_first_bytes() -> None:
