@@ -107,9 +107,7 @@ def open_bundle(
         plain.rename(folder / "catalog.db")
     dump = folder / f"{CATALOG}.pgdump"
     here = dump if dump.is_file() else None
-    settings = _settings(folder)
-    missing = _write_environment(folder, settings, secrets)
-    host = settings.get(HOST) or ""
+    host, missing = _write_environment(folder, secrets)
     return Opened(folder, len(names), summed, folder / ENVIRONMENT, host, missing, here)
 
 
@@ -168,25 +166,20 @@ def _secrets(folder: Path, identities: age.Identities | None) -> Secrets:
     return Secrets(values, keys)
 
 
-def _settings(folder: Path) -> dict[str, str | None]:
-    """The bundle's settings: only variables that there are, and never what a shell would run."""
-    try:
+def _write_environment(folder: Path, secrets: Secrets) -> tuple[str, tuple[str, ...]]:
+    """From the bundle's settings write the file of them, for this user alone; return the cluster's
+    host, and what has no value in it.
+    """
+    text = ""
+    with suppress(OSError, UnicodeDecodeError):
         text = (folder / SETTINGS).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError):
-        return {}
-    found: dict[str, str | None] = {}
+    # only variables that there are, and never what a shell would run
+    settings: dict[str, str | None] = {}
     for line in text.splitlines():
         if told := _SETTING.fullmatch(line):
-            found[told[1]] = None if told[2] is None else told[2].replace("'\\''", "'")
-    for strange in setting_names.unknown(Settings, found):
-        del found[strange]
-    return found
-
-
-def _write_environment(
-    folder: Path, settings: Mapping[str, str | None], secrets: Secrets
-) -> tuple[str, ...]:
-    """Write the file of settings, for this user alone; return what has no value in it."""
+            settings[told[1]] = None if told[2] is None else told[2].replace("'\\''", "'")
+    for strange in setting_names.unknown(Settings, settings):
+        del settings[strange]
     whole = folder.absolute()
     known = {"BACKUPSVC_STATE_DIR": str(whole), "BACKUPSVC_POLICY": str(whole / POLICY)}
     missing = []
@@ -204,7 +197,7 @@ def _write_environment(
     lines = [f"{name}={shell_quoted(value)}" for name, value in known.items()]
     lines += [f"# to be filled in: {name}=" for name in missing]
     _write(folder / ENVIRONMENT, "".join(f"{line}\n" for line in lines))
-    return tuple(missing)
+    return settings.get(HOST) or "", tuple(missing)
 
 
 def _write(path: Path, text: str) -> None:

@@ -127,7 +127,13 @@ def _write_all(stream: BinaryIO, into: Path) -> tuple[str, ...]:
             if file is None:
                 raise ValueError(f"{member.name!r} is no file")
             if member.name == SUMS:
-                told = _sums(file.read(MOST_SUMS + 1))
+                text, told = file.read(MOST_SUMS + 1), {}
+                if len(text) > MOST_SUMS:
+                    raise ValueError(f"{SUMS} is larger than any of ours")
+                for line in text.decode().splitlines():
+                    if not (one := _SUM.fullmatch(line)):
+                        raise ValueError(f"{SUMS} has another form")
+                    told[one[2]] = one[1]
                 continue
             # what its name leads through, for this user alone
             folder = into
@@ -163,17 +169,6 @@ def _write(source: IO[bytes], size: int, path: Path) -> str:
     if left:
         raise ValueError(f"{path.name} is cut off")
     return sha256.hexdigest()
-
-
-def _sums(text: bytes) -> dict[str, str]:
-    if len(text) > MOST_SUMS:
-        raise ValueError(f"{SUMS} is larger than any of ours")
-    found = {}
-    for line in text.decode().splitlines():
-        if not (told := _SUM.fullmatch(line)):
-            raise ValueError(f"{SUMS} has another form")
-        found[told[2]] = told[1]
-    return found
 
 
 def _remove(folder: Path) -> None:

@@ -42,6 +42,9 @@ from policies.model import DamagedCopy
 from policies.segments import SegmentManifest
 
 CHECKPOINT = 256 << 20  # bytes after which what was sent is synced and recorded
+SEE_WHAT = (
+    "see what it is; nothing was overwritten. If it is not wanted, remove it there and copy again"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +154,20 @@ class _Sending:
         refuted: set[str] = set()
         reasons: list[str] = []
         while True:
-            decision = self._decide(refuted)
+            self._files = files = self._target.files()
+            names = attempts(manifest_name(self._wanted.name), files)
+            # what is longer than any of ours is none
+            names = [one for one in names if files[one] <= MOST]
+            told = {name: read_manifest(content(self._target, name, MOST)) for name in names}
+            found = {name: manifest for name, manifest in told.items() if manifest}
+            decision = decide(
+                self._wanted,
+                Seen(files, found),
+                self._order.progress,
+                immutable=self._order.immutable,
+                refuted=refuted,
+                damaged=self._damaged,
+            )
             reasons += decision.reasons
             for file in decision.remove:
                 self._target.remove(file)
@@ -160,11 +176,7 @@ class _Sending:
                     decision.manifest, "its manifest matches", reasons, decision.litter
                 )
             if decision.action is Action.REFUSE:
-                hint = (
-                    "see what it is; nothing was overwritten. If it is not wanted, remove it "
-                    "there and copy again"
-                )
-                raise CopyError(f"{self._target.what}: {'; '.join(decision.reasons)}", hint)
+                raise CopyError(f"{self._target.what}: {'; '.join(decision.reasons)}", SEE_WHAT)
             if decision.action is not Action.CHECK:
                 sha256 = self._brought(decision)
             else:  # all is there: of the archive only its hash as it is now is wanted
@@ -179,23 +191,6 @@ class _Sending:
                     self._published(decision.file, sha256), how, reasons, decision.litter
                 )
             refuted.add(decision.file)
-
-    def _decide(self, refuted: set[str]) -> Decision:
-        files, name = self._target.files(), manifest_name(self._wanted.name)
-        self._files = files
-        found: dict[str, Manifest] = {}
-        for file in (one for one in attempts(name, files) if files[one] <= MOST):
-            if manifest := read_manifest(content(self._target, file, MOST)):
-                found[file] = manifest
-        known = self._order.progress
-        return decide(
-            self._wanted,
-            Seen(files, found),
-            known,
-            immutable=self._order.immutable,
-            refuted=refuted,
-            damaged=self._damaged,
-        )
 
     def _brought(self, decision: Decision) -> str | None:
         """Send what is missing; return the SHA-256 of the whole archive, None if what is there is

@@ -12,11 +12,12 @@ import hashlib
 import io
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from typing import BinaryIO
 
 from backupsvc.copies import age
 from backupsvc.copies.pace import Pace
-from backupsvc.copies.send import Order, Verified, Watch, changed, of_one_archive
+from backupsvc.copies.send import SEE_WHAT, Order, Verified, Watch, changed, of_one_archive
 from backupsvc.copies.small import content, put
 from backupsvc.copies.sources import Source
 from backupsvc.copies.target import CHUNK, Target, Writing, needs
@@ -50,6 +51,9 @@ class _Sending:
         self._stat = source.stat()
         size = self._stat.size
         self._wanted = Wanted(order.volid, source.name, size, self._stat.modified, order.sha256)
+        self._begun = Progress(
+            order.volid, size, self._stat.modified, label(source.name), 0, "", order.recipients
+        )
         # of an archive beyond measure the segments are longer
         self._length = order.segment * max(1, -(-size // (order.segment * segments.MOST_SEGMENTS)))
         self._known = order.progress
@@ -71,11 +75,7 @@ class _Sending:
             decision = self._decide(refuted)
             reasons += decision.reasons
             if decision.refusal:
-                hint = (
-                    "see what it is; nothing was overwritten. If it is not wanted, remove it "
-                    "there and copy again"
-                )
-                raise CopyError(f"{self._target.what}: {decision.refusal}", hint)
+                raise CopyError(f"{self._target.what}: {decision.refusal}", SEE_WHAT)
             for file in decision.remove:
                 self._target.remove(file)
             if decision.manifest is not None:
@@ -142,7 +142,9 @@ class _Sending:
                     if number == decision.known and before != hashed.hexdigest():
                         return None
                     if number >= decision.known:
-                        self._record(start + count, hashed, found)
+                        sent = replace(self._begun, sent=start + count, sha256=hashed.hexdigest())
+                        packed = segments.packed(found, hashes=True)
+                        self._watch.record(replace(sent, segments=packed))
                 if stream.read(1):
                     raise changed(self._source)
             sha256 = of_one_archive(self._source, self._stat, self._wanted, hashed.hexdigest())
@@ -236,20 +238,6 @@ class _Sending:
                 if file not in kept:
                     self._target.remove(file)
         return manifest
-
-    def _record(self, sent: int, hashed: hashlib._Hash, found: list[Segment]) -> None:
-        wanted = self._wanted
-        progress = Progress(
-            wanted.volid,
-            wanted.size,
-            wanted.modified,
-            label(wanted.name),
-            sent,
-            hashed.hexdigest(),
-            self._order.recipients,
-            segments.packed(found, hashes=True),
-        )
-        self._watch.record(progress)
 
     def _sent(self, count: int) -> None:
         self._moved += count

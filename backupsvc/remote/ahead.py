@@ -80,6 +80,7 @@ class Ahead:
             rest = _Piece(piece.offset + len(data), piece.length - len(data))
             self._pieces.appendleft(rest)
             self._send(rest)
+            # not for less than a page: one short answer would slow all that follow
             self._length = min(self._length, max(len(data), 4096))
         if not data:  # shorter than it was when it was opened
             self._pieces.clear()
