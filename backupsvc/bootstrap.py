@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from backupsvc.pve import Pve
     from backupsvc.pve.breakers import Breakers
     from backupsvc.remote.connections import NodeConnections
+    from backupsvc.remote.here import Here
     from backupsvc.remote.jump import Jump
     from policies.attached import Kernel
 
@@ -149,6 +150,15 @@ class Service:
         nodes = NodeConnections(self.settings.ssh)
         self._stack.callback(nodes.close)
         return nodes
+
+    @cached_property
+    def here(self) -> Here | None:
+        """This machine on the guests' network, None where it is not on it: a lab's guests have a
+        network of their own, and who answers here at their addresses is somebody else.
+        """
+        from backupsvc.remote.here import Here
+
+        return Here() if self.settings.guest_network and not self.settings.lab else None
 
     @cached_property
     def engine(self) -> Engine:

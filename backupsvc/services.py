@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from backupsvc.clock import Clock
     from backupsvc.pve import Pve
     from backupsvc.remote.connections import NodeConnections
+    from backupsvc.remote.here import Here
     from backupsvc.remote.jump import Jump
     from backupsvc.settings import Settings
     from policies.model import Policy
@@ -66,6 +67,11 @@ class Nodes(Cluster, Protocol):
     @property
     def nodes(self) -> NodeConnections:
         """The nodes that SSH reaches."""
+        ...
+
+    @property
+    def here(self) -> Here | None:
+        """This machine on the guests' network, None where it is not on it."""
         ...
 
 

@@ -173,6 +173,7 @@ class Settings(BaseSettings):
     policy: Path | None = None
     tick: float = Field(default=30.0, gt=0)  # seconds between two looks of beat at what is due
     listen: str = "127.0.0.1:8470"  # where the /healthz of `backupsvc serve` answers
+    guest_network: bool = True  # whether guests answer this machine at their production addresses
     lab: bool = False
     simulated: bool = False
 

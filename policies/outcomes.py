@@ -14,6 +14,7 @@ from enum import StrEnum
 from typing import Any
 
 from policies.model import Operation, OperationState, Verdict
+from policies.restore_verdict import Health
 
 _TESTS = ("prove#", "again#", "sample#")  # how a night calls its restore tests
 _COPIES = "copy#"  # and its copies
@@ -69,7 +70,8 @@ class Outcome:
             or self.verdict == Verdict.FAILED
         ):
             return Level.ERROR
-        fine = self.verdict in (None, Verdict.PROVEN, Verdict.SIMULATED) and not self.frozen
+        good = (None, Verdict.PROVEN, Verdict.SIMULATED, Health.RUNNING)
+        fine = self.verdict in good and not self.frozen
         return Level.INFO if fine and self.state is OperationState.DONE else Level.WARNING
 
 
