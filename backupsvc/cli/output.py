@@ -140,6 +140,19 @@ def ask(question: str) -> bool:
         return False
 
 
+def ask_words(question: str) -> str:
+    """Given a question that a word would answer too fast, ask it on standard error and return what
+    was typed, "" from who gives no answer.
+    """
+    import typer
+
+    try:
+        return str(typer.prompt(one_line(question), default="", show_default=False, err=True))
+    except typer.Abort:
+        tell("")
+        return ""
+
+
 def interactive(stream: Any = None) -> bool:
     """Return whether a stream (standard output by default) is a terminal that wants colours."""
     stream = stream or sys.stdout

@@ -46,6 +46,17 @@ Clone = Annotated[
 Start = Annotated[
     bool, typer.Option("--start/--no-start", help="Start the guest once it is restored.")
 ]
+Confirm = Annotated[
+    str | None,
+    typer.Option(
+        "--confirm",
+        metavar="WORDS",
+        help='That its original is off, in words ("108 is off"), where it may still be alive.',
+    ),
+]
+Wait = Annotated[
+    bool, typer.Option("--wait/--no-wait", help="Wait for quorum if the cluster has lost it.")
+]
 Yes = Annotated[
     bool,
     typer.Option("--yes", "-y", help="Do not ask; without a terminal nothing is done otherwise."),
@@ -67,6 +78,8 @@ def restore(
     into: Into = None,
     clone: Clone = False,
     start: Start = True,
+    confirm: Confirm = None,
+    wait: Wait = True,
     yes: Yes = False,
     enqueue: EnqueueOption = False,
     follow: FollowOption = False,
@@ -77,6 +90,9 @@ def restore(
     else from its newest. Never overwrites a guest that exists.
 
     Shows the plan and asks; without a terminal it needs --yes. A "no" restores nothing, and exits 1.
+    Where its original may be alive (a silent node, somebody who answers at its address) no "yes"
+    suffices: it asks for words. A lost quorum is waited for, and never brought about. Once started,
+    the guest is asked by its checks: exits 0 if they passed, 1 if not or if that is not known.
     """
     from backupsvc.cli.driving import announce, bring_to_end, check_options
     from backupsvc.cli.output import can_ask, emit_json
@@ -90,29 +106,32 @@ def restore(
 
     check_options(enqueue, follow, dry_run)
     unasked = yes or as_json
-    wish = Wish(Wanted(at, archive, newest, node), storage, start, into, clone)
+    wish = Wish(Wanted(at, archive, newest, node), storage, start, into, clone, confirm)
     _must_fit(vmid, wish, answerable=unasked or dry_run or can_ask())
     with open_service(enqueue=enqueue) as service:
         # a dry run gathers all that stands in the way, the run itself ends at the first of it
         plan = look_ahead(service, vmid, wish, gather=dry_run)
-        planned, missing = plan.memory, around.of_plan(service, plan)
+        missing = around.of_plan(service, plan)
         if dry_run:
             _foreseen(plan, missing, as_json)
             raise typer.Exit(plan.blockers[0].exit_code if plan.blockers else 0)
-        _agree(plan, missing, unasked=unasked)
+        if plan.without_quorum and not wait:
+            raise plan.without_quorum
+        planned = _agreed(plan, missing, unasked=unasked, as_json=as_json).memory
         opened = opening.open_all(
             {plan.target: lambda: open_restore(service, plan.target, planned)}
         )
         told = announce(service, opened, follow=follow, as_json=as_json) if enqueue else {}
         with Progress(quiet=as_json) as progress:
             [ended] = bring_to_end(service, opened.operations, progress, enqueue=enqueue)
+        code = service.engine.kinds[ended.kind].exit_code(service.catalog, ended)
     result = restore_outcome(ended)
     if as_json:
         workers = {key: told[key] for key in ("workers",) if key in told}
         emit_json(result | around.as_dict(missing) | workers)
     else:
         _show(result, missing)
-    raise typer.Exit(result["error"]["exit_code"] if result["error"] else 0)
+    raise typer.Exit(code)
 
 
 def _must_fit(vmid: int, wish: Wish, *, answerable: bool) -> None:
@@ -151,24 +170,44 @@ def _foreseen(plan: Plan, missing: Found, as_json: bool) -> None:
             tell(f"  -> {one.hint}")
 
 
-def _agree(plan: Plan, missing: Found, *, unasked: bool) -> None:
-    """Show the plan, and ask whether it shall be carried out. Raise typer.Exit if not."""
-    from backupsvc.cli.output import ask, tell
+def _agreed(plan: Plan, missing: Found, *, unasked: bool, as_json: bool) -> Plan:
+    """Show the plan, ask whether it shall be carried out, and return it. Raise typer.Exit if not,
+    LawRefused if its original may be alive and nobody says in words that it is off.
+    """
+    from backupsvc.cli.output import ask, ask_words, can_ask, tell
     from backupsvc.operations.restore import around
+    from policies.restore_guard import fits, words
 
-    planned = plan.memory
+    planned, lost = plan.memory, plan.without_quorum
     if unasked:
         # where nobody is asked, the plan is not shown; what may go wrong is, and what is newer
-        for risk in (*planned.cautions, *planned.room):
+        for risk in (*planned.cautions, *planned.unheard, *planned.room):
             tell(f"backupsvc: WARNING: {risk}")
         for newer in planned.passed_over:
             tell(f"backupsvc: {newer}")
-        return
-    for line in (*lines(plan), *around.lines(missing)):
-        tell(line)
-    if not ask("Restore it?"):
+    else:
+        for line in (*lines(plan), *around.lines(missing)):
+            tell(line)
+    agreed = True
+    if plan.unconfirmed:
+        if as_json or not can_ask():
+            raise plan.unconfirmed
+        for one in plan.doubts:
+            tell(f"backupsvc: STOP: {one.said}")
+        tell("  -> a guest must never run twice: see that it is off there (console, IPMI, power)")
+        # whoever types them has agreed as well
+        typed = ask_words(f'If you have seen that, type "{words(plan.vmid)}"')
+        agreed = fits(typed, plan.vmid)
+        plan = plan.confirmed(typed) if agreed else plan
+    elif not unasked:
+        agreed = ask("Restore it?")
+    if not agreed:
         tell("nothing was restored")
         raise typer.Exit(1)
+    if lost:
+        tell(f"backupsvc: {lost.message}; it goes on when quorum is back")
+        tell(f"  -> {lost.hint}")
+    return plan
 
 
 def lines(plan: Plan) -> list[str]:
@@ -190,7 +229,10 @@ def lines(plan: Plan) -> list[str]:
     if plan.expected is not None:
         ago = duration(max(0, plan.now - plan.expected.at), "en")
         takes = f"about {duration(plan.expected.seconds, 'en')}, as measured in a restore test {ago} ago"
-    risks = (*planned.warnings, *planned.cautions, *planned.room, *planned.left_out)
+    risks = (
+        *(*planned.warnings, *planned.cautions, *planned.unheard),
+        *(*planned.room, *planned.left_out),
+    )
     return [
         f"guest {plan.vmid} ({planned.name}) {verb} restored{other}"
         f"{', a clone,' if planned.clone else ''} on {planned.node}",
@@ -212,6 +254,7 @@ def _show(result: dict[str, Any], missing: Found) -> None:
     commands.
     """
     from backupsvc.cli.output import say, tell
+    from policies.restore_verdict import IN_WORDS, Health
     from policies.surroundings import to_do
 
     if result["error"]:
@@ -224,8 +267,12 @@ def _show(result: dict[str, Any], missing: Found) -> None:
     started = "and started" if result["started"] else "and not started"
     say(
         f"guest {result['vmid']} ({result['name']}) is restored on {result['node']} {started}, in "
-        f"{result['seconds']:.1f} s"
+        f"{result['restored_seconds']:.1f} s"
     )
+    if result["verdict"]:
+        say(f"{IN_WORDS[Health(result['verdict'])]}: {'; '.join(result['reasons'])}")
+        for one in result["checks"]:
+            say(f"  {one['outcome']}: {one['name']}: {one['detail']}")
     say(f"from {result['archive']['volid']}, backed up {result['archive']['time']}")
     if result["clone"]:
         say(
@@ -236,7 +283,7 @@ def _show(result: dict[str, Any], missing: Found) -> None:
         tell(f"backupsvc: WARNING: {sentence}")
     if missing.why_none is not None:
         tell(f"backupsvc: what was around it is not known: {missing.why_none}")
-    for one in missing.items:
-        say(f"{'missing around it' if to_do(one) else 'around it'}: {one.what}: {one.detail}")
-        for command in one.commands:
+    for item in missing.items:
+        say(f"{'missing around it' if to_do(item) else 'around it'}: {item.what}: {item.detail}")
+        for command in item.commands:
             say(f"  {command}")

@@ -32,19 +32,6 @@ class Rest:
         )
 
 
-def _our_rest(service: Nodes, vmid: int, node: str) -> tuple[Rest | None, str]:
-    """Return the rest if law 1's exception (a) holds for what is under that VMID, else why not."""
-    before = service.catalog.operations.find(kind="restore", subject=vmid)
-    upids = [upid for one in before if one.state in _OVER and (upid := one.book.upid("restore"))]
-    upid = upids[0] if upids else None  # newest first
-    why = service.restore_pve.stubs().why_not(node, vmid, upid)
-    return (
-        (Rest(node, upid), "")
-        if upid and why is None
-        else (None, why or "no restore of this service left it")
-    )
-
-
 def must_be_absent(service: Nodes, vmid: int) -> Rest | None:
     """Return None if nobody has the VMID, or what our own failed restore left there. Raise
     LawRefused for anything else.
@@ -61,9 +48,13 @@ def must_be_absent(service: Nodes, vmid: int) -> Rest | None:
     if found and (how := reach.down(service.restore_pve.cluster.nodes()).get(found.node)):
         raise _of_silent_node(service, found, how)
     if found and wholeness.rest_of_a_restore(service.restore_pve, found):
-        rest, why = _our_rest(service, vmid, found.node)
-        if rest:
-            return rest
+        before = service.catalog.operations.find(kind="restore", subject=vmid)
+        made = [upid for one in before if one.state in _OVER and (upid := one.book.upid("restore"))]
+        upid = made[0] if made else None  # newest first
+        why = service.restore_pve.stubs().why_not(found.node, vmid, upid)
+        if upid and why is None:
+            return Rest(found.node, upid)
+        why = why or "no restore of this service left it"
         past = "; ".join(filter(None, (why, wholeness.past_of(service, vmid))))
         raise LawRefused(
             1,
@@ -73,12 +64,18 @@ def must_be_absent(service: Nodes, vmid: int) -> Rest | None:
             "again",
         )
     if found:
+        beside = ""
+        if (free := twins.propose(service, vmid)) is not None:
+            beside = (
+                f"; to have it back beside that one use `backupsvc restore {vmid} --as {free} "
+                "--clone` (MAC addresses of its own, links down, not started)"
+            )
         raise LawRefused(
             1,
             f"guest {_named(service, found)} exists on {found.node} and is "
             f"{_state(service, found)}; an existing guest is never overwritten",
             f"to prove its archive use `backupsvc restore-test {vmid}`; to replace it, first "
-            f"remove the guest in PVE yourself{_beside(service, vmid)}",
+            f"remove the guest in PVE yourself{beside}",
         )
     # a list leaves out what the token may not see; this answer does not (pve-facts 8.3)
     if not service.restore_pve.cluster.vmid_free(vmid):
@@ -88,16 +85,6 @@ def must_be_absent(service: Nodes, vmid: int) -> Rest | None:
             "look at it in PVE as an administrator",
         )
     return None
-
-
-def _beside(service: Nodes, vmid: int) -> str:
-    """How the archive comes back beside a guest that exists."""
-    if (free := twins.propose(service, vmid)) is None:
-        return ""
-    return (
-        f"; to have it back beside that one use `backupsvc restore {vmid} --as {free} --clone` (MAC "
-        "addresses of its own, links down, not started)"
-    )
 
 
 def _of_silent_node(service: Nodes, guest: Guest, how: str) -> LawRefused:

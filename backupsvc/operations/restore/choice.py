@@ -37,7 +37,7 @@ class Chosen:
     container's), and all that was weighed.
 
     ``passed_over`` and ``cautions`` are sentences; ``machine`` is the one that the guest is, ``tests``
-    are the guest's restore tests, none on a simulated cluster.
+    are the guest's restore tests, none on a simulated cluster, of modelled guests (``simulated``).
     """
 
     archive: Archive
@@ -47,6 +47,7 @@ class Chosen:
     cautions: tuple[str, ...]
     machine: identity.Known
     tests: tuple[Proof, ...]
+    simulated: bool = False
 
 
 @dataclass(slots=True)
@@ -113,21 +114,7 @@ def choose(service: Cluster, vmid: int, wanted: Wanted) -> Chosen:
         )
     if wanted.volid is None and choice.contested:
         _refuse_contested(vmid, choice, machine.identity)
-    tests = () if known.simulated else known.proofs
-    return _chosen(seen, look, choice, machine, tests, named=wanted.volid is not None)
-
-
-def _chosen(
-    seen: Survey,
-    look: _Look,
-    choice: Choice,
-    machine: identity.Known,
-    tests: tuple[Proof, ...],
-    *,
-    named: bool,
-) -> Chosen:
-    assert choice.chosen is not None
-    archive = choice.chosen.archive
+    archive, named = choice.chosen.archive, wanted.volid is not None
     blank = [
         f"{sentence}: whether a newer archive lies there is not known" for sentence in seen.blank()
     ]
@@ -143,7 +130,8 @@ def _chosen(
         (*choice.passed_over, *(() if named else blank), *unread),
         choice.cautions,
         machine,
-        tests,
+        () if known.simulated else known.proofs,
+        known.simulated,
     )
 
 

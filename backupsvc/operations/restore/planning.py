@@ -5,29 +5,32 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from backupsvc.engine.memory import MemoryUnreadable
-from backupsvc.errors import BackupsvcError, PveUnreachable, Refused, UsageError
+from backupsvc.errors import BackupsvcError, LawRefused, PveUnreachable, Refused, UsageError
 from backupsvc.inventory.listing import FAILS
 from backupsvc.inventory.room import before_restore
 from backupsvc.operations import identity
 from backupsvc.operations.backup import memory as backup_memory
+from backupsvc.operations.restore import double_run, hearing, obstacles, twins
 from backupsvc.operations.restore import rights as restore_rights
-from backupsvc.operations.restore import twins
-from backupsvc.operations.restore.absence import must_be_absent, quorate
+from backupsvc.operations.restore.absence import must_be_absent
 from backupsvc.operations.restore.choice import Chosen, Wanted, choose
 from backupsvc.operations.restore.memory import RestoreMemory
 from backupsvc.operations.services import Nodes, Opening
-from policies import i18n, lineage, reach, restore_clone, restore_plan, whole
-from policies.model import Archive, GuestType, Operation, PolicyError
+from backupsvc.requester import person
+from policies import restore_clone, restore_guard, restore_plan, restore_silence
+from policies.model import Archive, Operation, PolicyError
 from policies.pve import guest_config
 from policies.pve.guest_config import parse_config
 from policies.restore_choice import Alternative
+from policies.restore_guard import Confirmation, Doubt
 from policies.restore_plan import Measured, NicAhead, Place
+from policies.restore_silence import Address
 from policies.role import Need
-from policies.room import disk_needs
+from policies.room import DiskNeed, disk_needs
 
 T = TypeVar("T")
 DEADLINE = 24 * 3600  # seconds
@@ -38,7 +41,7 @@ _SEES_MEDIA = {"Datastore.AllocateSpace", "Datastore.AllocateTemplate", "Datasto
 class Wish:
     """What the administrator asks for. ``storage`` takes all disks, None: each goes to where it
     was. ``into`` is another VMID than the guest's own (None: its own), ``clone``: apart from the
-    machine that it is made of, and not started.
+    machine that it is made of, and not started. ``confirm`` are the words that its original is off.
     """
 
     wanted: Wanted
@@ -46,6 +49,7 @@ class Wish:
     start: bool = True
     into: int | None = None
     clone: bool = False
+    confirm: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,9 +58,11 @@ class Plan:
     the guest's, ``target`` the one that it is restored under.
 
     ``lineage`` is the machine that the guest is, ``proof`` that of the archive (None: it is not
-    proven), ``expected`` what was measured of a restore (None: nothing). ``blockers`` is what keeps it
-    from being done, in the order in which it would be refused. ``now`` in epoch seconds; ``config``
-    is the text of the configuration in the archive.
+    proven), ``expected`` what was measured of a restore (None: nothing). ``doubts`` is why its
+    original may still be alive, which somebody must set aside in words before it is begun
+    (``confirmed``); ``without_quorum`` what is to be said if the cluster has lost quorum, which is
+    waited for. ``blockers`` is what keeps it from being done, in the order in which it would be
+    refused. ``now`` in epoch seconds; ``config`` is the text of the configuration in the archive.
     """
 
     vmid: int
@@ -69,12 +75,36 @@ class Plan:
     expected: Measured | None
     now: int
     config: str
+    doubts: tuple[Doubt, ...] = ()
+    without_quorum: PveUnreachable | None = None
     blockers: tuple[BackupsvcError, ...] = ()
 
     @property
     def chosen(self) -> Alternative:
         """The archive that is taken, among the others."""
         return next(one for one in self.alternatives if one.chosen)
+
+    @property
+    def unconfirmed(self) -> LawRefused | None:
+        """The refusal to begin while nobody has said in words that the original is off."""
+        if not restore_guard.unconfirmed(self.doubts, self.memory.confirmed):
+            return None
+        return obstacles.may_run_twice(
+            self.vmid, f"restoring guest {self.vmid} was not begun", self.doubts
+        )
+
+    def confirmed(self, words: str) -> Plan:
+        """Given the words that somebody wrote, return the plan with what they set aside. Raise
+        UsageError if they are not the words.
+        """
+        if not restore_guard.fits(words, self.vmid):
+            wanted = restore_guard.words(self.vmid)
+            raise UsageError(
+                f"{words!r} confirms nothing of guest {self.vmid}",
+                f'the words are "{wanted}", and only true where somebody has seen it',
+            )
+        given = Confirmation(person(), self.now, words.strip(), self.doubts)
+        return replace(self, memory=replace(self.memory, confirmed=given))
 
 
 @dataclass(slots=True)
@@ -108,12 +138,17 @@ def plan_restore(
     newest: bool = False,
     into: int | None = None,
     clone: bool = False,
+    confirm: str | None = None,
 ) -> RestoreMemory:
     """Given what the administrator asked for, return what a restore would do. Raise where it must
-    not be done: see ``look_ahead``.
+    not be done: see ``look_ahead``; LawRefused too if its original may be alive and ``confirm`` are
+    not the words that it is off.
     """
-    wish = Wish(Wanted(at, volid, newest, node), storage, start, into, clone)
-    return look_ahead(service, vmid, wish).memory
+    wish = Wish(Wanted(at, volid, newest, node), storage, start, into, clone, confirm)
+    plan = look_ahead(service, vmid, wish)
+    if plan.unconfirmed:
+        raise plan.unconfirmed
+    return plan.memory
 
 
 def look_ahead(service: Nodes, vmid: int, wish: Wish, *, gather: bool = False) -> Plan:
@@ -124,8 +159,9 @@ def look_ahead(service: Nodes, vmid: int, wish: Wish, *, gather: bool = False) -
     10), or when a bridge is missing for a guest that is to be started, PvePermissionDenied when the
     token lacks a right that PVE would miss only in mid-restore, NoRoom when its disks surely find no
     room, PveNotFound when there is no archive, UsageError when the archive cannot be read from the
-    node asked for, PveUnreachable when archive or node is out of reach, or quorum is lost. With
-    ``gather`` all of these are blockers of the plan, as soon as there is an archive to plan with.
+    node asked for, PveUnreachable when archive or node is out of reach. With ``gather`` all of these
+    are blockers of the plan, as soon as there is an archive to plan with, and so are a lost quorum
+    and that its original may be alive, which whoever begins it must look at by himself.
     """
     stops = _Stops(gather)
     target = vmid if wish.into is None else wish.into
@@ -135,38 +171,18 @@ def look_ahead(service: Nodes, vmid: int, wish: Wish, *, gather: bool = False) -
     try:
         chosen = choose(service, vmid, wish.wanted)
         archive = chosen.archive
-        if archive.type is not GuestType.QEMU:
-            raise Refused(
-                f"archive {archive.volid} is of a container, and only VMs can be restored yet",
-                "restore it in PVE",
-            )
-        text = _with_disk(service, archive, vmid, chosen.text)
+        text = obstacles.text_with_disk(service, archive, vmid, chosen.text)
         config = parse_config(text)
-        sent = _overrides(config, archive, wish)
+        sent = clone_overrides(config, archive) if wish.clone else {}
     except BackupsvcError as error:
         raise (*stops.found, error)[0] from None
-    start = wish.start and not wish.clone
-    where = wish.wanted.node or archive.node
-    stops.over(lambda: _readable(archive, wish.wanted.node))
-    up = stops.over(lambda: _up(service, where))
-    named = wish.wanted.volid is not None
-    warnings = stops.over(lambda: identity.refuse_unless_named(service, archive, text, named=named))
-    apart = stops.over(lambda: _keep_apart(service, vmid, target, archive, config, wish))
-    place = _place(service, archive, where, wish, config, up=bool(up))
-    nics = restore_plan.nics_ahead(config, place.bridges)
-    rights = stops.over(lambda: _rights(target, archive, place, config, wish)) or ()
-    # PVE looks at some of them in the task alone, and then an empty guest is left (pve-facts 7.3)
-    stops.over(lambda: restore_rights.require(service, target, rights))
-    if start:
-        stops.over(lambda: _require_bridges(service, target, where, nics))
-    needs = disk_needs(config, wish.storage)
-    room = stops.over(
-        lambda: before_restore(service.restore_pve, target, where, needs, archive.size)
-    )
-    merged = {**config, **sent}
+    at = _weigh(service, vmid, target, chosen, text, wish, stops)
+    start, clone = wish.start and not wish.clone, wish.clone
+    unasked = clone or chosen.simulated
+    merged, mine = {**config, **sent}, chosen.choice.chosen
     memory = RestoreMemory(
         archive=archive,
-        node=where,
+        node=at.place.node,
         storage=wish.storage,
         name=config.get("name", ""),
         start=start,
@@ -175,41 +191,114 @@ def look_ahead(service: Nodes, vmid: int, wish: Wish, *, gather: bool = False) -
         left_out=restore_plan.left_out(config),
         nics={key: value for key, value in merged.items() if key.startswith("net")},
         passed_over=(*([rest.said(target)] if rest else []), *chosen.passed_over),
-        cautions=(*chosen.cautions, *(apart or ())),
-        warnings=tuple(warnings or ()),
-        rights=rights,
-        needs=tuple(needs),
-        room=tuple(room or ()),
+        cautions=(*chosen.cautions, *at.apart),
+        warnings=at.warnings,
+        rights=at.rights,
+        needs=at.needs,
+        room=at.room,
         original=None if target == vmid else vmid,
-        clone=wish.clone,
+        clone=clone,
         overrides=sent,
+        simulated=chosen.simulated,
+        addresses=at.addresses,
+        looks=at.seen.looks,
+        unheard=(
+            *(() if unasked else restore_silence.doubtful(at.seen.looks)),
+            *(() if start or clone else (one.said for one in at.seen.doubts)),
+        ),
     )
-    moved = [f"its VMID is {target}, and was {vmid}"] if target != vmid else []
-    return Plan(
+    plan = Plan(
         vmid=vmid,
         target=target,
         memory=memory,
         alternatives=chosen.choice.alternatives,
         lineage=chosen.machine,
-        nics=nics,
+        nics=at.nics,
         differs=(
-            *moved,
-            *restore_plan.differs(config, place),
-            *(restore_clone.differs(sent) if wish.clone else ()),
+            *([f"its VMID is {target}, and was {vmid}"] if target != vmid else []),
+            *restore_plan.differs(config, at.place),
+            *(restore_clone.differs(sent) if clone else ()),
         ),
-        expected=_expected(chosen, start=start),
+        expected=restore_plan.expected(chosen.tests, mine.proof if mine else None, start=start),
         now=int(service.clock.now()),
         config=text,
-        blockers=tuple(stops.found),
+        doubts=at.seen.doubts if start else (),
+        without_quorum=at.without_quorum,
+    )
+    if wish.confirm is not None:
+        plan = plan.confirmed(wish.confirm)
+    found = [*stops.found, *([plan.unconfirmed] if gather and plan.unconfirmed else [])]
+    return replace(plan, blockers=tuple(found))
+
+
+@dataclass(frozen=True, slots=True)
+class _Weighed:
+    """What is known of the place and of the moment of a restore, as far as it could be asked."""
+
+    place: Place
+    nics: tuple[NicAhead, ...]
+    apart: tuple[str, ...]
+    warnings: tuple[str, ...]
+    rights: tuple[Need, ...]
+    needs: tuple[DiskNeed, ...]
+    room: tuple[str, ...]
+    addresses: tuple[Address, ...]
+    seen: double_run.Seen
+    without_quorum: PveUnreachable | None
+
+
+def _weigh(
+    service: Nodes, vmid: int, target: int, chosen: Chosen, text: str, wish: Wish, stops: _Stops
+) -> _Weighed:
+    """Ask all that may keep a restore from being done, in the order in which it is refused."""
+    archive, config = chosen.archive, parse_config(text)
+    start, clone, named = wish.start and not wish.clone, wish.clone, wish.wanted.volid is not None
+    node = wish.wanted.node or archive.node
+    stops.over(lambda: obstacles.readable(archive, wish.wanted.node))
+    up = stops.over(lambda: obstacles.up(service, node))
+    lost = stops.over(lambda: obstacles.without_quorum(service, node)) if up else None
+    if lost and stops.gather:
+        stops.found.append(lost)
+    warnings = stops.over(lambda: identity.refuse_unless_named(service, archive, text, named=named))
+    apart = stops.over(
+        lambda: obstacles.meeting(service, vmid, target, archive, config, clone=clone)
+    )
+    place = place_of(service, archive, node, wish.storage, config, up=bool(up))
+    nics = restore_plan.nics_ahead(config, place.bridges)
+    rights = stops.over(
+        lambda: restore_rights.wanted(
+            target, archive.volid, place, config, start=start, clone=clone
+        )
+    )
+    # PVE looks at some of them in the task alone, and then an empty guest is left (pve-facts 7.3)
+    stops.over(lambda: restore_rights.require(service, target, rights or ()))
+    if start:
+        stops.over(lambda: obstacles.require_bridges(service, target, node, nics))
+    needs = tuple(disk_needs(config, wish.storage))
+    room = stops.over(
+        lambda: before_restore(service.restore_pve, target, node, needs, archive.size)
+    )
+    # a clone's links are down, and a modelled guest answers nowhere
+    asked = () if clone or chosen.simulated else hearing.addresses(service, vmid, text)
+    seen = stops.over(lambda: double_run.look(service, vmid, asked))
+    return _Weighed(
+        place=place,
+        nics=nics,
+        apart=tuple(apart or ()),
+        warnings=tuple(warnings or ()),
+        rights=rights or (),
+        needs=needs,
+        room=tuple(room or ()),
+        addresses=asked,
+        seen=seen or double_run.Seen(),
+        without_quorum=lost,
     )
 
 
-def _overrides(config: Mapping[str, str], archive: Archive, wish: Wish) -> dict[str, str]:
-    """What is sent with the restore of a clone, nothing otherwise. Raise Refused if a NIC in the
-    archive cannot be read.
+def clone_overrides(config: Mapping[str, str], archive: Archive) -> dict[str, str]:
+    """Given the config in an archive, return what is sent with the restore of a clone of it. Raise
+    Refused if a NIC in it cannot be read.
     """
-    if not wish.clone:
-        return {}
     numbers = [secrets.randbelow(1 << 24) for _ in config]
     try:
         return restore_clone.overrides(config, numbers)
@@ -220,91 +309,17 @@ def _overrides(config: Mapping[str, str], archive: Archive, wish: Wish) -> dict[
         ) from None
 
 
-def _keep_apart(
-    service: Nodes,
-    vmid: int,
-    target: int,
-    archive: Archive,
-    config: Mapping[str, str],
-    wish: Wish,
-) -> list[str]:
-    """Return what is not known of guests that the restored one may meet. Raise LawRefused if it
-    would meet the machine that it is made of (law 2), Refused if the VMID is another guest's.
-    """
-    mine = lineage.of(config)
-    if target != vmid:
-        twins.require_unclaimed(service, vmid, target, mine)
-    return [] if wish.clone else twins.meeting(service, vmid, target, mine, archive.volid)
-
-
-def _with_disk(service: Nodes, archive: Archive, vmid: int, text: str | None) -> str:
-    """The config in an archive, which is asked for once more where it could not be read. Raise
-    Refused if it holds no disk.
-    """
-    if text is None:
-        text = service.restore_pve.storage.extract_config(archive.node, archive.volid)
-    if not whole.holds_disk(text):
-        raise Refused(
-            f"archive {archive.volid} of guest {vmid} holds 0 disks: restored, it would be an "
-            "empty machine",
-            "leave --archive out: the newest archive that holds a disk is taken then",
-        )
-    return text
-
-
-def open_restore(service: Opening, vmid: int, planned: RestoreMemory) -> Operation | None:
-    """Given a plan, open the restore that carries it out."""
-    return service.engine.open("restore", vmid, planned, timeout_s=DEADLINE)
-
-
-# --- where to -------------------------------------------------------------------------------------
-
-
-def _readable(archive: Archive, asked: str | None) -> None:
-    """Raise UsageError if the node asked for cannot read the archive."""
-    if asked not in (None, archive.node) and not archive.shared:
-        raise UsageError(
-            f"archive {archive.volid} lies on {archive.node}, in a storage that {asked} does not "
-            "share",
-            f"restore on {archive.node}, or copy the archive to {asked} first",
-        )
-
-
-def _up(service: Nodes, node: str) -> bool:
-    """Return that something can be restored on a node now. Raise PveUnreachable if the node cannot
-    be asked, or if the cluster has lost quorum.
-    """
-    nodes = service.restore_pve.cluster.nodes()
-    down = reach.down(nodes)
-    if node in down:
-        raise PveUnreachable(
-            f"node {node} is {'offline' if down[node] == reach.OFFLINE else 'silent'}: nothing "
-            "can be restored there now",
-            "name another with --node, of those that answer: "
-            f"{i18n.names(one.name for one in nodes if one.online) or 'none'}",
-        )
-    # None: there is no cluster, or the token may not ask, and neither is a reason to refuse
-    if down and quorate(service) is False:
-        raise PveUnreachable(
-            f"the cluster has lost quorum ({i18n.names(down)} is silent), so PVE refuses every "
-            "restore",
-            f"bring {i18n.names(down)} back; if it is lost, and off, give the rest quorum on "
-            f"{node}: pvecm expected 1",
-        )
-    return True
-
-
-def _place(
+def place_of(
     service: Nodes,
     archive: Archive,
     node: str,
-    wish: Wish,
+    storage: str | None,
     config: Mapping[str, str],
     *,
     up: bool,
 ) -> Place:
-    """What is known of where the guest is restored to; what cannot be read is not known, and hinders
-    nothing.
+    """Given an archive and where it is restored to, return what is known of that place. ``up``: the
+    node answers. What cannot be read is not known, and hinders nothing.
     """
     pve = service.restore_pve
     bridges: set[str] | None = None
@@ -312,56 +327,20 @@ def _place(
     if up:
         with suppress(*FAILS):
             bridges = pve.cluster.bridge_names(node)
-        for storage in restore_plan.media_storages(config):
+        for one in restore_plan.media_storages(config):
             with suppress(*FAILS):
                 # a list leaves out in silence what the token may not see
-                if pve.cluster.permissions_at(f"/storage/{storage}") & _SEES_MEDIA:
-                    media[storage] = set(pve.storage.files(node, storage, "iso"))
-    return Place(node, wish.storage, _origin(service, archive), bridges, media)
-
-
-def _origin(service: Nodes, archive: Archive) -> str | None:
-    """The node on which the backup was made, None where the catalog does not know it."""
+                if pve.cluster.permissions_at(f"/storage/{one}") & _SEES_MEDIA:
+                    media[one] = set(pve.storage.files(node, one, "iso"))
+    # the node on which the backup was made, where the catalog knows it
+    origin = None
     made = service.catalog.operations.get(archive.operation) if archive.operation else None
-    if made is None or made.kind != "backup":
-        return None
-    with suppress(MemoryUnreadable):
-        return backup_memory.facts(made).node
-    return None
+    if made is not None and made.kind == "backup":
+        with suppress(MemoryUnreadable):
+            origin = backup_memory.facts(made).node
+    return Place(node, storage, origin, bridges, media)
 
 
-def _rights(
-    vmid: int,
-    archive: Archive,
-    place: Place,
-    config: Mapping[str, str],
-    wish: Wish,
-) -> tuple[Need, ...]:
-    needs = restore_rights.wanted(
-        vmid,
-        archive.volid,
-        place.node,
-        config,
-        storage=wish.storage,
-        start=wish.start and not wish.clone,
-        bridges=place.bridges,
-    )
-    return (*needs, *(restore_clone.rights(vmid) if wish.clone else ()))
-
-
-def _require_bridges(service: Nodes, vmid: int, node: str, nics: tuple[NicAhead, ...]) -> None:
-    """Raise Refused if a guest that is to be started has a NIC whose bridge is not there: PVE
-    restores it, and cannot start it.
-    """
-    if missing := restore_plan.missing_bridges(nics):
-        raise Refused(
-            f"guest {vmid} would be restored on {node} and not start: {node} does not have the "
-            f"bridge of {missing}, or {service.restore_pve.token_id} may not see it",
-            f"make the bridge on {node}, name another node with --node, or restore the guest with "
-            "--no-start and put its NIC onto another bridge before you start it",
-        )
-
-
-def _expected(chosen: Chosen, *, start: bool) -> Measured | None:
-    mine = chosen.choice.chosen
-    return restore_plan.expected(chosen.tests, mine.proof if mine else None, start=start)
+def open_restore(service: Opening, vmid: int, planned: RestoreMemory) -> Operation | None:
+    """Given a plan, open the restore that carries it out."""
+    return service.engine.open("restore", vmid, planned, timeout_s=DEADLINE)

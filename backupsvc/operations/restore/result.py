@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, fields
+from collections.abc import Iterable
+from dataclasses import asdict
 from typing import Any
 
 from backupsvc.clock import iso
@@ -10,15 +11,18 @@ from backupsvc.inventory.listing import as_dict
 from backupsvc.operations import identity
 from backupsvc.operations.memories import error_as_dict
 from backupsvc.operations.restore.choice import as_dict as alternative
-from backupsvc.operations.restore.memory import recall
+from backupsvc.operations.restore.memory import RestoreMemory, recall
 from backupsvc.operations.restore.planning import Plan
-from policies.model import Operation, OperationState, Proof
+from policies import restore_guard
+from policies.model import Operation
+from policies.restore_silence import Look
+
+_UNTIL_BACK = ("choose", "restore", "read-back", "start")
 
 
 def restore_outcome(operation: Operation) -> dict[str, Any]:
     """Given an ended restore, return what ``restore --json`` prints."""
     memory, book = recall(operation), operation.book
-    done = operation.state is OperationState.DONE
     return {
         "operation": operation.id,
         "vmid": operation.subject,
@@ -31,38 +35,98 @@ def restore_outcome(operation: Operation) -> dict[str, Any]:
         "warnings": list(memory.warnings),
         "cautions": list(memory.cautions),
         "room": list(memory.room),
+        "unheard": list(memory.unheard),
         "missing_disks": list(memory.missing_disks),
         "left_out": list(memory.left_out),
         "restored": "read-back" in book.seconds
         and not book.failed_at("choose", "restore", "read-back"),
-        "started": done and memory.start,
+        "started": "start" in book.seconds and memory.start and not book.failed_at("start"),
+        **after_start(memory),
         "stages": [{"name": name, "seconds": value} for name, value in book.seconds.items()],
         "seconds": round(sum(book.seconds.values()), 3),
+        # until it was back, and started where that was asked for
+        "restored_seconds": round(sum(book.seconds.get(one, 0.0) for one in _UNTIL_BACK), 3),
         "error": error_as_dict(book.error),
     }
+
+
+def after_start(memory: RestoreMemory) -> dict[str, Any]:
+    """Given what a restore remembers, return what is told of how its guest fares: the verdict (None:
+    nothing was asked), why, the checks, what answered before the start, and who said that the original
+    is off.
+    """
+    judged, given = memory.judged, memory.confirmed
+    return {
+        "verdict": str(judged.health) if judged else None,
+        "reasons": list(judged.reasons) if judged else [],
+        "checks": [
+            {"name": one.name, "outcome": str(one.outcome), "detail": one.detail}
+            for one in memory.checks.values()
+        ],
+        "before_start": looks_as_dicts(memory.looks),
+        "confirmed": {
+            "by": given.by,
+            "time": iso(given.at),
+            "words": given.words,
+            "doubts": [one.said for one in given.doubts],
+        }
+        if given
+        else None,
+    }
+
+
+def looks_as_dicts(looks: Iterable[Look]) -> list[dict[str, Any]]:
+    """Given what was found at a guest's addresses, return it for JSON: ``found`` is silent, answered
+    or unknown.
+    """
+    return [
+        {
+            "address": look.address.ip,
+            "known_from": look.address.known_from,
+            "ports": list(look.address.ports),
+            "found": str(look.found.verdict),
+            "said": look.found.words,
+            "time": iso(look.at),
+        }
+        for look in looks
+    ]
 
 
 def plan_as_dict(plan: Plan) -> dict[str, Any]:
     """Given a plan, return it as ``restore --dry-run --json`` prints it: ages and durations in
     seconds, times in UTC.
     """
-    planned, chosen = plan.memory, plan.chosen
-    told = {
-        field.name: getattr(planned, field.name)
-        for field in fields(planned)
-        if field.name != "start"
-    }
-    told = {
-        name: list(value) if isinstance(value, tuple) else value for name, value in told.items()
-    }
-    plans = {name: [asdict(need) for need in told[name]] for name in ("rights", "needs")}
+    planned, proof = plan.memory, plan.chosen.proof
+    lists = (
+        *("disks", "missing_disks", "left_out", "passed_over"),
+        *("warnings", "room", "cautions", "unheard"),
+    )
     return {
         "vmid": plan.vmid,
-        **told,
-        **plans,
+        "node": planned.node,
+        "storage": planned.storage,
+        "name": planned.name,
+        **{name: list(getattr(planned, name)) for name in lists},
+        "nics": dict(planned.nics),
+        "rights": [asdict(one) for one in planned.rights],
+        "needs": [asdict(one) for one in planned.needs],
+        "original": planned.original,
+        "clone": planned.clone,
+        "overrides": dict(planned.overrides),
+        "simulated": planned.simulated,
+        "before_start": looks_as_dicts(planned.looks),
+        "doubts": [one.said for one in plan.doubts],
+        "words": restore_guard.words(plan.vmid) if plan.doubts else None,
         "archive": as_dict(planned.archive),
         "age": max(0, plan.now - planned.archive.ctime),
-        "proof": _proof(chosen.proof) if chosen.proof else None,
+        "proof": {
+            "operation": proof.operation,
+            "time": iso(proof.ended),
+            "rung": str(proof.rung),
+            "rto_seconds": proof.rto,
+        }
+        if proof
+        else None,
         "lineage": identity.machine(plan.lineage),
         "alternatives": [alternative(one, plan.now) for one in plan.alternatives],
         "target": {"vmid": plan.target, "node": planned.node, "storage": planned.storage},
@@ -73,13 +137,4 @@ def plan_as_dict(plan: Plan) -> dict[str, Any]:
             {"message": one.message, "hint": one.hint, "exit_code": one.exit_code}
             for one in plan.blockers
         ],
-    }
-
-
-def _proof(proof: Proof) -> dict[str, Any]:
-    return {
-        "operation": proof.operation,
-        "time": iso(proof.ended),
-        "rung": str(proof.rung),
-        "rto_seconds": proof.rto,
     }

@@ -9,31 +9,34 @@ from shlex import quote
 
 from backupsvc.errors import PvePermissionDenied, Refused
 from backupsvc.services import Nodes
-from policies import restore_rights
+from policies import restore_clone, restore_rights
 from policies.pve.privileges import LOCAL_ZONE
+from policies.restore_plan import Place
 from policies.role import Need
 
 
 def wanted(
     vmid: int,
     archive: str,
-    node: str,
+    place: Place,
     config: Mapping[str, str],
     *,
-    storage: str | None,
     start: bool,
-    bridges: Collection[str] | None,
+    clone: bool,
 ) -> tuple[Need, ...]:
-    """Given a restore as it is planned, and the bridges of its node (None: not known), return what
-    it needs. Raise Refused if no token at all could carry it out.
+    """Given a restore as it is planned, return what it needs. Raise Refused if no token at all could
+    carry it out.
     """
     if devices := restore_rights.real_devices(config):
         raise Refused(
             f"guest {vmid} had devices of its node ({', '.join(devices)}), and PVE lets no token "
             "give them back",
-            f"restore it as root on {node} with `qmrestore {archive} {vmid}`",
+            f"restore it as root on {place.node} with `qmrestore {archive} {vmid}`",
         )
-    return restore_rights.needed(vmid, config, storage=storage, start=start, bridges=bridges)
+    needs = restore_rights.needed(
+        vmid, config, storage=place.storage, start=start, bridges=place.bridges
+    )
+    return (*needs, *(restore_clone.rights(vmid) if clone else ()))
 
 
 def require(service: Nodes, vmid: int, needs: Iterable[Need]) -> None:

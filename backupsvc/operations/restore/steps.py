@@ -17,8 +17,8 @@ from backupsvc.engine.context import Handler, Wait
 from backupsvc.errors import PveError, Refused
 from backupsvc.inventory.room import before_restore
 from backupsvc.operations import choosing, identity
+from backupsvc.operations.restore import checking, double_run, obstacles, twins
 from backupsvc.operations.restore import rights as restore_rights
-from backupsvc.operations.restore import twins
 from backupsvc.operations.restore.absence import must_be_absent
 from backupsvc.operations.restore.memory import RestoreMemory
 from backupsvc.operations.services import Run, StepServices
@@ -30,8 +30,12 @@ def choose(run: Run[RestoreMemory]) -> Wait | None:
     """Look once more, just before the restore, that nobody has taken VMID, rights or room or
     changed the archive meanwhile.
 
-    What our own failed restore left there is removed.
+    What our own failed restore left there is removed. A lost quorum is waited for, and nothing is
+    begun while the original may be alive.
     """
+    if lost := obstacles.without_quorum(run.service, run.memory.node):
+        return Wait(f"{lost.message}; it goes on when quorum is back", most=5.0, least=5.0)
+    double_run.require_off(run, f"restoring guest {run.vmid} was not begun")
     if rest := must_be_absent(run.service, run.vmid):
         pve = run.service.restore_pve
         result = run.task(
@@ -124,11 +128,13 @@ def read_back(run: Run[RestoreMemory]) -> Wait | None:
 
 
 def start(run: Run[RestoreMemory]) -> Wait | None:
-    """Start the guest if that was asked for."""
+    """Start the guest if that was asked for, and if its original cannot have come back meanwhile."""
     if not run.memory.start:
         run.conclude("not started, as asked")
         return None
     pve, node = run.service.restore_pve, run.memory.node
+    if run.book.task("start").intended is None:
+        double_run.require_off(run, f"guest {run.vmid} is restored on {node}, and was not started")
     result = run.task(
         "start",
         lambda: pve.guests.start(node, run.vmid),
@@ -171,12 +177,19 @@ def _under_way(run: Run[RestoreMemory], step: str, type: str) -> str | Wait | No
     return upid if run.service.restore_pve.tasks.poll(upid) is None else None
 
 
-WORKFLOW = Workflow("restore", ("choose", "restore", "read-back", "start"), ("settle",))
+WORKFLOW = Workflow(
+    "restore",
+    ("choose", "restore", "read-back", "start", "check", "watch"),
+    ("settle",),
+    long=frozenset({"watch"}),
+)
 HANDLERS: Mapping[str, Handler[StepServices, RestoreMemory]] = {
     "choose": choose,
     "restore": restore,
     "read-back": read_back,
     "start": start,
+    "check": checking.check,
+    "watch": checking.watch,
     "settle": settle,
 }
 

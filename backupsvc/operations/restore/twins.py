@@ -56,8 +56,15 @@ def _look(
         and (only is None or one.vmid in only)
     ]
     down = reach.down(pve.cluster.nodes())
-    if only is None and original not in {one.vmid for one in guests}:
-        _require_gone(service, original)
+    listed = {one.vmid for one in pve.cluster.guests()} if only is None else {original}
+    # a list leaves out what the token may not see; this answer does not (pve-facts 8.3)
+    if original not in listed and not pve.cluster.vmid_free(original):
+        raise LawRefused(
+            2,
+            f"VMID {original} is in use, by a guest that this token may not see: it may be the "
+            "machine that would be restored beside it",
+            "look at it in PVE as an administrator, or restore it as a clone: --as N --clone",
+        )
     same: list[tuple[Guest, str]] = []
     unread: list[Guest] = []
     for guest in guests:
@@ -75,18 +82,6 @@ def _look(
         (one, "the VMID, and its config cannot be read") for one in unread if one.vmid == original
     ]
     return Twins(tuple(same), tuple(one for one in unread if one.vmid != original))
-
-
-def _require_gone(service: Cluster, original: int) -> None:
-    """A list leaves out what the token may not see; this answer does not (pve-facts 8.3)."""
-    listed = (one.vmid for one in service.restore_pve.cluster.guests())
-    if original not in listed and not service.restore_pve.cluster.vmid_free(original):
-        raise LawRefused(
-            2,
-            f"VMID {original} is in use, by a guest that this token may not see: it may be the "
-            "machine that would be restored beside it",
-            "look at it in PVE as an administrator, or restore it as a clone: --as N --clone",
-        )
 
 
 def require_none(service: Cluster, found: Iterable[tuple[Guest, str]], volid: str) -> None:
@@ -183,8 +178,18 @@ def require_unclaimed(service: Cluster, vmid: int, target: int, archived: Identi
     """Given a guest's VMID, the one that it is to come back under and whose the archive is, raise
     Refused if that belongs to another guest, be it one that is lost now.
     """
-    if not (why := _claimed(service, target, archived)):
-        return
+    if _named(service, target):
+        name = policy_for(service.policy, target, "").name
+        why = f"the policy names it{f' ({name})' if name else ''}"
+    else:
+        others = [
+            one.volid
+            for one in service.catalog.archives.find(vmid=target)
+            if not (archived.uuid and one.uuid == archived.uuid)
+        ]
+        if not others:
+            return
+        why = f"{i18n.names(others[:3])} is of a guest that had it"
     free = propose(service, vmid)
     raise Refused(
         f"VMID {target} is kept for another guest: {why}",
@@ -216,13 +221,3 @@ def propose(service: Cluster, vmid: int) -> int | None:
 def _named(service: Cluster, vmid: int) -> bool:
     policy = service.policy
     return vmid in policy.guests or any(vmid in (job.guests or ()) for job in policy.jobs)
-
-
-def _claimed(service: Cluster, vmid: int, archived: Identity) -> str:
-    if _named(service, vmid):
-        name = policy_for(service.policy, vmid, "").name
-        return f"the policy names it{f' ({name})' if name else ''}"
-    there = service.catalog.archives.find(vmid=vmid)
-    mine = [one for one in there if archived.uuid and one.uuid == archived.uuid]
-    others = [one.volid for one in there if one not in mine]
-    return f"{i18n.names(others[:3])} is of a guest that had it" if others else ""

@@ -87,7 +87,6 @@ def no_quorum(site: World, cluster: Cluster) -> None:
         (no_right, {}, PvePermissionDenied, "lacks VM.Allocate on /vms/108"),
         (no_bridge, {}, Refused, "clovis does not have the bridge of net0 on vmbr7"),
         (node_down, {"node": "lge"}, PveUnreachable, "node lge is offline"),
-        (no_quorum, {}, PveUnreachable, "the cluster has lost quorum"),
     ],
 )
 def test_what_keeps_it_from_being_done_is_a_blocker_ahead_and_raised_by_the_real_one(
@@ -102,6 +101,15 @@ def test_what_keeps_it_from_being_done_is_a_blocker_ahead_and_raised_by_the_real
     with pytest.raises(error) as real:
         ahead(site, gather=False, **asked)
     assert (real.value.message, real.value.exit_code) == (first.message, first.exit_code)
+
+
+def test_a_lost_quorum_is_a_blocker_ahead_and_waited_for_by_the_real_one(site: World) -> None:
+    no_quorum(site, stands(site))
+    blockers = ahead(site).blockers
+    assert [type(one) for one in blockers] == [PveUnreachable, LawRefused]
+    assert "(1) best: bring lge back" in blockers[0].hint and "never done" in blockers[0].hint
+    real = ahead(site, gather=False)
+    assert real.blockers == () and real.without_quorum and real.unconfirmed
 
 
 def test_all_of_them_are_told_in_the_order_in_which_they_would_be_refused(site: World) -> None:

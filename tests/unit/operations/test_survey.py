@@ -21,7 +21,8 @@ from backupsvc.errors import (
 )
 from backupsvc.inventory import accepting, listing
 from backupsvc.operations import build_engine, choosing, identity
-from backupsvc.operations.restore.planning import plan_restore
+from backupsvc.operations.restore.choice import Wanted
+from backupsvc.operations.restore.planning import Wish, look_ahead, plan_restore
 from backupsvc.operations.restore_test.opening import open_test
 from policies.model import Guest, GuestPolicy, Node, OperationState, SeenStorages, Storage
 from tests.fakes.made import archive
@@ -386,14 +387,17 @@ def test_law_1_the_way_on_names_the_archive_that_is_within_reach(site: World) ->
     )
 
 
-def test_without_quorum_a_restore_is_refused_before_it_begins(site: World) -> None:
+def test_without_quorum_a_restore_says_what_a_person_does_and_would_wait(site: World) -> None:
     known(site, ELSEWHERE)
     dead(
         put(site, held={ELSEWHERE.volid: "#qmdump#map:scsi0:drive-scsi0:local-lvm:raw:\n"}),
         ELSEWHERE,
     )
-    with pytest.raises(PveUnreachable, match="lost quorum"):
-        plan(site)
+    ahead = look_ahead(site, 108, Wish(Wanted()), gather=True)
+    lost = ahead.without_quorum
+    assert lost and "lost quorum" in lost.message and lost in ahead.blockers
+    assert "pvecm expected 1" in lost.hint and "QDevice" in lost.hint and "OFF" in lost.hint
+    assert lost.exit_code == 3
 
 
 @pytest.mark.parametrize("quorate", [True, None])
@@ -409,7 +413,10 @@ def test_with_quorum_or_where_nobody_may_know_it_is_planned(
             raise PvePermissionDenied("Permission check failed (/, Sys.Audit)")
 
         cluster.cluster.status = denied
-    assert plan(site).node == "lge-pve02"
+    with pytest.raises(LawRefused, match="node clovis is offline: whether guest 108 still runs"):
+        plan(site)
+    planned = look_ahead(site, 108, Wish(Wanted(), confirm="108 is off"))
+    assert planned.memory.node == "lge-pve02" and planned.without_quorum is None
 
 
 def test_a_restore_onto_a_dead_node_is_refused_with_those_that_answer(site: World) -> None:
