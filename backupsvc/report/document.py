@@ -18,7 +18,7 @@ from backupsvc.errors import UsageError
 from backupsvc.report import words
 from policies import i18n
 from policies.compliance.evaluation import exemption_for, findings, local_day, pressing
-from policies.compliance.facts import GuestFacts, SiteFacts, usable
+from policies.compliance.facts import BroughtBack, GuestFacts, SiteFacts, usable
 from policies.compliance.objectives import GuestAssessment, Objective, Status, assess
 from policies.jobs import job_for
 from policies.model import Exemption, Finding, Policy, Proof, Severity
@@ -172,6 +172,7 @@ class Document:
     guests: tuple[GuestLine, ...]
     findings: tuple[FindingLine, ...]
     proofs: tuple[Proof, ...]
+    restores: tuple[BroughtBack, ...]
     exemptions: tuple[ExemptionLine, ...]
     limits: tuple[str, ...]
     gaps: tuple[GapLine, ...]
@@ -298,6 +299,12 @@ def build(facts: SiteFacts, policy: Policy, month: str, now: int) -> Document:
         guests=tuple(_line(item, by_vmid[item.vmid], policy, period, due) for item in assessed),
         findings=tuple(FindingLine(item, exemption_for(item, policy, now)) for item in found),
         proofs=tuple(sorted(tests, key=lambda test: (test.ended, test.vmid))),
+        restores=tuple(
+            sorted(
+                (one for one in facts.restores if one.ended in ended),
+                key=lambda one: (one.ended, one.vmid),
+            )
+        ),
         exemptions=tuple(
             ExemptionLine(item, local_day(now, policy.timezone) > date.fromisoformat(item.until))
             for item in policy.exemptions

@@ -16,7 +16,12 @@ from backupsvc.report.archive_facts import held_archives
 from backupsvc.report.cluster_facts import bridges_of, clocks_of
 from backupsvc.report.gaps import Gaps
 from backupsvc.report.guest_facts import guest_facts
-from backupsvc.report.operation_facts import job_runs, moved_copies, orphaned_copies
+from backupsvc.report.operation_facts import (
+    job_runs,
+    moved_copies,
+    orphaned_copies,
+    restores,
+)
 from policies.compliance.facts import Quorum, SiteFacts
 from policies.model import Policy, SeenStorages
 
@@ -73,6 +78,7 @@ def collect(pve: Pve, catalog: Catalog, policy: Policy, clock: Clock) -> SiteFac
         canaries=tuple(catalog.copies.canaries()),
         rehearsals=tuple(catalog.copies.rehearsals()),
         tombstones=departed.listed(catalog, policy.tombstone, now),
+        restores=restores(catalog, gaps),
     )
     # all has been asked by now
     return replace(facts, gaps=tuple(gaps.found), silent=dict(gaps.silent))

@@ -9,6 +9,7 @@ from typing import Any
 from backupsvc.clock import iso
 from backupsvc.inventory import departed
 from backupsvc.report.document import Document, GuestLine
+from policies.compliance.facts import BroughtBack
 from policies.model import Exemption, Proof
 
 
@@ -59,6 +60,7 @@ def full(document: Document) -> dict[str, Any]:
         "policy": {"source": document.policy.source, "sha256": document.policy.digest},
         "totals": totals(document),
         "proofs": [_proof(proof) for proof in document.proofs],
+        "restores": [_restore(one) for one in document.restores],
         "exemptions": [
             _exemption(line.exemption) | {"expired": line.expired} for line in document.exemptions
         ],
@@ -92,6 +94,7 @@ def totals(document: Document) -> dict[str, int]:
         "backups_taken": sum(line.taken for line in document.guests),
         "backups_failed": sum(line.failed for line in document.guests),
         "restore_tests": len(document.proofs),
+        "restores": len(document.restores),
     }
 
 
@@ -165,6 +168,30 @@ def _proof(proof: Proof) -> dict[str, Any]:
             for check in proof.checks
         ],
         "isolation": {"stripped": list(proof.stripped), "asserted": list(proof.asserted)},
+    }
+
+
+def _restore(one: BroughtBack) -> dict[str, Any]:
+    return {
+        "operation": one.operation,
+        "vmid": one.vmid,
+        "original": one.original,
+        "clone": one.clone,
+        "name": one.name,
+        "asked_by": one.by,
+        "ended": iso(one.ended),
+        "node": one.node,
+        "volid": one.volid,
+        "archive_time": iso(one.archive_ctime),
+        "archive_proven": one.proven,
+        "state": str(one.state),
+        "started": one.started,
+        "verdict": one.verdict or None,
+        "reasons": list(one.said),
+        "seconds": one.seconds,
+        "confirmed": {"words": one.words, "by": one.words_by, "time": _time(one.words_at)}
+        if one.words
+        else None,
     }
 
 

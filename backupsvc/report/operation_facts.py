@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING, TypeVar
 from backupsvc.engine.memory import MemoryUnreadable
 from backupsvc.operations.backup.memory import recall as recall_backup
 from backupsvc.operations.job_run.memory import recall as recall_night
+from backupsvc.operations.restore.memory import recall as recall_restore
+from backupsvc.operations.restore.result import restore_outcome
 from backupsvc.operations.restore_test.memory import recall as recall_test
 from backupsvc.pve import leftovers
 from backupsvc.report.gaps import Gaps, bound
 from policies import freezing
-from policies.compliance.facts import BackupOutcome, JobRun, MovedCopy
+from policies.compliance.facts import BackupOutcome, BroughtBack, JobRun, MovedCopy
 from policies.freezing import LeftFrozen, Thaw
 from policies.model import Guest, Operation, OperationState, Policy
 from policies.orphans import Orphan, orphans
@@ -47,6 +49,41 @@ def moved_copies(catalog: Catalog, gaps: Gaps) -> tuple[MovedCopy, ...]:
         for test, memory in _recalled(tests, recall_test, gaps)
         if test.subject is not None and (move := memory.moved) is not None
     )
+
+
+def restores(catalog: Catalog, gaps: Gaps) -> tuple[BroughtBack, ...]:
+    """Return the restores onto production that have ended, whatever came of them, the latest opened
+    first.
+    """
+    found = []
+    ended = catalog.operations.find(kind="restore", limit=MAX_JOB_RUNS)
+    for operation, memory in _recalled(ended, recall_restore, gaps):
+        if operation.subject is None or operation.finished is None:
+            continue
+        archive, given, judged = memory.archive, memory.confirmed, memory.judged
+        told = restore_outcome(operation)
+        found.append(
+            BroughtBack(
+                operation.subject,
+                memory.name,
+                operation.id,
+                operation.book.asked_by,
+                memory.node,
+                archive.volid,
+                archive.ctime,
+                operation.finished,
+                operation.state,
+                archive.proven_at is not None,
+                told["started"],
+                str(judged.health) if judged else "",
+                judged.reasons if judged else tuple(filter(None, (operation.error,))),
+                told["restored_seconds"],
+                memory.original,
+                memory.clone,
+                *((given.words, given.by, given.at) if given else ()),
+            )
+        )
+    return tuple(found)
 
 
 def orphaned_copies(

@@ -21,6 +21,7 @@ from policies.model import (
     Guest,
     GuestType,
     Node,
+    OperationState,
     Proof,
     Rehearsal,
     Rung,
@@ -248,6 +249,38 @@ class MovedCopy:
 
 
 @dataclass(frozen=True, slots=True)
+class BroughtBack:
+    """A restore of guest ``vmid`` onto production that has ended at ``ended`` (epoch seconds), asked
+    for by ``by``. ``original`` is the VMID that its archive was under, if another one.
+
+    ``proven``: a restore of its archive had been proven. ``state`` is the operation's, ``verdict`` how
+    the guest fared ("": nothing was asked), ``said`` why, or the error. ``seconds`` is until it was
+    back and started. ``words`` is what was said of the original being off, with by whom and when
+    ("": nothing had to be).
+    """
+
+    vmid: int
+    name: str
+    operation: str
+    by: str
+    node: str
+    volid: str
+    archive_ctime: int
+    ended: int
+    state: OperationState
+    proven: bool = False
+    started: bool = False
+    verdict: str = ""
+    said: tuple[str, ...] = ()
+    seconds: float = 0.0
+    original: int | None = None
+    clone: bool = False
+    words: str = ""
+    words_by: str = ""
+    words_at: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class SiteFacts:
     """A site as it was seen at ``at`` (epoch seconds). ``permissions`` are the token's privileges
     by ACL path.
@@ -280,6 +313,7 @@ class SiteFacts:
     canaries: tuple[Canary, ...] = ()
     rehearsals: tuple[Rehearsal, ...] = ()
     tombstones: tuple[Listed, ...] = ()
+    restores: tuple[BroughtBack, ...] = ()
 
 
 def proven(facts: SiteFacts, guest: GuestFacts, wanted: Rung = Rung.HEALTHY) -> tuple[Proof, ...]:

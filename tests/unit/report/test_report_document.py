@@ -12,9 +12,9 @@ import pytest
 from backupsvc.errors import UsageError
 from backupsvc.report import html, json, words
 from backupsvc.report.document import Document, build, month_of, period_of, told_in
-from policies.compliance.facts import BackupOutcome, Gap, SiteFacts
+from policies.compliance.facts import BackupOutcome, BroughtBack, Gap, SiteFacts
 from policies.compliance.objectives import Status
-from policies.model import Exemption, Verdict
+from policies.model import Exemption, OperationState, Verdict
 from tests.unit.policies.what_if.sites import site as what_if
 from tests.unit.report.langeo import (
     DAY,
@@ -235,3 +235,81 @@ def test_the_page_names_those_that_would_not_come_back(language: str, said: str)
     assert "<small>108, 100, 101" in section
     empty = html.render(document(replace(documented(), nodes=()), language=language))
     assert "<td><b>clovis</b>" not in empty[empty.index(said) :]
+
+
+# --- guests brought back --------------------------------------------------------------------------
+
+BACK = BroughtBack(
+    108,
+    "Debian-Server",
+    "01RESTORE",
+    "paul on admin",
+    "clovis",
+    "local:backup/vzdump-qemu-108-2026_03_08-21_00_00.vma.zst",
+    NOW - DAY,
+    NOW - HOUR,
+    OperationState.DONE,
+    proven=True,
+    started=True,
+    verdict="inconclusive",
+    said=("check ssh could not be asked",),
+    seconds=73.4,
+    words="108 is off",
+    words_by="marie on admin",
+    words_at=NOW - 2 * HOUR,
+)
+
+
+def test_the_restores_of_the_month_stand_in_it_in_order_and_no_others() -> None:
+    older = replace(BACK, ended=NOW - 40 * DAY)
+    later = replace(BACK, operation="01LATER", ended=NOW - 60)
+    made = document(replace(put_right(), restores=(later, BACK, older)))
+    assert [one.operation for one in made.restores] == ["01RESTORE", "01LATER"]
+    assert made.compliant, "a restore is no objective"
+    told = json.full(made)
+    assert told["totals"]["restores"] == 2
+    one = told["restores"][0]
+    assert (one["vmid"], one["asked_by"], one["verdict"], one["seconds"]) == (
+        108,
+        "paul on admin",
+        "inconclusive",
+        73.4,
+    )
+    assert one["confirmed"]["words"] == "108 is off" and one["confirmed"]["by"] == "marie on admin"
+    assert one["archive_proven"] and one["reasons"] == ["check ssh could not be asked"]
+
+
+@pytest.mark.parametrize(
+    ("language", "words"),
+    [
+        ("en", ("Guests brought back", "the original was said to be off", "inconclusive", "By")),
+        ("fr", ("Invités remis en service", "l’original a été dit éteint", "non concluant", "Par")),
+    ],
+)
+def test_they_are_told_in_both_languages(language: str, words: tuple[str, ...]) -> None:
+    page = html.render(document(replace(put_right(), restores=(BACK,)), language=language))
+    for word in (*words, "108 is off", "marie on admin", "01RESTORE", "check ssh could not be"):
+        assert word in page or word.replace("’", "&#39;") in page or word.replace("’", "'") in page
+
+
+@pytest.mark.parametrize(
+    ("changes", "word"),
+    [
+        ({"verdict": "running"}, "running, checks passed"),
+        ({"verdict": "failed"}, "checks failed"),
+        ({"verdict": "simulated"}, "simulated"),
+        ({"verdict": "", "started": False}, "restored, not started"),
+        ({"verdict": ""}, "started, not asked"),
+        ({"verdict": "", "state": OperationState.FAILED}, "failed"),
+        ({"verdict": "", "state": OperationState.CANCELLED, "words": ""}, "cancelled"),
+        ({"original": 105, "vmid": 208}, "guest 105"),
+    ],
+)
+def test_whatever_came_of_one_has_a_word(changes: dict[str, object], word: str) -> None:
+    one = replace(BACK, **changes)  # type: ignore[arg-type]
+    page = html.render(document(replace(put_right(), restores=(one,)), language="en"))
+    assert word in page
+
+
+def test_without_any_it_says_so() -> None:
+    assert "No guest was brought back" in html.render(document(put_right(), language="en"))

@@ -13,12 +13,14 @@ from typing import Any
 import pytest
 
 from backupsvc.catalog import Catalog
-from backupsvc.catalog.operations import Driver, Kept, NewOperation
+from backupsvc.catalog.operations import Driver, Kept, NewOperation, Note
 from backupsvc.errors import PveError, PvePermissionDenied, PveUnreachable
 from backupsvc.operations.backup import memory as backup
 from backupsvc.operations.backup.memory import BackupMemory
 from backupsvc.operations.job_run import memory as job_run
 from backupsvc.operations.job_run.memory import NightMemory
+from backupsvc.operations.restore import memory as restore
+from backupsvc.operations.restore.memory import RestoreMemory
 from backupsvc.operations.restore_test import memory as restore_test
 from backupsvc.operations.restore_test.memory import RestoreTestMemory
 from backupsvc.pve.cluster import ClusterNode, ClusterStatus, PveJob, Version
@@ -26,12 +28,15 @@ from backupsvc.pve.guests import GuestStatus
 from backupsvc.pve.tasks import TaskRow
 from backupsvc.report.facts import collect
 from policies import lineage, ownership
+from policies.bookkeeping import Bookkeeping
 from policies.compliance.evaluation import findings
 from policies.compliance.facts import Gap, GuestFacts, JobRun, SiteFacts
 from policies.compliance.objectives import assess
 from policies.freezing import State, Thaw
 from policies.model import Guest, GuestType, Node, OperationState, Rung
 from policies.moved import Moved
+from policies.restore_guard import Confirmation
+from policies.restore_verdict import Health, Judgement
 from tests.catalogs import new_catalog
 from tests.fakes.clock import StoppedClock
 from tests.unit.report.langeo import NAMES, NIGHTS, NOW, archive, guest, policy, proof, storage
@@ -563,3 +568,34 @@ def test_a_copy_that_the_catalog_forgot_and_one_that_was_moved_are_seen(catalog:
         (108, "clovis", "lge-pve02")
     ]
     assert 9000 not in [item.vmid for item in facts.guests]
+
+
+def test_restores_onto_production_are_seen_once_they_have_ended_with_who_said_what(
+    catalog: Catalog,
+) -> None:
+    given = Confirmation("marie on admin", NOW - 60, "108 is off", ())
+    memory = RestoreMemory(
+        archive(108, NIGHTS[-1]),
+        "clovis",
+        name="Debian-Server",
+        confirmed=given,
+        judged=Judgement(Health.RUNNING, ("1 of 1 checks passed",)),
+    )
+    kept = restore.FORM.write(memory)
+    driver = Driver("me", 600, NOW)
+    for vmid in (108, 105):
+        book = Bookkeeping(asked_by="paul on admin", seconds={"restore": 60.0, "start": 2.5})
+        opened = catalog.operations.open(
+            NewOperation("restore", vmid, "choose", kept, book), NOW, driver
+        )
+        assert opened
+        if vmid == 108:
+            note = Note("settle", "finished")
+            done = OperationState.DONE
+            catalog.operations.finish(
+                opened.id, driver, done, kept=Kept(kept, book), error=None, note=note
+            )
+    (one,) = seen(World(), catalog).restores
+    assert (one.vmid, one.by, one.verdict, one.seconds) == (108, "paul on admin", "running", 62.5)
+    assert (one.words, one.words_by, one.words_at) == ("108 is off", "marie on admin", NOW - 60)
+    assert one.started and one.state is OperationState.DONE and one.said[0].startswith("1 of 1")
