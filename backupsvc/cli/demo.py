@@ -183,7 +183,7 @@ def _rows(
             [f"restore test {test['vmid']}", f"{test['verdict']}, rung {test['rung']}{rto}"]
         )
     state = (
-        f"back on {restored['node']} in {restored['seconds']:.1f} s"
+        f"back on {restored['node']} in {restored['restored_seconds']:.1f} s"
         if restored["started"]
         else "NOT restored"
     )

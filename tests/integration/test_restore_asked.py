@@ -29,9 +29,11 @@ def lost(site: Shell) -> Shell:
     return site
 
 
-def at_a_terminal(site: Shell, *words: object, types: bytes) -> Answer:
-    """Run a command on a terminal of its own at which somebody types an answer, and return all that
-    was shown there. What is typed is typed again while nothing comes of it: a signal that comes just
+def at_a_terminal(
+    site: Shell, *words: object, types: bytes, asked: bytes = b"Restore it?"
+) -> Answer:
+    """Run a command on a terminal of its own at which somebody types an answer once ``asked`` stands
+    there, and return all that was shown there. What is typed is typed again while nothing comes of it: a signal that comes just
     before Python begins to read is heeded only once the reading ends.
     """
     kept = {key: value for key, value in os.environ.items() if not key.startswith("BACKUPSVC_")}
@@ -50,7 +52,7 @@ def at_a_terminal(site: Shell, *words: object, types: bytes) -> Answer:
         if not piece:
             break
         shown += piece
-        if not answered and b"Restore it?" in shown:
+        if not answered and asked in shown:
             os.write(terminal, types)
             answered = True
     os.close(terminal)
