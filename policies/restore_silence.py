@@ -110,12 +110,13 @@ def doubtful(looks: Iterable[Look]) -> tuple[str, ...]:
 
 def counted(
     result: CheckResult,
-    ip: str | None,
+    ip: str,
     looks: Iterable[Look],
     table: Table | None,
     macs: Collection[str],
 ) -> CheckResult:
-    """Given the answer of a check after the start, the address that it asked, what was found there
+    """Given the answer of a check after the start, the address that it asked (""
+    if none can be), what was found there
     before the start, and what this machine knows of the neighbour now (None: it cannot tell), return
     it, or inconclusive where it may not be the guest's. ``macs`` are the guest's own.
     """

@@ -55,6 +55,7 @@ class Evidence:
         settled: whether it lived on after its checks.
         missing_disks: disks of it that the archive does not hold, by key.
         doubts: why another machine may have answered in its place.
+        unseen: whose its answers over the network were, no neighbour's MAC tells.
     """
 
     checks: tuple[CheckResult, ...] = ()
@@ -63,6 +64,7 @@ class Evidence:
     settled: settle.Settled = settle.NOT_WATCHED
     missing_disks: tuple[str, ...] = ()
     doubts: tuple[str, ...] = ()
+    unseen: bool = False
 
 
 def pending(
@@ -119,7 +121,8 @@ def decide(evidence: Evidence) -> Judgement:
         f"disk {disk} is not in the archive, and the guest is back without it"
         for disk in evidence.missing_disks
     ]
-    if any(one.kind in NETWORK_KINDS for one in evidence.checks):
+    networked = any(one.kind in NETWORK_KINDS for one in evidence.checks)
+    if networked:
         doubts += evidence.doubts
     service = asks_service(one.kind for one in evidence.checks)
     if all_passed and not service and evidence.wanted_rung is not Rung.BOOTED:
@@ -132,4 +135,9 @@ def decide(evidence: Evidence) -> Judgement:
     said = f"{count} of {count} checks passed"
     if not service:
         said += "; its service was not asked, and its tier wants no more than a sign of life"
+    if networked and evidence.unseen:
+        said += (
+            "; nobody answered there before the start, but it is on no network of this machine, so "
+            "no MAC tells who answers now"
+        )
     return Judgement(Health.RUNNING, (said, *watching))

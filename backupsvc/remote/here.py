@@ -37,9 +37,12 @@ class Here:
         poller, waiting = select.poll(), dict[int, tuple[int, socket.socket]]()
         with ExitStack() as ends:
             for port in heard:
-                sock = ends.enter_context(socket.socket(family, socket.SOCK_STREAM))
-                sock.setblocking(False)
-                code = sock.connect_ex((address, port))
+                try:
+                    sock = ends.enter_context(socket.socket(family, socket.SOCK_STREAM))
+                    sock.setblocking(False)
+                    code = sock.connect_ex((address, port))
+                except OSError:  # a machine without IPv6 hears nothing there
+                    continue
                 if code == errno.EINPROGRESS:
                     waiting[sock.fileno()] = port, sock
                     poller.register(sock, select.POLLOUT)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 
 from backupsvc.errors import LawRefused, PveError, PvePermissionDenied, PveUnreachable
@@ -64,7 +65,12 @@ def must_be_absent(service: Nodes, vmid: int) -> Rest | None:
             "again",
         )
     if found:
-        beside = ""
+        beside, state = "", found.status
+        if state == "unknown" and found.type is GuestType.QEMU:
+            state = "in a state that nobody knows"
+            # the node itself may know what the cluster does not
+            with suppress(PveError, PvePermissionDenied, PveUnreachable):
+                state = service.pve.guests.status(found.node, vmid).status
         if (free := twins.propose(service, vmid)) is not None:
             beside = (
                 f"; to have it back beside that one use `backupsvc restore {vmid} --as {free} "
@@ -72,8 +78,8 @@ def must_be_absent(service: Nodes, vmid: int) -> Rest | None:
             )
         raise LawRefused(
             1,
-            f"guest {_named(service, found)} exists on {found.node} and is "
-            f"{_state(service, found)}; an existing guest is never overwritten",
+            f"guest {_named(service, found)} exists on {found.node} and is {state}; an existing guest "
+            "is never overwritten",
             f"to prove its archive use `backupsvc restore-test {vmid}`; to replace it, first "
             f"remove the guest in PVE yourself{beside}",
         )
@@ -117,16 +123,6 @@ def _named(service: Nodes, guest: Guest) -> str:
     """
     name = guest.name or policy_for(service.policy, guest.vmid, "").name
     return f"{guest.vmid} ({name})" if name else str(guest.vmid)
-
-
-def _state(service: Nodes, guest: Guest) -> str:
-    """What the cluster says, or the node itself where the cluster does not know."""
-    if guest.status != "unknown" or guest.type is not GuestType.QEMU:
-        return guest.status
-    try:
-        return service.pve.guests.status(guest.node, guest.vmid).status
-    except (PveError, PvePermissionDenied, PveUnreachable):
-        return "in a state that nobody knows"
 
 
 def quorate(service: Nodes) -> bool | None:

@@ -7,10 +7,8 @@ its place.
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 
@@ -43,9 +41,9 @@ def check(run: Run[RestoreMemory]) -> Wait | None:
         before = run.memory.checks.get(spec.name)
         if before is not None and before.outcome is Outcome.PASSED:
             continue
-        way = Way(run.service)
+        way = Way(run.service, wanted.address)
         result = replace(checks.run(spec, _target(run, wanted, way)), kind=spec.kind)
-        (result,) = _own(run, wanted, way, [result])
+        (result,) = _own(run, way, [result])
         memory, unsure = run.memory, dict(run.memory.unsure)
         if result.outcome is Outcome.INCONCLUSIVE and not way.may_pass:
             unsure[spec.name] = unsure.get(spec.name, 0) + 1
@@ -71,10 +69,12 @@ def watch(run: Run[RestoreMemory]) -> Wait | None:
     if not memory.start:
         return None
     wanted, found = _wanted(run), settle.NOT_DUE
+    way = Way(run.service, wanted.address)
     answers = tuple(memory.checks.values())
     if answers and all(one.outcome is Outcome.PASSED for one in answers):
         found = _watched(run, wanted)
-        answers = tuple(_own(run, wanted, Way(run.service), answers))
+        # who answers now stands for all that was answered meanwhile
+        answers = tuple(_own(run, way, answers))
     down = reach.down(run.service.restore_pve.cluster.nodes())
     judged = restore_verdict.decide(
         Evidence(
@@ -84,6 +84,7 @@ def watch(run: Run[RestoreMemory]) -> Wait | None:
             found,
             memory.missing_disks,
             restore_guard.back(memory.silent, down),
+            unseen=not way.sees(),
         )
     )
     kept = {one.name: one for one in answers}
@@ -102,17 +103,13 @@ def _target(run: Run[RestoreMemory], wanted: GuestPolicy, way: Way) -> checks.Ta
     return checks.Target(run.vmid, wanted.address, way.connect, agent)
 
 
-def _own(
-    run: Run[RestoreMemory], wanted: GuestPolicy, way: Way, answers: Iterable[CheckResult]
-) -> list[CheckResult]:
+def _own(run: Run[RestoreMemory], way: Way, answers: Iterable[CheckResult]) -> list[CheckResult]:
     """Answers, those inconclusive that may be another machine's: PVE finds an agent by its VMID
     alone, and anybody may answer at an address.
     """
-    memory, ip, found = run.memory, None, []
-    with suppress(ValueError):
-        ip = str(ipaddress.ip_address(wanted.address or ""))
+    memory, found = run.memory, []
     for one in answers:
-        result = way.counted(one, ip, memory.looks, memory.macs)
+        result = way.counted(one, memory.looks, memory.macs)
         if result.kind == "agent" and result.outcome is Outcome.PASSED:
             try:
                 told = run.service.pve.agent.interfaces(memory.node, run.vmid)
@@ -139,7 +136,7 @@ def _watched(run: Run[RestoreMemory], wanted: GuestPolicy) -> settle.Settled:
             pool,
             seconds,
             wanted.checks,
-            lambda spec: checks.run(spec, _target(run, wanted, Way(run.service))),
+            lambda spec: checks.run(spec, _target(run, wanted, Way(run.service, wanted.address))),
             partial(settling.look, run.service.restore_pve, run.clock, node, vmid),
             partial(settling.boot, pve, node, vmid, agent=agent),
         )

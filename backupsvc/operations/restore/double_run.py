@@ -27,11 +27,13 @@ class Seen:
     doubts: tuple[Doubt, ...] = ()
 
 
-def look(service: Nodes, vmid: int, asked: tuple[Address, ...]) -> Seen:
-    """Given a guest and the addresses at which to ask (none where guests are only modelled), return
-    what is seen of it.
+def look(
+    service: Nodes, vmid: int, asked: tuple[Address, ...], seconds: float = hearing.LONG
+) -> Seen:
+    """Given a guest, the addresses at which to ask (none where guests are only modelled), and the
+    seconds that each has to answer, return what is seen of it.
     """
-    looks = hearing.listen(service, asked)
+    looks = hearing.listen(service, asked, seconds)
     down = reach.down(service.restore_pve.cluster.nodes())
     return Seen(looks, tuple(sorted(down)), restore_guard.doubts(vmid, down, looks))
 
@@ -54,9 +56,11 @@ def require_off(run: Run[RestoreMemory], what: str) -> None:
             doubts=[one.said for one in given.doubts],
         )
     fresh = memory.looks and all(0 <= run.now() - one.at < FRESH for one in memory.looks)
-    begun = "restore" in run.book.seconds
-    seen = look(run.service, vmid, () if fresh and not begun else memory.addresses)
+    restored = "restore" in run.book.seconds
+    # before the start it is asked in any case: a node may have come back while disks were written
+    asked = () if fresh and not restored else memory.addresses
+    seen = look(run.service, vmid, asked, hearing.SHORT if restored else hearing.LONG)
     looks = seen.looks or memory.looks
     run.memory = replace(memory, looks=looks, silent=seen.silent)
     if found := restore_guard.unconfirmed(seen.doubts, memory.confirmed):
-        raise obstacles.may_run_twice(vmid, what, found)
+        raise obstacles.may_run_twice(vmid, what, found, restored=restored)

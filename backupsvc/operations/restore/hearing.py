@@ -8,8 +8,9 @@ ask it before a start and after it.
 from __future__ import annotations
 
 import errno
+import ipaddress
 import socket
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable
 from contextlib import suppress
 from dataclasses import replace
 
@@ -22,10 +23,12 @@ from policies.guest_policy import policy_for
 from policies.model import CheckResult
 from policies.pve.guest_config import parse_config
 from policies.restore_silence import Address, Look
-from policies.silence import Finding, Verdict
+from policies.silence import Finding, Table, Verdict
 from policies.surroundings import whose
 
-KNOCK = 1.0  # seconds for which attempts are out; a neighbour answers within milliseconds
+# seconds for which attempts are out: a neighbour answers within milliseconds, and the short look only
+# asks whether anybody came since the long one
+LONG, SHORT = 1.0, 0.5
 PAUSE = 1.0  # seconds between two questions about an entry that may be old
 NOT_HERE = "the guests' network is not this machine's (BACKUPSVC_GUEST_NETWORK, or a lab)"
 # what the kernel says when there is no use in asking again
@@ -37,30 +40,29 @@ def addresses(service: Nodes, vmid: int, archived: str) -> tuple[Address, ...]:
     known of it: the policy's, and those that its cloud-init gives it, by the archive and by the
     newest configuration of the cluster that is kept here with that machine in it.
     """
-    configs = [("in its archive", parse_config(archived)), *_kept(service, vmid, archived)]
-    return restore_silence.addresses(policy_for(service.policy, vmid, ""), configs)
-
-
-def _kept(service: Nodes, vmid: int, archived: str) -> Iterator[tuple[str, Mapping[str, str]]]:
+    configs = [("in its archive", parse_config(archived))]
+    # what is kept is a help: a folder that cannot be read keeps nobody from being brought back
     with suppress(CopyError, ArchiveError):
         for _, path in sorted(kept_in(service.settings.state_dir).items(), reverse=True):
             config = read(path)
             text = config.files.get(f"guests/qemu-{vmid}.conf")
             if text is not None and whose.in_set(config, vmid, archived) is None:
-                yield "in the cluster's kept configuration", parse_config(text)
-                return
+                configs.append(("in the cluster's kept configuration", parse_config(text)))
+                break
+    return restore_silence.addresses(policy_for(service.policy, vmid, ""), configs)
 
 
-def listen(service: Nodes, asked: Iterable[Address]) -> tuple[Look, ...]:
-    """Given addresses, return what is found at each now. It takes a second an address, unless somebody
-    answers sooner or an old word must be asked anew, and raises nothing.
+def listen(service: Nodes, asked: Iterable[Address], seconds: float = LONG) -> tuple[Look, ...]:
+    """Given addresses and the seconds that each has to answer, return what is found at each now. It
+    takes as long, unless somebody answers sooner or an old word must be asked anew, and raises
+    nothing.
     """
     here, clock = service.here, service.clock
     looks = []
     for address in asked:
         found, began = Finding(Verdict.UNKNOWN, NOT_HERE), clock.monotonic()
         while here:
-            heard = here.knock(address.ip, address.ports, KNOCK)
+            heard = here.knock(address.ip, address.ports, seconds)
             out = clock.monotonic() - began
             found = restore_silence.judge(address, heard, here.neighbour(address.ip), out)
             if found.verdict is not Verdict.UNSETTLED:
@@ -79,8 +81,11 @@ class Way:
     says that asking again is of no use.
     """
 
-    def __init__(self, service: Nodes) -> None:
-        self._here, self.may_pass = service.here, False
+    def __init__(self, service: Nodes, address: str | None) -> None:
+        """``address`` is the guest's, as the policy has it."""
+        self._here, self.may_pass, self._ip = service.here, False, ""
+        with suppress(ValueError):
+            self._ip = str(ipaddress.ip_address(address or ""))
 
     def connect(self, address: str, port: int, timeout: float) -> socket.socket:
         """Given an address, a port and seconds, return a connected socket. Raise CannotAsk if the
@@ -99,11 +104,20 @@ class Way:
                 f"this machine does not get through to {address}:{port}: {said}"
             ) from None
 
+    def sees(self) -> bool:
+        """Return whether the address is on a network of this machine, which then knows the MAC behind
+        it.
+        """
+        table = self._neighbour()
+        return table is not None and table.way is silence.Way.ON_LINK
+
     def counted(
-        self, result: CheckResult, ip: str | None, looks: Iterable[Look], macs: Collection[str]
+        self, result: CheckResult, looks: Iterable[Look], macs: Collection[str]
     ) -> CheckResult:
         """Given the answer of a check, return it, or inconclusive where it may not be the guest's:
         see ``policies.restore_silence.counted``.
         """
-        table = self._here.neighbour(ip) if self._here and ip else None
-        return restore_silence.counted(result, ip, looks, table, macs)
+        return restore_silence.counted(result, self._ip, looks, self._neighbour(), macs)
+
+    def _neighbour(self) -> Table | None:
+        return self._here.neighbour(self._ip) if self._here and self._ip else None

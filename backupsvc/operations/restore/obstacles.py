@@ -110,13 +110,21 @@ def require_bridges(service: Nodes, vmid: int, node: str, nics: Sequence[NicAhea
         )
 
 
-def may_run_twice(vmid: int, what: str, doubts: Sequence[Doubt]) -> LawRefused:
+def may_run_twice(
+    vmid: int, what: str, doubts: Sequence[Doubt], *, restored: bool = False
+) -> LawRefused:
     """Given a guest, what came of bringing it back so far, and why its original may be alive, return
-    the refusal to start it.
+    the refusal to start it. ``restored``: it is there, and lacks its start alone.
     """
+    # one that is there is restored no second time, so no words to this service help any more
+    then = (
+        "start the restored one in PVE"
+        if restored
+        else f'say so in these words: --confirm "{restore_guard.words(vmid)}"'
+    )
     return LawRefused(
         2,
         f"{what}: {'; '.join(one.said for one in doubts)}; a guest must never run twice",
         "see on the spot that it is off there (console, IPMI, power), and take its power or its "
-        f'network; then say so in these words: --confirm "{restore_guard.words(vmid)}"',
+        f"network; then {then}",
     )

@@ -135,6 +135,8 @@ def start(run: Run[RestoreMemory]) -> Wait | None:
     pve, node = run.service.restore_pve, run.memory.node
     if run.book.task("start").intended is None:
         double_run.require_off(run, f"guest {run.vmid} is restored on {node}, and was not started")
+        # under another VMID its machine may have come back to its own meanwhile
+        twins.seen_before(run.service, run.memory, run.vmid)
     result = run.task(
         "start",
         lambda: pve.guests.start(node, run.vmid),

@@ -380,6 +380,44 @@ def test_law_2_whoever_wakes_up_while_it_is_restored_keeps_it_from_being_started
     assert "is restored on clovis, and was not started" in told["error"]["message"]
 
 
+def test_law_2_under_another_vmid_its_machine_may_have_come_back_to_its_own_before_the_start(
+    scene: Scene,
+) -> None:
+    scene.cluster.guests_there.clear()
+    plan = look_ahead(scene.site, 108, Wish(Wanted(), into=208))
+    back = scene.cluster.restore.start  # type: ignore[attr-defined]
+
+    def returns(*words: Any, **more: Any) -> Any:
+        return back(*words, **more)  # under 108, with the MAC of the archive
+
+    scene.cluster.restore.start = returns  # type: ignore[attr-defined]
+    opened = open_restore(scene.site, 208, plan.memory)
+    told = restore_outcome(scene.site.engine.drive_one(opened))
+    assert told["error"]["step"] == "start" and scene.started == []
+    assert "guest 108 (web) on clovis" in told["error"]["message"]
+
+
+def test_law_2_of_one_that_is_restored_by_then_the_way_on_is_pves_own_start(scene: Scene) -> None:
+    back = scene.cluster.restore.start  # type: ignore[attr-defined]
+
+    def wakes(*words: Any, **more: Any) -> Any:
+        scene.network.up = True
+        return back(*words, **more)
+
+    scene.cluster.restore.start = wakes  # type: ignore[attr-defined]
+    told, _ = scene.restore()
+    assert "then start the restored one in PVE" in told["error"]["hint"]
+    assert "--confirm" not in told["error"]["hint"]
+
+
+def test_an_address_that_is_none_is_asked_by_nobody(scene: Scene) -> None:
+    wants(scene, SSH, address="no-address")
+    plan = scene.plan()
+    assert "no address of it is known" in plan.memory.unheard[0]
+    told, _ = scene.restore(plan)
+    assert told["verdict"] == "inconclusive" and "nobody listened" in told["reasons"][1]
+
+
 def test_without_start_the_doubts_are_said_and_hinder_nobody(scene: Scene) -> None:
     nodes(scene, "lge")
     plan = scene.plan(start=False)

@@ -43,6 +43,7 @@ def test_all_checks_passed_and_it_lived_on_is_running_and_no_more() -> None:
         (replace(GOOD, checks=(AGENT,)), Health.INCONCLUSIVE, "only signs of life"),
         (replace(GOOD, missing_disks=("scsi1",)), Health.INCONCLUSIVE, "disk scsi1 is not in"),
         (replace(GOOD, doubts=("lge is back",)), Health.INCONCLUSIVE, "lge is back"),
+        (replace(GOOD, unseen=True), Health.RUNNING, "no MAC tells who answers now"),
         (
             replace(GOOD, checks=(AGENT,), wanted_rung=Rung.BOOTED),
             Health.RUNNING,
