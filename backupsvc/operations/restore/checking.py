@@ -11,8 +11,8 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
+from typing import TYPE_CHECKING
 
-from backupsvc import checks
 from backupsvc.engine.context import Wait
 from backupsvc.errors import BackupsvcError, PveError
 from backupsvc.operations.restore.hearing import Way
@@ -26,9 +26,14 @@ from policies.pve import guest_config
 from policies.restore_verdict import Evidence
 from policies.service_checks import wanted_rung
 
+if TYPE_CHECKING:
+    from backupsvc import checks
+
 
 def check(run: Run[RestoreMemory]) -> Wait | None:
     """Ask every health check until it passes or its time is up; the last answers stand."""
+    from backupsvc import checks
+
     memory = run.memory
     if not memory.start or memory.simulated:
         return None
@@ -98,6 +103,8 @@ def _wanted(run: Run[RestoreMemory]) -> GuestPolicy:
 
 
 def _target(run: Run[RestoreMemory], wanted: GuestPolicy, way: Way) -> checks.Target:
+    from backupsvc import checks
+
     memory = run.memory
     agent = run.service.pve.agent.port(memory.node, run.vmid) if memory.agent else None
     return checks.Target(run.vmid, wanted.address, way.connect, agent)
@@ -126,6 +133,8 @@ def _own(run: Run[RestoreMemory], way: Way, answers: Iterable[CheckResult]) -> l
 
 
 def _watched(run: Run[RestoreMemory], wanted: GuestPolicy) -> settle.Settled:
+    from backupsvc import checks
+
     seconds = settling.seconds(run.service.policy.scratch, wanted)
     if not seconds:
         return settle.NOT_ASKED_FOR

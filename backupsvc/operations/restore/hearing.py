@@ -14,7 +14,6 @@ from collections.abc import Collection, Iterable
 from contextlib import suppress
 from dataclasses import replace
 
-from backupsvc.checks.kinds import CannotAsk
 from backupsvc.copies.config_sets import kept_in, read
 from backupsvc.errors import ArchiveError, CopyError
 from backupsvc.operations.services import Nodes
@@ -91,6 +90,8 @@ class Way:
         """Given an address, a port and seconds, return a connected socket. Raise CannotAsk if the
         attempt got no answer, ConnectionRefusedError if it was refused.
         """
+        from backupsvc.checks.kinds import CannotAsk
+
         if self._here is None:
             raise CannotAsk(NOT_HERE)
         try:
