@@ -41,9 +41,12 @@ def addresses(service: Nodes, vmid: int, archived: str) -> tuple[Address, ...]:
     """
     configs = [("in its archive", parse_config(archived))]
     # what is kept is a help: a folder that cannot be read keeps nobody from being brought back
-    with suppress(CopyError, ArchiveError):
+    with suppress(CopyError):
         for _, path in sorted(kept_in(service.settings.state_dir).items(), reverse=True):
-            config = read(path)
+            try:
+                config = read(path)
+            except ArchiveError:
+                continue
             text = config.files.get(f"guests/qemu-{vmid}.conf")
             if text is not None and whose.in_set(config, vmid, archived) is None:
                 configs.append(("in the cluster's kept configuration", parse_config(text)))

@@ -7,20 +7,25 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from backupsvc.copies.config_sets import FOLDER, pack
+from backupsvc.copies.snapshots import CONFIG as CONFIG_SET
+from backupsvc.copies.snapshots import name_at
 from backupsvc.engine.context import Wait
 from backupsvc.errors import LawRefused, PveError, PvePermissionDenied, UsageError
 from backupsvc.operations.kinds import KINDS
 from backupsvc.operations.restore import checking, hearing
 from backupsvc.operations.restore.choice import Wanted
-from backupsvc.operations.restore.memory import recall
+from backupsvc.operations.restore.memory import FORM, RestoreMemory, recall
 from backupsvc.operations.restore.planning import Plan, Wish, look_ahead, open_restore, plan_restore
 from backupsvc.operations.restore.result import plan_as_dict, restore_outcome
 from policies import settle
+from policies.cluster_config import ConfigSet
 from policies.model import CheckSpec, Guest, GuestPolicy, Node, Operation, OperationState, Outcome
 from policies.pve.guest_config import parse_config
 from policies.restore_silence import Address
@@ -432,6 +437,49 @@ def test_a_remembered_neighbour_is_asked_anew_until_it_is_known(scene: Scene) ->
     scene.network.stale = 99
     (look,) = hearing.listen(scene.site, [Address(IP, (22,), "x")])
     assert look.found.verdict is Verdict.UNKNOWN and "remembers" in look.found.words
+
+
+def test_addresses_are_known_from_the_archive_and_from_the_newest_kept_set_of_that_machine(
+    scene: Scene, tmp_path: Path
+) -> None:
+    folder = tmp_path / FOLDER
+    folder.mkdir()
+    mine, theirs = (
+        {
+            "guests.cfg": "qemu: 108\n\tnode clovis\n",
+            "guests/qemu-108.conf": f"ipconfig0: ip={ip}/24\nsmbios1: uuid={uuid}\n",
+        }
+        for ip, uuid in (
+            ("10.0.0.1", "11111111-2222-4333-8444-555555555555"),
+            ("10.0.0.2", "99999999-2222-4333-8444-555555555555"),
+        )
+    )
+    sets = (mine, theirs, {"guests.cfg": ""}, None)
+    for day, files in enumerate(sets, 1):
+        data = pack(ConfigSet(files)) if files is not None else b"broken"
+        (folder / name_at(day * 86400, "tar", CONFIG_SET)).write_bytes(data)
+    archived = f"{GUEST}ipconfig0: ip=10.0.0.9/24\n"
+    found = hearing.addresses(scene.site, 108, archived)
+    assert [(one.ip, one.known_from) for one in found] == [
+        (IP, "the policy"),
+        ("10.0.0.9", "in its archive"),
+        ("10.0.0.1", "in the cluster's kept configuration"),
+    ]
+
+
+def test_a_restore_that_an_older_release_left_before_its_start_is_guarded_and_asked_as_well(
+    scene: Scene,
+) -> None:
+    stored = FORM.write(RestoreMemory(ONE, "clovis", name="web", disks=("#qmdump#map:scsi0",)))
+    assert FORM.read({**stored, "version": 1}).looks == ()
+    opened = open_restore(scene.site, 108, FORM.read({**stored, "version": 1}))
+    nodes(scene, "lge")
+    told = restore_outcome(scene.site.engine.drive_one(opened))
+    assert told["error"]["step"] == "choose" and "lge is offline" in told["error"]["message"]
+    nodes(scene)
+    told, _ = scene.restore(replace(scene.plan(), memory=FORM.read({**stored, "version": 1})))
+    # nobody listened at its address before the start
+    assert told["started"] and told["verdict"] == "inconclusive"
 
 
 # --- quorum ---------------------------------------------------------------------------------------
