@@ -55,6 +55,7 @@ class Access:
         names = ("users", "tokens", "roles", "acl", "key", "passwords", "groups", "pools")
         with self._mutex:
             fresh = self._path.with_suffix(".tmp")
+            # made with its mode first, and put in place whole: it holds the secrets
             fresh.touch(mode=0o600)
             fresh.write_text(json.dumps({name: getattr(self, name) for name in names}, indent=1))
             fresh.replace(self._path)
@@ -73,6 +74,7 @@ class Access:
             else self._held(identity.user, path)
         )
         token = self.tokens.get(identity.name) if identity.token else None
+        # both must hold it: a token never has more than its user (pve-facts 11.2)
         if token and token.get("privsep", 1):
             return own & self._held(identity.name, path)
         return own
@@ -87,6 +89,7 @@ class Access:
         thousands of guests.
         """
         own = {entry["path"] for entry in self.acl}.union(self.pooled_paths())
+        # no member is called so: what holds there holds for all without entries of their own
         inherited = self.privileges(identity, f"/{kind}/\0")
         paths = {member: f"/{kind}/{member}" for member in members}
         return {
@@ -143,6 +146,7 @@ class Access:
         if kind in ("vms", "storage") and member and "/" not in member:
             pool = self.pool_of(kind, int(member) if kind == "vms" and member.isdigit() else member)
             pooled = self._roles(subject, f"/pool/{pool}") if pool else pooled
+        # this role takes away whatever stands beside it
         if "NoAccess" in roles or "NoAccess" in pooled:
             return frozenset()
         return frozenset().union(*(self.role(name) or frozenset() for name in roles | pooled))
@@ -159,6 +163,7 @@ class Access:
                 for entry in self.acl
                 if entry["path"] == level and (entry["propagate"] or level == path)
             ]
+            # on one path what the user himself was given outweighs his groups
             own = [entry for entry in here if entry["type"] != "group" and entry["ugid"] == subject]
             if found := own or [
                 entry for entry in here if entry["type"] == "group" and entry["ugid"] in groups

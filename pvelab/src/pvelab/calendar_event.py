@@ -102,23 +102,20 @@ class CalendarEvent:
         for second in self.seconds[bisect_right(self.seconds, epoch + low - wall) :]:
             if best is not None and wall + second - high >= best:
                 break
-            later = (
-                time for time in self._shown(midnight + timedelta(seconds=second)) if time > epoch
-            )
-            best = min((time for time in (best, *later) if time is not None), default=None)
+            shown = midnight + timedelta(seconds=second)
+            moments = [shown]
+            # what falls in every hour falls twice in one that the clock repeats, and never in one
+            # that it skips: a time that does not come back from UTC as it went is not on the wall
+            if self.hourly:
+                moments = [
+                    moment
+                    for moment in (shown.replace(fold=0), shown.replace(fold=1))
+                    if moment.astimezone(UTC).astimezone(zone).replace(tzinfo=None)
+                    == shown.replace(tzinfo=None)
+                ]
+            later = [time for one in moments if (time := int(one.timestamp())) > epoch]
+            best = min(later if best is None else [best, *later], default=None)
         return best
-
-    def _shown(self, wall: datetime) -> Iterator[int]:
-        """Yield when it falls for a time on the wall."""
-        if not self.hourly:
-            yield int(wall.timestamp())
-            return
-        for fold in (0, 1):
-            moment = wall.replace(fold=fold)
-            if moment.astimezone(UTC).astimezone(wall.tzinfo).replace(tzinfo=None) == wall.replace(
-                tzinfo=None
-            ):
-                yield int(moment.timestamp())
 
 
 def read(text: str) -> CalendarEvent:

@@ -28,6 +28,7 @@ def disk_size(value: str) -> int:
 def boot_disk_size(config: dict[str, str]) -> int:
     """Return the size of the first boot disk in bytes: what PVE calls ``maxdisk``."""
     order = re.search(r"order=([\w;]+)", config.get("boot", ""))
+    # the boot order first, then whatever disks there are: an order may name none
     keys = [
         *(order[1].split(";") if order else ()),
         *(key for key in sorted(config) if _DISK.fullmatch(key)),
@@ -152,6 +153,7 @@ def _of_dead_node(lab: Lab, vm: VmConfig) -> dict[str, Any]:
     }
     died = lab.nodes[vm.node].died
     if died is not None and lab.clock.seconds() - died < _BROADCAST_LIFE:
+        # what the others still remember of it
         row |= {"name": name(vm), "maxcpu": cpus(vm.config), "maxmem": memory(vm.config)}
         row |= {
             "status": "running" if vm.vmid in lab.nodes[vm.node].last_running else "stopped",
@@ -181,6 +183,7 @@ def node_memory(lab: Lab, node: LabNode) -> dict[str, int]:
     running = [
         vm for vm in lab.guests.all(node.name, None) if lab.machine_status(vm.vmid) != "stopped"
     ]
+    # guests may be configured larger than the node claims to be
     used = min(node.memory, _NODE_BASE_MEMORY + sum(memory(vm.config) for vm in running))
     return {
         "total": node.memory,

@@ -11,14 +11,14 @@ from __future__ import annotations
 import json
 import socketserver
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from pvelab.errors import UsageError
 from pvelab.faults.model import Value
 from pvelab.guests.devices import NET
-from pvelab.kernel import Lab, VmConfig
+from pvelab.kernel import Lab
 
 _FOREIGN = "foreign-leg"
 
@@ -72,26 +72,25 @@ def ports(lab: Lab, node: str, bridge: str) -> list[str]:
     and those of running guests.
     """
     own = [port for known in lab.bridges if known.name == bridge for port in known.ports]
-    guests = [name for vm in lab.guests.all(node, None) for name in _of_guest(lab, vm, bridge)]
+    guests = []
+    for vm in lab.guests.all(node, None):
+        machine = lab.machines.get(vm.vmid)
+        if machine is None or lab.machine_status(vm.vmid) == "stopped":
+            continue
+        if vm.type == "lxc":
+            guests += [
+                f"veth{vm.vmid}i{key.removeprefix('net')}"
+                for key, value in vm.config.items()
+                if NET.fullmatch(key) and f"bridge={bridge}" in value.split(",")
+            ]
+            continue
+        # a VM keeps the NICs that it was started with, whatever its configuration says by now
+        for nic in machine.spec.nics:
+            if nic.bridge == bridge:
+                # with a firewall the tap is in a bridge of its own, and the link to that is here
+                walled = "firewall=1" in vm.config.get(f"net{nic.index}", "").split(",")
+                guests += [f"fwpr{vm.vmid}p{nic.index}" if walled else f"tap{vm.vmid}i{nic.index}"]
     return [*own, *fault_values(lab, node, bridge, "port"), *sorted(guests)]
-
-
-def _of_guest(lab: Lab, vm: VmConfig, bridge: str) -> Iterator[str]:
-    """A running guest's ends on a bridge: what it was started with, behind its firewall's own
-    bridge where it has one.
-    """
-    machine = lab.machines.get(vm.vmid)
-    if machine is None or lab.machine_status(vm.vmid) == "stopped":
-        return
-    if vm.type == "lxc":
-        for key, value in vm.config.items():
-            if NET.fullmatch(key) and f"bridge={bridge}" in value.split(","):
-                yield f"veth{vm.vmid}i{key.removeprefix('net')}"
-        return
-    for nic in machine.spec.nics:
-        if nic.bridge == bridge:
-            walled = "firewall=1" in vm.config.get(f"net{nic.index}", "").split(",")
-            yield f"fwpr{vm.vmid}p{nic.index}" if walled else f"tap{vm.vmid}i{nic.index}"
 
 
 # --- the fault "bridge" ---------------------------------------------------------------------------

@@ -122,9 +122,17 @@ def parameters(request: Request, schema: Schema) -> dict[str, Any]:
     given |= _pairs(request.query)
     # what PVE's web pages add so that no cache answers
     given.pop("_dc", None)
-    return {
-        name: _shaped(property_schema(schema, name) or {}, value) for name, value in given.items()
-    }
+    for name, value in given.items():
+        if (property_schema(schema, name) or {}).get("type") == "array":
+            # a scalar stands for an array of one element
+            if not isinstance(value, list):
+                given[name] = [value]
+            elif value == [""]:
+                given[name] = ""
+        elif isinstance(value, list):
+            # several values of a list in one string are joined
+            given[name] = value[0] if len(value) == 1 else ";".join(str(part) for part in value)
+    return given
 
 
 def _pairs(text: str) -> dict[str, list[str]]:
@@ -143,19 +151,6 @@ def _decode(text: str) -> str:
         return raw.decode("utf-8")
     except UnicodeDecodeError:
         return raw.decode("latin-1")
-
-
-def _shaped(schema: Schema, value: Any) -> Any:
-    """A scalar stands for an array of one element; several values of a list in one string are
-    joined.
-    """
-    if schema.get("type") == "array":
-        if isinstance(value, list):
-            return value if value != [""] else ""
-        return [value]
-    if isinstance(value, list):
-        return value[0] if len(value) == 1 else ";".join(str(part) for part in value)
-    return value
 
 
 def success(request: Request, result: Any) -> Reply:

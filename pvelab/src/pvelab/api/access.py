@@ -69,6 +69,7 @@ def ticket(call: Call) -> Any:
     """Log in with a password, or renew with a ticket in its place."""
     user = str(call.params["username"])
     if "realm" in call.params and "@" not in user:
+        # the login page sends the realm beside the name, other clients within it
         user += f"@{call.params['realm']}"
     access = call.lab.access
     authentication.login(access, user, str(call.params["password"]))
@@ -81,6 +82,7 @@ def ticket(call: Call) -> Any:
             if call.lab.settings.get("cluster")
             else {}
         ),
+        # what the web page shows or hides by; no right follows from it
         "cap": {
             group: {
                 privilege: 1
@@ -99,6 +101,7 @@ def permissions(call: Call) -> Any:
     """
     identity = call.identity
     if (wanted := call.params.get("userid")) and wanted != identity.name:
+        # everybody may ask for his own
         call.check("/access", "Sys.Audit")
         user, _, token = wanted.partition("!")
         identity = Identity(user, token or None)
@@ -110,6 +113,7 @@ def permissions(call: Call) -> Any:
         else sorted({*_BASE_PATHS, *(above for path in named for above in ancestry(path))})
     )
     found = {path: access.propagates(identity, path) for path in paths}
+    # a path that was asked for is answered even where nothing is held on it
     return {path: privs for path, privs in found.items() if privs or "path" in call.params}
 
 
@@ -175,6 +179,7 @@ def delete_role(call: Call) -> Any:
         )
         raise LabError(500, text)
     del access.roles[name]
+    # an entry of a role that is gone would come to life with a new role of that name
     access.acl[:] = [entry for entry in access.acl if entry["roleid"] != name]
     access.save()
 
@@ -196,6 +201,7 @@ def acl(call: Call) -> Any:
 def update_acl(call: Call) -> Any:
     """Add or delete entries: every role for every user, token and group named."""
     path, access = call.params["path"].rstrip("/") or "/", call.lab.access
+    # a path of a guest or storage that does not exist is fine: rights may come first
     if not _ACL_PATH.fullmatch(path):
         raise parameter_error(path=f"invalid ACL path '{path}'")
     for roleid in split_list(call.params["roles"]):
@@ -209,6 +215,7 @@ def update_acl(call: Call) -> Any:
                 "roleid": roleid,
                 "propagate": call.params.get("propagate", 1),
             }
+            # an entry that is set once more is replaced: its propagation may have changed
             access.acl[:] = [
                 e for e in access.acl if (e["path"], e["ugid"], e["roleid"]) != (path, ugid, roleid)
             ]
@@ -293,6 +300,7 @@ def delete_user(call: Call) -> Any:
     """Delete a user with its tokens, its rights and its memberships."""
     _need_user(call)
     name, access = call.params["userid"], call.lab.access
+    # nobody could give rights any more
     if name == "root@pam":
         raise LabError(500, "delete user failed: not allowed to delete root@pam")
     owned = {name, *(full for full in access.tokens if full.startswith(f"{name}!"))}
@@ -300,6 +308,7 @@ def delete_user(call: Call) -> Any:
     access.passwords.pop(name, None)
     for full in owned - {name}:
         del access.tokens[full]
+    # a new user of the same name must not inherit them
     access.acl[:] = [entry for entry in access.acl if entry["ugid"] not in owned]
     for group in access.groups.values():
         group["users"] = [user for user in group["users"] if user != name]
@@ -326,6 +335,7 @@ def create_token(call: Call) -> Any:
     full, access = f"{call.params['userid']}!{call.params['tokenid']}", call.lab.access
     if full in access.tokens:
         raise parameter_error(tokenid="Token already exists.")
+    # PVE separates privileges unless told otherwise: such a token holds nothing of its own yet
     info = {**_given(call, "comment", "expire"), "privsep": call.params.get("privsep", 1)}
     access.tokens[full] = {"expire": 0, **info, "secret": str(uuid.uuid4())}
     access.save()

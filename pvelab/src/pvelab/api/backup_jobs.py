@@ -55,6 +55,7 @@ def create_job(call: Call) -> Any:
     if pool := params.get("pool"):
         raise LabError(403, f"Permission check failed (pool '{pool}' does not exist)")
     if not call.is_root_ticket:
+        # a job may fill a storage and prune there, whoever owns the archives
         call.check(f"/storage/{params.get('storage', 'local')}", "Datastore.Allocate")
     _check_selection(params)
     _check_template(params)
@@ -88,6 +89,7 @@ def update_job(call: Call) -> Any:
         {**params, "vmid": params.get("vmid", "x")} if not _selects(params) else params
     )
     _check_template(params)
+    # a job has one way to choose its guests: naming them and choosing them conflict
     dropped = _SELECTIONS if "vmid" in params else ("vmid",) if _selects(params) else ()
     kept = {key: value for key, value in entry.items() if key not in (*deleted, *dropped)}
     call.lab.jobs.entries[name] = kept | params
@@ -117,6 +119,7 @@ def included_volumes(call: Call) -> Any:
             base = {"id": vmid, "name": _name(vm), "type": vm.type, "leaf": 0}
             children.append({**base, "children": _volumes(vm)})
         else:
+            # nothing takes a deleted guest out of a job but a deletion with purge (pve-facts 8.7)
             children.append({"id": vmid, "type": "unknown", "leaf": 1})
     return {"children": children}
 
@@ -183,6 +186,7 @@ def _schedule(params: dict[str, Any], *, required: bool) -> None:
     if start and params.get("schedule"):
         raise parameter_error(starttime="'starttime' and 'schedule' cannot both be set")
     if start:
+        # jobs of before calendar events had a time and days
         params["schedule"] = f"{days} {start}" if days else start
     if required and not params.get("schedule"):
         raise parameter_error(schedule="neither 'starttime' nor 'schedule' were set")

@@ -123,8 +123,21 @@ def _serve(
         except (QemuError, OSError) as error:
             log.line(str(error))
             raise TaskDied("Failed to run vncproxy.") from error
-        with screen:
-            _splice(client, screen, log)
+        with screen, selectors.DefaultSelector() as selector:
+            for source, target in ((client, screen), (screen, client)):
+                source.settimeout(_SILENT_FOR)
+                selector.register(source, selectors.EVENT_READ, target)
+            while True:
+                log.check_cancelled()
+                for key, _ in selector.select(_LOOK_UP):
+                    try:
+                        piece = key.fileobj.recv(_PIECE)  # type: ignore[union-attr]
+                        key.data.sendall(piece)
+                    except OSError:
+                        # the other side went away with bytes on their way: the same end as a close
+                        return
+                    if not piece:
+                        return
 
 
 def _open_screen(lab: Lab, vmid: int, password: str | None) -> socket.socket:
@@ -147,22 +160,3 @@ def _open_screen(lab: Lab, vmid: int, password: str | None) -> socket.socket:
         screen.close()
         raise
     return screen
-
-
-def _splice(one: socket.socket, other: socket.socket, log: TaskLog) -> None:
-    """Pass bytes on both ways until one side has closed or the task is told to stop."""
-    with selectors.DefaultSelector() as selector:
-        for source, target in ((one, other), (other, one)):
-            source.settimeout(_SILENT_FOR)
-            selector.register(source, selectors.EVENT_READ, target)
-        while True:
-            log.check_cancelled()
-            for key, _ in selector.select(_LOOK_UP):
-                try:
-                    piece = key.fileobj.recv(_PIECE)  # type: ignore[union-attr]
-                    key.data.sendall(piece)
-                except OSError:
-                    # the other side went away with bytes on their way: the same end as a close
-                    return
-                if not piece:
-                    return

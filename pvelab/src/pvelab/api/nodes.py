@@ -21,6 +21,7 @@ _FIGURES = ("cpu", "maxcpu", "mem", "maxmem", "disk", "maxdisk", "uptime")
 @route("GET", "/nodes")
 def nodes(call: Call) -> Any:
     """List the members; figures only to those with Sys.Audit on the node."""
+    # what a client may pin who does not trust the cluster's authority
     fingerprints = call.lab.settings.get("fingerprints", {})
     rows = []
     for name, node in call.lab.nodes.items():
@@ -155,6 +156,7 @@ def network(call: Call) -> Any:
         [_bridge(call, n, bridge) for n, bridge in enumerate(call.lab.bridges)],
         call.params.get("type"),
     )
+    # those that are left out are not told of (pve-facts 9.7)
     if wanted in ("any_bridge", "any_local_bridge"):
         zone = "/sdn/zones/localnetwork"
         return [
@@ -192,6 +194,7 @@ def _bridge(call: Call, position: int, bridge: Bridge) -> dict[str, Any]:
         "method6": "manual",
         "priority": 3 + position,
     }
+    # an option that is off is absent (pve-facts 1.1)
     if bridge.vlan_aware:
         row["bridge_vlan_aware"] = 1
     if bridge.ports:

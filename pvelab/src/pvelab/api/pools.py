@@ -54,6 +54,7 @@ def update_pool(call: Call) -> Any:
     if "comment" in params:
         entry["comment"] = params["comment"]
     for vmid in map(int, split_list(str(params.get("vms", "")))):
+        # membership gives others rights on the guest
         call.check(f"/vms/{vmid}", "Permissions.Modify", "VM.Allocate", any=True)
         _change(call, entry, "vms", vmid, f"VM {vmid}")
     for storage in split_list(params.get("storage", "")):
@@ -68,6 +69,7 @@ def delete_pool(call: Call) -> Any:
     """Delete a pool that is empty, with the rights on it."""
     name, access = call.params["poolid"], call.lab.access
     entry = _need(call, name, "delete pool failed: ")
+    # a member that was destroyed otherwise does not keep the pool
     if here := [vmid for vmid in sorted(entry["vms"]) if call.lab.guests.get(vmid)]:
         raise LabError(
             500, f"delete pool failed: pool '{name}' is not empty (contains VM {here[0]})"
@@ -79,6 +81,7 @@ def delete_pool(call: Call) -> Any:
             f"'{sorted(entry['storage'])[0]}')",
         )
     del access.pools[name]
+    # else a new pool of that name would have the rights of the old one
     access.acl[:] = [row for row in access.acl if row["path"] != f"/pool/{name}"]
     access.save()
 

@@ -69,6 +69,7 @@ def status(call: Call) -> Any:
     if call.params["storage"] not in call.lab.storages:
         raise parameter_error(storage="No such storage.")
     row = _status(call, call.lab.storage(call.params["storage"]))
+    # only a list has it
     row.pop("used_fraction", None)
     return row
 
@@ -153,6 +154,7 @@ def update_volume(call: Call) -> Any:
     if "notes" in params:
         archives.write_notes(volume.path, params["notes"])
     if "protected" in params:
+        # what is protected already does not count once more
         if params["protected"] and not archives.sidecar(volume.path, "protected").exists():
             unlimited = call.allowed(f"/storage/{volume.storage}", "Datastore.Allocate")
             name = parse_name(volume.path.name, call.lab.tz)
@@ -262,6 +264,7 @@ def _volume(call: Call) -> Volume:
     """The path's volume: ``store:name`` or just the name."""
     given, name = str(call.params["volume"]), call.params["storage"]
     parts = split_volid(given)
+    # a volid in the path may name another storage than the path does
     if parts and parts[0] != name:
         raise parameter_error(volume=f"storage ID mismatch ({parts[0]} != {name})\n")
     return volumes.find(call.lab, call.node, given if parts else f"{name}:{given}")
@@ -276,6 +279,7 @@ def _status(call: Call, definition: StorageDef) -> dict[str, Any]:
     if not volumes.is_available(call.lab, call.node, definition.name):
         return {**row, "enabled": 0, "active": 0, "total": 0, "used": 0, "avail": 0}
     place = call.lab.storage_dir(call.node, definition.name)
+    # PVE makes a storage's directories when it first looks
     place.mkdir(parents=True, exist_ok=True)
     disk = shutil.disk_usage(place)
     free = 0 if storing.is_full(call.lab.faults, call.node, definition.name) else disk.free

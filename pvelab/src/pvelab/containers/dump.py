@@ -63,6 +63,7 @@ class ContainerDump(Dump):
         if self.mode == "snapshot":
             self._list_disks()
             storages = [mount.volume.partition(":")[0] for mount in self.included]
+            # known before the mode is told: the log names the one that is really used
             if not all(self.lab.storage(name).type in _WITH_SNAPSHOTS for name in storages):
                 log.info("mode failure - some volumes do not support snapshots")
                 log.info("trying 'suspend' mode instead")
@@ -100,6 +101,7 @@ class ContainerDump(Dump):
             for name, transferred in (("first", size), ("final", 0)):
                 self.log.info(f"starting {name} sync {source} to {self.scratch}")
                 self.log.info(f"{name} sync finished - transferred {transferred} bytes in 0s")
+                # the second pass copies what changed during the first, with the guest at rest
                 if name == "first":
                     self.log.info("suspending guest")
             self.log.info("resuming guest")
@@ -142,6 +144,7 @@ class ContainerDump(Dump):
             raise GuestFailed(
                 f"command 'set -o pipefail && {self._command} >{temporary}' failed: exit code 1"
             ) from error
+        # the job sees by itself that it is to stop, once this guest has failed
         except TaskDied as error:
             raise GuestFailed(str(error)) from error
 
@@ -195,6 +198,7 @@ class Brake:
 
     def __call__(self, total: int) -> None:
         self._log.check_cancelled()
+        # in short naps: a stop must not wait for the brake
         while self._rate and total / self._rate > time.monotonic() - self._began:
             self._log.check_cancelled()
             time.sleep(_NAP)

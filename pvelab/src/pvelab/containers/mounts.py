@@ -42,6 +42,7 @@ class Mount:
         """
         if self.kind != "volume":
             return "not a volume"
+        # the other way round than with a VM's disks, which are in unless they opt out
         if self.key == "rootfs" or self.properties.get("backup", "0") in ("1", "yes", "on", "true"):
             return None
         return "disabled"
@@ -74,6 +75,7 @@ def mounts(config: Mapping[str, str]) -> list[Mount]:
     """Return a configuration's mount points, the root first, as they are mounted."""
     ordered = sorted(
         (key for key in config if MOUNT.fullmatch(key)),
+        # mp2 before mp10, which is how they lie in each other
         key=lambda key: -1 if key == "rootfs" else int(key[2:]),
     )
     return [mount(key, config[key]) for key in ordered]
@@ -91,6 +93,7 @@ def with_hwaddr(value: str, *, fresh: bool = False) -> str:
     properties = net(value)
     if fresh or not _MAC.fullmatch(properties.get("hwaddr", "")):
         properties["hwaddr"] = random_mac()
+    # a type that is not given is written out
     properties = {"type": "veth", **properties, "hwaddr": properties["hwaddr"].upper()}
     rest = sorted((key, text) for key, text in properties.items() if key != "name")
     return ",".join(f"{key}={text}" for key, text in [("name", properties.get("name", "")), *rest])

@@ -38,6 +38,7 @@ def start(lab: Lab, node: str, vmid: int, log: TaskLog) -> None:
 def switch_on(lab: Lab, vm: VmConfig) -> None:
     """Note that a container runs."""
     config = vm.config
+    # no disk and no NIC: nothing runs in it, and its files are in trees
     spec = MachineSpec(
         vm.vmid,
         figures.name(vm),
@@ -56,6 +57,7 @@ def switch_on(lab: Lab, vm: VmConfig) -> None:
 def stop(lab: Lab, node: str, vmid: int, log: TaskLog) -> None:
     """Switch a container off; asked to shut down, it obeys at once."""
     with task_lock(lab, vmid, log):
+        # a dump or a restore that runs needs it as it is
         check_unlocked(need(lab, node, vmid, "lxc"))
         log.line(MODELLED)
         switch_off(lab, vmid)
@@ -73,6 +75,7 @@ def start_all(lab: Lab, progress: Callable[[str], None]) -> None:
     keeps them off.
     """
     for vm in lab.guests.all(type="lxc"):
+        # PVE does not start a locked one either
         if vm.config.get("onboot") == "1" and "lock" not in vm.config and lab.nodes[vm.node].online:
             switch_on(lab, vm)
             progress(f"{vm.vmid} {figures.name(vm)} is on: {MODELLED}")

@@ -78,6 +78,7 @@ class Restore:
             try:
                 self._restore(vm, old)
             except (TaskDied, LabError) as error:
+                # the old volumes of a container that was there before are gone, too: none comes back
                 for _, tree in self.made.values():
                     self.log.line(trees.free(self.lab, tree))
                 # a container that was not there before goes; of one that was, what is left stays
@@ -90,6 +91,7 @@ class Restore:
             if pool := self.call.params.get("pool"):
                 self.lab.access.join_pool(pool, vmid)
         if self.request.start:
+            # in a task of its own, whose end this one does not wait for
             start = self.call.spawn(
                 "vzstart", vmid, lambda log: power.start(self.lab, self.call.node, vmid, log)
             )
@@ -112,6 +114,7 @@ class Restore:
         wanted = self._wanted(archived)
         for volid in [item.volume for item in mounts(old) if item.kind == "volume"]:
             log.line(trees.free(self.lab, trees.open_tree(self.lab, vm.node, volid)))
+        # the old volumes are gone, so nothing may name them any more
         save(self.lab, vm, {"lock": "create"})
         for item in wanted:
             storage, _, gib = item.volume.partition(":")
@@ -171,10 +174,12 @@ class Restore:
                         f"restoring rootfs to {item.kind} mount is only possible by specifying "
                         "-rootfs manually!"
                     )
+                # a folder of the node in a container: its owner could read what is not his
                 if not self.call.is_root_ticket:
                     raise TaskDied(
                         f"restoring '{item.key}' to {item.kind} mount is only possible for root"
                     )
+            # a new volume is made at its full size: without one there is nothing to ask for
             elif not item.size:
                 raise TaskDied(f"unable to detect disk size - please specify {item.key} (size)")
             else:
@@ -194,6 +199,7 @@ class Restore:
         for line in done.complaints:
             self.log.line(line)
         self.log.line(totals("read", done.total, time.monotonic() - began))
+        # tar ends with an error when anything could not be made, and PVE takes its word
         if done.complaints and not request.ignore_errors:
             self.log.line("tar: Exiting with failure status due to previous errors")
             raise self._tar_failed(merged)

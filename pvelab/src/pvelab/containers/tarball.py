@@ -80,37 +80,35 @@ def write_tar(
             entry.size, entry.mode = len(content), 0o644
             tar.addfile(entry, io.BytesIO(content))
         for place, tree in trees.items():
-            _add(tar, tree, "." + place.rstrip("/"), excluded)
+            base = "." + place.rstrip("/")
+            for inside, path in _walk(tree.root, ".", base, excluded):
+                entry = tar.gettarinfo(path, arcname=base + inside[1:])
+                entry.uid, entry.gid, entry.mode = tree.owner(inside, path.lstat())
+                # names of this machine mean nothing in a container
+                entry.uname = entry.gname = ""
+                if entry.isreg():
+                    with path.open("rb") as file:
+                        tar.addfile(entry, file)
+                else:
+                    tar.addfile(entry)
     return counted.total
 
 
-def _add(tar: tarfile.TarFile, tree: Tree, place: str, excluded: tuple[str, ...]) -> None:
-    def is_out(name: str) -> bool:
-        full = place + name[1:]
-        return full.endswith("/lost+found") or any(
-            fnmatch.fnmatchcase(full, pattern) for pattern in excluded
-        )
+def _walk(
+    path: Path, name: str, base: str, excluded: tuple[str, ...]
+) -> Iterator[tuple[str, Path]]:
+    """Yield a file's name and path, then what is below it, by name; nothing of what is left out.
 
-    for inside, path in _walk(tree.root, ".", is_out):
-        entry = tar.gettarinfo(path, arcname=place + inside[1:])
-        entry.uid, entry.gid, entry.mode = tree.owner(inside, path.lstat())
-        # names of this machine mean nothing in a container
-        entry.uname = entry.gname = ""
-        if entry.isreg():
-            with path.open("rb") as file:
-                tar.addfile(entry, file)
-        else:
-            tar.addfile(entry)
-
-
-def _walk(path: Path, name: str, is_out: Callable[[str], bool]) -> Iterator[tuple[str, Path]]:
-    """Yield a file's name and path, then what is below it, by name; nothing of what is left out."""
-    if is_out(name):
+    ``base`` stands before a name in the archive, which is what the patterns are held against.
+    """
+    full = base + name[1:]
+    # what mkfs makes in every file system is left out wherever it lies
+    if full.endswith("/lost+found") or any(fnmatch.fnmatchcase(full, one) for one in excluded):
         return
     yield name, path
     if path.is_dir() and not path.is_symlink():
         for child in sorted(path.iterdir()):
-            yield from _walk(child, f"{name}/{child.name}", is_out)
+            yield from _walk(child, f"{name}/{child.name}", base, excluded)
 
 
 def extract_pct(path: Path) -> str:
@@ -175,7 +173,13 @@ def _put(
     tree, inside = _place(entry.name, trees)
     target = tree.root / inside
     linked = _place(entry.linkname, trees)[1] if entry.islnk() else "."
-    if not all(_stays(tree.root, name) for name in (inside, linked)):
+    # neither a member nor what it links to may lead out of the container
+    root = tree.root.resolve()
+    if any(
+        ".." in Path(name).parts
+        or not (name == "." or (root / name).parent.resolve().is_relative_to(root))
+        for name in (inside, linked)
+    ):
         result.complaints.append(f"tar: {entry.name}: Cannot open: Permission denied")
         return
     if not (entry.isdir() or entry.isreg() or entry.issym() or entry.islnk()):
@@ -208,15 +212,6 @@ def _place(member: str, trees: Mapping[str, Tree]) -> tuple[Tree, str]:
     place = max((p for p in trees if name == p or name.startswith(p.rstrip("/") + "/")), key=len)
     inside = "." + name.removeprefix(place.rstrip("/"))
     return trees[place], "." if inside == "./" else inside
-
-
-def _stays(root: Path, inside: str) -> bool:
-    """Say whether a path leads nowhere but into the tree: links in the archive must not lead out of
-    the container.
-    """
-    if ".." in Path(inside).parts:
-        return False
-    return inside == "." or (root / inside).parent.resolve().is_relative_to(root.resolve())
 
 
 READERS["tar"] = extract_pct

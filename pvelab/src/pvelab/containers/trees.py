@@ -44,6 +44,7 @@ class Tree:
 
     def owner(self, name: str, status: os.stat_result) -> tuple[int, int, int]:
         """Return uid, gid and mode of ``./path``: root's unless something else is noted."""
+        # not what the files themselves say: they belong to whoever runs the lab
         return self.owners.get(name) or (0, 0, status.st_mode & 0o7777)
 
     def used(self) -> int:
@@ -83,6 +84,7 @@ def make_tree(lab: Lab, node: str, storage: str, vmid: int, size: int) -> Tree:
     tree = Tree(
         volumes.find(lab, node, f"{storage}:{name}" if thin else f"{storage}:{vmid}/{name}"), size
     )
+    # fails where two tasks chose the same name
     tree.root.mkdir(parents=True)
     tree.save()
     return tree

@@ -27,10 +27,10 @@ def haunt(lab: Lab, machine: Machine) -> None:
     """Given a machine that was just switched on, let the faults have it that strike after its
     boot.
     """
-    for kind, act in (("guest-dies", _die), ("guest-resets", _reset)):
+    for kind in ("guest-dies", "guest-resets"):
         if fault := lab.faults.strike(kind, uuid=machine.spec.uuid, vmid=machine.spec.vmid):
             thread = threading.Thread(
-                target=act,
+                target=_strike,
                 args=(lab, machine, fault),
                 name=f"{kind} {machine.spec.vmid}",
                 daemon=True,
@@ -38,21 +38,19 @@ def haunt(lab: Lab, machine: Machine) -> None:
             thread.start()
 
 
-def _die(lab: Lab, machine: Machine, fault: Fault) -> None:
-    if _comes_up(lab, machine, fault) and _goes_on(lab, machine, fault, float(fault["after"])):
-        machine.stop()
-
-
-def _reset(lab: Lab, machine: Machine, fault: Fault) -> None:
-    if not _comes_up(lab, machine, fault):
+def _strike(lab: Lab, machine: Machine, fault: Fault) -> None:
+    """Wait until the guest is up, then end its process once, or press its reset button again and
+    again.
+    """
+    if not _until(lab, machine, fault, lambda: READY in machine.console()):
+        return
+    if fault.kind == "guest-dies":
+        if _goes_on(lab, machine, fault, float(fault["after"])):
+            machine.stop()
         return
     with contextlib.suppress(QemuError):  # it was switched off in this moment
         while _goes_on(lab, machine, fault, float(fault["every"])):
             machine.reset()
-
-
-def _comes_up(lab: Lab, machine: Machine, fault: Fault) -> bool:
-    return _until(lab, machine, fault, lambda: READY in machine.console())
 
 
 def _goes_on(lab: Lab, machine: Machine, fault: Fault, seconds: float) -> bool:

@@ -24,36 +24,34 @@ def answer(lab: Lab, request: Request) -> Reply:
     try:
         if authentication.identify(lab.access, request.method, request.headers).user != "root@pam":
             raise LabError(403, "only root@pam may break the lab")
-        data = _carry_out(lab, request)
+        number = request.path.removeprefix(PATH).strip("/")
+        if (number and not number.isdigit()) or (number and request.method != "DELETE"):
+            raise LabError(404, f"there is no {request.method} {request.path}")
+        data: Any
+        if request.method == "GET":
+            data = [fault.as_json() for fault in lab.faults.all()]
+        elif request.method == "DELETE":
+            gone = effects.clear(lab, int(number) if number else None)
+            data = [fault.as_json() for fault in gone]
+        elif request.method == "POST":
+            try:
+                asked = json.loads(request.body)
+            except ValueError:
+                asked = None
+            if not isinstance(asked, dict) or not isinstance(asked.get("options") or {}, dict):
+                raise UsageError(
+                    "the body is no JSON object",
+                    'as in {"kind": "drift", "options": {"node": "clovis", "seconds": 60}}',
+                )
+            kind, options = str(asked.get("kind", "")), asked.get("options") or {}
+            data = effects.set_fault(lab, kind, options).as_json()
+        else:
+            raise LabError(501, f"there is no {request.method} {request.path}")
     except LabError as error:
         return _reply(error.status, {"data": None, "message": error.reason, "hint": ""})
     except UsageError as error:
         return _reply(400, {"data": None, "message": error.message, "hint": error.hint})
     return _reply(200, {"data": data})
-
-
-def _carry_out(lab: Lab, request: Request) -> Any:
-    number = request.path.removeprefix(PATH).strip("/")
-    if (number and not number.isdigit()) or (number and request.method != "DELETE"):
-        raise LabError(404, f"there is no {request.method} {request.path}")
-    if request.method == "GET":
-        return [fault.as_json() for fault in lab.faults.all()]
-    if request.method == "DELETE":
-        return [fault.as_json() for fault in effects.clear(lab, int(number) if number else None)]
-    if request.method == "POST":
-        try:
-            asked = json.loads(request.body)
-        except ValueError:
-            asked = None
-        if not isinstance(asked, dict) or not isinstance(asked.get("options") or {}, dict):
-            raise UsageError(
-                "the body is no JSON object",
-                'as in {"kind": "drift", "options": {"node": "clovis", "seconds": 60}}',
-            )
-        return effects.set_fault(
-            lab, str(asked.get("kind", "")), asked.get("options") or {}
-        ).as_json()
-    raise LabError(501, f"there is no {request.method} {request.path}")
 
 
 def _reply(status: int, content: dict[str, Any]) -> Reply:

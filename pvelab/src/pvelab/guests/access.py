@@ -95,6 +95,7 @@ def check_options(
 
     ``values``: what they are or become, for a CD-ROM drive asks for another privilege than a disk.
     """
+    # a token of root@pam is held to the options that are root's alone (pve-facts 1.9)
     if call.is_root_ticket:
         return
     for key in sorted(keys):
@@ -105,13 +106,16 @@ def check_options(
             else _GROUPS.get(key) or next(numbered, None)
         )
         if privilege is None:
+            # such as args and hookscript, which reach the node itself (pve-facts 1.9)
             raise LabError(500, f"only root can set '{key}' config")
         wanted = (
             ("VM.Config.Cloudinit", "VM.Config.Network") if privilege == "cloud" else (privilege,)
         )
+        # on a guest that is still to be made one may have rights by its pool alone
         if pool is None or not call.allowed(f"/pool/{pool}", *wanted, any=True):
             call.check(f"/vms/{vmid}", *wanted, any=True)
         if key == "startup":
+            # the order of starts concerns the node's other guests
             call.check("/", "Sys.Modify")
 
 
@@ -122,6 +126,7 @@ def check_bridges(call: Call, config: Mapping[str, str]) -> None:
         bridge = properties.get("bridge")
         if not bridge:
             raise LabError(500, "no sdn vnet ID specified")
+        # rights on the bridge propagate to its VLANs; one may be given a VLAN alone
         tag = properties.get("tag")
         call.check(f"/sdn/zones/localnetwork/{bridge}" + (f"/{tag}" if tag else ""), "SDN.Use")
 
@@ -134,6 +139,7 @@ def check_may_make(call: Call, *, restored: bool) -> None:
     params, vmid, pool = call.params, call.vmid, call.params.get("pool")
     if pool and pool not in call.lab.access.pools:
         raise LabError(403, f"Permission check failed (pool '{pool}' does not exist)")
+    # who may read a guest out of archives may put it back
     over = restored and params.get("force") and call.lab.guests.get(vmid)
     if (
         not (over and call.allowed(f"/vms/{vmid}", "VM.Backup"))

@@ -11,9 +11,9 @@ import errno
 import gzip
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import Protocol
 
 from backports import zstd
 
@@ -53,8 +53,23 @@ def compressed(path: Path, suffix: str) -> Iterator[Sink]:
     Raise CompressorFailed when the disk is full or the suffix has no compressor here.
     """
     try:
-        with path.open("wb") as file, _compressor(file, suffix) as sink:
-            yield sink
+        with path.open("wb") as file:
+            packer: AbstractContextManager[Sink]
+            if suffix == ".zst":
+                options: dict[int, int] = {
+                    zstd.CompressionParameter.compression_level: _ZSTD_LEVEL,
+                    # nothing else in an archive sees a flipped bit (pve-facts 10.2)
+                    zstd.CompressionParameter.checksum_flag: 1,
+                }
+                packer = zstd.ZstdFile(file, "wb", options=options)
+            elif suffix == ".gz":
+                packer = gzip.GzipFile(filename="", fileobj=file, mode="wb", compresslevel=1)
+            elif suffix:
+                raise CompressorFailed(f"no compressor for '{suffix}' archives in the lab")
+            else:
+                packer = nullcontext(file)
+            with packer as sink:
+                yield sink
     except OSError as error:
         if error.errno != errno.ENOSPC:
             raise
@@ -62,32 +77,6 @@ def compressed(path: Path, suffix: str) -> Iterator[Sink]:
             raw = "zstd: error 70 : Write error : cannot write block : No space left on device "
             raise CompressorFailed("vma_queue_write: write error - Broken pipe", raw) from error
         raise CompressorFailed("vma_queue_write: write error - No space left on device") from error
-
-
-def _compressor(file: BinaryIO, suffix: str) -> zstd.ZstdFile | gzip.GzipFile | _Plain:
-    if suffix == ".zst":
-        options: dict[int, int] = {
-            zstd.CompressionParameter.compression_level: _ZSTD_LEVEL,
-            # nothing else in an archive sees a flipped bit (pve-facts 10.2)
-            zstd.CompressionParameter.checksum_flag: 1,
-        }
-        return zstd.ZstdFile(file, "wb", options=options)
-    if suffix == ".gz":
-        return gzip.GzipFile(filename="", fileobj=file, mode="wb", compresslevel=1)
-    if suffix:
-        raise CompressorFailed(f"no compressor for '{suffix}' archives in the lab")
-    return _Plain(file)
-
-
-class _Plain:
-    def __init__(self, file: BinaryIO) -> None:
-        self.write = file.write
-
-    def __enter__(self) -> _Plain:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """The file is closed by whoever opened it."""
 
 
 class Decompressed:

@@ -51,6 +51,7 @@ class Drive:
 def drive(key: str, value: str) -> Drive:
     """Given a drive's key and property string, return its parts."""
     first, *rest = value.split(",")
+    # the volume is the default key, and may be written with its name
     return Drive(
         key, first.removeprefix("file="), dict(part.split("=", 1) for part in rest if "=" in part)
     )
@@ -79,6 +80,7 @@ def net(value: str) -> dict[str, str]:
     name, _, mac = first.partition("=")
     properties = (
         {name: mac}
+        # PVE takes `model=virtio` and the older `virtio=MAC` alike
         if name in ("model", "bridge", "macaddr", "tag")
         else {"model": name, "macaddr": mac}
     )
@@ -99,6 +101,7 @@ def with_mac(value: str, *, fresh: bool = False) -> str:
     has none (or ``fresh``).
     """
     properties = net(value)
+    # a MAC that cannot be read is as good as none
     if fresh or not _MAC.fullmatch(properties.get("macaddr", "")):
         properties["macaddr"] = random_mac()
     return net_text(
@@ -143,6 +146,7 @@ def freezes(config: Mapping[str, str]) -> bool:
     """Say whether a backup freezes the guest's file systems: ``freeze-fs``, or by its two old
     names; on by default.
     """
+    # renamed twice by PVE, and configurations of every age are read
     off = re.search(
         r"(?i)(?:^|,)(?:freeze-fs(?:-on-backup)?|guest-fsfreeze)=(?:0|no|off|false)(?:,|$)",
         config.get("agent", ""),

@@ -150,9 +150,7 @@ class Dump:
             events.hear(event)
 
         with self._guarded():
-            newer = self.lab.release.newer
-            look = self._looked_at_by_92 if newer else self._looked_at_by_90
-            freeze, why_not = look(machine)
+            freeze, why_not = self._to_freeze(machine)
             events.hear(why_not)
             targets = {drive.key: self.scratch / f"{drive.key}.raw" for drive, _ in self.drives}
             if unplugged := sorted(set(targets) - {disk.key for disk in machine.spec.disks}):
@@ -172,29 +170,26 @@ class Dump:
                 self.log.info("resuming VM again")
             self._write(sources)
 
-    def _looked_at_by_90(self, machine: Machine) -> tuple[bool, str]:
-        """9.0 speaks of guests with an agent alone, and asks that agent before it looks at the
-        options.
-        """
+    def _to_freeze(self, machine: Machine) -> tuple[bool, str]:
+        """Say whether the guest is to be frozen, and what the log says where it is not."""
         config, snapshot = self.vm.config, self.mode == "snapshot"
+        if self.lab.release.newer:
+            # 9.2 looks at the options first (no agent counts as switched off), then at the agent,
+            # then at who froze it before
+            if not freezes(config):
+                return False, "freeze-off"
+            if not snapshot or not power.agent_answers(machine):
+                return False, "freeze-skipped"
+            return (False, "freeze-by-others") if power.agent_is_frozen(machine) else (True, "")
+        # 9.0 speaks of guests with an agent alone, and asks that agent before it looks at the
+        # options
         if snapshot and freezes(config):
             return True, ""
         if not agent_enabled(config):
             return False, ""
         # the agent of a suspended guest cannot answer (03_vzdump_ok 56)
-        return False, "freeze-off" if snapshot and power.agent_answers(
-            machine
-        ) else "freeze-skipped"
-
-    def _looked_at_by_92(self, machine: Machine) -> tuple[bool, str]:
-        """9.2 looks at the options first (no agent counts as switched off), then at the agent, then
-        at who froze it before.
-        """
-        if not freezes(self.vm.config):
-            return False, "freeze-off"
-        if self.mode != "snapshot" or not power.agent_answers(machine):
-            return False, "freeze-skipped"
-        return (False, "freeze-by-others") if power.agent_is_frozen(machine) else (True, "")
+        answers = snapshot and power.agent_answers(machine)
+        return False, "freeze-off" if answers else "freeze-skipped"
 
     def _stopped_for_copies(self) -> None:
         """Mode stop of a running guest: shut it down, copy its disks, start it again, then write

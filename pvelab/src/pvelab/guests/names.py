@@ -58,6 +58,7 @@ def parse_name(file: str, tz: str) -> ArchiveName | None:
     loose = _BACKUP.fullmatch(file)
     if loose is None:
         return None
+    # renamed: listed as of its guest, but in no group (pve-facts 6.1)
     owner = _LOOSE_OWNER.fullmatch(file)
     return ArchiveName(file, loose["extension"], None, int(owner[1]) if owner else None)
 
@@ -74,6 +75,7 @@ def local_epoch(text: str, tz: str) -> int:
     """Given a name's local time, return epoch seconds: the first of two in autumn, one hour later
     where spring has none.
     """
+    # fold 0 is Python's first of two, and lies an hour later where there is none (pve-facts 5.2)
     return int(datetime.strptime(text, _TIME).replace(tzinfo=ZoneInfo(tz)).timestamp())
 
 

@@ -53,28 +53,26 @@ def prune(archives: Sequence[Candidate], keep: Mapping[str, int], tz: str) -> li
     zone = ZoneInfo(tz)
     for members in groups.values():
         members.sort(key=lambda i: archives[i].ctime, reverse=True)
-        for rule in RULES:
-            if keep.get(rule):
-                times = [archives[index].ctime for index in members]
-                ids: list[object] = (
-                    [*times]
-                    if rule == "keep-last"
-                    else [_PERIODS[rule](datetime.fromtimestamp(time, zone)) for time in times]
-                )
-                _apply(members, ids, keep[rule], marks)
+        for rule in filter(keep.get, RULES):
+            times = [archives[index].ctime for index in members]
+            ids: list[object] = (
+                [*times]
+                if rule == "keep-last"
+                else [_PERIODS[rule](datetime.fromtimestamp(time, zone)) for time in times]
+            )
+            # a period of which an earlier rule keeps an archive needs none by this one
+            represented = {
+                id for index, id in zip(members, ids, strict=True) if marks[index] == "keep"
+            }
+            taken: set[object] = set()
+            for index, id in zip(members, ids, strict=True):
+                if marks[index] is not None or id in represented:
+                    continue
+                if id in taken:
+                    marks[index] = "remove"
+                elif len(taken) == keep[rule]:
+                    break
+                else:
+                    taken.add(id)
+                    marks[index] = "keep"
     return [mark or ("remove" if keep else "keep") for mark in marks]
-
-
-def _apply(members: list[int], ids: list[object], count: int, marks: list[Mark | None]) -> None:
-    represented = {id for index, id in zip(members, ids, strict=True) if marks[index] == "keep"}
-    taken: set[object] = set()
-    for index, id in zip(members, ids, strict=True):
-        if marks[index] is not None or id in represented:
-            continue
-        if id in taken:
-            marks[index] = "remove"
-        elif len(taken) == count:
-            return
-        else:
-            taken.add(id)
-            marks[index] = "keep"

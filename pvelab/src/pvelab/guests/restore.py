@@ -8,8 +8,8 @@ configuration behind as a stub, and frees the disks that were made.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -277,9 +277,11 @@ class Restore:
         )
         progress.guards = self._guards(dict.fromkeys(storage for _, _, storage in wanted))
         try:
-            with _opened(
-                {device.id: self.made[key][0].path for key, device, _ in wanted}
-            ) as targets:
+            with ExitStack() as opened:
+                targets = {}
+                for key, device, _ in wanted:
+                    disk = self.made[key][0].path.open("r+b", buffering=0)
+                    targets[device.id] = opened.enter_context(disk).fileno()
                 figures = Extraction(header, targets, progress).run(stream)
             stream.drain()
             if stream.failure:
@@ -367,13 +369,3 @@ class _Progress:
         while self._rate and self._stream.consumed / self._rate > time.monotonic() - self._start:
             self._log.check_cancelled()
             time.sleep(_NAP)
-
-
-@contextmanager
-def _opened(paths: Mapping[int, Path]) -> Iterator[dict[int, int]]:
-    """Open disks for writing, by device number."""
-    with ExitStack() as stack:
-        yield {
-            number: stack.enter_context(path.open("r+b", buffering=0)).fileno()
-            for number, path in paths.items()
-        }

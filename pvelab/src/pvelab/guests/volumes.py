@@ -87,6 +87,7 @@ def find(lab: Lab, node: str, volid: str) -> Volume:
         return Volume(
             volid, storage, prefix, base / _CONTENT_DIRS[prefix] / _safe(rest), archive.vmid
         )
+    # a backup by a name that is none is no volume
     if prefix in _CONTENT_DIRS and prefix != "backup" and rest:
         return Volume(volid, storage, prefix, base / _CONTENT_DIRS[prefix] / _safe(rest))
     if rest and prefix.isdigit():
@@ -112,6 +113,7 @@ def allocate(lab: Lab, node: str, storage: str, vmid: int, size: int) -> Volume:
     thin = for_disks(lab, node, storage).block
     taken = {volume.path.name for volume in images(lab, node, storage)}
     ending = "" if thin else ".raw"
+    # gaps are filled: one more name than there are disks is always enough
     number = next(n for n in range(len(taken) + 1) if f"vm-{vmid}-disk-{n}{ending}" not in taken)
     file = f"vm-{vmid}-disk-{number}{ending}"
     volume = find(lab, node, f"{storage}:{file}" if thin else f"{storage}:{vmid}/{file}")
@@ -128,6 +130,7 @@ def free(volume: Volume) -> None:
         shutil.rmtree(volume.path)
     volume.path.unlink(missing_ok=True)
     parent = volume.path.parent
+    # a directory storage keeps a folder a guest; a thin pool has none
     if parent.parent.name == "images" and not any(parent.iterdir()):
         parent.rmdir()
 

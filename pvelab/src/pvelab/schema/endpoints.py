@@ -142,16 +142,19 @@ class Api:
 def api() -> Api:
     """Return the API, read once."""
     raw = json.loads(files("pvelab.schema").joinpath("schema.json").read_text())
-    listed = [
-        _endpoint(
-            e["method"],
-            e["path"],
-            _flat(e),
-            e.get("permissions") or {"user": "all"},
-            e.get("allow_token", True),
-        )
-        for e in raw["endpoints"]
-    ]
+    listed = []
+    for e in raw["endpoints"]:
+        parameters = dict(e["parameters"])
+        # HA rules have alternatives by type: the union, all optional but what each of them needs
+        for part in e.get("parameters_composed", {}).get("allOf", ()):
+            parameters.update(part.get("properties", {}))
+            for choice in part.get("oneOf", ()):
+                for name, schema in choice["properties"].items():
+                    parameters.setdefault(name, {**schema, "optional": 1})
+        if "parameters_composed" in e:
+            parameters["type"] = {"type": "string", "enum": ["node-affinity", "resource-affinity"]}
+        who, by_token = e.get("permissions") or {"user": "all"}, e.get("allow_token", True)
+        listed.append(_endpoint(e["method"], e["path"], parameters, who, by_token))
     extra = [
         _endpoint(method, path, parameters, permissions, True)
         for method, path, parameters, permissions in _EXTRA
@@ -170,18 +173,3 @@ def _endpoint(
     pattern = re.sub(r"\{volume\}", "(?P<volume>.+)", path)
     pattern = re.sub(r"\{([a-z-]+)\}", lambda m: f"(?P<{m[1].replace('-', '__')}>[^/]+)", pattern)
     return Endpoint(method, path, parameters, permissions, allow_token, re.compile(pattern))
-
-
-def _flat(endpoint: Schema) -> Schema:
-    """HA rules have alternatives by type: take the union, all optional but what every alternative
-    needs.
-    """
-    parameters = dict(endpoint["parameters"])
-    for part in endpoint.get("parameters_composed", {}).get("allOf", ()):
-        parameters.update(part.get("properties", {}))
-        for choice in part.get("oneOf", ()):
-            for name, schema in choice["properties"].items():
-                parameters.setdefault(name, {**schema, "optional": 1})
-    if "parameters_composed" in endpoint:
-        parameters["type"] = {"type": "string", "enum": ["node-affinity", "resource-affinity"]}
-    return parameters

@@ -104,8 +104,11 @@ def check_format(
         FORMATS[name](value)
     elif named.get(name, {}).get("type") == "property-string":
         parsed = parse_property_string(named[name]["properties"], value, path, check)
-        if name in _VALIDATORS:
-            _VALIDATORS[name](parsed)
+        # what must hold between the parts stands in no schema
+        if name == "prune-backups" and parsed.get("keep-all") == "1" and len(parsed) > 1:
+            raise FormatError("keep-all cannot be set together with other options.\n")
+        if name == "backup-fleecing" and parsed.get("enabled") == "1" and not parsed.get("storage"):
+            raise FormatError("'storage' parameter is required when 'enabled' is set\n")
 
 
 def split_list(value: str) -> list[str]:
@@ -154,19 +157,3 @@ def parse_property_string(
             + "".join(f"{name}: {text.rstrip()}\n" for name, text in sorted(errors.items()))
         )
     return parsed
-
-
-def _prune_backups(parsed: dict[str, Any]) -> None:
-    if parsed.get("keep-all") == "1" and len(parsed) > 1:
-        raise FormatError("keep-all cannot be set together with other options.\n")
-
-
-def _fleecing(parsed: dict[str, Any]) -> None:
-    if parsed.get("enabled") == "1" and not parsed.get("storage"):
-        raise FormatError("'storage' parameter is required when 'enabled' is set\n")
-
-
-_VALIDATORS: dict[str, Callable[[dict[str, Any]], None]] = {
-    "prune-backups": _prune_backups,
-    "backup-fleecing": _fleecing,
-}

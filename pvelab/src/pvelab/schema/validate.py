@@ -37,9 +37,20 @@ def validate(schema: Schema, given: dict[str, Any]) -> dict[str, Any]:
     check_object(schema, given, "", errors)
     if errors:
         raise LabError(400, "Parameter verification failed.", errors)
-    return {
-        name: _convert(property_schema(schema, name) or {}, value) for name, value in given.items()
-    }
+    found: dict[str, Any] = {}
+    for name, value in given.items():
+        kind = (property_schema(schema, name) or {}).get("type")
+        if value is None:
+            # null is taken as empty, of whatever kind (pve-facts 1.2)
+            empty = 0 if kind in ("integer", "boolean", "number") else [] if kind == "array" else ""
+            found[name] = empty
+        elif kind in ("integer", "boolean"):
+            found[name] = int(value)
+        elif kind == "number":
+            found[name] = float(value)
+        else:
+            found[name] = value if kind == "array" else str(value)
+    return found
 
 
 def check_object(schema: Schema, given: dict[str, Any], path: str, errors: dict[str, str]) -> None:
@@ -132,17 +143,6 @@ def _wrong_value(schema: Schema, value: Any, path: str) -> str | None:
             f"'{', '.join(str(choice) for choice in allowed)}'"
         )
     return None
-
-
-def _convert(schema: Schema, value: Any) -> Any:
-    kind = schema.get("type")
-    if value is None:
-        return 0 if kind in ("integer", "boolean", "number") else [] if kind == "array" else ""
-    if kind in ("integer", "boolean"):
-        return int(value)
-    if kind == "number":
-        return float(value)
-    return value if kind == "array" else str(value)
 
 
 def _join(path: str, name: str) -> str:

@@ -25,6 +25,7 @@ def create(call: Call) -> Any:
     """Restore a container from an archive. The lab has no templates to create others from."""
     params, vmid = call.params, call.vmid
     check_may_make(call, restored=bool(params.get("restore")))
+    # root in a privileged container is root of the node (pve-facts 7.9)
     if params.get("unprivileged") == 0:
         call.check("/", "Sys.Modify")
     options, given = _split(params)
@@ -45,6 +46,7 @@ def create(call: Call) -> Any:
         call.check(f"/storage/{storage}", "Datastore.AllocateSpace")
     if not call.lab.quorate():
         raise LabError(500, "cluster not ready - no quorum?")
+    # last, so that no refusal before it leaves a guest behind
     _reserve(call)
     request = Request(
         vmid=vmid,
@@ -68,6 +70,7 @@ def destroy(call: Call) -> Any:
         raise LabError(500, f"can't remove CT {vm.vmid} - protection mode enabled")
     if power.running(call.lab, vm.vmid) and not params.get("force"):
         raise LabError(500, f"unable to destroy CT {vm.vmid} - container is running")
+    # HA would look for a guest that is gone (pve-facts 8.7)
     if call.lab.ha.manages(vm.vmid) and not params.get("purge"):
         raise LabError(
             500,
@@ -101,6 +104,7 @@ def _split(params: dict[str, Any]) -> tuple[dict[str, str], dict[str, str]]:
         for key, v in chosen.items()
         if MOUNT.fullmatch(key)
     }
+    # mount points that are given replace all of the archive, its root too
     if given and "rootfs" not in given:
         raise LabError(500, "mount points configured, but 'rootfs' not set - aborting\n")
     return options, given
@@ -127,4 +131,5 @@ def _reserve(call: Call) -> None:
             check_unlocked(vm)
         except LabError as error:
             raise LabError(500, f"{said} {error.reason}") from error
+        # the old configuration stays until the archive was read
         save(lab, vm, {**vm.config, "lock": "create"})

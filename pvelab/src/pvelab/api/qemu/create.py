@@ -29,7 +29,18 @@ def create(call: Call) -> Any:
     the task starts.
     """
     params = call.params
-    _check_create(call)
+    for key in params:
+        # its drives come from the archive alone (pve-facts 7.1)
+        if params.get("archive") and DRIVE.fullmatch(key):
+            raise parameter_error(**{key: "option conflicts with option 'archive'"})
+    check_may_make(call, restored=bool(params.get("archive")))
+    if params.get("storage"):  # there or not: who has no right learns nothing (10_permissions 260)
+        call.check(f"/storage/{params['storage']}", "Datastore.AllocateSpace")
+    # the start is a task of its own: who lacks this would learn it nowhere (pve-facts 7.7)
+    if params.get("start"):
+        call.check(f"/vms/{call.vmid}", "VM.PowerMgmt")
+    if not call.lab.quorate():
+        raise LabError(500, "cluster not ready - no quorum?")
     overrides = {
         key: with_mac(str(value)) if NET.fullmatch(key) else str(value)
         for key, value in params.items()
@@ -41,6 +52,7 @@ def create(call: Call) -> Any:
     check_options(call, call.vmid, overrides, params.get("pool"))
     check_bridges(call, overrides)
     if archive is None:
+        # an empty guest overwrites nothing, whatever `force` says
         _reserve(call, "create", existing=False)
         return call.spawn("qmcreate", call.vmid, lambda log: creating.create(call, overrides, log))
     _reserve(call, "restore", existing=bool(params.get("force")))
@@ -74,27 +86,13 @@ def destroy(call: Call) -> Any:
     )
 
 
-def _check_create(call: Call) -> None:
-    params, lab, vmid = call.params, call.lab, call.vmid
-    archive = params.get("archive")
-    for key in params:
-        if archive and DRIVE.fullmatch(key):
-            raise parameter_error(**{key: "option conflicts with option 'archive'"})
-    check_may_make(call, restored=bool(archive))
-    if params.get("storage"):  # there or not: who has no right learns nothing (10_permissions 260)
-        call.check(f"/storage/{params['storage']}", "Datastore.AllocateSpace")
-    if params.get("start"):
-        call.check(f"/vms/{vmid}", "VM.PowerMgmt")
-    if not lab.quorate():
-        raise LabError(500, "cluster not ready - no quorum?")
-
-
 def _reserve(call: Call, verb: str, *, existing: bool) -> None:
     """Take the VMID: an empty configuration with ``lock: create``. Raise LabError 500 in PVE's
     words if that is not possible.
     """
     lab, node, vmid = call.lab, call.node, call.vmid
     try:
+        # nextid reserves nothing: two callers may want one VMID (pve-facts 8.3)
         with lab.guests.lock(vmid, lock_timeout_s(lab, _FLOCK_TIMEOUT)):
             vm = lab.guests.get(vmid)
             if vm is None:
