@@ -62,11 +62,15 @@ def ensure(etc: Path, names: Iterable[str], node: str = "") -> Certificates:
     authority, certified = _authority(found.ca_file, authority_key), list(names)
     key, ca_key = ec.generate_private_key(ec.SECP256R1()), authority.key
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, certified[0])])
+    alternatives: list[x509.GeneralName] = []
+    for name in certified:
+        try:
+            alternatives.append(x509.IPAddress(ipaddress.ip_address(name)))
+        except ValueError:
+            alternatives.append(x509.DNSName(name))
     server = (
         _builder(subject, authority.certificate.subject, key.public_key())
-        .add_extension(
-            x509.SubjectAlternativeName([_general_name(name) for name in certified]), critical=False
-        )
+        .add_extension(x509.SubjectAlternativeName(alternatives), critical=False)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
         .add_extension(
@@ -128,10 +132,3 @@ def _builder(
         .not_valid_before(now - timedelta(days=1))
         .not_valid_after(now + _LIFE)
     )
-
-
-def _general_name(name: str) -> x509.GeneralName:
-    try:
-        return x509.IPAddress(ipaddress.ip_address(name))
-    except ValueError:
-        return x509.DNSName(name)

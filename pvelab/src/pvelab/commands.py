@@ -7,7 +7,7 @@ from __future__ import annotations
 import shlex
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -74,14 +74,6 @@ PolicyFile = Annotated[
 
 def _say(text: str) -> None:
     print(f"lab: {text}", file=sys.stderr, flush=True)
-
-
-def _shown(value: Any) -> str:
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, dict):
-        return ", ".join(f"{name} {item}" for name, item in value.items())
-    return ", ".join(value) or "none" if isinstance(value, list) else str(value)
 
 
 @app.callback()
@@ -170,6 +162,13 @@ def status(as_json: Json = False) -> None:
         emit("status", found)
     else:
         for key, value in found.items():
-            print(f"{key.replace('_', ' '):12} {_shown(value)}")
+            shown = str(value)
+            if isinstance(value, bool):
+                shown = "yes" if value else "no"
+            elif isinstance(value, dict):
+                shown = ", ".join(f"{name} {item}" for name, item in value.items())
+            elif isinstance(value, list):
+                shown = ", ".join(value) or "none"
+            print(f"{key.replace('_', ' '):12} {shown}")
     if not found["running"]:
         raise typer.Exit(1)

@@ -123,6 +123,7 @@ def up(
         )
     lab_dir.mkdir(parents=True, exist_ok=True)
     _remove_stale(lab_dir)
+    # chosen once: a kept lab refuses what it was not made with
     options = ["--hypervisor", hypervisor]
     options += ["--scale", scale, "--years", str(years)] if scale else []
     options += ["--with-container"] if container else []
@@ -156,6 +157,7 @@ def down(lab_dir: Path, *, keep: bool = False) -> bool:
     if pid:
         _stop(pid, lab_dir)
     _remove_stale(lab_dir)
+    # nothing is removed before its server has ended
     if not keep:
         shutil.rmtree(lab_dir)
     return True
@@ -249,6 +251,7 @@ def _wait(
             return LabAccess(
                 settings_file, _read(settings_file), ready["hypervisor"], time.monotonic() - started
             )
+        # one that another command started is known by its pid alone
         if (server.poll() is not None) if server else not running(lab_dir):
             break
     last = next(
@@ -314,6 +317,7 @@ def write_json(path: Path, content: Any) -> None:
     """Write a file whole or not at all, readable by its owner alone: some hold tokens."""
     fresh = path.with_suffix(".tmp")
     fresh.unlink(missing_ok=True)
+    # it gets its mode before it holds anything
     fresh.touch(mode=0o600)
     fresh.write_text(json.dumps(content, indent=1))
     fresh.replace(path)

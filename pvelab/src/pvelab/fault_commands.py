@@ -181,6 +181,7 @@ def listing_short(
     _set("listing-short", as_json, **_place(place), missing=missing)
 
 
+# a negative number of seconds is no option
 @app.command(context_settings={"ignore_unknown_options": True})
 def drift(
     node: Node,
@@ -211,6 +212,7 @@ def node_return(node: Node, as_json: Json = False) -> None:
     from pvelab.errors import UsageError
 
     client = _client()
+    # only what a fault killed: a lab has no other dead nodes to switch on
     dead = [fault for fault in client.all() if fault.kind == "node-death" and fault["node"] == node]
     if not dead:
         raise UsageError(f"{node} is not dead by a fault", "see `pvelab fault list`")

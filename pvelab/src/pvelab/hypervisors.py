@@ -25,7 +25,7 @@ from pvelab.vmm import accel
 from pvelab.vmm import machine as vmm
 from pvelab.vmm.network import Networks
 from pvelab.vmm.nodes import SSHD, NodeSsh
-from pvelab.vmm.probe import Probe, ProbeAccess
+from pvelab.vmm.probe import Probe
 from pvelab.vmm.qmp import QemuError
 from pvelab.vmm.spec import MachineSpec
 
@@ -104,12 +104,13 @@ class QemuPlatform:
         self.networks = Networks()
         self._machines: dict[int, vmm.Machine] = {}
         self._nodes = _Nodes(run_dir)
-        self._probes = _Probes(self._probe)
+        self._probes = _Probes()
 
     def create(self, spec: MachineSpec) -> vmm.Machine:
         """Given a spec, return its machine, not started. An older machine of that VMID is ended
         first.
         """
+        # two processes would write to the same disks
         if older := self._machines.get(spec.vmid):
             older.stop()
         machine = vmm.Machine(
@@ -121,10 +122,12 @@ class QemuPlatform:
     def make_disks(self, wanted: Disks) -> None:
         """Build the guests' disks, two at a time."""
         with ThreadPoolExecutor(2) as pool:
+            # to read the results is what raises the errors of the threads
             for _ in pool.map(self._make_disks, wanted, wanted.values()):
                 pass
 
     def _make_disks(self, guest: GuestSeed, targets: Mapping[str, Path]) -> None:
+        # built beside their places, so that a build that is cut short leaves no half disk there
         for key, made in build_guest_disks(
             self._images, guest, next(iter(targets.values())).parent / f"new-{guest.vmid}"
         ).items():
@@ -133,24 +136,26 @@ class QemuPlatform:
 
     def start_appliances(self, lab: Lab) -> dict[str, Any]:
         """Start the nodes' SSH endpoints and the probes, one a node."""
-        return {**self._nodes.start(lab), "probes": self._probes.start(lab)}
-
-    def _probe(self, node: str, number: int) -> Probe:
-        folder = self._run_dir / f"probe{number}"
-        return Probe(
-            self._images,
-            folder,
-            self.networks,
-            self._accelerator,
-            bridge=ISOLATED_BRIDGE,
-            node=node,
-            number=number,
-        )
+        ssh = self._nodes.start(lab)
+        probes = {
+            node: Probe(
+                self._images,
+                self._run_dir / f"probe{number}",
+                self.networks,
+                self._accelerator,
+                bridge=ISOLATED_BRIDGE,
+                node=node,
+                number=number,
+            )
+            for number, node in enumerate(lab.nodes)
+        }
+        return {**ssh, "probes": self._probes.start(lab, probes)}
 
     def close(self) -> None:
         """End everything."""
         self._nodes.stop()
         self._probes.stop()
+        # the switch goes last: until then machines hold its ports
         for machine in self._machines.values():
             machine.stop()
         self.networks.close()
@@ -161,12 +166,12 @@ class _Probes:
     with its node.
     """
 
-    def __init__(self, make: Callable[[str, int], Probe]) -> None:
-        self._make, self._probes = make, dict[str, Probe]()
+    def __init__(self) -> None:
+        self._probes: dict[str, Probe] = {}
 
-    def start(self, lab: Lab) -> dict[str, Any]:
-        """Start them side by side and return their settings by node."""
-        self._probes = {name: self._make(name, number) for number, name in enumerate(lab.nodes)}
+    def start(self, lab: Lab, probes: dict[str, Probe]) -> dict[str, Any]:
+        """Start each node's probe, side by side, and return their settings by node."""
+        self._probes = probes
         with ThreadPoolExecutor(2) as pool:
             found = dict(
                 zip(self._probes, pool.map(Probe.start, self._probes.values()), strict=True)
@@ -174,7 +179,15 @@ class _Probes:
         for name in (node.name for node in lab.nodes.values() if not node.online):
             self._probes[name].stop()
         lab.node_listeners.append(self._switch)
-        return {name: self._settings(access) for name, access in found.items()}
+        return {
+            name: {
+                "host": f"{access.host}:{access.port}",
+                "user": access.user,
+                "key_file": str(access.key_file),
+                "host_key": access.host_key.strip(),
+            }
+            for name, access in found.items()
+        }
 
     def stop(self) -> None:
         """Stop them all."""
@@ -193,11 +206,6 @@ class _Probes:
     def _again(probe: Probe) -> None:
         with contextlib.suppress(QemuError):  # the lab is being stopped
             probe.start()
-
-    @staticmethod
-    def _settings(access: ProbeAccess) -> dict[str, str]:
-        where = {"host": f"{access.host}:{access.port}", "user": access.user}
-        return {**where, "key_file": str(access.key_file), "host_key": access.host_key.strip()}
 
 
 class _Nodes:
@@ -225,6 +233,7 @@ class _Nodes:
             )
             self._endpoints[name] = endpoint
             found[name] = endpoint.start()
+        # one key for all: the settings name one
         first, *others = [self._folder / name for name in lab.nodes]
         for folder in others:
             (folder / "authorized_keys").write_text((first / "authorized_keys").read_text())

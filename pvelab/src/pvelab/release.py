@@ -70,6 +70,7 @@ RELEASES: Mapping[str, Release] = MappingProxyType(
         "9.2": Release("9.2", "9.2.11", "14a22df3", "11.0.0", "pc-i440fx-11.0+pve0"),
     }
 )
+# the newer one, whose code the facts were read in; 9.0 is what was recorded
 DEFAULT = "9.2"
 
 

@@ -55,6 +55,7 @@ def cluster() -> dict[str, Any]:
     return {
         "cluster": "langeo",
         "tz": "Europe/Paris",
+        # as long as PVE keeps a refused caller waiting (pve-facts 1.4)
         "auth_delay": 3.0,
         "nodes": [
             {"name": _HOME, "id": 1, "ip": "192.168.3.221", "drift": 0, "memory": 64 * 1024**3},
@@ -136,6 +137,7 @@ def write_definition(directory: Path, definition: Mapping[str, Any]) -> None:
     directory.mkdir(parents=True, exist_ok=True)
     fresh = directory / f"{STATE_FILE}.tmp"
     fresh.write_text(json.dumps(definition, indent=1))
+    # whole or not at all: without it the lab counts as never seeded
     fresh.replace(directory / STATE_FILE)
 
 
@@ -176,6 +178,7 @@ def seed_cluster(lab: Lab, guests: Sequence[GuestSeed] = GUESTS) -> None:
     }
     lab.jobs.save()
     if any(guest.vmid == _HIGHLY_AVAILABLE for guest in guests):
+        # HA knows no guest that does not exist (pve-facts 8.8)
         lab.ha.resources[f"vm:{_HIGHLY_AVAILABLE}"] = {"state": "started"}
     lab.ha.master = _HOME
     lab.ha.save()
@@ -229,6 +232,7 @@ def guest_config(guest: GuestSeed, sizes: Mapping[str, int]) -> dict[str, str]:
 def pve_size(size: int) -> str:
     """Given bytes, return PVE's size: the largest unit that divides it."""
     for unit, factor in (("G", 1024**3), ("M", 1024**2), ("K", 1024)):
+        # PVE writes no fractions
         if size % factor == 0:
             return f"{size // factor}{unit}"
     return str(size)
@@ -261,6 +265,7 @@ def seed_access(lab: Lab, storages: Sequence[str] = ("local", "local-lvm")) -> N
     everyday = [("/", "BackupsvcSys"), ("/vms", "BackupsvcVms")]
     everyday += [(f"/storage/{storage}", "BackupsvcStore") for storage in storages]
     everyday += [(f"/sdn/zones/localnetwork/{ISOLATED_BRIDGE}", "BackupsvcNet")]
+    # what only a restore back into production needs: the everyday token cannot reach it
     production = [(f"/sdn/zones/localnetwork/{PRODUCTION_BRIDGE}", "BackupsvcNet")]
     granted = {
         SERVICE_TOKEN: everyday,
@@ -284,6 +289,7 @@ def root_password(lab: Lab) -> str:
 def _root(lab: Lab) -> dict[str, Any]:
     path = lab.dir / "root.json"
     if not path.is_file():
+        # made with its mode first, so that the password is never readable by others
         path.touch(mode=0o600)
         path.write_text(json.dumps({"user": "root@pam", "password": secrets.token_urlsafe(12)}))
     found: dict[str, Any] = json.loads(path.read_text())

@@ -69,9 +69,11 @@ class LabServer:
             "since": time.time(),
         }
         self.run_dir = seed.new_run_dir()
+        # noted before anything is in it, so that `down` finds it after a crash
         self._note(run_dir=str(self.run_dir))
         self._close = contextlib.ExitStack()
         self.platform: Platform = choose(self._wanted(hypervisor), self.run_dir, progress)
+        # the first to be opened, the last to be closed: guests outlive whatever asks them
         self._close.callback(self.platform.close)
 
     def _wanted(self, hypervisor: str) -> str:
@@ -117,6 +119,7 @@ class LabServer:
             (scale.power_on if lab.history else power.start_all)(lab, self._progress)
             containers.start_all(lab, self._progress)
             access = appliances.result()
+        # only now: whoever finds the settings finds guests that answer
         self._write_settings(access)
         upkeep = Upkeep(lab)
         upkeep.start()
@@ -229,6 +232,7 @@ def main(arguments: list[str] | None = None) -> int:
     directory.mkdir(parents=True, exist_ok=True)
     ended = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
+        # set before anything starts: a signal then ends the start in order
         signal.signal(number, lambda *_: ended.set())
     try:
         size = scale.Scale.parse(options.scale, options.years) if options.scale else None

@@ -82,6 +82,7 @@ class SimulatedMachine:
 
     def reset(self) -> None:
         """Press the reset button."""
+        # a fresh boot id and no files: what is in memory does not outlive a reset
         self._started, self._system, self._frozen = self._clock(), self._boot(), False
 
     def status(self) -> str:
@@ -151,6 +152,7 @@ class SimulatedMachine:
             raise AgentSilent(f"the agent of guest {self.spec.vmid} does not answer")
         if (answer := refused(self.spec, command)) is not None:
             return answer
+        # as a real agent, which would hang on the frozen file systems
         if self._frozen and command not in _WHILE_FROZEN:
             raise AgentFailure(f"Command {command} has been disabled: the command is not allowed")
         known = self._commands()
@@ -172,6 +174,7 @@ class SimulatedMachine:
         began, tell = time.monotonic(), on_event or (lambda event, done, total: None)
         frozen = (
             freeze_through(self.agent, tell)
+            # who does not answer is not waited for: freezing is given up, as with a real one
             if freeze and self.spec.agent and not self._silent()
             else None
         )
@@ -309,4 +312,5 @@ def copy_sparse(source: Path, target: Path) -> None:
                 writer.write(chunk)
                 left -= len(chunk)
             offset = end
+        # a hole at the end was never written
         writer.truncate(size)

@@ -7,8 +7,7 @@ import hashlib
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -59,7 +58,8 @@ def ensure_images(
     """
     cache = (cache_dir or default_cache()).absolute()
     cache.mkdir(parents=True, exist_ok=True)
-    with _alone(cache):
+    with (cache / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
         tree, names = packages.fetch(cache, progress)
         digest = _digest(names)
         images = Images(cache / f"images-{digest}", digest)
@@ -120,11 +120,3 @@ def _digest(names: tuple[str, ...]) -> str:
     ):
         seen.update(path.name.encode() + b"\0" + path.read_bytes())
     return seen.hexdigest()[:16]
-
-
-@contextmanager
-def _alone(cache: Path) -> Iterator[None]:
-    """Hold the cache's lock file."""
-    with (cache / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield

@@ -10,18 +10,17 @@ from __future__ import annotations
 import getpass
 import os
 import shlex
-import socket
 import subprocess
 import sys
 import time
-from contextlib import closing, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from pvelab.errors import PvelabError
 from pvelab.images import keys
 from pvelab.vmm import node_commands, processes
-from pvelab.vmm.probe import answers_ssh
+from pvelab.vmm.probe import answers_ssh, free_port
 
 SSHD = "/usr/sbin/sshd"
 # Where sshd, when root, keeps an empty folder to lock itself into (Debian's build).
@@ -94,8 +93,7 @@ class NodeSsh:
         if os.geteuid() == 0:
             PRIVILEGE_SEPARATION.mkdir(mode=0o755, exist_ok=True)
         if not self._port:
-            with closing(socket.create_server(("127.0.0.1", 0))) as server:
-                self._port = server.getsockname()[1]
+            self._port = free_port()
         port = self._port
         config = self._folder / "sshd_config"
         past = [str(self._past), self.name] if self._past else []

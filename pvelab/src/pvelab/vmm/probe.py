@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import socket
 import time
-from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,6 +74,7 @@ class Probe:
         come up.
         """
         self._folder.mkdir(parents=True, exist_ok=True)
+        # the same keys at every start: whoever noted the host key still trusts it
         host_key = self._make_once()
         machine, port = self._power_on()
         self.machine = machine
@@ -103,7 +103,8 @@ class Probe:
         spec = MachineSpec(
             -self._number, seed.name, seed.memory, 1, seed.uuid, (nic,), disks, agent=False
         )
-        for port in (*((self._port,) if self._port else ()), *_free_ports(3)):
+        for port in (*((self._port,) if self._port else ()), *(free_port() for _ in range(3))):
+            # bound to loopback: nobody but this machine reaches the isolated bridge by it
             user = f"user,id=user,restrict=on,hostfwd=tcp:127.0.0.1:{port}-:22"
             extra = ("-netdev", user, "-device", "virtio-net-pci,netdev=user,romfile=")
             machine = Machine(spec, self._folder, self._networks, self._accelerator, extra)
@@ -147,20 +148,22 @@ def _seed(addresses: tuple[str, ...]) -> GuestSeed:
     return GuestSeed(0, "probe", (), 128, services=(Service("ssh", 22),), agent=False)
 
 
+def free_port() -> int:
+    """Return a loopback port that is free at this moment; another program may take it in the
+    next.
+    """
+    with closing(socket.create_server(("127.0.0.1", 0))) as server:
+        port: int = server.getsockname()[1]
+    return port
+
+
 def answers_ssh(host: str, port: int, timeout: float = 2.0) -> bool:
     """Given a host and port, return whether an SSH server greets there within ``timeout``
     seconds.
     """
     try:
         with socket.create_connection((host, port), timeout) as channel:
+            # QEMU accepts on that port before the guest has a server: only a greeting counts
             return channel.recv(4) == b"SSH-"
     except OSError:
         return False
-
-
-def _free_ports(count: int) -> Iterator[int]:
-    """Yield loopback ports that are free at this moment."""
-    for _ in range(count):
-        with closing(socket.create_server(("127.0.0.1", 0))) as server:
-            port = server.getsockname()[1]
-        yield port

@@ -28,26 +28,18 @@ def spawn(
     """Given a command, start it with its output appended to ``log`` and these descriptors open;
     return it.
     """
-    return _KEEPER.submit(_start, list(command), log, tuple(descriptors), environment).result()
-
-
-def _start(
-    command: list[str],
-    log: Path,
-    descriptors: tuple[int, ...],
-    environment: Mapping[str, str] | None,
-) -> subprocess.Popen[bytes]:
     with log.open("ab") as output:
-        return subprocess.Popen(
+        return _KEEPER.submit(
+            subprocess.Popen[bytes],
             ["setpriv", "--pdeathsig", "KILL", "--", *command],
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
-            pass_fds=descriptors,
+            pass_fds=tuple(descriptors),
             env=dict(environment) if environment is not None else None,
             # Ctrl-C at the terminal is for the lab, which then stops its machines in order.
             start_new_session=True,
-        )
+        ).result()
 
 
 def end(process: subprocess.Popen[bytes], timeout_s: float = 5.0) -> None:

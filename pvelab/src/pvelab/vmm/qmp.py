@@ -25,7 +25,21 @@ class Qmp:
         ends or does not come.
         """
         self._lock, self._numbers = threading.Lock(), itertools.count(1)
-        self._socket = _connect(path, alive, timeout_s)
+        deadline = time.monotonic() + timeout_s
+        while True:
+            self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+            try:
+                self._socket.settimeout(timeout_s)
+                self._socket.connect(str(path))
+                break
+            except OSError as error:
+                self._socket.close()
+                if not alive() or time.monotonic() > deadline:
+                    raise QemuError(
+                        f"QEMU did not come up: no monitor at {path} ({error})",
+                        "read the machine's qemu.log",
+                    ) from error
+                time.sleep(0.02)
         self._lines = self._socket.makefile("rb")
         if not self._lines.readline():
             raise QemuError(
@@ -63,22 +77,3 @@ class Qmp:
         """Close the connection."""
         self._lines.close()
         self._socket.close()
-
-
-def _connect(path: Path, alive: Callable[[], bool], timeout_s: float) -> socket.socket:
-    deadline = time.monotonic() + timeout_s
-    while True:
-        channel = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        try:
-            channel.settimeout(timeout_s)
-            channel.connect(str(path))
-        except OSError as error:
-            channel.close()
-            if not alive() or time.monotonic() > deadline:
-                raise QemuError(
-                    f"QEMU did not come up: no monitor at {path} ({error})",
-                    "read the machine's qemu.log",
-                ) from error
-            time.sleep(0.02)
-        else:
-            return channel
