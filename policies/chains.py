@@ -307,7 +307,7 @@ def _of_one_kind(archives: Iterable[Archive]) -> list[list[Archive]]:
     return [sorted(chain, key=lambda one: (one.ctime, one.volid)) for chain in held]
 
 
-def questions(archives: Iterable[Archive]) -> tuple[Question, ...]:
+def questions(archives: Collection[Archive]) -> tuple[Question, ...]:
     """Given archives of any guests, return where a person must say whether two chains are one
     machine.
     """
@@ -346,7 +346,7 @@ def _identities(chain: Chain) -> list[Identity]:
     return [lineage.of_archive(one) for one in {piece_of(a): a for a in chain.archives}.values()]
 
 
-def asked(archives: Iterable[Archive]) -> dict[tuple[int, GuestType | None], str]:
+def asked(archives: Collection[Archive]) -> dict[tuple[int, GuestType | None], str]:
     """Given archives of any guests, return for each guest with an open question why none of its
     archives goes, by VMID and kind.
     """
@@ -368,7 +368,7 @@ def in_words(question: Question) -> str:
 # --- law 3 ----------------------------------------------------------------------------------------
 
 
-def law_groups(archives: Iterable[Archive]) -> Mapping[tuple[str, str], tuple[int, object]]:
+def law_groups(archives: Collection[Archive]) -> Mapping[tuple[str, str], tuple[int, object]]:
     """Given archives of any guests, return by key which are one guest to law 3 where that is not
     their VMID and kind alone: those of another machine than the guest is now are each chain for
     itself, with what is told by its NICs alone to be of it, too; and so are the parts of a chain
@@ -377,11 +377,10 @@ def law_groups(archives: Iterable[Archive]) -> Mapping[tuple[str, str], tuple[in
     """
     found: dict[tuple[str, str], tuple[int, object]] = {}
     groups: dict[Hashable, list[Archive]] = defaultdict(list)
-    listed = list(archives)
-    others = lineage.others(listed)
-    joined = {one.vmid for one in listed if one.decided and one.decided.joined_at is not None}
-    apart = {one.vmid for one in listed if others and whole.key(one) in others} | joined
-    for one in listed if apart else ():
+    others = lineage.others(archives)
+    joined = {one.vmid for one in archives if one.decided and one.decided.joined_at is not None}
+    apart = {one.vmid for one in archives if others and whole.key(one) in others} | joined
+    for one in archives if apart else ():
         if one.vmid in apart:
             groups[one.vmid, one.type].append(one)
     for group in groups.values():

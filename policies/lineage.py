@@ -14,7 +14,7 @@ changed.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Iterable, Mapping
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -195,7 +195,7 @@ def present(archives: Iterable[Archive]) -> Identity | None:
     return replace(found, uuid=told.uuid, born=told.born)
 
 
-def others(archives: Iterable[Archive]) -> frozenset[tuple[str, str]]:
+def others(archives: Collection[Archive]) -> frozenset[tuple[str, str]]:
     """Given archives of any guests, return the keys of those that are of another machine than their
     guest is now.
     """
@@ -241,21 +241,20 @@ def strangers(archives: Iterable[Archive], machine: Identity | None) -> frozense
 
 
 def differing(
-    archives: Iterable[Archive], told: Callable[[Archive], tuple[object, ...]]
+    archives: Collection[Archive], told: Callable[[Archive], tuple[object, ...]]
 ) -> list[list[Archive]]:
     """Given archives of any guests and what is told of an archive's machine (nothing but false
     values: nothing), return the archives of each guest of whom not all tell the same.
     """
-    listed = list(archives)
     # of nearly every guest all tell the same: those of the few others are gathered afterwards
     first: dict[Hashable, tuple[object, ...]] = {}
     several: set[Hashable] = set()
-    for one in listed:
+    for one in archives:
         mine = told(one)
         if any(mine) and first.setdefault((one.type, one.vmid), mine) != mine:
             several.add((one.type, one.vmid))
     guests: dict[Hashable, list[Archive]] = defaultdict(list)
-    for one in listed if several else ():
+    for one in archives if several else ():
         if one.vmid is not None and (one.type, one.vmid) in several:
             guests[one.type, one.vmid].append(one)
     return list(guests.values())

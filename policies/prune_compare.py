@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from policies import retention
 from policies.jobs import job_for
-from policies.model import Archive, Mark, Marked, Policy
+from policies.model import Archive, Mark, Marked, Marks, Policy
 from policies.pve import prune_backups
 
 DIFFERS = "prune-differs"
@@ -42,12 +42,16 @@ def questions(
 
     A storage is asked once for each set of rules, however many guests they judge.
     """
-    listed = list(marked)
-    losing = {one.archive.vmid for one in listed if one.mark is Mark.REMOVE}
+    marks = Marks.of(marked)
+    losing = {
+        archive.vmid
+        for archive, (mark, _) in zip(marks.archives, marks.said, strict=True)
+        if mark is Mark.REMOVE
+    }
     keeps: dict[int, str] = {}
     groups: dict[tuple[str, str, str], list[Archive]] = defaultdict(list)
-    for one in listed:
-        archive, vmid = one.archive, one.archive.vmid
+    for archive in marks.archives:
+        vmid = archive.vmid
         if vmid is None or not (every or vmid in losing):
             continue
         if vmid not in keeps:

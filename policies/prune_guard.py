@@ -10,12 +10,12 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from math import inf
 
 from policies import prune_compare, reach, whole
-from policies.model import Archive, Mark, Marked
+from policies.model import Archive, Mark, Marked, Marks
 from policies.pve.volid import file_of
 
 DAY = 86400
@@ -66,7 +66,7 @@ class Held:
     lost an archive, and why.
     """
 
-    marked: tuple[Marked, ...]
+    marked: Marks
     refused: Mapping[int, str]
 
 
@@ -94,24 +94,24 @@ def hold(marked: Sequence[Marked], stopped: Mapping[int, str]) -> Held:
     """Given a decision and the guests that lose nothing, return it with the reason at each of their
     archives.
     """
+    marks = Marks.of(marked)
     if not stopped:
-        return Held(tuple(marked), {})
-    held: list[Marked] = []
+        return Held(marks, {})
+    held = list(marks.said)
     refused: dict[int, str] = {}
-    for one in marked:
-        vmid = one.archive.vmid
-        if vmid is None or vmid not in stopped or one.mark not in (Mark.KEEP, Mark.REMOVE):
-            held.append(one)
+    for index, (archive, (mark, reasons)) in enumerate(zip(marks.archives, held, strict=True)):
+        vmid = archive.vmid
+        if vmid is None or vmid not in stopped or mark not in (Mark.KEEP, Mark.REMOVE):
             continue
-        if one.mark is Mark.REMOVE:
+        if mark is Mark.REMOVE:
             refused[vmid] = stopped[vmid]
-        held.append(replace(one, mark=Mark.KEEP, reasons=(*one.reasons, stopped[vmid])))
-    return Held(tuple(held), dict(sorted(refused.items())))
+        held[index] = Mark.KEEP, (*reasons, stopped[vmid])
+    return Held(Marks(marks.archives, held), dict(sorted(refused.items())))
 
 
 def beside_unseen(
     plain: Sequence[Marked], aware: Sequence[Marked], unseen: Iterable[Archive]
-) -> tuple[Marked, ...]:
+) -> Marks:
     """Given what is decided on what was listed alone, the same decided with what is known elsewhere
     beside it, and what is known
     elsewhere and could not be listed, return what may be done: an archive goes only if both say so.
@@ -121,23 +121,23 @@ def beside_unseen(
     file, or the copy that a removal would lean on, stays.
     """
     files = {(file_of(one.volid), one.size): one for one in unseen}
+    marks = Marks.of(plain)
     if plain is aware and not files:
-        return tuple(plain)  # nothing is out of reach
-    found = []
-    for alone, beside in zip(plain, aware, strict=True):
-        if alone.mark is not Mark.REMOVE:
-            found.append(alone)
-        elif beside.mark is not Mark.REMOVE:
-            found.append(beside)
-        elif twin := files.get((file_of(alone.archive.volid), alone.archive.size)):
+        return marks  # nothing is out of reach
+    found = list(marks.said)
+    both = zip(marks.archives, marks.said, Marks.of(aware).said, strict=True)
+    for index, (archive, (mark, reasons), beside) in enumerate(both):
+        if mark is not Mark.REMOVE:
+            continue
+        if beside[0] is not Mark.REMOVE:
+            found[index] = beside
+        elif twin := files.get((file_of(archive.volid), archive.size)):
             why = (
                 f"law 3: {twin.volid} on {twin.node}, of equal name and size, may be its copy, "
                 "and is out of reach"
             )
-            found.append(replace(alone, mark=Mark.KEEP, reasons=(*alone.reasons, why)))
-        else:
-            found.append(alone)
-    return tuple(found)
+            found[index] = Mark.KEEP, (*reasons, why)
+    return Marks(marks.archives, found)
 
 
 def out_of_reach(unseen: Iterable[Archive], why: Mapping[reach.Place, str]) -> dict[int, str]:

@@ -13,7 +13,7 @@ from types import MappingProxyType
 
 from policies import archive_signs, chains, lineage, retention, tombstones, whole
 from policies.jobs import job_for
-from policies.model import Archive, Guest, GuestType, Mark, Marked, Policy, Tombstone
+from policies.model import Archive, Guest, GuestType, Mark, Marks, Policy, Said, Tombstone
 from policies.pve import prune_backups
 
 _NOWHERE = ("", "")
@@ -49,7 +49,7 @@ def decide_all(
     policy: Policy,
     unsure: Mapping[int, str] = MappingProxyType({}),
     gone: Collection[Tombstone] = (),
-) -> list[Marked]:
+) -> Marks:
     """Given every archive, the cluster's guests and the policy, return every archive marked, in the
     order given.
 
@@ -70,7 +70,7 @@ def decide_all(
     fates: dict[tuple[GuestType | None, int | None], _Fate] = {}
     aside, foreign = _apart(archives)
     either = aside | foreign
-    marks: list[Marked | None] = [None] * len(archives)
+    marks: list[Said] = [(Mark.KEEP, ())] * len(archives)
     # the indexes of those that keep rules judge together; a million objects would take 32 MB more
     groups: dict[tuple[str, str, str], array[int]] = defaultdict(partial(array, "q"))
     for index, archive in enumerate(archives):
@@ -83,20 +83,19 @@ def decide_all(
             mark, why = remains[here]
             if mark is Mark.REMOVE and (looked := aside.get(here)):
                 mark, why = Mark.KEEP, *looked
-            marks[index] = Marked(archive, Mark.PROTECTED if archive.protected else mark, (why,))
+            marks[index] = (Mark.PROTECTED if archive.protected else mark), (why,)
         elif reasons := fate.kept or either.get(here):
-            marks[index] = Marked(
-                archive, Mark.PROTECTED if archive.protected else Mark.KEEP, reasons
-            )
+            marks[index] = (Mark.PROTECTED if archive.protected else Mark.KEEP), reasons
         else:
             # each storage by itself, as PVE does: what is elsewhere neither keeps nor removes
             groups["" if archive.shared else archive.node, archive.storage, fate.keep].append(index)
-    for (_, _, keep), indexes in groups.items():
+    while groups:
+        (_, _, keep), indexes = groups.popitem()
         group = [archives[index] for index in indexes]
         judged = retention.mark_all(group, prune_backups.parse_keep(keep), policy.timezone)
-        for index, marked in zip(indexes, judged, strict=True):
-            marks[index] = marked
-    return [marked for marked in marks if marked]
+        for index, said in zip(indexes, judged.said, strict=True):
+            marks[index] = said
+    return Marks(archives, marks)
 
 
 @dataclass(frozen=True, slots=True)

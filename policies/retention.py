@@ -14,18 +14,18 @@ from __future__ import annotations
 
 from array import array
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from itertools import compress
-from operator import itemgetter
+from operator import attrgetter, itemgetter
 from types import MappingProxyType
 from zoneinfo import ZoneInfo
 
 from policies import chains, whole
 from policies.archive_signs import Hold
-from policies.model import Archive, Mark, Marked, PruneRules
+from policies.model import Archive, Mark, Marked, Marks, PruneRules, Said
 from policies.pve.calendar_event import zone
 from policies.pve.prune_backups import Keep
 from policies.pve.volid import Names, file_of, parse_name
@@ -35,16 +35,13 @@ RENAMED = "renamed: name is not a vzdump name"
 PROTECTED = "protected"
 UNCOVERED = "not covered by any keep rule"
 
-# the mark of each archive of the listing and the reason
-_Marks = list[tuple[Mark, tuple[str]]]
-
 # Shared by all archives of which they are said: a million tuples of their own would take as much
 # memory as the listing.
-_PROTECTED = (Mark.PROTECTED, (PROTECTED,))
-_PROTECTED_RENAMED = (Mark.PROTECTED, (f"{PROTECTED}; {RENAMED}",))
-_RENAMED = (Mark.RENAMED, (RENAMED,))
-_UNCOVERED = (Mark.REMOVE, (UNCOVERED,))
-_KEEP_ALL = (Mark.KEEP, ("keep-all",))
+_PROTECTED: Said = (Mark.PROTECTED, (PROTECTED,))
+_PROTECTED_RENAMED: Said = (Mark.PROTECTED, (f"{PROTECTED}; {RENAMED}",))
+_RENAMED: Said = (Mark.RENAMED, (RENAMED,))
+_UNCOVERED: Said = (Mark.REMOVE, (UNCOVERED,))
+_KEEP_ALL: Said = (Mark.KEEP, ("keep-all",))
 
 # --- the decision ---------------------------------------------------------------------------------
 
@@ -107,7 +104,7 @@ def decide(
     return [next(marked) if one else None for one in asked]
 
 
-def mark_all(archives: Sequence[Archive], keep: Keep, tz: str) -> list[Marked]:
+def mark_all(archives: Sequence[Archive], keep: Keep, tz: str) -> Marks:
     """Given a listing, return each archive as PVE marks it, in the same order.
 
     ``tz`` is the time zone of the node that wrote the archives. Each storage of each node is
@@ -116,7 +113,7 @@ def mark_all(archives: Sequence[Archive], keep: Keep, tz: str) -> list[Marked]:
     """
     local = zone(tz)
     names = Names(local)
-    marks: _Marks = [_RENAMED] * len(archives)  # left alone, unless its name says otherwise
+    marks: list[Said] = [_RENAMED] * len(archives)  # left alone, unless its name says otherwise
     groups: dict[object, list[_Entry]] = defaultdict(list)
     for index, archive in enumerate(archives):
         began = names.began(archive.volid)
@@ -135,7 +132,7 @@ def mark_all(archives: Sequence[Archive], keep: Keep, tz: str) -> list[Marked]:
             pending = _apply(rule, count, pending, kept, marks, local)
         for position, _, _ in pending:
             marks[position] = rest
-    return [Marked(archive, *mark) for archive, mark in zip(archives, marks, strict=True)]
+    return Marks(archives, marks)
 
 
 def _apply(
@@ -143,7 +140,7 @@ def _apply(
     count: int,
     pending: list[_Entry],
     kept: list[_Entry],
-    marks: _Marks,
+    marks: list[Said],
     local: ZoneInfo,
 ) -> list[_Entry]:
     """Given what is not marked yet, newest first, mark what one rule reaches, add what it keeps to
@@ -155,7 +152,7 @@ def _apply(
     """
     period = PERIODS[rule]
     represented = {period.id(ctime, hour) for _, ctime, hour in kept}
-    taken: dict[object, tuple[Mark, tuple[str]]] = {}  # a period -> the mark of its other archives
+    taken: dict[object, Said] = {}  # a period -> the mark of its other archives
     rest: list[_Entry] = []
     for at, entry in enumerate(pending):
         position, ctime, hour = entry
@@ -186,7 +183,7 @@ class Guarded:
     removed.
     """
 
-    marked: tuple[Marked, ...]
+    marked: Marks
     refusal: str | None
 
 
@@ -209,65 +206,70 @@ def guard(
     before, less those we removed), if the newest archive is dated more than a day after ``now``
     (epoch seconds), or if more than ``rules.max_share`` would go.
     """
-    held = _held(marked, in_use)
-    for index, one in enumerate(marked) if uncopied else ():
-        if one.mark is Mark.REMOVE and (target := uncopied.get(one.archive.volid)):
+    marks = Marks.of(marked)
+    held = _held(marks, in_use)
+    for index, archive in _going(marks) if uncopied else ():
+        if target := uncopied.get(archive.volid):
             held.setdefault(index, f"law 3: its copy to {target} is not verified yet")
-    for index, one in enumerate(marked) if holds else ():
-        hold = holds.get(one.archive.vmid or 0)
-        if one.mark is Mark.REMOVE and hold and one.archive.ctime < hold.until:
+    for index, archive in _going(marks) if holds else ():
+        hold = holds.get(archive.vmid or 0)
+        if hold and archive.ctime < hold.until:
             held[index] = hold.reason
-    kept = tuple(
-        replace(one, mark=Mark.KEEP, reasons=(*one.reasons, held[index])) if index in held else one
-        for index, one in enumerate(marked)
-    )
+    said = list(marks.said)
+    for index, why in held.items():
+        said[index] = Mark.KEEP, (*said[index][1], why)
+    kept = Marks(marks.archives, said)
     return Guarded(kept, _refusal(kept, listed_before, now, rules))
 
 
-def _held(marked: Sequence[Marked], in_use: Collection[str]) -> dict[int, str]:
+def _going(marks: Marks) -> Iterator[tuple[int, Archive]]:
+    """The archives that are marked remove, each with its index."""
+    for index, (mark, _) in enumerate(marks.said):
+        if mark is Mark.REMOVE:
+            yield index, marks.archives[index]
+
+
+def _held(marks: Marks, in_use: Collection[str]) -> dict[int, str]:
     """Given a decision, return the indexes that law 3 keeps although they are marked remove, each
     with its reason.
     """
     held: dict[int, str] = {}
-    hollow = whole.hollow(one.archive for one in marked)
-    machines = chains.law_groups(one.archive for one in marked)
+    archives, said = marks.archives, marks.said
+    hollow, machines = whole.hollow(archives), chains.law_groups(archives)
     # Another machine under the same VMID is another guest: neither holds on to an archive in place
     # of the other (law 10).
     # a million indexes as objects would take 32 MB more
     guests: dict[object, array[int]] = defaultdict(partial(array, "q"))
-    for index, one in enumerate(marked):
-        guests[
-            one.archive.vmid,
-            one.archive.type,
-            machines.get(whole.key(one.archive)) if machines else None,
-        ].append(index)
+    for index, archive in enumerate(archives):
+        machine = machines.get(whole.key(archive)) if machines else None
+        guests[archive.vmid, archive.type, machine].append(index)
     for every in guests.values():
-        vmid = marked[every[0]].archive.vmid
+        vmid = archives[every[0]].vmid
         guest = "an unknown guest" if vmid is None else f"guest {vmid}"
         indexes: Sequence[int] = (
-            [index for index in every if whole.key(marked[index].archive) not in hollow]
+            [index for index in every if whole.key(archives[index]) not in hollow]
             if hollow
             else every
         )
-        proven = [index for index in indexes if marked[index].archive.proven_at is not None]
+        proven = [index for index in indexes if archives[index].proven_at is not None]
         for index in every if in_use else ():
-            if marked[index].mark is Mark.REMOVE and marked[index].archive.volid in in_use:
+            if said[index][0] is Mark.REMOVE and archives[index].volid in in_use:
                 held[index] = f"law 3: in use by an operation on {guest}"
-        if proven and marked[newest := _newest(marked, proven)].mark is Mark.REMOVE:
+        if proven and said[newest := _newest(archives, proven)][0] is Mark.REMOVE:
             held.setdefault(newest, f"law 3: newest proven archive of {guest}")
         # Of another machine there may be empty files alone: of these, none is the last that can
         # hold a disk.
         if indexes and all(
-            marked[index].mark is Mark.REMOVE and index not in held for index in indexes
+            said[index][0] is Mark.REMOVE and index not in held for index in indexes
         ):
             last = f"law 3: last archive of {guest}"
-            held[_newest(marked, indexes)] = last + (
+            held[_newest(archives, indexes)] = last + (
                 " that can hold a disk" if len(indexes) < len(every) else ""
             )
-    return held | _namesakes(marked, held)
+    return held | _namesakes(marks, held)
 
 
-def _namesakes(marked: Sequence[Marked], held: Collection[int]) -> dict[int, str]:
+def _namesakes(marks: Marks, held: Collection[int]) -> dict[int, str]:
     """Given a decision and what law 3 keeps of it, return what would go though by name and size it
     may be a file that stays.
 
@@ -275,47 +277,42 @@ def _namesakes(marked: Sequence[Marked], held: Collection[int]) -> dict[int, str
     of its files once a node.
     """
     staying = {
-        (one.archive.volid, one.archive.size): one.archive.node
-        for index, one in enumerate(marked)
-        if one.mark is not Mark.REMOVE or index in held
+        (archive.volid, archive.size): archive.node
+        for index, (archive, (mark, _)) in enumerate(zip(marks.archives, marks.said, strict=True))
+        if mark is not Mark.REMOVE or index in held
     }
     names = {volid for volid, _ in staying}
     return {
         index: "law 3: it may be the file that stays on "
-        f"{staying[one.archive.volid, one.archive.size]}, of equal name and size"
-        for index, one in enumerate(marked)
-        if one.mark is Mark.REMOVE
-        and one.archive.volid in names
-        and index not in held
-        and (one.archive.volid, one.archive.size) in staying
+        f"{staying[archive.volid, archive.size]}, of equal name and size"
+        for index, archive in _going(marks)
+        if archive.volid in names and index not in held and (archive.volid, archive.size) in staying
     }
 
 
-def _newest(marked: Sequence[Marked], indexes: Iterable[int]) -> int:
-    return max(indexes, key=lambda index: marked[index].archive.ctime)
+def _newest(archives: Sequence[Archive], indexes: Iterable[int]) -> int:
+    return max(indexes, key=lambda index: archives[index].ctime)
 
 
-def _refusal(
-    marked: Sequence[Marked], listed_before: int | None, now: int, rules: PruneRules
-) -> str | None:
+def _refusal(marks: Marks, listed_before: int | None, now: int, rules: PruneRules) -> str | None:
     """Given a guarded decision, return why nothing may be removed, or None."""
-    removed = sum(one.mark is Mark.REMOVE for one in marked)
+    removed = sum(mark is Mark.REMOVE for mark, _ in marks.said)
     if not removed:
         return None
-    if listed_before is not None and len(marked) < listed_before:
+    if listed_before is not None and len(marks) < listed_before:
         return (
-            f"law 3: {len(marked)} archives are listed where {listed_before} were before, and we "
+            f"law 3: {len(marks)} archives are listed where {listed_before} were before, and we "
             "did not remove the others"
         )
-    if max(one.archive.ctime for one in marked) > now + DAY:
-        newest = max((one.archive for one in marked), key=lambda archive: archive.ctime)
+    newest = max(marks.archives, key=attrgetter("ctime"))
+    if newest.ctime > now + DAY:
         return (
             f"law 3: {newest.volid} is dated {(newest.ctime - now) // DAY} days in the future: a "
             "clock is wrong"
         )
-    if removed > rules.max_share * len(marked):
+    if removed > rules.max_share * len(marks):
         return (
-            f"law 3: {removed} of {len(marked)} archives would go, more than "
+            f"law 3: {removed} of {len(marks)} archives would go, more than "
             f"{rules.max_share:.0%} of them in one run"
         )
     return None

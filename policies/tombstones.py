@@ -83,7 +83,7 @@ def missing(
     told = list(found)
     doubtful = {
         name
-        for one in chains.questions(a for c in told for a in c.archives)
+        for one in chains.questions([a for c in told for a in c.archives])
         for name in (one.older, one.newer)
     }
     return tuple(

@@ -81,20 +81,19 @@ def key(archive: Archive) -> tuple[str, str]:
     return ("" if archive.shared else archive.node, archive.volid)
 
 
-def hollow(archives: Iterable[Archive]) -> frozenset[tuple[str, str]]:
+def hollow(archives: Collection[Archive]) -> frozenset[tuple[str, str]]:
     """Given archives, return the keys of those that must not stand for a whole one of their guest.
 
     Those are the empty files, the VM archives known to hold no disk, and those that were changed
     since they were recorded or found damaged, beside any other archive of the guest. Where there is no other one,
     the guest may never have had a disk, and its archives are all that there is to keep.
     """
-    listed = list(archives)
     without: dict[_Whose, set[tuple[str, str]]] = defaultdict(set)
-    for one in listed:
+    for one in archives:
         if one.size <= 0 or one.holds_disk is False or one.changed or one.damaged:
             without[one.type, one.vmid].add(key(one))
     # of nearly every guest there is none
-    counts = Counter((one.type, one.vmid) for one in (listed if without else ()))
+    counts = Counter((one.type, one.vmid) for one in (archives if without else ()))
     return frozenset(
         one for whose, keys in without.items() if len(keys) < counts[whose] for one in keys
     )

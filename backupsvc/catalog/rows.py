@@ -36,6 +36,8 @@ ARCHIVE_COLUMNS = tuple(field.name for field in fields(Archive) if field.name !=
 _archive_columns = attrgetter(*ARCHIVE_COLUMNS)
 # looked up in dicts: over a million rows, calling the enums would take several times as long
 _TYPES, _RUNGS = {one.value: one for one in GuestType}, {one.value: one for one in Rung}
+# and one number for all archives of a guest: 32 bytes each
+_VMIDS: dict[int | None, int | None] = {}
 BOOK = TypeAdapter(Bookkeeping)
 EVIDENCE = ("stages", "checks", "stripped", "asserted", "reasons", "cause")
 _SIMPLE_PROOF = (
@@ -68,7 +70,7 @@ def archive_from(values: Sequence[Any]) -> Archive:
         volid,
         intern(node),
         intern(storage),
-        vmid,
+        _VMIDS.setdefault(vmid, vmid),
         _TYPES[type] if type else None,
         ctime,
         size,
@@ -82,7 +84,7 @@ def archive_from(values: Sequence[Any]) -> Archive:
         shared,
         operation,
         None if holds_disk is None else bool(holds_disk),
-        uuid,
+        intern(uuid) if uuid else None,
         born,
         changed or "",
         damaged or "",

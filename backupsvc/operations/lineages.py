@@ -264,7 +264,7 @@ def _effects(
         # whatever is said here, the next prune would remove nothing
         return (), error.message
     others_then, others_now = (
-        lineage.others(one.archive for one in marked) for marked in (was, now)
+        lineage.others([one.archive for one in marked]) for marked in (was, now)
     )
     return tuple(
         Effect(

@@ -7,7 +7,7 @@ otherwise.
 
 from __future__ import annotations
 
-from policies.model.archives import Archive, Decided, Mark, Marked
+from policies.model.archives import Archive, Decided, Mark, Marked, Marks, Said
 from policies.model.cluster import Guest, GuestType, Node, SeenStorages, Storage
 from policies.model.copies import ArchiveCopy, Canary, CopyRoute, DamagedCopy, Rehearsal
 from policies.model.errors import PolicyError
@@ -57,6 +57,7 @@ __all__ = [
     "Job",
     "Mark",
     "Marked",
+    "Marks",
     "Node",
     "Operation",
     "OperationState",
@@ -69,6 +70,7 @@ __all__ = [
     "Rehearsal",
     "Release",
     "Rung",
+    "Said",
     "Scratch",
     "SeenStorages",
     "Severity",

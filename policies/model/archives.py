@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import overload
 
 from policies.model.cluster import GuestType
 from policies.model.proofs import Rung
+from policies.model.quick import quick
 from policies.model.signs import Suspicion
 
 
@@ -25,6 +28,7 @@ class Decided:
     joined_at: int | None = None
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Archive:
     """A vzdump archive. ``ctime`` is read by PVE from the file name in the node's local time.
@@ -91,3 +95,54 @@ class Marked:
     archive: Archive
     mark: Mark
     reasons: tuple[str, ...]
+
+
+# what retention says of an archive, and why; archives of which the same is said may share one
+Said = tuple[Mark, tuple[str, ...]]
+
+
+class Marks(Sequence[Marked]):
+    """A decision over a listing, in its order: of each of ``archives`` what is ``said``.
+
+    As values of their own a million ``Marked`` would take 64 MB beside the listing: each is made
+    when it is asked for.
+    """
+
+    __slots__ = ("archives", "said")
+
+    def __init__(self, archives: Sequence[Archive], said: Sequence[Said]) -> None:
+        """Given a listing and what is said of each of it. Neither may change any more."""
+        if len(archives) != len(said):
+            raise ValueError(f"{len(said)} marks for {len(archives)} archives")
+        self.archives, self.said = archives, said
+
+    @classmethod
+    def of(cls, marked: Iterable[Marked]) -> Marks:
+        """Given a decision in any form, return it in this one."""
+        if isinstance(marked, Marks):
+            return marked
+        found = list(marked)
+        return cls([one.archive for one in found], [(one.mark, one.reasons) for one in found])
+
+    def __len__(self) -> int:
+        return len(self.said)
+
+    @overload
+    def __getitem__(self, index: int) -> Marked: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> Marks: ...
+
+    def __getitem__(self, index: int | slice) -> Marked | Marks:
+        if isinstance(index, slice):
+            return Marks(self.archives[index], self.said[index])
+        return Marked(self.archives[index], *self.said[index])
+
+    def __iter__(self) -> Iterator[Marked]:
+        for archive, (mark, reasons) in zip(self.archives, self.said, strict=True):
+            yield Marked(archive, mark, reasons)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Sequence) and list(self) == list(other)
+
+    __hash__ = None  # type: ignore[assignment]  # as a list: its parts may be long

@@ -47,12 +47,12 @@ def listing(nights: int) -> Iterator[Archive]:
     is proven.
     """
     place = zone("Europe/Paris")
-    # one string a node, as the catalog has them (catalog/rows.py)
-    nodes = [f"pve{number:02d}" for number in range(NODES)]
+    # one string a node and one number a guest, as the catalog has them (catalog/rows.py)
+    nodes, vmids = [f"pve{number:02d}" for number in range(NODES)], [*range(100, 100 + GUESTS)]
     for night in reversed(range(nights)):
         when = FIRST + timedelta(days=night)
         ctime, proven = int(when.replace(tzinfo=place).timestamp()), night % 30 == 0
-        for vmid in range(100, 100 + GUESTS):
+        for vmid in vmids:
             yield Archive(
                 f"local:backup/vzdump-qemu-{vmid}-{when:%Y_%m_%d-%H_%M_%S}.vma.zst",
                 nodes[vmid % NODES],
@@ -96,10 +96,10 @@ def decide(archives: Sequence[Archive], rules: Policy) -> int:
 
 
 def memory(field: str) -> int:
+    """Return a field of this process's memory in MB of 10^6 bytes."""
     status = Path("/proc/self/status").read_text(encoding="utf-8")
-    return (
-        int(next(line for line in status.splitlines() if line.startswith(field)).split()[1]) // 1024
-    )
+    kib = int(next(line for line in status.splitlines() if line.startswith(field)).split()[1])
+    return kib * 1024 // 10**6
 
 
 def measure(nights: int) -> None:
@@ -116,7 +116,7 @@ def measure(nights: int) -> None:
     print(
         f"{len(archives):8} archives of {GUESTS} guests, {gone} would go: {plan:.2f} s of CPU "
         f"(best {min(plans):.2f}), {plan / name:.2f} x reading their names ({name:.2f} s); "
-        f"{memory('VmHWM')} MiB at the most, of these {listed} MiB before it began"
+        f"{memory('VmHWM')} MB at the most, of these {listed} MB before it began"
     )
 
 

@@ -16,7 +16,7 @@ from backupsvc.inventory.wholeness import look_into, may_be_a_rest, rest_of_a_re
 from backupsvc.services import Cluster
 from policies import archive_signs, prune_compare, prune_guard, prune_marks, reach, retention, whole
 from policies.copies_due import due
-from policies.model import Archive, Guest, Mark, Marked, PruneRules, Tombstone
+from policies.model import Archive, Guest, Mark, Marked, Marks, PruneRules, Tombstone
 
 GUESTS_AGE = 30.0  # seconds that an answer of the cluster about all guests serves for each removal
 
@@ -42,7 +42,7 @@ class Decision:
     the archives that it was asked about.
     """
 
-    marked: tuple[Marked, ...]
+    marked: Marks
     stopped: Mapping[int, str] = field(default_factory=dict)
     unseen: Mapping[int, str] = field(default_factory=dict)
     not_listed: tuple[str, ...] = ()
@@ -114,7 +114,7 @@ def if_told(
     vmid: int,
     change: Callable[[Sequence[Archive]], list[Archive]] = list,
     gone: Sequence[Tombstone] | None = None,
-) -> tuple[Marked, ...]:
+) -> Marks:
     """Given a guest, return what a prune would decide of its archives if ``change`` were known of
     them, or the tombstones were those that are ``gone``; PVE's own dry run is not asked. Raise
     LawRefused where nothing at all might go.

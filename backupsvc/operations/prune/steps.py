@@ -49,7 +49,7 @@ def decide(run: Run[PruneMemory]) -> Wait | None:
     )
     run.memory = PruneMemory(
         only=run.memory.only,
-        marks=decided.marked,
+        marks=tuple(decided.marked),
         left=left,
         stopped=decided.stopped,
         unseen=decided.unseen,

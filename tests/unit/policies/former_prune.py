@@ -17,7 +17,7 @@ from types import MappingProxyType
 
 from policies import lineage, whole
 from policies.jobs import job_for
-from policies.model import Archive, Guest, GuestType, Mark, Marked, Policy, PruneRules
+from policies.model import Archive, Guest, GuestType, Mark, Marked, Marks, Policy, PruneRules
 from policies.prune_guard import DAY, MISDATED, YOUNG, Knowledge, Place, Sighting
 from policies.prune_marks import ANOTHER, ASIDE, CHANGED, SMALL
 from policies.pve import prune_backups
@@ -237,7 +237,7 @@ def guard(
         replace(one, mark=Mark.KEEP, reasons=(*one.reasons, held[index])) if index in held else one
         for index, one in enumerate(marked)
     )
-    return Guarded(kept, _refusal(kept, listed_before, now, rules))
+    return Guarded(Marks.of(kept), _refusal(kept, listed_before, now, rules))
 
 
 def _held(marked: Sequence[Marked], in_use: Collection[str]) -> dict[int, str]:
@@ -245,7 +245,7 @@ def _held(marked: Sequence[Marked], in_use: Collection[str]) -> dict[int, str]:
     with its reason.
     """
     held: dict[int, str] = {}
-    hollow = whole.hollow(one.archive for one in marked)
+    hollow = whole.hollow([one.archive for one in marked])
     for every in _by_guest(marked).values():
         vmid = marked[every[0]].archive.vmid
         guest = "an unknown guest" if vmid is None else f"guest {vmid}"
@@ -292,7 +292,7 @@ def _by_guest(marked: Sequence[Marked]) -> dict[object, list[int]]:
     of the other (law 10).
     """
     groups: dict[object, list[int]] = defaultdict(list)
-    others = lineage.others(one.archive for one in marked)
+    others = lineage.others([one.archive for one in marked])
     for index, one in enumerate(marked):
         groups[one.archive.type, one.archive.vmid, whole.key(one.archive) in others].append(index)
     return groups

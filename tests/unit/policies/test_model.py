@@ -4,7 +4,12 @@ nobody said anything.
 
 from __future__ import annotations
 
+import copy
+import inspect
+import pickle
+from dataclasses import FrozenInstanceError, dataclass, field, replace
 from enum import StrEnum
+from typing import Any
 
 import pytest
 
@@ -17,6 +22,9 @@ from policies.model import (
     Guest,
     GuestPolicy,
     Job,
+    Mark,
+    Marked,
+    Marks,
     Node,
     Operation,
     OperationState,
@@ -31,6 +39,7 @@ from policies.model import (
     Storage,
     Tier,
 )
+from policies.model.quick import quick
 
 
 @pytest.mark.parametrize(
@@ -172,3 +181,70 @@ def test_a_target_held_if_nothing_was_overwritten_and_nothing_deleted(
     overwritten: bool, deleted: bool, held: bool
 ) -> None:
     assert model.Canary("usb", "/usb", 1, overwritten, deleted, "refused").held is held
+
+
+# --- a million values -----------------------------------------------------------------------------
+
+ONE = Archive("local:backup/1", "a", "local", 108, model.GuestType.QEMU, 10, 500)
+TWO = replace(ONE, volid="local:backup/2", ctime=9)
+
+
+def test_an_archive_that_is_made_quickly_is_what_every_other_frozen_value_is() -> None:
+    assert type(ONE) is Archive and ONE.rung is Rung.RECORDED and ONE.decided is None
+    assert ONE == Archive(*(getattr(ONE, name) for name in Archive.__slots__)) != TWO
+    assert hash(ONE) == hash(replace(TWO, volid=ONE.volid, ctime=10))
+    assert copy.deepcopy(ONE) == pickle.loads(pickle.dumps(ONE)) == ONE
+    assert list(inspect.signature(Archive).parameters)[:3] == ["volid", "node", "storage"]
+    with pytest.raises(FrozenInstanceError):
+        ONE.size = 1  # type: ignore[misc]
+    with pytest.raises(FrozenInstanceError):
+        del ONE.size
+    made: Any = Archive
+    with pytest.raises(TypeError, match=r"Archive.* 2 required .*'ctime' and 'size'"):
+        made("local:backup/1", "a", "local", 108, None)
+    with pytest.raises(TypeError, match="colour"):
+        replace(ONE, colour="red")  # type: ignore[call-arg]
+
+
+@dataclass(frozen=True, slots=True)
+class _Listing:
+    names: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class _Named:
+    name: str = field(kw_only=True)
+
+
+@dataclass(frozen=True, slots=True)
+class _Counted:
+    count: int = field(init=False)
+
+
+@dataclass(frozen=True, slots=True)
+class _Checked:
+    name: str
+
+    def __post_init__(self) -> None: ...
+
+
+@pytest.mark.parametrize("kind", [_Listing, _Named, _Counted, _Checked])
+def test_what_is_more_than_set_is_not_made_quickly(kind: type) -> None:
+    with pytest.raises(TypeError, match=kind.__name__):
+        quick(kind)
+
+
+def test_marks_are_a_sequence_of_what_is_said_of_each_archive() -> None:
+    both = [Marked(ONE, Mark.KEEP, ("last",)), Marked(TWO, Mark.REMOVE, ("old", "older"))]
+    marks = Marks.of(both)
+    assert Marks.of(marks) is marks and len(marks) == 2 and list(marks) == both
+    assert marks == both and both == marks and marks == tuple(both) and marks == Marks.of(both)
+    assert marks != both[:1] and marks != 2
+    assert marks[1] == marks[-1] == both[1] and marks[:1] == both[:1] and marks[5:] == []
+    assert isinstance(marks[:1], Marks) and both[0] in marks
+    with pytest.raises(IndexError):
+        marks[2]
+    with pytest.raises(ValueError, match="1 marks for 2 archives"):
+        Marks([ONE, TWO], marks.said[:1])
+    with pytest.raises(TypeError):
+        hash(marks)

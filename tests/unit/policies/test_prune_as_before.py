@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from policies import chains, prune_guard, prune_marks, retention, whole
-from policies.model import Archive, Guest, GuestType, Job, Mark, Marked, Policy, PruneRules
+from policies.model import Archive, Guest, GuestType, Job, Mark, Marked, Marks, Policy, PruneRules
 from policies.prune_guard import Knowledge, Sighting
 from policies.pve import volid
 from policies.site import load_policy
@@ -289,4 +289,4 @@ def test_law_3_finds_nothing_to_hold_where_another_machine_left_only_an_empty_fi
     rest = Archive("local:backup/2", "a", "local", 108, GuestType.QEMU, 9, 0, uuid="two")
     marked = [Marked(ours, Mark.KEEP, ("why",)), Marked(rest, Mark.KEEP, ("why",))]
     found = retention.guard(marked, in_use=(), listed_before=None, now=100, rules=PruneRules())
-    assert found == retention.Guarded(tuple(marked), None)
+    assert found == retention.Guarded(Marks.of(marked), None)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from policies.model import Archive, Guest, GuestType, Mark, Marked
+from policies.model import Archive, Guest, GuestType, Mark
 from policies.prune_marks import ANOTHER, ASIDE, CHANGED, DAMAGED, SMALL, decide_all
 from policies.site import load_policy
 
@@ -40,7 +40,7 @@ def archive(day: int, **changes: Any) -> Archive:
 
 
 def marks(*archives: Archive, unsure: dict[int, str] | None = None) -> list[tuple[Mark, str]]:
-    found: list[Marked] = decide_all(archives, THERE, POLICY, unsure or {})
+    found = decide_all(archives, THERE, POLICY, unsure or {})
     assert [one.archive for one in found] == list(archives), "in the order given"
     return [(one.mark, one.reasons[-1]) for one in found]
 
