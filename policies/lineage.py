@@ -26,6 +26,7 @@ from policies.pve import guest_config, property_string
 from policies.pve.guest_config import disks_to_dump, parse_config
 from policies.whole import key
 
+_tell = attrgetter("uuid", "born", "decided")  # what tells an archive's machine for sure
 _SHOWN = 12  # hex digits of a SHA-256 that tell one from another
 
 
@@ -200,7 +201,7 @@ def others(archives: Collection[Archive]) -> frozenset[tuple[str, str]]:
     guest is now.
     """
     found: set[tuple[str, str]] = set()
-    for group in differing(archives, attrgetter("uuid", "born", "decided")):
+    for group in differing(archives, _tell):
         if lineage := present(group):
             # all that another looks at: of a million archives no MACs need to be taken apart
             found |= {
@@ -211,7 +212,9 @@ def others(archives: Collection[Archive]) -> frozenset[tuple[str, str]]:
     return frozenset(found)
 
 
-def strangers(archives: Iterable[Archive], machine: Identity | None) -> frozenset[tuple[str, str]]:
+def strangers(
+    archives: Collection[Archive], machine: Identity | None
+) -> frozenset[tuple[str, str]]:
     """Given one guest's archives and whose config the guest has now (None: it could not be read),
     return the keys of those that are of another machine: under a VMID that was given to another
     guest, its first backup is still to come.
@@ -220,24 +223,22 @@ def strangers(archives: Iterable[Archive], machine: Identity | None) -> frozense
     """
     if machine is None or not machine.known:
         return frozenset()
-    listed = list(archives)
     # nearly always all of them tell the same, or a few things
-    told = [(one.uuid, one.born, one.decided) for one in listed]
-    own = [
-        one
-        for one, (uuid, born, decided) in zip(listed, told, strict=True)
+    told = set(map(_tell, archives))
+    mine = {
+        (uuid, born, decided)
+        for uuid, born, decided in told
         if decided and (uuid or born) and not another(Identity(uuid, born), machine)
-    ]
-    if own:
+    }
+    if mine:
+        own = [one for one in archives if _tell(one) in mine]
         machine = replace(machine, decided=max(own, key=attrgetter("ctime")).decided)
     foreign = {
         (uuid, born, decided)
-        for uuid, born, decided in set(told)
+        for uuid, born, decided in told
         if another(Identity(uuid, born, decided=decided), machine)
     }
-    return frozenset(
-        key(one) for one, mine in zip(listed, told, strict=True) if foreign and mine in foreign
-    )
+    return frozenset(key(one) for one in (archives if foreign else ()) if _tell(one) in foreign)
 
 
 def differing(
@@ -246,6 +247,8 @@ def differing(
     """Given archives of any guests and what is told of an archive's machine (nothing but false
     values: nothing), return the archives of each guest of whom not all tell the same.
     """
+    if len(set(map(told, archives))) < 2:
+        return []
     # of nearly every guest all tell the same: those of the few others are gathered afterwards
     first: dict[Hashable, tuple[object, ...]] = {}
     several: set[Hashable] = set()

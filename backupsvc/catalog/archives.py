@@ -64,6 +64,7 @@ _OF_ANOTHER = UNPROVEN | dict.fromkeys(
 # what an archive is made of, in its order, and nothing else: of a million rows all is looked at
 _columns = {column.name: column for column in LIGHT}
 _PLAIN = [_columns[name] for name in ARCHIVE_COLUMNS]
+_PART = 1000  # rows that are fetched in one go
 
 
 class ArchiveRepository:
@@ -132,7 +133,8 @@ class ArchiveRepository:
             .limit(limit)
         )
         with self._database.read() as connection:
-            found = [archive_from(row) for row in connection.execute(query)]
+            rows = connection.execute(query)
+            found = [archive_from(row) for part in rows.partitions(_PART) for row in part]
             said = decisions(connection, vmid)
         # what people said of the machines has the last word (law 10), and mostly nobody said
         # anything

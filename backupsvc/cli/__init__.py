@@ -11,6 +11,9 @@ def main() -> None:
     """Run the command line. Exit codes: 0 good, 1 done and bad, 2 wrong usage, 3 unreachable, 4
     refused, 130 interrupted.
     """
+    from backupsvc import garbage
+
+    garbage.seldom()
     from backupsvc.cli.app import build
     from backupsvc.cli.output import fail, guard
     from backupsvc.errors import BackupsvcError

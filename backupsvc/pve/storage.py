@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from operator import attrgetter
+from types import MappingProxyType
+from typing import Any
 
 from backupsvc.clock import Clock
 from backupsvc.errors import PveError, PvePermissionDenied, PveUnreachable
@@ -70,9 +73,17 @@ class Storages:
         self._shared |= {(storage.node, storage.name): storage.shared for storage in found}
         return SeenStorages(tuple(found), silent, frozenset(refused))
 
-    def archives(self, node: str, storage: str, vmid: int | None = None) -> list[Archive]:
+    def archives(
+        self,
+        node: str,
+        storage: str,
+        vmid: int | None = None,
+        *,
+        known: Mapping[str, Archive] = MappingProxyType({}),
+    ) -> list[Archive]:
         """Given a storage on a node, return the archives there that the token may see, oldest
-        first.
+        first. One that is listed as it is ``known``, by volid, is that very value, with all that
+        was learnt of it.
 
         PVE leaves out in silence what the token has no right to (VM.Backup on the guest,
         Datastore.AllocateSpace): an empty list is no proof that there is nothing. Raise PveNotFound
@@ -86,21 +97,29 @@ class Storages:
             status = self._client.get(f"nodes/{node}/storage/{storage}/status").row()
             self._shared[node, storage] = status.boolean("shared")
         shared = self._shared[node, storage]
+        here = (node, storage, shared)
         found = []
         for row in rows:
-            archive = Archive(
-                volid=row.need_text("volid"),
-                node=node,
-                storage=storage,
-                vmid=row.integer("vmid") or None,
-                type=_TYPES.get(row.text("subtype")),
-                ctime=row.need_integer("ctime"),
-                size=row.need_integer("size"),
-                format=row.text("format"),
-                protected=row.boolean("protected"),
-                notes=row.text("notes"),
-                shared=shared,
-            )
+            volid = row.need_text("volid")
+            archive = known.get(volid)
+            if (
+                archive is None
+                or (archive.node, archive.storage, archive.shared) != here
+                or not _says(row.fields, archive)
+            ):
+                archive = Archive(
+                    volid,
+                    node,
+                    storage,
+                    row.integer("vmid") or None,
+                    _TYPES.get(row.text("subtype")),
+                    row.need_integer("ctime"),
+                    row.need_integer("size"),
+                    row.text("format"),
+                    row.boolean("protected"),
+                    row.text("notes"),
+                    shared=shared,
+                )
             found.append(archive)
         found.sort(key=_by_age)
         return found
@@ -158,6 +177,22 @@ class Storages:
             known = (now, {name: found.properties(name) for name in found.names()})
             self._defaults[node, storage] = known
         return known[1]
+
+
+def _says(fields: Mapping[str, Any], archive: Archive) -> bool:
+    """Whether a row of a listing says of an archive what is known of it; False also where it must
+    be read more closely to tell. Of nearly all archives this is all that must be looked at.
+    """
+    get = fields.get
+    return (
+        get("ctime") == archive.ctime
+        and get("size") == archive.size
+        and get("vmid") == archive.vmid
+        and get("subtype") == archive.type
+        and get("format") == archive.format
+        and get("notes", "") == archive.notes
+        and get("protected", False) == archive.protected
+    )
 
 
 def _content(node: str, volid: str) -> str:

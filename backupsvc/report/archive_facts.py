@@ -57,51 +57,47 @@ def held_archives(
         if node.online and not named and not gaps.is_silent(node.name, why):
             gaps.note("listing", node.name, why)
     # read before the storages: what is recorded meanwhile cannot seem to be lost
-    known = {_key(archive): archive for archive in catalog.archives.find()}
-    expected: dict[tuple[str, str], list[tuple[str, str]]] = defaultdict(list)
-    for key, archive in known.items():
-        expected[key[0], archive.storage].append(key)
+    known: dict[reach.Place, dict[str, Archive]] = defaultdict(dict)
+    everything = catalog.archives.find()
+    for archive in everything:
+        known["" if archive.shared else archive.node, archive.storage][archive.volid] = archive
     online = {node.name for node in nodes if node.online}
-    found: dict[tuple[str, str], Archive] = {}
+    found: dict[reach.Place, dict[str, Archive]] = {}
     listings: list[Listing] = []
-    looked: set[tuple[str, str]] = set()
     for storage in seen.storages:
-        place = "" if storage.shared else storage.node
+        place = "" if storage.shared else storage.node, storage.name
         holds = "backup" in storage.content and storage.enabled and storage.node in online
         # a shared storage holds the same from every node: once is enough
-        if not holds or ("", storage.name) in looked:
+        if not holds or ("", storage.name) in found:
             continue
         subject = f"{storage.name} ({storage.node})"
         if not storage.active:
             gaps.note("listing", subject, _INACTIVE)
             continue
-        question = bound(pve.storage.archives, storage.node, storage.name)
+        before = known[place]
+        question = bound(pve.storage.archives, storage.node, storage.name, known=before)
         rows = gaps.ask("listing", subject, question, storage.node)
         if rows is None:
             continue
-        there = {_key(archive): archive for archive in rows}
-        found |= {key: _joined(archive, known.get(key)) for key, archive in there.items()}
-        looked.add((place, storage.name))
+        there = {archive.volid: _joined(archive, before.get(archive.volid)) for archive in rows}
+        found[place] = there
         # only a storage that was listed can have lost an archive
-        lost = sum(key not in there for key in expected.get((place, storage.name), ()))
+        lost = sum(volid not in there for volid in before)
         listings.append(Listing(storage.node, storage.name, len(there), lost))
     return HeldArchives(
-        tuple(found.values()), reach.unlisted(known.values(), looked), tuple(listings)
+        tuple(archive for there in found.values() for archive in there.values()),
+        reach.unlisted(everything, found),
+        tuple(listings),
     )
-
-
-def _key(archive: Archive) -> tuple[str, str]:
-    """An archive on a shared storage is the same one from every node."""
-    return ("" if archive.shared else archive.node, archive.volid)
 
 
 def _joined(archive: Archive, known: Archive | None) -> Archive:
     """What the storage says, with what the catalog has learnt; no proof if it is not the file that
     was recorded.
     """
-    if known is None:
+    if known is None or archive is known:  # nearly every one is what the catalog has
         return archive
-    if _listed(archive) == _listed(known):  # nearly every one: it is what the catalog has
+    if _listed(archive) == _listed(known):
         return known
     learnt = replace(
         archive,

@@ -75,8 +75,8 @@ def config_of(pve: Pve, guest: Guest, gaps: Gaps) -> Mapping[str, str] | None:
     return gaps.ask("config", str(guest.vmid), bound(call, guest.node, guest.vmid), guest.node)
 
 
-def bound(call: Callable[..., T], *arguments: object) -> Callable[[], T]:
+def bound(call: Callable[..., T], *arguments: object, **named: object) -> Callable[[], T]:
     """Given a call and its arguments, return the question that asks so: in a loop it keeps what the
     loop had then.
     """
-    return lambda: call(*arguments)
+    return lambda: call(*arguments, **named)

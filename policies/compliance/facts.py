@@ -7,9 +7,10 @@ that says why, so that ignorance never looks like health.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from operator import attrgetter
 from types import MappingProxyType
 
 from policies import lineage, whole
@@ -127,6 +128,12 @@ class GuestFacts:
                     if copy.size == archive.size
                 }
         return found
+
+    def anywhere(self, archives: Collection[Archive]) -> set[str]:
+        """Given some of its archives, return all places that their backups lie in."""
+        apart = {(one.shared, one.storage, one.node): one for one in archives}
+        found = {place(one) for one in apart.values()}
+        return found.union(*self.places(archives).values()) if self.copies else found
 
     @property
     def last_backup(self) -> BackupOutcome | None:
@@ -371,9 +378,12 @@ def usable(archives: tuple[Archive, ...]) -> tuple[Archive, ...]:
     guest's (law 10).
     """
     apart = whole.hollow(archives) | lineage.others(archives)
-    good = (
+    good = [
         item
         for item in archives
-        if item.size > 0 and not item.unfit and whole.key(item) not in apart
-    )
-    return tuple(sorted(good, key=lambda item: (item.ctime, item.volid)))
+        if item.size > 0
+        and not (item.changed or item.damaged)
+        and not (apart and whole.key(item) in apart)
+    ]
+    good.sort(key=attrgetter("ctime", "volid"))
+    return tuple(good)

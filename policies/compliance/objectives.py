@@ -152,9 +152,13 @@ def worst(statuses: Iterable[Status]) -> Status:
 def _assessment(case: _Case) -> GuestAssessment:
     item = case.item
     # the places of the better held one of the two newest backups
-    recent = sorted({archive.ctime for archive in case.held})[-_RECENT:]
-    backups = item.places(archive for archive in case.held if archive.ctime in recent)
-    places = sorted(max((backups[start] for start in reversed(recent)), key=len, default=()))
+    recent: dict[int, list[Archive]] = {}
+    for archive in reversed(case.held):  # the newest first
+        if archive.ctime not in recent and len(recent) == _RECENT:
+            break
+        recent.setdefault(archive.ctime, []).append(archive)
+    backups = item.places(archive for group in recent.values() for archive in group)
+    places = sorted(max((backups[start] for start in recent), key=len, default=()))
     days = max(0, case.now - case.held[0].ctime) // DAY if case.held else 0
     copies = _enough(case, "copies", case.tier.copies, len(places), places=i18n.names(places))
     # no archive at all is told in plain words, and not as a number of copies

@@ -59,5 +59,5 @@ def lost_with(facts: HaFacts, vmid: int, node: str) -> int | None:
     if item is None or not item.known:
         return None
     # one that lies elsewhere too, a copy included, outlives the node
-    places = set().union(*item.places(item.known).values())
+    places = item.anywhere(item.known)
     return len(item.known) if places == {node} else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from operator import attrgetter
 
 from policies import whole
 from policies.compliance.facts import SiteFacts
@@ -15,8 +16,8 @@ def find(facts: SiteFacts, policy: Policy, now: int) -> Iterator[Seen]:
     """Given the facts, yield a case for each guest whose newest archive may lack data."""
     for item in facts.guests:
         # that is a finding of its own
-        held = [archive for archive in item.archives if not archive.unfit]
-        newest = max(held, key=lambda archive: (archive.ctime, archive.size), default=None)
+        held = [one for one in item.archives if not (one.changed or one.damaged)]
+        newest = max(held, key=attrgetter("ctime", "size"), default=None)
         if newest is None:
             continue
         # What is worse is told alone: an empty archive is also smaller than those before it.

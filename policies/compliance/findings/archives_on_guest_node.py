@@ -20,7 +20,7 @@ def find(facts: SiteFacts, policy: Policy, now: int) -> Iterator[Seen]:
         if item.guest is None:
             continue
         held = item.known
-        if held and set().union(*item.places(held).values()) == {item.guest.node}:
+        if item.anywhere(held) == {item.guest.node}:
             yield about(
                 item,
                 "down" if item.guest.node in gone else "",

@@ -21,7 +21,8 @@ def find(facts: SiteFacts, policy: Policy, now: int) -> Iterator[Seen]:
     seen: set[str] = set()
     # the size of each guest's newest archive on each storage: of each node, and ("") of any
     newest = [
-        {(one.storage, node): one.size for one in guest.held for node in (one.node, "")}
+        {(one.storage, ""): one.size for one in guest.held}
+        | {(one.storage, one.node): one.size for one in guest.held}
         for guest in facts.guests
     ]
     for item in facts.storages:

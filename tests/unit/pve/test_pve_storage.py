@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import pytest
 
 from backupsvc.errors import PveError, PveNotFound, TaskFailed
@@ -91,6 +94,40 @@ def test_archives_are_listed_oldest_first_with_what_pve_knows_of_them(
         ("pve", "local", False)
     }
     assert fake.sent("GET", CONTENT) == [{"content": "backup"}]
+
+
+def test_an_archive_that_is_listed_as_it_is_known_is_what_is_known_of_it(
+    fake: FakePve, pve: Pve
+) -> None:
+    fake.replay("02", 61, 64)
+    listed = pve.storage.archives("pve", "local")
+    learnt = {one.volid: replace(one, name="db", sha256="ab") for one in listed}
+    again = pve.storage.archives("pve", "local", known=learnt)
+    assert all(one is learnt[one.volid] for one in again) and len(again) == len(listed)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"ctime": 1},
+        {"size": 1},
+        {"vmid": 999},
+        {"type": GuestType.LXC},
+        {"format": "tgz"},
+        {"notes": "another"},
+        {"protected": True},
+        {"node": "another"},
+        {"storage": "another"},
+        {"shared": True},
+    ],
+)
+def test_an_archive_that_is_listed_otherwise_than_it_is_known_is_as_it_is_listed(
+    fake: FakePve, pve: Pve, changes: dict[str, Any]
+) -> None:
+    fake.replay("02", 61, 64)
+    first, *_ = pve.storage.archives("pve", "local")
+    known = {first.volid: replace(first, name="db", **changes)}
+    assert pve.storage.archives("pve", "local", known=known)[0] == first
 
 
 def test_archives_on_a_shared_storage_say_so(fake: FakePve, pve: Pve) -> None:
