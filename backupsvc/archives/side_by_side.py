@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from multiprocessing.connection import Connection, wait
-from multiprocessing.context import ForkProcess
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from backupsvc.archives.verify import Verification, verify_file
 from backupsvc.errors import ArchiveError
+
+if TYPE_CHECKING:
+    from multiprocessing.connection import Connection
+    from multiprocessing.context import ForkProcess
 
 PROGRESS_S = 0.2  # seconds between two words of a process about how far it has read
 
@@ -43,6 +45,8 @@ def verify_files(
         for path in paths:
             yield verify_file(path, on_progress=lambda done, path=path: told(path, done))  # type: ignore[misc]
         return
+    import multiprocessing  # loaded where there are several: a command reads one, nearly always
+
     waiting, reading = list(enumerate(paths)), dict[int, _Reader]()
     found = dict[int, Verification]()
     try:
@@ -70,6 +74,8 @@ def _heard(reading: dict[int, _Reader], told: Told) -> dict[int, Verification]:
     """Wait for the next word of any of them; take those that are done out, and return what they
     found.
     """
+    from multiprocessing.connection import wait
+
     done = dict[int, Verification]()
     ready = wait([reader.answers for reader in reading.values()])
     for number, reader in list(reading.items()):

@@ -52,7 +52,7 @@ def test_so_many_are_read_at_a_time_and_no_more(jobs: int, monkeypatch: pytest.M
         seen.append(len(answers))  # of those that are being read
         return reader(answers)
 
-    monkeypatch.setattr(side_by_side, "wait", watched)
+    monkeypatch.setattr(multiprocessing.connection, "wait", watched)
     assert len(list(verify_files([GOOD] * 5, jobs))) == 5
     assert (seen[0], max(seen)) == (jobs, jobs)
 
@@ -82,7 +82,7 @@ def test_a_process_that_was_killed_is_told_and_not_waited_for_for_ever(tmp_path:
         return reader(answers)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(side_by_side, "wait", killed_meanwhile)
+        patch.setattr(multiprocessing.connection, "wait", killed_meanwhile)
         with pytest.raises(ArchiveError, match=r"was not read to its end.*killed by signal 9"):
             list(verify_files([pipe, other], 2))
 
