@@ -155,14 +155,16 @@ def _way(policy: Policy, item: GuestFacts, way: Source, number: int) -> Iterator
     if way.kind is Kind.ARCHIVE:
         where = "any node that has that storage" if archive.shared else archive.node
         yield f"  on {where}:"
-        yield f"    {_restore(item, archive.volid)}"
+        yield f"    {_restore(item.vmid, _kind(item), archive.volid)}"
     else:
-        yield from _fetch(policy, item, way)
+        yield from fetch(policy, item.vmid, _kind(item), way)
     yield ""
 
 
-def _fetch(policy: Policy, item: GuestFacts, way: Source) -> Iterator[str]:
-    """How a copy at a target becomes a file that PVE can restore."""
+def fetch(policy: Policy, vmid: int, type: GuestType, way: Source) -> Iterator[str]:
+    """Given a guest and the copy at a target that it comes back from, yield the lines of how that
+    becomes a file that PVE can restore.
+    """
     copy = way.copy
     target = next(
         (one for one in policy.copies if copy and folder_of(one) == copy.route.folder), None
@@ -192,14 +194,14 @@ def _fetch(policy: Policy, item: GuestFacts, way: Source) -> Iterator[str]:
         yield f"    cd /root/copy && for f in {pieces}; do"
         yield f'      age -d -i KIT "$f" || break; done > {shlex.quote(landed)}'
     yield f"    echo {shlex.quote(f'{copy.sha256}  {landed}')} | sha256sum -c"
-    yield f"    {_restore(item, landed)}"
+    yield f"    {_restore(vmid, type, landed)}"
 
 
-def _restore(item: GuestFacts, what: str) -> str:
+def _restore(vmid: int, type: GuestType, what: str) -> str:
     quoted = shlex.quote(what)
-    if _kind(item) == GuestType.LXC:
-        return f"pct restore {item.vmid} {quoted}"
-    return f"qmrestore {quoted} {item.vmid}"
+    if type == GuestType.LXC:
+        return f"pct restore {vmid} {quoted}"
+    return f"qmrestore {quoted} {vmid}"
 
 
 def _kind(item: GuestFacts) -> GuestType:

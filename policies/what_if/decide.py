@@ -31,6 +31,7 @@ class GuestAfter:
 
     ``age`` in seconds: how old the data are that it comes back with. ``recoverable`` None: it is
     not known. ``rto`` in seconds, by measured restore tests, None where nothing was measured.
+    ``order`` is its place in PVE's start order, None: it has none.
     """
 
     vmid: int
@@ -45,6 +46,7 @@ class GuestAfter:
     reasons: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     rto: float | None = None
+    order: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +164,10 @@ def _after(
     now: int,
 ) -> GuestAfter:
     home = item.guest.node if item.guest else None
-    after = GuestAfter(item.vmid, item.name, tier.name, home, None, None, None, None, False)
+    order = item.needs.order if item.needs else None
+    after = GuestAfter(
+        item.vmid, item.name, tier.name, home, None, None, None, None, False, order=order
+    )
     if not left:
         why = "it has no archive at all"
         if item.known:

@@ -1,0 +1,77 @@
+"""What only a person can do for a recovery: PVE's API has no call for it, or it is dangerous enough
+that no program should do it. All of it as commands to copy.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterable
+
+from policies.i18n import names
+from policies.model import GuestType
+
+_FOLDERS = {GuestType.QEMU: "qemu-server", GuestType.LXC: "lxc"}
+_SIDS = {GuestType.QEMU: "vm", GuestType.LXC: "ct"}
+_TOOLS = {GuestType.QEMU: "qm", GuestType.LXC: "pct"}
+
+
+def confirms(words: str, node: str) -> bool:
+    """Given what a person typed, return whether it says that the node is off: ``clovis is off``."""
+    return " ".join(words.split()).casefold() == off(node).casefold()
+
+
+def off(node: str) -> str:
+    """Given a node, return the words by which a person confirms that it is off."""
+    return f"{node} is off"
+
+
+def unmanage(guests: Iterable[tuple[int, GuestType]]) -> tuple[str, ...]:
+    """Given guests under HA that are to be restored, return the commands that take them out of it:
+    else it moves what is left of them, as soon as there is quorum (pve-facts 9.6).
+    """
+    return tuple(f"ha-manager remove {_SIDS[type]}:{vmid}" for vmid, type in guests)
+
+
+def free(node: str, guests: Iterable[tuple[int, GuestType]]) -> tuple[str, ...]:
+    """Given the lost node and guests whose configuration it left, return the commands that move
+    these away, on a node that lives: under a VMID that is taken PVE restores nothing.
+    """
+    found = sorted(guests)
+    commands = []
+    for type, folder in _FOLDERS.items():
+        if vmids := [str(vmid) for vmid, of in found if of is type]:
+            which = vmids[0] if len(vmids) == 1 else f"{{{','.join(vmids)}}}"
+            commands.append(f"mv {_folder(node, folder)}/{which}.conf /root/")
+    return tuple(commands)
+
+
+def move_and_start(vmid: int, type: GuestType, node: str, target: str) -> tuple[str, ...]:
+    """Given a guest whose disks are on another node, return the commands that bring it back there
+    (pmxcfs(8): whose folder has the configuration, has the guest).
+    """
+    folder = _FOLDERS[type]
+    return (
+        f"mv {_folder(node, folder)}/{vmid}.conf {_folder(target, folder)}/",
+        f"{_TOOLS[type]} start {vmid}",
+    )
+
+
+def give_quorum(node: str, alive: Iterable[str]) -> tuple[str, ...]:
+    """Given the lost node and those that answer, return what a person can do about a cluster without
+    quorum, in sentences, the least dangerous first.
+    """
+    there = sorted(alive)
+    where = there[0] if there else "a node that lives"
+    return (
+        f"the cluster has no quorum ({names(there) or 'no node'} alone), so PVE refuses every "
+        "restore until it has (`pvecm status` shows the votes)",
+        "if there is a QDevice, bring that back first: `systemctl restart corosync-qdevice` on "
+        f"{where}, and see that its host answers",
+        f"else, only if {node} is off and stays off: `pvecm expected 1` on {where}",
+        f"the danger of that: {where} then decides alone. If {node} still runs, cut off, both change "
+        "the same configuration, and a guest may run twice on the same address",
+    )
+
+
+def _folder(node: str, folder: str) -> str:
+    return shlex.quote(f"/etc/pve/nodes/{node}/{folder}")

@@ -1,0 +1,120 @@
+"""What the recovery of a node will do, guest by guest, as a person is shown it before anything
+happens. Made once, of what ``what-if`` says: whatever comes later, nothing else is restored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+
+from policies import runbook
+from policies.model import Guest, GuestType, Policy
+from policies.recover import by_hand
+from policies.what_if.decide import GuestAfter, WhatIf
+from policies.what_if.sources import Kind
+
+# what HA is told to leave alone it moves nowhere
+_LEFT_ALONE = frozenset({"ignored", "disabled"})
+
+
+class Way(StrEnum):
+    """How a guest comes back. HA: high availability moves it by itself. BY_HAND: a person must do
+    what PVE has no call for. NO_PLACE: something is left of it, and no node can take it. LOST:
+    nothing is left.
+    """
+
+    RESTORE = "restore"
+    HA = "ha"
+    BY_HAND = "by-hand"
+    NO_PLACE = "no-place"
+    LOST = "lost"
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """One guest of the lost node, in the order of the plan. ``source`` says in words what it comes
+    back from, ``at`` how new its data are (epoch seconds, None: there are none), ``seconds`` how
+    long its return was measured to take (None: it was not).
+
+    ``target`` is the node where to, ``storage`` takes all disks (None: each goes to where it was).
+    ``urgent``: it is of the tiers with the shortest RTO. ``after`` are the guests of its tier that
+    start before it, ``managed``: HA manages it. ``commands`` are for a person, ``reasons`` what else
+    is to be known.
+    """
+
+    vmid: int
+    name: str
+    tier: str
+    urgent: bool
+    way: Way
+    type: GuestType = GuestType.QEMU
+    source: str = ""
+    at: int | None = None
+    volid: str | None = None
+    proven: bool = False
+    target: str | None = None
+    storage: str | None = None
+    seconds: float | None = None
+    after: tuple[int, ...] = ()
+    managed: bool = False
+    commands: tuple[str, ...] = ()
+    reasons: tuple[str, ...] = ()
+
+
+def plan(found: WhatIf, policy: Policy, guests: Iterable[Guest], node: str) -> tuple[Planned, ...]:
+    """Given what ``what-if`` says of the loss of a node, and the guests as the cluster lists them,
+    return the plan: the most urgent guest first.
+    """
+    listed = {guest.vmid: guest for guest in guests}
+    return tuple(_planned(found, one, policy, listed.get(one.vmid), node) for one in found.guests)
+
+
+def _planned(
+    found: WhatIf, one: GuestAfter, policy: Policy, guest: Guest | None, node: str
+) -> Planned:
+    source, type = one.source, guest.type if guest else GuestType.QEMU
+    managed = bool(guest and guest.ha_state and guest.ha_state not in _LEFT_ALONE)
+    way, commands = _way(one, managed=managed), tuple[str, ...]()
+    if way is Way.BY_HAND and source and source.kind is Kind.COPY:
+        commands = tuple(line.strip() for line in runbook.fetch(policy, one.vmid, type, source))
+    elif way is Way.BY_HAND:
+        commands = by_hand.move_and_start(one.vmid, type, node, one.target or "")
+    return Planned(
+        one.vmid,
+        one.name,
+        one.tier,
+        one.tier in found.critical,
+        way,
+        type,
+        f"{source.kind}, {source.place}" if source else "",
+        source.at if source else None,
+        source.archive.volid if source and source.archive else None,
+        bool(source and source.proof),
+        one.target,
+        one.storage,
+        one.rto,
+        tuple(
+            other.vmid for other in found.guests if other.tier == one.tier and _before(other, one)
+        ),
+        managed,
+        commands,
+        (*one.reasons, *one.notes),
+    )
+
+
+def _way(one: GuestAfter, *, managed: bool) -> Way:
+    if one.source is None:
+        return Way.LOST
+    # whether it surely fits nobody may know: PVE and the restore's own questions will tell
+    if one.recoverable is False or one.target is None:
+        return Way.NO_PLACE
+    if one.source.kind is Kind.ARCHIVE:
+        return Way.RESTORE
+    moved = managed and one.source.kind is not Kind.COPY
+    return Way.HA if moved else Way.BY_HAND
+
+
+def _before(other: GuestAfter, one: GuestAfter) -> bool:
+    """Whether PVE's start order has the other one first: what has no place in it comes last."""
+    return other.order is not None and (one.order is None or other.order < one.order)

@@ -1,0 +1,52 @@
+"""Commands that a person copies at 3 a.m. are whole, and words that confirm nothing are not taken."""
+
+from __future__ import annotations
+
+import pytest
+
+from policies.model import GuestType
+from policies.recover import by_hand
+
+VM, CT = GuestType.QEMU, GuestType.LXC
+
+
+@pytest.mark.parametrize("words", ["clovis is off", " Clovis  IS off\n", "CLOVIS IS OFF"])
+def test_the_words_say_that_the_node_is_off(words: str) -> None:
+    assert by_hand.confirms(words, "clovis") and by_hand.off("clovis") == "clovis is off"
+
+
+@pytest.mark.parametrize("words", ["", "y", "yes", "clovis is offline", "lge-pve02 is off", "off"])
+def test_other_words_do_not(words: str) -> None:
+    assert not by_hand.confirms(words, "clovis")
+
+
+def test_configurations_are_moved_by_one_command_a_folder() -> None:
+    assert by_hand.free("clovis", [(108, VM)]) == (
+        "mv /etc/pve/nodes/clovis/qemu-server/108.conf /root/",
+    )
+    assert by_hand.free("clovis", [(108, VM), (200, CT), (100, VM)]) == (
+        "mv /etc/pve/nodes/clovis/qemu-server/{100,108}.conf /root/",
+        "mv /etc/pve/nodes/clovis/lxc/200.conf /root/",
+    )
+    assert by_hand.free("clovis", []) == ()
+
+
+def test_ha_lets_go_of_what_is_to_be_restored() -> None:
+    assert by_hand.unmanage([(108, VM), (200, CT)]) == (
+        "ha-manager remove vm:108",
+        "ha-manager remove ct:200",
+    )
+
+
+def test_a_container_whose_disks_are_there_is_moved_and_started() -> None:
+    assert by_hand.move_and_start(200, CT, "clovis", "lge-pve02") == (
+        "mv /etc/pve/nodes/clovis/lxc/200.conf /etc/pve/nodes/lge-pve02/lxc/",
+        "pct start 200",
+    )
+
+
+def test_quorum_is_given_by_the_least_dangerous_step_first_and_the_danger_is_said() -> None:
+    steps = by_hand.give_quorum("clovis", ["pve3", "lge-pve02"])
+    assert "QDevice" in steps[1] and "pvecm expected 1` on lge-pve02" in steps[2]
+    assert "danger" in steps[3] and "twice" in steps[3]
+    assert "a node that lives" in by_hand.give_quorum("clovis", [])[2]

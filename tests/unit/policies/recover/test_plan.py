@@ -1,0 +1,101 @@
+"""The plan of a recovery is what ``what-if`` says, guest by guest, with how each comes back and what only
+a person can do.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from policies.model import GuestType
+from policies.needs import Needs
+from policies.recover.plan import Planned, Way, plan
+from policies.what_if.decide import GuestAfter, WhatIf
+from policies.what_if.loss import Loss, QuorumAfter
+from policies.what_if.sources import Kind, Source
+from tests.unit.policies.what_if.sites import NEEDS, asked, of, replica, site, with_guests
+from tests.unit.policies.what_if.test_sources import OUTSIDE, copy
+from tests.unit.report.langeo import NOW, archive, guest, policy
+
+QUORUM = QuorumAfter(2, 1, 2, False, "1 of 2 votes are left")
+ONE = archive(108, NOW - 3600, "lge-pve02")
+SOURCE = Source(Kind.ARCHIVE, ONE.ctime, "lge-pve02", archive=ONE)
+AFTER = GuestAfter(
+    108, "Debian-Server", "critical", "clovis", SOURCE, 3600, "lge-pve02", None, True
+)
+
+
+def what_if(*guests: GuestAfter) -> WhatIf:
+    return WhatIf(Loss(frozenset({"clovis"})), QUORUM, guests, 0.0, 0.0, (), ("critical",))
+
+
+def planned(*guests: GuestAfter, ha: str | None = None) -> tuple[Planned, ...]:
+    there = [replace(guest(one.vmid), ha_state=ha) for one in guests]
+    return plan(what_if(*guests), policy(), there, "clovis")
+
+
+def test_each_guest_has_the_archive_the_place_and_the_time_that_what_if_says() -> None:
+    found = asked(site())
+    mine = plan(found, policy(), [guest(one.vmid) for one in found.guests], "clovis")
+    assert [one.vmid for one in mine] == [one.vmid for one in found.guests]
+    one, said = mine[0], of(found, mine[0].vmid)
+    assert said.source and said.source.archive
+    assert (one.way, one.volid, one.at) == (
+        Way.RESTORE,
+        said.source.archive.volid,
+        said.source.archive.ctime,
+    )
+    assert (one.target, one.seconds, one.proven) == ("lge-pve02", said.rto, True)
+    assert one.urgent and one.tier == "critical" and one.reasons == said.notes
+    assert {other.urgent for other in mine if other.tier != "critical"} == {False}
+
+
+def test_what_cannot_come_back_is_told_so() -> None:
+    (lost,) = planned(replace(AFTER, source=None, target=None, recoverable=False, reasons=("why",)))
+    assert (lost.way, lost.source, lost.at, lost.reasons) == (Way.LOST, "", None, ("why",))
+    (full,) = planned(replace(AFTER, recoverable=False))
+    assert full.way is Way.NO_PLACE
+    (nowhere,) = planned(replace(AFTER, target=None))
+    assert nowhere.way is Way.NO_PLACE
+    (perhaps,) = planned(replace(AFTER, recoverable=None))
+    assert perhaps.way is Way.RESTORE
+
+
+def test_ha_moves_what_it_manages_and_has_the_disks_of() -> None:
+    shared = replace(AFTER, source=replace(SOURCE, kind=Kind.SHARED, archive=None))
+    (mine,) = planned(shared, ha="started")
+    assert (mine.way, mine.managed, mine.commands) == (Way.HA, True, ())
+    # an archive HA does not restore
+    (restored,) = planned(AFTER, ha="started")
+    assert restored.way is Way.RESTORE and restored.managed
+    for state in (None, "ignored", "disabled"):
+        (by_hand,) = planned(shared, ha=state)
+        assert by_hand.way is Way.BY_HAND and not by_hand.managed
+
+
+def test_disks_that_are_there_come_back_by_two_commands() -> None:
+    found = asked(with_guests(site(), archives=(), copies=()), replicas=[replica("lge-pve02", NOW)])
+    (one,) = (one for one in plan(found, policy(), [guest(108)], "clovis") if one.vmid == 108)
+    assert one.way is Way.BY_HAND and one.source == "replica, replica on lge-pve02"
+    assert one.commands == (
+        "mv /etc/pve/nodes/clovis/qemu-server/108.conf /etc/pve/nodes/lge-pve02/qemu-server/",
+        "qm start 108",
+    )
+
+
+def test_a_copy_outside_comes_back_by_the_commands_of_the_runbook() -> None:
+    outside = replace(SOURCE, kind=Kind.COPY, copy=copy(ONE))
+    found = plan(what_if(replace(AFTER, source=outside)), policy(copies=(OUTSIDE,)), [], "clovis")
+    assert found[0].way is Way.BY_HAND and found[0].type is GuestType.QEMU
+    assert any("sha256sum -c" in line for line in found[0].commands)
+    assert found[0].commands[-1].startswith("qmrestore ")
+
+
+def test_what_starts_before_a_guest_of_its_tier_comes_before_it() -> None:
+    first, second = replace(AFTER, vmid=100, order=1), replace(AFTER, vmid=101, order=2)
+    last, other = replace(AFTER, vmid=102), replace(AFTER, vmid=103, tier="standard", order=0)
+    found = {one.vmid: one.after for one in planned(first, second, last, other)}
+    assert found == {100: (), 101: (100,), 102: (100, 101), 103: ()}
+    # the start order is that of the guest's configuration
+    assert of(asked(with_guests(site(), needs=replace(NEEDS, order=7)))).order == 7
+    assert of(asked(with_guests(site(), needs=None))).order is None
+    assert Needs().order is None
