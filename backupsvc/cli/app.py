@@ -35,6 +35,7 @@ GROUPS = {
 COMMANDS = {
     "restore-test": ("backupsvc.cli.restore_test", "restore_test"),
     "restore": ("backupsvc.cli.restore", "restore"),
+    "recover": ("backupsvc.cli.recover", "recover"),
     "prune": ("backupsvc.cli.prune", "prune"),
     "gate": ("backupsvc.cli.gate", "gate"),
     "what-if": ("backupsvc.cli.what_if", "what_if"),

@@ -11,6 +11,7 @@ from backupsvc.operations.copy_recheck.kind import COPY_RECHECK
 from backupsvc.operations.job_run.kind import JOB_RUN
 from backupsvc.operations.prune.kind import PRUNE
 from backupsvc.operations.recheck.kind import RECHECK
+from backupsvc.operations.recover.kind import RECOVER
 from backupsvc.operations.restore.kind import RESTORE
 from backupsvc.operations.restore_test.kind import RESTORE_TEST
 from backupsvc.operations.scratch_cleanup.kind import SCRATCH_CLEANUP
@@ -27,5 +28,6 @@ KINDS: Kinds = {
         RECHECK,
         COPY_RECHECK,
         JOB_RUN,
+        RECOVER,
     )
 }

@@ -166,6 +166,19 @@ class HighAvailability:
             if not row.text("remove_job")
         )
 
+    def replicated(self) -> dict[int, tuple[str, ...]]:
+        """Return the nodes that each guest is replicated to, by VMID, as it is configured: any node
+        tells that, also of a guest whose own node is dead, but not how new a replica is. Only of
+        guests that the token may see.
+        """
+        found: dict[int, tuple[str, ...]] = {}
+        for row in self._client.get("cluster/replication").rows():
+            vmid = row.need_text("id").partition("-")[0]
+            if vmid.isdecimal() and not row.text("remove_job"):
+                targets = {*found.get(int(vmid), ()), row.need_text("target")}
+                found[int(vmid)] = tuple(sorted(targets))
+        return found
+
 
 def _priorities(row: Row) -> dict[str, int]:
     """Nodes as ``clovis:2,lge-pve02``: a name, and the priority that it has."""

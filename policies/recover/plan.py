@@ -4,8 +4,8 @@ happens. Made once, of what ``what-if`` says: whatever comes later, nothing else
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from policies import runbook
@@ -62,12 +62,45 @@ class Planned:
     reasons: tuple[str, ...] = ()
 
 
-def plan(found: WhatIf, policy: Policy, guests: Iterable[Guest], node: str) -> tuple[Planned, ...]:
-    """Given what ``what-if`` says of the loss of a node, and the guests as the cluster lists them,
-    return the plan: the most urgent guest first.
+def plan(
+    found: WhatIf,
+    policy: Policy,
+    guests: Iterable[Guest],
+    node: str,
+    replicated: Mapping[int, tuple[str, ...]] | None,
+) -> tuple[Planned, ...]:
+    """Given what ``what-if`` says of the loss of a node, the guests as the cluster lists them, and
+    the nodes to which each is replicated (None: not known), return the plan: the most urgent guest
+    first.
     """
     listed = {guest.vmid: guest for guest in guests}
-    return tuple(_planned(found, one, policy, listed.get(one.vmid), node) for one in found.guests)
+    return tuple(
+        _with_replica(_planned(found, one, policy, listed.get(one.vmid), node), node, replicated)
+        for one in found.guests
+    )
+
+
+def _with_replica(
+    one: Planned, node: str, replicated: Mapping[int, tuple[str, ...]] | None
+) -> Planned:
+    """A dead node cannot tell how new the replicas of its guests are, so ``what-if`` counts none of
+    them; whether there is one matters all the same.
+    """
+    if one.way in (Way.HA, Way.BY_HAND):
+        return one
+    if replicated is None:
+        unknown = "whether it is replicated could not be read: if it is, leave it to HA"
+        return replace(one, reasons=(*one.reasons, unknown)) if one.managed else one
+    if not (targets := replicated.get(one.vmid)):
+        return one
+    source = f"replica on {' or '.join(targets)}, of which only {node} tells how new it is"
+    if one.managed:
+        return replace(one, way=Way.HA, source=source, at=None, volid=None, proven=False)
+    commands = by_hand.move_and_start(one.vmid, one.type, node, targets[0])
+    if one.way is Way.LOST:
+        return replace(one, way=Way.BY_HAND, source=source, commands=commands)
+    instead = f"a {source}; to start from that instead: {'; '.join(commands)}"
+    return replace(one, reasons=(*one.reasons, instead))
 
 
 def _planned(

@@ -101,7 +101,7 @@ def seen(one: Planned, guest: Guest | None, node: str, at: int) -> Ended | None:
     """
     if guest is None or seat(guest, node) is not Seat.RUNS:
         return None
-    who = "HA brought it back" if one.way is Way.HA else "somebody brought it back meanwhile"
+    who = "HA brought it back" if one.managed else "somebody brought it back meanwhile"
     return Ended(one.vmid, Outcome.BACK, at, who, node=guest.node)
 
 

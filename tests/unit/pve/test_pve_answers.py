@@ -135,6 +135,9 @@ MADE: dict[Key, Any] = {
     ("nodes/pve/replication", "GET"): [
         {"id": "200-0", "guest": 200, "target": "b", "last_sync": 1, "fail_count": 0}
     ],
+    ("cluster/replication", "GET"): [
+        {"id": "200-0", "type": "local", "guest": 200, "target": "b", "schedule": "*/15"}
+    ],
     ("cluster/nextid", "GET"): "100",
 }
 
@@ -158,6 +161,7 @@ QUESTIONS: dict[str, Callable[[Pve], Any]] = {
     "rebalancing": lambda pve: pve.ha.rebalancing(),
     "votes": lambda pve: pve.ha.votes(),
     "replicas": lambda pve: pve.ha.replicas("pve"),
+    "replicated": lambda pve: pve.ha.replicated(),
     "media": lambda pve: pve.storage.files("pve", "local", "iso"),
     "storages": lambda pve: pve.storage.seen(),
     "archives": lambda pve: pve.storage.archives("pve", "local"),

@@ -149,6 +149,17 @@ def test_votes_and_replicas_are_read(fake: FakePve, pve: Pve) -> None:
     )
 
 
+def test_what_is_replicated_is_told_by_any_node(fake: FakePve, pve: Pve) -> None:
+    rows = [
+        {"id": "100-0", "type": "local", "guest": 100, "target": "c", "disable": 1},
+        {"id": "100-1", "type": "local", "guest": 100, "target": "b"},
+        {"id": "101-0", "type": "local", "guest": 101, "target": "b", "remove_job": "full"},
+        {"id": "odd", "type": "local", "target": "b"},
+    ]
+    fake.on("GET", "/cluster/replication", rows)
+    assert pve.ha.replicated() == {100: ("b", "c")}
+
+
 def test_files_of_a_kind_are_listed_by_name(fake: FakePve, pve: Pve) -> None:
     fake.on("GET", "/nodes/a/storage/local/content", [{"volid": "local:iso/a.iso", "size": 1}])
     assert pve.storage.files("a", "local", "iso") == {"local:iso/a.iso"}

@@ -23,19 +23,23 @@ AFTER = GuestAfter(
     108, "Debian-Server", "critical", "clovis", SOURCE, 3600, "lge-pve02", None, True
 )
 
+NONE: dict[int, tuple[str, ...]] = {}
+
 
 def what_if(*guests: GuestAfter) -> WhatIf:
     return WhatIf(Loss(frozenset({"clovis"})), QUORUM, guests, 0.0, 0.0, (), ("critical",))
 
 
-def planned(*guests: GuestAfter, ha: str | None = None) -> tuple[Planned, ...]:
+def planned(
+    *guests: GuestAfter, ha: str | None = None, to: dict[int, tuple[str, ...]] | None = NONE
+) -> tuple[Planned, ...]:
     there = [replace(guest(one.vmid), ha_state=ha) for one in guests]
-    return plan(what_if(*guests), policy(), there, "clovis")
+    return plan(what_if(*guests), policy(), there, "clovis", to)
 
 
 def test_each_guest_has_the_archive_the_place_and_the_time_that_what_if_says() -> None:
     found = asked(site())
-    mine = plan(found, policy(), [guest(one.vmid) for one in found.guests], "clovis")
+    mine = plan(found, policy(), [guest(one.vmid) for one in found.guests], "clovis", {})
     assert [one.vmid for one in mine] == [one.vmid for one in found.guests]
     one, said = mine[0], of(found, mine[0].vmid)
     assert said.source and said.source.archive
@@ -74,7 +78,7 @@ def test_ha_moves_what_it_manages_and_has_the_disks_of() -> None:
 
 def test_disks_that_are_there_come_back_by_two_commands() -> None:
     found = asked(with_guests(site(), archives=(), copies=()), replicas=[replica("lge-pve02", NOW)])
-    (one,) = (one for one in plan(found, policy(), [guest(108)], "clovis") if one.vmid == 108)
+    (one,) = (one for one in plan(found, policy(), [guest(108)], "clovis", {}) if one.vmid == 108)
     assert one.way is Way.BY_HAND and one.source == "replica, replica on lge-pve02"
     assert one.commands == (
         "mv /etc/pve/nodes/clovis/qemu-server/108.conf /etc/pve/nodes/lge-pve02/qemu-server/",
@@ -84,7 +88,9 @@ def test_disks_that_are_there_come_back_by_two_commands() -> None:
 
 def test_a_copy_outside_comes_back_by_the_commands_of_the_runbook() -> None:
     outside = replace(SOURCE, kind=Kind.COPY, copy=copy(ONE))
-    found = plan(what_if(replace(AFTER, source=outside)), policy(copies=(OUTSIDE,)), [], "clovis")
+    found = plan(
+        what_if(replace(AFTER, source=outside)), policy(copies=(OUTSIDE,)), [], "clovis", {}
+    )
     assert found[0].way is Way.BY_HAND and found[0].type is GuestType.QEMU
     assert any("sha256sum -c" in line for line in found[0].commands)
     assert found[0].commands[-1].startswith("qmrestore ")
@@ -99,3 +105,21 @@ def test_what_starts_before_a_guest_of_its_tier_comes_before_it() -> None:
     assert of(asked(with_guests(site(), needs=replace(NEEDS, order=7)))).order == 7
     assert of(asked(with_guests(site(), needs=None))).order is None
     assert Needs().order is None
+
+
+def test_a_dead_node_tells_no_replica_but_what_is_configured_counts() -> None:
+    to: dict[int, tuple[str, ...]] = {108: ("lge-pve02", "pve3")}
+    lost = replace(AFTER, source=None, target=None, recoverable=False)
+    said = "replica on lge-pve02 or pve3, of which only clovis tells how new it is"
+    for one in (AFTER, lost):
+        (mine,) = planned(one, ha="started", to=to)
+        assert (mine.way, mine.source, mine.volid) == (Way.HA, said, None)
+    (by_hand,) = planned(lost, to=to)
+    assert (by_hand.way, by_hand.source) == (Way.BY_HAND, said)
+    assert by_hand.commands[-1] == "qm start 108"
+    (restored,) = planned(AFTER, to=to)
+    assert restored.way is Way.RESTORE and restored.reasons[-1].startswith(f"a {said}; to start")
+    # where that could not be read, it is said of what HA would move
+    (unread,) = planned(AFTER, ha="started", to=None)
+    assert unread.way is Way.RESTORE and "could not be read" in unread.reasons[-1]
+    assert planned(AFTER, to=None)[0].reasons == ()

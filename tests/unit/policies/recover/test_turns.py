@@ -66,7 +66,7 @@ def test_what_stands_under_a_vmid() -> None:
 
 def test_a_guest_that_runs_elsewhere_is_back_whoever_did_that() -> None:
     there = Guest(108, "x", "lge-pve02", status="running")
-    by_ha = turns.seen(planned(108, Way.HA), there, NODE, NOW)
+    by_ha = turns.seen(planned(108, Way.HA, managed=True), there, NODE, NOW)
     assert by_ha == Ended(108, Outcome.BACK, NOW, "HA brought it back", node="lge-pve02")
     by_hand = turns.seen(planned(108, Way.BY_HAND), there, NODE, NOW)
     assert by_hand and by_hand.why == "somebody brought it back meanwhile"

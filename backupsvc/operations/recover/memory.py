@@ -1,0 +1,96 @@
+"""What the recovery of a node remembers: the plan that a person saw, who said that the node is off,
+the restores that it opened, and how each guest ended.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from backupsvc.engine.memory import MemoryForm
+from policies.model import Operation
+from policies.outcomes import Facts
+from policies.recover import turns
+from policies.recover.plan import Planned
+from policies.recover.turns import Ended, Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class Confirmed:
+    """That a person said the node is off: in which ``words``, who (``by``) and when (epoch
+    seconds).
+    """
+
+    words: str
+    by: str
+    at: int
+
+
+@dataclass(frozen=True, slots=True)
+class RecoverMemory:
+    """``node`` is the one that is lost, ``plan`` what the person saw of each of its guests, in
+    order.
+
+    ``step``: it stops after each guest; ``wait``: what only a person can do is waited for.
+    ``children`` are the ids of the restores that it opened, by VMID, ``kept`` of those the guests
+    that an earlier recovery brought back. ``around`` are the lines on what each guest lacks around
+    it. ``to_do`` is what a person was asked to do, and is waited for.
+    """
+
+    node: str
+    plan: tuple[Planned, ...]
+    confirmed: Confirmed
+    step: bool = False
+    wait: bool = True
+    children: Mapping[int, str] = field(default_factory=dict)
+    kept: tuple[int, ...] = ()
+    ended: tuple[Ended, ...] = ()
+    around: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
+    to_do: tuple[str, ...] = ()
+    hidden: tuple[str, ...] = ()
+
+    @property
+    def ends(self) -> dict[int, Ended]:
+        """How the guests ended, by VMID."""
+        return {one.vmid: one for one in self.ended}
+
+    @property
+    def running(self) -> tuple[Planned, ...]:
+        """The guests whose restore was opened and has not ended."""
+        ends = self.ends
+        return tuple(one for one in self.plan if one.vmid in self.children and one.vmid not in ends)
+
+    @property
+    def well(self) -> bool:
+        """Whether every guest of the most urgent tiers is back; what nobody sees may be one."""
+        return not self.hidden and not turns.missing(self.plan, self.ends, urgent=True)
+
+    def back(self) -> tuple[Planned, ...]:
+        """The guests that are back."""
+        ends = self.ends
+        return tuple(
+            one for one in self.plan if one.vmid in ends and ends[one.vmid].outcome is Outcome.BACK
+        )
+
+
+FORM = MemoryForm(RecoverMemory)
+
+
+def recall(operation: Operation) -> RecoverMemory:
+    """Given a recovery, return what it remembers."""
+    return FORM.read(operation.memory)
+
+
+def facts(operation: Operation) -> Facts:
+    """Given a recovery, return what is known of it for its outcome."""
+    return Facts(node=recall(operation).node)
+
+
+def exclusive_key(memory: RecoverMemory) -> str:
+    """What only one open recovery may be about."""
+    return key_of(memory.node)
+
+
+def key_of(node: str) -> str:
+    """Given a node, return the exclusive key of its recovery."""
+    return f"the recovery of {node}"

@@ -1,0 +1,237 @@
+"""Bring the guests of a lost node back, by the plan that a person saw.
+
+It restores nothing itself: it opens ``restore`` operations, each once (law 9), through the same
+questions that a restore by hand is asked, and what these refuse is how that guest ended. A guest
+that is anywhere in the cluster's configuration is never restored over (law 1): what only a person
+may do (free a VMID, give quorum) is said with its commands, and waited for.
+
+Whoever ends it early ends no restore that runs: that is waited for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from backupsvc.engine.context import CancelAsked, Handler, Wait
+from backupsvc.errors import OperationFailed, OutOfReach, Refused
+from backupsvc.operations.recover import children
+from backupsvc.operations.recover.memory import RecoverMemory
+from backupsvc.operations.restore.absence import quorate
+from backupsvc.operations.services import Cluster, Run, StepServices
+from policies.i18n import names
+from policies.model import Guest
+from policies.recover import by_hand, turns
+from policies.recover.plan import Planned, Way
+from policies.recover.turns import Outcome, Seat
+from policies.workflow import Workflow
+
+ASK_AGAIN = 10.0  # seconds between two looks at restores, and at what a person is to do
+
+
+def quorum(run: Run[RecoverMemory]) -> Wait | None:
+    """See that the node is still away, and wait until PVE would restore anything."""
+    require_away(run.service, run.memory.node)
+    if wait := _no_quorum(run):
+        return wait
+    run.memory = replace(run.memory, to_do=())
+    run.conclude(f"{run.memory.node} does not answer, and the cluster may be changed")
+    return None
+
+
+def bring_back(run: Run[RecoverMemory]) -> Wait | None:
+    """Open the restores whose turn it is, wait for them, and for what HA and a person do."""
+    children.adopt(run)
+    children.gather(run)
+    running = run.memory.running
+    if not running and run.memory.step and (after := _stepped(run)):
+        raise CancelAsked(f"stopped after guest {after}, as asked")
+    if is_back(run.service, run.memory.node):
+        _cut_short(run, f"it was not begun: {run.memory.node} is back")
+        if running:
+            return _wait_for(run, running)
+        require_away(run.service, run.memory.node)
+    if wait := _no_quorum(run):
+        return _wait_for(run, running) if running else wait
+    guests = {guest.vmid: guest for guest in run.service.restore_pve.cluster.guests()}
+    pending = _look(run, guests)
+    held = _begin(run, guests)
+    if running := run.memory.running:
+        return _wait_for(run, running)
+    if held:
+        steps = _steps(run, held)
+        _ask(run, steps)
+        if run.memory.wait:
+            why = f"{names(held)} cannot be begun yet: {next(iter(held.values()))}"
+            return Wait(why, most=ASK_AGAIN, least=5.0)
+        for vmid, why in held.items():
+            children.end(run, vmid, Outcome.NOT_DONE, why, f"{'; '.join(steps)}; {_again(run)}")
+    if pending:
+        return Wait(f"HA moves {names(pending)}", most=ASK_AGAIN, least=5.0)
+    left = turns.cut_short(run.memory.plan, run.memory.children, run.memory.ends, "", run.now())
+    run.memory = replace(run.memory, ended=(*run.memory.ended, *left), to_do=())
+    run.conclude(f"{len(run.memory.back())} of {len(run.memory.plan)} guests are back")
+    return None
+
+
+def judge(run: Run[RecoverMemory]) -> Wait | None:
+    """Say which guests are not back that could have been: then the recovery has failed, and may be
+    gone on with.
+    """
+    ends, plan = run.memory.ends, run.memory.plan
+    unfinished = [
+        str(one.vmid)
+        for one in plan
+        if ends[one.vmid].outcome in (Outcome.FAILED, Outcome.NOT_DONE)
+    ]
+    said = f"{len(run.memory.back())} of {len(plan)} guests are back"
+    if unfinished:
+        raise OperationFailed(f"{said}, not {names(unfinished)}", _again(run), operation=run.id)
+    run.conclude(said)
+    return None
+
+
+def settle(run: Run[RecoverMemory]) -> Wait | None:
+    """Wait for the restores that run, whatever happened; what was not begun is not begun any more."""
+    children.adopt(run)
+    children.gather(run)
+    why = run.book.error.message if run.book.error else "the recovery ended before its turn"
+    _cut_short(run, f"it was not begun: {why}")
+    return _wait_for(run, run.memory.running) if run.memory.running else None
+
+
+def is_back(service: Cluster, node: str) -> bool:
+    """Given a node, return whether the cluster says that it is there. One that is in no list is
+    not.
+    """
+    return any(one.name == node and one.online for one in service.restore_pve.cluster.nodes())
+
+
+def require_away(service: Cluster, node: str) -> None:
+    """Raise Refused if the node answers: its guests are its own, and nothing of them is lost."""
+    if is_back(service, node):
+        raise Refused(
+            f"node {node} is online: its guests are there, and nothing is restored in their place",
+            f"see how they are with `backupsvc doctor` and in PVE; a configuration that was moved "
+            f"away goes back to /etc/pve/nodes/{node}/",
+        )
+
+
+def _no_quorum(run: Run[RecoverMemory]) -> Wait | None:
+    """Wait while PVE refuses every change, having said what a person can do about it."""
+    if quorate(run.service) is not False:
+        return None
+    alive = [one.name for one in run.service.restore_pve.cluster.nodes() if one.online]
+    steps = by_hand.give_quorum(run.memory.node, alive)
+    if not run.memory.wait:
+        raise OutOfReach(steps[0], "; ".join(steps[1:]))
+    mine = [
+        (one.vmid, one.type) for one in run.memory.plan if one.way is Way.RESTORE and one.managed
+    ]
+    _ask(run, (*steps, *by_hand.unmanage(mine)))
+    return Wait("the cluster has no quorum: PVE refuses every restore", most=ASK_AGAIN, least=5.0)
+
+
+def _look(run: Run[RecoverMemory], guests: Mapping[int, Guest]) -> list[int]:
+    """End each guest that runs elsewhere by now, and each that HA gave up; return those that HA may
+    still bring.
+    """
+    node, now, pending = run.memory.node, run.now(), []
+    for one in run.memory.plan:
+        if one.vmid in run.memory.children or one.vmid in run.memory.ends:
+            continue
+        guest = guests.get(one.vmid)
+        found = turns.seen(one, guest, node, now)
+        if found is None and one.way is Way.HA:
+            found = turns.given_up(one, guest, run.passed("bring-back"), now)
+            pending += [] if found else [one.vmid]
+        if found:
+            children.add(run, found)
+    return pending
+
+
+def _begin(run: Run[RecoverMemory], guests: Mapping[int, Guest]) -> dict[int, str]:
+    """Begin what can be begun now; return what cannot yet, with why."""
+    held: dict[int, str] = {}
+    while one := turns.next_up(
+        run.memory.plan, run.memory.children, run.memory.ends, held, alone=run.memory.step
+    ):
+        run.heartbeat()
+        if turns.seat(guests.get(one.vmid), run.memory.node) is Seat.LEFT:
+            held[one.vmid] = _left(run.memory.node)
+        elif why := children.begin(run, one):
+            held[one.vmid] = why
+    return held
+
+
+def _steps(run: Run[RecoverMemory], held: Mapping[int, str]) -> tuple[str, ...]:
+    """What ends the waiting of guests that cannot be begun, with the commands."""
+    node = run.memory.node
+    left = [one for one in run.memory.plan if held.get(one.vmid) == _left(node)]
+    commands = (
+        *by_hand.unmanage((one.vmid, one.type) for one in left if one.managed),
+        *by_hand.free(node, ((one.vmid, one.type) for one in left)),
+    )
+    others = (f"guest {vmid}: {why}" for vmid, why in held.items() if why != _left(node))
+    if not left:
+        return tuple(others)
+    vmids = names(one.vmid for one in left)
+    freeing = f"free the VMIDs of {vmids}, whose configuration {node} left; on a node that lives:"
+    return (freeing, *commands, *others)
+
+
+def _left(node: str) -> str:
+    return f"{node} left its configuration, so its VMID is taken"
+
+
+def _ask(run: Run[RecoverMemory], steps: tuple[str, ...]) -> None:
+    """Tell a person what is to be done: once, until it is something else."""
+    if steps != run.memory.to_do:
+        run.memory = replace(run.memory, to_do=steps)
+        run.note("asked", steps=list(steps))
+        for line in steps:
+            run.say(line)
+
+
+def _wait_for(run: Run[RecoverMemory], running: tuple[Planned, ...]) -> Wait:
+    ids = [run.memory.children[one.vmid] for one in running]
+    why = f"guest {names(one.vmid for one in running)} is being restored"
+    if not run.foreground:
+        return Wait(why, most=ASK_AGAIN, least=5.0)
+    # in the foreground whoever is waited behind is driven too, each in its turn
+    return Wait(why, most=1.0, behind=ids[int(run.clock.monotonic()) % len(ids)])
+
+
+def _stepped(run: Run[RecoverMemory]) -> int | None:
+    """The guest after which a recovery that goes step by step stops, None while it goes on."""
+    memory = run.memory
+    own = [
+        one for one in memory.ended if one.vmid in memory.children and one.vmid not in memory.kept
+    ]
+    if own and turns.next_up(memory.plan, memory.children, memory.ends):
+        return own[-1].vmid
+    return None
+
+
+def _cut_short(run: Run[RecoverMemory], why: str) -> None:
+    memory = run.memory
+    rest = turns.cut_short(memory.plan, memory.children, memory.ends, why, run.now())
+    run.memory = replace(memory, ended=(*memory.ended, *rest))
+
+
+def _again(run: Run[RecoverMemory]) -> str:
+    return f"go on with the rest: `backupsvc operations retry {run.id}`"
+
+
+WORKFLOW = Workflow(
+    "recover",
+    ("quorum", "bring-back", "judge"),
+    ("settle",),
+    long=frozenset({"bring-back"}),  # each guest is looked at anew, and nodes may be slow to answer
+)
+HANDLERS: Mapping[str, Handler[StepServices, RecoverMemory]] = {
+    "quorum": quorum,
+    "bring-back": bring_back,
+    "judge": judge,
+    "settle": settle,
+}

@@ -1,0 +1,71 @@
+"""What the recovery of a node would do, asked of the site before anything happens."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from backupsvc.inventory.listing import FAILS
+from backupsvc.operations.recover.steps import is_back
+from backupsvc.operations.restore.absence import quorate
+from backupsvc.report import what_if
+from policies.recover import by_hand
+from policies.recover.plan import Planned, Way, plan
+from policies.recover.turns import Seat, seat
+from policies.what_if.decide import WhatIf
+from policies.what_if.loss import Loss
+
+if TYPE_CHECKING:
+    from backupsvc.operations.services import Nodes
+
+
+@dataclass(frozen=True, slots=True)
+class Ahead:
+    """What would be done (``plan``), by what ``found`` says. ``online``: the node is there, so that
+    nothing would be; ``to_do`` is what a person has to do, in sentences and commands; ``now`` in epoch
+    seconds.
+    """
+
+    node: str
+    found: WhatIf
+    plan: tuple[Planned, ...]
+    online: bool
+    quorate: bool | None
+    to_do: tuple[str, ...]
+    now: int
+
+    @property
+    def well(self) -> bool:
+        """Whether every guest of the most urgent tiers has a way back here."""
+        good = (Way.RESTORE, Way.HA)
+        return not self.found.hidden and all(one.way in good for one in self.plan if one.urgent)
+
+
+def look_ahead(service: Nodes, node: str) -> Ahead:
+    """Given a node, return what its recovery would do now. Raise what ``what_if.ask`` raises."""
+    found = what_if.ask(service, Loss(frozenset({node})))
+    guests = service.restore_pve.cluster.guests()
+    online, has_quorum = is_back(service, node), quorate(service)
+    # of a node that answers what-if has asked that itself, with how new each replica is
+    replicated = {} if online else _replicated(service)
+    planned = plan(found, service.policy, guests, node, replicated)
+    listed = {guest.vmid: guest for guest in guests}
+    left = [
+        one
+        for one in planned
+        if one.way is Way.RESTORE and seat(listed.get(one.vmid), node) is Seat.LEFT
+    ]
+    alive = [one.name for one in service.restore_pve.cluster.nodes() if one.online]
+    to_do = (
+        *(by_hand.give_quorum(node, alive) if has_quorum is False else ()),
+        *by_hand.unmanage((one.vmid, one.type) for one in left if one.managed),
+        *by_hand.free(node, ((one.vmid, one.type) for one in left)),
+    )
+    return Ahead(node, found, planned, online, has_quorum, to_do, int(service.clock.now()))
+
+
+def _replicated(service: Nodes) -> dict[int, tuple[str, ...]] | None:
+    try:
+        return service.pve.ha.replicated()
+    except FAILS:
+        return None
