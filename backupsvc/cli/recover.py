@@ -268,6 +268,11 @@ def _show(ended: Operation, workers: dict[str, Any], as_json: bool) -> None:
             say(f"guest {one['vmid']} ({one['name']}):")
             for line in one["around"]:
                 say(f"  {line}")
+    for one in result["guests"]:
+        if one["outcome"] == "by-hand":
+            say(f"guest {one['vmid']} ({one['name']}) comes back by hand, on {one['target']}:")
+            for line in one["commands"]:
+                say(f"  {line}")
     if result["error"]:
         tell(f"backupsvc: {result['error']['message']}")
     if result["error"] and result["error"]["hint"]:

@@ -110,7 +110,7 @@ def _planned(
     managed = bool(guest and guest.ha_state and guest.ha_state not in _LEFT_ALONE)
     way, commands = _way(one, managed=managed), tuple[str, ...]()
     if way is Way.BY_HAND and source and source.kind is Kind.COPY:
-        commands = tuple(line.strip() for line in runbook.fetch(policy, one.vmid, type, source))
+        commands = tuple(runbook.fetch(policy, one.vmid, type, source))
     elif way is Way.BY_HAND:
         commands = by_hand.move_and_start(one.vmid, type, node, one.target or "")
     return Planned(

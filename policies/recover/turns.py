@@ -133,7 +133,6 @@ def unrestored(one: Planned, at: int) -> Ended:
         Outcome.BY_HAND,
         at,
         f"it comes back by hand, from {one.source}",
-        "; ".join(one.commands),
     )
 
 

@@ -413,6 +413,11 @@ CASES: dict[str, Words] = {
         ["restore", "105"],
         ["restore", "105", "--dry-run"],
     ],
+    "recover": lambda s: [
+        ["recover", "--node", "clovis", "--dry-run"],
+        ["recover", "--node", "clovis", "--confirm", ARGUMENT],
+        ["recover", "--node", ARGUMENT, "--dry-run"],
+    ],
     "restore-test": lambda s: [
         ["restore-test", "108"],
         ["restore-test", "108", "--dry-run"],
@@ -470,6 +475,7 @@ REACHED = (
     "policy check",
     "gate",
     "what-if",
+    "recover",
     "ha status",
     "pra status",
     "doctor",

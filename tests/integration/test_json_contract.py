@@ -61,6 +61,7 @@ CHANGES = {
     "operations retry",
     "pra report",
     "prune",
+    "recover",
     "restore",
     "restore-test",
 }
@@ -194,6 +195,9 @@ class Asked:
         self._operations()
         self._files(next((lab / "nodes" / NODE / "var" / "lib" / "vz" / "dump").glob("*.vma.zst")))
         self("restore", LOST)  # which exists by now: an error is an answer too
+        self("recover", "--node", NODE, "--dry-run")
+        self("lab", "fault", "node-death", NODE)
+        self("recover", "--node", NODE, "--confirm", f"{NODE} is off", "--no-wait")
         self("lab", "down")
 
     def _copies(self) -> None:

@@ -19,6 +19,9 @@ from backupsvc.operations.prune.opening import open_prune
 from backupsvc.operations.prune.result import prune_outcome
 from backupsvc.operations.recheck.memory import recall as recall_recheck
 from backupsvc.operations.recheck.opening import open_recheck
+from backupsvc.operations.recover.memory import Confirmed, RecoverMemory
+from backupsvc.operations.recover.opening import open_recovery
+from backupsvc.operations.recover.result import outcome as recover_outcome
 from backupsvc.operations.restore.planning import open_restore, plan_restore
 from backupsvc.operations.restore.result import restore_outcome
 from backupsvc.operations.restore_test import proving
@@ -27,6 +30,7 @@ from policies.copies_due import due
 from policies.copy_folders import folder_of
 from policies.jobs import expected
 from policies.model import Operation
+from policies.recover.plan import Planned, Way
 
 BACKED_UP, TESTED, RESTORED, PRUNED, COPIED, READ = 110, 101, 103, 105, 104, 104
 
@@ -94,6 +98,27 @@ def _open_restore(service: Service) -> Operation | None:
 def _restored(service: Service, operation: Operation) -> Any:
     told = restore_outcome(operation)
     return {key: told[key] for key in ("vmid", "name", "node", "restored", "started", "error")}
+
+
+def _open_recovery(service: Service) -> Operation | None:
+    """Of a node that was taken out of the cluster with the guest that is lost, whose archive is
+    elsewhere, and with one of which nothing is left.
+    """
+    (archive,) = service.catalog.archives.find(vmid=RESTORED)
+    lost = Planned(RESTORED, "Zabbix-Server", "important", True, Way.RESTORE, volid=archive.volid,
+                   at=archive.ctime, target=archive.node, storage="local-lvm")  # fmt: skip
+    nothing = Planned(199, "gone", "standard", False, Way.LOST)
+    said = Confirmed("old-node is off", "tests", int(service.clock.now()))
+    return open_recovery(service, RecoverMemory("old-node", (lost, nothing), said))
+
+
+def _recovered(service: Service, operation: Operation) -> Any:
+    told = recover_outcome(operation)
+    ends = [(one["vmid"], one["outcome"], one["why"]) for one in told["guests"]]
+    restores = service.catalog.operations.find(kind="restore", since=operation.created)
+    mine = [one for one in restores if one.occurrence == f"recover {operation.id}#{RESTORED}"]
+    around = [bool(one["around"]) for one in told["guests"]]
+    return {"ends": ends, "error": told["error"], "restores": len(mine), "around": around}
 
 
 def _pruned(service: Service, operation: Operation) -> Any:
@@ -165,6 +190,7 @@ KINDS = {
         Kind("restore-test", TESTED, lambda service: open_test(service, TESTED), _tested),
         Kind("prune", PRUNED, lambda service: open_prune(service, [PRUNED]), _pruned),
         Kind("restore", RESTORED, _open_restore, _restored),
+        Kind("recover", RESTORED, _open_recovery, _recovered),
         Kind("recheck", READ, _open_recheck, _read),
         Kind("copy-recheck", COPIED, _open_copy_recheck, _copy_read),
     )

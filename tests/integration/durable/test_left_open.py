@@ -35,7 +35,12 @@ STOOD = {  # where the one of each kind was killed
     "restore": "restore",
     "restore-test": "start",
 }
-SINCE = {"copy", "recheck", "copy-recheck"}  # the kinds that the older release did not have
+SINCE = {
+    "copy",
+    "recheck",
+    "copy-recheck",
+    "recover",
+}  # the kinds that the older release did not have
 
 
 class EarlierClock(conductor.HastyClock):

@@ -93,7 +93,7 @@ def test_a_copy_outside_comes_back_by_the_commands_of_the_runbook() -> None:
     )
     assert found[0].way is Way.BY_HAND and found[0].type is GuestType.QEMU
     assert any("sha256sum -c" in line for line in found[0].commands)
-    assert found[0].commands[-1].startswith("qmrestore ")
+    assert found[0].commands[-1].strip().startswith("qmrestore ")
 
 
 def test_what_starts_before_a_guest_of_its_tier_comes_before_it() -> None:

@@ -89,7 +89,7 @@ def test_how_a_guest_ends_that_no_restore_brings_back() -> None:
     full = turns.unrestored(planned(100, Way.NO_PLACE, reasons=("no room",)), NOW)
     assert (full.outcome, full.why) == (Outcome.NOT_DONE, "no room")
     hand = turns.unrestored(planned(100, Way.BY_HAND, commands=("a", "b")), NOW)
-    assert (hand.outcome, hand.hint) == (Outcome.BY_HAND, "a; b")
+    assert (hand.outcome, hand.why) == (Outcome.BY_HAND, "it comes back by hand, from ")
 
 
 def test_one_that_is_cut_short_ends_each_guest_that_it_did_not_come_to() -> None:
