@@ -99,8 +99,8 @@ def _confirmed(
     if not ahead.plan:
         raise Refused(
             f"no guest is lost with {node}, so there is nothing to bring back",
-            "guests whose configuration was moved away belong to no node: `backupsvc restore VMID`, "
-            "or go on with an earlier recovery: `backupsvc operations list --kind recover`",
+            "; ".join(ahead.left_over)
+            or "guests whose configuration was moved away belong to no node: `backupsvc restore VMID`",
         )
     for line in _lines(ahead):
         tell(line)
@@ -196,16 +196,19 @@ def _lines(ahead: Ahead) -> list[str]:
         told += [f"     {sentence}" for sentence in one.reasons]
         told += [f"       {command}" for command in one.commands]
     found = ahead.found
-    told.append(
-        f"in {duration(found.serial, 'en')} one after the other, {duration(found.parallel, 'en')} "
-        "with all nodes at work, by measured restore tests"
-    )
+    if found.serial:
+        told.append(
+            f"in {duration(found.serial, 'en')} one after the other, "
+            f"{duration(found.parallel, 'en')} with all nodes at work, by measured restore tests"
+        )
     if found.unmeasured:
         told.append(
             f"never measured, so not in these times: {', '.join(map(str, found.unmeasured))}"
         )
     told += [f"not seen: {sentence}" for sentence in (*found.hidden, *found.unseen)]
-    return told + [f"you must do: {line}" for line in ahead.to_do]
+    if ahead.to_do:
+        told.append(f"what you must do yourself, once {ahead.node} is lost and off:")
+    return [*told, *(f"  {line}" for line in ahead.to_do), *ahead.left_over]
 
 
 _WAYS = {
@@ -231,6 +234,7 @@ def _foreseen(ahead: Ahead, as_json: bool) -> None:
             | {
                 "guests": [guest(one, order, ahead.now) for order, one in enumerate(ahead.plan, 1)],
                 "to_do": list(ahead.to_do),
+                "left_over": list(ahead.left_over),
             }
         )
         return

@@ -5,11 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from backupsvc.engine.memory import MemoryUnreadable
 from backupsvc.inventory.listing import FAILS
+from backupsvc.operations.recover.memory import recall
 from backupsvc.operations.recover.steps import is_back
 from backupsvc.operations.restore.absence import quorate
 from backupsvc.report import what_if
-from policies.recover import by_hand
+from policies.i18n import names
+from policies.recover import by_hand, turns
 from policies.recover.plan import Planned, Way, plan
 from policies.recover.turns import Seat, seat
 from policies.what_if.decide import WhatIf
@@ -19,11 +22,14 @@ if TYPE_CHECKING:
     from backupsvc.operations.services import Nodes
 
 
+_RECENT = 20  # recoveries that are looked at for guests that one of them left
+
+
 @dataclass(frozen=True, slots=True)
 class Ahead:
     """What would be done (``plan``), by what ``found`` says. ``online``: the node is there, so that
-    nothing would be; ``to_do`` is what a person has to do, in sentences and commands; ``now`` in epoch
-    seconds.
+    nothing would be; ``to_do`` is what a person has to do, in sentences and commands, ``left_over`` says which guests an earlier
+    recovery left that are in no list any more; ``now`` in epoch seconds.
     """
 
     node: str
@@ -32,6 +38,7 @@ class Ahead:
     online: bool
     quorate: bool | None
     to_do: tuple[str, ...]
+    left_over: tuple[str, ...]
     now: int
 
     @property
@@ -61,7 +68,44 @@ def look_ahead(service: Nodes, node: str) -> Ahead:
         *by_hand.unmanage((one.vmid, one.type) for one in left if one.managed),
         *by_hand.free(node, ((one.vmid, one.type) for one in left)),
     )
-    return Ahead(node, found, planned, online, has_quorum, to_do, int(service.clock.now()))
+    return Ahead(
+        node,
+        found,
+        planned,
+        online,
+        has_quorum,
+        to_do,
+        _left_over(service, node, planned),
+        int(service.clock.now()),
+    )
+
+
+def _left_over(service: Nodes, node: str, planned: tuple[Planned, ...]) -> tuple[str, ...]:
+    """Once its configuration was moved away a guest belongs to no node: the plan that it was in is the
+    only one that knows it.
+    """
+    for operation in service.catalog.operations.find(kind="recover", limit=_RECENT):
+        try:
+            memory = recall(operation)
+        except MemoryUnreadable:
+            continue
+        if memory.node != node:
+            continue
+        mine = {one.vmid for one in planned}
+        left = [
+            vmid
+            for vmid in turns.missing(
+                (one for one in memory.plan if one.way is Way.RESTORE), memory.ends
+            )
+            if vmid not in mine and service.restore_pve.cluster.vmid_free(vmid)
+        ]
+        if left:
+            return (
+                f"an earlier recovery of {node} left {names(left)}, which no list has any more: go on "
+                f"with that by `backupsvc operations retry {operation.id}`",
+            )
+        return ()
+    return ()
 
 
 def _replicated(service: Nodes) -> dict[int, tuple[str, ...]] | None:

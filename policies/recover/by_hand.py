@@ -56,6 +56,15 @@ def move_and_start(vmid: int, type: GuestType, node: str, target: str) -> tuple[
     )
 
 
+def restore_container(vmid: int, node: str, volid: str, storage: str | None) -> tuple[str, ...]:
+    """Given a container and its archive, return the commands that restore it on the node that has
+    the archive: this service restores VMs alone.
+    """
+    to = f" --storage {shlex.quote(storage)}" if storage else ""
+    restore = f"pct restore {vmid} {shlex.quote(volid)}{to}"
+    return (*free(node, [(vmid, GuestType.LXC)]), restore, f"pct start {vmid}")
+
+
 def give_quorum(node: str, alive: Iterable[str]) -> tuple[str, ...]:
     """Given the lost node and those that answer, return what a person can do about a cluster without
     quorum, in sentences, the least dangerous first.

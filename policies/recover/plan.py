@@ -111,6 +111,9 @@ def _planned(
     way, commands = _way(one, managed=managed), tuple[str, ...]()
     if way is Way.BY_HAND and source and source.kind is Kind.COPY:
         commands = tuple(runbook.fetch(policy, one.vmid, type, source))
+    elif way is Way.RESTORE and type is GuestType.LXC and source and source.archive:
+        way = Way.BY_HAND
+        commands = by_hand.restore_container(one.vmid, node, source.archive.volid, one.storage)
     elif way is Way.BY_HAND:
         commands = by_hand.move_and_start(one.vmid, type, node, one.target or "")
     return Planned(

@@ -6,7 +6,9 @@ from __future__ import annotations
 
 import json
 import os
+import pty
 import shutil
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -231,6 +233,8 @@ def test_step_by_step_it_stops_after_each_guest_and_names_the_command_that_goes_
     assert ended.code == 1 and "mv /etc/pve" in ended.json["guests"][0]["hint"], ended.out
     site.moves_away(*VMIDS)
     # its guests are in no list any more: the plan is the one that was shown
+    lost = site("recover", "--node", NODE, *OFF)
+    assert lost.code == 4 and f"operations retry {ended.json['operation']}" in lost.err, lost.err
     first = site("operations", "retry", ended.json["operation"])
     assert first.code == 0, first.out + first.err
     assert site.guests() == dict.fromkeys(VMIDS, (OTHER, "running"))
@@ -293,3 +297,52 @@ def test_law_9_killed_in_the_middle_it_is_gone_on_with_and_restores_nothing_twic
     assert outcomes(answer) == dict.fromkeys(VMIDS, "back")
     assert [site.restores(vmid) for vmid in VMIDS] == [1, 1, 1]
     assert site.guests() == dict.fromkeys(VMIDS, (OTHER, "running"))
+
+
+def at_a_terminal(site: Site, *words: object, types: dict[bytes, bytes]) -> Answer:
+    """Run a command on a terminal of its own, at which somebody answers what is asked."""
+    kept = {key: value for key, value in os.environ.items() if not key.startswith("BACKUPSVC_")}
+    own = {"BACKUPSVC_STATE_DIR": str(site.shell.state), "TERM": "dumb", "COLUMNS": "1000"}
+    pid, terminal = pty.fork()
+    if pid == 0:
+        env = kept | own | site.shell.env
+        os.execve(sys.executable, [sys.executable, "-m", "backupsvc", *map(str, words)], env)
+    shown, read = b"", 0
+    while True:
+        try:
+            piece = os.read(terminal, 65536)
+        except OSError:  # its other end is closed
+            break
+        if not piece:
+            break
+        shown += piece
+        for question, answer in types.items():
+            if question in shown[read:]:
+                read = len(shown)
+                os.write(terminal, answer)
+    os.close(terminal)
+    _, status = os.waitpid(pid, 0)
+    return Answer(os.waitstatus_to_exitcode(status), shown.decode(), "")
+
+
+def test_at_a_terminal_the_words_begin_it_and_each_step_is_asked_for(site: Site) -> None:
+    copied(site, *VMIDS)
+    dies(site)
+    for word in (b"yes\n", b"\n", b"\x04"):
+        answer = at_a_terminal(site, "recover", "--node", NODE, types={b"to begin": word})
+        assert answer.code == 1 and "nothing was begun" in answer.out, answer.out
+    assert site("operations", "list", "--kind", "recover", "--json").json["operations"] == []
+    types = {b"to begin": b"Clovis is  off\n", b"Go on with the next guest?": b"y\n"}
+
+    def free() -> None:
+        site.waits_for("free the VMIDs of")
+        site.moves_away(*VMIDS)
+
+    frees = threading.Thread(target=free)
+    frees.start()
+    answer = at_a_terminal(site, "recover", "--node", NODE, "--step", types=types)
+    frees.join(60)
+    assert answer.code == 0, answer.out
+    assert answer.out.count("Go on with the next guest?") == 2
+    assert site.guests() == dict.fromkeys(VMIDS, (OTHER, "running"))
+    assert answer.out.count('Type "clovis is off" to begin') == 1

@@ -84,7 +84,7 @@ def add(run: Run[RecoverMemory], found: Ended) -> None:
     """Remember how a guest ended, and say so."""
     run.memory = replace(run.memory, ended=(*run.memory.ended, found))
     took = f" after {duration(found.seconds, 'en')}" if found.seconds is not None else ""
-    run.note("guest-ended", vmid=found.vmid, outcome=str(found.outcome), reason=found.why)
+    run.note("guest-ended", vmid=found.vmid, outcome=str(found.outcome), reason=found.why or None)
     run.say(f"guest {found.vmid}: {found.outcome}{took}{f': {found.why}' if found.why else ''}")
 
 
@@ -134,7 +134,7 @@ def _open(run: Run[RecoverMemory], one: Planned, plan: Plan) -> str:
         f"about {duration(one.seconds, 'en')}, as measured"
     )  # fmt: skip
     run.say(
-        f"guest {one.vmid} ({one.name}) is restored on {one.target} from {one.volid}: {expected}"
+        f"guest {one.vmid} ({one.name}) is being restored on {one.target} from {one.volid}: {expected}"
     )
     return ""
 

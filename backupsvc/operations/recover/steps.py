@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
+from backupsvc.clock import iso
 from backupsvc.engine.context import CancelAsked, Handler, Wait
 from backupsvc.errors import OperationFailed, OutOfReach, Refused
 from backupsvc.operations.recover import children
@@ -35,7 +36,10 @@ def quorum(run: Run[RecoverMemory]) -> Wait | None:
     if wait := _no_quorum(run):
         return wait
     run.memory = replace(run.memory, to_do=())
-    run.conclude(f"{run.memory.node} does not answer, and the cluster may be changed")
+    said = run.memory.confirmed
+    run.conclude(
+        f'"{said.words}" was said by {said.by} on {iso(said.at)}; the cluster may be changed'
+    )
     return None
 
 

@@ -123,3 +123,14 @@ def test_a_dead_node_tells_no_replica_but_what_is_configured_counts() -> None:
     (unread,) = planned(AFTER, ha="started", to=None)
     assert unread.way is Way.RESTORE and "could not be read" in unread.reasons[-1]
     assert planned(AFTER, to=None)[0].reasons == ()
+
+
+def test_a_container_comes_back_by_hand_from_its_archive() -> None:
+    there = replace(guest(108), type=GuestType.LXC)
+    for storage, end in (("local-lvm", " --storage local-lvm"), (None, "")):
+        (one,) = plan(what_if(replace(AFTER, storage=storage)), policy(), [there], "clovis", {})
+        assert one.way is Way.BY_HAND and one.commands == (
+            "mv /etc/pve/nodes/clovis/lxc/108.conf /root/",
+            f"pct restore 108 {ONE.volid}{end}",
+            "pct start 108",
+        )
