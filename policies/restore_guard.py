@@ -54,7 +54,7 @@ def doubts(vmid: int, down: Mapping[str, str], looks: Iterable[Look]) -> tuple[D
     """
     silent = [
         Doubt(
-            f"node {node}",
+            of_node(node),
             f"node {node} {'is offline' if how == reach.OFFLINE else 'does not answer'}: whether "
             f"guest {vmid} still runs there is not known",
         )
@@ -72,6 +72,11 @@ def doubts(vmid: int, down: Mapping[str, str], looks: Iterable[Look]) -> tuple[D
             if look.found.verdict is Verdict.ANSWERED
         ),
     )
+
+
+def of_node(node: str) -> str:
+    """Given a node that cannot be asked, return the key of the doubt that it is."""
+    return f"node {node}"
 
 
 def unconfirmed(found: Iterable[Doubt], given: Confirmation | None) -> tuple[Doubt, ...]:

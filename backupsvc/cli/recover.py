@@ -52,7 +52,7 @@ def recover(
 
     Nothing begins before somebody has said in words that the node is off. What only a person may do
     (free a VMID, give quorum) is said with its commands, and waited for. Exit 0 if every guest of
-    the most urgent tiers is back, else 1.
+    the most urgent tiers is back and its checks passed, else 1.
     """
     from backupsvc.cli.driving import announce, check_options
     from backupsvc.cli.session import open_service
@@ -88,11 +88,12 @@ def _confirmed(
     """Show the plan, and return what is opened once somebody said that the node is off. Raise
     UsageError where nobody does, Refused if the node is there, typer.Exit on another answer.
     """
-    from backupsvc.cli.output import can_ask, tell
-    from backupsvc.operations.recover.memory import Confirmed, RecoverMemory
+    from backupsvc.cli.output import ask_words, can_ask, tell
+    from backupsvc.operations.recover.memory import RecoverMemory
     from backupsvc.operations.recover.steps import require_away
     from backupsvc.requester import person
     from policies.recover import by_hand
+    from policies.restore_guard import Confirmation
 
     node = ahead.node
     require_away(service, node)
@@ -111,7 +112,7 @@ def _confirmed(
                 f"nothing was begun: there is no terminal on which to ask whether {node} is off",
                 f'see on the spot that it is, and add --confirm "{words}"; --dry-run only tells',
             )
-        confirm = _typed(
+        confirm = ask_words(
             f"See on the spot (console, IPMI, power) whether {node} is off: a guest must never run "
             f'twice. Type "{words}" to begin'
         )
@@ -123,19 +124,8 @@ def _confirmed(
             f"nothing was begun: {confirm!r} does not say that {node} is off",
             f'when you have seen that it is: --confirm "{words}"',
         )
-    seen = Confirmed(" ".join(confirm.split()), person(), int(service.clock.now()))
+    seen = Confirmation(person(), int(service.clock.now()), " ".join(confirm.split()))
     return RecoverMemory(node, ahead.plan, seen, step, wait, hidden=ahead.found.hidden)
-
-
-def _typed(question: str) -> str:
-    """What a person answers on the terminal, "" if nobody does."""
-    from backupsvc.cli.output import tell
-
-    try:
-        return str(typer.prompt(question, default="", show_default=False, err=True))
-    except typer.Abort:
-        tell("")
-        return ""
 
 
 def _bring_to_end(
@@ -250,6 +240,7 @@ def _show(ended: Operation, workers: dict[str, Any], as_json: bool) -> None:
     from backupsvc.operations.recover.kind import stopped_by_step
     from backupsvc.operations.recover.result import outcome
     from policies.i18n import duration
+    from policies.restore_verdict import IN_WORDS, Health
 
     result = outcome(ended)
     if as_json:
@@ -261,7 +252,10 @@ def _show(ended: Operation, workers: dict[str, Any], as_json: bool) -> None:
         took, expected = ("-" if span is None else duration(span, "en") for span in spans)
         age = source["age_seconds"]
         data = "-" if age is None else f"{duration(age, 'en')}"
-        row = (one["order"], one["vmid"], one["name"], one["tier"], one["outcome"] or "-")
+        how = one["outcome"] or "-"
+        if one["health"]:
+            how += f": {IN_WORDS[Health(one['health'])]}"
+        row = (one["order"], one["vmid"], one["name"], one["tier"], how)
         what = source["volid"] or source["place"] or "nothing is left"
         why = "; ".join(filter(None, (one["why"], one["hint"])))
         rows.append((*row, what, data, one["node"] or "-", took, expected, why))

@@ -11,6 +11,7 @@ from backupsvc.operations.recover.memory import recall
 from backupsvc.operations.recover.steps import is_back
 from backupsvc.operations.restore.absence import quorate
 from backupsvc.report import what_if
+from policies import restore_guard
 from policies.i18n import names
 from policies.recover import by_hand, turns
 from policies.recover.plan import Planned, Way, plan
@@ -64,7 +65,7 @@ def look_ahead(service: Nodes, node: str) -> Ahead:
     ]
     alive = [one.name for one in service.restore_pve.cluster.nodes() if one.online]
     to_do = (
-        *(by_hand.give_quorum(node, alive) if has_quorum is False else ()),
+        *(_quorum(node, alive) if has_quorum is False else ()),
         *by_hand.unmanage((one.vmid, one.type) for one in left if one.managed),
         *by_hand.free(node, ((one.vmid, one.type) for one in left)),
     )
@@ -78,6 +79,11 @@ def look_ahead(service: Nodes, node: str) -> Ahead:
         _left_over(service, node, planned),
         int(service.clock.now()),
     )
+
+
+def _quorum(node: str, alive: list[str]) -> tuple[str, ...]:
+    steps = restore_guard.quorum_steps(alive[0] if alive else "a node that lives", [node])
+    return ("the cluster has no quorum, so PVE refuses every restore:", *steps)
 
 
 def _left_over(service: Nodes, node: str, planned: tuple[Planned, ...]) -> tuple[str, ...]:

@@ -6,9 +6,11 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterable
+from dataclasses import replace
 
-from policies.i18n import names
+from policies import restore_guard
 from policies.model import GuestType
+from policies.restore_guard import Confirmation, Doubt
 
 _FOLDERS = {GuestType.QEMU: "qemu-server", GuestType.LXC: "lxc"}
 _SIDS = {GuestType.QEMU: "vm", GuestType.LXC: "ct"}
@@ -23,6 +25,15 @@ def confirms(words: str, node: str) -> bool:
 def off(node: str) -> str:
     """Given a node, return the words by which a person confirms that it is off."""
     return f"{node} is off"
+
+
+def set_aside(given: Confirmation, node: str, found: Iterable[Doubt]) -> Confirmation:
+    """Given what somebody said of a lost node, and why the original of one of its guests may be alive,
+    return it as said of that guest: that the node is off sets aside what its silence leaves open, and
+    nothing else.
+    """
+    key = restore_guard.of_node(node)
+    return replace(given, doubts=tuple(one for one in found if one.key == key))
 
 
 def unmanage(guests: Iterable[tuple[int, GuestType]]) -> tuple[str, ...]:
@@ -63,23 +74,6 @@ def restore_container(vmid: int, node: str, volid: str, storage: str | None) -> 
     to = f" --storage {shlex.quote(storage)}" if storage else ""
     restore = f"pct restore {vmid} {shlex.quote(volid)}{to}"
     return (*free(node, [(vmid, GuestType.LXC)]), restore, f"pct start {vmid}")
-
-
-def give_quorum(node: str, alive: Iterable[str]) -> tuple[str, ...]:
-    """Given the lost node and those that answer, return what a person can do about a cluster without
-    quorum, in sentences, the least dangerous first.
-    """
-    there = sorted(alive)
-    where = there[0] if there else "a node that lives"
-    return (
-        f"the cluster has no quorum ({names(there) or 'no node'} alone), so PVE refuses every "
-        "restore until it has (`pvecm status` shows the votes)",
-        "if there is a QDevice, bring that back first: `systemctl restart corosync-qdevice` on "
-        f"{where}, and see that its host answers",
-        f"else, only if {node} is off and stays off: `pvecm expected 1` on {where}",
-        f"the danger of that: {where} then decides alone. If {node} still runs, cut off, both change "
-        "the same configuration, and a guest may run twice on the same address",
-    )
 
 
 def _folder(node: str, folder: str) -> str:

@@ -11,6 +11,7 @@ from enum import StrEnum
 from policies.i18n import names
 from policies.model import Guest
 from policies.recover.plan import Planned, Way
+from policies.restore_verdict import Health
 
 HA_WAIT = 600.0  # seconds; HA needs two to three minutes after the loss (pve-facts 9.5)
 _RETURNS = (Way.RESTORE, Way.HA)  # what comes back while the recovery is at work
@@ -29,7 +30,8 @@ class Outcome(StrEnum):
 @dataclass(frozen=True, slots=True)
 class Ended:
     """How one guest ended, at ``at`` (epoch seconds). ``why`` and ``hint`` are a sentence and the next
-    action; ``seconds`` is how long its return took, where that was seen.
+    action; ``seconds`` is how long its return took, where that was seen; ``health`` how it fares by
+    its checks, None where it was not asked here.
     """
 
     vmid: int
@@ -39,6 +41,7 @@ class Ended:
     hint: str = ""
     node: str | None = None
     seconds: float | None = None
+    health: Health | None = None
 
 
 class Seat(StrEnum):
@@ -68,11 +71,13 @@ def next_up(
     begun: Collection[int],
     ended: Collection[int],
     held: Collection[int] = (),
+    started: Collection[int] = (),
     *,
     alone: bool = False,
 ) -> Planned | None:
-    """Given the plan, the guests whose restore was begun, those that have ended, and those that
-    cannot be begun now, return the guest to begin next, None if there is none.
+    """Given the plan, the guests whose restore was begun, those that have ended, those that cannot be
+    begun now, and those that were restored and started and are only asked by their checks, return
+    the guest to begin next, None if there is none.
 
     In the plan's order, one at a time on each node (``alone``: one at all). A guest waits until
     those that start before it have ended, however they did: one that failed, or is held back, keeps
@@ -81,7 +86,7 @@ def next_up(
     running = [one for one in plan if one.vmid in begun and one.vmid not in ended]
     if alone and running:
         return None
-    busy = {one.target for one in running}
+    busy = {one.target for one in running if one.vmid not in started}
     # what HA moves comes in HA's own time: nothing waits for that
     waiting = [one for one in plan if one.way is Way.RESTORE and one.vmid not in {*ended, *held}]
     unended = {one.vmid for one in waiting}
@@ -159,15 +164,24 @@ def first_missing(one: Planned, ended: Mapping[int, Ended]) -> str:
     return f"{names(missing)}, which it starts after, is not back" if missing else ""
 
 
-def missing(
-    plan: Iterable[Planned], ended: Mapping[int, Ended], *, urgent: bool = False
-) -> tuple[int, ...]:
-    """Given the plan and how its guests ended, return those that are not back; ``urgent``: of the
-    most urgent tiers.
-    """
+def missing(plan: Iterable[Planned], ended: Mapping[int, Ended]) -> tuple[int, ...]:
+    """Given the plan and how its guests ended, return those that are not back."""
     return tuple(
         one.vmid
         for one in plan
-        if (one.urgent or not urgent)
-        and (one.vmid not in ended or ended[one.vmid].outcome is not Outcome.BACK)
+        if one.vmid not in ended or ended[one.vmid].outcome is not Outcome.BACK
+    )
+
+
+def well(plan: Iterable[Planned], ended: Mapping[int, Ended]) -> bool:
+    """Given the plan and how its guests ended, return whether all of the most urgent tiers are back,
+    and none of them by its checks anything but well: what could not be asked is not.
+    """
+    good = (None, Health.RUNNING, Health.SIMULATED)
+    return all(
+        one.vmid in ended
+        and ended[one.vmid].outcome is Outcome.BACK
+        and ended[one.vmid].health in good
+        for one in plan
+        if one.urgent
     )

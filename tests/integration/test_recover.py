@@ -169,12 +169,12 @@ def test_without_quorum_it_says_the_steps_and_goes_on_when_it_is_given(site: Sit
     copied(site, *VMIDS)
     dies(site, qdevice=False)
     ahead = site("recover", "--node", NODE, "--dry-run")
-    assert "pvecm expected 1" in ahead.out and "a guest may run twice" in ahead.out, ahead.out
+    assert "pvecm expected 1" in ahead.out and "the danger of that step" in ahead.out, ahead.out
     stopped = site("recover", "--node", NODE, *OFF, "--no-wait", "--json")
     assert stopped.code == 3 and "no quorum" in stopped.json["error"]["message"], stopped.out
     assert set(outcomes(stopped).values()) == {"not-done"} and not site.lab.quorate()
     with meanwhile(site, "recover", "--node", NODE, *OFF, "--json") as answers:
-        assert "`pvecm expected 1` on lge-pve02" in site.waits_for("pvecm expected 1")
+        assert "on lge-pve02: pvecm expected 1" in site.waits_for("pvecm expected 1")
         assert not any(site.restores(vmid) for vmid in VMIDS)
         cluster_settings.change(site.lab, {"qdevice": True})
         site.waits_for("free the VMIDs of")
@@ -199,7 +199,7 @@ def test_what_has_no_copy_is_lost_and_the_rest_comes_back(site: Site) -> None:
         **dict.fromkeys((105, 108), (OTHER, "running")),
     }
     # the table says when, from what and how long; progress says it while it happens
-    assert "guest 108 (Debian-Server) is restored on lge-pve02" in answer.err, answer.err
+    assert "guest 108 (Debian-Server) is being restored on lge-pve02" in answer.err, answer.err
     assert site.recovery()["state"] == "done"
 
 

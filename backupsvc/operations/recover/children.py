@@ -9,18 +9,23 @@ from dataclasses import replace
 from backupsvc.catalog.operations import EndAsked
 from backupsvc.engine.context import CancelAsked
 from backupsvc.engine.executor import trouble_of
+from backupsvc.engine.memory import MemoryUnreadable
 from backupsvc.errors import BackupsvcError, LeaseLost, Refused
 from backupsvc.operations.recover.memory import RecoverMemory
 from backupsvc.operations.restore import around
 from backupsvc.operations.restore.choice import Wanted
+from backupsvc.operations.restore.memory import recall as recall_restore
 from backupsvc.operations.restore.planning import DEADLINE, Plan, Wish, look_ahead
 from backupsvc.operations.services import Run
 from policies.i18n import duration
 from policies.model import Operation, OperationState
-from policies.recover import turns
+from policies.recover import by_hand, turns
 from policies.recover.plan import Planned, Way
 from policies.recover.turns import Ended, Outcome
+from policies.restore_verdict import Judgement
 from policies.workflow import Trouble
+
+_ASKED = ("check", "watch")  # the steps of a restore whose guest runs already
 
 
 def key(run: Run[RecoverMemory], vmid: int) -> str:
@@ -49,6 +54,18 @@ def gather(run: Run[RecoverMemory]) -> None:
             add(run, _ended(run, one, restore))
 
 
+def started(run: Run[RecoverMemory]) -> tuple[int, ...]:
+    """Return the guests that are restored and started, and only asked by their checks: that keeps no
+    other from being restored on their node.
+    """
+    found = []
+    for one in run.memory.running:
+        restore = run.service.catalog.operations.get(run.memory.children[one.vmid])
+        if restore and restore.step in _ASKED:
+            found.append(one.vmid)
+    return tuple(found)
+
+
 def begin(run: Run[RecoverMemory], one: Planned) -> str:
     """Given a guest whose turn it is, look at all once more and open its restore. Return why that
     must wait, "" when it was opened or the guest has ended by being refused.
@@ -70,6 +87,8 @@ def begin(run: Run[RecoverMemory], one: Planned) -> str:
             raise
         end(run, one.vmid, Outcome.NOT_DONE, error.message, error.hint)
         return ""
+    if plan.without_quorum:
+        return plan.without_quorum.message
     return _open(run, one, plan)
 
 
@@ -106,6 +125,11 @@ def _look(run: Run[RecoverMemory], one: Planned) -> Plan:
             f"since it was shown: {'; '.join(plan.memory.warnings)}",
             f"look at it, then bring the guest back by itself: {command}",
         )
+    given = by_hand.set_aside(run.memory.confirmed, run.memory.node, plan.doubts)
+    plan = replace(plan, memory=replace(plan.memory, confirmed=given))
+    # what nobody has confirmed: somebody answers at its address, or another node is silent too
+    if plan.unconfirmed:
+        raise plan.unconfirmed
     return plan
 
 
@@ -149,7 +173,10 @@ def _ended(run: Run[RecoverMemory], one: Planned, restore: Operation) -> Ended:
     took, error = float(max(0, finished - restore.created)), restore.book.error
     if restore.state is OperationState.DONE:
         said = turns.first_missing(one, run.memory.ends)
-        return Ended(one.vmid, Outcome.BACK, finished, said, "", one.target, took)
+        judged = _judged(restore)
+        why = "; ".join(filter(None, (said, *(judged.reasons if judged else ()))))
+        health = judged.health if judged else None
+        return Ended(one.vmid, Outcome.BACK, finished, why, "", one.target, took, health)
     return Ended(
         one.vmid,
         Outcome.FAILED,
@@ -159,3 +186,11 @@ def _ended(run: Run[RecoverMemory], one: Planned, restore: Operation) -> Ended:
         one.target,
         took,
     )
+
+
+def _judged(restore: Operation) -> Judgement | None:
+    """How the guest fares by its checks, None where that was not asked or cannot be read."""
+    try:
+        return recall_restore(restore).judged
+    except MemoryUnreadable:
+        return None

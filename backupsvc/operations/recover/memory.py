@@ -13,33 +13,24 @@ from policies.outcomes import Facts
 from policies.recover import turns
 from policies.recover.plan import Planned
 from policies.recover.turns import Ended, Outcome
-
-
-@dataclass(frozen=True, slots=True)
-class Confirmed:
-    """That a person said the node is off: in which ``words``, who (``by``) and when (epoch
-    seconds).
-    """
-
-    words: str
-    by: str
-    at: int
+from policies.restore_guard import Confirmation
 
 
 @dataclass(frozen=True, slots=True)
 class RecoverMemory:
     """``node`` is the one that is lost, ``plan`` what the person saw of each of its guests, in
-    order.
+    order; ``confirmed`` is who said in words that the node is off.
 
     ``step``: it stops after each guest; ``wait``: what only a person can do is waited for.
     ``children`` are the ids of the restores that it opened, by VMID, ``kept`` of those the guests
     that an earlier recovery brought back. ``around`` are the lines on what each guest lacks around
-    it. ``to_do`` is what a person was asked to do, and is waited for.
+    it. ``to_do`` is what a person was asked to do, and is waited for. ``hidden`` says why there may
+    be guests of the node that nobody sees.
     """
 
     node: str
     plan: tuple[Planned, ...]
-    confirmed: Confirmed
+    confirmed: Confirmation
     step: bool = False
     wait: bool = True
     children: Mapping[int, str] = field(default_factory=dict)
@@ -62,8 +53,8 @@ class RecoverMemory:
 
     @property
     def well(self) -> bool:
-        """Whether every guest of the most urgent tiers is back; what nobody sees may be one."""
-        return not self.hidden and not turns.missing(self.plan, self.ends, urgent=True)
+        """Whether every guest of the most urgent tiers is back and well; what nobody sees may be one."""
+        return not self.hidden and turns.well(self.plan, self.ends)
 
     def back(self) -> tuple[Planned, ...]:
         """The guests that are back."""

@@ -89,4 +89,5 @@ def _end(found: Ended | None) -> dict[str, Any]:
         "hint": found.hint if found else "",
         "node": found.node if found else None,
         "seconds": found.seconds if found else None,
+        "health": str(found.health) if found and found.health else None,
     }

@@ -20,6 +20,7 @@ from backupsvc.operations.recover import children
 from backupsvc.operations.recover.memory import RecoverMemory
 from backupsvc.operations.restore.absence import quorate
 from backupsvc.operations.services import Cluster, Run, StepServices
+from policies import restore_guard
 from policies.i18n import names
 from policies.model import Guest
 from policies.recover import by_hand, turns
@@ -126,14 +127,17 @@ def _no_quorum(run: Run[RecoverMemory]) -> Wait | None:
     if quorate(run.service) is not False:
         return None
     alive = [one.name for one in run.service.restore_pve.cluster.nodes() if one.online]
-    steps = by_hand.give_quorum(run.memory.node, alive)
+    said = "the cluster has no quorum, so PVE refuses every restore"
+    steps = restore_guard.quorum_steps(
+        alive[0] if alive else "a node that lives", [run.memory.node]
+    )
     if not run.memory.wait:
-        raise OutOfReach(steps[0], "; ".join(steps[1:]))
+        raise OutOfReach(said, "; ".join(steps))
     mine = [
         (one.vmid, one.type) for one in run.memory.plan if one.way is Way.RESTORE and one.managed
     ]
-    _ask(run, (*steps, *by_hand.unmanage(mine)))
-    return Wait("the cluster has no quorum: PVE refuses every restore", most=ASK_AGAIN, least=5.0)
+    _ask(run, (f"{said}:", *steps, *by_hand.unmanage(mine)))
+    return Wait(f"{said}; it goes on when quorum is back", most=ASK_AGAIN, least=5.0)
 
 
 def _look(run: Run[RecoverMemory], guests: Mapping[int, Guest]) -> list[int]:
@@ -157,8 +161,14 @@ def _look(run: Run[RecoverMemory], guests: Mapping[int, Guest]) -> list[int]:
 def _begin(run: Run[RecoverMemory], guests: Mapping[int, Guest]) -> dict[int, str]:
     """Begin what can be begun now; return what cannot yet, with why."""
     held: dict[int, str] = {}
+    started = children.started(run)
     while one := turns.next_up(
-        run.memory.plan, run.memory.children, run.memory.ends, held, alone=run.memory.step
+        run.memory.plan,
+        run.memory.children,
+        run.memory.ends,
+        held,
+        started,
+        alone=run.memory.step,
     ):
         run.heartbeat()
         if turns.seat(guests.get(one.vmid), run.memory.node) is Seat.LEFT:

@@ -19,7 +19,7 @@ from backupsvc.operations.prune.opening import open_prune
 from backupsvc.operations.prune.result import prune_outcome
 from backupsvc.operations.recheck.memory import recall as recall_recheck
 from backupsvc.operations.recheck.opening import open_recheck
-from backupsvc.operations.recover.memory import Confirmed, RecoverMemory
+from backupsvc.operations.recover.memory import RecoverMemory
 from backupsvc.operations.recover.opening import open_recovery
 from backupsvc.operations.recover.result import outcome as recover_outcome
 from backupsvc.operations.restore.planning import open_restore, plan_restore
@@ -31,6 +31,7 @@ from policies.copy_folders import folder_of
 from policies.jobs import expected
 from policies.model import Operation
 from policies.recover.plan import Planned, Way
+from policies.restore_guard import Confirmation
 
 BACKED_UP, TESTED, RESTORED, PRUNED, COPIED, READ = 110, 101, 103, 105, 104, 104
 
@@ -108,7 +109,7 @@ def _open_recovery(service: Service) -> Operation | None:
     lost = Planned(RESTORED, "Zabbix-Server", "important", True, Way.RESTORE, volid=archive.volid,
                    at=archive.ctime, target=archive.node, storage="local-lvm")  # fmt: skip
     nothing = Planned(199, "gone", "standard", False, Way.LOST)
-    said = Confirmed("old-node is off", "tests", int(service.clock.now()))
+    said = Confirmation("tests", int(service.clock.now()), "old-node is off")
     return open_recovery(service, RecoverMemory("old-node", (lost, nothing), said))
 
 

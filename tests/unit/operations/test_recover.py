@@ -17,12 +17,15 @@ from backupsvc.engine.foreground import Engine
 from backupsvc.errors import OperationFailed, PveUnreachable, Refused
 from backupsvc.operations import retrying
 from backupsvc.operations.kinds import KINDS
-from backupsvc.operations.recover.memory import FORM, Confirmed, RecoverMemory, facts, recall
+from backupsvc.operations.recover.memory import FORM, RecoverMemory, facts, recall
 from backupsvc.operations.recover.opening import left_alone, open_recovery
 from backupsvc.operations.recover.result import outcome, summary
+from backupsvc.operations.restore.memory import recall as recall_restore
 from policies.model import Archive, Guest, Node, Operation, OperationState
 from policies.recover.plan import Planned, Way
 from policies.recover.turns import Ended, Outcome
+from policies.restore_guard import Confirmation
+from policies.restore_verdict import Health, Judgement
 from tests.fakes.made import CONFIG, archive
 from tests.unit.operations.cluster import Cluster
 from tests.unit.operations.test_choosing import listing
@@ -50,6 +53,9 @@ class Stage:
     polls: int = 2
     failing: set[int] = field(default_factory=set)
     restored: list[int] = field(default_factory=list)
+    checking: dict[int, int] = field(default_factory=dict)
+    served: list[int] = field(default_factory=list)
+    judged: dict[int, Judgement] = field(default_factory=dict)
     told: list[str] = field(default_factory=list)
     nodes: list[Node] = field(default_factory=lambda: [Node(HERE, True), Node(LOST, False)])
     quorate: Callable[[], bool] = lambda: True
@@ -66,10 +72,22 @@ class Stage:
             raise OperationFailed(f"guest {run.vmid} could not be restored", "look at its log")
         return None
 
+    def check(self, run: Any) -> Wait | None:
+        """What takes as long as a guest needs to serve."""
+        if self.checking.get(run.vmid, 0) <= 0:
+            return None
+        self.checking[run.vmid] -= 1
+        return Wait("it does not serve yet", most=1.0)
+
+    def watch(self, run: Any) -> None:
+        self.served.append(run.vmid)
+        run.memory = replace(run.memory, judged=self.judged.get(run.vmid))
+
     def __post_init__(self) -> None:
         self.looks: dict[int, int] = {}
         done: Any = lambda run: None  # noqa: E731 - five handlers that do nothing
         steps = dict.fromkeys(("choose", "read-back", "start", "settle"), done)
+        steps |= {"check": self.check, "watch": self.watch}
         self.engine = Engine(
             self.site,
             kinds_with({"restore": {**steps, "restore": self.restore}}),
@@ -84,7 +102,7 @@ class Stage:
         self.cluster.guests_there = [Guest(vmid, f"g{vmid}", node, **other) for vmid in vmids]
 
     def opened(self, *plan: Planned, **other: Any) -> Operation:
-        said = Confirmed(f"{LOST} is off", "alice@pve", int(self.site.clock.now()))
+        said = Confirmation("alice@pve", int(self.site.clock.now()), f"{LOST} is off")
         operation = open_recovery(self.site, RecoverMemory(LOST, plan, said, **other))
         assert operation
         return operation
@@ -115,7 +133,7 @@ def test_one_after_the_other_in_the_plans_order(stage: Stage) -> None:
     assert done.state is OperationState.DONE and stage.restored == [108, 100, 105]
     assert set(ends(done).values()) == {"back"} and code(stage, done) == 0
     assert summary(done) == "3 of 3 guests of lge are back" and facts(done).node == LOST
-    assert any("is restored on clovis from local:backup" in line for line in stage.told)
+    assert any("is being restored on clovis from local:backup" in line for line in stage.told)
     assert any(line.startswith("guest 108: back after ") for line in stage.told)
     # whoever knows nothing of the plan sees each restore's own operation
     found = stage.site.catalog.operations.find(kind="restore")
@@ -183,7 +201,7 @@ def test_without_quorum_nothing_begins_and_it_is_said_what_to_do(stage: Stage) -
     stage.quorate = lambda: next(answers, True)
     done = stage.run(planned(108, managed=True))
     assert ends(done) == {108: "back"}
-    assert any("`pvecm expected 1` on clovis" in line for line in stage.told)
+    assert any(line.endswith("then on clovis: pvecm expected 1") for line in stage.told)
     assert "ha-manager remove vm:108" in stage.told
     stage.quorate = lambda: False
     ended = stage.run(planned(100), wait=False)
@@ -353,6 +371,43 @@ def test_a_node_has_one_recovery_at_a_time(stage: Stage) -> None:
     assert left_alone(stage.site, LOST) is None, "this process has it"
 
 
+def test_law_2_that_the_node_is_off_is_said_once_and_each_restore_has_who_said_it(
+    stage: Stage,
+) -> None:
+    done = stage.run(planned(108), planned(100))
+    given = recall(done).confirmed
+    for one in stage.site.catalog.operations.find(kind="restore"):
+        mine = recall_restore(one).confirmed
+        assert mine and (mine.by, mine.at, mine.words) == (given.by, given.at, given.words)
+        assert [doubt.key for doubt in mine.doubts] == ["node lge"]
+
+
+def test_law_2_another_silent_node_is_not_set_aside_by_these_words(stage: Stage) -> None:
+    stage.nodes.append(Node("third", False))
+    ended = stage.run(planned(108))
+    assert ends(ended) == {108: "not-done"} and stage.restored == []
+    assert "node third is offline" in recall(ended).ends[108].why
+    assert '--confirm "108 is off"' in recall(ended).ends[108].hint
+
+
+def test_a_guest_that_is_slow_to_serve_keeps_none_away_but_what_starts_after_it(
+    stage: Stage,
+) -> None:
+    stage.checking = {108: 40}
+    done = stage.run(planned(108), planned(100), planned(105, after=(108,)))
+    assert stage.restored == [108, 100, 105] and stage.served == [100, 108, 105]
+    assert set(ends(done).values()) == {"back"}
+
+
+def test_a_guest_whose_checks_fail_is_back_and_not_well(stage: Stage) -> None:
+    stage.judged = {108: Judgement(Health.FAILED, ("check HTTP failed: 503",))}
+    done = stage.run(planned(108))
+    (told,) = outcome(done)["guests"]
+    assert (told["outcome"], told["health"]) == ("back", "failed")
+    assert told["why"] == "check HTTP failed: 503"
+    assert (done.state, code(stage, done)) == (OperationState.DONE, 1)
+
+
 def test_guests_that_nobody_may_see_are_not_called_well(stage: Stage) -> None:
     done = stage.run(planned(108), hidden=("the token lacks VM.Audit",))
     assert done.state is OperationState.DONE and code(stage, done) == 1
@@ -362,7 +417,7 @@ def test_guests_that_nobody_may_see_are_not_called_well(stage: Stage) -> None:
 def test_what_it_remembers_is_written_and_read_as_it_was() -> None:
     ended = Ended(108, Outcome.BACK, 5, "", "", HERE, 1.5)
     memory = RecoverMemory(
-        LOST, (planned(108),), Confirmed("lge is off", "alice", 1), True, False, {108: "ID"}, (108,),
+        LOST, (planned(108),), Confirmation("alice", 1, "lge is off"), True, False, {108: "ID"}, (108,),
         (ended,), {108: ("around it: HA",)}, ("do",), ("hidden",),
     )  # fmt: skip
     assert FORM.read(FORM.write(memory)) == memory

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
+from policies import reach, restore_guard
 from policies.model import GuestType
 from policies.recover import by_hand
+from policies.restore_guard import Confirmation
 
 VM, CT = GuestType.QEMU, GuestType.LXC
 
@@ -45,8 +49,13 @@ def test_a_container_whose_disks_are_there_is_moved_and_started() -> None:
     )
 
 
-def test_quorum_is_given_by_the_least_dangerous_step_first_and_the_danger_is_said() -> None:
-    steps = by_hand.give_quorum("clovis", ["pve3", "lge-pve02"])
-    assert "QDevice" in steps[1] and "pvecm expected 1` on lge-pve02" in steps[2]
-    assert "danger" in steps[3] and "twice" in steps[3]
-    assert "a node that lives" in by_hand.give_quorum("clovis", [])[2]
+def test_that_the_node_is_off_sets_aside_what_its_silence_leaves_open_and_nothing_else() -> None:
+    given = Confirmation("alice", 1, "clovis is off")
+    down = {"clovis": reach.OFFLINE, "pve3": reach.UNKNOWN}
+    found = restore_guard.doubts(108, down, ())
+    mine = by_hand.set_aside(given, "clovis", found)
+    assert mine == replace(given, doubts=found[:1])
+    assert restore_guard.unconfirmed(found, mine) == found[1:]
+    assert (
+        restore_guard.unconfirmed(restore_guard.doubts(108, {"clovis": "offline"}, ()), mine) == ()
+    )

@@ -16,6 +16,7 @@ from policies.model import Guest
 from policies.recover import turns
 from policies.recover.plan import Planned, Way
 from policies.recover.turns import Ended, Outcome, Seat
+from policies.restore_verdict import Health
 
 NODE, NOW = "clovis", 1_773_100_000
 
@@ -37,6 +38,9 @@ def test_the_first_of_the_plan_comes_first_and_the_next_one_when_its_node_is_fre
     assert turns.next_up(plan, (100,), (), alone=True) is None
     assert turns.next_up(plan, (100,), (100,), alone=True) == plan[1]
     assert turns.next_up(plan, (100, 102), ()) is None
+    # one that runs, and is only asked by its checks, keeps no other away from its node
+    assert turns.next_up(plan, (100, 102), (), started=(100,)) == plan[1]
+    assert turns.next_up(plan, (100,), (), started=(100,), alone=True) is None
     assert turns.next_up(plan, (100, 101, 102), (100, 101, 102)) is None
 
 
@@ -101,12 +105,23 @@ def test_one_that_is_cut_short_ends_each_guest_that_it_did_not_come_to() -> None
     ]
 
 
-def test_what_is_missing_of_all_and_of_the_most_urgent() -> None:
+def test_what_is_missing_and_whether_the_most_urgent_are_well() -> None:
     plan = (planned(100), planned(101, urgent=False), planned(102))
     ends = {**back(100), **back(101, Outcome.FAILED)}
     assert turns.missing(plan, ends) == (101, 102)
-    assert turns.missing(plan, ends, urgent=True) == (102,)
-    assert turns.missing(plan, {**back(100), **back(102)}, urgent=True) == ()
+    assert not turns.well(plan, ends)
+    ends |= back(102)
+    assert turns.well(plan, ends)
+    for health, well in (
+        (Health.RUNNING, True),
+        (Health.SIMULATED, True),
+        (Health.FAILED, False),
+        (Health.INCONCLUSIVE, False),
+    ):
+        ends[102] = replace(ends[102], health=health)
+        assert turns.well(plan, ends) is well
+    ends[102] = replace(ends[102], health=None, outcome=Outcome.FAILED)
+    assert not turns.well(plan, ends)
 
 
 @st.composite
