@@ -167,6 +167,8 @@ class Settings(BaseSettings):
     probe: ProbeSettings = ProbeSettings()
     probes: dict[str, ProbeSettings] = {}
     ssh: SshSettings = SshSettings()
+    # where `ha drill` reaches an ADDRESS:PORT (or an ADDRESS) of a guest that is not reached as it is
+    outside: dict[str, str] = {}
     broker: BrokerSettings = BrokerSettings()
     log: LogSettings = LogSettings()
     state_dir: Path = Path()

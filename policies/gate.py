@@ -25,6 +25,8 @@ from policies.i18n import duration, names
 from policies.model import GuestType, Policy, Proof
 from policies.pve.privileges import privileges
 
+SIMULATED = "the cluster is simulated: nothing there proves anything"
+
 
 @dataclass(frozen=True, slots=True)
 class AtWork:
@@ -219,7 +221,7 @@ def _against_proofs(
             why = failed.reasons[0] if failed.reasons else "no reason was recorded"
             yield f"a restore test of a backup at least as new failed since: {why}"
     elif facts.simulated:
-        yield "the cluster is simulated: nothing there proves anything"
+        yield SIMULATED
     elif not item.held and item.known:
         yield "its archives are out of reach: whether a proven one is among them is not known"
     elif not item.held and usable(item.archives + item.unreachable):

@@ -96,6 +96,8 @@ def everyday(
     needs.append(
         Need("/", "Sys.Audit", "read quorum, clocks, PVE's own jobs and high availability")
     )
+    if policy.ha.drill_window:
+        needs.append(Need("/", "Sys.Console", "ask HA to move a guest for an exercise"))
     # PVE asks for it before the task already (pve-facts 3.3)
     if any(job.bandwidth for job in policy.jobs):
         needs.append(Need("/", "Sys.Modify", "limit the bandwidth of a backup"))

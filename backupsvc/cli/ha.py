@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from backupsvc.cli.ha_drill import drill
 from backupsvc.cli.options import AsJson
 
 if TYPE_CHECKING:
@@ -19,9 +20,7 @@ app = typer.Typer(no_args_is_help=True)
 _WORDS = {True: "yes", False: "no", None: "unknown"}
 
 
-@app.callback()
-def _group() -> None:
-    pass
+app.command("drill")(drill)
 
 
 @app.command()
@@ -34,20 +33,22 @@ def status(as_json: AsJson = False) -> None:
     """
     from backupsvc.cli.output import emit_json
     from backupsvc.cli.session import open_service
-    from backupsvc.report.ha import ask
+    from backupsvc.operations.ha_drill.result import summary
+    from backupsvc.report.ha import ask, last_drills
 
     with open_service() as service:
         found = ask(service)
+        drills = {vmid: summary(one) for vmid, one in last_drills(service, found).items()}
     if as_json:
-        emit_json(as_dict(found))
+        emit_json(as_dict(found, drills))
     else:
-        show(found)
+        show(found, drills)
     raise typer.Exit(0 if found.well else 1)
 
 
-def as_dict(found: HaReport) -> dict[str, Any]:
-    """Given what is said, return it as ``--json`` prints it: null is what is not known, spans are
-    in seconds.
+def as_dict(found: HaReport, drills: Mapping[int, dict[str, Any]]) -> dict[str, Any]:
+    """Given what is said, and the last drill of each guest that had one, return it as ``--json``
+    prints it: null is what is not known, spans are in seconds.
     """
     quorum, crs = found.quorum, found.rebalancing
     return {
@@ -76,7 +77,7 @@ def as_dict(found: HaReport) -> dict[str, Any]:
             }
             for one in found.nodes
         ],
-        "resources": [_resource(one) for one in found.resources],
+        "resources": [_resource(one, drills) for one in found.resources],
         **_placing(found.groups, found.rules),
         "rebalancing": None
         if crs is None
@@ -86,7 +87,7 @@ def as_dict(found: HaReport) -> dict[str, Any]:
     }
 
 
-def _resource(one: ResourceStatus) -> dict[str, Any]:
+def _resource(one: ResourceStatus, drills: Mapping[int, dict[str, Any]]) -> dict[str, Any]:
     backups = {there.node: there for there in one.backups}
     return {
         "sid": one.sid,
@@ -109,6 +110,7 @@ def _resource(one: ResourceStatus) -> dict[str, Any]:
             }
             for place in one.places
         ],
+        "last_drill": drills.get(one.vmid) if one.vmid is not None else None,
         "notes": list(one.notes),
     }
 
@@ -149,9 +151,9 @@ def _ranked(nodes: Mapping[str, int]) -> list[dict[str, Any]]:
     return [{"node": name, "priority": rank} for name, rank in nodes.items()]
 
 
-def show(found: HaReport) -> None:
-    """Given what is said, print it for a person: votes, nodes, guests, then what is wrong with its
-    next action, then what to know.
+def show(found: HaReport, drills: Mapping[int, dict[str, Any]]) -> None:
+    """Given what is said, and the last drills, print it for a person: votes, nodes, guests, then
+    what is wrong with its next action, then what to know.
     """
     from backupsvc.cli.output import say, table
 
@@ -193,7 +195,19 @@ def show(found: HaReport) -> None:
             for one in found.resources
         ]
         table((*heads, "backup follows"), rows)
+        for vmid, drilled in drills.items():
+            say(f"last drill of {vmid}: {_drilled(drilled)}")
     _tell(found)
+
+
+def _drilled(one: Mapping[str, Any]) -> str:
+    home = {True: "home again", False: f"left on {one['ended_on']}", None: "not known to be home"}
+    least = "at least " if one["at_least"] else ""
+    worth = "" if one["worth"] == "measured" else f", {one['worth']}"
+    return (
+        f"{one['time']}, to {one['target']} ({one['how']}, {one['state']}), {home[one['back_home']]}, "
+        f"interrupted {least}{one['interruption_seconds']:.1f} s{worth} ({one['operation']})"
+    )
 
 
 def _tell(found: HaReport) -> None:

@@ -37,10 +37,12 @@ def work(executor: Executor, id: str, *, long: bool) -> WorkerResult:
     while (
         operation := executor.service.catalog.operations.get(id)
     ) and operation.state is OperationState.OPEN:
+        workflow = executor.kinds[operation.kind].workflow
         if (
             not long
-            and operation.step in executor.kinds[operation.kind].workflow.long
-            and operation.cancel is None  # else it goes to its cleanup
+            and operation.step in workflow.long
+            # a step that is cancelled is not begun: it goes to its cleanup, which may be long too
+            and (operation.cancel is None or operation.step in workflow.cleanup)
         ):
             # whoever does such steps need not wait until the lease has run out
             if mine:

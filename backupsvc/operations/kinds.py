@@ -8,6 +8,7 @@ from backupsvc.engine.kind import Kinds
 from backupsvc.operations.backup.kind import BACKUP
 from backupsvc.operations.copy.kind import COPY
 from backupsvc.operations.copy_recheck.kind import COPY_RECHECK
+from backupsvc.operations.ha_drill.kind import HA_DRILL
 from backupsvc.operations.job_run.kind import JOB_RUN
 from backupsvc.operations.prune.kind import PRUNE
 from backupsvc.operations.recheck.kind import RECHECK
@@ -27,6 +28,7 @@ KINDS: Kinds = {
         COPY,
         RECHECK,
         COPY_RECHECK,
+        HA_DRILL,
         JOB_RUN,
         RECOVER,
     )

@@ -4,8 +4,10 @@ that a replication has ready elsewhere (pve-facts 9.4, 9.6, 9.8).
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from backupsvc.errors import PveError
-from backupsvc.pve.client import Client
+from backupsvc.pve.client import Client, Value
 from backupsvc.pve.fields import Row
 from policies.ha.facts import Group, HaStatus, Rebalancing, Replica, Resource, Rule
 from policies.model import PolicyError
@@ -15,9 +17,17 @@ from policies.pve import property_string, texts
 _NO_SUCH_CALL = 501
 
 
+@dataclass(frozen=True, slots=True)
+class Wished:
+    """What HA said to a wish: the resources that it moves along, and those that keep it from it."""
+
+    along: tuple[str, ...] = ()
+    blocking: tuple[str, ...] = ()
+
+
 class HighAvailability:
-    """Questions about HA; nothing here changes anything. Every call raises PvePermissionDenied
-    without Sys.Audit on /, if nothing else is said.
+    """Questions about HA; nothing but ``move`` changes anything. Every call raises
+    PvePermissionDenied without Sys.Audit on /, if nothing else is said.
     """
 
     def __init__(self, client: Client) -> None:
@@ -72,6 +82,7 @@ class HighAvailability:
                 row.text("group"),
                 row.integer("max_restart", 1),
                 row.integer("max_relocate", 1),
+                row.integer("failback", 1) == 1,
             )
             for row in self._client.get("cluster/ha/resources").rows()
         )
@@ -141,6 +152,21 @@ class HighAvailability:
             property_string.boolean(crs.get("ha-auto-rebalance", "0")) is True,
         )
 
+    def move(self, sid: str, node: str, how: str) -> Wished:
+        """Given a resource, a node and ``migrate`` or ``relocate``, ask HA to move it there: it is
+        queued, and nothing has happened yet (pve-facts 9.10). Raise PvePermissionDenied without
+        Sys.Console on /, PveError if HA has given the resource up.
+        """
+        asked: dict[str, Value] = {"node": node}
+        if how == "relocate":
+            answer = self._client.post(f"cluster/ha/resources/{sid}/relocate", asked)
+        else:
+            answer = self._client.post(f"cluster/ha/resources/{sid}/migrate", asked)
+        if answer.data is None:  # before PVE 9
+            return Wished()
+        row = answer.row()
+        return Wished(_listed(row, "comigrated-resources"), _listed(row, "blocking-resources"))
+
     def votes(self) -> dict[str, int]:
         """Return each member's votes as corosync's configuration has them."""
         return {
@@ -178,6 +204,13 @@ class HighAvailability:
                 targets = {*found.get(int(vmid), ()), row.need_text("target")}
                 found[int(vmid)] = tuple(sorted(targets))
         return found
+
+
+def _listed(row: Row, key: str) -> tuple[str, ...]:
+    """Resources by their ids: a list of those, or of objects that each have one."""
+    found = row.fields.get(key) or []
+    many = found if isinstance(found, list) else [found]
+    return tuple(str(one.get("sid", "")) if isinstance(one, dict) else str(one) for one in many)
 
 
 def _priorities(row: Row) -> dict[str, int]:

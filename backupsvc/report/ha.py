@@ -16,7 +16,7 @@ from policies import lineage
 from policies.compliance.facts import GuestFacts, Quorum
 from policies.ha.facts import HaFacts
 from policies.ha.status import HaReport, decide
-from policies.model import Guest, Node, SeenStorages
+from policies.model import Guest, Node, Operation, SeenStorages
 from policies.needs import needs
 
 if TYPE_CHECKING:
@@ -31,6 +31,14 @@ def ask(service: Cluster) -> HaReport:
     """
     with garbage.kept_out():
         return decide(collect(service), service.policy)
+
+
+def last_drills(service: Cluster, found: HaReport) -> dict[int, Operation]:
+    """Given what is said, return the last drill of each guest in it that has ended."""
+    managed = sorted({one.vmid for one in found.resources if one.vmid is not None})
+    many = service.catalog.operations.find(kind="ha-drill") if managed else []
+    ended = [one for one in many if one.finished is not None and one.subject in managed]
+    return {int(one.subject): one for one in reversed(ended) if one.subject is not None}
 
 
 def collect(service: Cluster) -> HaFacts:

@@ -53,7 +53,8 @@ class HaStatus:
 @dataclass(frozen=True, slots=True)
 class Resource:
     """A guest under HA as it is configured. ``wanted`` is the state that is asked for; ``group``
-    only where groups have not become rules.
+    only where groups have not become rules. ``failback``: HA takes it back to a node that its rule
+    prefers.
     """
 
     sid: str
@@ -61,6 +62,7 @@ class Resource:
     group: str = ""
     max_restart: int = 1
     max_relocate: int = 1
+    failback: bool = True
 
     @property
     def vmid(self) -> int | None:

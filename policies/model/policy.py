@@ -156,6 +156,15 @@ class IntegrityRules:
 
 
 @dataclass(frozen=True, slots=True)
+class HaRules:
+    """High availability. ``drill_window`` is when a guest may be moved for an exercise (None:
+    never).
+    """
+
+    drill_window: Window | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class PveStorage:
     """A place for copies: the dump folder ``path`` of a node's storage, which PVE there lists and
     restores.
@@ -240,5 +249,6 @@ class Policy:
     max_clock_drift: int = 30
     integrity: IntegrityRules | None = IntegrityRules()
     tombstone: TombstoneRules = TombstoneRules()
+    ha: HaRules = HaRules()
     source: str = ""
     digest: str = ""

@@ -9,9 +9,10 @@ from __future__ import annotations
 import hashlib
 from types import MappingProxyType
 
-from policies import age_keys
+from policies import age_keys, windows
 from policies.i18n import LANGUAGES
 from policies.model import (
+    HaRules,
     IntegrityRules,
     Policy,
     PolicyError,
@@ -36,7 +37,7 @@ from policies.yaml_reader import Value, read
 
 SECTIONS = (
     "site", "timezone", "language", "scratch", "jobs", "tiers", "default-tier", "guests", "prune", "exemptions",
-    "copies", "max-clock-drift", "integrity", "tombstone",
+    "copies", "max-clock-drift", "integrity", "tombstone", "ha",
 )  # fmt: skip
 _SECRET = (
     "a secret key of age stands here: whoever reads this policy can read every copy. Remove it "
@@ -85,6 +86,7 @@ def load_policy(text: str, source: str) -> Policy:
         max_clock_drift=top.take("max-clock-drift", Value.duration, 30),
         integrity=top.take("integrity", _integrity, IntegrityRules()),
         tombstone=top.take("tombstone", _tombstone, TombstoneRules()),
+        ha=top.take("ha", _ha, HaRules()),
         source=source,
         digest=hashlib.sha256(text.encode()).hexdigest(),
     )
@@ -106,6 +108,12 @@ def _tombstone(value: Value) -> TombstoneRules:
         section.take("keep-proven", lambda found: found.integer(1, 1000), usual.keep_proven),
         section.take("for", Value.duration, usual.span),
     )
+
+
+def _ha(value: Value) -> HaRules:
+    drill = value.section("drill").get("drill")
+    window = drill.section("window").get("window") if drill else None
+    return HaRules(window.checked(windows.parse) if window else None)
 
 
 def _share(value: Value) -> float:

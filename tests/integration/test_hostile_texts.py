@@ -443,6 +443,12 @@ CASES: dict[str, Words] = {
         ["break-glass", "open", ARGUMENT, str(s.archives / "other")],
         ["break-glass", "open", str(s.archives), ARGUMENT],
     ],
+    "ha drill": lambda s: [
+        ["ha", "drill", "108", "--dry-run"],
+        ["ha", "drill", "105", "--yes"],
+        ["ha", "drill", "108", "--to", ARGUMENT, "--yes"],
+        ["ha", "drill", ARGUMENT],
+    ],
     "what-if": lambda s: [
         ["what-if", "--node", "clovis"],
         ["what-if", "--site"],
@@ -476,6 +482,7 @@ REACHED = (
     "gate",
     "what-if",
     "recover",
+    "ha drill",
     "ha status",
     "pra status",
     "doctor",

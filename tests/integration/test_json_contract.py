@@ -29,6 +29,7 @@ from policies.model import DiskSigns, Suspicion, SuspicionKind
 from pvelab.accident import delete_guest
 from tests.commands import Shell, settle_briefly
 from tests.integration.administrator import disable_pve_job
+from tests.integration.test_ha_drill import allowed, grant, replicated
 from tests.unit.archives.filesystems import made
 
 pytestmark = [pytest.mark.slow, pytest.mark.long(600)]
@@ -57,6 +58,7 @@ CHANGES = {
     "copy run",
     "copy sync",
     "copy try-delete",
+    "ha drill",
     "operations cancel",
     "operations retry",
     "pra report",
@@ -195,10 +197,20 @@ class Asked:
         self._operations()
         self._files(next((lab / "nodes" / NODE / "var" / "lib" / "vz" / "dump").glob("*.vma.zst")))
         self("restore", LOST)  # which exists by now: an error is an answer too
+        self._drill()
         self("recover", "--node", NODE, "--dry-run")
         self("lab", "fault", "node-death", NODE)
         self("recover", "--node", NODE, "--confirm", f"{NODE} is off", "--no-wait")
         self("lab", "down")
+
+    def _drill(self) -> None:
+        self("ha", "drill", 108, "--dry-run")
+        replicated(self.shell)
+        allowed(self.shell)
+        grant(self.shell)
+        self("ha", "drill", 108, "--dry-run")
+        self("ha", "drill", 108, "--relocate")
+        self("ha", "status")
 
     def _copies(self) -> None:
         folder, site = self.shell.state / "usb", self.shell.state / "copies.yaml"

@@ -28,6 +28,7 @@ from pvelab.containers.seed import VMID, seed_container
 from pvelab.errors import PvelabError, UsageError
 from pvelab.hypervisors import Platform, choose
 from pvelab.kernel import Lab
+from pvelab.outside import Outside
 from pvelab.release import DEFAULT, RELEASES, release_of
 from pvelab.serving import Front
 from pvelab.upkeep import Upkeep
@@ -119,6 +120,10 @@ class LabServer:
             (scale.power_on if lab.history else power.start_all)(lab, self._progress)
             containers.start_all(lab, self._progress)
             access = appliances.result()
+        if self.platform.name == "simulated" and not lab.history:
+            outside = Outside(lab)
+            access |= {"outside": outside.start()}
+            self._close.callback(outside.stop)
         # only now: whoever finds the settings finds guests that answer
         self._write_settings(access)
         upkeep = Upkeep(lab)

@@ -40,6 +40,7 @@ SINCE = {
     "recheck",
     "copy-recheck",
     "recover",
+    "ha-drill",
 }  # the kinds that the older release did not have
 
 

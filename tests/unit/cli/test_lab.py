@@ -113,7 +113,16 @@ def test_up_saves_what_the_service_reads_with_the_policy_of_the_site(tmp_path: P
         up = shell("lab", "up", "--hypervisor", "simulated")
         assert up.code == 0, up.err
         saved = json.loads((tmp_path / "lab" / "settings.json").read_text(encoding="utf-8"))
-        assert list(saved) == ["lab", "simulated", "pve", "api", "catalog", "policy", "ssh"]
+        assert list(saved) == [
+            "lab",
+            "simulated",
+            "pve",
+            "api",
+            "catalog",
+            "policy",
+            "ssh",
+            "outside",
+        ]
         assert f"export BACKUPSVC_POLICY={saved['policy']}" in up.out.splitlines()
         shown = shell("policy", "show")
         assert (shown.code, "langeo" in shown.out) == (0, True)

@@ -61,6 +61,12 @@ def test_caps_limits_and_a_storages_own_retention_each_ask_for_their_privilege()
     assert "/storage/elsewhere" not in found
 
 
+def test_moving_guests_for_an_exercise_asks_for_more_only_where_the_policy_has_a_window() -> None:
+    drilled = load_policy(f"{BASE}ha: {{drill: {{window: 22:00-23:00}}}}\n", "test")
+    assert grants(role.everyday(drilled))["/"] >= {"Sys.Console"}
+    assert "Sys.Console" not in grants(role.everyday(load_policy(BASE, "test")))["/"]
+
+
 def test_without_a_job_or_a_scratch_storage_the_right_stands_on_every_storage_and_a_note_says_so() -> (
     None
 ):

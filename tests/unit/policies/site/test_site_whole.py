@@ -11,6 +11,7 @@ from policies.model import (
     CheckSpec,
     Exemption,
     GuestPolicy,
+    HaRules,
     Job,
     PolicyError,
     PruneRules,
@@ -73,6 +74,7 @@ guests:
   203:
 prune: {max-share: 25%}
 tombstone: {keep-proven: 5, for: 1w}
+ha: {drill: {window: "sat 22:00-23:30"}}
 exemptions:
   - {finding: clock-drift, vmid: 201, owner: ops, reason: it moves, until: 2026-12-31}
   - {finding: never-proven, owner: ops, reason: it is new, until: 2026-06-30}
@@ -152,6 +154,7 @@ def test_everything_that_is_written_is_read_into_its_place() -> None:
         "campus.yaml",
     )
     assert policy.tombstone == TombstoneRules(5, 7 * DAY)
+    assert policy.ha == HaRules(Window(22 * 60, 23 * 60 + 30, (5,), "sat 22:00-23:30"))
     assert policy.exemptions == (
         Exemption("clock-drift", 201, "ops", "it moves", "2026-12-31"),
         Exemption("never-proven", None, "ops", "it is new", "2026-06-30"),
@@ -176,6 +179,9 @@ def test_what_is_not_written_means_what_the_page_says() -> None:
     assert (policy.prune, policy.default_tier) == (PruneRules(0.5), "standard")
     assert policy.tombstone == TombstoneRules(2, 180 * DAY)
     assert load_policy("site: x\ntombstone: {}", "x").tombstone == policy.tombstone
+    assert policy.ha == HaRules(None)
+    for nothing in ("{}", "{drill: {}}"):
+        assert load_policy(f"site: x\nha: {nothing}", "x").ha == policy.ha
     guest = GuestPolicy(
         105,
         "",

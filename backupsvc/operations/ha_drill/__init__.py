@@ -1,0 +1,1 @@
+"""Move a guest under HA to another node and back, while its service is listened to from outside."""
