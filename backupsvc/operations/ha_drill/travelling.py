@@ -207,7 +207,11 @@ class Journey:
             )
         except PvePermissionDenied:  # others' tasks need Sys.Audit on the node
             return None
-        ended = [row for row in rows if row.status != "running"]
+        # node clocks are read in whole seconds: one of a drill just before may be among them
+        others = self.run.service.catalog.operations.upids_of_others(
+            self.run.id, [row.upid for row in rows]
+        )
+        ended = [row for row in rows if row.status != "running" and row.upid not in others]
         return (ended[0].upid, ended[0].status) if ended else None
 
     def _answers(self, watch: Watch) -> bool:

@@ -29,9 +29,11 @@ import pytest
 
 import backupsvc.archives
 import backupsvc.checks
+import backupsvc.checks.watching
 import backupsvc.engine.context
 import backupsvc.inventory
 import backupsvc.operations
+import backupsvc.operations.ha_drill.travelling
 import backupsvc.pve.tasks
 import backupsvc.remote
 import policies
@@ -45,11 +47,13 @@ from backupsvc.settings import Settings, load_settings
 from policies.model import Operation, OperationState, Policy
 from policies.site import load_policy
 from tests.integration.durable.interference import break_call, watch_points
-from tests.integration.durable.kinds import KINDS, Kind
+from tests.integration.durable.kinds import APART, KINDS, Kind
 
 LOST_REPLY_GRACE_S = 1.5  # seconds; instead of 10: the lab lists a task as soon as it has begun
 RECENT_AGE = 0.1  # seconds; instead of 12: how long an answer about all tasks serves
 JUST_NOW = 0.1  # seconds; instead of 1: how long a task that was begun is not asked about
+HEEDED_S = 2.0  # seconds; instead of 60: the lab's HA has a round each tenth of a second
+SURE = 2  # good answers; instead of 30 and 10
 MAX_SLEEP = 0.03
 TIMEOUT_S = 120.0  # seconds of wall time in which an operation must have ended
 
@@ -88,6 +92,9 @@ def opened(settings: Settings, *, foreground: bool) -> Service:
     service.engine.executor.lost_reply_grace_s = LOST_REPLY_GRACE_S
     backupsvc.pve.tasks.RECENT_AGE = RECENT_AGE
     backupsvc.engine.context.JUST_NOW = JUST_NOW
+    backupsvc.operations.ha_drill.travelling.HEEDED_S = HEEDED_S
+    backupsvc.operations.ha_drill.travelling.SURE = SURE
+    backupsvc.checks.watching.FIRST = SURE
     return service
 
 
@@ -183,7 +190,7 @@ def run(settings: Settings, asked: dict[str, Any]) -> dict[str, Any]:
     """Drive one operation as asked: undisturbed, killed at a point and resumed by another process,
     or with one broken call.
     """
-    kind, way = KINDS[asked["kind"]], str(asked["way"])
+    kind, way = (KINDS | APART)[asked["kind"]], str(asked["way"])
     if asked.get("warm"):
         return warm_up(settings, kind, way)
     before = _newest_id(settings, kind)

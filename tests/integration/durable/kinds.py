@@ -15,6 +15,8 @@ from backupsvc.operations.copy.memory import recall as recall_copy
 from backupsvc.operations.copy.opening import open_copy
 from backupsvc.operations.copy_recheck.memory import recall as recall_copy_recheck
 from backupsvc.operations.copy_recheck.opening import open_copy_recheck
+from backupsvc.operations.ha_drill.opening import open_drill
+from backupsvc.operations.ha_drill.result import outcome as drill_outcome
 from backupsvc.operations.prune.opening import open_prune
 from backupsvc.operations.prune.result import prune_outcome
 from backupsvc.operations.recheck.memory import recall as recall_recheck
@@ -28,11 +30,14 @@ from backupsvc.operations.restore_test import proving
 from backupsvc.operations.restore_test.opening import open_test
 from policies.copies_due import due
 from policies.copy_folders import folder_of
+from policies.ha import drill
+from policies.ha.drill import Plan
 from policies.jobs import expected
 from policies.model import Operation
 from policies.recover.plan import Planned, Way
 from policies.restore_guard import Confirmation
 
+DRILLED, AWAY = 108, "lge-pve02"
 BACKED_UP, TESTED, RESTORED, PRUNED, COPIED, READ = 110, 101, 103, 105, 104, 104
 
 
@@ -179,6 +184,20 @@ def _copy_read(service: Service, operation: Operation) -> Any:
     }
 
 
+def _open_drill(service: Service) -> Operation | None:
+    check, address = drill.question(service.policy, DRILLED)
+    plan = Plan(
+        DRILLED, "Debian-Server", f"vm:{DRILLED}", "clovis", AWAY, "migrate", check, address, ()
+    )
+    return open_drill(service, plan)
+
+
+def _drilled(service: Service, operation: Operation) -> Any:
+    told = drill_outcome(operation)
+    ways = {way: (told[way]["arrived"], told[way]["answered"]) for way in ("out", "back")}
+    return ways | {key: told[key] for key in ("back_home", "ended_on", "error")}
+
+
 def copy_to(target: str) -> Kind:
     """Given a target of the stage's policy, return the kind that copies to it."""
     return Kind("copy", COPIED, lambda service: _open_copy(service, target), _copied)
@@ -200,6 +219,8 @@ KINDS = {
     "copy-to-a-folder": copy_to("usb"),
     "copy-encrypted": copy_to("sealed"),
 }
+# what needs a stage of its own
+APART = {"ha-drill": Kind("ha-drill", DRILLED, _open_drill, _drilled)}
 ASKING_PVE = [
     title for title in KINDS if title not in ("copy-to-a-folder", "copy-encrypted", "copy-recheck")
 ]

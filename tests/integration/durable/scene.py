@@ -252,8 +252,11 @@ class Scene:
             path.name.split(":")
             for path in (self.lab / "nodes").glob("*/var/log/pve/tasks/?/UPID:*")
         )
+        # HA moves guests as root
         return Counter(
-            f"{name[5]} {name[6]}" for name in names if WORK.fullmatch(name[5]) and "!" in name[7]
+            f"{name[5]} {name[6]}"
+            for name in names
+            if (WORK.fullmatch(name[5]) and "!" in name[7]) or name[5] == "qmigrate"
         )
 
     def disks(self, vmid: int) -> dict[str, str]:
@@ -426,9 +429,11 @@ def stage(state: Path) -> Iterator[Scene]:
 
 
 @contextmanager
-def conducted(shell: Shell, copies: str = "") -> Iterator[Scene]:
+def conducted(
+    shell: Shell, sections: str = "", stage: type[Scene] | None = None
+) -> Iterator[Scene]:
     """Given a user whose lab is up, start the warm process that drives operations on it, by a
-    policy whose nights never come, with the section ``copies``.
+    policy whose nights never come, with these ``sections``, on this ``stage``.
     """
     policy = (ROOT / "policies" / "sites" / "langeo.yaml").read_text(encoding="utf-8")
     policy = policy.replace('schedule: "21:00"', 'schedule: "2038-01-01 21:00"')
@@ -436,13 +441,13 @@ def conducted(shell: Shell, copies: str = "") -> Iterator[Scene]:
     policy = briefly(policy, "0s")
     path = shell.state / "durable.yaml"
     policy = re.sub("keep: keep-last.*", "keep: keep-last=2", policy)
-    path.write_text(policy + copies, encoding="utf-8")
+    path.write_text(policy + sections, encoding="utf-8")
     shell = Shell(shell.state, shell.env | {"BACKUPSVC_POLICY": str(path)})
     env = {**os.environ, "BACKUPSVC_STATE_DIR": str(shell.state), **shell.env}
     command = [sys.executable, "-m", "tests.integration.durable.conductor"]
     with subprocess.Popen(
         command, env=env, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as conductor:
-        yield Scene(shell, conductor)
+        yield (stage or Scene)(shell, conductor)
         assert conductor.stdin
         conductor.stdin.close()
