@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from backupsvc.clock import moment
+from backupsvc.engine import worker_loop
 from backupsvc.errors import (
     BackupsvcError,
     LawRefused,
@@ -432,6 +433,22 @@ def test_what_the_plan_speaks_against_is_not_opened(stage: Stage) -> None:
     with pytest.raises(LawRefused):
         stage.open(vmid=9001)
     assert stage.world.catalog.operations.find() == []
+
+
+def test_workers_that_only_look_leave_the_way_home_to_those_who_work_for_minutes(
+    stage: Stage,
+) -> None:
+    engine, catalog = stage.world.engine, stage.world.catalog
+    opened = stage.open()
+    engine.executor.advance(opened.id)
+    turn = worker_loop.work(engine.executor, opened.id, long=False)
+    assert turn.long and not stage.site.wishes
+    catalog.operations.request_cancel(opened.id, "no longer", int(stage.world.clock.now()))
+    turn = worker_loop.work(engine.executor, opened.id, long=False)  # it goes to its cleanup
+    assert turn.long
+    worker_loop.work(engine.executor, opened.id, long=True)
+    ended = catalog.operations.get(opened.id)
+    assert ended and ended.state is OperationState.CANCELLED and not stage.site.wishes
 
 
 def test_a_drill_is_not_retried(stage: Stage) -> None:

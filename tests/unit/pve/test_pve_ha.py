@@ -6,6 +6,7 @@ import pytest
 
 from backupsvc.errors import PveError
 from backupsvc.pve import Pve
+from backupsvc.pve.ha import Wished
 from policies.ha.facts import Group, Rebalancing, Replica, Resource, Rule
 from tests.fakes.pve_server import FakePve, refuse
 
@@ -164,3 +165,30 @@ def test_files_of_a_kind_are_listed_by_name(fake: FakePve, pve: Pve) -> None:
     fake.on("GET", "/nodes/a/storage/local/content", [{"volid": "local:iso/a.iso", "size": 1}])
     assert pve.storage.files("a", "local", "iso") == {"local:iso/a.iso"}
     assert fake.sent("GET", "/nodes/a/storage/local/content") == [{"content": "iso"}]
+
+
+@pytest.mark.parametrize("how", ["migrate", "relocate"])
+def test_a_wish_is_sent_and_what_goes_along_or_blocks_it_is_heard(
+    fake: FakePve, pve: Pve, how: str
+) -> None:
+    path = f"/cluster/ha/resources/vm:108/{how}"
+    fake.on("POST", path, None)  # as before PVE 9
+    assert pve.ha.move("vm:108", "pve02", how) == Wished()
+    fake.on("POST", path, {"sid": "vm:108", "requested-node": "pve02"})
+    assert pve.ha.move("vm:108", "pve02", how) == Wished()
+    blocking = [{"sid": "vm:7", "cause": "resource-affinity"}]
+    told = {"comigrated-resources": ["vm:109"], "blocking-resources": blocking}
+    fake.on("POST", path, {"sid": "vm:108", "requested-node": "pve02"} | told)
+    assert pve.ha.move("vm:108", "pve02", how) == Wished(("vm:109",), ("vm:7",))
+
+
+def test_a_guest_that_ha_gave_up_is_not_moved(fake: FakePve, pve: Pve) -> None:
+    why = "service 'vm:108' in error state, must be disabled and fixed first"
+    fake.on("POST", "/cluster/ha/resources/vm:108/migrate", refuse(500, why))
+    with pytest.raises(PveError, match="in error state"):
+        pve.ha.move("vm:108", "pve02", "migrate")
+
+
+def test_whether_ha_takes_it_back_is_read(fake: FakePve, pve: Pve) -> None:
+    fake.on("GET", "/cluster/ha/resources", [{"sid": "vm:1", "failback": 0}, {"sid": "vm:2"}])
+    assert [one.failback for one in pve.ha.resources()] == [False, True]
