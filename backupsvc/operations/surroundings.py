@@ -37,7 +37,7 @@ class Found:
         """Whether it is known that nothing is missing."""
         if self.why_none is not None:
             return False
-        return not any(surroundings.to_do(one) or not one.known for one in self.items)
+        return not any(one.open for one in self.items)
 
 
 def of(

@@ -14,10 +14,21 @@ from policies.cluster_config import ConfigSet, words
 from policies.pve import guest_config
 from policies.surroundings import access, firewall, ha, jobs
 from policies.surroundings.asked import Asked, missing, where
-from policies.surroundings.model import Action, Call, Kind, Surrounding, nameable, said, unknown
+from policies.surroundings.model import (
+    Action,
+    Call,
+    Kind,
+    Right,
+    Surrounding,
+    for_hands,
+    nameable,
+    right,
+    said,
+    unknown,
+)
 from policies.surroundings.sections import pairs, take
 
-__all__ = ["FILES", "Action", "Call", "Kind", "Surrounding", "find", "to_do"]
+__all__ = ["FILES", "Action", "Call", "Kind", "Right", "Surrounding", "find", "to_do"]
 
 # the lists of the cluster that are looked at
 FILES = frozenset(
@@ -112,8 +123,8 @@ def _config(asked: Asked) -> Iterator[Surrounding]:
     kept = ", ".join(f"{key} {one}" for key, one in other.items())
     detail = f"the configuration that it comes back with has others than it had ({kept})"
     if not taken.params or asked.node is None:
-        yield said(Kind.CONFIG, "", f"{detail}; set them by hand")
+        yield for_hands(Kind.CONFIG, "", f"{detail}; set them by hand")
         return
     call = Call("PUT", f"nodes/{asked.node}/{asked.type}/{asked.as_vmid}/config", taken.params)
-    right = f"VM.Config.Options on /vms/{asked.as_vmid}"
-    yield missing(Kind.CONFIG, "", detail, (call,), taken, right)
+    needed = right("VM.Config.Options", f"/vms/{asked.as_vmid}")
+    yield missing(Kind.CONFIG, "", detail, (call,), taken, needed)

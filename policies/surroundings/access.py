@@ -6,11 +6,11 @@ from collections.abc import Iterator
 
 from policies.config_secrets import LEFT_OUT
 from policies.surroundings.asked import NOTHING, Asked, missing
-from policies.surroundings.model import Call, Kind, Surrounding, plain, said
+from policies.surroundings.model import Call, Kind, Surrounding, for_hands, plain, right, said
 from policies.surroundings.sections import sections, take, values
 
 ACL, POOLS, POOLS_FOLDER = "access/acl.cfg", "pools.cfg", "pools/"
-_WHOM = {"user": "users", "group": "groups", "token": "tokens"}
+WHOM = {"user": "users", "group": "groups", "token": "tokens"}
 
 
 def pool(asked: Asked) -> Iterator[Surrounding]:
@@ -38,10 +38,13 @@ def pool(asked: Asked) -> Iterator[Surrounding]:
     if was not in {row.name for row in asked.after(POOLS)}:
         yield said(Kind.POOL, was, f"it was in {was}, and there is no such pool any more")
     elif not plain(was):
-        yield said(Kind.POOL, was, "it is not in it any more; put it back by hand")
+        yield for_hands(Kind.POOL, was, "it is not in it any more; put it back by hand")
     else:
         call = Call("PUT", "pools", (("poolid", was), ("vms", str(asked.as_vmid))))
-        rights = (f"Pool.Allocate on /pool/{was}", f"VM.Allocate on /vms/{asked.as_vmid}")
+        rights = (
+            right("Pool.Allocate", f"/pool/{was}"),
+            right("VM.Allocate", f"/vms/{asked.as_vmid}", "Permissions.Modify"),
+        )
         yield missing(Kind.POOL, was, "it is not in it any more", (call,), NOTHING, *rights)
 
 
@@ -71,13 +74,13 @@ def acl(asked: Asked) -> Iterator[Surrounding]:
             yield unseen
             continue
         parts = wanted.split(" ")
-        if len(parts) != 4 or parts[1] not in _WHOM or not plain(wanted):
-            yield said(Kind.ACL, wanted, "they are gone; give them back by hand")
+        if len(parts) != 4 or parts[1] not in WHOM or not plain(wanted):
+            yield for_hands(Kind.ACL, wanted, "they are gone; give them back by hand")
             continue
         _, whom, who, role = parts
         # without it PVE gives the role on all below as well
         taken = take({"propagate": LEFT_OUT} | values(row), ("propagate",))
-        params = (("path", new), ("roles", role), (_WHOM[whom], who), *taken.params)
+        params = (("path", new), ("roles", role), (WHOM[whom], who), *taken.params)
         detail = f"{whom} {who} had the role {role}; give it back only if that is still wanted"
-        right = f"Permissions.Modify on {new}"
-        yield missing(Kind.ACL, wanted, detail, (Call("PUT", "access/acl", params),), taken, right)
+        needed = right("Permissions.Modify", new)
+        yield missing(Kind.ACL, wanted, detail, (Call("PUT", "access/acl", params),), taken, needed)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from policies.cluster_config import ConfigSet
 from policies.config_sources import GUESTS
-from policies.surroundings.model import Action, Call, Kind, Surrounding, said, unknown
+from policies.surroundings.model import Action, Call, Kind, Right, Surrounding, for_hands, unknown
 from policies.surroundings.sections import Section, Taken, sections
 
 
@@ -91,19 +91,19 @@ def where(config: ConfigSet, vmid: int) -> Section | None:
 
 
 def missing(
-    kind: Kind, name: str, detail: str, calls: tuple[Call, ...], taken: Taken, *privileges: str
+    kind: Kind, name: str, detail: str, calls: tuple[Call, ...], taken: Taken, *rights: Right
 ) -> Surrounding:
     """Given what is missing and the calls that put it back, return it with what they leave out; as
     something to be done by hand if they would then do something else.
     """
     if taken.lost:
         lost = f"{', '.join(taken.lost)}: not kept, or no text that a command can hold"
-        return said(
+        return for_hands(
             kind, name, f"{detail}; put it back by hand, no command would do the same ({lost})"
         )
     if taken.by_hand:
         detail += f"; to be set by hand: {', '.join(taken.by_hand)}"
-    return Surrounding(kind, name, Action.COMMAND, detail, calls, privileges, taken.by_hand)
+    return Surrounding(kind, name, Action.COMMAND, detail, calls, rights, taken.by_hand)
 
 
 NOTHING = Taken((), (), ())

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from policies.cluster_config import words
 from policies.config_sources import GUESTS_FOLDER
 from policies.surroundings.asked import Asked, missing
-from policies.surroundings.model import Call, Kind, Surrounding, nameable, said, unknown
+from policies.surroundings.model import Call, Kind, Surrounding, for_hands, nameable, right, unknown
 from policies.surroundings.sections import Section, Taken, named, pairs, sections, take, values
 
 _RULE = words("action comment dest dport enable icmp-type iface log macro proto source sport type")
@@ -36,8 +36,11 @@ def firewall(asked: Asked) -> Iterator[Surrounding]:
         why = why or "whether the guest is there is not known"
         yield unknown(Kind.FIREWALL, "", f"it had one; whether it still does is not known: {why}")
     elif had and asked.node is None:
-        yield said(Kind.FIREWALL, "", "it is missing; ask again once the guest is there: the "
-                   "commands name its node")  # fmt: skip
+        yield for_hands(
+            Kind.FIREWALL,
+            "",
+            "it is missing; ask again once the guest is there: the commands name its node",
+        )
     elif had:
         both = _Firewall(asked, old, new)
         may_pass = (*_aliases(both), *_ipsets(both), *_rules(both))
@@ -54,7 +57,7 @@ def firewall(asked: Asked) -> Iterator[Surrounding]:
             detail += "; what is named above is to be put back by hand first, or it cannot pass"
         yield from both.said(Kind.OPTIONS, detail, calls, [loose])
         if gone and not taken.params:
-            yield said(Kind.OPTIONS, "", f"set by hand: {names}")
+            yield for_hands(Kind.OPTIONS, "", f"set by hand: {names}")
 
 
 def _why_not_read(not_read: Mapping[str, str], folder: str) -> str:
@@ -72,7 +75,7 @@ class _Firewall:
     def __init__(self, asked: Asked, old: str, new: str) -> None:
         self._asked, self._old, self._new = asked, old, new
         self.base = f"nodes/{asked.node}/{asked.type}/{asked.as_vmid}/firewall"
-        self.right = f"VM.Config.Network on /vms/{asked.as_vmid}"
+        self.right = right("VM.Config.Network", f"/vms/{asked.as_vmid}")
 
     def was(self, file: str) -> str:
         return self._asked.then.files.get(self._old + file, "")
@@ -105,7 +108,7 @@ def _aliases(both: _Firewall) -> Iterator[Surrounding]:
     now = {row.name.lower() for row in sections(both.now("aliases.cfg"))}
     gone = [row for row in sections(both.was("aliases.cfg")) if row.name.lower() not in now]
     if bad := [row.name for row in gone if not nameable(row.name)]:
-        yield said(Kind.ALIASES, "", f"put back by hand: {', '.join(bad)}")
+        yield for_hands(Kind.ALIASES, "", f"put back by hand: {', '.join(bad)}")
     good = [row for row in gone if nameable(row.name)]
     taken = [take(values(row), words("cidr comment"), words("comment")) for row in good]
     calls = [
@@ -121,7 +124,7 @@ def _ipsets(both: _Firewall) -> Iterator[Surrounding]:
     was = sections(both.was("ipset.cfg"))
     gone = [row for row in was if not named(now, row.name)]
     if bad := [row.name for row in was if not nameable(row.name)]:
-        yield said(Kind.IPSETS, "", f"look at these by hand: {', '.join(bad)}")
+        yield for_hands(Kind.IPSETS, "", f"look at these by hand: {', '.join(bad)}")
     calls: list[Call] = []
     taken: list[Taken] = []
     names: list[str] = []
@@ -160,7 +163,7 @@ def _rules(both: _Firewall) -> Iterator[Surrounding]:
     if not gone:
         return
     if now and was[-len(now):] != now:  # fmt: skip
-        yield said(
+        yield for_hands(
             Kind.RULES,
             "",
             f"{gone} of {len(was)} are missing among others; their order counts, so put them back "

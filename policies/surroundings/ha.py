@@ -6,15 +6,25 @@ from collections.abc import Iterator
 
 from policies.cluster_config import words
 from policies.surroundings.asked import NOTHING, Asked, missing
-from policies.surroundings.model import Call, Kind, Surrounding, nameable, plain, said, unknown
+from policies.surroundings.model import (
+    Call,
+    Kind,
+    Surrounding,
+    for_hands,
+    nameable,
+    plain,
+    right,
+    said,
+    unknown,
+)
 from policies.surroundings.sections import Section, named, take, values
 
 RESOURCES, RULES, GROUPS = "ha/resources.cfg", "ha/rules.cfg", "ha/groups.cfg"
-_RIGHT = "Sys.Console on /"
+_RIGHT = right("Sys.Console", "/")
 _RESOURCE = words("state max_restart max_relocate failback comment group")
 _RULE = words("nodes strict affinity disable comment")
 _FREE = words("comment")
-_STARTS = ("", "started", "enabled")  # what HA takes for a wish to start; none is one too
+STARTS = ("", "started", "enabled")  # what HA takes for a wish to start; none is one too
 
 
 def warning(asked: Asked) -> Iterator[Surrounding]:
@@ -22,7 +32,7 @@ def warning(asked: Asked) -> Iterator[Surrounding]:
     resource is there, and it is not (pve-facts 8.8).
     """
     found = named(asked.after(RESOURCES), asked.sid)
-    if found and asked.exists is not True and found.get("state") in _STARTS:
+    if found and asked.exists is not True and found.get("state") in STARTS:
         yield said(
             Kind.HA_RESOURCE,
             asked.sid,
@@ -53,7 +63,7 @@ def resource(asked: Asked) -> Iterator[Surrounding]:
         del fields["group"]
         note = f"; its group {group} is left out: {why}"
     taken = take(fields, _RESOURCE, _FREE)
-    starts = ". HA starts it then" if found.get("state") in _STARTS else ""
+    starts = ". HA starts it then" if found.get("state") in STARTS else ""
     yield missing(
         Kind.HA_RESOURCE,
         asked.sid,
@@ -78,7 +88,7 @@ def rules(asked: Asked) -> Iterator[Surrounding]:
             detail = f"it was a {row.word} rule and is a {there.word} rule now"
             yield said(Kind.HA_RULE, row.name, detail)
         elif not nameable(row.name) or not plain(there.get("resources")):
-            yield said(Kind.HA_RULE, row.name, f"add {asked.sid} to its resources by hand")
+            yield for_hands(Kind.HA_RULE, row.name, f"add {asked.sid} to its resources by hand")
         else:
             # the change replaces the list, so what it names now is named again
             listed = ",".join((*there.listed("resources"), asked.sid))
@@ -99,7 +109,7 @@ def _anew(asked: Asked, row: Section) -> Surrounding:
         return said(Kind.HA_RULE, row.name, detail)
     # a rule among guests says nothing with one of them alone
     if row.word != "node-affinity" or not nameable(row.name):
-        return said(
+        return for_hands(
             Kind.HA_RULE, row.name, f"the {row.word} rule is gone; create it by hand if you want it"
         )
     taken = take(values(row), _RULE, _FREE, ignored=words("order resources"))

@@ -6,12 +6,22 @@ from collections.abc import Iterator
 
 from policies.cluster_config import words
 from policies.surroundings.asked import NOTHING, Asked, exists, missing
-from policies.surroundings.model import Call, Kind, Surrounding, nameable, plain, said, unknown
+from policies.surroundings.model import (
+    Call,
+    Kind,
+    Surrounding,
+    for_hands,
+    nameable,
+    plain,
+    right,
+    said,
+    unknown,
+)
 from policies.surroundings.sections import Section, named, take, values
 
 JOBS, REPLICATION, NODES = "jobs.cfg", "replication.cfg", "corosync-nodes.cfg"
-_JOB_RIGHT, _STORAGE_RIGHT = "Sys.Modify on /", "Datastore.Allocate on the job's storage"
-_REPLICATION_RIGHTS = ("Datastore.Allocate on /storage",)
+_JOB_RIGHT = right("Sys.Modify", "/")
+_REPLICATION_RIGHT = right("Datastore.Allocate", "/storage")
 # what only root may set (tmpdir, dumpdir, script) is for hands, as are lists of paths
 _JOB = words(
     "bwlimit comment compress enabled fleecing ionice lockwait mailnotification mailto mode node "
@@ -68,7 +78,7 @@ def _changed(asked: Asked, row: Section, there: Section) -> Iterator[Surrounding
         detail = "the job does not name it any more"
     listed = there.get(field)
     if not nameable(row.name) or not plain(listed):
-        yield said(Kind.BACKUP, row.name, f"{detail}; add {new} to its {field} by hand")
+        yield for_hands(Kind.BACKUP, row.name, f"{detail}; add {new} to its {field} by hand")
         return
     if (node := row.get("node") or there.get("node")) and asked.node not in (None, node):
         detail += f"; it saves guests on {node} alone, and this one lies on {asked.node}"
@@ -93,7 +103,7 @@ def _gone(asked: Asked, row: Section) -> Surrounding:
             Kind.BACKUP, row.name, "it is gone; which of its other guests are there is not known"
         )
     if not nameable(row.name) or not row.get("schedule"):
-        return said(
+        return for_hands(
             Kind.BACKUP, row.name, "it is gone, the guest was its only one; create it by hand"
         )
     taken = take(values(row), _JOB, _JOB_FREE, ignored=_CHOICE)
@@ -105,7 +115,8 @@ def _gone(asked: Asked, row: Section) -> Surrounding:
         (Call("POST", "cluster/backup", params),),
         taken,
         _JOB_RIGHT,
-        _STORAGE_RIGHT,
+        # PVE takes local for a job that names none
+        right("Datastore.Allocate", f"/storage/{row.get('storage') or 'local'}"),
     )
 
 
@@ -139,17 +150,17 @@ def _replicated(asked: Asked, row: Section, name: str) -> Surrounding:
     target, nodes = row.get("target"), asked.after(NODES)
     # a job needs its guest on another node than its target (pve-facts 8.8)
     if target == asked.node:
-        return said(
+        return for_hands(
             Kind.REPLICATION,
             name,
             f"its target was {target}, where the guest lies now: choose another node for it",
         )
     if nodes and not named(nodes, target):
-        return said(
+        return for_hands(
             Kind.REPLICATION, name, f"its target was {target}, of which the cluster has no node"
         )
     if not nameable(name) or not nameable(target) or row.word != "local":
-        return said(Kind.REPLICATION, name, "it is gone; create it by hand")
+        return for_hands(Kind.REPLICATION, name, "it is gone; create it by hand")
     taken = take(values(row), _REPLICATED, words("comment"), words("guest jobnum source target"))
     params = (("id", name), ("type", "local"), ("target", target), *taken.params)
     return missing(
@@ -158,5 +169,5 @@ def _replicated(asked: Asked, row: Section, name: str) -> Surrounding:
         "it is gone; to be created once the guest is there, and its first run copies all of it",
         (Call("POST", "cluster/replication", params),),
         taken,
-        *_REPLICATION_RIGHTS,
+        _REPLICATION_RIGHT,
     )

@@ -22,9 +22,10 @@ _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,79}", re.ASCII)
 
 
 class Action(StrEnum):
-    """Who is to act: the service by its token (nothing yet), a person by the commands, nobody."""
+    """Who is to act: the service, as far as its token may, or a person by the same commands;
+    nobody.
+    """
 
-    API = "api"
     COMMAND = "command"
     NONE = "none"
 
@@ -58,11 +59,27 @@ class Call:
 
 
 @dataclass(frozen=True, slots=True)
+class Right:
+    """What a call needs at a path of PVE's access control list: any one of ``privileges``."""
+
+    path: str
+    privileges: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f"{' or '.join(self.privileges)} on {self.path}"
+
+
+def right(privilege: str, path: str, *others: str) -> Right:
+    """Given a privilege, the path where it is needed, and others that do as well, return that."""
+    return Right(path, (privilege, *others))
+
+
+@dataclass(frozen=True, slots=True)
 class Surrounding:
     """One thing that the guest had around it, or may have had. ``calls`` put it back, in their
-    order, and need ``privileges``; ``by_hand`` are fields that they leave out, because what was
-    kept of them is not known or cannot stand in a command. ``known`` is False where nobody can tell
-    whether anything is missing.
+    order, and need ``rights``; ``by_hand`` are fields that they leave out, because what was kept of
+    them is not known or cannot stand in a command. ``known`` is False where nobody can tell whether
+    anything is missing; ``for_hands``: something is, and no command puts it back.
     """
 
     kind: Kind
@@ -70,14 +87,25 @@ class Surrounding:
     action: Action
     detail: str
     calls: tuple[Call, ...] = ()
-    privileges: tuple[str, ...] = ()
+    rights: tuple[Right, ...] = ()
     by_hand: tuple[str, ...] = ()
     known: bool = True
+    for_hands: bool = False
 
     @property
     def what(self) -> str:
         """What it is, in words."""
         return f"{self.kind} {self.name}".rstrip()
+
+    @property
+    def privileges(self) -> tuple[str, ...]:
+        """What the calls need, in words."""
+        return tuple(map(str, self.rights))
+
+    @property
+    def open(self) -> bool:
+        """Whether something is left to be done, or to be looked at."""
+        return bool(self.calls) or self.for_hands or not self.known
 
     @property
     def commands(self) -> tuple[str, ...]:
@@ -93,6 +121,11 @@ def unknown(kind: Kind, name: str, detail: str) -> Surrounding:
 def said(kind: Kind, name: str, detail: str) -> Surrounding:
     """Given what is to be known and not to be done by a command, return it as said."""
     return Surrounding(kind, name, Action.NONE, detail)
+
+
+def for_hands(kind: Kind, name: str, detail: str) -> Surrounding:
+    """Given what is missing and no command puts back, return it as said."""
+    return Surrounding(kind, name, Action.NONE, detail, for_hands=True)
 
 
 def plain(value: str) -> bool:

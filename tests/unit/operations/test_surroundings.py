@@ -13,6 +13,8 @@ from backupsvc.copies.snapshots import CONFIG, name_at
 from backupsvc.inventory.cluster_config import Part, read
 from backupsvc.operations import surroundings
 from policies.cluster_config import ConfigSet
+from policies.surroundings import Kind
+from policies.surroundings import model as surroundings_model
 from tests.fakes.cluster import Guest
 from tests.fakes.made import config_of
 from tests.fakes.state import Refusal
@@ -174,3 +176,12 @@ def test_whether_all_is_known_is_told(told: Scene, tmp_path: Path, text: str) ->
     site = keep(told[0], tmp_path, {1: kept})
     lost(told[1])
     assert surroundings.of(site, 108).whole is not bool(text)
+
+
+def test_what_is_left_for_hands_is_missing_and_a_mere_note_is_not() -> None:
+    by_hand, note = (
+        make(Kind.RULES, "", "among others")
+        for make in (surroundings_model.for_hands, surroundings_model.said)
+    )
+    assert not surroundings.Found((by_hand,), DAY).whole
+    assert surroundings.Found((note,), DAY).whole
