@@ -4,6 +4,8 @@ is no identity (law 10).
 
 from __future__ import annotations
 
+from enum import StrEnum
+
 from policies import chains, lineage
 from policies.cluster_config import ConfigSet
 from policies.lineage import Identity
@@ -40,6 +42,40 @@ def another_now(then: ConfigSet, vmid: int, now: ConfigSet, now_vmid: int) -> st
         return f"{said}: it was of kind {was.word} and is of kind {here.word}"
     mine, theirs = _identity(now, now_vmid), _identity(then, vmid)
     return _differ(mine, theirs, said) if mine and theirs else None
+
+
+class Who(StrEnum):
+    """Who is under a VMID now: the machine that was kept, another one, or nobody. UNTOLD: nothing
+    tells which machine either of them is. UNKNOWN: it was not read.
+    """
+
+    SAME = "same"
+    ANOTHER = "another"
+    GONE = "gone"
+    UNTOLD = "untold"
+    UNKNOWN = "unknown"
+
+
+def is_there(then: ConfigSet, vmid: int, now: ConfigSet, now_vmid: int) -> tuple[Who, str]:
+    """Given the kept configuration and the one of now, each with its VMID, return who is there now,
+    and why that is no machine to change anything of; "" of the same.
+
+    Stricter than ``another_now``, which only shows: what nobody can tell is not taken for the same.
+    """
+    there = exists(now, now_vmid)
+    if there is None:
+        return Who.UNKNOWN, "which guests there are was not read in full"
+    if not there:
+        return Who.GONE, f"there is no guest {now_vmid}"
+    if stranger := another_now(then, vmid, now, now_vmid):
+        return Who.ANOTHER, stranger
+    here = where(now, now_vmid)
+    if here and (why := now.why_not_read(f"guests/{here.word}-{now_vmid}.conf")):
+        return Who.UNKNOWN, f"the configuration of guest {now_vmid} was not read: {why}"
+    mine, theirs = _identity(now, now_vmid), _identity(then, vmid)
+    if mine and theirs and chains.relation(mine, theirs) is chains.Relation.SAME:
+        return Who.SAME, ""
+    return Who.UNTOLD, f"nothing tells whether guest {now_vmid} is the machine that it was"
 
 
 def _identity(config: ConfigSet, vmid: int) -> Identity | None:

@@ -62,3 +62,22 @@ def test_a_text_is_read_back_as_it_was_written() -> None:
     assert (row.word, row.name) == ("a", "b: c")
     assert row.get("comment") == "one\n\ntwo" and row.get("flag") == row.get("none") == ""
     assert pairs("#x: y\nname: a: b\nempty:\nnoise\n") == {"name": "a: b", "empty": ""}
+
+
+def test_law_10_what_is_changed_is_the_same_machine_and_no_other() -> None:
+    def who(then: ConfigSet, now: ConfigSet, now_vmid: int = 108) -> tuple[whose.Who, str]:
+        return whose.is_there(then, 108, now, now_vmid)
+
+    assert who(kept(MINE), kept(MINE)) == (whose.Who.SAME, "")
+    assert who(kept(MINE), kept(MINE, vmid=208), 208) == (whose.Who.SAME, "")
+    assert who(kept(MINE), kept(THEIRS))[0] is whose.Who.ANOTHER
+    assert who(kept(MINE), kept(MINE, "lxc"))[0] is whose.Who.ANOTHER
+    assert who(kept(MINE), ConfigSet()) == (whose.Who.GONE, "there is no guest 108")
+    assert who(kept(MINE), ConfigSet({}, {"guests.cfg": "no"}))[0] is whose.Who.UNKNOWN
+    # nobody says which machine it is
+    for then, now in ((None, MINE), (MINE, None), ("name: x\n", "name: x\n"), (MINE, "name: x\n")):
+        found, why = who(kept(then), kept(now))
+        assert found is whose.Who.UNTOLD and why.startswith("nothing tells whether guest 108")
+    unread = ConfigSet(kept(None).files, {"guests/qemu-108.conf": "its node is offline"})
+    found, why = who(kept(MINE), unread)
+    assert found is whose.Who.UNKNOWN and "its node is offline" in why
