@@ -39,6 +39,7 @@ class Pve:
         from backupsvc.pve.nodes import Nodes
         from backupsvc.pve.restore import Restore
         from backupsvc.pve.storage import Storages
+        from backupsvc.pve.surroundings import Surroundings
         from backupsvc.pve.tasks import Tasks
         from backupsvc.pve.vzdump import Vzdump
 
@@ -53,6 +54,7 @@ class Pve:
         self.vzdump = Vzdump(client)
         self.restore = Restore(client)
         self.configuration = Configuration(client)
+        self.surroundings = Surroundings(client, lambda: self._scratch)
         self.attached = Attachments(client, self.cluster, clock)
         # what is known of the isolated bridge from elsewhere: the probes' VMIDs, and a node's
         # kernel where SSH leads to it
