@@ -11,6 +11,7 @@ import typer
 
 from backupsvc.cli.groups import Named
 from backupsvc.cli.options import AsJson, Targets
+from backupsvc.cli.put_back import put_back
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -258,7 +259,7 @@ def surroundings(
     from backupsvc.operations.surroundings import as_dict, of
 
     with open_service() as service:
-        kept_at = None if at is None else _time_of(service, at)
+        kept_at = None if at is None else time_of(service, at)
         found = of(service, vmid, node=node, as_vmid=as_vmid, at=kept_at)
     if as_json:
         emit_json(
@@ -295,6 +296,8 @@ def _show(found: Found, vmid: int) -> None:
     if found.whole:
         say("nothing is missing")
 
+
+app.command("put-back")(put_back)
 
 _NOWHERE: dict[str, Any] = {
     "target": None,
@@ -338,12 +341,14 @@ def _chosen(service: Service, said: str) -> tuple[int, ConfigSet]:
     """The set that a date means, and when it was kept."""
     from backupsvc.copies.config_sets import kept_in, read
 
-    at = _time_of(service, said)
+    at = time_of(service, said)
     return at, read(kept_in(service.settings.state_dir)[at])
 
 
-def _time_of(service: Service, said: str) -> int:
-    """When the set was kept that a date means."""
+def time_of(service: Service, said: str) -> int:
+    """Given what a person calls a date, return when the set was kept that it means (epoch seconds).
+    Raise UsageError if none was.
+    """
     from backupsvc.clock import iso
     from backupsvc.copies.config_sets import kept_in
     from backupsvc.errors import UsageError

@@ -57,6 +57,13 @@ Confirm = Annotated[
 Wait = Annotated[
     bool, typer.Option("--wait/--no-wait", help="Wait for quorum if the cluster has lost it.")
 ]
+Around = Annotated[
+    bool,
+    typer.Option(
+        "--surroundings",
+        help="Then put back what was around it, as `catalog config put-back` does.",
+    ),
+]
 Yes = Annotated[
     bool,
     typer.Option("--yes", "-y", help="Do not ask; without a terminal nothing is done otherwise."),
@@ -80,6 +87,7 @@ def restore(
     start: Start = True,
     confirm: Confirm = None,
     wait: Wait = True,
+    surroundings: Around = False,
     yes: Yes = False,
     enqueue: EnqueueOption = False,
     follow: FollowOption = False,
@@ -97,6 +105,7 @@ def restore(
     from backupsvc.cli.driving import announce, bring_to_end, check_options
     from backupsvc.cli.output import can_ask, emit_json
     from backupsvc.cli.progress import Progress
+    from backupsvc.cli.put_back import after_restore, check_options_of_restore
     from backupsvc.cli.session import open_service
     from backupsvc.operations import opening
     from backupsvc.operations.restore import around
@@ -108,6 +117,8 @@ def restore(
     unasked = yes or as_json
     wish = Wish(Wanted(at, archive, newest, node), storage, start, into, clone, confirm)
     _must_fit(vmid, wish, answerable=unasked or dry_run or can_ask())
+    if surroundings:
+        check_options_of_restore(clone=clone, left_alone=enqueue and not follow)
     with open_service(enqueue=enqueue) as service:
         # a dry run gathers all that stands in the way, the run itself ends at the first of it
         plan = look_ahead(service, vmid, wish, gather=dry_run)
@@ -117,7 +128,9 @@ def restore(
             raise typer.Exit(plan.blockers[0].exit_code if plan.blockers else 0)
         if plan.without_quorum and not wait:
             raise plan.without_quorum
-        planned = _agreed(plan, missing, unasked=unasked, as_json=as_json).memory
+        planned = _agreed(
+            plan, missing, unasked=unasked, as_json=as_json, put_back=surroundings
+        ).memory
         opened = opening.open_all(
             {plan.target: lambda: open_restore(service, plan.target, planned)}
         )
@@ -125,13 +138,18 @@ def restore(
         with Progress(quiet=as_json) as progress:
             [ended] = bring_to_end(service, opened.operations, progress, enqueue=enqueue)
         code = service.engine.kinds[ended.kind].exit_code(service.catalog, ended)
-    result = restore_outcome(ended)
+        result, back = restore_outcome(ended), None
+        if surroundings and not result["error"]:
+            back = after_restore(service, plan, missing, enqueue=enqueue, quiet=as_json)
     if as_json:
         workers = {key: told[key] for key in ("workers",) if key in told}
-        emit_json(result | around.as_dict(missing) | workers)
+        put_back = {"put_back": back.as_dict() if back else None}
+        emit_json(result | around.as_dict(missing) | put_back | workers)
     else:
-        _show(result, missing)
-    raise typer.Exit(code)
+        _show(result, None if back else missing)
+        if back:
+            back.show()
+    raise typer.Exit(code or (back.code if back else 0))
 
 
 def _must_fit(vmid: int, wish: Wish, *, answerable: bool) -> None:
@@ -170,7 +188,7 @@ def _foreseen(plan: Plan, missing: Found, as_json: bool) -> None:
             tell(f"  -> {one.hint}")
 
 
-def _agreed(plan: Plan, missing: Found, *, unasked: bool, as_json: bool) -> Plan:
+def _agreed(plan: Plan, missing: Found, *, unasked: bool, as_json: bool, put_back: bool) -> Plan:
     """Show the plan, ask whether it shall be carried out, and return it. Raise typer.Exit if not,
     LawRefused if its original may be alive and nobody says in words that it is off.
     """
@@ -200,7 +218,7 @@ def _agreed(plan: Plan, missing: Found, *, unasked: bool, as_json: bool) -> Plan
         agreed = fits(typed, plan.vmid)
         plan = plan.confirmed(typed) if agreed else plan
     elif not unasked:
-        agreed = ask("Restore it?")
+        agreed = ask(f"Restore it{', and put back what was around it' if put_back else ''}?")
     if not agreed:
         tell("nothing was restored")
         raise typer.Exit(1)
@@ -249,9 +267,9 @@ def lines(plan: Plan) -> list[str]:
     ]
 
 
-def _show(result: dict[str, Any], missing: Found) -> None:
+def _show(result: dict[str, Any], missing: Found | None) -> None:
     """Say how it ended; of a guest that is back, also what it had around it and lacks now, with the
-    commands.
+    commands, unless that is put back at once.
     """
     from backupsvc.cli.output import say, tell
     from policies.restore_verdict import IN_WORDS, Health
@@ -281,9 +299,17 @@ def _show(result: dict[str, Any], missing: Found) -> None:
         )
     for sentence in (*result["warnings"], *result["left_out"]):
         tell(f"backupsvc: WARNING: {sentence}")
+    if missing is None:
+        return
     if missing.why_none is not None:
         tell(f"backupsvc: what was around it is not known: {missing.why_none}")
     for item in missing.items:
         say(f"{'missing around it' if to_do(item) else 'around it'}: {item.what}: {item.detail}")
         for command in item.commands:
             say(f"  {command}")
+    if any(map(to_do, missing.items)):
+        other = "" if result["original"] is None else f" --as {result['vmid']}"
+        original = result["vmid"] if result["original"] is None else result["original"]
+        tell(
+            f"  -> put back what the token may: `backupsvc catalog config put-back {original}{other}`"
+        )

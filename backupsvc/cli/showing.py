@@ -8,7 +8,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from backupsvc.cli.driving import left_to_others
-from backupsvc.cli.output import say
+from backupsvc.cli.output import say, table
 from backupsvc.cli.values import in_words, label
 from backupsvc.clock import iso
 from backupsvc.operations import showing
@@ -78,9 +78,10 @@ class Sheet:
                 say(f"  {word:<9} {value}")
 
     def history(self, operation: Operation) -> Operation:
-        """Print every transition there is; return the operation."""
+        """Print every transition there is, and what its parts came to; return the operation."""
         for line in self._service.catalog.operations.transitions(operation.id):
             self._line(operation, line)
+        show_parts(operation)
         return operation
 
     def live(self, operation: Operation) -> Operation:
@@ -96,6 +97,7 @@ class Sheet:
                     now = iso(self._service.clock.now())
                     say(f"{now}  {operation.step:<10} ...        {look.standing}")
         say(f"{operation.state}: {showing.result(operation)}")
+        show_parts(operation)
         return operation
 
     def _line(self, operation: Operation, line: Transition) -> None:
@@ -118,3 +120,11 @@ class Sheet:
         # a restore logs hundreds of lines of percents, which tell nothing afterwards
         for entry in log if self._whole else without_progress(log):
             say(f"{'':<22}| {entry}")
+
+
+def show_parts(operation: Operation) -> None:
+    """Given an operation, print what its parts came to, if it consists of any."""
+    if found := showing.table(operation):
+        table(found.head, found.rows)
+        for line in found.below:
+            say(line)

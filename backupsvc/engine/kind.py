@@ -34,6 +34,15 @@ def shown_again(operation: Operation) -> str:
 
 
 @dataclass(frozen=True, slots=True)
+class Table:
+    """What is shown of one as a table: its columns' names, its rows, and lines below it."""
+
+    head: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    below: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class OperationKind(Generic[S, M]):
     """One kind of operation. All that is specific to it stands in its folder; engine, commands and
     reports ask here.
@@ -54,6 +63,8 @@ class OperationKind(Generic[S, M]):
         operation.
         summary: in one line, what has come of one so far; None where nothing has.
         name_of: the name of the guest that one is about, "" where it is not known.
+        table: what one consists of, each part with what came of it so far; None where that is told
+        otherwise.
         exclusive_key: what only one open operation may be about, given its memory; None: its guest.
     """
 
@@ -69,6 +80,7 @@ class OperationKind(Generic[S, M]):
     never_again: Callable[[Catalog, Operation], Refused] | None = None
     summary: Callable[[Operation], str | None] = lambda operation: None
     name_of: Callable[[Operation], str] = lambda operation: ""
+    table: Callable[[Operation], Table] | None = None
     exclusive_key: Callable[[M], str] | None = None
 
     @property

@@ -32,11 +32,12 @@ _OFFLINE = "the node is offline, or does not answer"
 @dataclass(frozen=True, slots=True)
 class Part:
     """A part of the configuration: these lists of the cluster, by their files, where each guest is,
-    and all that is told of these guests.
+    and what is told of these guests, with their ``firewall`` or without it.
     """
 
     files: Container[str]
     vmids: Container[int]
+    firewall: bool = True
 
 
 def read(
@@ -59,9 +60,7 @@ def read(
             reading.node(node)
     else:
         reading.all_of(one for one in config_sources.CLUSTER if one.file in part.files)
-    reading.guests(
-        {node.name for node in nodes if node.online}, None if part is None else part.vmids
-    )
+    reading.guests({node.name for node in nodes if node.online}, part)
     return ConfigSet(reading.files, reading.not_read, reading.in_part)
 
 
@@ -119,9 +118,9 @@ class _Reading:
         else:
             self.not_read[sources[0].folder] = _OFFLINE
 
-    def guests(self, online: Container[str], vmids: Container[int] | None) -> None:
+    def guests(self, online: Container[str], part: Part | None) -> None:
         """Read where every guest is, and there its configuration and firewall, of those guests if
-        any are named.
+        a part is asked for.
         """
         source = config_sources.GUESTS
         try:
@@ -136,7 +135,7 @@ class _Reading:
         self.files |= {source.file: text_of(source, rows)} if rows else {}
         self._if_in_part(source, config_sources.GUESTS_FOLDER)
         for guest in guests:
-            if vmids is not None and guest.vmid not in vmids:
+            if part is not None and guest.vmid not in part.vmids:
                 continue
             config, *firewall = config_sources.guest_sources(
                 str(guest.type), guest.node, guest.vmid
@@ -147,6 +146,8 @@ class _Reading:
             elif not self._config(guest, config):
                 # it has moved, or its node fails: what else is asked there is told no better
                 self.not_read[below] = f"{config.file} was not read"
+            elif part is not None and not part.firewall:
+                continue
             elif self.no_firewall:
                 self.not_read[below] = _NO_CALL
             elif self.one(firewall[0]):

@@ -11,6 +11,7 @@ from backupsvc.operations.copy_recheck.kind import COPY_RECHECK
 from backupsvc.operations.ha_drill.kind import HA_DRILL
 from backupsvc.operations.job_run.kind import JOB_RUN
 from backupsvc.operations.prune.kind import PRUNE
+from backupsvc.operations.put_back.kind import PUT_BACK
 from backupsvc.operations.recheck.kind import RECHECK
 from backupsvc.operations.recover.kind import RECOVER
 from backupsvc.operations.restore.kind import RESTORE
@@ -23,6 +24,7 @@ KINDS: Kinds = {
         BACKUP,
         RESTORE_TEST,
         RESTORE,
+        PUT_BACK,
         PRUNE,
         SCRATCH_CLEANUP,
         COPY,

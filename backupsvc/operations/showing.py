@@ -9,6 +9,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from backupsvc.clock import iso
+from backupsvc.engine.kind import Table
 from backupsvc.engine.memory import MemoryUnreadable
 from backupsvc.errors import UsageError
 from backupsvc.operations.kinds import KINDS
@@ -143,6 +144,12 @@ def name_of(operation: Operation) -> str:
     known.
     """
     return _legible(KINDS[operation.kind].name_of, operation, "")
+
+
+def table(operation: Operation) -> Table | None:
+    """Given an operation, return what its parts came to, None where its kind has none."""
+    found = KINDS[operation.kind].table
+    return _legible(found, operation, None) if found else None
 
 
 def next_action(operation: Operation) -> str:

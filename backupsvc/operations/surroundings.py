@@ -4,7 +4,7 @@ is missing of that now. Reads only.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from backupsvc.clock import iso
@@ -15,7 +15,7 @@ from backupsvc.inventory.cluster_config import Part, read
 from backupsvc.services import Nodes
 from policies import surroundings
 from policies.cluster_config import ConfigSet
-from policies.surroundings import Surrounding, whose
+from policies.surroundings import Kind, Surrounding, putting_back, whose
 
 NOTHING_KEPT = "no configuration of the cluster is kept here (`backupsvc catalog config keep`)"
 
@@ -88,6 +88,52 @@ def of(
         then, now, vmid, as_vmid=as_vmid, node=node, archive=archive_config_text
     )
     return Found(items, time, notes=tuple(notes))
+
+
+@dataclass(frozen=True, slots=True)
+class Now:
+    """What is missing of one kind of thing at this moment: ``items``, as found in ``config``, which
+    was read for that kind alone. ``who`` is under the VMID, and ``why`` that is not the guest.
+    """
+
+    who: whose.Who
+    why: str
+    items: tuple[Surrounding, ...] = ()
+    config: ConfigSet = field(default_factory=ConfigSet)
+
+
+def anew(
+    service: Nodes,
+    kind: Kind,
+    vmid: int,
+    as_vmid: int,
+    kept_at: int,
+    *,
+    restored: bool = False,
+) -> Now:
+    """Given a kind of thing, a guest's VMID in the set that was kept at a time (epoch seconds), and
+    the one that it has now, return what is missing of that kind at this moment.
+
+    ``restored``: it came out of an archive. Raise Unreachable or Refused if the cluster tells
+    nothing, ArchiveError if that set is not to be read any more.
+    """
+    path = kept_in(service.settings.state_dir).get(kept_at)
+    if path is None:
+        raise ArchiveError(
+            f"the configuration that was kept at {iso(kept_at)} is not here any more"
+        )
+    then = read_set(path)
+    firewall = kind in putting_back.FIREWALL
+    part = Part(putting_back.files_of(kind), frozenset({as_vmid}), firewall)
+    now = read(service, part=part)
+    who, why = whose.is_there(then, vmid, now, as_vmid)
+    if who is not whose.Who.SAME:
+        return Now(who, why, config=now)
+    archive = "" if restored else None
+    found = surroundings.find(then, now, vmid, as_vmid=as_vmid, archive=archive)
+    # of all other kinds nothing was read
+    wanted = putting_back.FIREWALL if firewall else {kind}
+    return Now(who, why, tuple(one for one in found if one.kind in wanted), now)
 
 
 def as_dict(one: Surrounding) -> dict[str, Any]:

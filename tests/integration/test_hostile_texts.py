@@ -160,9 +160,11 @@ def _lived_in(made: Site) -> Site:
     # as somebody at a copy target may have written it, and not as we read it from PVE
     kept = pack(ConfigSet({"hostile.cfg": f"{BAD}\n"}, {"storage.cfg": BAD.replace("\n", " ")}))
     (made.shell.state / FOLDER / name_at(1_773_086_400, "tar", CONFIG)).write_bytes(kept)
+    conf = made.shell.state / "lab/etc/pve/nodes/clovis/qemu-server/108.conf"
+    machine = re.findall("(?m)^smbios1: .*\n", conf.read_text(encoding="utf-8"))[0]
     around = {
         "guests.cfg": "qemu: 108\n\tnode clovis\n",
-        "guests/qemu-108.conf": f"onboot: 1\ntags: {BAD}\n",
+        "guests/qemu-108.conf": f"{machine}onboot: 1\ntags: {BAD}\n",
         "ha/resources.cfg": f"vm: vm:108\n\tcomment {BAD}\n\tgroup {BAD}\n",
         "ha/rules.cfg": f"node-affinity: {STYLE}\n\tnodes {BAD}\n\tresources vm:108\n",
         "jobs.cfg": f"vzdump: j\n\tcomment {BAD}\n\tschedule 1:00\n\tvmid 108\n",
@@ -174,6 +176,8 @@ def _lived_in(made: Site) -> Site:
     }
     kept = pack(ConfigSet(around, {"pools.cfg": BAD.replace("\n", " ")}))
     (made.shell.state / FOLDER / name_at(1_773_172_800, "tar", CONFIG)).write_bytes(kept)
+    kept = pack(ConfigSet(around))
+    (made.shell.state / FOLDER / name_at(1_773_176_400, "tar", CONFIG)).write_bytes(kept)
     made.ids = [
         item["id"] for item in json.loads(made.run("operations", "list", "--json")[1])["operations"]
     ]
@@ -215,6 +219,14 @@ def sealed(site: Site) -> Path:
     (folder / part.file).write_bytes(b"x" * part.size)
     (folder / manifest_name(name)).write_bytes(made.text())
     return folder / manifest_name(name)
+
+
+def put_back_of(site: Site) -> str:
+    """The putting back of what stands in the hostile set."""
+    when = ("--at", "20260310T210000Z", "--yes", "--json")
+    _, out, _ = site.run("catalog", "config", "put-back", "108", *when)
+    assert "operation" in json.loads(out), out
+    return str(json.loads(out)["operation"])
 
 
 def guest_disk(site: Site) -> str:
@@ -285,6 +297,15 @@ CASES: dict[str, Words] = {
         ["catalog", "config", "keep", "--output", ARGUMENT],
     ],
     "catalog config list": lambda s: [["catalog", "config", "list"]],
+    "catalog config put-back": lambda s: [
+        ["catalog", "config", "put-back", "108", "--at", "20260310T210000Z", "--dry-run"],
+        ["catalog", "config", "put-back", "108", "--at", "20260310T210000Z", "--yes"],
+        ["catalog", "config", "put-back", "108", "--at", "20260310T200000Z", "--yes"],
+        ["catalog", "config", "put-back", "108", "--as", "208", "--yes"],
+        ["catalog", "config", "put-back", "108", "--at", ARGUMENT, "--yes"],
+        ["catalog", "config", "put-back", ARGUMENT],
+        ["operations", "show", put_back_of(s)],
+    ],
     "catalog config show": lambda s: [
         ["catalog", "config", "show", "20260309T200000Z"],
         ["catalog", "config", "show", "20260309T200000Z", "guests/qemu-108.conf"],
@@ -295,6 +316,7 @@ CASES: dict[str, Words] = {
     "catalog config surroundings": lambda s: [
         ["catalog", "config", "surroundings", "108"],
         ["catalog", "config", "surroundings", "108", "--at", "20260310T200000Z"],
+        ["catalog", "config", "surroundings", "108", "--at", "20260310T210000Z"],
         ["catalog", "config", "surroundings", "108", "--node", ARGUMENT, "--as", "208"],
         ["catalog", "config", "surroundings", "108", "--at", ARGUMENT],
         ["catalog", "config", "surroundings", ARGUMENT],
@@ -473,6 +495,7 @@ REACHED = (
     "archive info",
     "backup run",
     "catalog config diff",
+    "catalog config put-back",
     "catalog config show",
     "catalog config surroundings",
     "catalog list",

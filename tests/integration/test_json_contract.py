@@ -47,6 +47,7 @@ CHANGES = {
     "break-glass open",
     "catalog backup",
     "catalog config keep",
+    "catalog config put-back",
     "catalog lineage join",
     "catalog lineage split",
     "catalog rebuild",
@@ -179,7 +180,9 @@ class Asked:
         self("restore", LOST, "--dry-run")
         self("restore", 108, "--as", 208, "--clone", "--dry-run")
         self("restore", 108, "--dry-run")
-        self("restore", LOST)
+        self("restore", LOST, "--surroundings")
+        for words in (("--dry-run",), ()):
+            self("catalog", "config", "put-back", LOST, *words)
         for words in (
             ("doctor",),
             ("pra", "status"),

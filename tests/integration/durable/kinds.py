@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from backupsvc.bootstrap import Service
+from backupsvc.errors import Unreachable
+from backupsvc.operations import surroundings
 from backupsvc.operations.backup.opening import open_backup
 from backupsvc.operations.backup.result import backup_outcome
 from backupsvc.operations.copy.memory import recall as recall_copy
@@ -19,6 +21,8 @@ from backupsvc.operations.ha_drill.opening import open_drill
 from backupsvc.operations.ha_drill.result import outcome as drill_outcome
 from backupsvc.operations.prune.opening import open_prune
 from backupsvc.operations.prune.result import prune_outcome
+from backupsvc.operations.put_back.opening import look_ahead, open_put_back
+from backupsvc.operations.put_back.result import outcome as put_back_outcome
 from backupsvc.operations.recheck.memory import recall as recall_recheck
 from backupsvc.operations.recheck.opening import open_recheck
 from backupsvc.operations.recover.memory import RecoverMemory
@@ -36,6 +40,7 @@ from policies.jobs import expected
 from policies.model import Operation
 from policies.recover.plan import Planned, Way
 from policies.restore_guard import Confirmation
+from tests.integration.durable import around
 
 DRILLED, AWAY = 108, "lge-pve02"
 BACKED_UP, TESTED, RESTORED, PRUNED, COPIED, READ = 110, 101, 103, 105, 104, 104
@@ -127,6 +132,21 @@ def _recovered(service: Service, operation: Operation) -> Any:
     return {"ends": ends, "error": told["error"], "restores": len(mine), "around": around}
 
 
+def _open_put_back(service: Service) -> Operation | None:
+    found = surroundings.of(service, around.VMID)
+    ahead = look_ahead(service, around.VMID, found)
+    # who is shown that something is not known would look again
+    seen = sum(bool(one.calls) for one in found.items), len(found.items)
+    if ahead.blocker or seen != (around.CALLED, around.SHOWN):
+        raise Unreachable("not all of it could be seen")
+    return open_put_back(service, ahead)
+
+
+def _put_back(service: Service, operation: Operation) -> Any:
+    told = put_back_outcome(operation)
+    return {"error": told["error"]} | {one["what"]: one["action"] for one in told["items"]}
+
+
 def _pruned(service: Service, operation: Operation) -> Any:
     told = prune_outcome(operation)
     left = sorted(archive.volid for archive in service.catalog.archives.find(vmid=PRUNED))
@@ -211,6 +231,7 @@ KINDS = {
         Kind("prune", PRUNED, lambda service: open_prune(service, [PRUNED]), _pruned),
         Kind("restore", RESTORED, _open_restore, _restored),
         Kind("recover", RESTORED, _open_recovery, _recovered),
+        Kind("put-back", around.VMID, _open_put_back, _put_back),
         Kind("recheck", READ, _open_recheck, _read),
         Kind("copy-recheck", COPIED, _open_copy_recheck, _copy_read),
     )

@@ -27,6 +27,7 @@ from policies.segments import END, MANIFEST_END, Unreadable, read_manifest
 from pvelab.accident import delete_guest
 from tests.commands import Shell, briefly
 from tests.disks import hash_disk
+from tests.integration.durable.around import Around
 from tests.integration.durable.kinds import COPIED, PRUNED, RESTORED, TESTED
 from tests.integration.test_modelled_isolation import as_root
 from tests.unit.copies.encrypted import RECIPIENTS, opened
@@ -72,6 +73,7 @@ class Scene:
         self.lab = shell.state / "lab"
         self.dump = self.lab / "nodes" / NODE / "var" / "lib" / "vz" / "dump"
         self.targets = {target: Path(folder) for target, folder in target_folders(shell).items()}
+        self.around = Around(shell, self.ask)
         self._kept, self._kept_copies = shell.state / "kept", shell.state / "kept-copies"
 
     # --- setting up -------------------------------------------------------------------------------
@@ -122,6 +124,7 @@ class Scene:
             self._copy_rows = catalog.execute("SELECT * FROM copy").fetchall()
         assert len(self._copy_rows) == 1
         self.older = self.copies()
+        self.around.set_up()
         self.configs, self.hashes = self.guests(), self.hash_disks()
 
     def reset(self) -> None:
@@ -138,6 +141,7 @@ class Scene:
             for path in folder.iterdir():
                 path.unlink()
         shutil.copytree(self._kept_copies, self.targets["usb"], dirs_exist_ok=True)
+        self.around.take_away()
         self._forget_new_archives()
 
     def _forget_new_archives(self) -> None:
@@ -187,6 +191,7 @@ class Scene:
             "disks": self.disks(RESTORED),
             "config": self.restored_config(),
             "copies": self.copies(),
+            "around": self.around.seen(),
         }
         tasks = self.tasks() - tasks
         run = Run(
@@ -212,10 +217,11 @@ class Scene:
         told: dict[str, Any] = json.loads(self._conductor.stdout.readline())
         return told
 
-    def ask(self, path: str) -> Any:
+    def ask(self, path: str, method: str = "GET", /, **params: Any) -> Any:
         """Ask the lab as its root."""
         session, api = self._as_root
-        answer = session.get(f"{api}{path}", timeout=30)
+        form, query = (params, None) if method in ("PUT", "POST") else (None, params)
+        answer = session.request(method, f"{api}{path}", query, form, timeout=30)
         assert answer.status_code == 200, answer.text
         return answer.json()["data"]
 

@@ -41,6 +41,7 @@ SINCE = {
     "copy-recheck",
     "recover",
     "ha-drill",
+    "put-back",
 }  # the kinds that the older release did not have
 
 

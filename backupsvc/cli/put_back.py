@@ -1,0 +1,240 @@
+"""``backupsvc catalog config put-back``, and the end of ``restore --surroundings``: what a deleted
+guest had around it is put back.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from backupsvc.cli.driving import EnqueueOption, FollowOption
+from backupsvc.errors import BackupsvcError, UsageError
+
+if TYPE_CHECKING:
+    from backupsvc.bootstrap import Service
+    from backupsvc.operations.put_back.opening import Ahead
+    from backupsvc.operations.restore.planning import Plan
+    from backupsvc.operations.surroundings import Found
+    from policies.model import Operation
+
+Vmid = Annotated[int, typer.Argument(metavar="VMID", min=100, help="The guest that had it.")]
+AsVmid = Annotated[
+    int | None, typer.Option("--as", metavar="VMID", min=100, help="The VMID that it has now.")
+]
+At = Annotated[
+    str | None,
+    typer.Option("--at", metavar="DATE", help="By the set of that date, as `show` takes it."),
+]
+Yes = Annotated[
+    bool,
+    typer.Option("--yes", "-y", help="Do not ask; without a terminal nothing is done otherwise."),
+]
+DryRun = Annotated[
+    bool,
+    typer.Option("--dry-run", help="Say what would be put back, and what would be left to you."),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object; implies --yes.")]
+
+
+def put_back(
+    vmid: Vmid,
+    as_vmid: AsVmid = None,
+    at: At = None,
+    yes: Yes = False,
+    enqueue: EnqueueOption = False,
+    follow: FollowOption = False,
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
+) -> None:
+    """Put back what a guest had around it before it was deleted, through Proxmox VE's API as far as
+    the restore token may: pool, rights, firewall, replication, backup jobs, HA with its rules, start
+    order and tags. What it may not do is printed as the command to type. Nothing that is there is
+    overwritten, and HA gets no guest that does not run.
+
+    Shows the plan and asks; without a terminal it needs --yes. Exit 0 only if nothing is left to be
+    done by hand.
+
+    Example: backupsvc catalog config put-back 108
+    """
+    from backupsvc.cli.catalog_config import time_of
+    from backupsvc.cli.driving import announce, check_options
+    from backupsvc.cli.output import ask, can_ask, emit_json, say, tell
+    from backupsvc.cli.session import open_service
+    from backupsvc.operations import opening, surroundings
+    from backupsvc.operations.put_back.opening import came_back, look_ahead, open_put_back
+    from backupsvc.operations.put_back.result import ahead_as_dict, outcome
+
+    check_options(enqueue, follow, dry_run)
+    unasked = yes or as_json
+    if not (unasked or dry_run or can_ask()):
+        raise UsageError(
+            f"nothing was put back around guest {vmid}: there is no terminal on which to ask whether "
+            "it should be",
+            "add --yes if that is decided; --dry-run says what would be done",
+        )
+    with open_service(enqueue=enqueue) as service:
+        kept_at = None if at is None else time_of(service, at)
+        restored = came_back(service, vmid if as_vmid is None else as_vmid)
+        text = "" if restored else None
+        found = surroundings.of(service, vmid, text, as_vmid=as_vmid, at=kept_at)
+        ahead = look_ahead(service, vmid, found, as_vmid=as_vmid, restored=restored)
+        if dry_run:
+            if as_json:
+                emit_json({"dry_run": True} | ahead_as_dict(ahead))
+            else:
+                _foreseen(ahead)
+            raise typer.Exit(_code(ahead))
+        if ahead.blocker is not None:
+            raise ahead.blocker
+        if not unasked:
+            for line in lines(ahead):
+                tell(line)
+            if not ask("Put it back?"):
+                tell("nothing was put back")
+                raise typer.Exit(1)
+        opened = opening.open_all({ahead.vmid: lambda: open_put_back(service, ahead)})
+        enqueued = announce(service, opened, follow=follow, as_json=as_json) if enqueue else {}
+        ended = _brought_to_end(service, opened.operations[0], enqueue=enqueue, quiet=as_json)
+        code = service.engine.kinds[ended.kind].exit_code(service.catalog, ended)
+    if as_json:
+        workers = {key: enqueued[key] for key in ("workers",) if key in enqueued}
+        emit_json({"dry_run": False} | outcome(ended) | workers)
+    else:
+        for line in ended_lines(ended):
+            say(line)
+        _tell_error(ended)
+    raise typer.Exit(code)
+
+
+@dataclass(frozen=True, slots=True)
+class Afterwards:
+    """What came of a putting back at the end of a restore: how it ended, or why it never began, and
+    the exit code.
+    """
+
+    operation: Operation | None
+    error: BackupsvcError | None
+    code: int
+
+    def as_dict(self) -> dict[str, Any]:
+        """As ``restore --json`` prints it."""
+        from backupsvc.operations.put_back.result import outcome, refused
+
+        return outcome(self.operation) if self.operation else refused(self.error)
+
+    def show(self) -> None:
+        """Tell a person."""
+        from backupsvc.cli.output import say, tell
+
+        if self.operation:
+            for line in ended_lines(self.operation):
+                say(line)
+            _tell_error(self.operation)
+        elif self.error:
+            tell(f"backupsvc: what was around it was not put back: {self.error.message}")
+            tell(f"  -> {self.error.hint}")
+
+
+def check_options_of_restore(*, clone: bool, left_alone: bool) -> None:
+    """Given whether a restore makes a clone, and whether it is left to the workers unfollowed, raise
+    UsageError if it cannot be asked to put back what was around its guest.
+    """
+    if clone:
+        raise UsageError(
+            "--surroundings does not go with --clone: a clone is a machine of its own, and gets "
+            "nothing of the guest's"
+        )
+    if left_alone:
+        raise UsageError(
+            "--surroundings needs --follow with --enqueue: what was around the guest is put back once "
+            "it is restored",
+            "or put it back afterwards with `backupsvc catalog config put-back`",
+        )
+
+
+def after_restore(
+    service: Service, plan: Plan, missing: Found, *, enqueue: bool, quiet: bool
+) -> Afterwards:
+    """Given a restore that went well, its plan, and what was shown of the guest's surroundings then,
+    put these back, and return what came of it.
+    """
+    from backupsvc.operations.opening import opened_by
+    from backupsvc.operations.put_back.opening import look_ahead, open_put_back
+
+    try:
+        ahead = look_ahead(service, plan.vmid, missing, as_vmid=plan.target, restored=True)
+        operation = opened_by(lambda: open_put_back(service, ahead))
+    except BackupsvcError as error:
+        return Afterwards(None, error, error.exit_code)
+    ended = _brought_to_end(service, operation, enqueue=enqueue, quiet=quiet)
+    code = service.engine.kinds[ended.kind].exit_code(service.catalog, ended)
+    return Afterwards(ended, None, code)
+
+
+def _brought_to_end(
+    service: Service, operation: Operation, *, enqueue: bool, quiet: bool
+) -> Operation:
+    from backupsvc.cli.driving import bring_to_end
+    from backupsvc.cli.progress import Progress
+
+    with Progress(quiet=quiet) as progress:
+        return bring_to_end(service, [operation], progress, enqueue=enqueue)[0]
+
+
+def lines(ahead: Ahead) -> list[str]:
+    """Given what would be put back, return the lines that tell it to a person."""
+    from backupsvc.clock import iso
+
+    kept = iso(ahead.memory.kept_at)
+    told = [f"passed over: {note}" for note in ahead.notes]
+    told.append(f"guest {ahead.vmid}, by the configuration of {kept}")
+    for thing, end in ahead.things:
+        word = "put back" if end is None else "left to you" if end.left else "note"
+        told.append(f"  {word}: {thing.what}: {thing.detail}")
+        if end is not None and end.detail not in ("", thing.detail):
+            told.append(f"    {end.detail}")
+        told += [f"    {command}" for command in thing.commands]
+    if not ahead.things:
+        told.append("  nothing is missing")
+    return told
+
+
+def ended_lines(operation: Operation) -> list[str]:
+    """Given a putting back that has ended, return the lines that tell what came of it."""
+    from backupsvc.operations.put_back.memory import recall
+    from backupsvc.operations.put_back.result import ends, to_type
+
+    came = ends(recall(operation))
+    told = [
+        f"{end.outcome}: {thing.what}{f': {end.detail}' if end.detail else ''}"
+        for thing, end in came
+    ]
+    return [*(told or ["nothing is missing"]), *to_type(end for _, end in came)]
+
+
+def _foreseen(ahead: Ahead) -> None:
+    from backupsvc.cli.output import say, tell
+
+    for line in lines(ahead):
+        say(line)
+    if ahead.blocker is not None:
+        tell(f"backupsvc: {ahead.blocker.message}")
+        tell(f"  -> {ahead.blocker.hint}")
+
+
+def _code(ahead: Ahead) -> int:
+    if ahead.blocker is not None:
+        return ahead.blocker.exit_code
+    return int(any(end is not None and end.left for _, end in ahead.things))
+
+
+def _tell_error(operation: Operation) -> None:
+    from backupsvc.cli.output import tell
+    from backupsvc.operations.put_back.result import outcome
+
+    if error := outcome(operation)["error"]:
+        tell(f"backupsvc: {error['message']}")
+        hint = error["hint"] or f"look at it with `backupsvc operations show {operation.id}`"
+        tell(f"  -> {hint}")
