@@ -232,6 +232,53 @@ def retry(
     raise typer.Exit(code)
 
 
+@app.command()
+def undo(
+    id: OneId,
+    confirm_name: Annotated[
+        str | None,
+        typer.Option(
+            "--confirm-name",
+            metavar="NAME",
+            help="The guest's name, where it cannot be typed at a terminal.",
+        ),
+    ] = None,
+    force_stop: Annotated[
+        bool, typer.Option("--force-stop", help="Switch off a guest that does not shut down.")
+    ] = False,
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
+) -> None:
+    """Take back a replacement (`restore --replace`): the new guest off the network and down, the old
+    one back. No other operation has a way back.
+
+    Asks for the guest's name, typed; what was written into the new guest since stays in it.
+    """
+    from backupsvc.cli.output import can_ask
+    from backupsvc.cli.replace import undo_replacement
+    from backupsvc.cli.session import open_service
+    from backupsvc.operations.showing import find
+
+    with open_service() as service:
+        operation = find(service.catalog, id)
+        answerable = dry_run or confirm_name is not None or (can_ask() and not as_json)
+        if operation.kind == "replace" and not answerable:
+            raise UsageError(
+                f"operation {operation.id} was not undone: it shuts a guest down, and there is no "
+                "terminal on which to type its name",
+                "add --confirm-name NAME if that is decided; --dry-run says what would be done",
+            )
+        code = undo_replacement(
+            service,
+            operation,
+            name=confirm_name,
+            force_stop=force_stop,
+            dry_run=dry_run,
+            as_json=as_json,
+        )
+    raise typer.Exit(code)
+
+
 def _show_cancelled(answers: list[dict[str, Any]], dry_run: bool) -> None:
     from backupsvc.cli.output import say, tell
 

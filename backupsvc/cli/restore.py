@@ -73,6 +73,34 @@ DryRun = Annotated[
     typer.Option("--dry-run", help="Say what would be done, and what keeps it from being done."),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object; implies --yes.")]
+Replace = Annotated[
+    bool,
+    typer.Option(
+        "--replace",
+        help="In place of the guest that is there, which is shut down and kept, under another VMID.",
+    ),
+]
+ConfirmName = Annotated[
+    str | None,
+    typer.Option(
+        "--confirm-name",
+        metavar="NAME",
+        help="With --replace: the name of the guest that is shut down, where it cannot be typed.",
+    ),
+]
+AcceptUnchecked = Annotated[
+    bool,
+    typer.Option(
+        "--accept-unchecked",
+        help="With --replace: go on where nothing can be asked before the switch.",
+    ),
+]
+ForceStop = Annotated[
+    bool,
+    typer.Option(
+        "--force-stop", help="With --replace: switch off a guest that does not shut down."
+    ),
+]
 
 
 def restore(
@@ -86,6 +114,10 @@ def restore(
     clone: Clone = False,
     start: Start = True,
     confirm: Confirm = None,
+    replace: Replace = False,
+    confirm_name: ConfirmName = None,
+    accept_unchecked: AcceptUnchecked = False,
+    force_stop: ForceStop = False,
     wait: Wait = True,
     surroundings: Around = False,
     yes: Yes = False,
@@ -95,7 +127,8 @@ def restore(
     as_json: AsJson = False,
 ) -> None:
     """Restore a guest that no longer exists, from its newest archive of which a restore was proven,
-    else from its newest. Never overwrites a guest that exists.
+    else from its newest. Never overwrites a guest that exists: ``--replace`` shuts it down, keeps it,
+    and puts the restored one into its place under another VMID, once its name was typed.
 
     Shows the plan and asks; without a terminal it needs --yes. A "no" restores nothing, and exits 1.
     Where its original may be alive (a silent node, somebody who answers at its address) no "yes"
@@ -116,6 +149,27 @@ def restore(
     check_options(enqueue, follow, dry_run)
     unasked = yes or as_json
     wish = Wish(Wanted(at, archive, newest, node), storage, start, into, clone, confirm)
+    if replace:
+        from backupsvc.cli.replace import replace_guest
+        from backupsvc.operations.replace.planning import Allowed
+
+        _must_fit(vmid, wish, answerable=True)
+        _must_fit_replace(vmid, wish)
+        replace_guest(
+            vmid,
+            wish,
+            Allowed(accept_unchecked, force_stop),
+            name=confirm_name,
+            enqueue=enqueue,
+            follow=follow,
+            dry_run=dry_run,
+            as_json=as_json,
+        )
+    if confirm_name is not None or accept_unchecked or force_stop:
+        raise UsageError(
+            "--confirm-name, --accept-unchecked and --force-stop go with --replace",
+            "leave them out",
+        )
     _must_fit(vmid, wish, answerable=unasked or dry_run or can_ask())
     if surroundings:
         check_options_of_restore(clone=clone, left_alone=enqueue and not follow)
@@ -168,6 +222,15 @@ def _must_fit(vmid: int, wish: Wish, *, answerable: bool) -> None:
         raise UsageError(
             f"guest {vmid} was not restored: there is no terminal on which to ask whether it should be",
             "add --yes if that is decided; --dry-run says what would be done",
+        )
+
+
+def _must_fit_replace(vmid: int, wish: Wish) -> None:
+    """Raise UsageError for options that do not go with ``--replace``."""
+    if wish.clone or not wish.start or wish.confirm is not None or wish.into == vmid:
+        raise UsageError(
+            "--clone, --no-start, --confirm and the guest's own VMID do not go with --replace",
+            f"`backupsvc restore {vmid} --replace --dry-run` says what would be done",
         )
 
 

@@ -14,6 +14,7 @@ from backupsvc.operations.prune.kind import PRUNE
 from backupsvc.operations.put_back.kind import PUT_BACK
 from backupsvc.operations.recheck.kind import RECHECK
 from backupsvc.operations.recover.kind import RECOVER
+from backupsvc.operations.replace.kind import REPLACE, REPLACE_UNDO
 from backupsvc.operations.restore.kind import RESTORE
 from backupsvc.operations.restore_test.kind import RESTORE_TEST
 from backupsvc.operations.scratch_cleanup.kind import SCRATCH_CLEANUP
@@ -33,5 +34,7 @@ KINDS: Kinds = {
         HA_DRILL,
         JOB_RUN,
         RECOVER,
+        REPLACE,
+        REPLACE_UNDO,
     )
 }

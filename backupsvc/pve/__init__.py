@@ -14,9 +14,11 @@ if TYPE_CHECKING:
     from backupsvc.errors import BackupsvcError
     from backupsvc.pve.breakers import Breakers
     from backupsvc.pve.client import Client
+    from backupsvc.pve.replacing import Replacing
     from backupsvc.pve.scratch import RestoreStubs, ScratchGuests
     from backupsvc.settings import PveSettings
     from policies.attached import Kernel
+    from policies.lineage import Identity
     from policies.model import Scratch
     from policies.ownership import Heir
 
@@ -97,6 +99,17 @@ class Pve:
         from backupsvc.pve.scratch import RestoreStubs
 
         return RestoreStubs(self._client, self)
+
+    def replacing(
+        self, scratch: Scratch, old: int, new: int, machine: Identity, holds: Callable[[], None]
+    ) -> Replacing:
+        """Given the guest whose name a person typed, the VMID that its archive is restored under, and
+        the machine that both are, return what alone may shut them down and switch between them (law
+        1, exception b). ``holds`` raises LeaseLost once the operation is another process's.
+        """
+        from backupsvc.pve.replacing import Replacing
+
+        return Replacing(self._client, self, scratch, old, new, machine, holds)
 
 
 def connect(

@@ -9,6 +9,7 @@ from backupsvc.errors import LawRefused
 from backupsvc.pve.client import Client
 from policies import ownership
 from policies.model import Scratch
+from policies.pve import guest_config
 from policies.stillness import Reads
 
 _SCRATCH_MARK = ownership.marker("")
@@ -56,6 +57,17 @@ class Guests:
         """
         data = self._client.get(f"nodes/{node}/qemu/{vmid}/config").row()
         return {name: data.properties(name) for name in data.names()}
+
+    def nics_now(self, node: str, vmid: int) -> list[str]:
+        """Given a guest, return its NIC lines as they are at this moment, without the changes that
+        wait for its next start. Raise PveNotFound if that node has no such guest.
+        """
+        rows = self._client.get(f"nodes/{node}/qemu/{vmid}/pending").rows()
+        return [
+            row.properties("value")
+            for row in rows
+            if guest_config.is_nic(row.need_text("key")) and "value" in row
+        ]
 
     def container_config(self, node: str, vmid: int) -> dict[str, str]:
         """Given a container, return its config. Raise PveNotFound if that node has no such one."""

@@ -125,6 +125,20 @@ def parse_nic(value: str) -> Nic:
     return Nic(options["model"], options.get("macaddr"), options.get("bridge"), down, others)
 
 
+def without_link(value: str) -> str:
+    """Given a NIC line, return it without a word about its link, which is up then; all else stays as
+    it is written.
+    """
+    return ",".join(
+        part for part in value.split(",") if part.strip().partition("=")[0] != "link_down"
+    )
+
+
+def pulled(value: str) -> str:
+    """Given a NIC line, return it with its link down, and nothing else changed."""
+    return f"{without_link(value)},link_down=1"
+
+
 def nics(config: Mapping[str, str]) -> Iterator[tuple[str, str]]:
     """Given a guest's config, return its NIC lines with their keys, in order."""
     return _keys(config, _NIC)

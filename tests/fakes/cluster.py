@@ -136,7 +136,7 @@ ROUTES: tuple[tuple[re.Pattern[str], str, Callable[..., Any]], ...] = tuple(
         ("GET", rf"{_NODE}/qemu/(\d+)/status/current", VirtualCluster._status),
         ("POST", rf"{_NODE}/qemu/(\d+)/agent/fsfreeze-status", VirtualCluster._fsfreeze_status),
         ("POST", rf"{_NODE}/qemu/(\d+)/agent/fsfreeze-thaw", VirtualCluster._fsfreeze_thaw),
-        ("POST", rf"{_NODE}/qemu/(\d+)/status/(start|stop)", VirtualCluster._power),
+        ("POST", rf"{_NODE}/qemu/(\d+)/status/(start|stop|shutdown)", VirtualCluster._power),
         ("DELETE", rf"{_NODE}/qemu/(\d+)", VirtualCluster._destroy),
     )
 )

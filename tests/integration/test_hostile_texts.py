@@ -407,6 +407,10 @@ CASES: dict[str, Words] = {
         *(["operations", "retry", id, "--dry-run"] for id in s.ids),
         ["operations", "retry", ARGUMENT],
     ],
+    "operations undo": lambda s: [
+        *(["operations", "undo", id, "--dry-run"] for id in s.ids),
+        ["operations", "undo", ARGUMENT, "--confirm-name", ARGUMENT],
+    ],
     "operations show": lambda s: [
         *all_shown(s),
         ["operations", "show", s.ids[-1], "--follow"],
@@ -434,6 +438,10 @@ CASES: dict[str, Words] = {
         ["restore", "105", "--archive", ARGUMENT, "--yes"],
         ["restore", "105"],
         ["restore", "105", "--dry-run"],
+        ["restore", "108", "--replace", "--accept-unchecked", "--dry-run"],
+        ["restore", "105", "--replace", "--accept-unchecked", "--dry-run"],
+        ["restore", "108", "--replace", "--confirm-name", ARGUMENT, "--accept-unchecked"],
+        ["restore", "108", "--replace"],
     ],
     "recover": lambda s: [
         ["recover", "--node", "clovis", "--dry-run"],

@@ -62,6 +62,7 @@ CHANGES = {
     "ha drill",
     "operations cancel",
     "operations retry",
+    "operations undo",
     "pra report",
     "prune",
     "recover",
@@ -183,6 +184,12 @@ class Asked:
         self("restore", LOST, "--surroundings")
         for words in (("--dry-run",), ()):
             self("catalog", "config", "put-back", LOST, *words)
+        replacing = ("restore", LOST, "--replace", "--as", 209, "--accept-unchecked")
+        name = self(*replacing, "--dry-run")["replaces"]["type"]
+        done = self(*replacing, "--confirm-name", name)["operation"]
+        for words in (("--dry-run",), ("--confirm-name", name)):
+            self("operations", "undo", done, *words)
+        delete_guest(lab, NODE, 209)
         for words in (
             ("doctor",),
             ("pra", "status"),

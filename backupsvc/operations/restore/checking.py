@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from backupsvc.engine.context import Wait
 from backupsvc.errors import BackupsvcError, PveError
@@ -29,9 +29,18 @@ from policies.service_checks import wanted_rung
 if TYPE_CHECKING:
     from backupsvc import checks
 
+R = TypeVar("R", bound=RestoreMemory)
 
-def check(run: Run[RestoreMemory]) -> Wait | None:
+
+def check(run: Run[R]) -> Wait | None:
     """Ask every health check until it passes or its time is up; the last answers stand."""
+    return ask(run, wanted_of(run))
+
+
+def ask(run: Run[R], wanted: GuestPolicy) -> Wait | None:
+    """Ask the health checks of a policy until each passes or its time, counted from when the present
+    step was entered, is up; the last answers stand.
+    """
     from backupsvc import checks
 
     memory = run.memory
@@ -41,7 +50,7 @@ def check(run: Run[RestoreMemory]) -> Wait | None:
         config = run.service.restore_pve.guests.config(memory.node, run.vmid)
         agent, macs = guest_config.agent_configured(config), agent_identity.macs(config)
         run.memory = memory = replace(memory, agent=agent, macs=macs)
-    wanted = _wanted(run)
+    step = run.operation.step
     for spec in wanted.checks:
         before = run.memory.checks.get(spec.name)
         if before is not None and before.outcome is Outcome.PASSED:
@@ -54,26 +63,26 @@ def check(run: Run[RestoreMemory]) -> Wait | None:
             unsure[spec.name] = unsure.get(spec.name, 0) + 1
         alive = memory.alive
         if alive is None and result.outcome is Outcome.PASSED:
-            alive = run.passed("check")
+            alive = run.passed(step)
         answers = {**memory.checks, spec.name: result}
         run.memory = replace(memory, checks=answers, unsure=unsure, alive=alive)
     memory = run.memory
     if again := restore_verdict.pending(
-        memory.checks, memory.unsure, wanted, passed=run.passed("check"), alive=memory.alive
+        memory.checks, memory.unsure, wanted, passed=run.passed(step), alive=memory.alive
     ):
         return Wait(f"{again.name}: {again.detail}", most=1.0)
     run.conclude(", ".join(f"{one.name} {one.outcome}" for one in memory.checks.values()))
     return None
 
 
-def watch(run: Run[RestoreMemory]) -> Wait | None:
+def watch(run: Run[R]) -> Wait | None:
     """Watch a guest whose checks have all passed for as long as the policy says, and judge: one that
     boots over and over passes each check at the right moment.
     """
     memory = run.memory
     if not memory.start:
         return None
-    wanted, found = _wanted(run), settle.NOT_DUE
+    wanted, found = wanted_of(run), settle.NOT_DUE
     way = Way(run.service, wanted.address)
     answers = tuple(memory.checks.values())
     if answers and all(one.outcome is Outcome.PASSED for one in answers):
@@ -98,11 +107,12 @@ def watch(run: Run[RestoreMemory]) -> Wait | None:
     return None
 
 
-def _wanted(run: Run[RestoreMemory]) -> GuestPolicy:
+def wanted_of(run: Run[R]) -> GuestPolicy:
+    """Return the policy of the guest that was brought back."""
     return policy_for(run.service.policy, run.memory.whose(run.vmid), run.memory.name)
 
 
-def _target(run: Run[RestoreMemory], wanted: GuestPolicy, way: Way) -> checks.Target:
+def _target(run: Run[R], wanted: GuestPolicy, way: Way) -> checks.Target:
     from backupsvc import checks
 
     memory = run.memory
@@ -110,7 +120,7 @@ def _target(run: Run[RestoreMemory], wanted: GuestPolicy, way: Way) -> checks.Ta
     return checks.Target(run.vmid, wanted.address, way.connect, agent)
 
 
-def _own(run: Run[RestoreMemory], way: Way, answers: Iterable[CheckResult]) -> list[CheckResult]:
+def _own(run: Run[R], way: Way, answers: Iterable[CheckResult]) -> list[CheckResult]:
     """Answers, those inconclusive that may be another machine's: PVE finds an agent by its VMID
     alone, and anybody may answer at an address.
     """
@@ -132,7 +142,7 @@ def _own(run: Run[RestoreMemory], way: Way, answers: Iterable[CheckResult]) -> l
     return found
 
 
-def _watched(run: Run[RestoreMemory], wanted: GuestPolicy) -> settle.Settled:
+def _watched(run: Run[R], wanted: GuestPolicy) -> settle.Settled:
     from backupsvc import checks
 
     seconds = settling.seconds(run.service.policy.scratch, wanted)

@@ -86,15 +86,18 @@ def meeting(
     config: Mapping[str, str],
     *,
     clone: bool,
+    replaces: bool = False,
 ) -> list[str]:
     """Given a guest, the VMID that it is restored under and its archive, return what is not known of
     guests that the restored one may meet. Raise LawRefused if it would meet the machine that it is
-    made of (law 2), Refused if the VMID is another guest's.
+    made of (law 2), unless it ``replaces`` that; Refused if the VMID is another guest's.
     """
     mine = lineage.of(config)
     if target != vmid:
         twins.require_unclaimed(service, vmid, target, mine)
-    return [] if clone else twins.meeting(service, vmid, target, mine, archive.volid)
+    if clone:
+        return []
+    return twins.meeting(service, vmid, target, mine, archive.volid, replaces=replaces)
 
 
 def require_bridges(service: Nodes, vmid: int, node: str, nics: Sequence[NicAhead]) -> None:

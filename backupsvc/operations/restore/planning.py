@@ -42,6 +42,7 @@ class Wish:
     """What the administrator asks for. ``storage`` takes all disks, None: each goes to where it
     was. ``into`` is another VMID than the guest's own (None: its own), ``clone``: apart from the
     machine that it is made of, and not started. ``confirm`` are the words that its original is off.
+    ``replaces``: it takes the place of the guest, which is there and is kept apart from it.
     """
 
     wanted: Wanted
@@ -50,6 +51,7 @@ class Wish:
     into: int | None = None
     clone: bool = False
     confirm: str | None = None
+    replaces: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,7 +180,7 @@ def look_ahead(service: Nodes, vmid: int, wish: Wish, *, gather: bool = False) -
         raise (*stops.found, error)[0] from None
     at = _weigh(service, vmid, target, chosen, text, wish, stops)
     start, clone = wish.start and not wish.clone, wish.clone
-    unasked = clone or chosen.simulated
+    unasked = clone or wish.replaces or chosen.simulated
     merged, mine = {**config, **sent}, chosen.choice.chosen
     memory = RestoreMemory(
         archive=archive,
@@ -222,7 +224,7 @@ def look_ahead(service: Nodes, vmid: int, wish: Wish, *, gather: bool = False) -
         expected=restore_plan.expected(chosen.tests, mine.proof if mine else None, start=start),
         now=int(service.clock.now()),
         config=text,
-        doubts=at.seen.doubts if start else (),
+        doubts=at.seen.doubts if start and not wish.replaces else (),
         without_quorum=at.without_quorum,
     )
     if wish.confirm is not None:
@@ -261,13 +263,20 @@ def _weigh(
         stops.found.append(lost)
     warnings = stops.over(lambda: identity.refuse_unless_named(service, archive, text, named=named))
     apart = stops.over(
-        lambda: obstacles.meeting(service, vmid, target, archive, config, clone=clone)
+        lambda: obstacles.meeting(
+            service, vmid, target, archive, config, clone=clone, replaces=wish.replaces
+        )
     )
     place = place_of(service, archive, node, wish.storage, config, up=bool(up))
     nics = restore_plan.nics_ahead(config, place.bridges)
     rights = stops.over(
         lambda: restore_rights.wanted(
-            target, archive.volid, place, config, start=start, clone=clone
+            target,
+            archive.volid,
+            place,
+            config,
+            start=start,
+            apart=clone or wish.replaces,
         )
     )
     # PVE looks at some of them in the task alone, and then an empty guest is left (pve-facts 7.3)
@@ -278,8 +287,10 @@ def _weigh(
     room = stops.over(
         lambda: before_restore(service.restore_pve, target, node, needs, archive.size)
     )
-    # a clone's links are down, and a modelled guest answers nowhere
-    asked = () if clone or chosen.simulated else hearing.addresses(service, vmid, text)
+    # a clone's links are down, who is replaced answers, and a modelled guest answers nowhere
+    asked = (
+        () if clone or wish.replaces or chosen.simulated else hearing.addresses(service, vmid, text)
+    )
     seen = stops.over(lambda: double_run.look(service, vmid, asked))
     return _Weighed(
         place=place,

@@ -20,9 +20,11 @@ from policies.restore_silence import Look
 _UNTIL_BACK = ("choose", "restore", "read-back", "start")
 
 
-def restore_outcome(operation: Operation) -> dict[str, Any]:
-    """Given an ended restore, return what ``restore --json`` prints."""
-    memory, book = recall(operation), operation.book
+def restore_outcome(operation: Operation, known: RestoreMemory | None = None) -> dict[str, Any]:
+    """Given an ended restore, return what ``restore --json`` prints; ``known``: what one of another
+    kind remembers.
+    """
+    memory, book = known or recall(operation), operation.book
     return {
         "operation": operation.id,
         "vmid": operation.subject,
@@ -46,6 +48,8 @@ def restore_outcome(operation: Operation) -> dict[str, Any]:
         "seconds": round(sum(book.seconds.values()), 3),
         # until it was back, and started where that was asked for
         "restored_seconds": round(sum(book.seconds.get(one, 0.0) for one in _UNTIL_BACK), 3),
+        # of a replacement
+        "replaced": None,
         "error": error_as_dict(book.error),
     }
 
@@ -133,6 +137,8 @@ def plan_as_dict(plan: Plan) -> dict[str, Any]:
         "bridges": [asdict(one) for one in plan.nics],
         "differs": list(plan.differs),
         "expected_seconds": plan.expected.seconds if plan.expected else None,
+        # of a replacement
+        "replaces": None,
         "blockers": [
             {"message": one.message, "hint": one.hint, "exit_code": one.exit_code}
             for one in plan.blockers

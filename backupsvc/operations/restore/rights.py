@@ -22,9 +22,10 @@ def wanted(
     config: Mapping[str, str],
     *,
     start: bool,
-    clone: bool,
+    apart: bool,
 ) -> tuple[Need, ...]:
-    """Given a restore as it is planned, return what it needs. Raise Refused if no token at all could
+    """Given a restore as it is planned, return what it needs; ``apart``: its links are kept down, and
+    it does not start at boot. Raise Refused if no token at all could
     carry it out.
     """
     if devices := restore_rights.real_devices(config):
@@ -36,7 +37,7 @@ def wanted(
     needs = restore_rights.needed(
         vmid, config, storage=place.storage, start=start, bridges=place.bridges
     )
-    return (*needs, *(restore_clone.rights(vmid) if clone else ()))
+    return (*needs, *(restore_clone.rights(vmid) if apart else ()))
 
 
 def require(service: Nodes, vmid: int, needs: Iterable[Need]) -> None:
@@ -54,7 +55,7 @@ def require(service: Nodes, vmid: int, needs: Iterable[Need]) -> None:
         hint = way_out(service, _tails(all_of_it, f"{LOCAL_ZONE}/"), _tails(all_of_it, "/storage/"))
         if own := [need for need in lacking if need.privilege.startswith("VM.Config.")]:
             hint += (
-                f"; a clone needs {' and '.join(need.privilege for need in own)} too: give it to "
+                f"; this needs {' and '.join(need.privilege for need in own)} too: give it to "
                 f"that token and its user on /vms/{vmid}, and nowhere else"
             )
         raise PvePermissionDenied(

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 from backupsvc.engine.context import Handler, Wait
 from backupsvc.errors import PveError, Refused
@@ -24,6 +24,9 @@ from backupsvc.operations.restore.memory import RestoreMemory
 from backupsvc.operations.services import Run, StepServices
 from policies import causes, restore_clone
 from policies.workflow import Workflow
+
+# a replacement restores as well, and remembers more
+R = TypeVar("R", bound=RestoreMemory)
 
 
 def choose(run: Run[RestoreMemory]) -> Wait | None:
@@ -75,7 +78,7 @@ def choose(run: Run[RestoreMemory]) -> Wait | None:
     return None
 
 
-def restore(run: Run[RestoreMemory]) -> Wait | None:
+def restore(run: Run[R]) -> Wait | None:
     """Restore the archive as it is, or as a clone. PVE refuses if a guest with that VMID exists."""
     pve, archive, node = run.service.restore_pve, run.memory.archive, run.memory.node
 
@@ -105,7 +108,7 @@ def restore(run: Run[RestoreMemory]) -> Wait | None:
     return None
 
 
-def read_back(run: Run[RestoreMemory]) -> Wait | None:
+def read_back(run: Run[R]) -> Wait | None:
     """See that the guest is there with the disks that its archive held (law 4)."""
     archived = {key.rsplit(":", 1)[-1] for key in run.memory.disks}
     config = run.service.restore_pve.guests.config(run.memory.node, run.vmid)
@@ -196,6 +199,6 @@ HANDLERS: Mapping[str, Handler[StepServices, RestoreMemory]] = {
 }
 
 
-def _task(run: Run[RestoreMemory], type: str) -> dict[str, Any]:
+def _task(run: Run[R], type: str) -> dict[str, Any]:
     """Where a task on the guest runs, as ``Run.task`` and ``Run.adopt`` want to know it."""
     return {"pve": run.service.restore_pve, "node": run.memory.node, "type": type, "vmid": run.vmid}

@@ -4,20 +4,25 @@ that it was made of.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from backupsvc.engine.memory import MemoryUnreadable
 from backupsvc.errors import LawRefused, Refused, UsageError
 from backupsvc.inventory.listing import FAILS
+from backupsvc.operations.replace.memory import recall as recall_replace
 from backupsvc.operations.restore.memory import RestoreMemory, recall
 from backupsvc.operations.services import Cluster
 from policies import i18n, lineage, ownership, reach, restore_clone
 from policies.guest_policy import policy_for
 from policies.lineage import Identity
-from policies.model import Guest, GuestType, OperationState
+from policies.model import Guest, GuestType, Operation, OperationState
 from policies.pve import guest_config
 
+_RECALL: Mapping[str, Callable[[Operation], RestoreMemory]] = {
+    "restore": recall,
+    "replace": recall_replace,
+}
 LOWEST, HIGHEST = 100, 999_999_999  # VMIDs, as PVE takes them
 _TRIED = 20  # free VMIDs that the cluster is asked about before none is proposed
 
@@ -97,9 +102,18 @@ def require_none(service: Cluster, found: Iterable[tuple[Guest, str]], volid: st
         )
 
 
-def meeting(service: Cluster, vmid: int, target: int, archived: Identity, volid: str) -> list[str]:
+def meeting(
+    service: Cluster,
+    vmid: int,
+    target: int,
+    archived: Identity,
+    volid: str,
+    *,
+    replaces: bool = False,
+) -> list[str]:
     """Given a guest's VMID, the one that it is restored under, and whose the archive is, return what
     is not known of guests that it may meet. Raise LawRefused if it would meet its own machine.
+    ``replaces``: but for the guest itself, which whoever replaces it keeps apart.
 
     Under its own VMID, which is free, only those can be the same machine that the same archives were
     restored under; under another one, every guest is looked at.
@@ -116,7 +130,8 @@ def meeting(service: Cluster, vmid: int, target: int, archived: Identity, volid:
     if only is not None and not only:
         return []
     found = _look(service, archived, original=vmid, only=only)
-    require_none(service, [one for one in found.same if one[0].vmid != target], volid)
+    apart = {target, vmid} if replaces else {target}
+    require_none(service, [one for one in found.same if one[0].vmid not in apart], volid)
     said = []
     if found.unread:
         unread = i18n.names(one.vmid for one in found.unread)
@@ -132,15 +147,18 @@ def meeting(service: Cluster, vmid: int, target: int, archived: Identity, volid:
     return said
 
 
-def seen_before(service: Cluster, memory: RestoreMemory, target: int) -> None:
+def seen_before(
+    service: Cluster, memory: RestoreMemory, target: int, *, replaces: bool = False
+) -> None:
     """Given what a restore remembers that is about to begin, and the VMID that it restores under,
-    raise LawRefused if its machine is there by now.
+    raise LawRefused if its machine is there by now; ``replaces``: but for the guest itself.
     """
     vmid = target if memory.original is None else memory.original
     only = _restored_elsewhere(service, vmid).keys() if target == vmid else None
     if only is None or only - {vmid}:
         found = _look(service, identity_of(memory), original=vmid, only=only)
-        there = [one for one in found.same if one[0].vmid != target]
+        apart = {target, vmid} if replaces else {target}
+        there = [one for one in found.same if one[0].vmid not in apart]
         require_none(service, there, memory.archive.volid)
 
 
@@ -149,9 +167,11 @@ def _restored_elsewhere(service: Cluster, vmid: int) -> dict[int, bool]:
     that is under way; its own is among them while its own restore is.
     """
     found: dict[int, bool] = {}
-    for operation in service.catalog.operations.find(kind="restore"):
+    operations = service.catalog.operations
+    # what replaced the guest is its machine too, and outlives it
+    for operation in (*operations.find(kind="restore"), *operations.find(kind="replace")):
         try:
-            memory = recall(operation)
+            memory = _RECALL[operation.kind](operation)
         except MemoryUnreadable:
             continue
         under_way = operation.state is OperationState.OPEN

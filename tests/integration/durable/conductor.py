@@ -204,6 +204,8 @@ def run(settings: Settings, asked: dict[str, Any]) -> dict[str, Any]:
 
     driven, errors = Forked(first), []
     errors += [driven.error] if driven.error else []
+    with open_service(settings) as service:
+        errors += kind.broken(service)
     if driven.signal:
         cancel = bool(asked.get("cancel"))
         errors += [

@@ -28,7 +28,10 @@ from backupsvc.operations.recheck.opening import open_recheck
 from backupsvc.operations.recover.memory import RecoverMemory
 from backupsvc.operations.recover.opening import open_recovery
 from backupsvc.operations.recover.result import outcome as recover_outcome
-from backupsvc.operations.restore.planning import open_restore, plan_restore
+from backupsvc.operations.replace import planning as replacing
+from backupsvc.operations.replace.result import replace_outcome
+from backupsvc.operations.restore.choice import Wanted
+from backupsvc.operations.restore.planning import Wish, open_restore, plan_restore
 from backupsvc.operations.restore.result import restore_outcome
 from backupsvc.operations.restore_test import proving
 from backupsvc.operations.restore_test.opening import open_test
@@ -44,18 +47,20 @@ from tests.integration.durable import around
 
 DRILLED, AWAY = 108, "lge-pve02"
 BACKED_UP, TESTED, RESTORED, PRUNED, COPIED, READ = 110, 101, 103, 105, 104, 104
+REPLACED, REPLACING = 105, 205
 
 
 @dataclass(frozen=True)
 class Kind:
     """One kind of operation. ``open`` opens it, ``result`` tells what it came to, without times and
-    names of its own.
+    names of its own. ``broken`` says what must not be, not even at the moment at which it is killed.
     """
 
     name: str
     vmid: int
     open: Callable[[Service], Operation | None]
     result: Callable[[Service, Operation], Any]
+    broken: Callable[[Service], list[str]] = lambda service: []
 
 
 def _open_backup(service: Service) -> Operation | None:
@@ -147,6 +152,39 @@ def _put_back(service: Service, operation: Operation) -> Any:
     return {"error": told["error"]} | {one["what"]: one["action"] for one in told["items"]}
 
 
+def _open_replace(service: Service) -> Operation | None:
+    wish = Wish(Wanted(), storage="local-lvm", into=REPLACING)
+    plan = replacing.look_ahead(service, REPLACED, wish, replacing.Allowed(unchecked=True))
+    planned = replacing.typed(plan.memory, int(service.clock.now()))
+    return replacing.open_replace(service, REPLACING, planned)
+
+
+def _replaced(service: Service, operation: Operation) -> Any:
+    told = replace_outcome(operation)
+    about = told["replaced"]
+    kept = ("vmid", "original", "name", "node", "verdict", "error")
+    known = {archive.volid for archive in service.catalog.archives.find(vmid=REPLACED)}
+    return {key: told[key] for key in kept} | {
+        "saved": about["safety_archive"] in known,
+        **{key: about[key] for key in ("touched", "switched", "left")},
+    }
+
+
+def both_up(service: Service) -> list[str]:
+    """Say so if the guest that is replaced and its successor both run with a link up (law 2)."""
+    up = []
+    for guest in service.pve.cluster.guests():
+        if guest.vmid not in (REPLACED, REPLACING):
+            continue
+        config = service.pve.guests.config(guest.node, guest.vmid)
+        lines = [value for key, value in config.items() if key.startswith("net")]
+        if service.pve.guests.status(guest.node, guest.vmid).running and any(
+            "link_down=1" not in line for line in lines
+        ):
+            up.append(guest.vmid)
+    return [f"guests {up} both run with a link up"] if len(up) > 1 else []
+
+
 def _pruned(service: Service, operation: Operation) -> Any:
     told = prune_outcome(operation)
     left = sorted(archive.volid for archive in service.catalog.archives.find(vmid=PRUNED))
@@ -232,6 +270,7 @@ KINDS = {
         Kind("restore", RESTORED, _open_restore, _restored),
         Kind("recover", RESTORED, _open_recovery, _recovered),
         Kind("put-back", around.VMID, _open_put_back, _put_back),
+        Kind("replace", REPLACING, _open_replace, _replaced, both_up),
         Kind("recheck", READ, _open_recheck, _read),
         Kind("copy-recheck", COPIED, _open_copy_recheck, _copy_read),
     )

@@ -12,6 +12,7 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -28,14 +29,21 @@ from pvelab.accident import delete_guest
 from tests.commands import Shell, briefly
 from tests.disks import hash_disk
 from tests.integration.durable.around import Around
-from tests.integration.durable.kinds import COPIED, PRUNED, RESTORED, TESTED
+from tests.integration.durable.kinds import (
+    COPIED,
+    PRUNED,
+    REPLACED,
+    REPLACING,
+    RESTORED,
+    TESTED,
+)
 from tests.integration.test_modelled_isolation import as_root
 from tests.unit.copies.encrypted import RECIPIENTS, opened
 
 ROOT = Path(__file__).parents[3]
 NODE, ELSEWHERE = "clovis", "lge-pve02"
 OLD_NIGHTS = ("2026_03_08-21_00_00", "2026_03_09-21_00_00", "2026_03_10-21_00_00")
-WORK = re.compile(r"vzdump|qmrestore|qmstart|qmstop|qmdestroy|imgdel")
+WORK = re.compile(r"vzdump|qmrestore|qmstart|qmstop|qmshutdown|qmdestroy|imgdel")
 
 
 @dataclass(frozen=True)
@@ -128,7 +136,10 @@ class Scene:
         self.configs, self.hashes = self.guests(), self.hash_disks()
 
     def reset(self) -> None:
-        """Set the stage again: the archives that were there, and no others; the lost guest lost."""
+        """Set the stage again: the archives that were there, and no others; the lost guest lost, the
+        replaced one in its place.
+        """
+        self._put_back()
         if RESTORED in self.guests():
             delete_guest(self.lab, NODE, RESTORED)
         for path in self.dump.iterdir():
@@ -143,6 +154,21 @@ class Scene:
         shutil.copytree(self._kept_copies, self.targets["usb"], dirs_exist_ok=True)
         self.around.take_away()
         self._forget_new_archives()
+
+    def _put_back(self) -> None:
+        guests = self.guests()
+        if REPLACING in guests:
+            delete_guest(self.lab, NODE, REPLACING)
+        if guests[REPLACED] != self.configs[REPLACED]:
+            (folder,) = (self.lab / "etc/pve/nodes").glob(f"*/qemu-server/{REPLACED}.conf")
+            folder.write_text(self.configs[REPLACED], encoding="utf-8")
+        where = f"/nodes/{NODE}/qemu/{REPLACED}/status"
+        if self.ask(f"{where}/current")["status"] == "stopped":
+            as_root(self.shell, "POST", f"{where}/start")
+            end = time.monotonic() + 30
+            while self.ask(f"{where}/current")["status"] == "stopped":
+                assert time.monotonic() < end, "the guest that was replaced does not start again"
+                time.sleep(0.02)
 
     def _forget_new_archives(self) -> None:
         """Let the catalog know that the archives which the stage does not have were taken away on
@@ -193,12 +219,15 @@ class Scene:
             "copies": self.copies(),
             "around": self.around.seen(),
         }
+        if kind == "replace":
+            made |= self.pair()
         tasks = self.tasks() - tasks
         run = Run(
             **told,
             tasks=dict(sorted(tasks.items())),
             made=made,
-            left=self.left_overs() + self.harmed(),
+            left=self.left_overs()
+            + self.harmed((REPLACED, REPLACING) if kind == "replace" else ()),
         )
         self.reset()
         return run
@@ -283,6 +312,27 @@ class Scene:
         lines = self.guests().get(RESTORED, "").splitlines()
         return "\n".join(line for line in lines if not line.startswith(("vmgenid:", "meta:")))
 
+    def pair(self) -> dict[str, Any]:
+        """The guest that is replaced and its successor: the configurations without what PVE makes new
+        at each restore, the disks, and whether they run.
+        """
+        configs, rows = self.guests(), self.ask("/cluster/resources?type=vm")
+        states = {row["vmid"]: row["status"] for row in rows}
+        assert self.disks(REPLACED) == {
+            name: value for name, value in self.hashes.items() if f"vm-{REPLACED}-" in name
+        }, "the disks of the guest that is replaced are as they were"
+        return {
+            str(vmid): (
+                [
+                    line
+                    for line in configs.get(vmid, "").splitlines()
+                    if not line.startswith(("vmgenid:", "meta:"))
+                ],
+                states.get(vmid),
+            )
+            for vmid in (REPLACED, REPLACING)
+        }
+
     def copies(self) -> dict[str, str]:
         """The hashes of what lies at the targets, by target and name: of a part its name alone, of
         what is encrypted what comes out of it, of its manifest what it says of the archive.
@@ -329,19 +379,21 @@ class Scene:
         rows = self.ask("/cluster/tasks")
         return found + [f"task {row['upid']} still runs" for row in rows if not row.get("status")]
 
-    def harmed(self) -> list[str]:
+    def harmed(self, but: tuple[int, ...] = ()) -> list[str]:
         """What has changed of the production guests, as sentences: configurations, and whether they
-        run.
+        run; ``but`` these.
         """
         now = self.guests()
         changed = [
             f"guest {vmid} has changed"
             for vmid, text in self.configs.items()
-            if now.get(vmid) != text
+            if now.get(vmid) != text and vmid not in but
         ]
         rows = self.ask("/cluster/resources?type=vm")
         return changed + [
-            f"guest {row['vmid']} is {row['status']}" for row in rows if row["status"] != "running"
+            f"guest {row['vmid']} is {row['status']}"
+            for row in rows
+            if row["status"] != "running" and row["vmid"] not in but
         ]
 
 

@@ -42,6 +42,8 @@ SINCE = {
     "recover",
     "ha-drill",
     "put-back",
+    "replace",
+    "replace-undo",
 }  # the kinds that the older release did not have
 
 

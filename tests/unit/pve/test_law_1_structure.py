@@ -78,8 +78,57 @@ def trees() -> dict[str, ast.Module]:
     return {name_of(path): ast.parse(path.read_text(encoding="utf-8")) for path in FILES}
 
 
+def test_law_1_b_only_a_replacement_reaches_what_shuts_a_production_guest_down(
+    trees: dict[str, ast.Module],
+) -> None:
+    reaching = {
+        name
+        for name, tree in trees.items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute) and node.attr == "replacing"
+    }
+    assert reaching == {"operations/replace/pair.py"}
+    making = {
+        name
+        for name, tree in trees.items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("Replacing")
+    }
+    assert making == {"pve/__init__.py"}
+    # each effect of it stands behind one look at both guests and one at who drives
+    effects = [
+        node
+        for node in ast.walk(trees["pve/replacing.py"])
+        if isinstance(node, ast.FunctionDef) and called_in(node) & {"post", "_change", "_shut_down"}
+    ]
+    assert len(effects) == 11
+    for node in effects:
+        assert called_in(node) & {"_allowed", "_shut_down"}, node.name
+    # it destroys nothing, and a guest's config is changed by it and by the copies' file alone
+    assert not list(deletions(trees["pve/replacing.py"]))
+    changing = {
+        name
+        for name, tree in trees.items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Attribute)
+        and node.func.attr == "put"
+        and node.args
+        and "/qemu/" in (template(node.args[0]) or "")
+    }
+    assert changing == {"pve/scratch.py", "pve/replacing.py"}
+
+
+def called_in(node: ast.AST) -> set[str]:
+    return {
+        inner.func.attr
+        for inner in ast.walk(node)
+        if isinstance(inner, ast.Call) and isinstance(inner.func, ast.Attribute)
+    }
+
+
 @pytest.mark.slow
-def test_law_1_only_the_scratch_module_stops_or_destroys_a_guest(
+def test_law_1_only_the_scratch_module_and_a_replacement_stop_a_guest_and_the_first_destroys(
     trees: dict[str, ast.Module],
 ) -> None:
     stopping = {
@@ -91,7 +140,8 @@ def test_law_1_only_the_scratch_module_stops_or_destroys_a_guest(
         for path in deletions(tree)
         if A_GUEST.search(template(path) or "")
     }
-    assert stopping == {"pve/scratch.py"}
+    # the second by exception (b): the two guests of one replacement
+    assert stopping == {"pve/scratch.py", "pve/replacing.py"}
     assert destroying == {"pve/scratch.py"}
 
 

@@ -1,0 +1,235 @@
+"""``backupsvc restore --replace`` and ``backupsvc operations undo``: the commands that shut a
+production guest down, which takes its name, typed.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from backupsvc.errors import Refused, UsageError
+
+if TYPE_CHECKING:
+    from backupsvc.bootstrap import Service
+    from backupsvc.operations.replace.planning import Allowed, ReplacePlan
+    from backupsvc.operations.restore.planning import Wish
+    from backupsvc.operations.surroundings import Found
+    from policies.model import Operation
+
+
+def replace_guest(
+    vmid: int,
+    wish: Wish,
+    allowed: Allowed,
+    *,
+    name: str | None,
+    enqueue: bool,
+    follow: bool,
+    dry_run: bool,
+    as_json: bool,
+) -> None:
+    """Carry out ``restore --replace``. Raise typer.Exit with its exit code."""
+    from backupsvc.cli.driving import announce, bring_to_end
+    from backupsvc.cli.output import emit_json
+    from backupsvc.cli.progress import Progress
+    from backupsvc.cli.session import open_service
+    from backupsvc.operations import opening
+    from backupsvc.operations.replace.planning import look_ahead, open_replace, typed
+    from backupsvc.operations.replace.result import plan_for_json, replace_outcome
+    from backupsvc.operations.restore import around
+
+    _must_be_answerable(name, f"guest {vmid} was not replaced", dry_run=dry_run, as_json=as_json)
+    with open_service(enqueue=enqueue) as service:
+        plan = look_ahead(service, vmid, wish, allowed, gather=dry_run)
+        new, missing = plan.restore.target, around.of_plan(service, plan.restore)
+        if dry_run:
+            if as_json:
+                told = plan_for_json(plan, new) | around.as_dict(missing)
+                emit_json({"dry_run": True} | told)
+            else:
+                _foreseen(plan, missing)
+            blockers = plan.restore.blockers
+            raise typer.Exit(blockers[0].exit_code if blockers else 0)
+        if plan.restore.without_quorum:
+            raise plan.restore.without_quorum
+        if name is None:
+            _tell(plan, missing)
+        _require_name(name, plan.word, vmid)
+        planned = typed(plan.memory, int(service.clock.now()))
+        opened = opening.open_all({new: lambda: open_replace(service, new, planned)})
+        workers = announce(service, opened, follow=follow, as_json=as_json) if enqueue else {}
+        with Progress(quiet=as_json) as progress:
+            [ended] = bring_to_end(service, opened.operations, progress, enqueue=enqueue)
+        code = service.engine.kinds[ended.kind].exit_code(service.catalog, ended)
+    result = replace_outcome(ended)
+    if as_json:
+        kept = {key: workers[key] for key in ("workers",) if key in workers}
+        emit_json(result | around.as_dict(missing) | kept)
+    else:
+        _show(result, missing)
+    raise typer.Exit(code)
+
+
+def undo_replacement(
+    service: Service,
+    operation: Operation,
+    *,
+    name: str | None,
+    force_stop: bool,
+    dry_run: bool,
+    as_json: bool,
+) -> int:
+    """Given an operation, take it back; return the exit code. Raise Refused for one that has no way
+    back.
+    """
+    from backupsvc.cli.driving import bring_to_end
+    from backupsvc.cli.output import emit_json, say, tell
+    from backupsvc.cli.progress import Progress
+    from backupsvc.operations import opening
+    from backupsvc.operations.replace.memory import recall
+    from backupsvc.operations.replace.planning import open_undo, plan_undo, typed
+    from backupsvc.operations.replace.result import undo_as_dict, undo_in_words, undo_outcome
+    from policies.model import OperationState
+    from policies.replace_guard import name_to_type
+
+    if operation.kind != "replace" or operation.subject is None:
+        raise Refused(
+            f"operation {operation.id} is a {operation.kind}, which has no way back: only a "
+            "replacement has one",
+            "see what came of it with `backupsvc operations show "
+            f"{operation.id}`; `backupsvc operations list --kind replace` lists those",
+        )
+    if operation.state is OperationState.OPEN:
+        raise Refused(
+            f"operation {operation.id} has not ended: it is at step {operation.step}",
+            f"`backupsvc operations cancel {operation.id}` ends it, and goes its way back",
+        )
+    new = operation.subject
+    planned = plan_undo(service, operation, recall(operation), force_stop=force_stop)
+    if dry_run or name is None:
+        if dry_run and as_json:
+            emit_json({"dry_run": True} | undo_as_dict(operation.id, new, planned))
+            return 0
+        out = say if dry_run else tell
+        out(
+            f"guest {planned.old} ({planned.old_name}) {'would be' if dry_run else 'will be'} brought back:"
+        )
+        for line in undo_in_words(new, planned):
+            out(f"  {line}")
+        if dry_run:
+            return 0
+    _require_name(name, name_to_type(planned.old, planned.old_name), planned.old)
+    ready = typed(planned, int(service.clock.now()))
+    opened = opening.open_all({new: lambda: open_undo(service, new, ready)})
+    with Progress(quiet=as_json) as progress:
+        [ended] = bring_to_end(service, opened.operations, progress, enqueue=False)
+    result = undo_outcome(ended)
+    if as_json:
+        emit_json(result)
+    elif result["error"]:
+        tell(f"backupsvc: {result['error']['message']}")
+        tell(f"  -> {result['error']['hint'] or f'see `backupsvc operations show {ended.id}`'}")
+    else:
+        say(
+            f"guest {planned.old} ({planned.old_name}) is back; guest {new} is off, with its links down"
+        )
+    for sentence in result["left"]:
+        tell(f"backupsvc: WARNING: {sentence}")
+    return service.engine.kinds[ended.kind].exit_code(service.catalog, ended)
+
+
+def _must_be_answerable(name: str | None, what: str, *, dry_run: bool, as_json: bool) -> None:
+    """Raise UsageError where nobody can type the guest's name, and nobody did beforehand."""
+    from backupsvc.cli.output import can_ask
+
+    if dry_run or name is not None or (can_ask() and not as_json):
+        return
+    raise UsageError(
+        f"{what}: it shuts a guest down, and there is no terminal on which to type its name",
+        "add --confirm-name NAME if that is decided (--yes is not enough); --dry-run says what would "
+        "be done",
+    )
+
+
+def _require_name(name: str | None, word: str, vmid: int) -> None:
+    """Have the guest's name typed where it was not given. Raise UsageError if what was given is not
+    it, typer.Exit if what is typed is not.
+    """
+    from backupsvc.cli.output import ask_words, can_ask, tell
+
+    if name is None and can_ask():
+        if ask_words(f'Type the name of guest {vmid} ("{word}") to go on').strip() == word:
+            return
+        tell("nothing was done")
+        raise typer.Exit(1)
+    if name is None or name.strip() != word:
+        raise UsageError(
+            f"{name!r} is not the name of guest {vmid}", f'its name is "{word}": --confirm-name'
+        )
+
+
+def _lines(plan: ReplacePlan, missing: Found) -> list[str]:
+    from backupsvc.cli.restore import lines
+    from backupsvc.operations.replace.result import steps_in_words
+    from backupsvc.operations.restore import around
+
+    new = plan.restore.target
+    return [
+        *lines(plan.restore),
+        f"guest {plan.memory.old} ({plan.memory.old_name}) on {plan.memory.old_node} is replaced by it:",
+        *(f"  {one}" for one in steps_in_words(plan.memory, new)),
+        "  what it has around it (HA, jobs, rules) is not moved; the commands:",
+        *around.lines(missing),
+    ]
+
+
+def _tell(plan: ReplacePlan, missing: Found) -> None:
+    from backupsvc.cli.output import tell
+
+    for line in _lines(plan, missing):
+        tell(line)
+
+
+def _foreseen(plan: ReplacePlan, missing: Found) -> None:
+    from backupsvc.cli.output import say, tell
+
+    for line in _lines(plan, missing):
+        say(line)
+    for one in plan.restore.blockers:
+        tell(f"backupsvc: {one.message}")
+        if one.hint:
+            tell(f"  -> {one.hint}")
+
+
+def _show(result: dict[str, Any], missing: Found) -> None:
+    """Say how it ended."""
+    from backupsvc.cli.output import say, tell
+    from backupsvc.operations.restore import around
+    from policies.restore_verdict import IN_WORDS, Health
+
+    about, id = result["replaced"], result["operation"]
+    old, new = about["vmid"], about["by"]
+    if result["error"]:
+        tell(f"backupsvc: {result['error']['message']}")
+        tell(f"  -> {result['error']['hint'] or f'see `backupsvc operations show {id}`'}")
+        if stop := about["way_back_error"]:
+            tell(f"backupsvc: STOP: guest {old} could not be brought back: {stop['message']}")
+            tell(f"  -> try it again with `backupsvc operations undo {id}`, or look at both in PVE")
+        else:
+            tell(f"guest {old} is {'back as it was' if about['touched'] else 'as it was'}")
+    else:
+        say(f"guest {old} ({about['name']}) is replaced by {new} on {result['node']}")
+        say(f"{IN_WORDS[Health(result['verdict'])]}: {'; '.join(result['reasons'])}")
+        for one in (*about["checks_before"], *result["checks"]):
+            say(f"  {one['outcome']}: {one['name']}: {one['detail']}")
+        say(f"guest {old} is off, with its links down and its disks; nothing of it was removed")
+        say(f"the way back: `backupsvc operations undo {id}`")
+    if about["safety_archive"]:
+        say(f"its state before is in {about['safety_archive']}")
+    for sentence in about["left"]:
+        tell(f"backupsvc: WARNING: {sentence}")
+    if not result["error"]:
+        say(f"what guest {old} has around it was not moved; for guest {new}:")
+        for line in around.lines(missing):
+            say(line)

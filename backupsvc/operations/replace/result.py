@@ -1,0 +1,113 @@
+"""What `restore --replace --json` and `operations undo --json` say."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from backupsvc.operations.memories import error_as_dict
+from backupsvc.operations.replace.memory import ReplaceMemory, recall
+from backupsvc.operations.replace.planning import ReplacePlan
+from backupsvc.operations.restore.result import plan_as_dict, restore_outcome
+from policies.model import Operation, OperationState
+
+
+def steps_in_words(memory: ReplaceMemory, new: int) -> list[str]:
+    """Given what a replacement is to do, return a sentence for each step, in order."""
+    old = memory.old
+    how = "; then it is switched off" if memory.force_stop else "; if it does not, all goes back"
+    return [
+        f"guest {old} is backed up by job {memory.job}, and that archive is kept from prune meanwhile",
+        f"{memory.archive.volid} is restored as {new}: the same machine, all links down, not at boot",
+        f"guest {new} is started beside it and asked what needs no network",
+        f"guest {old} is shut down within {memory.patience} s{how}",
+        f"guest {old} gets onboot=0 and its links down; it stays, with its disks",
+        f"only then guest {new} gets its links and its onboot, and is asked by all its checks",
+        f"if anything fails before that has ended, guest {old} is brought back as it was",
+    ]
+
+
+def plan_for_json(plan: ReplacePlan, new: int) -> dict[str, Any]:
+    """Given a plan, return it as ``restore --replace --dry-run --json`` prints it."""
+    memory = plan.memory
+    return plan_as_dict(plan.restore) | {
+        "overrides": dict(memory.overrides),
+        "replaces": {
+            "vmid": memory.old,
+            "name": memory.old_name,
+            "node": memory.old_node,
+            "by": new,
+            "job": memory.job,
+            "type": plan.word,
+            "accept_unchecked": memory.accept_unchecked,
+            "force_stop": memory.force_stop,
+            "steps": steps_in_words(memory, new),
+        },
+    }
+
+
+def replace_outcome(operation: Operation) -> dict[str, Any]:
+    """Given an ended replacement, return what ``restore --replace --json`` prints. ``switched``: the
+    new guest is in the place of the old one; ``touched``: the old one was, or was about to be, shut
+    down.
+    """
+    memory, book = recall(operation), operation.book
+    return restore_outcome(operation, memory) | {
+        "replaced": {
+            "vmid": memory.old,
+            "name": memory.old_name,
+            "node": memory.old_node,
+            "by": operation.subject,
+            "safety_backup": memory.safety,
+            "safety_archive": memory.saved.volid if memory.saved else None,
+            "typed_by": memory.typed_by or None,
+            "checks_before": [
+                {"name": one.name, "outcome": str(one.outcome), "detail": one.detail}
+                for one in memory.before
+            ],
+            "touched": memory.cut,
+            "switched": operation.state is OperationState.DONE,
+            "left": list(memory.left),
+            "way_back_error": error_as_dict(book.cleanup_error),
+        },
+        "error": error_as_dict(book.error or book.cleanup_error),
+    }
+
+
+def undo_as_dict(id: str, new: int, memory: ReplaceMemory) -> dict[str, Any]:
+    """Given the replacement that is to be undone, return what is said of it beforehand."""
+    return {
+        "undoes": id,
+        "original": memory.old,
+        "name": memory.old_name,
+        "vmid": new,
+        "force_stop": memory.force_stop,
+        "steps": undo_in_words(new, memory),
+    }
+
+
+def undo_in_words(new: int, memory: ReplaceMemory) -> list[str]:
+    """Given the replacement that is to be undone, return a sentence for each step, in order."""
+    how = "; then it is switched off" if memory.force_stop else ""
+    starts = "and is started" if memory.ran else "and is not started, as it was off"
+    return [
+        f"guest {new} gets its links down and onboot=0, and is shut down within "
+        f"{memory.patience} s{how}",
+        f"what was written into guest {new} since the replacement stays there, and nowhere else",
+        f"guest {memory.old} gets its links and its onboot as they were, {starts}",
+    ]
+
+
+def undo_outcome(operation: Operation) -> dict[str, Any]:
+    """Given an ended undoing, return what ``operations undo --json`` prints."""
+    memory, book = recall(operation), operation.book
+    return {
+        "operation": operation.id,
+        "undoes": memory.undo_of,
+        "original": memory.old,
+        "name": memory.old_name,
+        "vmid": operation.subject,
+        "state": str(operation.state),
+        "back": operation.state is OperationState.DONE,
+        "left": list(memory.left),
+        "error": error_as_dict(book.error or book.cleanup_error),
+    }
