@@ -15,7 +15,7 @@ help:
 	@echo "make coverage    each branch of policies must be taken by a test of tests/unit/policies; part of make test"
 	@echo "make explore     the tests that draw their inputs, with new ones each time"
 	@echo "make mutants     policies mutated: what no test would notice (MINUTES=60, MODULES=\"retention whole\")"
-	@echo "make soak        MUTANTS=20000 of archives read, then COUNT=50 good restore tests in a row with every core busy"
+	@echo "make soak        MUTANTS=20000 of archives read, COUNT=50 good restore tests in a row with every core busy, long operations killed at all places"
 	@echo "make lint        format, lint, types, layers"
 	@echo "make docs        write docs/reference.md anew from the code"
 	@echo "make lock        pin the application's dependencies in requirements.lock (UPGRADE=1: the newest)"
@@ -51,6 +51,7 @@ mutants: setup
 soak: setup
 	FUZZ_COUNT=$(or $(MUTANTS),20000) $(PYTEST) tests/fuzz
 	SOAK_COUNT=$(or $(COUNT),50) $(PYTHON) -m pytest -m soak -s tests/soak
+	DURABLE_WHOLE=1 $(PYTEST) tests/integration/durable
 
 lint: setup
 	.venv/bin/ruff format --check .

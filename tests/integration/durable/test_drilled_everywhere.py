@@ -18,7 +18,13 @@ from tests.integration.durable.interference import FAULTS
 from tests.integration.durable.kinds import DRILLED
 from tests.integration.durable.scene import NODE, Run, Scene, conducted
 from tests.integration.durable.test_broken_everywhere import break_calls
-from tests.integration.durable.test_killed_everywhere import Record, kill, report, undisturbed
+from tests.integration.durable.test_killed_everywhere import (
+    Record,
+    kill,
+    report,
+    stride,
+    undisturbed,
+)
 from tests.integration.test_ha_drill import ACCEPTED, grant
 
 pytestmark = [pytest.mark.slow, pytest.mark.long(2700), pytest.mark.timeout(2700)]
@@ -83,7 +89,8 @@ def test_law_1_one_that_is_killed_and_then_cancelled_leaves_the_guest_at_home(
     scene: Scene, record_property: Record
 ) -> None:
     began, calm = time.monotonic(), undisturbed(scene, KIND, "command")
-    runs = {at: scene.run(KIND, at, cancel=True) for at in range(1, len(calm.said) + 1, 3)}
+    points = range(1, len(calm.said) + 1, stride(KIND, 3))
+    runs = {at: scene.run(KIND, at, cancel=True) for at in points}
     states = Counter(one["state"] for run in runs.values() for one in run.operations)
     record_property("counted", f"{dict(states)}, {time.monotonic() - began:.0f} s")
     assert not report((f"{at} ({run.said[-1]})", wrong(run)) for at, run in runs.items())
