@@ -217,8 +217,9 @@ class Scene:
             "disks": self.disks(RESTORED),
             "config": self.restored_config(),
             "copies": self.copies(),
-            "around": self.around.seen(),
         }
+        if kind == "put-back":
+            made["around"] = self.around.seen()
         if kind == "replace":
             made |= self.pair()
         tasks = self.tasks() - tasks
