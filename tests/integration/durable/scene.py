@@ -160,8 +160,10 @@ class Scene:
         if REPLACING in guests:
             delete_guest(self.lab, NODE, REPLACING)
         if guests[REPLACED] != self.configs[REPLACED]:
-            (folder,) = (self.lab / "etc/pve/nodes").glob(f"*/qemu-server/{REPLACED}.conf")
-            folder.write_text(self.configs[REPLACED], encoding="utf-8")
+            # as its users do: what is written into the file alone the lab does not read anew
+            lines = [line.split(": ", 1) for line in self.configs[REPLACED].splitlines()]
+            wiring = {key: value for key, value in lines if key.startswith(("net", "onboot"))}
+            self.ask(f"/nodes/{NODE}/qemu/{REPLACED}/config", "PUT", **wiring)
         where = f"/nodes/{NODE}/qemu/{REPLACED}/status"
         if self.ask(f"{where}/current")["status"] == "stopped":
             as_root(self.shell, "POST", f"{where}/start")
