@@ -278,24 +278,13 @@ class RestoreStubs:
             ours = ours and later <= {restore_upid}
             ended = pve.tasks.poll(restore_upid) if ours else None
         running = pve.guests.status(node, vmid).running
-        places = [
-            item.name
-            for item in pve.storage.seen().storages
-            if item.node == node and item.enabled and "images" in item.content
-        ]
-        if not places:
-            raise PveError(
-                f"no storage of {node} that holds disks could be seen",
-                "see that the node is there, and the token's rights",
-            )
         return stubs.refusal(
             vmid,
             config,
             ours=ours,
             failed=ended is not None and not ended.ok,
             running=running,
-            # a storage that is enabled there and cannot be listed raises
-            volumes=[id for name in places for id in pve.storage.volumes(node, name, vmid)],
+            volumes=self._volumes(node, vmid),
         )
 
     def destroy(self, node: str, vmid: int, restore_upid: str) -> str:
@@ -308,6 +297,22 @@ class RestoreStubs:
         if why := self.why_not(node, vmid, restore_upid):
             raise LawRefused(1, f"VM {vmid} on {node} is left alone: {why}", _HINT_LAW_1)
         return self._client.delete(f"nodes/{node}/qemu/{vmid}").upid()
+
+    def _volumes(self, node: str, vmid: int) -> list[str]:
+        """Every volume of that VMID that the node sees. A storage that is enabled there and cannot
+        be listed raises.
+        """
+        places = [
+            item.name
+            for item in self._pve.storage.seen().storages
+            if item.node == node and item.enabled and "images" in item.content
+        ]
+        if not places:
+            raise PveError(
+                f"no storage of {node} that holds disks could be seen",
+                "see that the node is there, and the token's rights",
+            )
+        return [id for name in places for id in self._pve.storage.volumes(node, name, vmid)]
 
 
 def gone(exitstatus: str) -> bool:

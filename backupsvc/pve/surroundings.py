@@ -75,7 +75,10 @@ class Surroundings:
         """Given a guest (``type``: qemu or lxc), return how it stands at this moment. Raise
         PveNotFound if that node has no such guest.
         """
-        row = self._client.get(f"nodes/{node}/{type}/{vmid}/status/current").row()
+        if type == "qemu":
+            row = self._client.get(f"nodes/{node}/qemu/{vmid}/status/current").row()
+        else:
+            row = self._client.get(f"nodes/{node}/lxc/{vmid}/status/current").row()
         return Running(row.need_text("status") == "running", row.text("lock"))
 
     def digest(self, call: Call) -> str | None:

@@ -116,12 +116,20 @@ def _ask(
     return reply.status, json.loads(reply.body or b"{}").get("errors", {})
 
 
+# the lab tells of replication node by node alone: whoever asks for the list takes it as not read
+NOT_SERVED = {("GET", "/cluster/replication")}
+
+
 def test_the_lab_serves_whatever_the_service_asks_for() -> None:
     calls = sorted(set(endpoints.client_calls()))
     assert len(calls) > 25, "the calls are no longer found in the source"
     served = {(e.method, e.path) for e in api().endpoints} & ROUTES.keys()
+    assert set(calls) >= NOT_SERVED, "nobody asks for that any more"
     for method, path in calls:
         found = api().find(method, path)
+        if (method, path) in NOT_SERVED:
+            assert found is None, "the lab serves it by now"
+            continue
         assert found and (found[0].method, found[0].path) in served, (method, path)
 
 
