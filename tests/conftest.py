@@ -22,6 +22,7 @@ from hypothesis import settings
 from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]
 
 from tests.catalogs import new_catalog
+from tests.constants import changed, constants
 from tests.postgres import bare_database, drop_database, fresh_database, private_postgres
 from tests.signals import children_get_defaults
 
@@ -109,6 +110,14 @@ def _length(item: pytest.Item) -> float:
     """How many seconds a test that is marked as long may last on a busy machine, 0 of any other."""
     marked = item.get_closest_marker("long")
     return float(marked.args[0]) if marked is not None else 0
+
+
+@pytest.fixture(scope="module", autouse=True)
+def unchanged() -> Iterator[None]:
+    """What a file changes for its whole process, it changes back."""
+    before = constants()
+    yield
+    assert changed(before, constants()) == []
 
 
 @pytest.fixture(scope="session")

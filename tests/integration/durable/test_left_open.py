@@ -14,10 +14,8 @@ from typing import Any
 import pytest
 
 from backupsvc.bootstrap import Service
-from backupsvc.engine import context
 from backupsvc.operations import showing
 from backupsvc.operations.kinds import KINDS
-from backupsvc.pve import tasks
 from backupsvc.settings import load_settings
 from policies.model import Operation, OperationState
 from tests.commands import Shell
@@ -95,9 +93,7 @@ def brought_to_their_end(service: Service, ids: dict[str, str]) -> dict[str, Ope
 def test_one_of_each_kind_that_an_older_release_left_in_mid_step_comes_to_its_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module, name in ((tasks, "RECENT_AGE"), (context, "JUST_NOW")):
-        # the conductor sets them for a process of its own
-        monkeypatch.setattr(module, name, getattr(module, name))
+    conductor.hurry(monkeypatch.setattr)
     file = unpacked(tmp_path)
     stood = asked(file, "SELECT kind, id, step FROM operation WHERE state = 'open'")
     ids = {kind: id for kind, id, step in stood if STOOD[kind] == step}
