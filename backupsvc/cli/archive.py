@@ -15,7 +15,7 @@ from typing import Annotated
 import typer
 
 from backupsvc.cli import archive_files
-from backupsvc.cli.options import IdentityFile
+from backupsvc.cli.options import IdentityFile, JsonNotText
 from backupsvc.cli.output import bar, console, emit_json, interactive, say, size
 from backupsvc.clock import iso
 from backupsvc.errors import UsageError
@@ -27,7 +27,6 @@ app = typer.Typer(
     "cluster; acknowledge suspicious ones.",
 )
 
-Json = Annotated[bool, typer.Option("--json", help="One JSON object instead of text.")]
 Files = Annotated[
     list[Path], typer.Argument(metavar="FILE...", help="Archives: .vma or .tar, compressed or not.")
 ]
@@ -73,7 +72,9 @@ DryAcknowledge = Annotated[
 
 
 @app.command()
-def verify(files: Files, as_json: Json = False, quiet: Quiet = False, jobs: Jobs = None) -> None:
+def verify(
+    files: Files, as_json: JsonNotText = False, quiet: Quiet = False, jobs: Jobs = None
+) -> None:
     """Read archives to their last byte: checksum, structure, every cluster of every disk. Exit 1 if
     one is not intact.
     """
@@ -113,7 +114,9 @@ def verify(files: Files, as_json: Json = False, quiet: Quiet = False, jobs: Jobs
 
 
 @app.command()
-def info(file: Annotated[Path, typer.Argument(metavar="FILE")], as_json: Json = False) -> None:
+def info(
+    file: Annotated[Path, typer.Argument(metavar="FILE")], as_json: JsonNotText = False
+) -> None:
     """Say what an archive is, from its name and its header: guest, time, disks, configuration."""
     from backupsvc.archives.describe import describe
 
@@ -157,7 +160,7 @@ def extract(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what would be written, by the archive's header.")
     ] = False,
-    as_json: Json = False,
+    as_json: JsonNotText = False,
 ) -> None:
     """Write a VM archive's disks as sparse DEVICE.raw and its configs into DIR. Nothing is left
     there unless all was intact.
@@ -185,7 +188,7 @@ def decrypt(
     output: Output = Path(),
     sha256: Sha256 = None,
     dry_run: DryDecrypt = False,
-    as_json: Json = False,
+    as_json: JsonNotText = False,
 ) -> None:
     """Decrypt an encrypted copy in a folder of this machine, without catalog and policy, and give it
     the archive's name once all of it was checked.
@@ -239,7 +242,7 @@ def acknowledge(
     what: Suspicious,
     reason: Reason,
     dry_run: DryAcknowledge = False,
-    as_json: Json = False,
+    as_json: JsonNotText = False,
 ) -> None:
     """Say that a suspicious archive is as it should be: from now on it is what is usual of its
     guest, and nothing older is held because of it.

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from backupsvc.cli.options import JsonNotText
 from backupsvc.cli.output import bar, emit_json, say, size, table, tell
 from backupsvc.errors import ArchiveError, UsageError
 from backupsvc.visible import one_line
@@ -50,7 +51,6 @@ WorkDir = Annotated[
         help="Where the disks lie meanwhile, as files without a name; else TMPDIR, else /var/tmp.",
     ),
 ]
-Json = Annotated[bool, typer.Option("--json", help="One JSON object instead of text.")]
 Folder = Annotated[
     str | None, typer.Argument(metavar="[PATH]", help="A folder of the guest, such as /etc.")
 ]
@@ -74,7 +74,7 @@ def files(
     disk: Disks = None,
     volume: Number = None,
     work_dir: WorkDir = None,
-    as_json: Json = False,
+    as_json: JsonNotText = False,
 ) -> None:
     """List a VM archive's disks, and the partitions and LVM volumes on them with their file
     systems; with PATH what is in that folder.
@@ -121,7 +121,7 @@ def copy_out(
     volume: Number = None,
     work_dir: WorkDir = None,
     dry_run: DryRun = False,
-    as_json: Json = False,
+    as_json: JsonNotText = False,
 ) -> None:
     """Copy files and folders out of a VM's archive into DIR. Nothing is overwritten, nothing is
     written outside of DIR, and a file has its name only once it is whole.

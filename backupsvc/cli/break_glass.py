@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from backupsvc.cli.options import AsJson, IdentityFile, Targets
+from backupsvc.cli.options import AsJson, IdentityFile, OutputFolder, Targets
 
 if TYPE_CHECKING:
     from backupsvc.copies.bundle_opening import Opened
@@ -21,10 +21,6 @@ app = typer.Typer(
     no_args_is_help=True,
     help="A bundle with all that is needed where nothing else is left: runbook, catalog, policy.",
 )
-Folder = Annotated[
-    Path | None,
-    typer.Option("--output", metavar="FOLDER", help="Into a folder of this machine instead."),
-]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say where it would go; make no bundle.")]
 WithSecrets = Annotated[
     bool,
@@ -53,7 +49,7 @@ DryOpen = Annotated[
 @app.command()
 def export(
     to: Targets = None,
-    output: Folder = None,
+    output: OutputFolder = None,
     with_secrets: WithSecrets = False,
     dry_run: DryRun = False,
     as_json: AsJson = False,

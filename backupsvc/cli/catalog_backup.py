@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from backupsvc.cli.options import AsJson, Targets
+from backupsvc.cli.options import AsJson, OutputFolder, Targets
 
-Folder = Annotated[
-    Path | None,
-    typer.Option("--output", metavar="FOLDER", help="Into a folder of this machine instead."),
-]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say where it would go; take no snapshot.")]
 
 
 def backup(
     to: Targets = None,
-    output: Folder = None,
+    output: OutputFolder = None,
     dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:

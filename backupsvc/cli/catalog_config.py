@@ -4,13 +4,12 @@ when a node is built anew.
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from backupsvc.cli.groups import Named
-from backupsvc.cli.options import AsJson, Targets
+from backupsvc.cli.options import AsJson, BySetOf, GuestThatHadIt, OutputFolder, Targets
 from backupsvc.cli.put_back import put_back
 
 if TYPE_CHECKING:
@@ -21,10 +20,6 @@ if TYPE_CHECKING:
     from policies.cluster_config import ConfigSet
     from policies.model import CopyTarget
 
-Folder = Annotated[
-    Path | None,
-    typer.Option("--output", metavar="FOLDER", help="Into a folder of this machine instead."),
-]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say where it would go; read nothing.")]
 Date = Annotated[
     str,
@@ -36,11 +31,6 @@ Date = Annotated[
 ]
 File = Annotated[
     str | None, typer.Argument(metavar="[FILE]", help="One file, such as storage.cfg.")
-]
-Vmid = Annotated[int, typer.Argument(metavar="VMID", min=100, help="The guest that had it.")]
-At = Annotated[
-    str | None,
-    typer.Option("--at", metavar="DATE", help="By the set of that date, as `show` takes it."),
 ]
 AsVmid = Annotated[
     int | None,
@@ -60,7 +50,10 @@ def _group() -> None:
 
 @app.command()
 def keep(
-    to: Targets = None, output: Folder = None, dry_run: DryRun = False, as_json: AsJson = False
+    to: Targets = None,
+    output: OutputFolder = None,
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
 ) -> None:
     """Read the cluster's configuration and keep it as text beside the catalog and at the copy
     targets. The workers do so every night. No secret is kept, and what the token may not read is
@@ -239,8 +232,8 @@ def diff(older: Date, newer: Date, as_json: AsJson = False) -> None:
 
 @app.command()
 def surroundings(
-    vmid: Vmid,
-    at: At = None,
+    vmid: GuestThatHadIt,
+    at: BySetOf = None,
     as_vmid: AsVmid = None,
     node: Node = None,
     as_json: AsJson = False,

@@ -8,7 +8,7 @@ import typer
 
 from backupsvc.cli.completing import vmids
 from backupsvc.cli.driving import EnqueueOption, FollowOption
-from backupsvc.cli.options import AsJson
+from backupsvc.cli.options import AsJson, DryRunOfReading
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,7 +30,6 @@ GuestsCopies = Annotated[
 Everything = Annotated[
     bool, typer.Option("--all", help="Every copy, whenever it was read last, however many bytes.")
 ]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be read; read nothing.")]
 
 
 def recheck(
@@ -39,7 +38,7 @@ def recheck(
     everything: Everything = False,
     enqueue: EnqueueOption = False,
     follow: FollowOption = False,
-    dry_run: DryRun = False,
+    dry_run: DryRunOfReading = False,
     as_json: AsJson = False,
 ) -> None:
     """Read copies whole at their targets of kind sftp and directory, and say which are still what

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from backupsvc.cli.completing import vmids
+from backupsvc.cli.options import AsJsonUnasked, DryRunOfPlan, Yes
 from backupsvc.errors import UsageError
 
 if TYPE_CHECKING:
@@ -23,15 +24,6 @@ Relocate = Annotated[
         help="Stop it and start it there, as a failover would; or keep it running.",
     ),
 ]
-Yes = Annotated[
-    bool,
-    typer.Option("--yes", "-y", help="Do not ask; without a terminal nothing is done otherwise."),
-]
-DryRun = Annotated[
-    bool,
-    typer.Option("--dry-run", help="Say what would be done, and what keeps it from being done."),
-]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object; implies --yes.")]
 
 
 def drill(
@@ -39,8 +31,8 @@ def drill(
     to: ToNode = None,
     relocate: Relocate = False,
     yes: Yes = False,
-    dry_run: DryRun = False,
-    as_json: AsJson = False,
+    dry_run: DryRunOfPlan = False,
+    as_json: AsJsonUnasked = False,
 ) -> None:
     """Let HA move a guest to another node and back, while its service is asked ten times a second
     from this machine: how long was it away?

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from backupsvc.cli.driving import EnqueueOption, FollowOption
+from backupsvc.cli.options import AsJsonUnasked, BySetOf, GuestThatHadIt, Yes
 from backupsvc.errors import BackupsvcError, UsageError
 
 if TYPE_CHECKING:
@@ -19,34 +20,24 @@ if TYPE_CHECKING:
     from backupsvc.operations.surroundings import Found
     from policies.model import Operation
 
-Vmid = Annotated[int, typer.Argument(metavar="VMID", min=100, help="The guest that had it.")]
 AsVmid = Annotated[
     int | None, typer.Option("--as", metavar="VMID", min=100, help="The VMID that it has now.")
-]
-At = Annotated[
-    str | None,
-    typer.Option("--at", metavar="DATE", help="By the set of that date, as `show` takes it."),
-]
-Yes = Annotated[
-    bool,
-    typer.Option("--yes", "-y", help="Do not ask; without a terminal nothing is done otherwise."),
 ]
 DryRun = Annotated[
     bool,
     typer.Option("--dry-run", help="Say what would be put back, and what would be left to you."),
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object; implies --yes.")]
 
 
 def put_back(
-    vmid: Vmid,
+    vmid: GuestThatHadIt,
     as_vmid: AsVmid = None,
-    at: At = None,
+    at: BySetOf = None,
     yes: Yes = False,
     enqueue: EnqueueOption = False,
     follow: FollowOption = False,
     dry_run: DryRun = False,
-    as_json: AsJson = False,
+    as_json: AsJsonUnasked = False,
 ) -> None:
     """Put back what a guest had around it before it was deleted, through Proxmox VE's API as far as
     the restore token may: pool, rights, firewall, replication, backup jobs, HA with its rules, start

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from backupsvc.cli.driving import EnqueueOption, FollowOption
-from backupsvc.cli.options import AsJson, GuestsArchives
+from backupsvc.cli.options import AsJson, DryRunOfReading, GuestsArchives
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,7 +20,6 @@ Everything = Annotated[
     bool,
     typer.Option("--all", help="Every archive, whenever it was read last, however many bytes."),
 ]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be read; read nothing.")]
 
 
 def recheck(
@@ -28,7 +27,7 @@ def recheck(
     everything: Everything = False,
     enqueue: EnqueueOption = False,
     follow: FollowOption = False,
-    dry_run: DryRun = False,
+    dry_run: DryRunOfReading = False,
     as_json: AsJson = False,
 ) -> None:
     """Read archives whole on their nodes, and say which are still good: those whose turn it is by

@@ -8,6 +8,7 @@ import typer
 
 from backupsvc.cli.completing import vmids
 from backupsvc.cli.driving import EnqueueOption, FollowOption
+from backupsvc.cli.options import AsJsonUnasked, DryRunOfPlan, Yes
 from backupsvc.clock import iso
 from backupsvc.errors import UsageError
 
@@ -64,15 +65,6 @@ Around = Annotated[
         help="Then put back what was around it, as `catalog config put-back` does.",
     ),
 ]
-Yes = Annotated[
-    bool,
-    typer.Option("--yes", "-y", help="Do not ask; without a terminal nothing is done otherwise."),
-]
-DryRun = Annotated[
-    bool,
-    typer.Option("--dry-run", help="Say what would be done, and what keeps it from being done."),
-]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object; implies --yes.")]
 Replace = Annotated[
     bool,
     typer.Option(
@@ -123,8 +115,8 @@ def restore(
     yes: Yes = False,
     enqueue: EnqueueOption = False,
     follow: FollowOption = False,
-    dry_run: DryRun = False,
-    as_json: AsJson = False,
+    dry_run: DryRunOfPlan = False,
+    as_json: AsJsonUnasked = False,
 ) -> None:
     """Restore a guest that no longer exists, from its newest archive of which a restore was proven,
     else from its newest. Never overwrites a guest that exists: ``--replace`` shuts it down, keeps it,
