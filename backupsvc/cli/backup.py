@@ -59,7 +59,7 @@ def run(
     """Back up the guests of a job now. Exit 1 if any has no new archive, or a corrupt one, or was
     left frozen.
     """
-    from backupsvc.cli.driving import announce, check_options
+    from backupsvc.cli.driving import announce, check_options, workers_in
     from backupsvc.cli.output import emit_json, tell
     from backupsvc.cli.progress import Progress
     from backupsvc.cli.session import open_service
@@ -89,7 +89,7 @@ def run(
         with Progress(quiet=as_json) as progress:
             result = _run(service, chosen, opened, progress, enqueue=enqueue)
     if as_json:
-        emit_json(result | {"room": room} | {key: told[key] for key in ("workers",) if key in told})
+        emit_json(result | {"room": room} | workers_in(told))
     else:
         _show(result)
     raise typer.Exit(exit_code(result))

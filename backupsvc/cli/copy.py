@@ -289,7 +289,7 @@ def sync(to: OnlyTargets = None, dry_run: SyncDryRun = False, as_json: AsJson = 
     Whoever runs it says that they may be gone: from then on `keep` rules apply again to what is
     left. Exit 3 if a target was not reached.
     """
-    from backupsvc.cli.output import emit_json, say, tell
+    from backupsvc.cli.output import emit_json, say, tell_error
     from backupsvc.cli.session import open_service
     from backupsvc.cli.targets import chosen
     from backupsvc.operations.copy.keeping import lost_at
@@ -318,8 +318,7 @@ def sync(to: OnlyTargets = None, dry_run: SyncDryRun = False, as_json: AsJson = 
         raise typer.Exit(code)
     _show(lost, [])
     for one in unseen:
-        tell(f"backupsvc: {one['target']} was not looked at: {one['reason']}")
-        tell(f"  -> {one['hint']}")
+        tell_error(f"{one['target']} was not looked at: {one['reason']}", one["hint"])
     if lost:
         say("nothing was forgotten" if dry_run else f"{len(lost)} copies forgotten")
     raise typer.Exit(code)
@@ -329,7 +328,7 @@ app.command()(recheck)
 
 
 def _show(found: list[dict[str, Any]], blind: Sequence[str]) -> None:
-    from backupsvc.cli.output import say, size, table, tell
+    from backupsvc.cli.output import say, size, table, tell, tell_error
     from policies.i18n import duration
 
     if not found:
@@ -352,11 +351,12 @@ def _show(found: list[dict[str, Any]], blind: Sequence[str]) -> None:
         table(("VMID", "archive", "node", "target", "folder", "state", "size", last), rows)
     for one in found:
         if one["state"] == "damaged":
-            tell(f"backupsvc: {one['volid']} at {one['target']['name']}: {one['reason']}")
-            tell("  -> `backupsvc copy run` makes it anew while the archive is there")
+            tell_error(
+                f"{one['volid']} at {one['target']['name']}: {one['reason']}",
+                "`backupsvc copy run` makes it anew while the archive is there",
+            )
         if one["state"] == "failed":
-            tell(f"backupsvc: {one['volid']} to {one['target']['name']}: {one['reason']}")
-            tell(f"  -> {one['hint']}")
+            tell_error(f"{one['volid']} to {one['target']['name']}: {one['reason']}", one["hint"])
         for name in one.get("litter", ()):
             say(f"{name} at {one['target']['name']} is of no use; the far side may remove it")
         for name in one.get("removed", ()):

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -50,13 +50,26 @@ def check_options(enqueue: bool, follow: bool, dry_run: bool) -> None:
         raise UsageError("--enqueue does not go with --dry-run", "leave one of them out")
 
 
+def require_answerable(what: str, *, unasked: bool) -> None:
+    """Given what does not happen then, raise UsageError where a plan must be agreed to and nobody is
+    there to be asked.
+    """
+    from backupsvc.cli.output import can_ask
+
+    if not (unasked or can_ask()):
+        raise UsageError(
+            f"{what}: there is no terminal on which to ask whether it should be",
+            "add --yes if that is decided; --dry-run says what would be done",
+        )
+
+
 def announce(service: Service, opened: Opened, *, follow: bool, as_json: bool) -> dict[str, Any]:
     """Given what was opened for the workers, say so and how to follow it, and warn if nobody seems
     to come for it.
 
     Return the answer for ``--json``. Raise typer.Exit unless it is to be followed.
     """
-    from backupsvc.cli.output import emit_json, say, tell
+    from backupsvc.cli.output import emit_json, say, tell, tell_error
     from backupsvc.operations.showing import summary
 
     found = workers(service)
@@ -82,8 +95,7 @@ def announce(service: Service, opened: Opened, *, follow: bool, as_json: bool) -
             )
     # on standard error in either form: one that was refused must not hide in an answer of good ones
     for vmid, error in opened.refused:
-        tell(f"backupsvc: {'' if vmid is None else f'{vmid}: '}{error.message}")
-        tell(f"  -> {error.hint}")
+        tell_error(f"{'' if vmid is None else f'{vmid}: '}{error.message}", error.hint)
     if found.good:
         tell(f"the workers find it within {service.settings.tick:g} s")
     else:
@@ -127,6 +139,50 @@ def bring_to_end(
     service.engine.executor.observe(observer)
     with cleaned_up(service, ids):
         return service.engine.drive(ids)
+
+
+@dataclass(frozen=True)
+class Ended:
+    """What came of the one operation of a command: how it ended, its exit code, and what
+    ``announce`` told of the workers, for ``--json``.
+    """
+
+    operation: Operation
+    code: int
+    workers: dict[str, Any] = field(default_factory=dict)
+
+
+def drive_one(
+    service: Service,
+    open_one: Callable[[], Operation | None],
+    subject: int | None = None,
+    *,
+    enqueue: bool = False,
+    follow: bool = False,
+    as_json: bool,
+) -> Ended:
+    """Open an operation, and bring it to its end: here, or by the workers.
+
+    ``open_one`` opens it, and returns None where somebody had opened it before; ``subject`` is its
+    guest. Raise Refused where it was opened before, typer.Exit when interrupted or when it is left
+    to the workers and not followed.
+    """
+    from backupsvc.cli.progress import Progress
+    from backupsvc.operations.opening import open_all
+
+    opened = open_all({subject: open_one})
+    told = announce(service, opened, follow=follow, as_json=as_json) if enqueue else {}
+    with Progress(quiet=as_json) as progress:
+        [ended] = bring_to_end(service, opened.operations, progress, enqueue=enqueue)
+    code = service.engine.kinds[ended.kind].exit_code(service.catalog, ended)
+    return Ended(ended, code, workers_in(told))
+
+
+def workers_in(told: Mapping[str, Any]) -> dict[str, Any]:
+    """Given what ``announce`` returned, or nothing, return the part that goes on to the answer of a
+    command that followed to the end.
+    """
+    return {key: told[key] for key in ("workers",) if key in told}
 
 
 @dataclass(frozen=True)
@@ -181,8 +237,7 @@ def drive_each(
     codes = [kinds[end.kind].exit_code(service.catalog, end) for end in ended]
     codes += [error.exit_code for _, error in refused]
     pairs = [(one, end) for (one, _), end in zip(opened, ended, strict=True)]
-    workers = {key: told[key] for key in ("workers",) if key in told}
-    return Driven(refused, pairs, max(codes, default=0), workers)
+    return Driven(refused, pairs, max(codes, default=0), workers_in(told))
 
 
 @contextmanager

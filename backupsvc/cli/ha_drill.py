@@ -8,7 +8,6 @@ import typer
 
 from backupsvc.cli.completing import vmids
 from backupsvc.cli.options import AsJsonUnasked, DryRunOfPlan, Yes
-from backupsvc.errors import UsageError
 
 if TYPE_CHECKING:
     from policies.ha.drill import Plan
@@ -41,29 +40,26 @@ def drill(
     proven, and when anything of that is not known. Shows the plan and asks. Exit 0 only if it went,
     answered there, and is back home.
     """
-    from backupsvc.cli.driving import bring_to_end
-    from backupsvc.cli.output import ask, can_ask, emit_json, say, tell
-    from backupsvc.cli.progress import Progress
+    from backupsvc.cli.driving import drive_one, require_answerable
+    from backupsvc.cli.output import ask, emit_json, say, tell, tell_error
     from backupsvc.cli.session import open_service
     from backupsvc.operations.ha_drill.opening import open_drill
     from backupsvc.operations.ha_drill.result import lines, outcome
-    from backupsvc.operations.opening import opened_by
     from backupsvc.report.ha_drill import plan
     from policies.ha.drill import Asked
 
     unasked = yes or as_json
-    if not (unasked or dry_run or can_ask()):
-        raise UsageError(
-            f"guest {vmid} was not moved: there is no terminal on which to ask whether it should be",
-            "add --yes if that is decided; --dry-run says what would be done",
-        )
+    require_answerable(f"guest {vmid} was not moved", unasked=unasked or dry_run)
     with open_service() as service:
         found, macs = plan(service, Asked(vmid, to, relocate))
         if dry_run:
             if as_json:
                 emit_json({"dry_run": True} | as_dict(found))
             else:
-                _foreseen(found)
+                for line in told(found):
+                    say(line)
+                for why in found.blockers:
+                    tell(f"backupsvc: it is refused: {why}")
             raise typer.Exit(4 if found.blockers else 0)
         if not unasked and not found.blockers:
             for line in told(found):
@@ -71,18 +67,16 @@ def drill(
             if not ask("Move it?"):
                 tell("nothing was moved")
                 raise typer.Exit(1)
-        operation = opened_by(lambda: open_drill(service, found, macs))
-        with Progress(quiet=as_json) as progress:
-            (ended,) = bring_to_end(service, [operation], progress, enqueue=False)
-        code = service.engine.kinds[ended.kind].exit_code(service.catalog, ended)
-    result = outcome(ended)
+        ended = drive_one(service, lambda: open_drill(service, found, macs), vmid, as_json=as_json)
+    result = outcome(ended.operation)
     if as_json:
         emit_json(result)
     else:
-        for line in lines(ended):
+        for line in lines(ended.operation):
             say(line)
-        _show_error(result["error"])
-    raise typer.Exit(code)
+        if error := result["error"]:
+            tell_error(error["message"], error["hint"])
+    raise typer.Exit(ended.code)
 
 
 def as_dict(found: Plan) -> dict[str, Any]:
@@ -112,21 +106,3 @@ def told(found: Plan) -> list[str]:
         f"{found.address or 'no address'} is asked ten times a second from this machine",
         *(f"  {note}" for note in found.notes),
     ]
-
-
-def _foreseen(found: Plan) -> None:
-    from backupsvc.cli.output import say, tell
-
-    for line in told(found):
-        say(line)
-    for why in found.blockers:
-        tell(f"backupsvc: it is refused: {why}")
-
-
-def _show_error(error: dict[str, Any] | None) -> None:
-    from backupsvc.cli.output import tell
-
-    if error:
-        tell(f"backupsvc: {error['message']}")
-        if error["hint"]:
-            tell(f"  -> {error['hint']}")

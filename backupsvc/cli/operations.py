@@ -203,33 +203,32 @@ def retry(
     """Do again what a failed or cancelled operation was asked to do, as a new operation. Exit as
     that one ends.
     """
-    from backupsvc.cli.driving import announce, bring_to_end
+    from backupsvc.cli.driving import drive_one
     from backupsvc.cli.output import emit_json, say
-    from backupsvc.cli.progress import Progress
     from backupsvc.cli.session import open_service
-    from backupsvc.operations import opening, retrying
-    from backupsvc.operations.showing import exit_code, find, summary
+    from backupsvc.operations import retrying
+    from backupsvc.operations.showing import find, summary
 
     with open_service(enqueue=enqueue) as service:
         planned = retrying.plan(service, find(service.catalog, id))
         if dry_run:
             _show_retry(planned, as_json)
             return
-        opened = opening.open_all({planned.subject: lambda: retrying.open_retry(service, planned)})
-        # ends the command: the workers do the rest
-        if enqueue:
-            announce(service, opened, follow=False, as_json=as_json)
-        with Progress(quiet=as_json) as progress:
-            ended = bring_to_end(service, opened.operations, progress, enqueue=False)[0]
-        answer, code = (
-            summary(service, ended) | {"retry_of": planned.of},
-            exit_code(service.catalog, ended),
+        # with --enqueue this ends the command: the workers do the rest
+        ended = drive_one(
+            service,
+            lambda: retrying.open_retry(service, planned),
+            planned.subject,
+            enqueue=enqueue,
+            as_json=as_json,
         )
+        answer = summary(service, ended.operation) | {"retry_of": planned.of}
     if as_json:
         emit_json(answer)
     else:
-        say(f"operation {ended.id}, a retry of {planned.of}: {answer['state']}: {answer['result']}")
-    raise typer.Exit(code)
+        id, end = ended.operation.id, f"{answer['state']}: {answer['result']}"
+        say(f"operation {id}, a retry of {planned.of}: {end}")
+    raise typer.Exit(ended.code)
 
 
 @app.command()

@@ -116,10 +116,15 @@ def fail(message: str, hint: str, exit_code: int, *, as_json: bool) -> int:
     # a program reads standard output, a person standard error: each gets it in its own form
     if as_json:
         emit_json({"error": {"message": message, "hint": hint, "exit_code": exit_code}})
+    tell_error(message, hint)
+    return exit_code
+
+
+def tell_error(message: str, hint: str) -> None:
+    """Print an error on standard error, and the next action where there is one."""
     tell(f"backupsvc: {message}")
     if hint:
         tell(f"  -> {hint}")
-    return exit_code
 
 
 def can_ask() -> bool:

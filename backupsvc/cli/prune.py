@@ -38,11 +38,9 @@ def prune(
     What lies where nothing can be listed now is neither gone nor a reason to remove another: it is
     named, and the exit code is 3.
     """
-    from backupsvc.cli.driving import announce, bring_to_end, check_options
+    from backupsvc.cli.driving import check_options, drive_one
     from backupsvc.cli.output import emit_json
-    from backupsvc.cli.progress import Progress
     from backupsvc.cli.session import open_service
-    from backupsvc.operations import opening
     from backupsvc.operations.prune.deciding import decision
     from backupsvc.operations.prune.opening import open_prune
     from backupsvc.operations.prune.result import foreseen, prune_exit_code, prune_outcome
@@ -53,28 +51,29 @@ def prune(
             "--explain says what would happen, so it goes with --dry-run",
             "add --dry-run; afterwards `backupsvc operations show` tells what a prune did",
         )
-    result: dict[str, Any]
-    told: dict[str, Any] = {}
+    workers: dict[str, Any] = {}
     with open_service(enqueue=enqueue) as service:
         if dry_run:
             decided = decision(service, vmid or [], explain=explain)
             result = foreseen(decided, explain=explain)
         else:
-            opened = opening.open_all({None: lambda: open_prune(service, vmid or [])})
-            told = announce(service, opened, follow=follow, as_json=as_json) if enqueue else {}
-            with Progress(quiet=as_json) as progress:
-                result = prune_outcome(
-                    bring_to_end(service, opened.operations, progress, enqueue=enqueue)[0]
-                )
+            ended = drive_one(
+                service,
+                lambda: open_prune(service, vmid or []),
+                enqueue=enqueue,
+                follow=follow,
+                as_json=as_json,
+            )
+            result, workers = prune_outcome(ended.operation), ended.workers
     if as_json:
-        emit_json(result | {key: told[key] for key in ("workers",) if key in told})
+        emit_json(result | workers)
     else:
         _show(result)
     raise typer.Exit(prune_exit_code(result))
 
 
 def _show(result: dict[str, Any]) -> None:
-    from backupsvc.cli.output import say, table, tell
+    from backupsvc.cli.output import say, table, tell_error
 
     explained = [one for one in result["archives"] if "explanation" in one]
     for one in explained:
@@ -97,9 +96,8 @@ def _show(result: dict[str, Any]) -> None:
             "  -> bring it back, then run `backupsvc prune` again; `backupsvc pra status` says "
             "what can be done meanwhile"
         )
-    if result["error"]:
-        tell(f"backupsvc: {result['error']['message']}")
-        tell(f"  -> {result['error']['hint']}")
+    if error := result["error"]:
+        tell_error(error["message"], error["hint"])
     elif result["dry_run"]:
         going = sum(a["mark"] == "remove" for a in result["archives"])
         say(f"{going} of {len(result['archives'])} archives would be removed")

@@ -50,21 +50,16 @@ def put_back(
     Example: backupsvc catalog config put-back 108
     """
     from backupsvc.cli.catalog_config import time_of
-    from backupsvc.cli.driving import announce, check_options
-    from backupsvc.cli.output import ask, can_ask, emit_json, say, tell
+    from backupsvc.cli.driving import check_options, drive_one, require_answerable
+    from backupsvc.cli.output import ask, emit_json, tell
     from backupsvc.cli.session import open_service
-    from backupsvc.operations import opening, surroundings
+    from backupsvc.operations import surroundings
     from backupsvc.operations.put_back.opening import came_back, look_ahead, open_put_back
     from backupsvc.operations.put_back.result import ahead_as_dict, outcome
 
     check_options(enqueue, follow, dry_run)
     unasked = yes or as_json
-    if not (unasked or dry_run or can_ask()):
-        raise UsageError(
-            f"nothing was put back around guest {vmid}: there is no terminal on which to ask whether "
-            "it should be",
-            "add --yes if that is decided; --dry-run says what would be done",
-        )
+    require_answerable(f"nothing was put back around guest {vmid}", unasked=unasked or dry_run)
     with open_service(enqueue=enqueue) as service:
         kept_at = None if at is None else time_of(service, at)
         restored = came_back(service, vmid if as_vmid is None else as_vmid)
@@ -76,7 +71,8 @@ def put_back(
                 emit_json({"dry_run": True} | ahead_as_dict(ahead))
             else:
                 _foreseen(ahead)
-            raise typer.Exit(_code(ahead))
+            left = any(end is not None and end.left for _, end in ahead.things)
+            raise typer.Exit(ahead.blocker.exit_code if ahead.blocker else int(left))
         if ahead.blocker is not None:
             raise ahead.blocker
         if not unasked:
@@ -85,18 +81,19 @@ def put_back(
             if not ask("Put it back?"):
                 tell("nothing was put back")
                 raise typer.Exit(1)
-        opened = opening.open_all({ahead.vmid: lambda: open_put_back(service, ahead)})
-        enqueued = announce(service, opened, follow=follow, as_json=as_json) if enqueue else {}
-        ended = _brought_to_end(service, opened.operations[0], enqueue=enqueue, quiet=as_json)
-        code = service.engine.kinds[ended.kind].exit_code(service.catalog, ended)
+        ended = drive_one(
+            service,
+            lambda: open_put_back(service, ahead),
+            ahead.vmid,
+            enqueue=enqueue,
+            follow=follow,
+            as_json=as_json,
+        )
     if as_json:
-        workers = {key: enqueued[key] for key in ("workers",) if key in enqueued}
-        emit_json({"dry_run": False} | outcome(ended) | workers)
+        emit_json({"dry_run": False} | outcome(ended.operation) | ended.workers)
     else:
-        for line in ended_lines(ended):
-            say(line)
-        _tell_error(ended)
-    raise typer.Exit(code)
+        _show(ended.operation)
+    raise typer.Exit(ended.code)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,15 +114,14 @@ class Afterwards:
 
     def show(self) -> None:
         """Tell a person."""
-        from backupsvc.cli.output import say, tell
+        from backupsvc.cli.output import tell_error
 
         if self.operation:
-            for line in ended_lines(self.operation):
-                say(line)
-            _tell_error(self.operation)
+            _show(self.operation)
         elif self.error:
-            tell(f"backupsvc: what was around it was not put back: {self.error.message}")
-            tell(f"  -> {self.error.hint}")
+            tell_error(
+                f"what was around it was not put back: {self.error.message}", self.error.hint
+            )
 
 
 def check_options_of_restore(*, clone: bool, left_alone: bool) -> None:
@@ -151,6 +147,8 @@ def after_restore(
     """Given a restore that went well, its plan, and what was shown of the guest's surroundings then,
     put these back, and return what came of it.
     """
+    from backupsvc.cli.driving import bring_to_end
+    from backupsvc.cli.progress import Progress
     from backupsvc.operations.opening import opened_by
     from backupsvc.operations.put_back.opening import look_ahead, open_put_back
 
@@ -159,19 +157,11 @@ def after_restore(
         operation = opened_by(lambda: open_put_back(service, ahead))
     except BackupsvcError as error:
         return Afterwards(None, error, error.exit_code)
-    ended = _brought_to_end(service, operation, enqueue=enqueue, quiet=quiet)
+    # where the workers do it, the restore was announced already: this only follows it
+    with Progress(quiet=quiet) as progress:
+        [ended] = bring_to_end(service, [operation], progress, enqueue=enqueue)
     code = service.engine.kinds[ended.kind].exit_code(service.catalog, ended)
     return Afterwards(ended, None, code)
-
-
-def _brought_to_end(
-    service: Service, operation: Operation, *, enqueue: bool, quiet: bool
-) -> Operation:
-    from backupsvc.cli.driving import bring_to_end
-    from backupsvc.cli.progress import Progress
-
-    with Progress(quiet=quiet) as progress:
-        return bring_to_end(service, [operation], progress, enqueue=enqueue)[0]
 
 
 def lines(ahead: Ahead) -> list[str]:
@@ -206,26 +196,21 @@ def ended_lines(operation: Operation) -> list[str]:
 
 
 def _foreseen(ahead: Ahead) -> None:
-    from backupsvc.cli.output import say, tell
+    from backupsvc.cli.output import say, tell_error
 
     for line in lines(ahead):
         say(line)
     if ahead.blocker is not None:
-        tell(f"backupsvc: {ahead.blocker.message}")
-        tell(f"  -> {ahead.blocker.hint}")
+        tell_error(ahead.blocker.message, ahead.blocker.hint)
 
 
-def _code(ahead: Ahead) -> int:
-    if ahead.blocker is not None:
-        return ahead.blocker.exit_code
-    return int(any(end is not None and end.left for _, end in ahead.things))
-
-
-def _tell_error(operation: Operation) -> None:
-    from backupsvc.cli.output import tell
+def _show(ended: Operation) -> None:
+    """Say what came of it."""
+    from backupsvc.cli.output import say, tell_error
     from backupsvc.operations.put_back.result import outcome
 
-    if error := outcome(operation)["error"]:
-        tell(f"backupsvc: {error['message']}")
-        hint = error["hint"] or f"look at it with `backupsvc operations show {operation.id}`"
-        tell(f"  -> {hint}")
+    for line in ended_lines(ended):
+        say(line)
+    if error := outcome(ended)["error"]:
+        hint = error["hint"] or f"look at it with `backupsvc operations show {ended.id}`"
+        tell_error(error["message"], hint)

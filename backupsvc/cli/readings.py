@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from backupsvc.cli.output import say, size, table, tell
+from backupsvc.cli.output import say, size, table, tell_error
 
 
 def show_readings(
@@ -40,8 +40,8 @@ def show_readings(
         if one["reason"]:
             # an archive's node is no part of its name, and a copy's target is
             at = f" at {one['target']}" if place == "target" else ""
-            tell(f"backupsvc: {one['volid']}{at}: {one['reason']}")
-            tell(f"  -> {one['hint'] or 'see `backupsvc operations show`'}")
+            hint = one["hint"] or "see `backupsvc operations show`"
+            tell_error(f"{one['volid']}{at}: {one['reason']}", hint)
     if unreadable:
         say(
             f"{unreadable} archives cannot be read from here: their node is down, no SSH to it is "

@@ -54,7 +54,7 @@ def recover(
     (free a VMID, give quorum) is said with its commands, and waited for. Exit 0 if every guest of
     the most urgent tiers is back and its checks passed, else 1.
     """
-    from backupsvc.cli.driving import announce, check_options
+    from backupsvc.cli.driving import announce, check_options, workers_in
     from backupsvc.cli.session import open_service
     from backupsvc.operations import opening
     from backupsvc.operations.recover.opening import left_alone, open_recovery
@@ -78,7 +78,7 @@ def recover(
             (operation,) = opened.operations
         ended = _bring_to_end(service, operation, enqueue=enqueue, as_json=as_json)
         code = service.engine.kinds["recover"].exit_code(service.catalog, ended)
-    _show(ended, {key: told[key] for key in ("workers",) if key in told}, as_json)
+    _show(ended, workers_in(told), as_json)
     raise typer.Exit(code)
 
 
@@ -236,7 +236,7 @@ def _foreseen(ahead: Ahead, as_json: bool) -> None:
 
 def _show(ended: Operation, workers: dict[str, Any], as_json: bool) -> None:
     """Print what came of each guest: what is back from which archive, what is not and why."""
-    from backupsvc.cli.output import emit_json, say, table, tell
+    from backupsvc.cli.output import emit_json, say, table, tell, tell_error
     from backupsvc.operations.recover.kind import stopped_by_step
     from backupsvc.operations.recover.result import outcome
     from policies.i18n import duration
@@ -271,9 +271,7 @@ def _show(ended: Operation, workers: dict[str, Any], as_json: bool) -> None:
             say(f"guest {one['vmid']} ({one['name']}) comes back by hand, on {one['target']}:")
             for line in one["commands"]:
                 say(f"  {line}")
-    if result["error"]:
-        tell(f"backupsvc: {result['error']['message']}")
-    if result["error"] and result["error"]["hint"]:
-        tell(f"  -> {result['error']['hint']}")
+    if error := result["error"]:
+        tell_error(error["message"], error["hint"])
     if stopped_by_step(ended):
         tell(f"  -> go on with the next guest: backupsvc operations retry {ended.id}")

@@ -30,11 +30,9 @@ def replace_guest(
     as_json: bool,
 ) -> None:
     """Carry out ``restore --replace``. Raise typer.Exit with its exit code."""
-    from backupsvc.cli.driving import announce, bring_to_end
-    from backupsvc.cli.output import emit_json
-    from backupsvc.cli.progress import Progress
+    from backupsvc.cli.driving import drive_one
+    from backupsvc.cli.output import emit_json, tell
     from backupsvc.cli.session import open_service
-    from backupsvc.operations import opening
     from backupsvc.operations.replace.planning import look_ahead, open_replace, typed
     from backupsvc.operations.replace.result import plan_for_json, replace_outcome
     from backupsvc.operations.restore import around
@@ -54,21 +52,24 @@ def replace_guest(
         if plan.restore.without_quorum:
             raise plan.restore.without_quorum
         if name is None:
-            _tell(plan, missing)
+            for line in _lines(plan, missing):
+                tell(line)
         _require_name(name, plan.word, vmid)
         planned = typed(plan.memory, int(service.clock.now()))
-        opened = opening.open_all({new: lambda: open_replace(service, new, planned)})
-        workers = announce(service, opened, follow=follow, as_json=as_json) if enqueue else {}
-        with Progress(quiet=as_json) as progress:
-            [ended] = bring_to_end(service, opened.operations, progress, enqueue=enqueue)
-        code = service.engine.kinds[ended.kind].exit_code(service.catalog, ended)
-    result = replace_outcome(ended)
+        ended = drive_one(
+            service,
+            lambda: open_replace(service, new, planned),
+            new,
+            enqueue=enqueue,
+            follow=follow,
+            as_json=as_json,
+        )
+    result = replace_outcome(ended.operation)
     if as_json:
-        kept = {key: workers[key] for key in ("workers",) if key in workers}
-        emit_json(result | around.as_dict(missing) | kept)
+        emit_json(result | around.as_dict(missing) | ended.workers)
     else:
         _show(result, missing)
-    raise typer.Exit(code)
+    raise typer.Exit(ended.code)
 
 
 def undo_replacement(
@@ -83,29 +84,14 @@ def undo_replacement(
     """Given an operation, take it back; return the exit code. Raise Refused for one that has no way
     back.
     """
-    from backupsvc.cli.driving import bring_to_end
-    from backupsvc.cli.output import emit_json, say, tell
-    from backupsvc.cli.progress import Progress
-    from backupsvc.operations import opening
+    from backupsvc.cli.driving import drive_one
+    from backupsvc.cli.output import emit_json, say, tell, tell_error
     from backupsvc.operations.replace.memory import recall
     from backupsvc.operations.replace.planning import open_undo, plan_undo, typed
     from backupsvc.operations.replace.result import undo_as_dict, undo_in_words, undo_outcome
-    from policies.model import OperationState
     from policies.replace_guard import name_to_type
 
-    if operation.kind != "replace" or operation.subject is None:
-        raise Refused(
-            f"operation {operation.id} is a {operation.kind}, which has no way back: only a "
-            "replacement has one",
-            "see what came of it with `backupsvc operations show "
-            f"{operation.id}`; `backupsvc operations list --kind replace` lists those",
-        )
-    if operation.state is OperationState.OPEN:
-        raise Refused(
-            f"operation {operation.id} has not ended: it is at step {operation.step}",
-            f"`backupsvc operations cancel {operation.id}` ends it, and goes its way back",
-        )
-    new = operation.subject
+    new = _replaced_by(operation)
     planned = plan_undo(service, operation, recall(operation), force_stop=force_stop)
     if dry_run or name is None:
         if dry_run and as_json:
@@ -121,22 +107,41 @@ def undo_replacement(
             return 0
     _require_name(name, name_to_type(planned.old, planned.old_name), planned.old)
     ready = typed(planned, int(service.clock.now()))
-    opened = opening.open_all({new: lambda: open_undo(service, new, ready)})
-    with Progress(quiet=as_json) as progress:
-        [ended] = bring_to_end(service, opened.operations, progress, enqueue=False)
-    result = undo_outcome(ended)
+    ended = drive_one(service, lambda: open_undo(service, new, ready), new, as_json=as_json)
+    result = undo_outcome(ended.operation)
     if as_json:
         emit_json(result)
-    elif result["error"]:
-        tell(f"backupsvc: {result['error']['message']}")
-        tell(f"  -> {result['error']['hint'] or f'see `backupsvc operations show {ended.id}`'}")
+    elif error := result["error"]:
+        see = f"see `backupsvc operations show {ended.operation.id}`"
+        tell_error(error["message"], error["hint"] or see)
     else:
         say(
             f"guest {planned.old} ({planned.old_name}) is back; guest {new} is off, with its links down"
         )
     for sentence in result["left"]:
         tell(f"backupsvc: WARNING: {sentence}")
-    return service.engine.kinds[ended.kind].exit_code(service.catalog, ended)
+    return ended.code
+
+
+def _replaced_by(operation: Operation) -> int:
+    """Return the VMID that a replacement, which has ended, put into its guest's place. Raise Refused
+    for any other operation.
+    """
+    from policies.model import OperationState
+
+    if operation.kind != "replace" or operation.subject is None:
+        raise Refused(
+            f"operation {operation.id} is a {operation.kind}, which has no way back: only a "
+            "replacement has one",
+            "see what came of it with `backupsvc operations show "
+            f"{operation.id}`; `backupsvc operations list --kind replace` lists those",
+        )
+    if operation.state is OperationState.OPEN:
+        raise Refused(
+            f"operation {operation.id} has not ended: it is at step {operation.step}",
+            f"`backupsvc operations cancel {operation.id}` ends it, and goes its way back",
+        )
+    return operation.subject
 
 
 def _must_be_answerable(name: str | None, what: str, *, dry_run: bool, as_json: bool) -> None:
@@ -184,35 +189,25 @@ def _lines(plan: ReplacePlan, missing: Found) -> list[str]:
     ]
 
 
-def _tell(plan: ReplacePlan, missing: Found) -> None:
-    from backupsvc.cli.output import tell
-
-    for line in _lines(plan, missing):
-        tell(line)
-
-
 def _foreseen(plan: ReplacePlan, missing: Found) -> None:
-    from backupsvc.cli.output import say, tell
+    from backupsvc.cli.output import say, tell_error
 
     for line in _lines(plan, missing):
         say(line)
     for one in plan.restore.blockers:
-        tell(f"backupsvc: {one.message}")
-        if one.hint:
-            tell(f"  -> {one.hint}")
+        tell_error(one.message, one.hint)
 
 
 def _show(result: dict[str, Any], missing: Found) -> None:
     """Say how it ended."""
-    from backupsvc.cli.output import say, tell
+    from backupsvc.cli.output import say, tell, tell_error
     from backupsvc.operations.restore import around
     from policies.restore_verdict import IN_WORDS, Health
 
     about, id = result["replaced"], result["operation"]
     old, new = about["vmid"], about["by"]
-    if result["error"]:
-        tell(f"backupsvc: {result['error']['message']}")
-        tell(f"  -> {result['error']['hint'] or f'see `backupsvc operations show {id}`'}")
+    if error := result["error"]:
+        tell_error(error["message"], error["hint"] or f"see `backupsvc operations show {id}`")
         if stop := about["way_back_error"]:
             tell(f"backupsvc: STOP: guest {old} could not be brought back: {stop['message']}")
             tell(f"  -> try it again with `backupsvc operations undo {id}`, or look at both in PVE")
@@ -229,7 +224,7 @@ def _show(result: dict[str, Any], missing: Found) -> None:
         say(f"its state before is in {about['safety_archive']}")
     for sentence in about["left"]:
         tell(f"backupsvc: WARNING: {sentence}")
-    if not result["error"]:
+    if not error:
         say(f"what guest {old} has around it was not moved; for guest {new}:")
         for line in around.lines(missing):
             say(line)

@@ -127,44 +127,54 @@ def restore(
     suffices: it asks for words. A lost quorum is waited for, and never brought about. Once started,
     the guest is asked by its checks: exits 0 if they passed, 1 if not or if that is not known.
     """
-    from backupsvc.cli.driving import announce, bring_to_end, check_options
-    from backupsvc.cli.output import can_ask, emit_json
-    from backupsvc.cli.progress import Progress
-    from backupsvc.cli.put_back import after_restore, check_options_of_restore
-    from backupsvc.cli.session import open_service
-    from backupsvc.operations import opening
-    from backupsvc.operations.restore import around
+    from backupsvc.cli.driving import check_options, require_answerable
+    from backupsvc.cli.put_back import check_options_of_restore
     from backupsvc.operations.restore.choice import Wanted
-    from backupsvc.operations.restore.planning import Wish, look_ahead, open_restore
-    from backupsvc.operations.restore.result import restore_outcome
+    from backupsvc.operations.restore.planning import Wish
 
     check_options(enqueue, follow, dry_run)
-    unasked = yes or as_json
     wish = Wish(Wanted(at, archive, newest, node), storage, start, into, clone, confirm)
+    how = {"enqueue": enqueue, "follow": follow, "dry_run": dry_run, "as_json": as_json}
     if replace:
         from backupsvc.cli.replace import replace_guest
         from backupsvc.operations.replace.planning import Allowed
 
-        _must_fit(vmid, wish, answerable=True)
-        _must_fit_replace(vmid, wish)
-        replace_guest(
-            vmid,
-            wish,
-            Allowed(accept_unchecked, force_stop),
-            name=confirm_name,
-            enqueue=enqueue,
-            follow=follow,
-            dry_run=dry_run,
-            as_json=as_json,
-        )
+        _must_fit(vmid, wish, replace=True)
+        replace_guest(vmid, wish, Allowed(accept_unchecked, force_stop), name=confirm_name, **how)
     if confirm_name is not None or accept_unchecked or force_stop:
         raise UsageError(
             "--confirm-name, --accept-unchecked and --force-stop go with --replace",
             "leave them out",
         )
-    _must_fit(vmid, wish, answerable=unasked or dry_run or can_ask())
+    _must_fit(vmid, wish, replace=False)
+    # before the cluster is asked: a plan that nobody can agree to is of no use
+    require_answerable(f"guest {vmid} was not restored", unasked=yes or as_json or dry_run)
     if surroundings:
         check_options_of_restore(clone=clone, left_alone=enqueue and not follow)
+    restore_guest(vmid, wish, unasked=yes or as_json, wait=wait, put_back=surroundings, **how)
+
+
+def restore_guest(
+    vmid: int,
+    wish: Wish,
+    *,
+    unasked: bool,
+    wait: bool,
+    put_back: bool,
+    enqueue: bool,
+    follow: bool,
+    dry_run: bool,
+    as_json: bool,
+) -> None:
+    """Carry out ``restore`` without ``--replace``. Raise typer.Exit with its exit code."""
+    from backupsvc.cli.driving import drive_one
+    from backupsvc.cli.output import emit_json
+    from backupsvc.cli.put_back import after_restore
+    from backupsvc.cli.session import open_service
+    from backupsvc.operations.restore import around
+    from backupsvc.operations.restore.planning import look_ahead, open_restore
+    from backupsvc.operations.restore.result import restore_outcome
+
     with open_service(enqueue=enqueue) as service:
         # a dry run gathers all that stands in the way, the run itself ends at the first of it
         plan = look_ahead(service, vmid, wish, gather=dry_run)
@@ -174,32 +184,30 @@ def restore(
             raise typer.Exit(plan.blockers[0].exit_code if plan.blockers else 0)
         if plan.without_quorum and not wait:
             raise plan.without_quorum
-        planned = _agreed(
-            plan, missing, unasked=unasked, as_json=as_json, put_back=surroundings
-        ).memory
-        opened = opening.open_all(
-            {plan.target: lambda: open_restore(service, plan.target, planned)}
+        planned = _agreed(plan, missing, unasked=unasked, as_json=as_json, put_back=put_back).memory
+        ended = drive_one(
+            service,
+            lambda: open_restore(service, plan.target, planned),
+            plan.target,
+            enqueue=enqueue,
+            follow=follow,
+            as_json=as_json,
         )
-        told = announce(service, opened, follow=follow, as_json=as_json) if enqueue else {}
-        with Progress(quiet=as_json) as progress:
-            [ended] = bring_to_end(service, opened.operations, progress, enqueue=enqueue)
-        code = service.engine.kinds[ended.kind].exit_code(service.catalog, ended)
-        result, back = restore_outcome(ended), None
-        if surroundings and not result["error"]:
+        result, back = restore_outcome(ended.operation), None
+        if put_back and not result["error"]:
             back = after_restore(service, plan, missing, enqueue=enqueue, quiet=as_json)
     if as_json:
-        workers = {key: told[key] for key in ("workers",) if key in told}
-        put_back = {"put_back": back.as_dict() if back else None}
-        emit_json(result | around.as_dict(missing) | put_back | workers)
+        came_back = {"put_back": back.as_dict() if back else None}
+        emit_json(result | around.as_dict(missing) | came_back | ended.workers)
     else:
         _show(result, None if back else missing)
         if back:
             back.show()
-    raise typer.Exit(code or (back.code if back else 0))
+    raise typer.Exit(ended.code or (back.code if back else 0))
 
 
-def _must_fit(vmid: int, wish: Wish, *, answerable: bool) -> None:
-    """Raise UsageError for options that do not go together, and where nobody can be asked."""
+def _must_fit(vmid: int, wish: Wish, *, replace: bool) -> None:
+    """Raise UsageError for options that do not go together."""
     if wish.wanted.newest and wish.wanted.volid is not None:
         raise UsageError(
             "--newest and --archive each say which archive is taken", "leave one of them out"
@@ -209,17 +217,7 @@ def _must_fit(vmid: int, wish: Wish, *, answerable: bool) -> None:
             f"--clone makes another machine of guest {vmid}, which needs another VMID",
             "name one with --as",
         )
-    # before the cluster is asked: a plan that nobody can agree to is of no use
-    if not answerable:
-        raise UsageError(
-            f"guest {vmid} was not restored: there is no terminal on which to ask whether it should be",
-            "add --yes if that is decided; --dry-run says what would be done",
-        )
-
-
-def _must_fit_replace(vmid: int, wish: Wish) -> None:
-    """Raise UsageError for options that do not go with ``--replace``."""
-    if wish.clone or not wish.start or wish.confirm is not None or wish.into == vmid:
+    if replace and (wish.clone or not wish.start or wish.confirm is not None or wish.into == vmid):
         raise UsageError(
             "--clone, --no-start, --confirm and the guest's own VMID do not go with --replace",
             f"`backupsvc restore {vmid} --replace --dry-run` says what would be done",
@@ -228,7 +226,7 @@ def _must_fit_replace(vmid: int, wish: Wish) -> None:
 
 def _foreseen(plan: Plan, missing: Found, as_json: bool) -> None:
     """Say what would be done, and what keeps it from being done."""
-    from backupsvc.cli.output import emit_json, say, tell
+    from backupsvc.cli.output import emit_json, say, tell_error
     from backupsvc.operations.restore import around
     from backupsvc.operations.restore.result import plan_as_dict
 
@@ -238,16 +236,14 @@ def _foreseen(plan: Plan, missing: Found, as_json: bool) -> None:
     for line in (*lines(plan), *around.lines(missing)):
         say(line)
     for one in plan.blockers:
-        tell(f"backupsvc: {one.message}")
-        if one.hint:
-            tell(f"  -> {one.hint}")
+        tell_error(one.message, one.hint)
 
 
 def _agreed(plan: Plan, missing: Found, *, unasked: bool, as_json: bool, put_back: bool) -> Plan:
     """Show the plan, ask whether it shall be carried out, and return it. Raise typer.Exit if not,
     LawRefused if its original may be alive and nobody says in words that it is off.
     """
-    from backupsvc.cli.output import ask, ask_words, can_ask, tell
+    from backupsvc.cli.output import ask, ask_words, can_ask, tell, tell_error
     from backupsvc.operations.restore import around
     from policies.restore_guard import fits, words
 
@@ -278,8 +274,7 @@ def _agreed(plan: Plan, missing: Found, *, unasked: bool, as_json: bool, put_bac
         tell("nothing was restored")
         raise typer.Exit(1)
     if lost:
-        tell(f"backupsvc: {lost.message}; it goes on when quorum is back")
-        tell(f"  -> {lost.hint}")
+        tell_error(f"{lost.message}; it goes on when quorum is back", lost.hint)
     return plan
 
 
@@ -326,16 +321,13 @@ def _show(result: dict[str, Any], missing: Found | None) -> None:
     """Say how it ended; of a guest that is back, also what it had around it and lacks now, with the
     commands, unless that is put back at once.
     """
-    from backupsvc.cli.output import say, tell
+    from backupsvc.cli.output import say, tell, tell_error
     from policies.restore_verdict import IN_WORDS, Health
     from policies.surroundings import to_do
 
-    if result["error"]:
-        tell(f"backupsvc: {result['error']['message']}")
-        tell(
-            "  -> "
-            f"{result['error']['hint'] or 'look at it with `backupsvc operations show ' + result['operation'] + '`'}"
-        )
+    if error := result["error"]:
+        look = f"look at it with `backupsvc operations show {result['operation']}`"
+        tell_error(error["message"], error["hint"] or look)
         return
     started = "and started" if result["started"] else "and not started"
     say(

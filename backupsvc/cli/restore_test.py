@@ -141,7 +141,7 @@ def _preview(
     """Show the run's own plan for each guest; return the exit code that the runs would be refused
     with, 0 if they would not.
     """
-    from backupsvc.cli.output import emit_json, say, tell
+    from backupsvc.cli.output import emit_json, say, tell, tell_error
     from backupsvc.operations.choosing import choose
     from backupsvc.operations.restore_test import copying
     from backupsvc.operations.restore_test.opening import refuse_container
@@ -162,8 +162,7 @@ def _preview(
         archive, refused = item["archive"], item["refused"]
         if refused:
             say(f"guest {item['vmid']}: would not restore {archive['volid']} on {archive['node']}")
-            tell(f"backupsvc: {refused['message']}")
-            tell(f"  -> {refused['hint']}")
+            tell_error(refused["message"], refused["hint"])
             continue
         place, bridge = item["scratch"], item["bridge"] or "as archived"
         say(
@@ -185,7 +184,7 @@ def _preview(
 
 
 def _show(result: dict[str, Any]) -> None:
-    from backupsvc.cli.output import say, table, tell
+    from backupsvc.cli.output import say, table, tell_error
 
     rto = f", back in {result['rto_seconds']:.1f} s" if result["rto_seconds"] is not None else ""
     archive = result["archive"]
@@ -199,10 +198,8 @@ def _show(result: dict[str, Any]) -> None:
         )
     for reason in result["reasons"]:
         say(f"  {reason}")
-    if result["error"]:
-        tell(f"backupsvc: {result['error']['message']}")
-        if result["error"]["hint"]:
-            tell(f"  -> {result['error']['hint']}")
+    if error := result["error"]:
+        tell_error(error["message"], error["hint"])
     say(
         f"operation {result['operation']} holds the evidence: backupsvc operations show "
         f"{result['operation']}"

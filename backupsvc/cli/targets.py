@@ -91,7 +91,7 @@ def show_places(found: Sequence[Mapping[str, Any]], place: str) -> None:
     ``reason``, ``hint``) and what its first column is called, show it, and why it does not lie at
     one.
     """
-    from backupsvc.cli.output import size, table, tell
+    from backupsvc.cli.output import size, table, tell_error
 
     rows = [
         (
@@ -105,5 +105,4 @@ def show_places(found: Sequence[Mapping[str, Any]], place: str) -> None:
     table((place, "state", "file", "size"), rows)
     for one in found:
         if one["reason"]:
-            tell(f"backupsvc: {one['target']}: {one['reason']}")
-            tell(f"  -> {one['hint'] or 'see `backupsvc doctor`'}")
+            tell_error(f"{one['target']}: {one['reason']}", one["hint"] or "see `backupsvc doctor`")
