@@ -10,8 +10,7 @@ from collections.abc import Collection, Iterable
 
 from policies.copy_folders import folder_of
 from policies.model import ArchiveCopy, CopyTarget, IntegrityRules, PveStorage
-
-MAX_A_NIGHT = 3000  # copies: each is an operation, as with archives
+from policies.recheck_due import within
 
 
 def readable(
@@ -67,11 +66,4 @@ def due(
     wanted.sort(key=lambda one: (last_read(one), one.route.folder, one.file, one.route.archive))
     if everything:
         return tuple(wanted)
-    found: list[ArchiveCopy] = []
-    room = rules.budget if left is None else left
-    for one in wanted:
-        if found and (one.size > room or len(found) == MAX_A_NIGHT):
-            break
-        found.append(one)
-        room -= one.size
-    return tuple(found)
+    return within(wanted, rules.budget if left is None else left)

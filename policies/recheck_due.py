@@ -6,11 +6,13 @@ A file that was good when it was made may be damaged a month later, and only rea
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
+from typing import TypeVar
 
-from policies.model import Archive, IntegrityRules
+from policies.model import Archive, ArchiveCopy, IntegrityRules
 from policies.whole import key
 
-MAX_A_NIGHT = 3000  # archives: each is an operation, and small ones would fit by the ten thousand
+MAX_A_NIGHT = 3000  # readings: each is an operation, and small ones would fit by the ten thousand
+S = TypeVar("S", Archive, ArchiveCopy)
 
 
 def due(
@@ -41,12 +43,18 @@ def due(
     wanted.sort(key=lambda one: (one.checked_at or 0, one.ctime, key(one)))
     if everything:
         return tuple(wanted)
-    found: list[Archive] = []
-    left = rules.budget
+    return within(wanted, rules.budget)
+
+
+def within(wanted: Iterable[S], room: int) -> tuple[S, ...]:
+    """Given what is to be read, the most urgent first, and the bytes that a night may read, return
+    what is read tonight: no more than ``MAX_A_NIGHT`` of them, and one at least.
+    """
+    found: list[S] = []
     for one in wanted:
-        # a single archive above the budget would never be read else
-        if found and (one.size > left or len(found) == MAX_A_NIGHT):
+        # a single one above the budget would never be read else
+        if found and (one.size > room or len(found) == MAX_A_NIGHT):
             break
         found.append(one)
-        left -= one.size
+        room -= one.size
     return tuple(found)

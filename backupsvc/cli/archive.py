@@ -81,7 +81,8 @@ def verify(
     from backupsvc.archives.side_by_side import verify_files
 
     # all of them before the first is read, which may take hours
-    _must_be_readable(files)
+    for file in files:
+        archive_files.must_be_readable(file)
     with _progress("verifying", files, silent=as_json or quiet) as track:
         bars = cache(track)
 
@@ -120,7 +121,7 @@ def info(
     """Say what an archive is, from its name and its header: guest, time, disks, configuration."""
     from backupsvc.archives.describe import describe
 
-    _must_be_readable([file])
+    archive_files.must_be_readable(file)
     found = describe(file)
     if as_json:
         emit_json(found.as_dict())
@@ -168,7 +169,7 @@ def extract(
     from backupsvc.archives.extract import extract as extract_archive
     from backupsvc.archives.extract import foresee
 
-    _must_be_readable([file])
+    archive_files.must_be_readable(file)
     if dry_run:
         done = foresee(file, directory)
     else:
@@ -282,19 +283,6 @@ def acknowledge(
 
 app.command("files")(archive_files.files)
 app.command("copy-out")(archive_files.copy_out)
-
-
-def _must_be_readable(files: Sequence[Path]) -> None:
-    """Raise UsageError for the first path that is not a file that can be opened."""
-    for file in files:
-        try:
-            with file.open("rb"):
-                pass
-        except OSError as error:
-            raise UsageError(
-                f"{file} cannot be read: {error.strerror}",
-                "Name a vzdump archive that this user may read.",
-            ) from error
 
 
 @contextmanager

@@ -165,6 +165,18 @@ def copy_out(
         raise typer.Exit(1)
 
 
+def must_be_readable(file: Path) -> None:
+    """Raise UsageError if a path is not a file that can be opened."""
+    try:
+        with file.open("rb"):
+            pass
+    except OSError as error:
+        raise UsageError(
+            f"{file} cannot be read: {error.strerror}",
+            "Name a vzdump archive that this user may read.",
+        ) from error
+
+
 @contextmanager
 def _reader(
     file: Path, disks: Sequence[str] | None, work_dir: Path | None, *, silent: bool
@@ -173,15 +185,8 @@ def _reader(
     from backupsvc.archives.disks import opened_disks
     from backupsvc.archives.filesystems.reader import Reader
 
-    try:
-        total = file.stat().st_size
-        with file.open("rb"):
-            pass
-    except OSError as error:
-        raise UsageError(
-            f"{file} cannot be read: {error.strerror}",
-            "Name a vzdump archive that this user may read.",
-        ) from error
+    must_be_readable(file)
+    total = file.stat().st_size
     work = work_dir or Path(os.environ.get("TMPDIR") or "/var/tmp")
     if not os.access(work, os.W_OK | os.X_OK):
         raise UsageError(f"{work} is no folder that can be written to", "Name one: --work-dir DIR.")

@@ -11,9 +11,6 @@ from backupsvc.cli.driving import EnqueueOption, FollowOption
 from backupsvc.cli.options import AsJson, DryRunOfReading
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from backupsvc.bootstrap import Service
     from policies.model import ArchiveCopy, CopyTarget, Operation
 
 OnlyTargets = Annotated[
@@ -51,13 +48,19 @@ def recheck(
     from backupsvc.cli.output import emit_json
     from backupsvc.cli.readings import show_readings
     from backupsvc.cli.session import open_service
-    from backupsvc.operations.copy_recheck.opening import open_copy_recheck, out_of_reach
+    from backupsvc.cli.targets import chosen
+    from backupsvc.operations.copy_recheck.opening import (
+        choose,
+        open_copy_recheck,
+        out_of_reach,
+    )
     from backupsvc.operations.copy_recheck.result import outcome, planned, refused
 
     check_options(enqueue, follow, dry_run)
     driven: Driven[tuple[ArchiveCopy, CopyTarget]] = Driven()
     with open_service(enqueue=enqueue) as service:
-        wanted = _wanted(service, to or [], vmid or [], everything=everything)
+        targets = chosen(service.policy, to or [])
+        wanted = choose(service, targets, vmid or [], everything=everything)
         if dry_run:
             found = [planned(copy) for copy, _ in wanted]
         else:
@@ -86,20 +89,3 @@ def recheck(
     else:
         show_readings(found, "copy", "target", dry_run=dry_run)
     raise typer.Exit(driven.code)
-
-
-def _wanted(
-    service: Service, names: Sequence[str], only: Sequence[int], *, everything: bool
-) -> list[tuple[ArchiveCopy, CopyTarget]]:
-    """What is to be read, and where. Raise UsageError if the policy has no such target."""
-    from backupsvc.cli.targets import chosen
-    from policies.copy_recheck_due import due, readable
-    from policies.model import IntegrityRules
-
-    targets = chosen(service.policy, names)
-    there = readable(service.catalog.copies.find(damaged=True), targets)
-    rules = service.policy.integrity or IntegrityRules()
-    now = int(service.clock.now())
-    wanted = due((copy for copy, _ in there), rules, now, only=only, everything=everything)
-    target_of = {copy.route: target for copy, target in there}
-    return [(copy, target_of[copy.route]) for copy in wanted]

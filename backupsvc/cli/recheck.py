@@ -11,9 +11,6 @@ from backupsvc.cli.driving import EnqueueOption, FollowOption
 from backupsvc.cli.options import AsJson, DryRunOfReading, GuestsArchives
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from backupsvc.bootstrap import Service
     from policies.model import Archive
 
 Everything = Annotated[
@@ -40,13 +37,13 @@ def recheck(
     from backupsvc.cli.output import emit_json
     from backupsvc.cli.readings import show_readings
     from backupsvc.cli.session import open_service
-    from backupsvc.operations.recheck.opening import open_recheck
+    from backupsvc.operations.recheck.opening import choose, open_recheck
     from backupsvc.operations.recheck.result import outcome, planned, refused
 
     check_options(enqueue, follow, dry_run)
     driven: Driven[Archive] = Driven()
     with open_service(enqueue=enqueue) as service:
-        wanted, unreadable = _wanted(service, vmid or [], everything=everything)
+        wanted, unreadable = choose(service, vmid or [], everything=everything)
         if dry_run:
             found = [planned(one) for one in wanted]
         else:
@@ -67,22 +64,3 @@ def recheck(
     else:
         show_readings(found, "archive", "node", unreadable=unreadable, dry_run=dry_run)
     raise typer.Exit(driven.code)
-
-
-def _wanted(
-    service: Service, only: Sequence[int], *, everything: bool
-) -> tuple[tuple[Archive, ...], int]:
-    """What is to be read, and how many archives nothing here can read."""
-    from backupsvc.operations.recheck.opening import readable
-    from policies.model import IntegrityRules
-    from policies.recheck_due import due
-
-    known = [
-        one
-        for one in service.catalog.archives.find()
-        if one.vmid is not None and (not only or one.vmid in only)
-    ]
-    there = readable(service, known)
-    rules = service.policy.integrity or IntegrityRules()
-    now = int(service.clock.now())
-    return due(there, rules, now, only=only, everything=everything), len(known) - len(there)

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
+from backupsvc.errors import OperationFailed
 from backupsvc.operations.copy.memory import ArchiveCopyMemory
-from backupsvc.operations.services import Opening
+from backupsvc.operations.services import Opening, Run
 from policies.copies_due import DueCopy
 from policies.jobs import rank
-from policies.model import Operation
+from policies.model import CopyTarget, Operation
 
 if TYPE_CHECKING:
     from backupsvc.catalog.fences import Fence
+
+
+class _Targeted(Protocol):
+    @property
+    def target(self) -> str: ...
+
+
+M = TypeVar("M", bound=_Targeted)
 
 
 def open_copy(
@@ -36,6 +45,20 @@ def open_copy(
         rank=rank(service.policy, archive.vmid) if archive.vmid is not None else 0,
         lock=lock_of(archive.node, due.target.name),
         parent=parent,
+    )
+
+
+def target_of(run: Run[M]) -> CopyTarget:
+    """Given an operation that remembers its target's name, return that target of the policy. Raise
+    OperationFailed if the policy has none of that name any more.
+    """
+    for target in run.service.policy.copies:
+        if target.name == run.memory.target:
+            return target
+    raise OperationFailed(
+        f"copy target {run.memory.target} is no longer in the policy",
+        "see `backupsvc policy show`",
+        operation=run.id,
     )
 
 

@@ -18,11 +18,11 @@ from backupsvc.copies.sources import NodeSource
 from backupsvc.copies.stale import remove_stale_manifests
 from backupsvc.copies.target import Target
 from backupsvc.engine.context import Handler, Wait
-from backupsvc.errors import ArchiveError, CopyError, OperationFailed
+from backupsvc.errors import ArchiveError, CopyError
 from backupsvc.operations import choosing
 from backupsvc.operations.copy import keeping
 from backupsvc.operations.copy.memory import ArchiveCopyMemory, Verified
-from backupsvc.operations.copy.opening import lock_of
+from backupsvc.operations.copy.opening import lock_of, target_of
 from backupsvc.operations.services import Run, StepServices
 from policies import segments
 from policies.amounts import size as amount
@@ -31,7 +31,7 @@ from policies.copies_due import route_of
 from policies.copies_keep import lost
 from policies.copy_decision import Progress
 from policies.copy_manifest import Manifest
-from policies.model import Archive, ArchiveCopy, CopyTarget, PveStorage, Rung
+from policies.model import Archive, ArchiveCopy, PveStorage, Rung
 from policies.pve.volid import file_of
 from policies.segments import SegmentManifest
 from policies.workflow import Workflow
@@ -41,7 +41,7 @@ def choose(run: Run[ArchiveCopyMemory]) -> Wait | None:
     """Keep prune from the archive (law 3), and wait for the turn between its node and the
     target.
     """
-    archive, target = _archive(run), _target(run)
+    archive, target = _archive(run), target_of(run)
     # before the wait: the archive must be there still when the turn comes
     choosing.pin(run.service, archive, run.fence(), run.now())
     return run.turn(
@@ -54,7 +54,7 @@ def bring(run: Run[ArchiveCopyMemory]) -> Wait | None:
     """Bring the archive to the target, unless it is there, and record the copy: where PVE has the
     target, as one that came so far, until PVE lists it.
     """
-    service, archive, target = run.service, _archive(run), _target(run)
+    service, archive, target = run.service, _archive(run), target_of(run)
     route = route_of(archive, target)
     path = service.pve.storage.volume_path(archive.node, archive.volid)
     source = NodeSource(service.nodes, archive.node, path)
@@ -108,7 +108,7 @@ def _stays_as_it_is(run: Run[ArchiveCopyMemory], known: ArchiveCopy | None, fold
         run.service.catalog.copies.forget(known.route, run.fence())
         run.note("lost", file=known.file, verified_at=known.verified_at)
         return False
-    if known.encrypted == bool(_target(run).recipients):
+    if known.encrypted == bool(target_of(run).recipients):
         return False
     # a verified copy from before `encrypt` was set, or taken out, stays the one that counts: the
     # next archive is copied as the policy says now
@@ -129,7 +129,7 @@ def _record_copy(
     """Record what was verified at the target; where PVE has that, how far it came, until PVE lists
     it. ``modified``: the archive's own time, in epoch seconds.
     """
-    target, copies = _target(run), run.service.catalog.copies
+    target, copies = target_of(run), run.service.catalog.copies
     size, sha256 = manifest.size, manifest.sha256
     copy = ArchiveCopy(
         route_of(archive, target), manifest.file, size, sha256, run.now(), how, run.id
@@ -164,7 +164,7 @@ def enlist(run: Run[ArchiveCopyMemory]) -> Wait | None:
     archive that it is there: from then on it is pruned, tested and restored as any other.
     """
     service, verified = run.service, run.memory.verified
-    archive, target = _archive(run), _target(run)
+    archive, target = _archive(run), target_of(run)
     place = target.place
     if not isinstance(place, PveStorage) or verified is None:
         return None
@@ -210,7 +210,7 @@ def tidy(run: Run[ArchiveCopyMemory]) -> Wait | None:
     """Now that the new copy is there, remove the guest's copies that the target's own rules no
     longer keep.
     """
-    target = _target(run)
+    target = target_of(run)
     if not target.keep or run.memory.verified is None:
         return None
     with open_target(target, run.service.nodes, run.service.settings.ssh) as folder:
@@ -233,17 +233,6 @@ def _archive(run: Run[ArchiveCopyMemory]) -> Archive:
             "back the guest up again; see `backupsvc catalog show` what is known of it",
         )
     return archive
-
-
-def _target(run: Run[ArchiveCopyMemory]) -> CopyTarget:
-    for target in run.service.policy.copies:
-        if target.name == run.memory.target:
-            return target
-    raise OperationFailed(
-        f"copy target {run.memory.target} is no longer in the policy",
-        "see `backupsvc policy show`",
-        operation=run.id,
-    )
 
 
 WORKFLOW = Workflow("copy", ("choose", "bring", "enlist", "tidy"), long=frozenset({"bring"}))

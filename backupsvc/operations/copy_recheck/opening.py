@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import TYPE_CHECKING
 
 from backupsvc.copies.opening import open_target
@@ -12,11 +12,26 @@ from backupsvc.operations.copy.opening import lock_of
 from backupsvc.operations.copy_recheck.memory import CopyRecheckMemory
 from backupsvc.operations.services import Opening
 from backupsvc.services import Nodes
+from policies.copy_recheck_due import due, readable
 from policies.jobs import rank
-from policies.model import ArchiveCopy, CopyTarget, Operation
+from policies.model import ArchiveCopy, CopyTarget, IntegrityRules, Operation
 
 if TYPE_CHECKING:
     from backupsvc.catalog.fences import Fence
+
+
+def choose(
+    service: Nodes, targets: Iterable[CopyTarget], only: Collection[int], *, everything: bool
+) -> list[tuple[ArchiveCopy, CopyTarget]]:
+    """Given targets, and the guests whose copies count (() all), return what is to be read now, by
+    the policy's rules or ``everything``, each with its target.
+    """
+    there = readable(service.catalog.copies.find(damaged=True), targets)
+    rules = service.policy.integrity or IntegrityRules()
+    now = int(service.clock.now())
+    wanted = due((copy for copy, _ in there), rules, now, only=only, everything=everything)
+    target_of = {copy.route: target for copy, target in there}
+    return [(copy, target_of[copy.route]) for copy in wanted]
 
 
 def out_of_reach(

@@ -13,8 +13,8 @@ from dataclasses import replace
 from backupsvc.copies.opening import open_target
 from backupsvc.copies.reread import reread
 from backupsvc.engine.context import Handler, Wait
-from backupsvc.errors import CopyError, OperationFailed
-from backupsvc.operations.copy.opening import lock_of
+from backupsvc.errors import CopyError
+from backupsvc.operations.copy.opening import lock_of, target_of
 from backupsvc.operations.copy_recheck.memory import (
     NONE_ANY_MORE,
     CopyReading,
@@ -22,13 +22,13 @@ from backupsvc.operations.copy_recheck.memory import (
 )
 from backupsvc.operations.services import Run, StepServices
 from policies.copy_folders import folder_of
-from policies.model import CopyRoute, CopyTarget
+from policies.model import CopyRoute
 from policies.workflow import Workflow
 
 
 def choose(run: Run[CopyRecheckMemory]) -> Wait | None:
     """Wait for the turn at the target, which copies take too."""
-    target = _target(run)
+    target = target_of(run)
     return run.turn(
         lock_of(run.memory.node, target.name),
         f"another copy at {target.name} is being made or read",
@@ -37,7 +37,7 @@ def choose(run: Run[CopyRecheckMemory]) -> Wait | None:
 
 def read(run: Run[CopyRecheckMemory]) -> Wait | None:
     """Read the copy whole, hold it against what was verified, and record what was found."""
-    service, target = run.service, _target(run)
+    service, target = run.service, target_of(run)
     memory, folder_name = run.memory, folder_of(target)
     route = CopyRoute(
         target.name, folder_name, "", memory.node, memory.volid, run.operation.subject
@@ -66,17 +66,6 @@ def judge(run: Run[CopyRecheckMemory]) -> Wait | None:
             "the copy anew, as the next night does, while the archive is there",
         )
     return None
-
-
-def _target(run: Run[CopyRecheckMemory]) -> CopyTarget:
-    for target in run.service.policy.copies:
-        if target.name == run.memory.target:
-            return target
-    raise OperationFailed(
-        f"copy target {run.memory.target} is no longer in the policy",
-        "see `backupsvc policy show`",
-        operation=run.id,
-    )
 
 
 WORKFLOW = Workflow("copy-recheck", ("choose", "read", "judge"), long=frozenset({"read"}))

@@ -10,10 +10,11 @@ from backupsvc.operations.recheck.memory import RecheckMemory
 from backupsvc.operations.services import Opening
 from backupsvc.services import Nodes
 from policies.jobs import rank
-from policies.model import Archive, Operation
+from policies.model import Archive, IntegrityRules, Operation
+from policies.recheck_due import due
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
 
     from backupsvc.catalog.fences import Fence
 
@@ -25,6 +26,23 @@ def readable(service: Nodes, archives: Iterable[Archive]) -> list[Archive]:
     up = {node.name for node in service.pve.cluster.nodes(max_age=GUESTS_AGE) if node.online}
     nodes = up & set(service.settings.ssh.nodes)
     return [one for one in archives if readable_from(one, nodes) is not None]
+
+
+def choose(
+    service: Nodes, only: Collection[int], *, everything: bool
+) -> tuple[tuple[Archive, ...], int]:
+    """Given the guests whose archives count (() all), return what is to be read now, by the policy's
+    rules or ``everything``, and how many archives nothing here can read.
+    """
+    known = [
+        one
+        for one in service.catalog.archives.find()
+        if one.vmid is not None and (not only or one.vmid in only)
+    ]
+    there = readable(service, known)
+    rules = service.policy.integrity or IntegrityRules()
+    now = int(service.clock.now())
+    return due(there, rules, now, only=only, everything=everything), len(known) - len(there)
 
 
 def open_recheck(

@@ -7,7 +7,7 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from policies.copy_recheck_due import MAX_A_NIGHT, due, is_due, last_read, readable
+from policies.copy_recheck_due import due, is_due, last_read, readable
 from policies.model import (
     ArchiveCopy,
     CopyRoute,
@@ -17,6 +17,7 @@ from policies.model import (
     PveStorage,
     SftpFolder,
 )
+from policies.recheck_due import MAX_A_NIGHT
 
 NOW, DAY = 1_773_000_000, 86_400
 RULES = IntegrityRules(every=30 * DAY, budget=1000)
