@@ -36,12 +36,23 @@ IN_WORDS: Mapping[Health, str] = {
 }
 
 
+# what was not asked (None), or is only modelled, speaks against no guest
+WELL: tuple[Health | None, ...] = (None, Health.RUNNING, Health.SIMULATED)
+
+
 @dataclass(frozen=True, slots=True)
 class Judgement:
     """The verdict, and the sentences that say why."""
 
     health: Health
     reasons: tuple[str, ...]
+
+
+def is_well(judged: Judgement | None) -> bool:
+    """Given the verdict on a guest that was brought back, None where nobody asked, return whether
+    nothing speaks against it.
+    """
+    return judged is None or judged.health in WELL
 
 
 @dataclass(frozen=True, slots=True)

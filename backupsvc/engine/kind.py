@@ -28,6 +28,21 @@ def done_or_error(catalog: Catalog, operation: Operation) -> int:
     return 0 if operation.state is OperationState.DONE else error_code(operation)
 
 
+def good_or_bad(
+    good: Callable[[Catalog, Operation], bool],
+) -> Callable[[Catalog, Operation], int]:
+    """Given what says of one that is done whether it came to something good, return what says the
+    exit code of one that has ended: 1 also where it is done, and that is bad.
+    """
+
+    def exit_code(catalog: Catalog, operation: Operation) -> int:
+        if operation.state is not OperationState.DONE:
+            return error_code(operation)
+        return 0 if good(catalog, operation) else 1
+
+    return exit_code
+
+
 def shown_again(operation: Operation) -> str:
     """The next action where nothing more fitting is known."""
     return f"see what came of it with `backupsvc operations show {operation.id}`"

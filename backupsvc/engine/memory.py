@@ -18,8 +18,10 @@ from pydantic import TypeAdapter, ValidationError
 
 from backupsvc.errors import OperationFailed
 from policies.error_kinds import ErrorKind
+from policies.model import Operation
 
 M = TypeVar("M")
+T = TypeVar("T")
 
 
 class MemoryUnreadable(OperationFailed):
@@ -77,6 +79,12 @@ class MemoryForm(Generic[M]):
                 f"what it remembers cannot be read: {wrong}",
                 "see what is known of it with `backupsvc operations show`, and start anew",
             ) from None
+
+    def of(self, question: Callable[[M], T]) -> Callable[[Operation], T]:
+        """Given a question to a memory, return the same question to the operation that has it,
+        which raises what ``read`` raises.
+        """
+        return lambda operation: question(self.read(operation.memory))
 
     def write(self, memory: M) -> dict[str, Any]:
         """Given a memory, return it as it is written down: JSON values, without what is as it was

@@ -11,7 +11,7 @@ from enum import StrEnum
 from policies.i18n import names
 from policies.model import Guest
 from policies.recover.plan import Planned, Way
-from policies.restore_verdict import Health
+from policies.restore_verdict import WELL, Health
 
 HA_WAIT = 600.0  # seconds; HA needs two to three minutes after the loss (pve-facts 9.5)
 _RETURNS = (Way.RESTORE, Way.HA)  # what comes back while the recovery is at work
@@ -177,11 +177,10 @@ def well(plan: Iterable[Planned], ended: Mapping[int, Ended]) -> bool:
     """Given the plan and how its guests ended, return whether all of the most urgent tiers are back,
     and none of them by its checks anything but well: what could not be asked is not.
     """
-    good = (None, Health.RUNNING, Health.SIMULATED)
     return all(
         one.vmid in ended
         and ended[one.vmid].outcome is Outcome.BACK
-        and ended[one.vmid].health in good
+        and ended[one.vmid].health in WELL
         for one in plan
         if one.urgent
     )

@@ -3,21 +3,12 @@
 from __future__ import annotations
 
 from backupsvc.catalog import Catalog
-from backupsvc.engine.kind import OperationKind, error_code
+from backupsvc.engine.kind import OperationKind, good_or_bad
 from backupsvc.errors import Refused
 from backupsvc.operations.job_run.memory import FORM, recall
 from backupsvc.operations.job_run.result import failed_children, job_run_outcome, job_run_summary
 from backupsvc.operations.job_run.steps import HANDLERS, WORKFLOW
-from policies.model import Operation, OperationState
-
-
-def _exit_code(catalog: Catalog, operation: Operation) -> int:
-    """It is judged as its log line, ``/healthz`` and ``serve --check`` judge it
-    (policies.outcomes).
-    """
-    if operation.state is not OperationState.DONE:
-        return error_code(operation)
-    return 0 if job_run_outcome(catalog, operation).good else 1
+from policies.model import Operation
 
 
 def _never_again(catalog: Catalog, operation: Operation) -> Refused:
@@ -38,7 +29,8 @@ JOB_RUN = OperationKind(
     FORM,
     lambda operation: job_run_summary(operation) or f"{len(recall(operation).children)} operations",
     event=job_run_outcome,
-    exit_code=_exit_code,
+    # as its log line, ``/healthz`` and ``serve --check`` judge it (policies.outcomes)
+    exit_code=good_or_bad(lambda catalog, operation: job_run_outcome(catalog, operation).good),
     never_again=_never_again,
     summary=job_run_summary,
 )

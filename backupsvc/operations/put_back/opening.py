@@ -11,7 +11,7 @@ from backupsvc.operations.put_back import asking
 from backupsvc.operations.put_back.memory import Piece, PutBackMemory
 from backupsvc.operations.restore.memory import recall as recall_restore
 from backupsvc.operations.services import Nodes, Opening
-from backupsvc.operations.surroundings import Found, Now
+from backupsvc.operations.surroundings import Found
 from policies.model import Operation, OperationState
 from policies.surroundings import Kind, Surrounding, putting_back
 from policies.surroundings.asked import where
@@ -77,23 +77,13 @@ def look_ahead(
     things: list[tuple[Surrounding, Ended | None]] = []
     for thing in found.items:
         before = [(one, end) for one, end in things if end is not None]
-        end = putting_back.blocked(thing, before) if thing.calls else None
-        things.append((thing, end or _foreseen(service, thing, memory, target, now)))
+        end = putting_back.without_calls(thing)
+        if thing.calls:
+            end = putting_back.blocked(thing, before) or asking.left_to_hands(
+                service, memory, target, now, thing, thing.calls, retries=False
+            )
+        things.append((thing, end))
     return Ahead(target, memory, tuple(things), found.notes, blocker)
-
-
-def _foreseen(
-    service: Nodes, thing: Surrounding, memory: PutBackMemory, vmid: int, now: Now
-) -> Ended | None:
-    if not thing.calls:
-        return putting_back.without_calls(thing)
-    held = asking.held(service, thing.rights, retries=False)
-    if end := putting_back.may(thing, thing.calls, held):
-        return end
-    if thing.kind is not Kind.HA_RESOURCE:
-        return None
-    standing = asking.standing_if_known(service, memory, vmid, now, retries=False)
-    return putting_back.arming(thing, standing)
 
 
 def open_put_back(service: Opening, ahead: Ahead) -> Operation | None:

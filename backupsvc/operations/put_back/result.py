@@ -6,8 +6,9 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from backupsvc.clock import iso
+from backupsvc.engine.kind import Table
 from backupsvc.errors import BackupsvcError
-from backupsvc.operations.put_back.memory import Piece, PutBackMemory, recall
+from backupsvc.operations.put_back.memory import PutBackMemory, recall
 from backupsvc.operations.put_back.opening import Ahead
 from policies.model import Operation, OperationState
 from policies.surroundings import Surrounding
@@ -18,11 +19,10 @@ _NOT_REACHED = "it was not reached: the operation ended before"
 
 def ends(memory: PutBackMemory) -> tuple[tuple[Surrounding, Ended], ...]:
     """Given what one remembers, return what became of each thing."""
-    return tuple((one.thing, _end(one)) for one in memory.pieces)
-
-
-def _end(piece: Piece) -> Ended:
-    return piece.end or left_over(piece.thing, Outcome.SKIPPED, _NOT_REACHED)
+    return tuple(
+        (one.thing, one.end or left_over(one.thing, Outcome.SKIPPED, _NOT_REACHED))
+        for one in memory.pieces
+    )
 
 
 def is_left(memory: PutBackMemory) -> bool:
@@ -36,6 +36,13 @@ def to_type(came: Iterable[Ended | None]) -> Iterator[str]:
     if commands:
         yield "left to be typed, as root on a node, in this order:"
         yield from (f"  {command}" for command in commands)
+
+
+def as_table(memory: PutBackMemory) -> Table:
+    """Given what one remembers, return it as a table: each thing with what became of it."""
+    came = ends(memory)
+    rows = tuple((thing.what, str(end.outcome), end.detail) for thing, end in came)
+    return Table(("what", "came of it", "why"), rows, tuple(to_type(end for _, end in came)))
 
 
 def outcome(operation: Operation) -> dict[str, Any]:

@@ -26,7 +26,7 @@ from backupsvc.operations.put_back import asking
 from backupsvc.operations.put_back.memory import Piece, PutBackMemory
 from backupsvc.operations.services import Run, StepServices
 from backupsvc.operations.surroundings import Now
-from policies.surroundings import Call, Kind, Surrounding, putting_back
+from policies.surroundings import Call, Kind, putting_back
 from policies.surroundings.model import command
 from policies.surroundings.putting_back import Ended, Make, Outcome
 from policies.surroundings.whose import Who
@@ -91,7 +91,9 @@ def _go_on(run: Run[PutBackMemory], number: int) -> Wait | None:
         made = piece.made + (len(decided.calls) < piece.pending)
         piece = _keep(run, number, replace(piece, made=made, pending=None))
         run.forget(CALL)
-    if end := _left_to_hands(run, thing, decided, now):
+    if end := asking.left_to_hands(
+        run.service, run.memory, run.vmid, now, thing, decided.calls, retries=run.retries
+    ):
         return _ended(run, number, end)
     return _call(run, number, decided.calls, digest)
 
@@ -120,18 +122,6 @@ def _decide(run: Run[PutBackMemory], piece: Piece, now: Now) -> Make | Ended:
     if isinstance(decided, Ended) and not decided.known and run.retries:
         raise OutOfReach(f"{piece.thing.what}: {decided.detail}")
     return decided
-
-
-def _left_to_hands(
-    run: Run[PutBackMemory], thing: Surrounding, decided: Make, now: Now
-) -> Ended | None:
-    held = asking.held(run.service, thing.rights, retries=run.retries)
-    if end := putting_back.may(thing, decided.calls, held):
-        return end
-    if thing.kind is not Kind.HA_RESOURCE:
-        return None
-    standing = asking.standing_if_known(run.service, run.memory, run.vmid, now, retries=run.retries)
-    return putting_back.arming(thing, standing)
 
 
 def _call(

@@ -6,14 +6,14 @@ from dataclasses import replace
 
 from backupsvc.catalog import Catalog
 from backupsvc.engine.context import Handler, Wait
-from backupsvc.engine.kind import OperationKind, done_or_error
+from backupsvc.engine.kind import OperationKind, good_or_bad
 from backupsvc.errors import Refused
 from backupsvc.operations.replace import planning, way_back
 from backupsvc.operations.replace.memory import FORM, ReplaceMemory, facts, recall
 from backupsvc.operations.replace.steps import HANDLERS, WORKFLOW
 from backupsvc.operations.services import Run, StepServices
-from policies.model import Operation, OperationState
-from policies.restore_verdict import Health
+from policies.model import Operation
+from policies.restore_verdict import is_well
 from policies.workflow import Workflow
 
 
@@ -27,14 +27,6 @@ def _undone(operation: Operation) -> str:
     memory = recall(operation)
     left = f"; {'; '.join(memory.left)}" if memory.left else ""
     return f"guest {memory.old} is back, in place of {operation.subject}{left}"
-
-
-def _exit_code(catalog: Catalog, operation: Operation) -> int:
-    """One whose new guest does not serve, or of which that is not known, is bad though it is done."""
-    judged = recall(operation).judged
-    if operation.state is not OperationState.DONE or judged is None:
-        return done_or_error(catalog, operation)
-    return 0 if judged.health in (Health.RUNNING, Health.SIMULATED) else 1
 
 
 def _key(memory: ReplaceMemory) -> str:
@@ -72,7 +64,8 @@ REPLACE = OperationKind(
     FORM,
     _result,
     facts,
-    exit_code=_exit_code,
+    # one whose new guest does not serve, or of which that is not known, is bad though it is done
+    exit_code=good_or_bad(lambda catalog, operation: is_well(recall(operation).judged)),
     done_hint=lambda operation: (
         f"`backupsvc operations undo {operation.id}` brings the old guest back"
     ),

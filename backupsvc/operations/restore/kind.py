@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from backupsvc.catalog import Catalog
-from backupsvc.engine.kind import OperationKind, done_or_error
+from backupsvc.engine.kind import OperationKind, good_or_bad
 from backupsvc.operations.restore.memory import FORM, RestoreMemory, facts, recall
 from backupsvc.operations.restore.planning import plan_restore
 from backupsvc.operations.restore.steps import HANDLERS, WORKFLOW
 from backupsvc.operations.services import StepServices
-from policies.model import Operation, OperationState
-from policies.restore_verdict import Health
+from policies.model import Operation
+from policies.restore_verdict import is_well
 
 
 def _retry(service: StepServices, operation: Operation, asked: RestoreMemory) -> RestoreMemory:
@@ -31,26 +30,16 @@ def _retry(service: StepServices, operation: Operation, asked: RestoreMemory) ->
     )
 
 
-def _result(operation: Operation) -> str:
-    memory = recall(operation)
-    return f"{memory.archive.volid}{f': {memory.judged.health}' if memory.judged else ''}"
-
-
-def _exit_code(catalog: Catalog, operation: Operation) -> int:
-    """One whose guest does not serve, or of which that is not known, is bad though it is done."""
-    judged = recall(operation).judged
-    if operation.state is not OperationState.DONE or judged is None:
-        return done_or_error(catalog, operation)
-    return 0 if judged.health in (Health.RUNNING, Health.SIMULATED) else 1
-
-
 RESTORE = OperationKind(
     WORKFLOW,
     HANDLERS,
     FORM,
-    _result,
+    FORM.of(
+        lambda memory: memory.archive.volid + (f": {memory.judged.health}" if memory.judged else "")
+    ),
     facts,
-    exit_code=_exit_code,
+    # one whose guest does not serve, or of which that is not known, is bad though it is done
+    exit_code=good_or_bad(lambda catalog, operation: is_well(recall(operation).judged)),
     retry=_retry,
-    name_of=lambda operation: recall(operation).name,
+    name_of=FORM.of(lambda memory: memory.name),
 )

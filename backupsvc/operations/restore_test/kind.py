@@ -10,11 +10,6 @@ from backupsvc.operations.restore_test.steps import HANDLERS, WORKFLOW
 from policies.model import Operation, OperationState, Verdict
 
 
-def _result(operation: Operation) -> str:
-    proof = recall(operation).proof
-    return f"{proof.verdict}, rung {proof.rung}" if proof else "done"
-
-
 def _exit_code(catalog: Catalog, operation: Operation) -> int:
     """One that proved nothing is bad though it is done; one that could not be carried out at all
     says why.
@@ -29,20 +24,19 @@ def _exit_code(catalog: Catalog, operation: Operation) -> int:
     )
 
 
-def _name(operation: Operation) -> str:
-    archive = recall(operation).archive
-    return archive.name if archive else ""
-
-
 RESTORE_TEST = OperationKind(
     WORKFLOW,
     HANDLERS,
     FORM,
-    _result,
+    FORM.of(
+        lambda memory: (
+            f"{memory.proof.verdict}, rung {memory.proof.rung}" if memory.proof else "done"
+        )
+    ),
     facts,
     exit_code=_exit_code,
     done_hint=lambda operation: (
         f"test the guest once more with `backupsvc restore-test {operation.subject}`"
     ),
-    name_of=_name,
+    name_of=FORM.of(lambda memory: memory.archive.name if memory.archive else ""),
 )

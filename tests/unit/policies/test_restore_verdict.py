@@ -10,7 +10,16 @@ from hypothesis import strategies as st
 
 from policies import settle
 from policies.model import CheckResult, GuestPolicy, Outcome, Rung
-from policies.restore_verdict import IN_WORDS, MAX_UNSURE, Evidence, Health, decide, pending
+from policies.restore_verdict import (
+    IN_WORDS,
+    MAX_UNSURE,
+    Evidence,
+    Health,
+    Judgement,
+    decide,
+    is_well,
+    pending,
+)
 
 WEB = CheckResult("http", Outcome.PASSED, "answers 200", 0.1, "http")
 AGENT = CheckResult("agent", Outcome.PASSED, "answers", 0.1, "agent")
@@ -24,6 +33,12 @@ def test_all_checks_passed_and_it_lived_on_is_running_and_no_more() -> None:
     found = decide(GOOD)
     assert found.health is Health.RUNNING and found.reasons == ("2 of 2 checks passed",)
     assert "proven" not in IN_WORDS.values() and set(IN_WORDS) == set(Health)
+
+
+@pytest.mark.parametrize("health", Health)
+def test_only_what_failed_or_is_not_known_speaks_against_a_guest(health: Health) -> None:
+    bad = health in (Health.FAILED, Health.INCONCLUSIVE)
+    assert is_well(Judgement(health, ())) is not bad and is_well(None)
 
 
 @pytest.mark.parametrize(
