@@ -186,15 +186,16 @@ class Service:
         pve = connect(
             self.settings.pve, self.clock, restore=restore, scratch=scratch, breakers=self.breakers
         )
-        pve.probes, pve.kernel = self.settings.probe_vmids, self._kernel
+
+        def ports(node: str, bridge: str) -> Kernel | None:
+            if node not in self.settings.ssh.nodes:
+                return None
+            from backupsvc.remote import kernel
+
+            return kernel.ports(self.nodes, node, bridge)
+
+        pve.probes, pve.kernel = self.settings.probe_vmids, ports
         return pve
-
-    def _kernel(self, node: str, bridge: str) -> Kernel | None:
-        if node not in self.settings.ssh.nodes:
-            return None
-        from backupsvc.remote import kernel
-
-        return kernel.ports(self.nodes, node, bridge)
 
 
 @contextmanager

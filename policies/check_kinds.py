@@ -50,11 +50,6 @@ class CheckKind:
     network: bool = True
 
 
-def _agent(item: Value, value: Value | None) -> CheckSpec:
-    section = value.section("name", "timeout") if value else None
-    return _spec("agent", "agent", section)
-
-
 def _tcp(item: Value, value: Value | None) -> CheckSpec:
     if value is None:
         raise item.wrong("the port is missing", "tcp: PORT, such as `- tcp: 443`")
@@ -132,7 +127,14 @@ def _spec(kind: str, name: str, section: Section | None, **options: object) -> C
 
 # tcp is a sign of life alone: a listener may accept while the service behind it is dead
 _ALL = (
-    CheckKind("agent", Level.LIFE, _agent, network=False),
+    CheckKind(
+        "agent",
+        Level.LIFE,
+        lambda item, value: _spec(
+            "agent", "agent", value.section("name", "timeout") if value else None
+        ),
+        network=False,
+    ),
     CheckKind("tcp", Level.LIFE, _tcp),
     CheckKind("http", Level.SERVICE, _http, 80, 443),
     CheckKind("ssh", Level.SERVICE, _ssh, 22),

@@ -153,11 +153,6 @@ def _usb(value: str) -> str | None:
     return None if spice else f"it is a USB device of the node ({value})"
 
 
-def _random(value: str) -> str | None:
-    source = (_options(value, "source") or {}).get("source")
-    return None if source in _RANDOM else f"it is the node's own random number generator ({value})"
-
-
 def _shared_memory(value: str) -> str | None:
     """Without a name PVE takes the VMID, so that the memory is the copy's own."""
     options = _options(value)
@@ -194,7 +189,11 @@ _JUDGED: dict[str, Callable[[str], str | None]] = {
     "hugepages": _always("it takes the node's huge pages, which are set aside for production"),
     "keephugepages": _unless_off("it leaves the node's huge pages taken when the copy is gone"),
     "ivshmem": _shared_memory,
-    "rng0": _random,
+    "rng0": lambda value: (
+        None
+        if (_options(value, "source") or {}).get("source") in _RANDOM
+        else f"it is the node's own random number generator ({value})"
+    ),
     "serial#": lambda value: (
         None if value == "socket" else f"it is a serial port of the node ({value})"
     ),

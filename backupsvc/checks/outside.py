@@ -17,7 +17,12 @@ def connector(routes: Mapping[str, str]) -> Callable[[str, int, float], socket.s
     """
 
     def connect(address: str, port: int, timeout: float) -> socket.socket:
-        return socket.create_connection(_way(routes, address, port), timeout)
+        found = routes.get(f"{address}:{port}") or routes.get(address) or address
+        # a host alone has no colon, an IPv6 address has several
+        if found.count(":") == 1:
+            host, _, number = found.partition(":")
+            return socket.create_connection((host, int(number)), timeout)
+        return socket.create_connection((found, port), timeout)
 
     return connect
 
@@ -37,11 +42,3 @@ def neighbour(routes: Mapping[str, str], address: str) -> str | None:
         if len(fields) > 3 and fields[0] == address and fields[3] != _NOBODY:
             return fields[3].lower()
     return None
-
-
-def _way(routes: Mapping[str, str], address: str, port: int) -> tuple[str, int]:
-    found = routes.get(f"{address}:{port}") or routes.get(address) or address
-    if found.count(":") != 1:
-        return found, port
-    host, _, number = found.partition(":")
-    return host, int(number)

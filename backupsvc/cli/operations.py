@@ -253,19 +253,18 @@ def undo(
 
     Asks for the guest's name, typed; what was written into the new guest since stays in it.
     """
-    from backupsvc.cli.output import can_ask
-    from backupsvc.cli.replace import undo_replacement
+    from backupsvc.cli.replace import must_be_answerable, undo_replacement
     from backupsvc.cli.session import open_service
     from backupsvc.operations.showing import find
 
     with open_service() as service:
         operation = find(service.catalog, id)
-        answerable = dry_run or confirm_name is not None or (can_ask() and not as_json)
-        if operation.kind == "replace" and not answerable:
-            raise UsageError(
-                f"operation {operation.id} was not undone: it shuts a guest down, and there is no "
-                "terminal on which to type its name",
-                "add --confirm-name NAME if that is decided; --dry-run says what would be done",
+        if operation.kind == "replace":
+            must_be_answerable(
+                confirm_name,
+                f"operation {operation.id} was not undone",
+                dry_run=dry_run,
+                as_json=as_json,
             )
         code = undo_replacement(
             service,

@@ -21,6 +21,8 @@ from policies.amounts import size as size
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from backupsvc.errors import BackupsvcError
+
 _words: list[str] = []  # the command that this process carries out
 # of all answers together: it is raised when a key goes, or means something else; a new key raises
 # nothing
@@ -125,6 +127,16 @@ def tell_error(message: str, hint: str) -> None:
     tell(f"backupsvc: {message}")
     if hint:
         tell(f"  -> {hint}")
+
+
+def foresee(lines: Iterable[str], blockers: Iterable[BackupsvcError]) -> None:
+    """Given the lines that tell what would be done, and what keeps it from being done, print the
+    former on standard output and the latter on standard error.
+    """
+    for line in lines:
+        say(line)
+    for one in blockers:
+        tell_error(one.message, one.hint)
 
 
 def can_ask() -> bool:

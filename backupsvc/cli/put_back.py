@@ -51,7 +51,7 @@ def put_back(
     """
     from backupsvc.cli.catalog_config import time_of
     from backupsvc.cli.driving import check_options, drive_one, require_answerable
-    from backupsvc.cli.output import ask, emit_json, tell
+    from backupsvc.cli.output import ask, emit_json, foresee, tell
     from backupsvc.cli.session import open_service
     from backupsvc.operations import surroundings
     from backupsvc.operations.put_back.opening import came_back, look_ahead, open_put_back
@@ -70,7 +70,7 @@ def put_back(
             if as_json:
                 emit_json({"dry_run": True} | ahead_as_dict(ahead))
             else:
-                _foreseen(ahead)
+                foresee(lines(ahead), filter(None, [ahead.blocker]))
             left = any(end is not None and end.left for _, end in ahead.things)
             raise typer.Exit(ahead.blocker.exit_code if ahead.blocker else int(left))
         if ahead.blocker is not None:
@@ -193,15 +193,6 @@ def ended_lines(operation: Operation) -> list[str]:
         for thing, end in came
     ]
     return [*(told or ["nothing is missing"]), *to_type(end for _, end in came)]
-
-
-def _foreseen(ahead: Ahead) -> None:
-    from backupsvc.cli.output import say, tell_error
-
-    for line in lines(ahead):
-        say(line)
-    if ahead.blocker is not None:
-        tell_error(ahead.blocker.message, ahead.blocker.hint)
 
 
 def _show(ended: Operation) -> None:

@@ -31,13 +31,19 @@ def replace_guest(
 ) -> None:
     """Carry out ``restore --replace``. Raise typer.Exit with its exit code."""
     from backupsvc.cli.driving import drive_one
-    from backupsvc.cli.output import emit_json, tell
+    from backupsvc.cli.output import emit_json, foresee, tell
     from backupsvc.cli.session import open_service
     from backupsvc.operations.replace.planning import look_ahead, open_replace, typed
     from backupsvc.operations.replace.result import plan_for_json, replace_outcome
     from backupsvc.operations.restore import around
 
-    _must_be_answerable(name, f"guest {vmid} was not replaced", dry_run=dry_run, as_json=as_json)
+    must_be_answerable(
+        name,
+        f"guest {vmid} was not replaced",
+        dry_run=dry_run,
+        as_json=as_json,
+        note=" (--yes is not enough)",
+    )
     with open_service(enqueue=enqueue) as service:
         plan = look_ahead(service, vmid, wish, allowed, gather=dry_run)
         new, missing = plan.restore.target, around.of_plan(service, plan.restore)
@@ -46,7 +52,7 @@ def replace_guest(
                 told = plan_for_json(plan, new) | around.as_dict(missing)
                 emit_json({"dry_run": True} | told)
             else:
-                _foreseen(plan, missing)
+                foresee(_lines(plan, missing), plan.restore.blockers)
             blockers = plan.restore.blockers
             raise typer.Exit(blockers[0].exit_code if blockers else 0)
         if plan.restore.without_quorum:
@@ -144,16 +150,19 @@ def _replaced_by(operation: Operation) -> int:
     return operation.subject
 
 
-def _must_be_answerable(name: str | None, what: str, *, dry_run: bool, as_json: bool) -> None:
-    """Raise UsageError where nobody can type the guest's name, and nobody did beforehand."""
+def must_be_answerable(
+    name: str | None, what: str, *, dry_run: bool, as_json: bool, note: str = ""
+) -> None:
+    """Raise UsageError, which says ``what`` did not happen, where nobody can type the guest's name,
+    and nobody did beforehand. ``note`` says what does not suffice.
+    """
     from backupsvc.cli.output import can_ask
 
     if dry_run or name is not None or (can_ask() and not as_json):
         return
     raise UsageError(
         f"{what}: it shuts a guest down, and there is no terminal on which to type its name",
-        "add --confirm-name NAME if that is decided (--yes is not enough); --dry-run says what would "
-        "be done",
+        f"add --confirm-name NAME if that is decided{note}; --dry-run says what would be done",
     )
 
 
@@ -187,15 +196,6 @@ def _lines(plan: ReplacePlan, missing: Found) -> list[str]:
         "  what it has around it (HA, jobs, rules) is not moved; the commands:",
         *around.lines(missing),
     ]
-
-
-def _foreseen(plan: ReplacePlan, missing: Found) -> None:
-    from backupsvc.cli.output import say, tell_error
-
-    for line in _lines(plan, missing):
-        say(line)
-    for one in plan.restore.blockers:
-        tell_error(one.message, one.hint)
 
 
 def _show(result: dict[str, Any], missing: Found) -> None:

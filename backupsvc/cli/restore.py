@@ -168,19 +168,22 @@ def restore_guest(
 ) -> None:
     """Carry out ``restore`` without ``--replace``. Raise typer.Exit with its exit code."""
     from backupsvc.cli.driving import drive_one
-    from backupsvc.cli.output import emit_json
+    from backupsvc.cli.output import emit_json, foresee
     from backupsvc.cli.put_back import after_restore
     from backupsvc.cli.session import open_service
     from backupsvc.operations.restore import around
     from backupsvc.operations.restore.planning import look_ahead, open_restore
-    from backupsvc.operations.restore.result import restore_outcome
+    from backupsvc.operations.restore.result import plan_as_dict, restore_outcome
 
     with open_service(enqueue=enqueue) as service:
         # a dry run gathers all that stands in the way, the run itself ends at the first of it
         plan = look_ahead(service, vmid, wish, gather=dry_run)
         missing = around.of_plan(service, plan)
         if dry_run:
-            _foreseen(plan, missing, as_json)
+            if as_json:
+                emit_json({"dry_run": True} | plan_as_dict(plan) | around.as_dict(missing))
+            else:
+                foresee((*lines(plan), *around.lines(missing)), plan.blockers)
             raise typer.Exit(plan.blockers[0].exit_code if plan.blockers else 0)
         if plan.without_quorum and not wait:
             raise plan.without_quorum
@@ -222,21 +225,6 @@ def _must_fit(vmid: int, wish: Wish, *, replace: bool) -> None:
             "--clone, --no-start, --confirm and the guest's own VMID do not go with --replace",
             f"`backupsvc restore {vmid} --replace --dry-run` says what would be done",
         )
-
-
-def _foreseen(plan: Plan, missing: Found, as_json: bool) -> None:
-    """Say what would be done, and what keeps it from being done."""
-    from backupsvc.cli.output import emit_json, say, tell_error
-    from backupsvc.operations.restore import around
-    from backupsvc.operations.restore.result import plan_as_dict
-
-    if as_json:
-        emit_json({"dry_run": True} | plan_as_dict(plan) | around.as_dict(missing))
-        return
-    for line in (*lines(plan), *around.lines(missing)):
-        say(line)
-    for one in plan.blockers:
-        tell_error(one.message, one.hint)
 
 
 def _agreed(plan: Plan, missing: Found, *, unasked: bool, as_json: bool, put_back: bool) -> Plan:

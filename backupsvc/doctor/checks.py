@@ -24,7 +24,12 @@ def examine(service: DoctorServices) -> list[Line]:
 
     A node that does not answer comes first: much of the rest follows from it.
     """
-    lines = [*_ask("policy", service, _policy), *_ask("catalog", service, _catalog)]
+    lines = _ask("policy", service, _policy)
+    lines += _ask(
+        "catalog",
+        service,
+        lambda one: [Line("catalog", OK, f"{len(one.catalog.archives.find())} archives known")],
+    )
     lines += _ask("cluster", service, cluster.answers)
     # Where the policy is wrong or the cluster silent, each of these would fail with the same
     # sentence.
@@ -60,7 +65,7 @@ def exit_code(lines: Iterable[Line]) -> int:
 
 
 def _ask(
-    name: str, service: DoctorServices, question: Callable[[DoctorServices], Iterator[Line]]
+    name: str, service: DoctorServices, question: Callable[[DoctorServices], Iterable[Line]]
 ) -> list[Line]:
     try:
         return list(question(service))
@@ -93,10 +98,6 @@ def _policy(service: DoctorServices) -> Iterator[Line]:
             "no job: nothing is backed up by this service",
             "write a job into the policy",
         )
-
-
-def _catalog(service: DoctorServices) -> Iterator[Line]:
-    yield Line("catalog", OK, f"{len(service.catalog.archives.find())} archives known")
 
 
 def _ssh(service: DoctorServices) -> Iterator[Line]:

@@ -46,17 +46,16 @@ class NodeConnections:
         """Given a node that is needed in a moment, log in meanwhile. What goes wrong is told to
         whoever needs it then.
         """
-        if self.reaches(node):
-            threading.Thread(
-                target=self._prepare, args=(node,), name=f"login {node}", daemon=True
-            ).start()
 
-    def _prepare(self, node: str) -> None:
-        with suppress(BackupsvcError):
-            self.begin(node, lambda client: None)
-        # nobody else would end it
-        if self._closed:
-            self.drop(node)
+        def log_in() -> None:
+            with suppress(BackupsvcError):
+                self.begin(node, lambda client: None)
+            # nobody else would end it
+            if self._closed:
+                self.drop(node)
+
+        if self.reaches(node):
+            threading.Thread(target=log_in, name=f"login {node}", daemon=True).start()
 
     def begin(self, node: str, use: Callable[[paramiko.SSHClient], T]) -> T:
         """Given a node and what to begin on its connection (open a channel), do so and return the

@@ -4,6 +4,7 @@ service from outside. Nothing is changed.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from backupsvc import garbage
@@ -28,25 +29,20 @@ def plan(service: StepServices, asked: Asked) -> tuple[Plan, tuple[str, ...]]:
     with garbage.kept_out():
         facts = ha.collect(service)
     found = gates.ask(service, gate.Asked((asked.vmid,)))
+    may: bool | None = None  # whether the token may, is not known where its rights are not read
+    with suppress(BackupsvcError):
+        may = drill.PRIVILEGE in service.pve.cluster.permissions_at("/")
     seen = Seen(
         facts,
         next(iter(found.guests), None),
         service.pve.cluster.version().simulated,
-        _may(service),
+        may,
         _hear(service, asked.vmid),
         int(service.clock.now()),
     )
     config = facts.configs.get(asked.vmid)
     macs = guest_config.macs(config) if config is not None else ()
     return drill.decide(seen, service.policy, asked), macs
-
-
-def _may(service: StepServices) -> bool | None:
-    """Whether the token may ask HA to move something, None if that cannot be read."""
-    try:
-        return drill.PRIVILEGE in service.pve.cluster.permissions_at("/")
-    except BackupsvcError:
-        return None
 
 
 def _hear(service: StepServices, vmid: int) -> Heard:

@@ -55,7 +55,12 @@ def look_ahead(service: Nodes, node: str) -> Ahead:
     guests = service.restore_pve.cluster.guests()
     online, has_quorum = is_back(service, node), quorate(service)
     # of a node that answers what-if has asked that itself, with how new each replica is
-    replicated = {} if online else _replicated(service)
+    replicated: dict[int, tuple[str, ...]] | None = {}
+    if not online:
+        try:
+            replicated = service.pve.ha.replicated()
+        except FAILS:
+            replicated = None
     planned = plan(found, service.policy, guests, node, replicated)
     listed = {guest.vmid: guest for guest in guests}
     left = [
@@ -64,8 +69,12 @@ def look_ahead(service: Nodes, node: str) -> Ahead:
         if one.way is Way.RESTORE and seat(listed.get(one.vmid), node) is Seat.LEFT
     ]
     alive = [one.name for one in service.restore_pve.cluster.nodes() if one.online]
+    quorum_steps: tuple[str, ...] = ()
+    if has_quorum is False:
+        steps = restore_guard.quorum_steps(alive[0] if alive else "a node that lives", [node])
+        quorum_steps = ("the cluster has no quorum, so PVE refuses every restore:", *steps)
     to_do = (
-        *(_quorum(node, alive) if has_quorum is False else ()),
+        *quorum_steps,
         *by_hand.unmanage((one.vmid, one.type) for one in left if one.managed),
         *by_hand.free(node, ((one.vmid, one.type) for one in left)),
     )
@@ -79,11 +88,6 @@ def look_ahead(service: Nodes, node: str) -> Ahead:
         _left_over(service, node, planned),
         int(service.clock.now()),
     )
-
-
-def _quorum(node: str, alive: list[str]) -> tuple[str, ...]:
-    steps = restore_guard.quorum_steps(alive[0] if alive else "a node that lives", [node])
-    return ("the cluster has no quorum, so PVE refuses every restore:", *steps)
 
 
 def _left_over(service: Nodes, node: str, planned: tuple[Planned, ...]) -> tuple[str, ...]:
@@ -112,10 +116,3 @@ def _left_over(service: Nodes, node: str, planned: tuple[Planned, ...]) -> tuple
             )
         return ()
     return ()
-
-
-def _replicated(service: Nodes) -> dict[int, tuple[str, ...]] | None:
-    try:
-        return service.pve.ha.replicated()
-    except FAILS:
-        return None

@@ -44,7 +44,13 @@ class Observer:
 
     def start(self) -> None:
         """Start to read the catalog, several times a tick."""
-        threading.Thread(target=self._watch, name="vitals", daemon=True).start()
+
+        def watch() -> None:
+            while not self._stop.is_set():
+                self.read()
+                self._stop.wait(min(2.0, self._vitals.tick / 4))
+
+        threading.Thread(target=watch, name="vitals", daemon=True).start()
 
     def stop(self) -> None:
         """Read no more."""
@@ -88,11 +94,6 @@ class Observer:
         now, vitals = self._clock.now(), self.vitals()
         health = judge(vitals, now)
         return health, as_dict(vitals, health, now)
-
-    def _watch(self) -> None:
-        while not self._stop.is_set():
-            self.read()
-            self._stop.wait(min(2.0, self._vitals.tick / 4))
 
 
 def as_dict(vitals: Vitals, health: Health, now: float) -> dict[str, Any]:

@@ -16,7 +16,6 @@ from policies.gate import SIMULATED, GuestGate
 from policies.guest_policy import policy_for
 from policies.ha import allowed
 from policies.ha.facts import HaFacts, Resource
-from policies.ha.places import Place
 from policies.ha.resources import ResourceStatus, blockers, resource_status
 from policies.ha.status import quorum_status
 from policies.i18n import duration, moment, names
@@ -169,11 +168,7 @@ def _target(
     place = next((one for one in found.places if one.node == to), None)
     if place is None:
         return to, [f"the cluster has no node {to}"]
-    return to, _unfit(place)
-
-
-def _unfit(place: Place) -> list[str]:
-    return [] if place.fits else [f"{place.node}: {why}" for why in place.reasons]
+    return to, [] if place.fits else [f"{to}: {why}" for why in place.reasons]
 
 
 def _votes(facts: HaFacts, policy: Policy) -> Iterator[str]:

@@ -100,10 +100,6 @@ def following(leg: Leg, where: Where, heeded: float = HEEDED) -> Next:
         return Arrived()
     if where.node != leg.origin:
         return Stuck(f"it is on {where.node}, where this drill did not put it")
-    return _at_origin(leg, heeded)
-
-
-def _at_origin(leg: Leg, heeded: float) -> Next:
     if leg.waited is not None and leg.moved:
         return Returned()
     if leg.waited is not None and leg.waited < heeded:

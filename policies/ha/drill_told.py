@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -68,22 +67,21 @@ class Drilled:
     @property
     def doubts(self) -> tuple[str, ...]:
         """Why what was heard says nothing of this guest, or not all."""
-        return tuple(self._doubts())
-
-    def _doubts(self) -> Iterator[str]:
+        found = []
         if not self.went:
-            yield "it did not get to the other node"
+            found.append("it did not get to the other node")
         elif not self.answered:
-            yield "its service was not heard on the other node"
+            found.append("its service was not heard on the other node")
         if self.lost:
-            yield "its node was lost meanwhile: HA moved it for that"
+            found.append("its node was lost meanwhile: HA moved it for that")
         if self.stranger:
-            yield f"another machine (MAC {self.stranger}) answered at its address"
+            found.append(f"another machine (MAC {self.stranger}) answered at its address")
         if self.how == RELOCATE and self.went and self.out.samples and not self.out.failed:
-            yield (
+            found.append(
                 "its service answered all the while, though it was stopped and started: something "
                 "else answers there too"
             )
+        return tuple(found)
 
     @property
     def well(self) -> bool:

@@ -131,7 +131,12 @@ def _planned(
         one.storage,
         one.rto,
         tuple(
-            other.vmid for other in found.guests if other.tier == one.tier and _before(other, one)
+            other.vmid
+            for other in found.guests
+            # in PVE's start order what has no place in it comes last
+            if other.tier == one.tier
+            and other.order is not None
+            and (one.order is None or other.order < one.order)
         ),
         managed,
         commands,
@@ -149,8 +154,3 @@ def _way(one: GuestAfter, *, managed: bool) -> Way:
         return Way.RESTORE
     moved = managed and one.source.kind is not Kind.COPY
     return Way.HA if moved else Way.BY_HAND
-
-
-def _before(other: GuestAfter, one: GuestAfter) -> bool:
-    """Whether PVE's start order has the other one first: what has no place in it comes last."""
-    return other.order is not None and (one.order is None or other.order < one.order)

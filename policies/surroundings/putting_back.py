@@ -159,43 +159,28 @@ def decide(
         why = other.detail if known else f"whether it is still missing is not known: {other.detail}"
         commands = () if known else thing.commands
         return Ended(Outcome.SKIPPED, why, commands, left=other.open, known=known)
-    if why := _firewall_unread(thing, now):
-        why = f"whether it is still missing is not known: {why}"
-        return Ended(Outcome.SKIPPED, why, thing.commands, known=False)
+    if thing.kind in FIREWALL:
+        folder = _firewall_of(thing.calls[0].path.split("/"))
+        # of no part of a firewall is anything told that was not read whole
+        if unread := {why for file, why in now.not_read.items() if file.startswith(f"{folder}/")}:
+            why = f"whether it is still missing is not known: {'; '.join(sorted(unread))}"
+            return Ended(Outcome.SKIPPED, why, thing.commands, known=False)
     unlike = tuple(text for call in thing.calls for text in _differences(now, call))
     if made or begun:
-        return _done(thing, unlike)
+        if unlike:
+            why = f"Proxmox VE took it, and shows something else: {'; '.join(unlike)}"
+            return Ended(Outcome.FAILED, why)
+        by_hand = f"to be set by hand: {', '.join(thing.by_hand)}" if thing.by_hand else ""
+        return Ended(Outcome.DONE, by_hand, left=bool(by_hand))
     if unlike:
         why = f"it is there, and is left as it is, though not as it was: {'; '.join(unlike)}"
         return Ended(Outcome.THERE, why)
     return Ended(Outcome.THERE, "", left=False)
 
 
-def _firewall_unread(thing: Surrounding, now: ConfigSet) -> str:
-    """Why not all of the firewall was read that a thing is a part of: of no part is anything told
-    then.
-    """
-    if thing.kind not in FIREWALL:
-        return ""
-    folder = _firewall_of(thing.calls[0].path.split("/"))
-    return "; ".join(
-        sorted({why for path, why in now.not_read.items() if path.startswith(f"{folder}/")})
-    )
-
-
 def _firewall_of(path: Sequence[str]) -> str:
     """The folder of what a call changes, ``nodes/NODE/TYPE/VMID/firewall/...``."""
     return f"{GUESTS_FOLDER}{path[2]}-{path[3]}.firewall"
-
-
-def _done(thing: Surrounding, unlike: Sequence[str]) -> Ended:
-    if unlike:
-        why = f"Proxmox VE took it, and shows something else: {'; '.join(unlike)}"
-        return Ended(Outcome.FAILED, why)
-    if thing.by_hand:
-        why = f"to be set by hand: {', '.join(thing.by_hand)}"
-        return Ended(Outcome.DONE, why)
-    return Ended(Outcome.DONE, "", left=False)
 
 
 def _within(calls: Sequence[Call], shown: Sequence[Call]) -> bool:

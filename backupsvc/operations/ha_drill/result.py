@@ -94,24 +94,20 @@ def lines(operation: Operation) -> list[str]:
     memory, found = recall(operation), drilled(operation)
     told = [f"guest {operation.subject} ({memory.name}): {in_words(operation)}"]
     for name, way in (("there", memory.out), ("back", memory.back)):
-        if way.heard.samples:
-            told.append(f"  {name}: {_told(way)}")
+        heard = way.heard
+        if heard.samples:
+            took = "" if way.seconds is None else f"arrived after {_seconds(way.seconds)}, "
+            by = ", by HA itself" if way.itself else ""
+            told.append(
+                f"  {name}: {took}{heard.failed} of {heard.samples} questions unanswered, "
+                f"interrupted {_seconds(heard.interruption)}, longest gap "
+                f"{_seconds(heard.longest_gap)}, slowest answer {heard.slowest:.2f} s{by}"
+            )
     if found.unwatched:
         told.append(
             f"  nobody listened for {_seconds(found.unwatched)}: what was then is not known"
         )
     return told
-
-
-def _told(way: Way) -> str:
-    heard = way.heard
-    took = "" if way.seconds is None else f"arrived after {_seconds(way.seconds)}, "
-    by = ", by HA itself" if way.itself else ""
-    return (
-        f"{took}{heard.failed} of {heard.samples} questions unanswered, interrupted "
-        f"{_seconds(heard.interruption)}, longest gap {_seconds(heard.longest_gap)}, slowest answer "
-        f"{heard.slowest:.2f} s{by}"
-    )
 
 
 def _way(way: Way) -> dict[str, Any]:

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from backupsvc.engine.memory import MemoryForm
 from policies.model import Operation
@@ -56,12 +55,16 @@ class NightMemory:
     unasked: Mapping[str, str] = field(default_factory=dict)
 
 
-def _from_version_1(values: dict[str, Any]) -> dict[str, Any]:
-    """How many tests run at a time was called ``lanes``."""
-    return {"at_once" if key == "lanes" else key: value for key, value in values.items()}
-
-
-FORM = MemoryForm(NightMemory, (dict, _from_version_1))
+FORM = MemoryForm(
+    NightMemory,
+    (
+        dict,
+        # how many tests run at a time was called ``lanes`` in version 1
+        lambda values: {
+            "at_once" if key == "lanes" else key: value for key, value in values.items()
+        },
+    ),
+)
 
 
 def recall(operation: Operation) -> NightMemory:

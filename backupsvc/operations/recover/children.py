@@ -22,7 +22,6 @@ from policies.model import Operation, OperationState
 from policies.recover import by_hand, turns
 from policies.recover.plan import Planned, Way
 from policies.recover.turns import Ended, Outcome
-from policies.restore_verdict import Judgement
 from policies.workflow import Trouble
 
 _ASKED = ("check", "watch")  # the steps of a restore whose guest runs already
@@ -173,7 +172,10 @@ def _ended(run: Run[RecoverMemory], one: Planned, restore: Operation) -> Ended:
     took, error = float(max(0, finished - restore.created)), restore.book.error
     if restore.state is OperationState.DONE:
         said = turns.first_missing(one, run.memory.ends)
-        judged = _judged(restore)
+        try:
+            judged = recall_restore(restore).judged
+        except MemoryUnreadable:
+            judged = None  # how it fares is not known: that it is back is
         why = "; ".join(filter(None, (said, *(judged.reasons if judged else ()))))
         health = judged.health if judged else None
         return Ended(one.vmid, Outcome.BACK, finished, why, "", one.target, took, health)
@@ -186,11 +188,3 @@ def _ended(run: Run[RecoverMemory], one: Planned, restore: Operation) -> Ended:
         one.target,
         took,
     )
-
-
-def _judged(restore: Operation) -> Judgement | None:
-    """How the guest fares by its checks, None where that was not asked or cannot be read."""
-    try:
-        return recall_restore(restore).judged
-    except MemoryUnreadable:
-        return None

@@ -11,7 +11,6 @@ from policies.i18n import names
 from policies.model import Operation
 from policies.recover import turns
 from policies.recover.plan import Planned
-from policies.recover.turns import Ended
 
 
 def summary(operation: Operation) -> str | None:
@@ -47,16 +46,21 @@ def guests(memory: RecoverMemory, now: float) -> list[dict[str, Any]]:
     """Given what a recovery remembers, and the time from which ages are counted (epoch seconds),
     return its guests in the order of the plan.
     """
-    ends = memory.ends
-    return [
-        guest(one, order, now)
-        | _end(ends.get(one.vmid))
-        | {
+    found, ends = [], memory.ends
+    for order, one in enumerate(memory.plan, 1):
+        end = ends.get(one.vmid)
+        came = {
+            "outcome": str(end.outcome) if end else None,
+            "why": end.why if end else "",
+            "hint": end.hint if end else "",
+            "node": end.node if end else None,
+            "seconds": end.seconds if end else None,
+            "health": str(end.health) if end and end.health else None,
             "operation": memory.children.get(one.vmid),
             "around": list(memory.around.get(one.vmid, ())),
         }
-        for order, one in enumerate(memory.plan, 1)
-    ]
+        found.append(guest(one, order, now) | came)
+    return found
 
 
 def guest(one: Planned, order: int, now: float) -> dict[str, Any]:
@@ -79,15 +83,4 @@ def guest(one: Planned, order: int, now: float) -> dict[str, Any]:
         "after": list(one.after),
         "commands": list(one.commands),
         "reasons": list(one.reasons),
-    }
-
-
-def _end(found: Ended | None) -> dict[str, Any]:
-    return {
-        "outcome": str(found.outcome) if found else None,
-        "why": found.why if found else "",
-        "hint": found.hint if found else "",
-        "node": found.node if found else None,
-        "seconds": found.seconds if found else None,
-        "health": str(found.health) if found and found.health else None,
     }

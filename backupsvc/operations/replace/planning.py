@@ -245,7 +245,13 @@ def plan_undo(
     old = look_at_old(service, memory.old)
     require_same(service, memory, old)
     require_rights(service, memory.old, old)
-    restore_rights.require(service, operation.subject, _over_new(operation.subject))
+    guest = f"/vms/{operation.subject}"
+    over_new = (
+        Need(guest, "VM.PowerMgmt", "shut the new guest down"),
+        Need(guest, "VM.Config.Network", "take its links down"),
+        Need(guest, "VM.Config.Options", "keep it from starting at boot"),
+    )
+    restore_rights.require(service, operation.subject, over_new)
     return replace(
         memory,
         undo_of=operation.id,
@@ -254,15 +260,6 @@ def plan_undo(
         force_stop=force_stop,
         judged=None,
         left=(),
-    )
-
-
-def _over_new(vmid: int) -> tuple[Need, ...]:
-    guest = f"/vms/{vmid}"
-    return (
-        Need(guest, "VM.PowerMgmt", "shut the new guest down"),
-        Need(guest, "VM.Config.Network", "take its links down"),
-        Need(guest, "VM.Config.Options", "keep it from starting at boot"),
     )
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from backupsvc.engine.memory import MemoryForm
 from backupsvc.operations.memories import archive_from_version_0
@@ -83,12 +82,11 @@ class RestoreMemory:
         return vmid if self.original is None else self.original
 
 
-def _from_version_0(values: dict[str, Any]) -> dict[str, Any]:
-    return values | {"archive": archive_from_version_0(values["archive"])}
-
-
 # a release that knows no version 2 neither guards against a second run nor asks: it keeps its hands off
-FORM = MemoryForm(RestoreMemory, (_from_version_0, dict))
+FORM = MemoryForm(
+    RestoreMemory,
+    (lambda values: values | {"archive": archive_from_version_0(values["archive"])}, dict),
+)
 
 
 def recall(operation: Operation) -> RestoreMemory:
