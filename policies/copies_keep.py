@@ -126,14 +126,12 @@ def decide(
         return dict(zip(some, found.marked, strict=True)), found.refusal
 
     final, refusal = guarded(found)
-    # what nothing encrypts can be read, and what a key opens that somebody showed
-    surely = {
-        file
-        for file, one in files_of.items()
-        if not one.encrypted or any(fingerprint(who) in opened_by for who in one.recipients)
-    }
     for readable in (True, False):
-        alike = {file: one for file, one in found.items() if (file in surely) is readable}
+        alike = {
+            file: one
+            for file, one in found.items()
+            if _surely_readable(files_of[file], opened_by) is readable
+        }
         # what goes must be superfluous among all, and among those that are as surely readable
         going = {file for file, one in final.items() if one.mark is Mark.REMOVE}
         final |= {file: one for file, one in guarded(alike)[0].items() if file in going}
@@ -141,6 +139,11 @@ def decide(
         tuple(MarkedCopy(one, final[one.file].mark, final[one.file].reasons) for one in copies),
         _not_as_verified(copies, files, target) or refusal,
     )
+
+
+def _surely_readable(copy: ArchiveCopy, opened_by: Collection[str]) -> bool:
+    """Whether nothing encrypts a copy, or a key opens it that somebody showed."""
+    return not copy.encrypted or any(fingerprint(who) in opened_by for who in copy.recipients)
 
 
 def _not_as_verified(

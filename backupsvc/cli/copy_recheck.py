@@ -49,29 +49,25 @@ def recheck(
     from backupsvc.cli.readings import show_readings
     from backupsvc.cli.session import open_service
     from backupsvc.cli.targets import chosen
-    from backupsvc.operations.copy_recheck.opening import (
-        choose,
-        open_copy_recheck,
-        out_of_reach,
-    )
+    from backupsvc.operations.copy_recheck import opening
     from backupsvc.operations.copy_recheck.result import outcome, planned, refused
 
     check_options(enqueue, follow, dry_run)
     driven: Driven[tuple[ArchiveCopy, CopyTarget]] = Driven()
     with open_service(enqueue=enqueue) as service:
         targets = chosen(service.policy, to or [])
-        wanted = choose(service, targets, vmid or [], everything=everything)
+        wanted = opening.choose(service, targets, vmid or [], everything=everything)
         if dry_run:
             found = [planned(copy) for copy, _ in wanted]
         else:
             # each target is knocked at once, and not for each of its copies
-            silent = out_of_reach(service, (target for _, target in wanted))
+            silent = opening.out_of_reach(service, (target for _, target in wanted))
 
             def open_one(one: tuple[ArchiveCopy, CopyTarget]) -> Operation | None:
                 copy, target = one
                 if target.name in silent:
                     raise silent[target.name]
-                return open_copy_recheck(service, copy, target)
+                return opening.open_copy_recheck(service, copy, target)
 
             driven = drive_each(
                 service,

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -61,6 +61,19 @@ def require_answerable(what: str, *, unasked: bool) -> None:
             f"{what}: there is no terminal on which to ask whether it should be",
             "add --yes if that is decided; --dry-run says what would be done",
         )
+
+
+def must_agree(plan: Iterable[str], question: str, otherwise: str) -> None:
+    """Given the lines that tell a plan, show them and ask whether it shall be carried out. Raise
+    typer.Exit, after ``otherwise`` was said, if it shall not.
+    """
+    from backupsvc.cli.output import ask, tell
+
+    for line in plan:
+        tell(line)
+    if not ask(question):
+        tell(otherwise)
+        raise typer.Exit(1)
 
 
 def announce(service: Service, opened: Opened, *, follow: bool, as_json: bool) -> dict[str, Any]:

@@ -40,8 +40,8 @@ def drill(
     proven, and when anything of that is not known. Shows the plan and asks. Exit 0 only if it went,
     answered there, and is back home.
     """
-    from backupsvc.cli.driving import drive_one, require_answerable
-    from backupsvc.cli.output import ask, emit_json, say, tell, tell_error
+    from backupsvc.cli.driving import drive_one, must_agree, require_answerable
+    from backupsvc.cli.output import emit_json, say, tell, tell_error
     from backupsvc.cli.session import open_service
     from backupsvc.operations.ha_drill.opening import open_drill
     from backupsvc.operations.ha_drill.result import lines, outcome
@@ -62,11 +62,7 @@ def drill(
                     tell(f"backupsvc: it is refused: {why}")
             raise typer.Exit(4 if found.blockers else 0)
         if not unasked and not found.blockers:
-            for line in told(found):
-                tell(line)
-            if not ask("Move it?"):
-                tell("nothing was moved")
-                raise typer.Exit(1)
+            must_agree(told(found), "Move it?", "nothing was moved")
         ended = drive_one(service, lambda: open_drill(service, found, macs), vmid, as_json=as_json)
     result = outcome(ended.operation)
     if as_json:

@@ -50,8 +50,8 @@ def put_back(
     Example: backupsvc catalog config put-back 108
     """
     from backupsvc.cli.catalog_config import time_of
-    from backupsvc.cli.driving import check_options, drive_one, require_answerable
-    from backupsvc.cli.output import ask, emit_json, foresee, tell
+    from backupsvc.cli.driving import check_options, drive_one, must_agree, require_answerable
+    from backupsvc.cli.output import emit_json, foresee
     from backupsvc.cli.session import open_service
     from backupsvc.operations import surroundings
     from backupsvc.operations.put_back.opening import came_back, look_ahead, open_put_back
@@ -76,11 +76,7 @@ def put_back(
         if ahead.blocker is not None:
             raise ahead.blocker
         if not unasked:
-            for line in lines(ahead):
-                tell(line)
-            if not ask("Put it back?"):
-                tell("nothing was put back")
-                raise typer.Exit(1)
+            must_agree(lines(ahead), "Put it back?", "nothing was put back")
         ended = drive_one(
             service,
             lambda: open_put_back(service, ahead),

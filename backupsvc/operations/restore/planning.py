@@ -179,47 +179,23 @@ def look_ahead(service: Nodes, vmid: int, wish: Wish, *, gather: bool = False) -
     except BackupsvcError as error:
         raise (*stops.found, error)[0] from None
     at = _weigh(service, vmid, target, chosen, text, wish, stops)
-    start, clone = wish.start and not wish.clone, wish.clone
-    unasked = clone or wish.replaces or chosen.simulated
-    merged, mine = {**config, **sent}, chosen.choice.chosen
-    memory = RestoreMemory(
-        archive=archive,
-        node=at.place.node,
-        storage=wish.storage,
-        name=config.get("name", ""),
-        start=start,
-        disks=tuple(sorted(guest_config.DUMPED + key for key in guest_config.dumped_disks(config))),
-        missing_disks=tuple(guest_config.missing_disks(config, config)),
-        left_out=restore_plan.left_out(config),
-        nics={key: value for key, value in merged.items() if key.startswith("net")},
-        passed_over=(*([rest.said(target)] if rest else []), *chosen.passed_over),
-        cautions=(*chosen.cautions, *at.apart),
-        warnings=at.warnings,
-        rights=at.rights,
-        needs=at.needs,
-        room=at.room,
-        original=None if target == vmid else vmid,
-        clone=clone,
-        overrides=sent,
-        simulated=chosen.simulated,
-        addresses=at.addresses,
-        looks=at.seen.looks,
-        unheard=(
-            *(() if unasked else restore_silence.doubtful(at.seen.looks)),
-            *(() if start or clone else (one.said for one in at.seen.doubts)),
-        ),
-    )
+    memory = _remembered(chosen, config, sent, at, wish)
+    start, mine = memory.start, chosen.choice.chosen
     plan = Plan(
         vmid=vmid,
         target=target,
-        memory=memory,
+        memory=replace(
+            memory,
+            original=None if target == vmid else vmid,
+            passed_over=(*([rest.said(target)] if rest else []), *chosen.passed_over),
+        ),
         alternatives=chosen.choice.alternatives,
         lineage=chosen.machine,
         nics=at.nics,
         differs=(
             *([f"its VMID is {target}, and was {vmid}"] if target != vmid else []),
             *restore_plan.differs(config, at.place),
-            *(restore_clone.differs(sent) if clone else ()),
+            *(restore_clone.differs(sent) if wish.clone else ()),
         ),
         expected=restore_plan.expected(chosen.tests, mine.proof if mine else None, start=start),
         now=int(service.clock.now()),
@@ -231,6 +207,45 @@ def look_ahead(service: Nodes, vmid: int, wish: Wish, *, gather: bool = False) -
         plan = plan.confirmed(wish.confirm)
     found = [*stops.found, *([plan.unconfirmed] if gather and plan.unconfirmed else [])]
     return replace(plan, blockers=tuple(found))
+
+
+def _remembered(
+    chosen: Chosen,
+    config: Mapping[str, str],
+    sent: Mapping[str, str],
+    at: _Weighed,
+    wish: Wish,
+) -> RestoreMemory:
+    """What a restore begins with, given the configuration in the archive and what is sent with it.
+    Whose VMID it takes is not yet in it.
+    """
+    start, clone = wish.start and not wish.clone, wish.clone
+    unasked = clone or wish.replaces or chosen.simulated
+    return RestoreMemory(
+        archive=chosen.archive,
+        node=at.place.node,
+        storage=wish.storage,
+        name=config.get("name", ""),
+        start=start,
+        disks=tuple(sorted(guest_config.DUMPED + key for key in guest_config.dumped_disks(config))),
+        missing_disks=tuple(guest_config.missing_disks(config, config)),
+        left_out=restore_plan.left_out(config),
+        nics={key: value for key, value in {**config, **sent}.items() if key.startswith("net")},
+        cautions=(*chosen.cautions, *at.apart),
+        warnings=at.warnings,
+        rights=at.rights,
+        needs=at.needs,
+        room=at.room,
+        clone=clone,
+        overrides=sent,
+        simulated=chosen.simulated,
+        addresses=at.addresses,
+        looks=at.seen.looks,
+        unheard=(
+            *(() if unasked else restore_silence.doubtful(at.seen.looks)),
+            *(() if start or clone else (one.said for one in at.seen.doubts)),
+        ),
+    )
 
 
 @dataclass(frozen=True, slots=True)
