@@ -63,6 +63,7 @@ def openings(
             f"what joins {bridge} on {node} cannot be seen: the token lacks Sys.Audit on /, without "
             "which interfaces are left out"
         )
+    # one change anywhere suffices: PVE tells pending changes of the node, not of a bridge
     if network.pending:
         said.append(
             f"the network of {node} has pending changes, so what it tells of {bridge} may not be "

@@ -55,6 +55,7 @@ def own(permissions: Mapping[str, frozenset[str]]) -> str | None:
         for path, held in permissions.items()
         if path.startswith(f"{LOCAL_ZONE}/") and "SDN.Use" in held
     )
+    # an ACL may end in a VLAN of the bridge: BRIDGE/TAG
     return named[0].removeprefix(f"{LOCAL_ZONE}/").split("/")[0] if named else None
 
 

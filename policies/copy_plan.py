@@ -116,6 +116,7 @@ def plan(
         return Harmful((error.message,))
     # a cap never gives a copy more than its original has
     memory = min(guest_config.memory_of(config), cap or guest_config.memory_of(config))
+    # asked last: where there is room is of no use for what must not be made
     place = _place(archive, config, scratch, facts, taken, memory)
     if isinstance(place, NoPlace):
         return place

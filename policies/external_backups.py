@@ -126,17 +126,20 @@ def decide(
     """
     if beside is None:
         return Own()
+    # a job may begin before or after our occurrence: what is from the earlier of both on counts
     begun = (min(at, beside.begins) if beside.certain else beside.begins) - drift
     fresh = [
         item
         for item in archives
         if item.ctime >= begun
         and item.size > 0
+        # else a night would take an earlier dump of this service for PVE's
         and item.operation is None
         and OURS not in item.notes
     ]
     if fresh:
         return Adopt(max(fresh, key=lambda item: (item.ctime, item.volid)), beside.origin)
+    # a task that runs no more and left no archive is not waited for: nothing will come of it
     if now < at + window and (beside.certain or runs):
         return StandBack(f"{beside.origin} backs the guest up: its archive is waited for")
     return Own()

@@ -69,6 +69,8 @@ def fate(look: Look) -> Decision:
     if look.quorate is False:
         why = f"the node that answers has no quorum, so its word on VMID {look.vmid} is an old one"
         return Decision(Fate.UNKNOWN, why)
+    # free in the whole cluster, by /cluster/nextid: a node's own list knows only its guests (pve-
+    # facts 8.3)
     if not look.free:
         if look.listed_on is None:
             return Decision(

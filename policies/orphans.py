@@ -80,6 +80,7 @@ def orphans(
         for copy in copies
         if copy.operation not in open_operations and copy.vmid not in cleaned
     )
+    # a service without an identity of its own can call no copy its own
     return tuple(Orphan(copy, bool(service) and copy.service == service) for copy in left)
 
 
@@ -91,6 +92,8 @@ def restored_by(token: str, tasks: Iterable[Task]) -> bool:
     the last task that made or removed a guest there must be such a restore; a clone is listed under
     the VMID that it was made of.
     """
+    # what failed made no guest and removed none; what a failed restore leaves is looked at
+    # elsewhere (pve-facts 7.4)
     told = [task for task in tasks if task.type in _MADE | _REMOVED and not task.failed]
     if not told:
         return False

@@ -150,6 +150,7 @@ def decide(known: Known, asked: Asked) -> Choice:
         fit = [one for one in every if one.bar is None]
         # that the node cannot read it is better said of an archive than that there is none
         fit = fit or [one for one in every if one.bar is Bar.ELSEWHERE]
+    # whoever names an archive or a moment has decided: proven counts only where nobody did
     tried = asked.volid is None and asked.latest is None and not asked.newest
     proven = [one for one in fit if one.proof] if tried else []
     taken = next(iter(proven or fit), None)
@@ -173,6 +174,7 @@ def _alternatives(known: Known, asked: Asked) -> tuple[Alternative, ...]:
     foreign = (
         lineage.strangers(both, machine) if machine and machine.known else lineage.others(both)
     )
+    # a proof of another machine's archive proves nothing of this guest (law 10)
     own = [one for one in both if whole.key(one) not in foreign]
     standing = () if known.simulated else valid_proofs(known.proofs, own, lambda _: known.rung)
     found = []
@@ -240,6 +242,7 @@ def _over(known: Known, every: tuple[Alternative, ...], taken: Alternative | Non
         archive = one.archive
         if one is taken:
             return
+        # an empty file that is out of reach is no loss
         if one.bar is Bar.BEYOND and archive.size > 0:
             where = one.against.removeprefix("is ")
             proven = ", proven" if one.proof else ""

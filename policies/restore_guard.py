@@ -69,6 +69,7 @@ def doubts(vmid: int, down: Mapping[str, str], looks: Iterable[Look]) -> tuple[D
                 f"({look.address.known_from}): {look.found.words}",
             )
             for look in looks
+            # an address that could not be asked is told elsewhere: it is no sign of life
             if look.found.verdict is Verdict.ANSWERED
         ),
     )

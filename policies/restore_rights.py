@@ -42,16 +42,19 @@ def needed(
     guest = f"/vms/{vmid}"
     needs = [
         Need(guest, "VM.Allocate", "create the guest"),
+        # without it the guest is missing from every list, silently (pve-facts 11.2)
         Need(guest, "VM.Audit", "see that it is back"),
     ]
     if start:
         needs.append(Need(guest, "VM.PowerMgmt", "start it"))
+    # PVE looks at a storage of the archive's map in the task alone (pve-facts 7.3)
     for name in [storage] if storage else disk_storages(config):
         needs.append(Need(f"/storage/{name}", "Datastore.AllocateSpace", "make its disks"))
     for key, network in networks(config):
         if bridges is None or network.split("/")[0] in bridges:
             needs.append(Need(f"{LOCAL_ZONE}/{network}", "SDN.Use", f"put {key} back onto it"))
     for key, options in _devices(config):
+        # a mapped device is a token's to give; a real one is not (pve-facts 7.3)
         if mapped := options.get("mapping"):
             kind = _MAPPINGS["usb" if key.startswith("usb") else "hostpci"]
             needs.append(Need(f"{kind}/{mapped}", "Mapping.Use", f"give it {key} back"))
@@ -97,6 +100,7 @@ def real_devices(config: Mapping[str, str]) -> list[str]:
     """Given an archived config, return the keys of devices of the node itself: root@pam alone may
     restore such a guest.
     """
+    # SPICE's redirection is no device of the node
     return [key for key, options in _devices(config) if options.get("host", "spice") != "spice"]
 
 

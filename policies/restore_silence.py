@@ -72,6 +72,7 @@ def judge(address: Address, heard: Mapping[int, Heard], table: Table | None, out
         return Finding(Verdict.UNKNOWN, f"{ip} is no address of a guest on a network")
     mac = table.mac if table else None
     by = f" (MAC {mac})" if mac else ""
+    # a refusal is an answer too: somebody is there, and has that port shut
     for what in (Heard.OPEN, Heard.REFUSED):
         if ports := sorted(port for port, one in heard.items() if one is what):
             return Finding(Verdict.ANSWERED, f"port {ports[0]} {what}{by}", mac)
@@ -98,6 +99,7 @@ def doubtful(looks: Iterable[Look]) -> tuple[str, ...]:
     whether it is silent; that none is known is one too.
     """
     every = tuple(looks)
+    # an address that nobody knows is no silence: it is said, and keeps nobody from a restore
     if not every:
         return ("no address of it is known, so whether it still answers somewhere was not asked",)
     return tuple(
@@ -120,6 +122,7 @@ def counted(
     before the start, and what this machine knows of the neighbour now (None: it cannot tell), return
     it, or inconclusive where it may not be the guest's. ``macs`` are the guest's own.
     """
+    # the agent is asked through PVE, at no address: whose it is, is told otherwise
     if result.kind not in NETWORK_KINDS or result.outcome is Outcome.INCONCLUSIVE:
         return result
     before = next((look for look in looks if look.address.ip == ip), None)

@@ -92,6 +92,7 @@ def page_name(item: GuestFacts) -> str:
     """Given a guest, return the name of its page's file, without anything that a file system or a
     shell takes for more than a name.
     """
+    # a guest's name is written by others, and becomes a part of a path here
     name = _PLAIN.sub("-", item.name).strip("-.")[:60]
     return f"guests/{item.vmid}{f'-{name}' if name else ''}.txt"
 
@@ -193,6 +194,7 @@ def fetch(policy: Policy, vmid: int, type: GuestType, way: Source) -> Iterator[s
         pieces = " ".join(shlex.quote(one.file) for one in unpacked(copy.file, copy.segments))
         yield f"    cd /root/copy && for f in {pieces}; do"
         yield f'      age -d -i KIT "$f" || break; done > {shlex.quote(landed)}'
+    # before the restore, which may not see one flipped bit (pve-facts 7.6)
     yield f"    echo {shlex.quote(f'{copy.sha256}  {landed}')} | sha256sum -c"
     yield f"    {_restore(vmid, type, landed)}"
 

@@ -76,6 +76,7 @@ def pause_before_restart(deaths: int) -> float:
     """Given how many times in a row a child died soon after its start (from 1), return how many
     seconds it has to wait.
     """
+    # the exponent is bounded: a child that died a thousand times would overflow a float
     return min(MAX_PAUSE, 2.0 ** min(deaths - 1, 10))
 
 
@@ -133,6 +134,7 @@ def judge(vitals: Vitals, now: float) -> Health:
         return Health(
             "starting", tuple(f"queue {queue} has not consumed yet" for queue in waiting), silent
         )
+    # a bad night is no reason to start anew: what restarts the unhealthy is told apart by status
     bad = tuple(job_run.reason for job_run in vitals.job_runs if not job_run.good)
     return Health("degraded" if bad else "ok", bad, silent)
 
@@ -143,6 +145,7 @@ def hung(vitals: Vitals, longest_task: float, now: float) -> list[str]:
 
     Where every queue is silent beat is among them, for then it may be the one that sends nothing.
     """
+    # no heartbeat can be read then, so every child would pass for one that hangs
     if vitals.catalog_error:
         return []
     limit = longest_task + TICKS_OF_SILENCE * vitals.tick

@@ -125,6 +125,7 @@ class Value:
 
     def boolean(self) -> bool:
         """Return whether true is written here. Raise PolicyError if neither true nor false is."""
+        # the words of PyYAML, to which y and n are text
         text = self.text("true or false").lower()
         if text not in ("true", "yes", "on", "false", "no", "off"):
             raise self.wrong(f"{text!r} is neither true nor false", "true or false")

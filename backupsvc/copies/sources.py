@@ -76,6 +76,7 @@ class LocalSource:
         target.
         """
         with _read(self.what):
+            # whoever copies reads whole chunks: a buffer would only copy them once more
             file = self.path.open("rb", buffering=0)
         with file:
             yield _Told(file, self.what)  # type: ignore[misc]
@@ -138,6 +139,7 @@ class NodeSource:
             raise ArchiveError(
                 f"{peer.user} may not read {self.what}", "give that user read access"
             ) from None
+        # last: the two above are kinds of OSError as well, and no broken lines
         except LINE_BROKE as error:
             said = str(error) or type(error).__name__
             raise RemoteUnreachable(

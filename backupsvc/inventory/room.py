@@ -97,12 +97,15 @@ def before_restore(
     sentence for each storage that may have no room for it. Raise NoRoom where it surely has none.
     """
     seen = pve.storage.seen()
+    # a node that hangs at one storage tells none: that is no reason to refuse
     if why := seen.silent.get(node):
         return [
             f"whether {node} has room for the disks is not known: it did not say which storages "
             f"it has ({why})"
         ]
     found = room.for_disks(needs, node, seen.storages)
+    # a storage that is not thin sets the whole disk aside, and PVE asks for no room before
+    # (pve-facts 7.8)
     full = next((one for one in found if one.impossible), None)
     if full is None:
         return [said for place in found if (said := _doubt(place, packed))]

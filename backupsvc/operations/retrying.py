@@ -42,6 +42,7 @@ def plan(service: Opening, operation: Operation) -> Retry:
             f"wait for it with `backupsvc operations show {id} --follow`, or end it with "
             f"`backupsvc operations cancel {id}`",
         )
+    # before the state is looked at: its reason holds whatever came of it
     if kind.never_again:
         raise kind.never_again(service.catalog, operation)
     if operation.state is OperationState.DONE:

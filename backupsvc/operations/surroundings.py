@@ -80,6 +80,7 @@ def of(
         why = f"guest {vmid} is {where}" + (f"; passed over: {notes[0]}" if notes else "")
         return Found(why_none=why if kept else NOTHING_KEPT, notes=tuple(notes))
     time, then = chosen
+    # of guests only this one's own files: each of the others would be a call
     part = Part(surroundings.FILES, frozenset({now_vmid}))
     now = read(service, part=part)
     if stranger := whose.another_now(then, vmid, now, now_vmid):
@@ -122,6 +123,8 @@ def anew(
         raise ArchiveError(
             f"the configuration that was kept at {iso(kept_at)} is not here any more"
         )
+    # the set that a person was shown the plan by, not the newest: that may be of tonight, without
+    # it
     then = read_set(path)
     firewall = kind in putting_back.FIREWALL
     part = Part(putting_back.files_of(kind), frozenset({as_vmid}), firewall)

@@ -143,6 +143,7 @@ class Cluster:
                     lock=row.text("lock") or None,
                 )
                 for row in rows
+                # a newer PVE may list kinds of guests that nothing here understands
                 if row.need_text("type") in ("qemu", "lxc")
             ]
             self._guests = (now, sorted(found, key=lambda guest: guest.vmid))
@@ -181,8 +182,10 @@ class Cluster:
         reserved.
         """
         try:
+            # one node's own list of guests does not know the others' (pve-facts 8.3)
             self._client.get("cluster/nextid", {"vmid": vmid})
         except PveError as error:
+            # any other refusal does not say that the VMID is taken, nor that it is free
             if texts.VMID_TAKEN.search(error.errors.get("vmid", "")):
                 return False
             raise
@@ -192,6 +195,7 @@ class Cluster:
         """Return what the token may do, by path. PVE answers whether each propagates: having the
         key is having it.
         """
+        # what pools give, and what does not propagate, is not in it: permissions_at asks for that
         found = self._client.get("access/permissions").row()
         return {path: frozenset(found.row(path).names()) for path in found.names()}
 
@@ -269,6 +273,7 @@ class Cluster:
         """Given a node, return the names of what a NIC can be put onto there: its bridges, and the
         networks of the SDN that the token may use.
         """
+        # the plain list leaves out every VNet (pve-facts 9.7)
         rows = self._client.get(f"nodes/{node}/network", {"type": "any_bridge"}).rows()
         return {one.name for one in self.bridges(node)} | {row.need_text("iface") for row in rows}
 

@@ -92,6 +92,7 @@ class HighAvailability:
         try:
             rows = self._client.get("cluster/ha/rules").rows()
         except PveError as error:
+            # PVE 8 has groups in their place (pve-facts 9.4)
             if error.status == _NO_SUCH_CALL:
                 return ()
             raise
@@ -189,6 +190,7 @@ class HighAvailability:
                 row.text("error"),
             )
             for row in self._client.get(f"nodes/{node}/replication").rows()
+            # a copy that waits for its removal is none to count on
             if not row.text("remove_job")
         )
 

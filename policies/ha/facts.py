@@ -68,6 +68,7 @@ class Resource:
     def vmid(self) -> int | None:
         """Its VMID, None if its name holds none."""
         number = self.sid.partition(":")[2]
+        # isdecimal alone takes the digits of every script, which PVE never writes
         return int(number) if number.isdecimal() and number.isascii() else None
 
     @property
@@ -193,10 +194,12 @@ class HaFacts:
         kind.
         """
         guest = self.by_vmid.get(resource.vmid) if resource.vmid is not None else None
+        # a resource may outlive its guest: what has the VMID by now may be of the other kind
         return guest if guest and guest.type is resource.type else None
 
     def home_of(self, sid: str) -> str | None:
         """Given a resource's id, return the node that it is on, None if nobody says."""
+        # HA's word first: it is what moves the guest, and cluster/resources lags (pve-facts 9.1)
         if self.status and self.status.homes.get(sid):
             return self.status.homes[sid]
         found = next((one for one in self.resources if one.sid == sid), None)

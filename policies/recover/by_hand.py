@@ -32,6 +32,7 @@ def set_aside(given: Confirmation, node: str, found: Iterable[Doubt]) -> Confirm
     return it as said of that guest: that the node is off sets aside what its silence leaves open, and
     nothing else.
     """
+    # that somebody answers at the guest's address is another doubt, and stays
     key = restore_guard.of_node(node)
     return replace(given, doubts=tuple(one for one in found if one.key == key))
 
@@ -51,6 +52,7 @@ def free(node: str, guests: Iterable[tuple[int, GuestType]]) -> tuple[str, ...]:
     commands = []
     for type, folder in _FOLDERS.items():
         if vmids := [str(vmid) for vmid, of in found if of is type]:
+            # one brace expression, so that a person types one command for each kind of guest
             which = vmids[0] if len(vmids) == 1 else f"{{{','.join(vmids)}}}"
             commands.append(f"mv {_folder(node, folder)}/{which}.conf /root/")
     return tuple(commands)

@@ -23,6 +23,7 @@ def in_set(config: ConfigSet, vmid: int, archive: str | None) -> str | None:
     if not found:
         return ""
     mine = _identity(config, vmid)
+    # nothing to compare with is no other machine: what is only shown may be shown
     if archive is None or mine is None:
         return None
     return _differ(
@@ -38,6 +39,7 @@ def another_now(then: ConfigSet, vmid: int, now: ConfigSet, now_vmid: int) -> st
     if was is None or here is None:
         return None
     said = f"under {now_vmid} is another machine now"
+    # a VM and a container are never one machine, whatever their MACs say
     if was.word != here.word:
         return f"{said}: it was of kind {was.word} and is of kind {here.word}"
     mine, theirs = _identity(now, now_vmid), _identity(then, vmid)
@@ -69,6 +71,7 @@ def is_there(then: ConfigSet, vmid: int, now: ConfigSet, now_vmid: int) -> tuple
         return Who.GONE, f"there is no guest {now_vmid}"
     if stranger := another_now(then, vmid, now, now_vmid):
         return Who.ANOTHER, stranger
+    # without its own configuration the VMID alone would tell, which is no identity (law 10)
     here = where(now, now_vmid)
     if here and (why := now.why_not_read(f"guests/{here.word}-{now_vmid}.conf")):
         return Who.UNKNOWN, f"the configuration of guest {now_vmid} was not read: {why}"

@@ -95,11 +95,14 @@ class Spare:
             return Place(node, False, None, (f"{node} does not answer",))
         against, unknown = list[str](), list[str]()
         free, needed, needs = self._memory[node], _memory(item), item.needs
+        # not known is not none, and speaks against nothing
         if free is None:
             unknown.append(f"{node} does not tell how much memory it has to spare")
         elif free < needed:
             wanted, there = apart(needed, max(free, 0))
             against.append(f"{node} has {there} of memory to spare, {wanted} are needed")
+        # what is against it is known all the same, and said; what it needs is not, so nothing
+        # speaks for it
         if needs is None:
             unknown.append("its configuration is not known, so what it needs is not")
             return Place(node, False if against else None, None, (*against, *unknown))

@@ -226,6 +226,7 @@ def _by_bytes(
 def _proof_of(archive: Archive, proofs: Sequence[tuple[Archive, Proof]]) -> Proof | None:
     """The latest test that proved that archive, or one of the same bytes elsewhere."""
     for proven, proof in proofs:
+        # the same bytes are the same archive, wherever a copy of them lies
         same = whole.key(proven) == whole.key(archive) or (
             archive.sha256 is not None
             and (archive.sha256, archive.size, archive.ctime)

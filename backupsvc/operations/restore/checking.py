@@ -46,6 +46,7 @@ def ask(run: Run[R], wanted: GuestPolicy) -> Wait | None:
     memory = run.memory
     if not memory.start or memory.simulated:
         return None
+    # by its configuration as it is now, which may differ from the archive's
     if memory.agent is None:
         config = run.service.restore_pve.guests.config(memory.node, run.vmid)
         agent, macs = guest_config.agent_configured(config), agent_identity.macs(config)
@@ -53,6 +54,7 @@ def ask(run: Run[R], wanted: GuestPolicy) -> Wait | None:
     step = run.operation.step
     for spec in wanted.checks:
         before = run.memory.checks.get(spec.name)
+        # asked no more: it is asked once more, beside the others, while it is watched
         if before is not None and before.outcome is Outcome.PASSED:
             continue
         way = Way(run.service, wanted.address)
@@ -62,6 +64,7 @@ def ask(run: Run[R], wanted: GuestPolicy) -> Wait | None:
         if result.outcome is Outcome.INCONCLUSIVE and not way.may_pass:
             unsure[spec.name] = unsure.get(spec.name, 0) + 1
         alive = memory.alive
+        # from here on its other checks have check_timeout, and not the whole boot
         if alive is None and result.outcome is Outcome.PASSED:
             alive = run.passed(step)
         answers = {**memory.checks, spec.name: result}
@@ -85,6 +88,7 @@ def watch(run: Run[R]) -> Wait | None:
     wanted, found = wanted_of(run), settle.NOT_DUE
     way = Way(run.service, wanted.address)
     answers = tuple(memory.checks.values())
+    # what failed already is judged at once: to watch it longer would only cost time
     if answers and all(one.outcome is Outcome.PASSED for one in answers):
         found = _watched(run, wanted)
         # who answers now stands for all that was answered meanwhile

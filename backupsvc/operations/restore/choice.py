@@ -60,6 +60,7 @@ class _Look:
     def into(self, service: Cluster, archive: Archive) -> Archive:
         """Read the config in an archive, and return the archive as the catalog knows it then."""
         key = whole.key(archive)
+        # noted as looked at first: one that cannot be read is not tried again and again
         self.texts[key] = None
         try:
             text = service.restore_pve.storage.extract_config(archive.node, archive.volid)
@@ -97,6 +98,7 @@ def choose(service: Cluster, vmid: int, wanted: Wanted) -> Chosen:
         if not unknown:
             break
         now = look.into(service, unknown[0])
+        # what was just read may have told more of the machine that the guest is
         machine = identity.lineage_of(service, service.restore_pve, vmid)
         known = replace(
             known,
@@ -130,6 +132,7 @@ def choose(service: Cluster, vmid: int, wanted: Wanted) -> Chosen:
         (*choice.passed_over, *(() if named else blank), *unread),
         choice.cautions,
         machine,
+        # what was measured of modelled guests says nothing of how long a real one takes (law 5)
         () if known.simulated else known.proofs,
         known.simulated,
     )

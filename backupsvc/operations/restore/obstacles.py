@@ -20,6 +20,7 @@ def readable(archive: Archive, asked: str | None) -> None:
     """Given an archive and the node that was asked for (None: none was), raise UsageError if that
     node cannot read it.
     """
+    # the other storages of that name are other disks, unless PVE calls it shared
     if asked not in (None, archive.node) and not archive.shared:
         raise UsageError(
             f"archive {archive.volid} lies on {archive.node}, in a storage that {asked} does not "
@@ -69,6 +70,7 @@ def text_with_disk(service: Nodes, archive: Archive, vmid: int, text: str | None
         )
     if text is None:
         text = service.restore_pve.storage.extract_config(archive.node, archive.volid)
+    # PVE restores it with TASK OK, and starts it too (pve-facts 7.4)
     if not whole.holds_disk(text):
         raise Refused(
             f"archive {archive.volid} of guest {vmid} holds 0 disks: restored, it would be an "
@@ -93,6 +95,7 @@ def meeting(
     made of (law 2), unless it ``replaces`` that; Refused if the VMID is another guest's.
     """
     mine = lineage.of(config)
+    # a VMID that is free now may be that of a guest which is only lost: its archives name it
     if target != vmid:
         twins.require_unclaimed(service, vmid, target, mine)
     if clone:
