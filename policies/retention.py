@@ -121,6 +121,7 @@ def mark_all(archives: Sequence[Archive], keep: Keep, tz: str) -> Marks:
             marks[index] = _PROTECTED if began else _PROTECTED_RENAMED
         elif began:
             kind, vmid, ctime, hour = began
+            # a shared storage is one, from whichever node it was listed
             place = "" if archive.shared else archive.node
             groups[place, archive.storage, kind, vmid].append((index, ctime, hour))
     for pending in groups.values():
@@ -157,6 +158,7 @@ def _apply(
     for at, entry in enumerate(pending):
         position, ctime, hour = entry
         id = period.id(ctime, hour)
+        # an earlier rule kept one of that period: later rules count none twice (pve-facts 6.1)
         if id in represented:
             rest.append(entry)
         elif id in taken:
@@ -214,6 +216,7 @@ def guard(
     for index, archive in _going(marks) if holds else ():
         hold = holds.get(archive.vmid or 0)
         if hold and archive.ctime < hold.until:
+            # in place of any other reason: what a suspicion holds somebody must look at
             held[index] = hold.reason
     said = list(marks.said)
     for index, why in held.items():
@@ -281,6 +284,7 @@ def _namesakes(marks: Marks, held: Collection[int]) -> dict[int, str]:
         for index, (archive, (mark, _)) in enumerate(zip(marks.archives, marks.said, strict=True))
         if mark is not Mark.REMOVE or index in held
     }
+    # by name first: of a hundred thousand archives almost none has a namesake
     names = {volid for volid, _ in staying}
     return {
         index: "law 3: it may be the file that stays on "
@@ -299,12 +303,14 @@ def _refusal(marks: Marks, listed_before: int | None, now: int, rules: PruneRule
     removed = sum(mark is Mark.REMOVE for mark, _ in marks.said)
     if not removed:
         return None
+    # a storage that is not mounted lists less and no error: then nothing goes
     if listed_before is not None and len(marks) < listed_before:
         return (
             f"law 3: {len(marks)} archives are listed where {listed_before} were before, and we "
             "did not remove the others"
         )
     newest = max(marks.archives, key=attrgetter("ctime"))
+    # by a clock that is ahead every archive looks old, and the newest goes first
     if newest.ctime > now + DAY:
         return (
             f"law 3: {newest.volid} is dated {(newest.ctime - now) // DAY} days in the future: a "

@@ -51,6 +51,7 @@ class Agent:
         to be asked.
         """
         at, status = self._seen.get((node, vmid), (0.0, None))
+        # a look of a moment ago serves: a check would else cost two calls each time
         if status is None or not 0 <= self._clock.monotonic() - at < LOOK_AGE:
             status = self.state(node, vmid)
         return status.lock in HOLDING
@@ -67,6 +68,7 @@ class Agent:
         try:
             self._ask("POST", node, vmid, "ping")
         except PveError as error:
+            # 596 is an answer that PVE could not pass on, and no dead node (pve-facts 1.7)
             if texts.NO_AGENT_ANSWER.search(error.text) or error.status == UNPRINTABLE:
                 return False
             raise
@@ -76,6 +78,7 @@ class Agent:
         """Given a guest, return what its agent says of the operating system (``pretty-name``,
         ``kernel-release`` ...).
         """
+        # the guest may answer anything: what is not of the promised form is as good as nothing
         found = self._ask("GET", node, vmid, "get-osinfo")
         return dict(found) if isinstance(found, dict) else {}
 
@@ -100,6 +103,7 @@ class Agent:
         guest runs.
         """
         said = self._ask("POST", node, vmid, "fsfreeze-status")
+        # a third word would pass for thawed, and a frozen guest be left so
         if said not in ("frozen", "thawed"):
             raise PveError(
                 f"the agent of guest {vmid} on {node} says {said!r} of its file systems",
@@ -161,6 +165,7 @@ class Agent:
         answer = (self._client.post(path) if method == "POST" else self._client.get(path)).row()
         # what stands in it are the guest's own words, whatever type it gives them
         result = answer.fields.get("result")
+        # with status 200: PVE wraps what the agent says, errors too (pve-facts 8.5)
         if isinstance(result, dict) and isinstance(result.get("error"), dict):
             said = str(result["error"].get("desc") or result["error"].get("class") or "")
             raise PveError(

@@ -90,6 +90,8 @@ class BadAnswer:
         """PVE's own words, on one line: the longer of its two places, and each parameter's
         error.
         """
+        # the reason phrase is cut at the first line feed, the body's message is whole
+        # (pve-facts 1.3, 1.8)
         said = (self.message or self.reason).strip()
         details = [
             f"{name}: {text.strip()}"
@@ -131,6 +133,7 @@ def error_for(answer: BadAnswer, caller: Caller) -> BackupsvcError:
             "expired, is its secret right? `pveum user token list USER` shows a user's tokens",
         )
     if answer.status == 403:
+        # no role helps here: what is root@pam's alone is given to no token (pve-facts 1.9)
         if texts.NO_TOKEN_CALL.search(answer.text):
             hint = "PVE gives this call to no API token at all"
         elif texts.DENIED_BARE.search(answer.text) or texts.PRIVILEGE.search(answer.text):

@@ -108,6 +108,7 @@ def parse_upid(upid: str) -> Upid:
 
 def succeeded(exitstatus: str) -> bool:
     """Given an exit status, return whether the task did what it was for."""
+    # warnings are no errors: PVE warns at every start of some guests (pve-facts 2.2)
     return exitstatus == "OK" or texts.WARNINGS.search(exitstatus) is not None
 
 
@@ -178,6 +179,7 @@ class Tasks:
         # 0 is all of it, unlike in a list of tasks (pve-facts 2.3)
         rows = self._client.get(f"{_path(upid)}/log", {"limit": 0}).rows()
         lines = [row.text("t") for row in sorted(rows, key=lambda row: row.need_integer("n"))]
+        # PVE writes an empty log as one line that says so (pve-facts 2.1)
         return [] if len(lines) == 1 and texts.NO_LOG.search(lines[0]) else lines
 
     def stop(self, upid: str) -> None:
@@ -185,6 +187,7 @@ class Tasks:
         as it is.
         """
         try:
+            # the stop of a task that has ended is no error either (pve-facts 2.3)
             self._client.delete(_path(upid))
         except PveNotFound:
             return

@@ -91,6 +91,7 @@ def parse_config(text: str) -> dict[str, str]:
         elif found := _COMMENTED_DISK.fullmatch(line):
             config["#" + found[1]] = found[2]
         elif line.startswith("#"):
+            # not stripped: a blank at a line's end is the description's own
             comments.append(unquote(written[1:]) + "\n")
         elif found := _LINE.fullmatch(line):
             config[found[1]] = unquote(found[2]) if found[1] == "description" else found[2]
@@ -109,6 +110,7 @@ def parse_nic(value: str) -> Nic:
     named: list[str] = []
     try:
         for key, text in property_string.parts(value):
+            # `virtio=MAC` is short for model=virtio,macaddr=MAC, wherever it stands and only once
             short = (
                 key is not None
                 and key not in _NIC_OPTIONS
@@ -149,6 +151,7 @@ def macs(config: Mapping[str, str]) -> tuple[str, ...]:
 
     A VM names its NIC's after the model (``virtio=BC:24:...``), a container as ``hwaddr=``.
     """
+    # by the look of a MAC: a line that cannot be parsed still tells whose guest it is
     found = {mac.lower() for _, value in nics(config) for mac in _MAC.findall(value)}
     return tuple(sorted(found))
 

@@ -24,6 +24,7 @@ def addresses(config: Mapping[str, str]) -> tuple[str, ...]:
             continue
         for name in ("ip", "ip6"):
             try:
+                # an interface, not an address: it is written with its prefix
                 found.append(str(ipaddress.ip_interface(options.get(name, "")).ip))
             except ValueError:  # dhcp, auto, manual or nothing
                 continue

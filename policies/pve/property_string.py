@@ -62,6 +62,7 @@ def parse(
         name = default if key is None else aliases.get(key, key)
         if name is None:
             raise PolicyError("value without key, but schema does not define a default key")
+        # PVE refuses it, so nobody can say which of the two it would follow
         if name in found:
             raise PolicyError(f"duplicate key in comma-separated list property: {name}")
         found[name] = value
@@ -72,6 +73,7 @@ def every(text: str, key: str) -> list[str]:
     """Given a string and a key, return each value that may be meant, also where PVE refuses the
     string: the careful reading.
     """
+    # blanks are trimmed here, which PVE does not: rather one value too many than one too few
     found = (part.partition("=") for part in text.split(","))
     return [value.strip() for name, _, value in found if name.strip() == key]
 

@@ -58,6 +58,7 @@ def parse_keep(text: str) -> Keep:
     options = property_string.parse(text)
     counts = _checked(options)
     everything = counts.pop("keep-all", 0)
+    # before the contradiction: keep-all beside zeros is none (pve-facts 6.2)
     if not any(counts.values()):
         return Keep(keep_all=True)
     if everything:
