@@ -132,6 +132,7 @@ def blame(exitstatus: str, log: Iterable[str] = ()) -> Blame:
     lines = [line for line in (*log, exitstatus) if not texts.QUOTED.search(line)]
     written = any(texts.DATA_WRITTEN.among(lines))
     for rule in TEXTS:
+        # every byte of it was read and written by then: what failed later is not its fault
         if written and rule.cause is Cause.ARCHIVE:
             continue
         for line in lines:

@@ -92,6 +92,7 @@ def default_demoted(policy: Policy) -> bool:
     alone and never be proven.
     """
     everybody = any(job.guests is None for job in policy.jobs)
+    # a VMID that no policy names: what holds of it holds of every guest that is not named
     return everybody and wanted_rung(policy, -1) is Rung.HEALTHY
 
 
@@ -106,4 +107,5 @@ def suggestions(checks: Iterable[CheckSpec], words: Iterable[str]) -> tuple[str,
     ]
     said = " ".join(words).lower()
     by_word = [check for pattern, check in WORDS if re.search(rf"\b({pattern})\b", said)]
+    # a port that is checked already tells more than a name
     return tuple(dict.fromkeys(by_port or by_word)) or ANY

@@ -56,6 +56,7 @@ class _Gunzip:
     """zlib's decompressor in the same manner; it checks each member's CRC-32 and size."""
 
     def __init__(self) -> None:
+        # 31: gzip's header and trailer, which has the checksum; zlib alone would not look at it
         self._zlib = zlib.decompressobj(wbits=31)
 
     @property
@@ -71,6 +72,7 @@ class _Gunzip:
         return self._zlib.unused_data
 
     def decompress(self, data: bytes, max_length: int) -> bytes:
+        # bounded: a few bytes may swell to gigabytes, and whoever reads decides how far it goes on
         return self._zlib.decompress(self._zlib.unconsumed_tail + data, max_length)
 
 
@@ -87,6 +89,7 @@ class Members:
         self._source, self._word, self._magic, self._member = source, word, magic, member
 
     def __iter__(self) -> Iterator[bytes]:
+        # a name may promise what the file is not: else the decoder's own words would be the report
         if not self._source.peek(len(self._magic)).startswith(self._magic):
             raise Damage(0, f"not {self._word} data: wrong magic number")
         rest = b""

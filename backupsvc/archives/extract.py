@@ -56,6 +56,7 @@ def extract(
     try:
         with path.open("rb", buffering=0) as stream, ExitStack() as opened, ExitStack() as undo:
             content = Content(ByteStream(chunks_of(stream, on_progress)), path.name)
+            # only VMA has disks: a container's archive is a tar of its files
             if content.kind() != "vma":
                 raise no_disks(path)
             disks = _Disks(directory, opened, undo)
@@ -151,6 +152,7 @@ class _Disks:
         refuse_to_overwrite(self._directory, files)
         for device, name in zip(header.devices.values(), files, strict=False):
             self._open[device.id] = self._create(name)
+            # its whole size at once: blocks of zeros are not in the archive, and are never written
             if device.name != VMSTATE:
                 os.truncate(self._open[device.id], device.size)
         for name, data in zip(files[len(header.devices) :], header.configs.values(), strict=True):
@@ -173,6 +175,7 @@ class _Disks:
     def _create(self, name: str) -> int:
         """Return the descriptor of a new file under a temporary name."""
         temporary = self._directory / f".{os.getpid()}-{len(self._files)}.partial"
+        # for its owner alone: it is a whole guest, with all its secrets (law 7)
         descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
         self._undo.callback(temporary.unlink, missing_ok=True)
         self._opened.callback(os.close, descriptor)

@@ -117,6 +117,7 @@ class ByteStream:
             return self._chunk[self._at : self._at + size]
         head = self.take(size)
         rest = self._chunk[self._at :]
+        # nothing is taken: the bytes go back in front, and the offset with them
         self._before, self._at = self.offset - len(head), 0
         self._chunk = head + rest
         return head
@@ -132,6 +133,7 @@ class ByteStream:
         """Return whether an unread byte is at hand, fetching the next chunk when the present one is
         used up.
         """
+        # not once: a source may hand over empty chunks between two that are not
         while self._at >= len(self._chunk):
             self._before += len(self._chunk)
             self._chunk, self._at = next(self._chunks, b""), 0

@@ -70,6 +70,7 @@ class ArchiveSignsRepository:
             row = require(connection, node, volid)
             here = (ARCHIVE_SIGNS.c.place == row.place, ARCHIVE_SIGNS.c.volid == volid)
             columns = ARCHIVE_SIGNS.c.sha256, ARCHIVE_SIGNS.c.archive_size
+            # of the same bytes nothing new is learnt: the first reading stays
             if connection.execute(select(*columns).where(*here)).first() == (sha256, size):
                 return
             # other bytes lie under that name now: what was read of the earlier ones tells nothing

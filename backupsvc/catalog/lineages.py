@@ -150,6 +150,7 @@ class LineageRepository:
             for number, why in sorted((back or {}).items()):
                 connection.execute(
                     update(TOMBSTONE)
+                    # one that has ended keeps the reason that it ended for first
                     .where(TOMBSTONE.c.number == number, TOMBSTONE.c.ended_at.is_(None))
                     .values(ended_at=at, ended=why)
                 )

@@ -78,6 +78,7 @@ def nodes(service: DoctorServices) -> Iterator[Line]:
     )
     for finding in findings(
         facts,
+        # the command line speaks English, whatever the report is written in
         replace(service.policy, language=i18n.ENGLISH),
         facts.at,
         (node_offline.RULE, status_unknown.RULE),

@@ -74,6 +74,7 @@ def show(service: Cluster, vmid: int | None, *, offline: bool = False) -> list[O
     found = []
     for one in vmids:
         archives = departed.held(service.catalog, one)
+        # of a VMID that nobody named there is simply nothing to show
         if not archives and vmid is not None:
             raise PveNotFound(
                 f"the catalog knows no archive of guest {one}", "run `backupsvc catalog sync`"
@@ -213,6 +214,7 @@ def split(service: Cluster, vmid: int, volid: str, why: str, *, dry_run: bool = 
             f"the catalog knows no archive {volid} of guest {vmid}",
             f"see `backupsvc catalog list --vmid {vmid}`",
         )
+    # a question between the two is answered by that, and is asked no more
     asked = {one.older for one in chains.questions(archives) if one.newer == chain.name}
     made = chains.split(
         vmid,
@@ -263,6 +265,7 @@ def _effects(
     except LawRefused as error:
         # whatever is said here, the next prune would remove nothing
         return (), error.message
+    # whose an archive is decides what restores and restore tests may take, beside the mark
     others_then, others_now = (
         lineage.others([one.archive for one in marked]) for marked in (was, now)
     )

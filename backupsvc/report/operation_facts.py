@@ -73,6 +73,7 @@ def restores(catalog: Catalog, gaps: Gaps) -> tuple[BroughtBack, ...]:
                 archive.ctime,
                 operation.finished,
                 operation.state,
+                # as it was when it was chosen: what was proven since would embellish the choice
                 archive.proven_at is not None,
                 told["started"],
                 str(judged.health) if judged else "",

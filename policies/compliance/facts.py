@@ -377,6 +377,7 @@ def usable(archives: tuple[Archive, ...]) -> tuple[Archive, ...]:
     was changed since it was recorded, or is of another machine under a reused VMID, is not this
     guest's (law 10).
     """
+    # both need the neighbours: what is hollow, or another's, is told by what lies beside it
     apart = whole.hollow(archives) | lineage.others(archives)
     good = [
         item

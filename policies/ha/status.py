@@ -79,6 +79,7 @@ class HaReport:
 
 def decide(facts: HaFacts, policy: Policy) -> HaReport:
     """Given what was seen and the policy, return what is said of it."""
+    # asked once for all: what keeps HA from everything is no fault of each guest
     blocked = tuple(blockers(facts))
     quorum = quorum_status(facts)
     resources = tuple(
@@ -97,6 +98,7 @@ def decide(facts: HaFacts, policy: Policy) -> HaReport:
         )
         for node in facts.nodes
     )
+    # before pve-ha-manager 5.1.3 there is no such word, and HA is armed (pve-facts 9.4)
     armed = None if status is None else status.armed not in ("disarmed", "disarming")
     managed = any(not one.left_alone for one in resources)
     told = [*_quorum_problems(facts, policy, quorum, managed), *_stack_problems(facts, managed)]

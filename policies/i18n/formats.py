@@ -29,6 +29,7 @@ def duration(seconds: float, language: str) -> str:
     """
     if 0 < seconds < 10:
         return _decimal(f"{seconds:.1f} s", language)
+    # rounded before it is divided: 119.6 s is 2 min, not 1 min 60 s
     rest, units = int(abs(seconds) + 0.5), _UNITS[language_of(language)]
     largest = next((place for place, (_, size) in enumerate(units) if rest >= size), len(units) - 1)
     parts: list[str] = []
@@ -51,6 +52,7 @@ def size(octets: int, language: str, digits: int = 1) -> str:
     GB``.
     """
     value, unit = float(octets), 0
+    # decimal, as PVE's own pages count: a reader compares the two
     while value >= 1000 and unit < 4:
         value, unit = value / 1000, unit + 1
     letter = "B" if language_of(language) == ENGLISH else "o"
@@ -94,6 +96,7 @@ def typeset(text: str, language: str) -> str:
     if language_of(language) != FRENCH:
         return text
     text = re.sub(r" ([;!?%])", _NARROW + r"\1", text)
+    # a colon within a word is none of a sentence: that of a volid, or of a time
     text = re.sub(r" (:)(?=\s|$)", _WIDE + r"\1", text)
     text = text.replace("« ", f"«{_WIDE}").replace(" »", f"{_WIDE}»")
     return re.sub(r"(\d) (?=(?:[kMGT]?o|j|h|min|s|jours?|archives?|votes?)\b)", r"\1" + _WIDE, text)

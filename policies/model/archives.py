@@ -121,6 +121,7 @@ class Marks(Sequence[Marked]):
         """Given a decision in any form, return it in this one."""
         if isinstance(marked, Marks):
             return marked
+        # marked may be a generator, and is gone through twice
         found = list(marked)
         return cls([one.archive for one in found], [(one.mark, one.reasons) for one in found])
 

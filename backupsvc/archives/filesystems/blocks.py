@@ -33,6 +33,7 @@ class Disk:
         size = min(size, self.size - offset)
         parts = []
         while size > 0 and offset >= 0:
+            # pread may return less than asked for, and moves no position: others read the same disk
             part = os.pread(self.descriptor, size, offset)
             if not part:
                 break
@@ -52,6 +53,7 @@ class Part:
     @property
     def size(self) -> int:
         """Bytes that are really there."""
+        # a partition table and LVM's metadata may promise more than the disk has
         return max(0, min(self.length, self.whole.size - self.start))
 
     def read(self, offset: int, size: int) -> bytes:
@@ -106,6 +108,7 @@ class Joined:
             wanted = min(piece.size - (offset - start), end - offset)
             part = piece.read(offset - start, wanted)
             found += part
+            # a hole in the middle must not pull what is behind it forward
             if len(part) < wanted:
                 break
             offset += wanted

@@ -123,6 +123,7 @@ class Reader:
         names = {disk.name for disk in self._disks}
         with self._believing():
             found = [told.volume(one) for one in self._items(["volumes"], MAX_VOLUMES)]
+            # of two with one number, another would be opened than the one that was shown
             keys = {(one.disk, one.number) for one in found if one.disk in names}
             if len(keys) < len(found):
                 raise ValueError("a volume of no disk, or one told twice")
@@ -247,6 +248,7 @@ class Reader:
         return ReaderLost(f"the reader of {self._about} was lost: {why}", HINT)
 
     def _end(self) -> None:
+        # killed, not asked: it may be taken over by the image that it reads
         self._process.kill()
         self._process.wait()
         for pipe in (self._process.stdin, self._process.stdout):

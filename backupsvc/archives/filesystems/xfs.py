@@ -84,6 +84,7 @@ class XfsFileSystem:
     def content(self, file: int) -> Content:
         """Return what is in a file. Raise OSError."""
         opened = self._volume.get_file_entry_by_inode(file)
+        # asked by its number, which comes from the image: it may be a folder, or nothing
         if opened is None or kind_of(opened.file_mode) != FILE:
             raise OSError("it is no file")
         size = opened.size
