@@ -86,6 +86,7 @@ def open_bundle(
         raise UsageError(
             f"{bundle} cannot be read: {error.strerror}", "name a bundle that this user may read"
         ) from None
+    # before a byte of it is decrypted or unpacked
     if sha256 is not None and summed != sha256.lower():
         raise ArchiveError(
             f"{bundle} has the SHA-256 {summed}, not {sha256.lower()}",
@@ -95,12 +96,14 @@ def open_bundle(
         names = unpack(stream, bundle.name, folder)
     secrets = _secrets(folder, identities)
     if token:
+        # the bundle's own token wins over the one that was typed
         secrets = Secrets({TOKEN: token, **secrets.values}, secrets.keys)
     # a state directory keeps the cluster's configurations under another name than a bundle
     for name in names:
         if name.startswith(KEPT):
             (folder / FOLDER).mkdir(mode=0o700, exist_ok=True)
             (folder / name).rename(folder / FOLDER / name.removeprefix(KEPT))
+    # it stays where something else lies in it: nothing is thrown away here
     with suppress(OSError):
         (folder / KEPT).rmdir()
     if (plain := folder / f"{CATALOG}.sqlite").is_file():
@@ -152,6 +155,7 @@ def _secrets(folder: Path, identities: age.Identities | None) -> Secrets:
         told = json.loads(plain.getvalue())
         values, keys = dict(told["values"]), dict(told["keys"])
         if not all(
+            # they become lines of a file that a shell reads
             isinstance(one, str) and one.isascii()
             for part in (values, keys)
             for one in part.values()

@@ -86,6 +86,7 @@ class DirectoryTarget:
     def rename(self, old: str, new: str) -> None:
         """Give a file another name, never one that is taken."""
         with told(self.what, f"rename {old}"):
+            # rename(2) overwrites in silence
             if new in self.files():
                 raise CopyError(
                     f"{self.what} has a file {new} already",

@@ -53,6 +53,7 @@ def reread(
 
     if copy.encrypted:
         return _encrypted(target, copy, files, came)
+    # by the listing first: a file of another size need not be read to its end
     if problem := _unlike(copy.file, copy.size, files):
         return Reread("", problem)
     # without a manifest that speaks of it the file is no copy, whatever it holds

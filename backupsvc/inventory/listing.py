@@ -54,6 +54,7 @@ def read(
     Raise what the first failed with if no other does better.
     """
     first: BackupsvcError | None = None
+    # a shared storage is listed by any of its nodes: one that hangs there hides nothing
     for node in nodes[:MAX_READERS]:
         try:
             return node, pve.storage.archives(node, storage, vmid)
@@ -163,7 +164,11 @@ def survey(
     )
     if remember:
         service.catalog.archives.observe(
-            listed, scope=scope, at=began, looked=looked if vmid is None else ()
+            # a look at one guest alone is no first look at a storage: nothing else there was seen
+            listed,
+            scope=scope,
+            at=began,
+            looked=looked if vmid is None else (),
         )
     known = {whole.key(archive): archive for archive in service.catalog.archives.find(vmid=vmid)}
     out, down = reach.unlisted(known.values(), looked), reach.down(nodes, seen.silent)
@@ -173,6 +178,7 @@ def survey(
         for place in unlisted | {reach.place(one) for one in out}
     }
     passing = [seen.passing] if seen.passing else []
+    # what PVE itself failed at may pass; a node that is down, or a right that lacks, does not
     passing += [error.message for error in failed.values() if isinstance(error, PveError)]
     listing = tuple(known.get(whole.key(one), one) for one in listed)
     return Survey(listing, looked, out, why, down, seen.silent, "; ".join(passing))

@@ -39,6 +39,7 @@ def choose(
     """
     latest = until(at, service.policy.timezone) if at else None
     seen = survey(service, vmid)
+    # before anything is chosen: half a look would choose an older archive, and call it the newest
     require_answers(seen.passing, retries=retries)
     fitting = [archive for archive in seen.listed if _fits(archive, vmid, latest, volid)]
     beyond = [archive for archive in seen.unreachable if _fits(archive, vmid, latest, volid)]
@@ -74,6 +75,7 @@ def none_fits(
     latest = until(at, service.policy.timezone) if at else None
     beyond = [archive for archive in seen.unreachable if _fits(archive, vmid, latest, volid)]
     if beyond:  # they are not gone, and no right is missing
+        # of several the newest is told of: to bring that back is worth the most
         newest = max(beyond, key=lambda archive: archive.ctime)
         where = newest.storage if newest.shared else f"{newest.storage} of {newest.node}"
         count = f"its newest of {len(beyond)} known," if len(beyond) > 1 else "the one known,"
@@ -172,6 +174,7 @@ def pin(service: Records, archive: Archive, fence: Fence, now: int) -> None:
 def _fits(archive: Archive, vmid: int, latest: int | None, volid: str | None) -> bool:
     return (
         archive.vmid == vmid
+        # PVE lists an empty file like a good archive (pve-facts 5.7)
         and archive.size > 0
         and (latest is None or archive.ctime <= latest)
         and volid in (None, archive.volid)

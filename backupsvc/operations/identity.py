@@ -82,6 +82,7 @@ def differences(service: Cluster, archive: Archive, text: str, known: Known) -> 
 
     What contradicts the record is written down as a change of the archive.
     """
+    # read before the new one is written down, which would then agree with itself
     kept = service.catalog.archives.facts(archive.node, archive.volid).get("config")
     found = lineage.compare(
         lineage.read(text), lineage.read(kept) if kept else None, known.identity

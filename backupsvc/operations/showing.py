@@ -33,6 +33,7 @@ def find(catalog: Catalog, text: str) -> Operation:
     part = text.strip().upper()
     if exact := catalog.operations.get(part):
         return exact
+    # the rest would be wildcards of LIKE to the catalog, and fit what nobody meant
     if len(part) < SHORTEST or not part.isalnum():
         raise UsageError(
             f"{text!r} is not an operation's id, nor a beginning or an end of one with {SHORTEST} "
@@ -103,6 +104,7 @@ def driven(service: Opening, operation: Operation) -> bool:
 
 def driver_name(operation: Operation) -> str:
     """Given an operation, return its driver as a person knows it: the host and the process."""
+    # behind them stand a boot and a namespace, which tell processes apart and no person anything
     return ":".join(str(operation.lease_owner).split(":")[:2])
 
 

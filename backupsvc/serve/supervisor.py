@@ -91,6 +91,8 @@ class Supervisor:
                         self._warn(f"{name} lives and does nothing: it is ended")
                         # tended below like any that died, so that it is started anew
                         next(child for child in self._all if child.name == name).kill()
+                    # a child that may be started sooner than the next look is due is not kept
+                    # waiting
                     wait = min(_LOOK_SECONDS, self._tend())
                     self._notifier.alive(self._clock.monotonic())
                     health, _ = self._observer.report()

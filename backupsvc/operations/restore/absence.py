@@ -50,6 +50,7 @@ def must_be_absent(service: Nodes, vmid: int) -> Rest | None:
         raise _of_silent_node(service, found, how)
     if found and wholeness.rest_of_a_restore(service.restore_pve, found):
         before = service.catalog.operations.find(kind="restore", subject=vmid)
+        # of those that are over: the rest of one that is open is its own to deal with
         made = [upid for one in before if one.state in _OVER and (upid := one.book.upid("restore"))]
         upid = made[0] if made else None  # newest first
         why = service.restore_pve.stubs().why_not(found.node, vmid, upid)

@@ -79,6 +79,7 @@ def _look(
             config = None
         if config is None:
             unread.append(guest)
+        # the rest of a failed restore is an empty machine, and nobody's twin (pve-facts 7.4)
         elif not ownership.is_stub(config) and (
             how := restore_clone.twin(archived, lineage.of(config))
         ):
@@ -119,6 +120,7 @@ def meeting(
     restored under; under another one, every guest is looked at.
     """
     elsewhere = _restored_elsewhere(service, vmid)
+    # asked of the catalog first: a guest that is only being restored shows no config yet
     if under_way := sorted(one for one, state in elsewhere.items() if state and one != target):
         raise LawRefused(
             2,
@@ -139,6 +141,7 @@ def meeting(
             f"the configs of guests {unread} could not be read: whether one of them is this machine "
             "is not known"
         )
+    # without it a guest is missing from the list, silently (pve-facts 11.2)
     if only is None and "VM.Audit" not in service.restore_pve.cluster.permissions_at("/vms"):
         said.append(
             f"{service.restore_pve.token_id} may not see every guest: whether one is this machine is "
@@ -178,6 +181,7 @@ def _restored_elsewhere(service: Cluster, vmid: int) -> dict[int, bool]:
         whose = operation.subject if memory.original is None else memory.original
         if whose != vmid or memory.clone or operation.subject is None:
             continue
+        # one that came back under its own VMID and is over is the guest itself
         if operation.subject != vmid or under_way:
             found[operation.subject] = found.get(operation.subject, False) or under_way
     return found
@@ -205,6 +209,7 @@ def require_unclaimed(service: Cluster, vmid: int, target: int, archived: Identi
         others = [
             one.volid
             for one in service.catalog.archives.find(vmid=target)
+            # its own archives under that VMID keep nobody from it: it came back there once before
             if not (archived.uuid and one.uuid == archived.uuid)
         ]
         if not others:

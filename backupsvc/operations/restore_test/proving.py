@@ -106,6 +106,7 @@ def blaming(run: Run[RestoreTestMemory]) -> Iterator[None]:
     """Keep in an operation's memory who is to blame for what PVE says inside, by its words and by
     its task's log.
     """
+    # what an earlier step was blamed with must not stand for this one
     run.memory = replace(run.memory, blame=None)
     try:
         yield
@@ -119,6 +120,7 @@ def node_to_avoid(proofs: Sequence[Proof]) -> str | None:
     """Given a guest's proofs, the newest first, return the node on which the last test could not be
     decided, if it lay there.
     """
+    # only the last one: a node that failed once, and did well since, is avoided no more
     if not proofs or proofs[0].verdict is not Verdict.INCONCLUSIVE or proofs[0].cause is None:
         return None
     return proofs[0].scratch_node if Cause(proofs[0].cause).of_the_place else None
