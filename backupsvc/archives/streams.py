@@ -177,7 +177,18 @@ class HashedSource:
         return self._hash.hexdigest()
 
     def __enter__(self) -> HashedSource:
-        self._reading = self._thread.submit(self._read)
+        def read() -> None:
+            try:
+                for chunk in chunks_of(self._stream, self._on_progress):
+                    if self._stop.is_set():
+                        break
+                    self._queue.put(chunk)
+                    self._hash.update(chunk)
+                    self.size += len(chunk)
+            finally:
+                self._queue.put(b"")
+
+        self._reading = self._thread.submit(read)
         return self
 
     def __exit__(
@@ -196,14 +207,3 @@ class HashedSource:
         while chunk := self._queue.get():
             yield chunk
         self._reading.result()
-
-    def _read(self) -> None:
-        try:
-            for chunk in chunks_of(self._stream, self._on_progress):
-                if self._stop.is_set():
-                    break
-                self._queue.put(chunk)
-                self._hash.update(chunk)
-                self.size += len(chunk)
-        finally:
-            self._queue.put(b"")

@@ -38,25 +38,25 @@ class Knock:
     """
 
     def __init__(self, jump: Jump, address: str, ports: Iterable[int]) -> None:
-        self._jump, self._heard = jump, dict.fromkeys(ports, Heard.NOTHING)
+        self._heard = dict.fromkeys(ports, Heard.NOTHING)
+
+        def knock(port: int) -> None:
+            try:
+                jump.connect(address, port, KNOCK_TIMEOUT).close()
+            except ConnectionRefusedError:
+                self._heard[port] = Heard.REFUSED
+            except (OSError, BackupsvcError):
+                return  # a probe that broke off tells nothing of its neighbours either
+            else:
+                self._heard[port] = Heard.OPEN
+
         for port in self._heard:
-            threading.Thread(
-                target=self._ask, args=(address, port), name=f"knock {address}:{port}", daemon=True
-            ).start()
+            name = f"knock {address}:{port}"
+            threading.Thread(target=knock, args=(port,), name=name, daemon=True).start()
 
     def heard(self) -> dict[int, Heard]:
         """Return what has become of each attempt by now."""
         return dict(self._heard)
-
-    def _ask(self, address: str, port: int) -> None:
-        try:
-            self._jump.connect(address, port, KNOCK_TIMEOUT).close()
-        except ConnectionRefusedError:
-            self._heard[port] = Heard.REFUSED
-        except (OSError, BackupsvcError):
-            return  # a probe that broke off tells nothing of its neighbours either
-        else:
-            self._heard[port] = Heard.OPEN
 
 
 class Jump:
