@@ -77,7 +77,7 @@ def look_ahead(
     things: list[tuple[Surrounding, Ended | None]] = []
     for thing in found.items:
         before = [(one, end) for one, end in things if end is not None]
-        end = putting_back.without_calls(thing)
+        end: Ended | None = putting_back.without_calls(thing)
         if thing.calls:
             end = putting_back.blocked(thing, before) or asking.left_to_hands(
                 service, memory, target, now, thing, thing.calls, retries=False
