@@ -174,6 +174,7 @@ def _proof(proof: Proof) -> dict[str, Any]:
 def _restore(one: BroughtBack) -> dict[str, Any]:
     return {
         "operation": one.operation,
+        "how": str(one.how),
         "vmid": one.vmid,
         "original": one.original,
         "clone": one.clone,
@@ -189,6 +190,16 @@ def _restore(one: BroughtBack) -> dict[str, Any]:
         "verdict": one.verdict or None,
         "reasons": list(one.said),
         "seconds": one.seconds,
+        "came_of_it": one.word,
+        "undoes": one.undoes or None,
+        "undone": {
+            "operation": one.taken_back.operation,
+            "state": str(one.taken_back.state),
+            "time": _time(one.taken_back.at),
+        }
+        if one.taken_back
+        else None,
+        "in_place": str(one.standing) if one.standing else None,
         "confirmed": {"words": one.words, "by": one.words_by, "time": _time(one.words_at)}
         if one.words
         else None,

@@ -12,13 +12,24 @@ from typing import TYPE_CHECKING, TypeVar
 from backupsvc.engine.memory import MemoryUnreadable
 from backupsvc.operations.backup.memory import recall as recall_backup
 from backupsvc.operations.job_run.memory import recall as recall_night
+from backupsvc.operations.replace.memory import ReplaceMemory
+from backupsvc.operations.replace.memory import recall as recall_replace
+from backupsvc.operations.restore.memory import RestoreMemory
 from backupsvc.operations.restore.memory import recall as recall_restore
 from backupsvc.operations.restore.result import restore_outcome
 from backupsvc.operations.restore_test.memory import recall as recall_test
 from backupsvc.pve import leftovers
 from backupsvc.report.gaps import Gaps, bound
 from policies import freezing
-from policies.compliance.facts import BackupOutcome, BroughtBack, JobRun, MovedCopy
+from policies.compliance.facts import (
+    BackupOutcome,
+    BroughtBack,
+    How,
+    JobRun,
+    MovedCopy,
+    Standing,
+    TakenBack,
+)
 from policies.freezing import LeftFrozen, Thaw
 from policies.model import Guest, Operation, OperationState, Policy
 from policies.orphans import Orphan, orphans
@@ -53,38 +64,82 @@ def moved_copies(catalog: Catalog, gaps: Gaps) -> tuple[MovedCopy, ...]:
 
 def restores(catalog: Catalog, gaps: Gaps) -> tuple[BroughtBack, ...]:
     """Return the restores onto production that have ended, whatever came of them, the latest opened
-    first.
+    first; then the replacements and their undoings.
     """
-    found = []
     ended = catalog.operations.find(kind="restore", limit=MAX_JOB_RUNS)
-    for operation, memory in _recalled(ended, recall_restore, gaps):
+    found = [
+        _brought_back(operation, operation.subject, memory)
+        for operation, memory in _recalled(ended, recall_restore, gaps)
+        if operation.subject is not None and operation.finished is not None
+    ]
+    undoings = list(
+        _recalled(
+            catalog.operations.find(kind="replace-undo", limit=MAX_JOB_RUNS), recall_replace, gaps
+        )
+    )
+    taken_back: dict[str | None, TakenBack] = {}
+    for operation, memory in undoings:
+        known = taken_back.get(memory.undo_of)
+        if (known is None and memory.begun) or operation.state is OperationState.DONE:
+            taken_back[memory.undo_of] = TakenBack(
+                operation.id, operation.state, operation.finished
+            )
+    replaced = _recalled(
+        catalog.operations.find(kind="replace", limit=MAX_JOB_RUNS), recall_replace, gaps
+    )
+    for operation, memory in (*replaced, *undoings):
         if operation.subject is None or operation.finished is None:
             continue
-        archive, given, judged = memory.archive, memory.confirmed, memory.judged
-        told = restore_outcome(operation)
+        undone = memory.undo_of is not None
+        vmid, other = (memory.old, operation.subject) if undone else (operation.subject, memory.old)
+        one = _brought_back(operation, vmid, memory)
         found.append(
-            BroughtBack(
-                operation.subject,
-                memory.name,
-                operation.id,
-                operation.book.asked_by,
-                memory.node,
-                archive.volid,
-                archive.ctime,
-                operation.finished,
-                operation.state,
-                # as it was when it was chosen: what was proven since would embellish the choice
-                archive.proven_at is not None,
-                told["started"],
-                str(judged.health) if judged else "",
-                judged.reasons if judged else tuple(filter(None, (operation.error,))),
-                told["restored_seconds"],
-                memory.original,
-                memory.clone,
-                *((given.words, given.by, given.at) if given else ()),
+            replace(
+                one,
+                by=memory.typed_by or one.by,
+                original=other,
+                seconds=float(operation.finished - operation.created),
+                how=How.UNDO if undone else How.REPLACE,
+                said=(*one.said, *memory.left),
+                taken_back=None if undone else taken_back.get(operation.id),
+                undoes=memory.undo_of or "",
+                standing=_standing(operation, memory),
             )
         )
     return tuple(found)
+
+
+def _brought_back(operation: Operation, vmid: int, memory: RestoreMemory) -> BroughtBack:
+    archive, given, judged = memory.archive, memory.confirmed, memory.judged
+    told = restore_outcome(operation, memory)
+    return BroughtBack(
+        vmid,
+        memory.name,
+        operation.id,
+        operation.book.asked_by,
+        memory.node,
+        archive.volid,
+        archive.ctime,
+        operation.finished or 0,
+        operation.state,
+        # as it was when it was chosen: what was proven since would embellish the choice
+        archive.proven_at is not None,
+        told["started"],
+        str(judged.health) if judged else "",
+        judged.reasons if judged else tuple(filter(None, (operation.error,))),
+        told["restored_seconds"],
+        memory.original,
+        memory.clone,
+        *((given.words, given.by, given.at) if given else ()),
+    )
+
+
+def _standing(operation: Operation, memory: ReplaceMemory) -> Standing | None:
+    if operation.state is OperationState.DONE:
+        return None
+    if memory.undo_of is not None or operation.book.cleanup_error is not None:
+        return Standing.NOT_KNOWN
+    return Standing.OLD if memory.judged is None else Standing.NEW
 
 
 def orphaned_copies(

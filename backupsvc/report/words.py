@@ -180,10 +180,10 @@ CHROME: dict[str, tuple[str, str]] = {
     "no-nodes": ("No node is known.", "Aucun nœud n'est connu."),
     "restores": ("Guests brought back in the month", "Invités remis en service dans le mois"),
     "restores-lead": (
-        "Restores onto production, not tests. A verdict here says how the guest fared where it belongs; "
-        "it proves no archive.",
-        "Restaurations en production, pas des tests. Le verdict dit comment l'invité s'est porté à sa "
-        "place ; il ne prouve aucune archive.",
+        "Restores onto production, not tests, replacements and their undoing among them. A verdict here "
+        "says how the guest fared where it belongs; it proves no archive.",
+        "Restaurations en production, pas des tests, y compris les remplacements et leur annulation. Le "
+        "verdict dit comment l'invité s'est porté à sa place ; il ne prouve aucune archive.",
     ),
     "no-restores": (
         "No guest was brought back in this month.",
@@ -202,6 +202,25 @@ CHROME: dict[str, tuple[str, str]] = {
     "back.proven": ("its restore had been proven", "sa restauration avait été prouvée"),
     "back.unproven": ("its restore had not been proven", "sa restauration n'était pas prouvée"),
     "back.of": ("guest {vmid}", "invité {vmid}"),
+    "back.undone": ("taken back", "défait"),
+    "back.back": ("the old guest is back", "l'ancien invité est revenu"),
+    "back.how.replace": ("in place of guest {vmid}", "à la place de l'invité {vmid}"),
+    "back.how.replace-undo": (
+        "back in place of guest {vmid}, undoing {id}",
+        "revenu à la place de l'invité {vmid}, défait {id}",
+    ),
+    "back.undone.done": ("undone by {id}, {when}", "défait par {id}, {when}"),
+    "back.undone.open": ("being undone by {id}", "en cours d'annulation par {id}"),
+    "back.undone.not": (
+        "{id} was to undo it and did not end well",
+        "{id} devait le défaire et ne s'est pas bien terminé",
+    ),
+    "back.standing.new": ("the new guest is in place", "le nouvel invité est en place"),
+    "back.standing.old": ("the old guest is in place", "l'ancien invité est en place"),
+    "back.standing.not-known": (
+        "which of the two is in place is not known: look at both",
+        "on ne sait pas lequel des deux est en place : à vérifier sur les deux",
+    ),
     "back.words": (
         "the original was said to be off: “{words}” ({by}, {when})",
         "l'original a été dit éteint : « {words} » ({by}, {when})",

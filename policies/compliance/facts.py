@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 from functools import cached_property
 from operator import attrgetter
 from types import MappingProxyType
@@ -255,10 +256,46 @@ class MovedCopy:
     at: int
 
 
+class How(StrEnum):
+    """How a guest was brought back: restored; restored in place of one that was there; that one put
+    back into its place.
+    """
+
+    RESTORE = "restore"
+    REPLACE = "replace"
+    UNDO = "replace-undo"
+
+
+class Standing(StrEnum):
+    """Which of the two guests of a replacement is in place after it ended badly. NOT_KNOWN: the way
+    back was not gone to its end either.
+    """
+
+    NEW = "new"
+    OLD = "old"
+    NOT_KNOWN = "not-known"
+
+
+@dataclass(frozen=True, slots=True)
+class TakenBack:
+    """The undoing of a replacement that did it, else the newest that began: that operation, its
+    state, and when it ended (epoch seconds; None: not yet).
+    """
+
+    operation: str
+    state: OperationState
+    at: int | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class BroughtBack:
     """A restore of guest ``vmid`` onto production that has ended at ``ended`` (epoch seconds), asked
     for by ``by``. ``original`` is the VMID that its archive was under, if another one.
+
+    Of a replacement (``how``) that is the guest in whose place it is, or was to be; ``taken_back``
+    says if that was undone. Of an undoing ``vmid`` is the guest that is back, ``original`` the one
+    that had replaced it, ``undoes`` that replacement. Both last from their opening to their end.
+    ``standing`` is how a replacement that did not end well left the two.
 
     ``proven``: a restore of its archive had been proven. ``state`` is the operation's, ``verdict`` how
     the guest fared ("": nothing was asked), ``said`` why, or the error. ``seconds`` is until it was
@@ -285,6 +322,27 @@ class BroughtBack:
     words: str = ""
     words_by: str = ""
     words_at: int | None = None
+    how: How = How.RESTORE
+    taken_back: TakenBack | None = None
+    undoes: str = ""
+    standing: Standing | None = None
+
+    @property
+    def word(self) -> str:
+        """What came of it, in a word: nothing but a verdict is good, and that only while it stands."""
+        if self.taken_back is not None:
+            # one that was begun and did not end well may have left either of the two in place
+            return "undone" if self.taken_back.state is OperationState.DONE else "inconclusive"
+        if self.state is not OperationState.DONE and not (self.how is How.RESTORE and self.verdict):
+            return "cancelled" if self.state is OperationState.CANCELLED else "error"
+        if self.how is How.UNDO:
+            return "back"
+        if self.verdict:
+            return self.verdict
+        # a replacement that ended well was judged: without a verdict nothing is known of it
+        if self.how is How.REPLACE:
+            return "inconclusive"
+        return "started" if self.started else "done"
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,15 @@ import pytest
 from backupsvc.errors import UsageError
 from backupsvc.report import html, json, words
 from backupsvc.report.document import Document, build, month_of, period_of, told_in
-from policies.compliance.facts import BackupOutcome, BroughtBack, Gap, SiteFacts
+from policies.compliance.facts import (
+    BackupOutcome,
+    BroughtBack,
+    Gap,
+    How,
+    SiteFacts,
+    Standing,
+    TakenBack,
+)
 from policies.compliance.objectives import Status
 from policies.model import Exemption, OperationState, Verdict
 from tests.unit.policies.what_if.sites import site as what_if
@@ -292,6 +300,23 @@ def test_they_are_told_in_both_languages(language: str, words: tuple[str, ...]) 
         assert word in page or word.replace("’", "&#39;") in page or word.replace("’", "'") in page
 
 
+REPLACED: dict[str, object] = {
+    "how": How.REPLACE,
+    "vmid": 208,
+    "original": 105,
+    "verdict": "running",
+}
+UNDONE = TakenBack("01UNDO", OperationState.DONE, NOW - 60)
+LOST = replace(UNDONE, state=OperationState.FAILED)
+UNDOING: dict[str, object] = {
+    "how": How.UNDO,
+    "vmid": 105,
+    "original": 208,
+    "verdict": "",
+    "undoes": "01REPLACE",
+}
+
+
 @pytest.mark.parametrize(
     ("changes", "word"),
     [
@@ -303,12 +328,59 @@ def test_they_are_told_in_both_languages(language: str, words: tuple[str, ...]) 
         ({"verdict": "", "state": OperationState.FAILED}, "failed"),
         ({"verdict": "", "state": OperationState.CANCELLED, "words": ""}, "cancelled"),
         ({"original": 105, "vmid": 208}, "guest 105"),
+        (REPLACED, "in place of guest 105"),
+        (REPLACED | {"verdict": ""}, "inconclusive"),
+        (REPLACED | {"taken_back": UNDONE}, "taken back"),
+        (REPLACED | {"taken_back": UNDONE}, "undone by 01UNDO"),
+        (REPLACED | {"taken_back": replace(UNDONE, state=OperationState.OPEN)}, "being undone by"),
+        (REPLACED | {"taken_back": LOST}, "01UNDO was to undo it and did not end well"),
+        (REPLACED | {"state": OperationState.FAILED, "standing": Standing.OLD}, "the old guest is"),
+        (REPLACED | {"state": OperationState.CANCELLED, "standing": Standing.NEW}, "the new guest"),
+        (UNDOING, "back in place of guest 208, undoing 01REPLACE"),
+        (UNDOING, "the old guest is back"),
+        (
+            UNDOING | {"state": OperationState.FAILED, "standing": Standing.NOT_KNOWN},
+            "look at both",
+        ),
     ],
 )
 def test_whatever_came_of_one_has_a_word(changes: dict[str, object], word: str) -> None:
     one = replace(BACK, **changes)  # type: ignore[arg-type]
     page = html.render(document(replace(put_right(), restores=(one,)), language="en"))
     assert word in page
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"verdict": ""},
+        {"taken_back": UNDONE},
+        {"taken_back": LOST},
+        {"state": OperationState.FAILED, "standing": Standing.NOT_KNOWN},
+        {"state": OperationState.CANCELLED, "standing": Standing.NEW},
+        UNDOING,
+    ],
+)
+def test_a_replacement_is_green_only_while_it_stands_and_was_judged_so(
+    changes: dict[str, object],
+) -> None:
+    """Never by what is missing: no verdict, an undoing, a way back that nobody saw end."""
+    for fields, good in ((REPLACED, True), (REPLACED | changes, False)):
+        one = replace(BACK, **fields)  # type: ignore[arg-type]
+        made = document(replace(put_right(), restores=(one,)), language="en")
+        row = html.render(made).partition("01RESTORE")[0].rpartition("<tr>")[2]
+        assert ('<span class="pill met">' in row) is good, row
+        told = json.full(made)["restores"][0]
+        assert (told["came_of_it"] == "running") is good
+
+
+def test_both_are_told_in_json_with_what_became_of_the_replacement() -> None:
+    first = replace(BACK, **REPLACED, taken_back=UNDONE)  # type: ignore[arg-type]
+    made = document(replace(put_right(), restores=(first, replace(BACK, **UNDOING))))  # type: ignore[arg-type]
+    replaced, undone = json.full(made)["restores"]
+    assert (replaced["how"], replaced["vmid"], replaced["original"]) == ("replace", 208, 105)
+    assert replaced["undone"]["operation"] == "01UNDO" and replaced["undone"]["state"] == "done"
+    assert (undone["how"], undone["undoes"]) == ("replace-undo", "01REPLACE")
 
 
 def test_without_any_it_says_so() -> None:

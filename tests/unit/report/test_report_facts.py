@@ -19,6 +19,8 @@ from backupsvc.operations.backup import memory as backup
 from backupsvc.operations.backup.memory import BackupMemory
 from backupsvc.operations.job_run import memory as job_run
 from backupsvc.operations.job_run.memory import NightMemory
+from backupsvc.operations.replace import memory as replace_memory
+from backupsvc.operations.replace.memory import ReplaceMemory
 from backupsvc.operations.restore import memory as restore
 from backupsvc.operations.restore.memory import RestoreMemory
 from backupsvc.operations.restore_test import memory as restore_test
@@ -28,9 +30,9 @@ from backupsvc.pve.guests import GuestStatus
 from backupsvc.pve.tasks import TaskRow
 from backupsvc.report.facts import collect
 from policies import lineage, ownership
-from policies.bookkeeping import Bookkeeping
+from policies.bookkeeping import Bookkeeping, StepError
 from policies.compliance.evaluation import findings
-from policies.compliance.facts import Gap, GuestFacts, JobRun, SiteFacts
+from policies.compliance.facts import Gap, GuestFacts, How, JobRun, SiteFacts, Standing
 from policies.compliance.objectives import assess
 from policies.freezing import State, Thaw
 from policies.model import Guest, GuestType, Node, OperationState, Rung
@@ -599,3 +601,51 @@ def test_restores_onto_production_are_seen_once_they_have_ended_with_who_said_wh
     assert (one.vmid, one.by, one.verdict, one.seconds) == (108, "paul on admin", "running", 62.5)
     assert (one.words, one.words_by, one.words_at) == ("108 is off", "marie on admin", NOW - 60)
     assert one.started and one.state is OperationState.DONE and one.said[0].startswith("1 of 1")
+
+
+def test_replacements_and_their_undoing_are_seen_with_both_guests_and_who_typed_the_name(
+    catalog: Catalog,
+) -> None:
+    memory = ReplaceMemory(
+        archive(105, NIGHTS[-1]),
+        "clovis",
+        name="Kanboard-Server",
+        original=105,
+        typed_by="marie on admin",
+        begun=True,
+        judged=Judgement(Health.RUNNING, ("1 of 1 checks passed",)),
+    )
+
+    def ended(kind: str, kept: ReplaceMemory, state: OperationState, **book: Any) -> str:
+        driver, written = Driver("me", 600, NOW), replace_memory.FORM.write(kept)
+        made = catalog.operations.open(
+            NewOperation(kind, 205, "choose", written, Bookkeeping()), NOW, driver
+        )
+        assert made
+        catalog.operations.finish(
+            made.id,
+            replace(driver, now=NOW + 90),
+            state,
+            kept=Kept(written, Bookkeeping(**book)),
+            error=None,
+            note=Note("settle", "finished"),
+        )
+        return made.id
+
+    done, failed = OperationState.DONE, OperationState.FAILED
+    id = ended("replace", memory, done)
+    stuck = StepError("give-back", "PveUnreachable", "silent")
+    lost = ended("replace", replace(memory, judged=None), failed, cleanup_error=stuck)
+    back = replace(memory, undo_of=id, judged=None)
+    for kept, state in ((replace(back, begun=False), failed), (back, done), (back, failed)):
+        ended("replace-undo", kept, state)
+    rows = {(one.how, one.operation): one for one in seen(World(), catalog).restores}
+    one = rows[How.REPLACE, id]
+    assert (one.vmid, one.original, one.by, one.seconds) == (205, 105, "marie on admin", 90.0)
+    assert one.verdict == "running" and one.standing is None
+    assert one.taken_back and one.taken_back.state is done and one.word == "undone"
+    assert rows[How.REPLACE, lost].standing is Standing.NOT_KNOWN
+    assert rows[How.REPLACE, lost].taken_back is None and rows[How.REPLACE, lost].word == "error"
+    undone = [one for (how, _), one in rows.items() if how is How.UNDO]
+    assert {(one.vmid, one.original, one.undoes) for one in undone} == {(105, 205, id)}
+    assert [one.word for one in undone].count("back") == 1
