@@ -67,9 +67,15 @@ class Act(StrEnum):
     SHUT_NEW = "shut the new guest down"
     RETURN_OLD = "give the old guest its links back"
     START_OLD = "start the old guest"
+    HOLD_OLD = "have HA leave the old guest alone"
+    HOLD_NEW = "have HA leave the new guest alone"
+    ARM_NEW = "let HA manage the new guest"
+    ARM_OLD = "let HA manage the old guest again"
 
 
-OF_OLD = frozenset({Act.SHUT_OLD, Act.PULL_OLD, Act.RETURN_OLD, Act.START_OLD})
+OF_OLD = frozenset(
+    {Act.SHUT_OLD, Act.PULL_OLD, Act.RETURN_OLD, Act.START_OLD, Act.HOLD_OLD, Act.ARM_OLD}
+)
 _POWERING = frozenset({Act.START_NEW, Act.SHUT_OLD, Act.SHUT_NEW, Act.START_OLD})
 
 
@@ -89,12 +95,24 @@ def refusal(act: Act, old: Side, new: Side) -> str | None:
     if act is Act.PULL_OLD and old.power is not Power.STOPPED:
         return f"it is {old.power}"
     if act is Act.CONNECT_NEW and not _off(old):
-        return f"the old guest is {old.power} and its links are {old.links}"
+        return _told(old)
     if act is Act.SHUT_NEW and not new.apart:
         return f"its links are {new.links}"
-    if act in (Act.RETURN_OLD, Act.START_OLD) and not new.apart:
+    # HA starts what it manages, whenever it likes
+    if act is Act.ARM_NEW and new.power is not Power.RUNNING:
+        return f"it is {new.power}"
+    if act is Act.ARM_NEW and not _off(old):
+        return _told(old)
+    if act in (Act.RETURN_OLD, Act.START_OLD, Act.ARM_OLD) and not new.apart:
         return f"the new guest is {new.power} and its links are {new.links}"
+    if act is Act.ARM_OLD and new.managed:
+        return "HA manages the new guest, or whether it does is not known"
     return None
+
+
+def _told(old: Side) -> str:
+    managed = ", and HA manages it, or whether it does is not known" if old.managed else ""
+    return f"the old guest is {old.power} and its links are {old.links}{managed}"
 
 
 def _off(old: Side) -> bool:

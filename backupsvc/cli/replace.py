@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from backupsvc.bootstrap import Service
     from backupsvc.operations.replace.planning import Allowed, ReplacePlan
     from backupsvc.operations.restore.planning import Wish
-    from backupsvc.operations.surroundings import Found
     from policies.model import Operation
 
 
@@ -35,7 +34,6 @@ def replace_guest(
     from backupsvc.cli.session import open_service
     from backupsvc.operations.replace.planning import look_ahead, open_replace, typed
     from backupsvc.operations.replace.result import plan_for_json, replace_outcome
-    from backupsvc.operations.restore import around
 
     must_be_answerable(
         name,
@@ -46,19 +44,18 @@ def replace_guest(
     )
     with open_service(enqueue=enqueue) as service:
         plan = look_ahead(service, vmid, wish, allowed, gather=dry_run)
-        new, missing = plan.restore.target, around.of_plan(service, plan.restore)
+        new = plan.restore.target
         if dry_run:
             if as_json:
-                told = plan_for_json(plan, new) | around.as_dict(missing)
-                emit_json({"dry_run": True} | told)
+                emit_json({"dry_run": True} | plan_for_json(plan, new))
             else:
-                foresee(_lines(plan, missing), plan.restore.blockers)
+                foresee(_lines(plan), plan.restore.blockers)
             blockers = plan.restore.blockers
             raise typer.Exit(blockers[0].exit_code if blockers else 0)
         if plan.restore.without_quorum:
             raise plan.restore.without_quorum
         if name is None:
-            for line in _lines(plan, missing):
+            for line in _lines(plan):
                 tell(line)
         _require_name(name, plan.word, vmid)
         planned = typed(plan.memory, int(service.clock.now()))
@@ -72,9 +69,9 @@ def replace_guest(
         )
     result = replace_outcome(ended.operation)
     if as_json:
-        emit_json(result | around.as_dict(missing) | ended.workers)
+        emit_json(result | ended.workers)
     else:
-        _show(result, missing)
+        _show(result)
     raise typer.Exit(ended.code)
 
 
@@ -126,6 +123,11 @@ def undo_replacement(
         )
     for sentence in result["left"]:
         tell(f"backupsvc: WARNING: {sentence}")
+    for one in result["surroundings"]:
+        if one["left"]:
+            tell(f"backupsvc: WARNING: {one['what']}: {one['detail']}")
+            for command in one["commands"]:
+                tell(f"  {command}")
     return ended.code
 
 
@@ -183,25 +185,35 @@ def _require_name(name: str | None, word: str, vmid: int) -> None:
         )
 
 
-def _lines(plan: ReplacePlan, missing: Found) -> list[str]:
+def _lines(plan: ReplacePlan) -> list[str]:
     from backupsvc.cli.restore import lines
-    from backupsvc.operations.replace.result import steps_in_words
-    from backupsvc.operations.restore import around
+    from backupsvc.operations.replace.result import plan_for_json
 
     new = plan.restore.target
+    told = plan_for_json(plan, new)
     return [
         *lines(plan.restore),
         f"guest {plan.memory.old} ({plan.memory.old_name}) on {plan.memory.old_node} is replaced by it:",
-        *(f"  {one}" for one in steps_in_words(plan.memory, new)),
-        "  what it has around it (HA, jobs, rules) is not moved; the commands:",
-        *around.lines(missing),
+        *(f"  {one}" for one in told["replaces"]["steps"]),
+        *_around(told),
     ]
 
 
-def _show(result: dict[str, Any], missing: Found) -> None:
+def _around(told: dict[str, Any]) -> list[str]:
+    """What is, or was, moved with it, and what is left to be typed."""
+    if told["surroundings_unknown"]:
+        return [f"what is around it is not known, and not moved: {told['surroundings_unknown']}"]
+    lines = []
+    for one in told["surroundings"]:
+        lines.append(f"  {one['action']}: {one['what']}: {one['detail']}".rstrip(": "))
+        if one["action"] not in ("planned", "done"):
+            lines += [f"    {command}" for command in one["commands"]]
+    return ["what is around it:", *lines] if lines else ["nothing is around it"]
+
+
+def _show(result: dict[str, Any]) -> None:
     """Say how it ended."""
     from backupsvc.cli.output import say, tell, tell_error
-    from backupsvc.operations.restore import around
     from policies.restore_verdict import IN_WORDS, Health
 
     about, id = result["replaced"], result["operation"]
@@ -211,6 +223,8 @@ def _show(result: dict[str, Any], missing: Found) -> None:
         if stop := about["way_back_error"]:
             tell(f"backupsvc: STOP: guest {old} could not be brought back: {stop['message']}")
             tell(f"  -> try it again with `backupsvc operations undo {id}`, or look at both in PVE")
+        elif about["switched"]:
+            tell(f"guest {new} is in the place of guest {old}; `backupsvc operations undo {id}`")
         else:
             tell(f"guest {old} is {'back as it was' if about['touched'] else 'as it was'}")
     else:
@@ -224,7 +238,7 @@ def _show(result: dict[str, Any], missing: Found) -> None:
         say(f"its state before is in {about['safety_archive']}")
     for sentence in about["left"]:
         tell(f"backupsvc: WARNING: {sentence}")
-    if not error:
-        say(f"what guest {old} has around it was not moved; for guest {new}:")
-        for line in around.lines(missing):
+    if about["switched"]:
+        for line in _around(result):
             say(line)
+        say(f"the policy's jobs go on with guest {old}: put guest {new} there in its place")

@@ -4,6 +4,7 @@ is missing of that now. Reads only.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,7 +13,7 @@ from backupsvc.copies.config_sets import kept_in
 from backupsvc.copies.config_sets import read as read_set
 from backupsvc.errors import ArchiveError
 from backupsvc.inventory.cluster_config import Part, read
-from backupsvc.services import Nodes
+from backupsvc.services import Cluster, Nodes
 from policies import surroundings
 from policies.cluster_config import ConfigSet
 from policies.surroundings import Kind, Surrounding, putting_back, whose
@@ -123,17 +124,36 @@ def anew(
         raise ArchiveError(
             f"the configuration that was kept at {iso(kept_at)} is not here any more"
         )
-    # the set that a person was shown the plan by, not the newest: that may be of tonight, without
-    # it
-    then = read_set(path)
+    # the set that a person was shown the plan by, not the newest: that may be of tonight, without it
+    then, archive = read_set(path), "" if restored else None
+    return anew_since(
+        service,
+        kind,
+        then,
+        vmid,
+        as_vmid,
+        lambda now: surroundings.find(then, now, vmid, as_vmid=as_vmid, archive=archive),
+    )
+
+
+def anew_since(
+    service: Cluster,
+    kind: Kind,
+    then: ConfigSet,
+    vmid: int,
+    as_vmid: int,
+    find: Callable[[ConfigSet], tuple[Surrounding, ...]],
+) -> Now:
+    """Given a configuration of before in which the guest is, and what finds in the one of now what is
+    missing, return what of that kind is missing at this moment.
+    """
     firewall = kind in putting_back.FIREWALL
     part = Part(putting_back.files_of(kind), frozenset({as_vmid}), firewall)
     now = read(service, part=part)
     who, why = whose.is_there(then, vmid, now, as_vmid)
     if who is not whose.Who.SAME:
         return Now(who, why, config=now)
-    archive = "" if restored else None
-    found = surroundings.find(then, now, vmid, as_vmid=as_vmid, archive=archive)
+    found = find(now)
     # of all other kinds nothing was read
     wanted = putting_back.FIREWALL if firewall else {kind}
     return Now(who, why, tuple(one for one in found if one.kind in wanted), now)

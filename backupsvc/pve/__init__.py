@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from backupsvc.errors import BackupsvcError
     from backupsvc.pve.breakers import Breakers
     from backupsvc.pve.client import Client
+    from backupsvc.pve.ha import HighAvailability
     from backupsvc.pve.replacing import Replacing
     from backupsvc.pve.scratch import RestoreStubs, ScratchGuests
     from backupsvc.settings import PveSettings
@@ -101,15 +102,22 @@ class Pve:
         return RestoreStubs(self._client, self)
 
     def replacing(
-        self, scratch: Scratch, old: int, new: int, machine: Identity, holds: Callable[[], None]
+        self,
+        scratch: Scratch,
+        old: int,
+        new: int,
+        machine: Identity,
+        holds: Callable[[], None],
+        ha: HighAvailability | None = None,
     ) -> Replacing:
         """Given the guest whose name a person typed, the VMID that its archive is restored under, and
         the machine that both are, return what alone may shut them down and switch between them (law
-        1, exception b). ``holds`` raises LeaseLost once the operation is another process's.
+        1, exception b). ``holds`` raises LeaseLost once the operation is another process's; ``ha``
+        is asked by the everyday token, where this one may not look at HA.
         """
         from backupsvc.pve.replacing import Replacing
 
-        return Replacing(self._client, self, scratch, old, new, machine, holds)
+        return Replacing(self._client, self, scratch, old, new, machine, holds, ha or self.ha)
 
 
 def connect(

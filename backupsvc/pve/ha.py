@@ -87,6 +87,15 @@ class HighAvailability:
             for row in self._client.get("cluster/ha/resources").rows()
         )
 
+    def in_hand(self, sid: str) -> bool:
+        """Given a resource, return whether HA's manager still has it in hand: it lets go of one that it
+        is to leave alone in its next round (pve-facts 9.4).
+        """
+        answer = self._client.get("cluster/ha/status/manager_status").row()
+        manager = answer.row_if_any("manager_status")
+        services = manager.row_if_any("service_status") if manager is not None else None
+        return services is not None and sid in services.names()
+
     def rules(self) -> tuple[Rule, ...]:
         """Return the rules of PVE 9; () where there are none, as before PVE 9."""
         try:

@@ -19,9 +19,11 @@ from policies.lineage import Identity
 from policies.model import GuestType, Scratch
 from policies.pve import guest_config
 from policies.replace_guard import ABSENT, Act, Change, Power, Side, Wiring
+from policies.surroundings.moving import IGNORED, managed
 
 if TYPE_CHECKING:
     from backupsvc.pve import Pve
+    from backupsvc.pve.ha import HighAvailability
 
 _POWERS = {"running": Power.RUNNING, "stopped": Power.STOPPED}
 
@@ -29,13 +31,15 @@ _POWERS = {"running": Power.RUNNING, "stopped": Power.STOPPED}
 @dataclass(frozen=True, slots=True)
 class Found:
     """One of the two at this moment: where it is, its config, and what is seen of it. ``node`` is ""
-    and the config empty where it is absent. ``mine``: it is the machine, by its UUID.
+    and the config empty where it is absent. ``mine``: it is the machine, by its UUID. ``ha`` is the
+    state that HA is to keep it in, None if it is no resource.
     """
 
     node: str
     config: Mapping[str, str]
     side: Side
     mine: bool = False
+    ha: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +54,7 @@ class Replacing:
     """The guest ``old`` and the one that replaces it, ``new``: VMIDs of one machine, ``machine``.
 
     ``holds`` raises LeaseLost if the operation is another process's by now, and writes down what it
-    remembers; it is called before each effect.
+    remembers; it is called before each effect. ``ha`` tells what HA is to do with them.
     """
 
     def __init__(
@@ -62,6 +66,7 @@ class Replacing:
         new: int,
         machine: Identity,
         holds: Callable[[], None],
+        ha: HighAvailability,
     ) -> None:
         if old == new or old in scratch or new in scratch or machine.uuid is None:
             raise LawRefused(
@@ -70,21 +75,22 @@ class Replacing:
                 "be two, and be told by a UUID",
             )
         self._client, self._pve, self._machine, self._holds = client, pve, machine, holds
-        self._old, self._new = old, new
+        self._old, self._new, self._ha = old, new, ha
 
     def look(self) -> Both:
         """Return what is seen of both at this moment. Raise PveUnreachable where one cannot be
         asked.
         """
-        return Both(self.old(), self.new())
+        states = self._states()
+        return Both(self._look(self._old, states), self._look(self._new, states))
 
     def old(self) -> Found:
         """Return what is seen of the old guest at this moment. Raise PveUnreachable."""
-        return self._look(self._old)
+        return self._look(self._old, self._states())
 
     def new(self) -> Found:
         """Return what is seen of the new guest at this moment. Raise PveUnreachable."""
-        return self._look(self._new)
+        return self._look(self._new, self._states())
 
     def start_new(self) -> str:
         """Start the new guest, whose links are down; return the task."""
@@ -134,6 +140,32 @@ class Replacing:
         node = self._allowed(Act.START_OLD).node
         return self._client.post(f"nodes/{node}/qemu/{self._old}/status/start").upid()
 
+    def hold_old(self) -> None:
+        """Have HA leave the old guest alone: it keeps its place there."""
+        self._wish(Act.HOLD_OLD, self._old, IGNORED)
+
+    def hold_new(self) -> None:
+        """Have HA leave the new guest alone."""
+        self._wish(Act.HOLD_NEW, self._new, IGNORED)
+
+    def arm_old(self, state: str) -> None:
+        """Let HA keep the old guest in the state again that it kept it in."""
+        self._wish(Act.ARM_OLD, self._old, state)
+
+    def require_arming(self) -> None:
+        """Raise LawRefused if HA must not be given the new guest at this moment."""
+        self._allowed(Act.ARM_NEW)
+
+    def _wish(self, act: Act, vmid: int, state: str) -> None:
+        self._allowed(act)
+        self._client.put(f"cluster/ha/resources/vm:{vmid}", {"state": state})
+
+    def _states(self) -> dict[str, str]:
+        """What HA is to do with each resource. A guest's own state calls it unmanaged while HA is
+        disarmed too, and is then taken over later (pve-facts 9.4).
+        """
+        return {one.sid: one.wanted for one in self._ha.resources()}
+
     def _shut_down(self, act: Act, vmid: int, seconds: int) -> str:
         node = self._allowed(act).node
         return self._client.post(
@@ -168,7 +200,7 @@ class Replacing:
         asked["digest"] = found.config.get("digest")
         self._client.put(f"nodes/{found.node}/qemu/{vmid}/config", asked)
 
-    def _look(self, vmid: int) -> Found:
+    def _look(self, vmid: int, states: Mapping[str, str]) -> Found:
         guests = self._pve.cluster.guests()
         guest = next((one for one in guests if one.vmid == vmid), None)
         if guest is None:
@@ -186,12 +218,11 @@ class Replacing:
         if ownership.is_stub(config) or not restore_clone.twin(self._machine, lineage.of(config)):
             return Found("", {}, ABSENT)
         status = self._pve.guests.status(guest.node, vmid)
-        managed = status.ha_managed
-        if managed is None:  # a PVE that does not tell it with the state
-            managed = f"vm:{vmid}" in self._pve.cluster.ha_resources()
+        state = states.get(f"vm:{vmid}")
         power = _POWERS.get(status.status, Power.UNKNOWN)
         lines = [value for _, value in guest_config.nics(config)]
         if power is not Power.STOPPED:
             lines += self._pve.guests.nics_now(guest.node, vmid)
-        side = Side(power, replace_guard.links(lines), bool(managed))
-        return Found(guest.node, config, side, lineage.of(config).uuid == self._machine.uuid)
+        side = Side(power, replace_guard.links(lines), managed(state) or status.ha_managed is True)
+        mine = lineage.of(config).uuid == self._machine.uuid
+        return Found(guest.node, config, side, mine, state)

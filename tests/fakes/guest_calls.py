@@ -86,7 +86,7 @@ class GuestCalls(State):
         own = {
             "vmid": number,
             "name": guest.config.get("name", f"VM {vmid}"),
-            "ha": {"managed": int(number in self.ha)},
+            "ha": {"managed": int(number in self.ha - self.ha_ignored)},
         }
         said = (RUNS if guest.running else STOPPED) | own
         if "description" not in guest.config:  # copies are not asked

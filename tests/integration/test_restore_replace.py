@@ -4,25 +4,30 @@ two are never on the network together, and nothing of the old one is lost.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
 
 from backupsvc.bootstrap import Service, open_service
-from backupsvc.errors import PveError, PvePermissionDenied
+from backupsvc.errors import PveError, PvePermissionDenied, Refused
 from backupsvc.operations.replace import planning as replacing
 from backupsvc.operations.replace.memory import recall
 from backupsvc.operations.restore import checking
 from backupsvc.operations.restore.choice import Wanted
 from backupsvc.operations.restore.planning import Wish
 from backupsvc.pve.cluster import Cluster
+from backupsvc.pve.guests import Guests
+from backupsvc.pve.ha import HighAvailability
 from backupsvc.pve.replacing import Replacing
 from backupsvc.pve.tasks import TaskResult, Tasks
+from policies import restore_verdict
+from policies.ha.facts import Resource
 from policies.model import CheckResult, Operation, OperationState, Outcome
 from policies.pve.guest_config import macs, smbios_uuid
+from policies.restore_verdict import Health, Judgement
 from pvelab.accident import delete_guest
 from tests.commands import Answer, Shell
 from tests.integration.root_shell import NODE, Root
@@ -82,7 +87,12 @@ def test_what_would_be_done_is_told_with_all_that_keeps_it_from_being_done(
         "link_down=1" in value for key, value in dry.json["overrides"].items() if key[:3] == "net"
     )
     shown = replaced(backed_up, "--dry-run")
-    assert f"guest {OLD} is backed up by job" in shown.out and "is not moved" in shown.out
+    assert f"guest {OLD} is backed up by job" in shown.out and "what is around it" in shown.out
+    around = {one["what"]: one for one in dry.json["surroundings"]}
+    job = around["backup job backup-langeo"]
+    # the lab's token may not change jobs
+    assert job["action"] == "command" and "lacks Sys.Modify on /" in job["detail"]
+    assert f"{NEW}" in job["commands"][0] and f"{OLD}," not in job["commands"][0]
     unchecked = backed_up("restore", OLD, "--replace", "--dry-run", "--json")
     assert (
         unchecked.code == 4 and "nothing can be asked" in unchecked.json["blockers"][0]["message"]
@@ -91,13 +101,14 @@ def test_what_would_be_done_is_told_with_all_that_keeps_it_from_being_done(
     assert gone.code == 1 and "nothing to replace" in gone.json["error"]["message"]
 
 
-def test_law_1_one_that_ha_manages_is_not_replaced_and_the_command_is_said(
+def test_law_1_one_that_ha_manages_is_not_replaced_where_ha_cannot_be_told_to_leave_it_alone(
     backed_up: Shell,
 ) -> None:
     as_root(backed_up, "POST", "/cluster/ha/resources", sid=f"vm:{OLD}", state="started")
     answer = replaced(backed_up, "--confirm-name", NAME, "--json")
     as_root(backed_up, "DELETE", f"/cluster/ha/resources/vm:{OLD}")
-    assert answer.code == 4 and f"ha-manager remove vm:{OLD}" in answer.json["error"]["hint"]
+    assert answer.code == 4 and "lacks Sys.Console on /" in answer.json["error"]["message"]
+    assert f"ha-manager set vm:{OLD} --state ignored" in answer.json["error"]["hint"]
     assert status(backed_up, OLD) == "running" and NEW not in Root(backed_up.state).guests()
 
 
@@ -139,6 +150,10 @@ def test_law_2_a_running_guest_is_replaced_and_brought_back(backed_up: Shell) ->
     assert again.code == 0 and config(backed_up, OLD) == before, "once more changes nothing"
     third = backed_up("restore", OLD, "--replace", "--accept-unchecked", "--dry-run", "--json")
     assert third.code == 4 and "a second one would meet it" in third.json["blockers"][0]["message"]
+    assert (
+        f"replacement {id} (guest {OLD} by {NEW}) left it" in third.json["blockers"][0]["message"]
+    )
+    assert f"qm destroy {NEW} --purge" in third.json["blockers"][0]["hint"]
 
 
 def test_law_1_no_other_operation_has_a_way_back_or_is_retried(backed_up: Shell) -> None:
@@ -271,6 +286,268 @@ def test_law_10_another_machine_under_the_vmid_is_not_replaced(
     finally:
         as_root(backed_up, "PUT", f"/nodes/{NODE}/qemu/{OLD}/config", smbios1=before["smbios1"])
     assert config(backed_up, OLD) == before
+
+
+# --- what is around it ----------------------------------------------------------------------------
+
+WHO = {
+    "users": "backupsvc@pve",
+    "tokens": "backupsvc@pve!service,backupsvc@pve!restore",
+}
+RIGHTS = {"/": "Sys.Audit,Sys.Console,Sys.Modify", "/pool/web": "Pool.Audit,Pool.Allocate"}
+APART, HOME = f"vm:{OLD},vm:108", f"vm:{OLD}"
+
+
+@pytest.fixture(scope="module")
+def surrounded(backed_up: Shell) -> Shell:
+    """The old guest is in HA, in rules of it, in a pool and in jobs, and the token may change that."""
+    for number, (path, privileges) in enumerate(RIGHTS.items()):
+        as_root(backed_up, "POST", "/access/roles", roleid=f"Around{number}", privs=privileges)
+        as_root(backed_up, "PUT", "/access/acl", path=path, roles=f"Around{number}", **WHO)
+    as_root(backed_up, "POST", "/pools", poolid="web")
+    as_root(backed_up, "PUT", "/pools", poolid="web", vms=OLD)
+    job = {"schedule": "2038-01-01 21:00", "storage": "local", "mode": "snapshot", "enabled": 0}
+    as_root(backed_up, "POST", "/cluster/backup", id="alone", vmid=OLD, **job)
+    as_root(backed_up, "POST", "/cluster/backup", id="but", all=1, exclude=OLD, **job)
+    as_root(backed_up, "POST", "/cluster/ha/resources", sid=HOME, state="started", max_restart=3)
+    nodes = {"type": "node-affinity", "nodes": f"{NODE}:2"}
+    as_root(backed_up, "POST", "/cluster/ha/rules", rule="home", resources=HOME, **nodes)
+    as_root(backed_up, "POST", "/cluster/ha/rules", rule="two", resources=APART, **nodes)
+    fast = backed_up("lab", "cluster", "--time-factor", "50")
+    assert fast.code == 0, fast.err
+    return backed_up
+
+
+def around(site: Shell) -> dict[str, Any]:
+    """What HA and the jobs have of the two."""
+    rows = {one["sid"]: one for one in as_root(site, "GET", "/cluster/ha/resources")}
+    jobs = {one["id"]: one for one in as_root(site, "GET", "/cluster/backup")}
+    rules = {one["rule"]: one["resources"] for one in as_root(site, "GET", "/cluster/ha/rules")}
+    lists = {
+        name: sorted(str(one.get("vmid") or one.get("exclude")).split(","))
+        for name, one in jobs.items()
+    }
+    return {
+        "ha": {sid: one["state"] for sid, one in rows.items() if sid != "vm:108"},
+        "jobs": {name: [one for one in listed if one in (str(OLD), str(NEW))]
+                 for name, listed in lists.items()},
+        "others": {name: [one for one in listed if one not in (str(OLD), str(NEW))]
+                   for name, listed in lists.items()},
+        "rules": rules,
+    }  # fmt: skip
+
+
+def test_law_1_what_is_around_it_passes_to_the_new_guest_and_comes_back(
+    surrounded: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with service_of(surrounded, monkeypatch):
+        pass
+    before, wired = around(surrounded), config(surrounded, OLD)
+    dry = replaced(surrounded, "--dry-run", "--json")
+    assert dry.code == 0, dry.out + dry.err
+    planned = {one["what"]: one["action"] for one in dry.json["surroundings"]}
+    assert planned[f"HA resource vm:{OLD}"] == planned[f"HA resource vm:{NEW}"] == "planned"
+    assert planned["pool web"] == planned["backup job alone"] == planned["HA rule two"] == "planned"
+    assert around(surrounded) == before
+    answer = replaced(surrounded, "--confirm-name", NAME, "--json")
+    assert answer.code == 0, answer.out + answer.err
+    told = {one["what"]: one["action"] for one in answer.json["surroundings"]}
+    assert {told[what] for what in planned if planned[what] == "planned"} == {"done"}
+    now = around(surrounded)
+    assert now["ha"] == {f"vm:{OLD}": "ignored", f"vm:{NEW}": "started"}
+    assert now["jobs"]["alone"] == now["jobs"]["backup-langeo"] == [str(NEW)]
+    assert now["jobs"]["but"] == [str(OLD), str(NEW)] and now["others"] == before["others"]
+    assert set(now["rules"]["two"].split(",")) == {*APART.split(","), f"vm:{NEW}"}
+    members = {one["vmid"] for one in as_root(surrounded, "GET", "/pools/web")["members"]}
+    assert members == {OLD, NEW}
+    resource = as_root(surrounded, "GET", f"/cluster/ha/resources/vm:{NEW}")
+    assert int(resource["max_restart"]) == 3
+    # HA has had rounds enough to start what it manages
+    assert (status(surrounded, OLD), status(surrounded, NEW)) == ("stopped", "running")
+    shown = surrounded("operations", "undo", answer.json["operation"], "--dry-run")
+    assert f"HA keeps guest {OLD} started again" in shown.out
+    undone = surrounded(
+        "operations", "undo", answer.json["operation"], "--confirm-name", NAME, "--json"
+    )
+    assert undone.code == 0, undone.out + undone.err
+    now = around(surrounded)
+    assert now["ha"] == {f"vm:{OLD}": "started", f"vm:{NEW}": "ignored"}
+    assert {name: now["jobs"][name] for name in ("alone", "backup-langeo")} == {
+        name: before["jobs"][name] for name in ("alone", "backup-langeo")
+    }
+    assert now["others"] == before["others"] and config(surrounded, OLD) == wired
+    assert (status(surrounded, OLD), status(surrounded, NEW)) == ("running", "stopped")
+    as_root(surrounded, "DELETE", f"/cluster/ha/resources/vm:{NEW}")
+
+
+@pytest.mark.parametrize("act", ["hold_old", "shut_down_old", "connect_new"])
+def test_law_1_where_it_fails_ha_has_the_old_guest_again_as_it_had_it(
+    surrounded: Shell, monkeypatch: pytest.MonkeyPatch, act: str
+) -> None:
+    before, wired = around(surrounded), config(surrounded, OLD)
+
+    def refused(*_: Any) -> None:
+        raise PveError("it is refused", status=400)
+
+    monkeypatch.setattr(Replacing, act, refused)
+    with service_of(surrounded, monkeypatch) as service:
+        ended = driven(service)
+    untouched(surrounded, wired, ended)
+    assert recall(ended).held == "started" and around(surrounded) == before
+
+
+def test_law_2_a_verdict_that_is_not_good_gives_ha_no_new_guest(
+    surrounded: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def bad(_: Any) -> Judgement:
+        return Judgement(Health.FAILED, ("check http: no answer",))
+
+    monkeypatch.setattr(restore_verdict, "decide", bad)
+    with service_of(surrounded, monkeypatch) as service:
+        ended = driven(service)
+    ends = {one.thing.what: one.end for one in recall(ended).pieces}
+    held = ends[f"HA resource vm:{ended.subject}"]
+    assert held and held.outcome == "skipped" and "HA would start it" in held.detail
+    assert ends["backup job alone"] and ends["backup job alone"].outcome == "done"
+    assert around(surrounded)["ha"] == {f"vm:{OLD}": "ignored"}
+    assert surrounded("operations", "undo", ended.id, "--confirm-name", NAME).code == 0
+    assert around(surrounded)["ha"] == {f"vm:{OLD}": "started"}
+
+
+def test_law_2_a_vmid_that_ha_has_already_is_not_restored_under(
+    surrounded: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would start the new guest as soon as a restore lets go of its lock."""
+    kept = HighAvailability.resources
+
+    def more(self: HighAvailability) -> tuple[Resource, ...]:
+        return (*kept(self), Resource(f"vm:{NEW}", "started"))
+
+    monkeypatch.setattr(HighAvailability, "resources", more)
+    with service_of(surrounded, monkeypatch) as service, pytest.raises(Refused, match="already"):
+        replacing.look_ahead(
+            service, OLD, Wish(Wanted(), into=NEW), replacing.Allowed(unchecked=True)
+        )
+
+
+# --- what others do meanwhile ---------------------------------------------------------------------
+
+Deed = Callable[[Shell, int], object]
+CONFIG = f"/nodes/{NODE}/qemu/{{}}/config"
+STRANGER = "uuid=11111111-1111-4111-8111-111111111111"
+
+
+def changed(vmid: int, **params: Any) -> Deed:
+    """The config of the old guest (``OLD``), or of the new one (``NEW``), is changed by hand."""
+    return lambda site, new: as_root(
+        site, "PUT", CONFIG.format(new if vmid == NEW else OLD), **params
+    )
+
+
+def started(site: Shell, new: int) -> None:
+    Root(site.state).task("POST", f"/nodes/{NODE}/qemu/{OLD}/status/start")
+
+
+def given_to_ha(site: Shell, new: int) -> None:
+    started(site, new)
+    as_root(site, "POST", "/cluster/ha/resources", sid=f"vm:{new}", state="started")
+
+
+@dataclass(frozen=True)
+class Attack:
+    """What somebody does right before an effect of the replacement, the words in which that stops
+    it, and the keys of the old guest's config that are then as somebody set them.
+    """
+
+    before: str
+    deed: Deed
+    said: str
+    others: tuple[str, ...] = ()
+
+
+ATTACKS = {
+    "the old guest is started by hand before the new one gets its links": Attack(
+        "connect_new", started, "the old guest is running"
+    ),
+    "the old guest gets another NIC before the new one gets its links": Attack(
+        "connect_new", changed(OLD, net1="virtio,bridge=vmbr0"), "its links are up", ("net1",)
+    ),
+    "the links of the old guest are brought up again": Attack(
+        "connect_new", changed(OLD, net0="virtio=BC:24:11:00:00:05,bridge=vmbr0"), "its links are up",
+        ("net0",),
+    ),
+    "somebody gives the old guest to HA again": Attack(
+        "connect_new",
+        lambda site, new: as_root(
+            site, "PUT", f"/cluster/ha/resources/vm:{OLD}", state="started"
+        ),
+        "the old guest is",
+    ),
+    "the new guest gets a link before the old one is shut down": Attack(
+        "shut_down_old", changed(NEW, net1="virtio,bridge=vmbr0"), "its links are up"
+    ),
+    "somebody starts the old guest, and gives the new one to HA": Attack(
+        "connect_new", given_to_ha, "the old guest is running"
+    ),
+    "the old guest is renamed after its name was typed": Attack(
+        "start_new", changed(OLD, name="Another"), "another name by now", ("name",)
+    ),
+    "another machine is under the old VMID": Attack(
+        "shut_down_old", changed(OLD, smbios1=STRANGER, net0="virtio=BC:24:11:00:00:99,bridge=vmbr0"),
+        "is another machine", ("smbios1", "net0"),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ATTACKS)
+def test_law_2_whatever_others_do_meanwhile_the_two_are_never_on_the_network_by_our_doing(
+    surrounded: Shell, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    attack, wired, ha = ATTACKS[name], config(surrounded, OLD), around(surrounded)["ha"]
+    effect, done = getattr(Replacing, attack.before), list[int]()
+
+    def meanwhile(self: Replacing, *words: Any) -> Any:
+        if not done:
+            done.append(1)
+            attack.deed(surrounded, self._new)
+        return effect(self, *words)
+
+    monkeypatch.setattr(Replacing, attack.before, meanwhile)
+    try:
+        with service_of(surrounded, monkeypatch) as service:
+            ended = driven(service)
+        assert done and ended.subject
+        now, new = config(surrounded, OLD), config(surrounded, ended.subject)
+        others = {key: now[key] for key in attack.others if key in now}
+        assert now == wired | others, "nothing else of it has changed"
+        assert ended.state is OperationState.FAILED and ended.book.error
+        assert attack.said in ended.book.error.message, ended.book.error
+        assert "link_down=1" in new["net0"] and status(surrounded, OLD) == "running"
+        if "smbios1" not in attack.others:
+            assert ended.book.cleanup_error is None, ended.book.cleanup_error
+            assert status(surrounded, ended.subject) == "stopped"
+            states = around(surrounded)["ha"]
+            assert states.pop(f"vm:{ended.subject}", "ignored") == "ignored" and states == ha
+    finally:
+        back = {key: wired[key] for key in attack.others if key in wired}
+        gone = [key for key in attack.others if key not in wired]
+        if back or gone:
+            changed(OLD, **back, **({"delete": ",".join(gone)} if gone else {}))(surrounded, 0)
+        as_root(surrounded, "PUT", f"/cluster/ha/resources/vm:{OLD}", state="started")
+
+
+def test_one_that_is_hibernated_is_not_replaced(
+    backed_up: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its memory would be lost to whoever takes its place, and it cannot be shut down."""
+    read = Guests.config
+    monkeypatch.setattr(
+        Guests,
+        "config",
+        lambda self, node, vmid: read(self, node, vmid) | ({"lock": "suspended"} if vmid == OLD else {}),
+    )  # fmt: skip
+    with service_of(backed_up, monkeypatch) as service, pytest.raises(Refused, match="hibernated"):
+        driven(service)
 
 
 def test_law_2_one_that_was_replaced_and_then_deleted_does_not_come_back_beside_its_successor(

@@ -8,7 +8,7 @@ from typing import Any
 from backupsvc.clock import iso
 from backupsvc.engine.kind import Table
 from backupsvc.errors import BackupsvcError
-from backupsvc.operations.put_back.memory import PutBackMemory, recall
+from backupsvc.operations.put_back.memory import Piece, PutBackMemory, recall
 from backupsvc.operations.put_back.opening import Ahead
 from policies.model import Operation, OperationState
 from policies.surroundings import Surrounding
@@ -19,10 +19,16 @@ _NOT_REACHED = "it was not reached: the operation ended before"
 
 def ends(memory: PutBackMemory) -> tuple[tuple[Surrounding, Ended], ...]:
     """Given what one remembers, return what became of each thing."""
-    return tuple(
-        (one.thing, one.end or left_over(one.thing, Outcome.SKIPPED, _NOT_REACHED))
-        for one in memory.pieces
-    )
+    return ends_of(memory.pieces)
+
+
+def ends_of(pieces: Iterable[Piece]) -> tuple[tuple[Surrounding, Ended], ...]:
+    """Given the pieces of an operation that has ended, return what became of each thing."""
+    return tuple((one.thing, _end(one)) for one in pieces)
+
+
+def _end(piece: Piece) -> Ended:
+    return piece.end or left_over(piece.thing, Outcome.SKIPPED, _NOT_REACHED)
 
 
 def is_left(memory: PutBackMemory) -> bool:

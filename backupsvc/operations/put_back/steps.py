@@ -8,8 +8,9 @@ comes last, and gets no guest that it would start or stop before a person would.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
 
 from backupsvc.engine.context import Handler, Wait, refused_for_sure
 from backupsvc.errors import (
@@ -26,11 +27,24 @@ from backupsvc.operations.put_back import asking
 from backupsvc.operations.put_back.memory import Piece, PutBackMemory
 from backupsvc.operations.services import Run, StepServices
 from backupsvc.operations.surroundings import Now
-from policies.surroundings import Call, Kind, putting_back
+from policies.surroundings import Call, Kind, Surrounding, putting_back
 from policies.surroundings.model import command
-from policies.surroundings.putting_back import Ended, Make, Outcome
+from policies.surroundings.putting_back import Ended, Make, Outcome, Standing
 from policies.surroundings.whose import Who
 from policies.workflow import Workflow
+
+
+@dataclass(frozen=True, slots=True)
+class Around:
+    """What asks, and calls, the cluster about the surroundings of one guest: ``anew`` what is missing
+    of a kind at this moment, ``standing`` how the guest stands before HA gets it, ``call`` makes a
+    call, given the digest of what it changes.
+    """
+
+    anew: Callable[[Kind], Now]
+    standing: Callable[[Now], Standing]
+    call: Callable[[Call, str | None], None]
+
 
 CALL = "call"  # the engine's name for the one call that is under way
 # of two that add their guests to one job, each would write the list that it read
@@ -39,7 +53,7 @@ LOCK = "surroundings"
 
 def look(run: Run[PutBackMemory]) -> Wait | None:
     """See that the guest is there, and is the machine that had all that."""
-    now = _anew(run, Kind.CONFIG)
+    now = _around(run).anew(Kind.CONFIG)
     if now.who is Who.ANOTHER:
         raise LawRefused(
             10,
@@ -57,12 +71,35 @@ def look(run: Run[PutBackMemory]) -> Wait | None:
 
 def put_back(run: Run[PutBackMemory]) -> Wait | None:
     """Put back one thing after the other."""
+    return go_through(run, _around(run))
+
+
+def _around(run: Run[PutBackMemory]) -> Around:
+    memory = run.memory
+    return Around(
+        lambda kind: anew(
+            run,
+            lambda: surroundings.anew(
+                run.service, kind, memory.vmid, run.vmid, memory.kept_at, restored=memory.restored
+            ),
+        ),
+        lambda now: asking.standing_if_known(
+            run.service, memory, run.vmid, now, retries=run.retries
+        ),
+        lambda call, digest: run.service.restore_pve.surroundings.put_back(call, run.vmid, digest),
+    )
+
+
+def go_through(run: Run[Any], around: Around) -> Wait | None:
+    """Given an operation whose memory has ``pieces``, and what asks and calls the cluster about them,
+    do what is to be done of each, one after the other.
+    """
     if wait := run.turn(LOCK, "the surroundings of another guest are being put back"):
         return wait
     while open_ones := [
         number for number, piece in enumerate(run.memory.pieces) if piece.end is None
     ]:
-        if wait := _go_on(run, open_ones[0]):
+        if wait := _go_on(run, around, open_ones[0]):
             return wait
         if run.book.tries:  # what went wrong has passed: for the next thing it counts anew
             return Wait("one thing after the other is put back", most=0.01)
@@ -70,9 +107,9 @@ def put_back(run: Run[PutBackMemory]) -> Wait | None:
     return None
 
 
-def _go_on(run: Run[PutBackMemory], number: int) -> Wait | None:
+def _go_on(run: Run[Any], around: Around, number: int) -> Wait | None:
     """Make the next call of a thing, or see what became of it. Return a wait after each call."""
-    piece = run.memory.pieces[number]
+    piece: Piece = run.memory.pieces[number]
     thing = piece.thing
     before = [(one.thing, one.end) for one in run.memory.pieces[:number] if one.end]
     if not thing.calls:
@@ -81,7 +118,7 @@ def _go_on(run: Run[PutBackMemory], number: int) -> Wait | None:
         return _ended(run, number, end)
     # read before the look: what is changed after it is not changed by us
     digest = asking.digest(run.service, thing.calls[0], retries=run.retries)
-    now = _anew(run, thing.kind)
+    now = around.anew(thing.kind)
     decided = _decide(run, piece, now)
     if isinstance(decided, Ended):
         return _ended(run, number, decided)
@@ -91,19 +128,17 @@ def _go_on(run: Run[PutBackMemory], number: int) -> Wait | None:
         made = piece.made + (len(decided.calls) < piece.pending)
         piece = _keep(run, number, replace(piece, made=made, pending=None))
         run.forget(CALL)
-    if end := asking.left_to_hands(
-        run.service, run.memory, run.vmid, now, thing, decided.calls, retries=run.retries
-    ):
+    if end := _left_to_hands(run, around, thing, decided, now):
         return _ended(run, number, end)
-    return _call(run, number, decided.calls, digest)
+    return _call(run, around, number, decided.calls, digest)
 
 
-def _anew(run: Run[PutBackMemory], kind: Kind) -> Now:
-    memory = run.memory
+def anew(run: Run[Any], look: Callable[[], Now]) -> Now:
+    """Given what looks at what is missing, return that. Raise OutOfReach if nobody could tell who the
+    guest is, and it will be asked again.
+    """
     try:
-        found = surroundings.anew(
-            run.service, kind, memory.vmid, run.vmid, memory.kept_at, restored=memory.restored
-        )
+        found = look()
     except ArchiveError as error:
         return Now(Who.UNKNOWN, error.message)
     # one answer that went wrong is no reason to leave it to a person
@@ -112,7 +147,7 @@ def _anew(run: Run[PutBackMemory], kind: Kind) -> Now:
     return found
 
 
-def _decide(run: Run[PutBackMemory], piece: Piece, now: Now) -> Make | Ended:
+def _decide(run: Run[Any], piece: Piece, now: Now) -> Make | Ended:
     if now.who is Who.ANOTHER:
         return Ended(Outcome.SKIPPED, now.why)
     if now.who is not Who.SAME:
@@ -124,8 +159,20 @@ def _decide(run: Run[PutBackMemory], piece: Piece, now: Now) -> Make | Ended:
     return decided
 
 
+def _left_to_hands(
+    run: Run[Any], around: Around, thing: Surrounding, decided: Make, now: Now
+) -> Ended | None:
+    held = asking.held(run.service, thing.rights, retries=run.retries)
+    if end := putting_back.may(thing, decided.calls, held):
+        return end
+    if thing.kind is not Kind.HA_RESOURCE:
+        return None
+    # HA starts and stops what it is given by itself, so how the guest stands decides last
+    return putting_back.arming(thing, around.standing(now))
+
+
 def _call(
-    run: Run[PutBackMemory], number: int, calls: tuple[Call, ...], digest: str | None
+    run: Run[Any], around: Around, number: int, calls: tuple[Call, ...], digest: str | None
 ) -> Wait | None:
     """Make the first of the calls that are missing, and see that it is missing no longer."""
     call, piece = calls[0], replace(run.memory.pieces[number], pending=len(calls))
@@ -133,7 +180,7 @@ def _call(
     _keep(run, number, piece)
     run.intend(CALL, command(call))
     try:
-        run.service.restore_pve.surroundings.put_back(call, run.vmid, digest)
+        around.call(call, digest)
     except BackupsvcError as error:
         if not refused_for_sure(error):
             raise  # it may have been carried out: whoever comes next looks
@@ -147,7 +194,7 @@ def _call(
         outcome = Outcome.COMMAND if denied else Outcome.FAILED
         return _ended(run, number, Ended(outcome, error.message, putting_back.to_type(calls)))
     piece = replace(piece, made=piece.made + 1)
-    after = _decide(run, piece, _anew(run, thing.kind))
+    after = _decide(run, piece, around.anew(thing.kind))
     run.forget(CALL)
     _keep(run, number, replace(piece, pending=None))
     if isinstance(after, Ended):
@@ -159,13 +206,13 @@ def _call(
     return Wait(f"{thing.what}: {len(after.calls)} more", most=0.01)
 
 
-def _keep(run: Run[PutBackMemory], number: int, piece: Piece) -> Piece:
+def _keep(run: Run[Any], number: int, piece: Piece) -> Piece:
     pieces = (*run.memory.pieces[:number], piece, *run.memory.pieces[number + 1 :])
     run.memory = replace(run.memory, pieces=pieces)
     return piece
 
 
-def _ended(run: Run[PutBackMemory], number: int, end: Ended) -> Wait | None:
+def _ended(run: Run[Any], number: int, end: Ended) -> Wait | None:
     """Write down what became of a thing; there is nothing to wait for."""
     piece = _keep(run, number, replace(run.memory.pieces[number], end=end, at=run.now()))
     run.forget(CALL)

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from backupsvc.engine.memory import MemoryForm
+from backupsvc.operations.put_back.memory import Piece
 from backupsvc.operations.restore.memory import RestoreMemory
+from policies.cluster_config import ConfigSet
 from policies.model import Archive, CheckResult, Operation
 from policies.outcomes import Facts
 from policies.replace_guard import Wiring
@@ -28,6 +30,10 @@ class ReplaceMemory(RestoreMemory):
     about to be, shut down; ``ran``: it ran then, on ``old_node``. ``was`` is how it was wired (None:
     it was not changed). ``left`` are sentences about what is otherwise than wanted in the end.
 
+    ``around`` is what was around the old guest (None: not known, ``around_unknown`` says why),
+    ``pieces`` each thing of it that passes to the other one. ``held`` is the state that HA was to keep
+    the old guest in when it was told, or about to be told, to leave it alone (None: it was not).
+
     ``undo_of`` is the replacement that this one takes back, ``begun``: that has begun.
     """
 
@@ -48,6 +54,10 @@ class ReplaceMemory(RestoreMemory):
     ran: bool = False
     was: Wiring | None = None
     left: tuple[str, ...] = ()
+    around: ConfigSet | None = None
+    around_unknown: str = ""
+    pieces: tuple[Piece, ...] = ()
+    held: str | None = None
     undo_of: str | None = None
     begun: bool = False
 

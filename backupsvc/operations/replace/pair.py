@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from backupsvc.engine.context import Wait
 from backupsvc.errors import PveError
 from backupsvc.operations.replace.memory import ReplaceMemory
-from backupsvc.operations.replace.planning import machine_of
+from backupsvc.operations.restore import twins
 from backupsvc.operations.services import Run
 from backupsvc.pve.replacing import Replacing
 
@@ -17,8 +18,9 @@ def pair(run: Run[ReplaceMemory]) -> Replacing:
     drives it.
     """
     memory, service = run.memory, run.service
+    machine = replace(twins.identity_of(memory), uuid=memory.uuid)
     return service.restore_pve.replacing(
-        service.policy.scratch, memory.old, run.vmid, machine_of(memory), run.save
+        service.policy.scratch, memory.old, run.vmid, machine, run.save, service.pve.ha
     )
 
 

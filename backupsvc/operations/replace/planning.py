@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 
 from backupsvc.errors import BackupsvcError, LawRefused, PveNotFound, PveUnreachable, Refused
+from backupsvc.operations.put_back.memory import Piece
+from backupsvc.operations.replace import moving
 from backupsvc.operations.replace.memory import ReplaceMemory
 from backupsvc.operations.restore import planning as restoring
 from backupsvc.operations.restore import rights as restore_rights
@@ -19,11 +22,15 @@ from policies import restore_rights as needs_of
 from policies.check_kinds import NETWORK_KINDS
 from policies.guest_policy import policy_for
 from policies.jobs import job_for
-from policies.lineage import Identity
 from policies.model import Guest, GuestType, Operation
 from policies.pve.guest_config import parse_config
 from policies.pve.privileges import LOCAL_ZONE
 from policies.role import Need
+from policies.surroundings import Surrounding
+from policies.surroundings import moving as moving_policy
+from policies.surroundings.putting_back import Ended
+
+_HIBERNATED = ("suspending", "suspended")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,11 +46,14 @@ class Allowed:
 @dataclass(frozen=True, slots=True)
 class ReplacePlan:
     """What a replacement would do. ``restore`` is the plan of the restore in it, with all
-    ``blockers``.
+    ``blockers``. ``held`` is the state that HA keeps the old guest in, if it manages it; ``things``
+    is what is around it, each with why it would be left to a person.
     """
 
     restore: Plan
     memory: ReplaceMemory
+    held: str | None = None
+    things: tuple[tuple[Surrounding, Ended | None], ...] = ()
 
     @property
     def word(self) -> str:
@@ -53,15 +63,21 @@ class ReplacePlan:
 
 @dataclass(frozen=True, slots=True)
 class Old:
-    """The guest that is to be replaced, and its config."""
+    """The guest that is to be replaced, its config, and the states that HA is to keep guests in."""
 
     guest: Guest
     config: dict[str, str]
+    ha: Mapping[str, str]
+
+    @property
+    def managed(self) -> bool:
+        """Whether HA may start or stop it by itself."""
+        return moving_policy.managed(self.ha.get(f"vm:{self.guest.vmid}"))
 
 
 def look_at_old(service: Nodes, vmid: int) -> Old:
     """Given a VMID, return the guest. Raise PveNotFound if nobody has it, PveUnreachable if its node
-    does not answer, LawRefused if it is one that is never replaced, Refused if HA manages it.
+    does not answer, LawRefused if it is one that is never replaced, Refused if it is hibernated.
     """
     pve = service.restore_pve
     guest = next((one for one in pve.cluster.guests() if one.vmid == vmid), None)
@@ -79,16 +95,15 @@ def look_at_old(service: Nodes, vmid: int) -> Old:
             f"bring {guest.node} back",
             node=guest.node,
         )
-    status = pve.guests.status(guest.node, vmid)
-    managed = status.ha_managed
-    if managed is None:
-        managed = f"vm:{vmid}" in pve.cluster.ha_resources()
-    if managed:
+    config = pve.guests.config(guest.node, vmid)
+    if (lock := config.get("lock", "")) in _HIBERNATED:
         raise Refused(
-            f"HA manages guest {vmid}: it would start it again beside the new one",
-            f"take it out of HA first: `ha-manager remove vm:{vmid}`",
+            f"guest {vmid} is hibernated (lock {lock}): its memory lies on its disk, and is lost to "
+            "whoever takes its place",
+            f"wake it and shut it down: `qm resume {vmid}`",
         )
-    return Old(guest, pve.guests.config(guest.node, vmid))
+    # asked by the everyday token: the one for restores need not see it
+    return Old(guest, config, {one.sid: one.wanted for one in service.pve.ha.resources()})
 
 
 def require_same(service: Nodes, memory: RestoreMemory, old: Old) -> str:
@@ -115,8 +130,9 @@ def look_ahead(
     takes a free VMID.
 
     Raises what a restore under another VMID raises, but for the guest itself, and: PveNotFound if it
-    does not exist, LawRefused if it is not surely the archive's machine or is never replaced, Refused
-    if HA manages it, no job covers it, or nothing of the new one can be asked before the switch and
+    does not exist, LawRefused if it is not surely the archive's machine or is never replaced,
+    PvePermissionDenied if HA manages it and cannot be told to leave it alone, Refused if HA has the
+    new VMID already, no job covers it, or nothing of the new one can be asked before the switch and
     that is not ``allowed``. With ``gather`` these are blockers of the plan, as soon as there is one.
     """
     old = look_at_old(service, vmid)
@@ -141,10 +157,12 @@ def look_ahead(
             )
         _require_checks(service, vmid, old.guest.name, kept.simulated, allowed)
         require_rights(service, vmid, old)
+        require_ha(service, vmid, into, old)
     except BackupsvcError as error:
         if not gather:
             raise
         found.append(error)
+    around = moving.seen(service, vmid, into, kept.node, plan.config)
     inherited = {one.name: getattr(kept, one.name) for one in fields(kept)}
     memory = ReplaceMemory(
         **inherited
@@ -157,9 +175,30 @@ def look_ahead(
             "archived": replace_guard.wiring(archived),
             "accept_unchecked": allowed.unchecked,
             "force_stop": allowed.force_stop,
+            "around": around.then,
+            "around_unknown": around.why_none,
+            "pieces": tuple(map(Piece, around.things)),
         }
     )
-    return ReplacePlan(replace(plan, blockers=tuple(found)), memory)
+    return ReplacePlan(
+        replace(plan, blockers=tuple(found)),
+        memory,
+        old.ha[f"vm:{vmid}"] if old.managed else None,
+        tuple((one, moving.foreseen(service, one)) for one in around.things),
+    )
+
+
+def require_ha(service: Nodes, vmid: int, new: int, old: Old) -> None:
+    """Given both VMIDs, raise Refused if HA would start the new guest as soon as it is restored,
+    PvePermissionDenied if it manages the old one and cannot be told to leave that alone.
+    """
+    if moving_policy.managed(old.ha.get(f"vm:{new}")):
+        raise Refused(
+            f"HA has a resource vm:{new} already: it would start the guest that is restored there",
+            f"choose another VMID with --as, or remove it: `ha-manager remove vm:{new}`",
+        )
+    if old.managed:
+        moving.require_wish(service, vmid, "it would start it again beside the new one")
 
 
 def require_rights(service: Nodes, vmid: int, old: Old) -> None:
@@ -214,11 +253,6 @@ def typed(memory: ReplaceMemory, now: int) -> ReplaceMemory:
     return replace(memory, typed_by=person(), typed_at=now)
 
 
-def machine_of(memory: ReplaceMemory) -> Identity:
-    """Given what a replacement remembers, return the machine that both guests are."""
-    return replace(twins.identity_of(memory), uuid=memory.uuid)
-
-
 def open_replace(service: Opening, vmid: int, planned: ReplaceMemory) -> Operation | None:
     """Given the VMID that it restores under and a plan, open the replacement that carries it out."""
     # what it opens is ended with it, by the beginning of its occurrence
@@ -252,6 +286,15 @@ def plan_undo(
         Need(guest, "VM.Config.Options", "keep it from starting at boot"),
     )
     restore_rights.require(service, operation.subject, over_new)
+    if old.managed:
+        raise Refused(
+            f"HA manages guest {memory.old}: it would start and stop it while it is brought back",
+            f"`ha-manager set vm:{memory.old} --state {moving_policy.IGNORED}`",
+        )
+    if moving_policy.managed(old.ha.get(f"vm:{operation.subject}")):
+        why = "it would start it again beside the old one"
+        moving.require_wish(service, operation.subject, why)
+    lacking = moving.lacking_back(service, memory, operation.subject)
     return replace(
         memory,
         undo_of=operation.id,
@@ -260,6 +303,8 @@ def plan_undo(
         force_stop=force_stop,
         judged=None,
         left=(),
+        pieces=tuple(map(Piece, lacking.things)),
+        around_unknown=lacking.why_none,
     )
 
 

@@ -17,7 +17,7 @@ from backupsvc.inventory.room import before_restore
 from backupsvc.operations import choosing, identity
 from backupsvc.operations.backup.memory import recall as recall_backup
 from backupsvc.operations.backup.opening import open_backup
-from backupsvc.operations.replace import planning, way_back
+from backupsvc.operations.replace import moving, planning, way_back
 from backupsvc.operations.replace.memory import ReplaceMemory
 from backupsvc.operations.replace.pair import change, pair, power
 from backupsvc.operations.restore import checking, obstacles, twins
@@ -62,6 +62,7 @@ def choose(run: Run[ReplaceMemory]) -> Wait | None:
         )
     restore_rights.require(service, run.vmid, memory.rights)
     planning.require_rights(service, memory.old, old)
+    planning.require_ha(service, memory.old, run.vmid, old)
     twins.seen_before(service, memory, run.vmid, replaces=True)
     room = before_restore(service.restore_pve, run.vmid, memory.node, memory.needs, archive.size)
     run.memory = replace(memory, room=tuple(room), old_node=old.guest.node)
@@ -165,6 +166,14 @@ def shut_down(run: Run[ReplaceMemory]) -> Wait | None:
     memory, both = run.memory, pair(run)
     seen = both.old()
     if not memory.cut:
+        # hours may have passed since it was typed
+        typed = replace_guard.name_to_type(memory.old, memory.old_name)
+        if not replace_guard.fits(typed, memory.old, seen.config.get("name", "")):
+            raise Refused(
+                f"guest {memory.old} has another name by now than the one that was typed, and was not "
+                "shut down",
+                "plan it anew",
+            )
         run.memory = memory = replace(
             memory, cut=True, ran=seen.side.power is Power.RUNNING, old_node=seen.node
         )
@@ -188,9 +197,11 @@ def pull(run: Run[ReplaceMemory]) -> Wait | None:
 
 def connect(run: Run[ReplaceMemory]) -> Wait | None:
     """Bring the new guest's links up: the old one is off, and stays off the network."""
-    seen, wanted = pair(run).new(), run.memory.archived
-    if wait := way_back.while_locked(run, run.vmid, seen):
-        return wait
+    seen, wanted = pair(run).look(), run.memory.archived
+    # a backup of PVE's own lets a guest that is off run for as long as it takes (pve-facts 3.4)
+    for vmid, one in ((run.vmid, seen.new), (run.memory.old, seen.old)):
+        if wait := way_back.while_locked(run, vmid, one):
+            return wait
     change(
         run,
         lambda: pair(run).connect_new(wanted),
@@ -208,7 +219,7 @@ WORKFLOW = Workflow(
     "replace",
     (
         *("choose", "secure", "restore", "read-back", "start", "check"),
-        *("shut-down", "pull", "connect", "verify", "watch"),
+        *("hold", "shut-down", "pull", "connect", "verify", "watch", "move"),
     ),
     way_back.CLEANUP,
     long=frozenset({"watch"}),
@@ -220,10 +231,12 @@ HANDLERS: Mapping[str, Handler[StepServices, ReplaceMemory]] = {
     "read-back": read_back,
     "start": start,
     "check": check,
+    "hold": moving.hold,
     "shut-down": shut_down,
     "pull": pull,
     "connect": connect,
     "verify": verify,
     "watch": checking.watch,
+    "move": moving.move,
     **way_back.HANDLERS,
 }

@@ -12,6 +12,7 @@ from dataclasses import replace
 
 from backupsvc.engine.context import Handler, Wait
 from backupsvc.errors import TaskFailed
+from backupsvc.operations.replace import moving
 from backupsvc.operations.replace.memory import ReplaceMemory
 from backupsvc.operations.replace.pair import change, pair, power
 from backupsvc.operations.services import Run, StepServices
@@ -19,8 +20,9 @@ from backupsvc.pve.replacing import Found
 from policies import replace_guard
 from policies.model import Operation, OperationState
 from policies.replace_guard import Links, Power
+from policies.surroundings.ha import STARTS
 
-CLEANUP = ("settle", "withdraw", "give-back", "start-again")
+CLEANUP = ("settle", "release", "withdraw", "give-back", "start-again", "jobs-back", "arm-again")
 # the tasks that may still run, with PVE's word for them, and whether they are about the old guest
 _TASKS = (
     ("restore", "qmrestore", False),
@@ -181,15 +183,38 @@ def start_again(run: Run[ReplaceMemory]) -> Wait | None:
     if "start-old" not in run.book.tasks:
         if seen.side.power is Power.RUNNING:
             return None
+        # somebody gave it to HA meanwhile, which starts it now that it may
+        if seen.ha in STARTS and run.passed(run.operation.step) < moving.LET_GO:
+            return Wait(f"HA is starting guest {memory.old}", most=2.0)
         if wait := while_locked(run, memory.old, seen):
             return wait
     node = seen.node or memory.old_node
     return power(run, "start-old", "qmstart", node, memory.old, pair(run).start_old)
 
 
+def release(run: Run[ReplaceMemory]) -> Wait | None:
+    """Have HA leave the new guest alone, if it manages it."""
+    return moving.release(run) if owed(run) else None
+
+
+def jobs_back(run: Run[ReplaceMemory]) -> Wait | None:
+    """Put the old guest back into the backup jobs, if the new one took its place there."""
+    return moving.jobs_back(run) if owed(run) else None
+
+
+def arm_again(run: Run[ReplaceMemory]) -> Wait | None:
+    """Let HA keep the old guest as it did."""
+    if owed(run):
+        moving.arm_again(run)
+    return None
+
+
 HANDLERS: Mapping[str, Handler[StepServices, ReplaceMemory]] = {
     "settle": settle,
+    "release": release,
     "withdraw": withdraw,
     "give-back": give_back,
     "start-again": start_again,
+    "jobs-back": jobs_back,
+    "arm-again": arm_again,
 }

@@ -94,13 +94,39 @@ def require_none(service: Cluster, found: Iterable[tuple[Guest, str]], volid: st
     """Given who is the archive's machine, raise LawRefused if anybody is."""
     for guest, how in found:
         name = guest.name or policy_for(service.policy, guest.vmid, "").name
+        where_from, way_out = _left_by(service, guest)
         raise LawRefused(
             2,
             f"guest {guest.vmid} ({name}) on {guest.node} is {guest.status} and has {how} of the "
-            f"machine in archive {volid}: a second one would meet it",
-            "restore it as a clone: --as N --clone gives it MAC addresses and a UUID of its own, "
-            "leaves its links down and does not start it",
+            f"machine in archive {volid}: a second one would meet it{where_from}",
+            f"{way_out}restore it as a clone: --as N --clone gives it MAC addresses and a UUID of its "
+            "own, leaves its links down and does not start it",
         )
+
+
+def _left_by(service: Cluster, guest: Guest) -> tuple[str, str]:
+    """Given a guest that is somebody's machine, say which replacement left it, and what a person can
+    do about it: nothing here ever removes it. Empty if none did.
+    """
+    for operation in service.catalog.operations.find(kind="replace"):
+        try:
+            memory = recall_replace(operation)
+        except MemoryUnreadable:
+            continue
+        # of one that is at work nothing is to be removed
+        if guest.vmid not in (operation.subject, memory.old) or operation.finished is None:
+            continue
+        pair = f"replacement {operation.id} (guest {memory.old} by {operation.subject})"
+        if guest.status != "stopped":
+            undo = f"`backupsvc operations undo {operation.id}` brings guest {memory.old} back; or "
+            return f"; it is one of the two of {pair}, and is not off", undo
+        return (
+            f"; {pair} left it, and it is never removed here",
+            "see in PVE that it is the one that you do not need, and that nothing in it is needed; "
+            f"then remove it there yourself (`qm destroy {guest.vmid} --purge` as root on "
+            f"{guest.node}) and give the command anew; or ",
+        )
+    return "", ""
 
 
 def meeting(

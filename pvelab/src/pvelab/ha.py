@@ -86,9 +86,16 @@ class Ha:
                     del self.rules[name]
         self.save()
 
-    def manages(self, vmid: int) -> bool:
+    def knows(self, vmid: int) -> bool:
         """Say whether a guest is an HA resource."""
         return f"vm:{vmid}" in self.resources or f"ct:{vmid}" in self.resources
+
+    def manages(self, vmid: int) -> bool:
+        """Say whether HA starts and stops a guest: one that it is to leave alone (``ignored``) counts
+        as none of its own (pve-facts 9.4).
+        """
+        sids = (f"vm:{vmid}", f"ct:{vmid}")
+        return any(sid in self.resources and self.wanted(sid) != "ignored" for sid in sids)
 
     def wanted(self, sid: str) -> str:
         """Return the state that is asked for; ``enabled`` is an old word for ``started``."""

@@ -29,7 +29,8 @@ from backupsvc.operations.recover.memory import RecoverMemory
 from backupsvc.operations.recover.opening import open_recovery
 from backupsvc.operations.recover.result import outcome as recover_outcome
 from backupsvc.operations.replace import planning as replacing
-from backupsvc.operations.replace.result import replace_outcome
+from backupsvc.operations.replace.memory import recall as recall_replace
+from backupsvc.operations.replace.result import replace_outcome, undo_outcome
 from backupsvc.operations.restore.choice import Wanted
 from backupsvc.operations.restore.planning import Wish, open_restore, plan_restore
 from backupsvc.operations.restore.result import restore_outcome
@@ -40,7 +41,7 @@ from policies.copy_folders import folder_of
 from policies.ha import drill
 from policies.ha.drill import Plan
 from policies.jobs import expected
-from policies.model import Operation
+from policies.model import Operation, OperationState
 from policies.recover.plan import Planned, Way
 from policies.restore_guard import Confirmation
 from tests.integration.durable import around
@@ -48,6 +49,8 @@ from tests.integration.durable import around
 DRILLED, AWAY = 108, "lge-pve02"
 BACKED_UP, TESTED, RESTORED, PRUNED, COPIED, READ = 110, 101, 103, 105, 104, 104
 REPLACED, REPLACING = 105, 205
+# what passes to the guest that replaces it: its backup job, and HA
+MOVED = 2
 
 
 @dataclass(frozen=True)
@@ -155,6 +158,9 @@ def _put_back(service: Service, operation: Operation) -> Any:
 def _open_replace(service: Service) -> Operation | None:
     wish = Wish(Wanted(), storage="local-lvm", into=REPLACING)
     plan = replacing.look_ahead(service, REPLACED, wish, replacing.Allowed(unchecked=True))
+    # who is shown that something is not known would look again
+    if sum(end is None for _, end in plan.things) != MOVED:
+        raise Unreachable("not all that is around it could be seen")
     planned = replacing.typed(plan.memory, int(service.clock.now()))
     return replacing.open_replace(service, REPLACING, planned)
 
@@ -167,7 +173,29 @@ def _replaced(service: Service, operation: Operation) -> Any:
     return {key: told[key] for key in kept} | {
         "saved": about["safety_archive"] in known,
         **{key: about[key] for key in ("touched", "switched", "left")},
+        "around": _moved(told),
     }
+
+
+def _moved(told: dict[str, Any]) -> dict[str, str]:
+    return {one["what"]: one["action"] for one in told["surroundings"]}
+
+
+def _open_undo(service: Service) -> Operation | None:
+    """Of the replacement that the stage made just before."""
+    (done,) = service.catalog.operations.find(kind="replace", state=OperationState.DONE, limit=1)
+    planned = replacing.plan_undo(service, done, recall_replace(done), force_stop=False)
+    if planned.around_unknown or sum(bool(one.thing.calls) for one in planned.pieces) != 1:
+        raise Unreachable("not all that is around it could be seen")
+    return replacing.open_undo(
+        service, REPLACING, replacing.typed(planned, int(service.clock.now()))
+    )
+
+
+def _undone(service: Service, operation: Operation) -> Any:
+    told = undo_outcome(operation)
+    kept = ("original", "vmid", "back", "left", "error")
+    return {key: told[key] for key in kept} | {"around": _moved(told)}
 
 
 def both_up(service: Service) -> list[str]:
@@ -271,6 +299,7 @@ KINDS = {
         Kind("recover", RESTORED, _open_recovery, _recovered),
         Kind("put-back", around.VMID, _open_put_back, _put_back),
         Kind("replace", REPLACING, _open_replace, _replaced, both_up),
+        Kind("replace-undo", REPLACING, _open_undo, _undone, both_up),
         Kind("recheck", READ, _open_recheck, _read),
         Kind("copy-recheck", COPIED, _open_copy_recheck, _copy_read),
     )

@@ -43,6 +43,7 @@ from tests.unit.copies.encrypted import RECIPIENTS, opened
 ROOT = Path(__file__).parents[3]
 NODE, ELSEWHERE = "clovis", "lge-pve02"
 OLD_NIGHTS = ("2026_03_08-21_00_00", "2026_03_09-21_00_00", "2026_03_10-21_00_00")
+PAIRED = ("replace", "replace-undo")  # kinds that are about two guests
 WORK = re.compile(r"vzdump|qmrestore|qmstart|qmstop|qmshutdown|qmdestroy|imgdel")
 
 
@@ -157,6 +158,9 @@ class Scene:
 
     def _put_back(self) -> None:
         guests = self.guests()
+        for row in self.ask("/cluster/ha/resources"):
+            if row["sid"] in (f"vm:{REPLACED}", f"vm:{REPLACING}"):
+                self.ask(f"/cluster/ha/resources/{row['sid']}", "DELETE")
         if REPLACING in guests:
             delete_guest(self.lab, NODE, REPLACING)
         if guests[REPLACED] != self.configs[REPLACED]:
@@ -209,6 +213,7 @@ class Scene:
 
         With ``cancel`` somebody cancels what was killed, before another process finds it.
         """
+        self._before(kind)
         tasks, archives = self.tasks(), set(self.dump.glob("*.vma.zst"))
         told = self.conduct(
             kind=kind, at=at, way=way, cancel=cancel, **({"fault": fault} if fault else {})
@@ -222,24 +227,32 @@ class Scene:
         }
         if kind == "put-back":
             made["around"] = self.around.seen()
-        if kind == "replace":
+        if kind in PAIRED:
             made |= self.pair()
         tasks = self.tasks() - tasks
         run = Run(
             **told,
             tasks=dict(sorted(tasks.items())),
             made=made,
-            left=self.left_overs()
-            + self.harmed((REPLACED, REPLACING) if kind == "replace" else ()),
+            left=self.left_overs() + self.harmed((REPLACED, REPLACING) if kind in PAIRED else ()),
         )
         self.reset()
         return run
 
     def warm_up(self, kind: str, way: str) -> None:
         """Let the warm process drive one operation of a kind itself, for all the later runs."""
+        self._before(kind)
         told = self.conduct(kind=kind, way=way, warm=True)
         assert not told["errors"], told
         self.reset()
+
+    def _before(self, kind: str) -> None:
+        """Let HA manage the guest that is replaced; where a replacement is taken back, make it."""
+        if kind in PAIRED:
+            self.ask("/cluster/ha/resources", "POST", sid=f"vm:{REPLACED}", state="started")
+        if kind == "replace-undo":
+            told = self.conduct(kind="replace", way="command", at=0)
+            assert not told["errors"], told
 
     def conduct(self, **asked: Any) -> dict[str, Any]:
         """Let the warm process drive one operation as asked, and return what it tells of it."""
@@ -317,9 +330,10 @@ class Scene:
 
     def pair(self) -> dict[str, Any]:
         """The guest that is replaced and its successor: the configurations without what PVE makes new
-        at each restore, the disks, and whether they run.
+        at each restore, the disks, whether they run, what HA makes of them, and their backup jobs.
         """
         configs, rows = self.guests(), self.ask("/cluster/resources?type=vm")
+        managed = {row["sid"]: row["state"] for row in self.ask("/cluster/ha/resources")}
         states = {row["vmid"]: row["status"] for row in rows}
         assert self.disks(REPLACED) == {
             name: value for name, value in self.hashes.items() if f"vm-{REPLACED}-" in name
@@ -332,6 +346,12 @@ class Scene:
                     if not line.startswith(("vmgenid:", "meta:"))
                 ],
                 states.get(vmid),
+                managed.get(f"vm:{vmid}"),
+                [
+                    row["id"]
+                    for row in self.ask("/cluster/backup")
+                    if str(vmid) in str(row.get("vmid", "")).split(",")
+                ],
             )
             for vmid in (REPLACED, REPLACING)
         }
@@ -481,6 +501,8 @@ def stage(state: Path) -> Iterator[Scene]:
     up = shell("lab", "up", "--hypervisor", "simulated", "--json")
     assert up.code == 0, up.err
     try:
+        # rounds of HA that a replacement waits for
+        assert shell("lab", "cluster", "--time-factor", "50").code == 0
         with conducted(shell, copy_targets(shell)) as scene:
             scene.prepare()
             yield scene

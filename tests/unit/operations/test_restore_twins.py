@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from backupsvc.catalog.operations import Driver, Kept, NewOperation
 from backupsvc.errors import (
     LawRefused,
     PveError,
@@ -17,11 +18,13 @@ from backupsvc.errors import (
     UsageError,
 )
 from backupsvc.operations.kinds import KINDS
+from backupsvc.operations.replace.memory import FORM as REPLACE_FORM
+from backupsvc.operations.replace.memory import ReplaceMemory
 from backupsvc.operations.restore import twins
 from backupsvc.operations.restore.memory import RestoreMemory
 from backupsvc.operations.restore.planning import open_restore, plan_restore
 from backupsvc.operations.restore.result import restore_outcome
-from policies.model import Guest, GuestPolicy, GuestType, Job, Node, Operation
+from policies.model import Guest, GuestPolicy, GuestType, Job, Node, Operation, OperationState
 from policies.pve.guest_config import parse_config
 from tests.fakes.made import CONFIG, archive
 from tests.unit.operations.cluster import EVERYTHING, Cluster
@@ -159,6 +162,42 @@ def test_law_2_a_machine_that_came_back_elsewhere_does_not_come_back_twice(site:
         with pytest.raises(LawRefused, match=r"guest 208 .* a second one would meet it"):
             plan(site, into)
     assert plan(site, 209, clone=True).clone
+
+
+@pytest.mark.parametrize("vmid", [108, 208])
+@pytest.mark.parametrize(
+    ("status", "said", "hint"),
+    [
+        (
+            "stopped",
+            "(guest 108 by 208) left it, and it is never removed here",
+            "qm destroy {vmid} ",
+        ),
+        ("running", "one of the two of replacement", "operations undo {id}` brings guest 108 back"),
+        ("unknown", "and is not off", "operations undo {id}` brings guest 108 back"),
+    ],
+)
+def test_law_1_what_a_replacement_left_is_named_and_only_one_that_is_off_is_ever_said_to_go(
+    site: World, vmid: int, status: str, said: str, hint: str
+) -> None:
+    """Whoever removes the one that is in place loses the guest."""
+    stands(site, guest(vmid, status=status), **{f"v{vmid}": MACHINE})
+    driver, operations = Driver("me", 600, 1), site.catalog.operations
+    known: list[str] = []
+    for broken in (False, True):
+        kept = REPLACE_FORM.write(ReplaceMemory(ONE, "clovis", original=108))
+        new = NewOperation("replace", 208, "choose", {"version": 99} if broken else kept)
+        opened = operations.open(new, 1, driver)
+        assert opened
+        done = Kept({"version": 99} if broken else kept, opened.book)
+        operations.finish(opened.id, driver, OperationState.DONE, kept=done, error=None, note=None)
+        known.append(opened.id)
+    id = known[0]
+    with pytest.raises(LawRefused, match="a second one would meet it") as refused:
+        plan(site, 209)
+    assert said in refused.value.message and id in refused.value.message
+    assert hint.format(vmid=vmid, id=id) in refused.value.hint
+    assert ("destroy" in refused.value.hint) is (status == "stopped")
 
 
 def test_law_2_an_original_that_came_back_between_plan_and_restore_is_seen(site: World) -> None:

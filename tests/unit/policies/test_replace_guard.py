@@ -39,13 +39,24 @@ SIDES = [
     Side(power, link, managed) for power, link, managed in product(Power, Links, (True, False))
 ]
 NIC = "virtio=BC:24:11:00:00:05,bridge=vmbr0,firewall=1,tag=10"
-BACK = [Act.PULL_NEW, Act.SHUT_NEW, Act.RETURN_OLD, Act.START_OLD]
-FORTH = [Act.START_NEW, Act.SHUT_OLD, Act.PULL_OLD, Act.CONNECT_NEW]
+BACK = [
+    *(Act.HOLD_NEW, Act.PULL_NEW, Act.SHUT_NEW),
+    *(Act.RETURN_OLD, Act.START_OLD, Act.ARM_OLD),
+]
+FORTH = [
+    *(Act.START_NEW, Act.HOLD_OLD, Act.SHUT_OLD, Act.PULL_OLD),
+    *(Act.CONNECT_NEW, Act.ARM_NEW),
+]
 
 
 def maybe_on_the_network(side: Side) -> bool:
-    """Whether a guest may be on the network: it may run, with a link that may be up."""
-    return side.power in (Power.RUNNING, Power.UNKNOWN) and side.links is not Links.DOWN
+    """Whether a guest may be on the network: it may run, or HA may start it, with a link that may be
+    up.
+    """
+    runs = side.power in (Power.RUNNING, Power.UNKNOWN) or (
+        side.power is Power.STOPPED and side.managed
+    )
+    return runs and side.links is not Links.DOWN
 
 
 def done(act: Act, old: Side, new: Side) -> tuple[Side, Side]:
@@ -59,6 +70,10 @@ def done(act: Act, old: Side, new: Side) -> tuple[Side, Side]:
         Act.PULL_NEW: {"links": Links.DOWN},
         Act.CONNECT_NEW: {"links": Links.UP},
         Act.RETURN_OLD: {"links": Links.UP},
+        Act.HOLD_OLD: {"managed": False},
+        Act.HOLD_NEW: {"managed": False},
+        Act.ARM_OLD: {"managed": True},
+        Act.ARM_NEW: {"managed": True},
     }
     if act in OF_OLD:
         return replace(old, **changes[act]), new
@@ -75,8 +90,8 @@ def test_law_2_no_act_brings_both_onto_the_network_and_the_unknown_brings_up_not
         before = maybe_on_the_network(old) and maybe_on_the_network(new)
         after = done(act, old, new)
         assert before or not all(map(maybe_on_the_network, after)), (act, old, new)
-        if act in (Act.CONNECT_NEW, Act.RETURN_OLD, Act.START_OLD):
-            other = old if act is Act.CONNECT_NEW else new
+        if act in (Act.CONNECT_NEW, Act.ARM_NEW, Act.RETURN_OLD, Act.START_OLD, Act.ARM_OLD):
+            other = new if act in OF_OLD else old
             assert other.power is Power.ABSENT or other.links is Links.DOWN
 
 
@@ -112,16 +127,18 @@ def test_law_2_over_any_sequence_of_acts_kills_and_foreign_changes_we_never_brin
 
 @given(st.integers(0, len(FORTH)))
 def test_from_wherever_it_stopped_the_way_back_leads_to_the_old_guest(stopped_after: int) -> None:
-    old = Side(Power.RUNNING, Links.UP, managed=False)
+    old = Side(Power.RUNNING, Links.UP, managed=True)
     new = Side(Power.STOPPED, Links.DOWN, managed=False)
     for act in FORTH[:stopped_after]:
         assert refusal(act, old, new) is None, act
         old, new = done(act, old, new)
     for act in BACK:
+        if act is Act.START_OLD and old.power is Power.RUNNING:
+            continue
         assert refusal(act, old, new) is None, act
         old, new = done(act, old, new)
-    assert (old.power, old.links) == (Power.RUNNING, Links.UP)
-    assert (new.power, new.links) == (Power.STOPPED, Links.DOWN)
+    assert old == Side(Power.RUNNING, Links.UP, managed=True)
+    assert new == Side(Power.STOPPED, Links.DOWN, managed=False)
 
 
 RUNS, OFF = Side(Power.RUNNING, Links.UP, False), Side(Power.STOPPED, Links.DOWN, False)
@@ -142,6 +159,15 @@ RUNS, OFF = Side(Power.RUNNING, Links.UP, False), Side(Power.STOPPED, Links.DOWN
         (Act.SHUT_NEW, OFF, RUNS, "its links are up"),
         (Act.RETURN_OLD, OFF, RUNS, "the new guest is running"),
         (Act.START_OLD, OFF, Side(managed=False), "the new guest is unknown"),
+        (Act.ARM_NEW, OFF, OFF, "it is stopped"),
+        (Act.ARM_NEW, RUNS, RUNS, "the old guest is running and its links are up"),
+        (Act.ARM_NEW, replace(OFF, managed=True), RUNS, "and HA manages it"),
+        (Act.ARM_NEW, OFF, RUNS, None),
+        (Act.ARM_OLD, RUNS, RUNS, "the new guest is running and its links are up"),
+        (Act.ARM_OLD, RUNS, replace(OFF, managed=True), "HA manages the new guest"),
+        (Act.ARM_OLD, RUNS, ABSENT, None),
+        (Act.HOLD_OLD, Side(), Side(), None),
+        (Act.HOLD_NEW, ABSENT, ABSENT, "not there"),
         (Act.CONNECT_NEW, ABSENT, OFF, None),
         (Act.START_OLD, OFF, ABSENT, None),
         (Act.PULL_NEW, RUNS, RUNS, None),

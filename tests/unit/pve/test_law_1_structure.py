@@ -99,11 +99,13 @@ def test_law_1_b_only_a_replacement_reaches_what_shuts_a_production_guest_down(
     effects = [
         node
         for node in ast.walk(trees["pve/replacing.py"])
-        if isinstance(node, ast.FunctionDef) and called_in(node) & {"post", "_change", "_shut_down"}
+        if isinstance(node, ast.FunctionDef)
+        and called_in(node) & {"post", "put", "_change", "_shut_down", "_wish"}
+        and node.name != "_change"
     ]
-    assert len(effects) == 11
+    assert len(effects) == 15
     for node in effects:
-        assert called_in(node) & {"_allowed", "_shut_down"}, node.name
+        assert called_in(node) & {"_allowed", "_shut_down", "_wish"}, node.name
     # it destroys nothing, and a guest's config is changed by it and by the copies' file alone
     assert not list(deletions(trees["pve/replacing.py"]))
     changing = {

@@ -35,6 +35,9 @@ ACTS: list[Callable[[Replacing], object]] = [
     lambda one: one.stop_new(),
     lambda one: one.return_old(Wiring({"net0": NIC}, "1")),
     lambda one: one.start_old(),
+    lambda one: one.hold_old(),
+    lambda one: one.hold_new(),
+    lambda one: one.arm_old("started"),
 ]
 
 
@@ -132,6 +135,50 @@ def test_law_1_one_that_ha_manages_is_not_switched(
     with pytest.raises(LawRefused, match="HA manages it"):
         pair(pve).shut_down_old(60)
     assert fake.changes() == []
+    # while HA is disarmed a guest's own state calls it unmanaged: armed again, HA takes it over
+    world.tells_ha = False
+    with pytest.raises(LawRefused, match="HA manages it"):
+        pair(pve).shut_down_old(60)
+
+
+def test_law_1_ha_is_told_to_leave_the_old_guest_alone_and_gets_it_back(
+    world: VirtualCluster, pve: Pve
+) -> None:
+    both = pair(pve)
+    world.ha |= {OLD, OTHER}
+    both.start_new()
+    both.hold_old()
+    assert world.ha_ignored == {OLD} and not both.old().side.managed
+    both.shut_down_old(60)
+    both.pull_old()
+    both.connect_new(Wiring({"net0": NIC}, "1"))
+    both.require_arming()
+    world.ha.add(NEW)
+    with pytest.raises(LawRefused, match="links are up"):
+        both.arm_old("started")
+    both.pull_new()
+    with pytest.raises(LawRefused, match="HA manages the new guest"):
+        both.arm_old("started")
+    both.hold_new()
+    both.arm_old("started")
+    assert world.ha_ignored == {NEW} and both.old().ha == "started"
+
+
+def test_law_2_ha_does_not_get_the_new_guest_while_the_old_one_may_come_onto_the_network(
+    world: VirtualCluster, pve: Pve
+) -> None:
+    world.guests[NEW].running = True
+    for running, config in ((True, CONFIG), (True, apart()), (False, CONFIG)):
+        world.guests[OLD].running, world.guests[OLD].config = running, dict(config)
+        with pytest.raises(LawRefused, match="let HA manage the new guest is refused"):
+            pair(pve).require_arming()
+
+
+def test_ha_has_let_go_of_a_guest_when_its_manager_names_it_no_more(
+    world: VirtualCluster, pve: Pve
+) -> None:
+    world.ha_in_hand.add(OLD)
+    assert pve.ha.in_hand(f"vm:{OLD}") and not pve.ha.in_hand(f"vm:{NEW}")
 
 
 def test_law_1_a_copy_or_one_guest_alone_or_a_machine_that_nothing_tells_is_no_pair(

@@ -151,7 +151,12 @@ def manager_status(call: Call) -> Any:
     # without a manager there is the quorum's entry alone (pve-facts 9.4)
     if not lab.ha.master:
         return {"manager_status": {"node_status": {}}, "quorum": quorum}
-    services = {sid: _service(lab, sid) for sid in lab.ha.resources}
+    # one that it is to leave alone it lets go of in its next round
+    services = {
+        sid: _service(lab, sid)
+        for sid in lab.ha.resources
+        if lab.ha.wanted(sid) != "ignored" or sid in lab.ha.services
+    }
     return {
         "manager_status": {
             "master_node": lab.ha.master,

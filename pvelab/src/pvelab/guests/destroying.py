@@ -14,7 +14,7 @@ def check_removable(lab: Lab, vm: VmConfig, *, purge: bool) -> None:
         raise LabError(500, f"VM {vm.vmid} is running - destroy failed")
     if vm.config.get("protection") == "1":
         raise LabError(500, f"can't remove VM {vm.vmid} - protection mode enabled")
-    if lab.ha.manages(vm.vmid) and not purge:
+    if lab.ha.knows(vm.vmid) and not purge:
         raise LabError(
             500,
             f"unable to remove VM {vm.vmid} - used in HA resources and purge parameter not set.",

@@ -71,7 +71,7 @@ def destroy(call: Call) -> Any:
     if power.running(call.lab, vm.vmid) and not params.get("force"):
         raise LabError(500, f"unable to destroy CT {vm.vmid} - container is running")
     # HA would look for a guest that is gone (pve-facts 8.7)
-    if call.lab.ha.manages(vm.vmid) and not params.get("purge"):
+    if call.lab.ha.knows(vm.vmid) and not params.get("purge"):
         raise LabError(
             500,
             f"unable to remove CT {vm.vmid} - used in HA resources and purge parameter not set.",
