@@ -6,27 +6,37 @@ from dataclasses import replace
 
 from backupsvc.catalog import Catalog
 from backupsvc.engine.context import Handler, Wait
-from backupsvc.engine.kind import OperationKind, good_or_bad
+from backupsvc.engine.kind import OperationKind, Table, good_or_bad
 from backupsvc.errors import Refused
+from backupsvc.operations.put_back.result import ends_of, to_type
 from backupsvc.operations.replace import planning, way_back
 from backupsvc.operations.replace.memory import FORM, ReplaceMemory, facts, recall
 from backupsvc.operations.replace.steps import HANDLERS, WORKFLOW
 from backupsvc.operations.services import Run, StepServices
 from policies.model import Operation
 from policies.restore_verdict import is_well
+from policies.surroundings.putting_back import told
 from policies.workflow import Workflow
 
 
 def _result(operation: Operation) -> str:
     memory = recall(operation)
     verdict = f": {memory.judged.health}" if memory.judged else ""
-    return f"guest {memory.old} is replaced by {operation.subject}{verdict}"
+    around = f"; around it: {told(end for _, end in ends_of(memory.pieces))}"
+    return f"guest {memory.old} is replaced by {operation.subject}{verdict}{around}"
 
 
 def _undone(operation: Operation) -> str:
     memory = recall(operation)
     left = f"; {'; '.join(memory.left)}" if memory.left else ""
     return f"guest {memory.old} is back, in place of {operation.subject}{left}"
+
+
+def _table(operation: Operation) -> Table:
+    memory = recall(operation)
+    came = ends_of(memory.pieces) if memory.judged or memory.begun else ()
+    rows = tuple((thing.what, str(end.outcome), end.detail) for thing, end in came)
+    return Table(("what", "came of it", "why"), rows, tuple(to_type(end for _, end in came)))
 
 
 def _key(memory: ReplaceMemory) -> str:
@@ -72,6 +82,7 @@ REPLACE = OperationKind(
     never_again=_never_again,
     name_of=lambda operation: recall(operation).name,
     exclusive_key=_key,
+    table=_table,
 )
 REPLACE_UNDO = OperationKind(
     # once begun it is not left half-way, whoever cancels it
@@ -83,4 +94,5 @@ REPLACE_UNDO = OperationKind(
     never_again=_never_again,
     name_of=lambda operation: recall(operation).name,
     exclusive_key=_key,
+    table=_table,
 )
