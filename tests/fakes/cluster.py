@@ -128,8 +128,6 @@ ROUTES: tuple[tuple[re.Pattern[str], str, Callable[..., Any]], ...] = tuple(
         ("GET", r"cluster/ha/status/current", VirtualCluster._ha_status),
         ("GET", rf"{_NODE}/version", VirtualCluster._node_version),
         ("GET", r"cluster/ha/resources", VirtualCluster._ha_resources),
-        ("PUT", r"cluster/ha/resources/vm:(\d+)", VirtualCluster._change_ha),
-        ("GET", r"cluster/ha/status/manager_status", VirtualCluster._ha_manager),
         ("GET", r"cluster/backup", VirtualCluster._backup_jobs),
         ("GET", r"access/permissions", VirtualCluster._permissions),
         ("POST", rf"{_NODE}/qemu", VirtualCluster._restore),

@@ -98,16 +98,6 @@ class ClusterCalls(State):
         states = {vmid: "ignored" if vmid in self.ha_ignored else "started" for vmid in self.ha}
         return [_HA | {"sid": f"vm:{vmid}", "state": state} for vmid, state in states.items()]
 
-    def _change_ha(self, vmid: str, *, asked: Asked) -> Any:
-        assert set(asked) == {"state"}
-        if int(vmid) not in self.ha:
-            raise Refusal(500, f"update resources config failed: no such resource 'vm:{vmid}'")
-        (self.ha_ignored.add if asked["state"] == "ignored" else self.ha_ignored.discard)(int(vmid))
-
-    def _ha_manager(self, *, asked: Asked) -> Any:
-        services = {f"vm:{vmid}": {"state": "started"} for vmid in self.ha_in_hand}
-        return {"manager_status": {"node_status": {}, "service_status": services}}
-
     def _ha_status(self, *, asked: Asked) -> Any:
         return [_HA_QUORUM | {"node": self.nodes[0]}, *self.ha_lines]
 

@@ -147,7 +147,6 @@ class State:
     jobs: list[dict[str, Any]] = field(default_factory=list)  # PVE's own backup jobs, as rows
     ha: set[int] = field(default_factory=set)
     ha_ignored: set[int] = field(default_factory=set)  # of those: what HA is to leave alone
-    ha_in_hand: set[int] = field(default_factory=set)  # what its manager has not let go of yet
     tells_ha: bool = True  # in the state of each guest
     network: list[dict[str, Any]] = field(default_factory=_bridges)  # of each node
     network_changes: str = ""

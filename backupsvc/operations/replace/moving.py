@@ -17,7 +17,7 @@ from backupsvc.operations import surroundings
 from backupsvc.operations.put_back import asking
 from backupsvc.operations.put_back.steps import Around, anew, go_through
 from backupsvc.operations.replace.memory import ReplaceMemory
-from backupsvc.operations.replace.pair import pair
+from backupsvc.operations.replace.pair import change, pair
 from backupsvc.operations.services import Cluster, Run
 from policies import replace_guard
 from policies.cluster_config import ConfigSet
@@ -213,5 +213,9 @@ def arm_again(run: Run[ReplaceMemory]) -> None:
     if left:
         run.memory = replace(memory, left=(*memory.left, left))
     elif not moving.managed(found.ha):
-        run.note("intent", what=f"let HA keep guest {memory.old} {memory.held} again")
-        pair(run).arm_old(memory.held)
+        held = memory.held
+        change(
+            run,
+            lambda: pair(run).arm_old(held),
+            lambda: moving.managed(pair(run).old().ha),
+        )

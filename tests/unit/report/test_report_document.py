@@ -377,7 +377,7 @@ def test_a_replacement_is_green_only_while_it_stands_and_was_judged_so(
 def test_both_are_told_in_json_with_what_became_of_the_replacement() -> None:
     first = replace(BACK, **REPLACED, taken_back=UNDONE)  # type: ignore[arg-type]
     made = document(replace(put_right(), restores=(first, replace(BACK, **UNDOING))))  # type: ignore[arg-type]
-    replaced, undone = json.full(made)["restores"]
+    undone, replaced = json.full(made)["restores"]
     assert (replaced["how"], replaced["vmid"], replaced["original"]) == ("replace", 208, 105)
     assert replaced["undone"]["operation"] == "01UNDO" and replaced["undone"]["state"] == "done"
     assert (undone["how"], undone["undoes"]) == ("replace-undo", "01REPLACE")
