@@ -11,6 +11,7 @@ import pytest
 
 from tests.commands import Answer, Shell
 from tests.integration.root_shell import NODE, Root
+from tests.rehearsed import Record, rehearsal
 
 pytestmark = pytest.mark.slow
 
@@ -121,14 +122,23 @@ def test_backup_run_says_it_before_and_names_the_full_storage_first_after(
 
 
 def test_restore_names_the_full_storage_first_and_not_an_exit_code(
-    user: Shell, full: Callable[[str], Answer], site: Shell
+    user: Shell, full: Callable[[str], Answer], site: Shell, record_property: Record
 ) -> None:
-    Root(site.state).destroy(VMID)
-    full("local-lvm")
-    dry = user("restore", VMID, "--dry-run")
-    assert dry.code == 0 and shown(dry, "WARNING: storage") == f"  WARNING: {THIN}"
-    answer = user("restore", VMID, "--yes")
-    assert answer.code == 1
+    lab = site.state / "lab"
+    with rehearsal(record_property, "the storage full in mid-restore", lab, gone=(VMID,)):
+        dumps = {path: path.read_bytes() for path in lab.glob("nodes/*/var/lib/vz/dump/vzdump-*")}
+        Root(site.state).destroy(VMID)
+        full("local-lvm")
+        dry = user("restore", VMID, "--dry-run")
+        assert dry.code == 0 and shown(dry, "WARNING: storage") == f"  WARNING: {THIN}"
+        answer = user("restore", VMID, "--yes")
+        assert answer.code == 1
+        assert not list(lab.glob(f"nodes/*/dev/pve/vm-{VMID}-*")), "nothing of it takes room"
+        # with room again, what is left of it goes and the guest comes back
+        user("lab", "fault", "clear")
+        again = user("restore", VMID, "--yes", "--no-start", "--json")
+        assert again.code == 0, again.out + again.err
+        assert {path: path.read_bytes() for path in dumps} == dumps
     assert shown(answer, "WARNING: storage local-lvm") == f"backupsvc: WARNING: {THIN}", (
         "a thin pool may be overcommitted"
     )

@@ -31,6 +31,7 @@ from policies.restore_verdict import Health, Judgement
 from pvelab.accident import delete_guest
 from tests.commands import Answer, Shell
 from tests.integration.root_shell import NODE, Root
+from tests.rehearsed import Record, rehearsal
 
 pytestmark = [pytest.mark.slow, pytest.mark.long(300)]
 OLD, NEW, NAME = 105, 205, "Kanboard-Server"
@@ -112,40 +113,49 @@ def test_law_1_one_that_ha_manages_is_not_replaced_where_ha_cannot_be_told_to_le
     assert status(backed_up, OLD) == "running" and NEW not in Root(backed_up.state).guests()
 
 
-def test_law_2_a_running_guest_is_replaced_and_brought_back(backed_up: Shell) -> None:
+def test_law_2_a_running_guest_is_replaced_and_brought_back(
+    backed_up: Shell, record_property: Record
+) -> None:
     before, saved = config(backed_up, OLD), archives(backed_up)
-    answer = replaced(backed_up, "--confirm-name", NAME, "--json")
-    assert answer.code == 0, answer.out + answer.err
-    told = answer.json
-    assert (told["original"], told["vmid"], told["replaced"]["switched"], told["verdict"]) == (
-        OLD,
-        NEW,
-        True,
-        "simulated",
-    )
-    # its state before lies in an archive of its own
-    volid = told["replaced"]["safety_archive"]
-    assert volid not in saved and volid in archives(backed_up)
-    old, new = config(backed_up, OLD), config(backed_up, NEW)
-    assert (status(backed_up, OLD), status(backed_up, NEW)) == ("stopped", "running")
-    assert old["onboot"] == "0" and old["net0"] == f"{before['net0']},link_down=1"
-    assert old | {"onboot": "1", "net0": before["net0"]} == before, "its disks and all else stay"
-    assert (new["net0"], new["onboot"]) == (before["net0"], "1")
-    assert smbios_uuid(new) == smbios_uuid(old) and macs(new) == macs(old)
-    # and the way back
-    id = told["operation"]
-    for words in ((), ("--json",), ("--confirm-name", "Another")):
-        assert backed_up("operations", "undo", id, *words).code == 2
-    dry = backed_up("operations", "undo", id, "--dry-run", "--json")
-    assert dry.code == 0 and dry.json["original"] == OLD
-    assert status(backed_up, NEW) == "running"
-    undone = backed_up("operations", "undo", id, "--confirm-name", NAME, "--json")
-    assert undone.code == 0, undone.out + undone.err
-    assert undone.json["back"] is True
-    assert config(backed_up, OLD) == before
-    assert (status(backed_up, OLD), status(backed_up, NEW)) == ("running", "stopped")
-    new = config(backed_up, NEW)
-    assert new["onboot"] == "0" and "link_down=1" in new["net0"], "it stays, with what was written"
+    with rehearsal(
+        record_property, "a running guest replaced, and its way back", backed_up.state / "lab"
+    ):
+        answer = replaced(backed_up, "--confirm-name", NAME, "--json")
+        assert answer.code == 0, answer.out + answer.err
+        told = answer.json
+        assert (told["original"], told["vmid"], told["replaced"]["switched"], told["verdict"]) == (
+            OLD,
+            NEW,
+            True,
+            "simulated",
+        )
+        # its state before lies in an archive of its own
+        volid = told["replaced"]["safety_archive"]
+        assert volid not in saved and volid in archives(backed_up)
+        old, new = config(backed_up, OLD), config(backed_up, NEW)
+        assert (status(backed_up, OLD), status(backed_up, NEW)) == ("stopped", "running")
+        assert old["onboot"] == "0" and old["net0"] == f"{before['net0']},link_down=1"
+        assert old | {"onboot": "1", "net0": before["net0"]} == before, (
+            "its disks and all else stay"
+        )
+        assert (new["net0"], new["onboot"]) == (before["net0"], "1")
+        assert smbios_uuid(new) == smbios_uuid(old) and macs(new) == macs(old)
+        # and the way back
+        id = told["operation"]
+        for words in ((), ("--json",), ("--confirm-name", "Another")):
+            assert backed_up("operations", "undo", id, *words).code == 2
+        dry = backed_up("operations", "undo", id, "--dry-run", "--json")
+        assert dry.code == 0 and dry.json["original"] == OLD
+        assert status(backed_up, NEW) == "running"
+        undone = backed_up("operations", "undo", id, "--confirm-name", NAME, "--json")
+        assert undone.code == 0, undone.out + undone.err
+        assert undone.json["back"] is True
+        assert config(backed_up, OLD) == before
+        assert (status(backed_up, OLD), status(backed_up, NEW)) == ("running", "stopped")
+        new = config(backed_up, NEW)
+        assert new["onboot"] == "0" and "link_down=1" in new["net0"], (
+            "it stays, with what was written"
+        )
     again = backed_up("operations", "undo", id, "--confirm-name", NAME, "--json")
     assert again.code == 0 and config(backed_up, OLD) == before, "once more changes nothing"
     third = backed_up("restore", OLD, "--replace", "--accept-unchecked", "--dry-run", "--json")
