@@ -1,4 +1,4 @@
-"""``backupsvc recover --node``: bring the guests of a lost node back, by the plan of ``what-if``."""
+"""``backupsvc recover``: bring the guests of a lost node, or of a lost storage, back, by the plan of ``what-if``."""
 
 from __future__ import annotations
 
@@ -17,13 +17,18 @@ if TYPE_CHECKING:
     from backupsvc.report.recover import Ahead
     from policies.model import Operation
 
-OfNode = Annotated[str, typer.Option("--node", help="This node is lost.")]
+OfNode = Annotated[str | None, typer.Option("--node", help="This node is lost.")]
+OfStorage = Annotated[
+    str | None,
+    typer.Option("--storage", help="This storage is lost, on nodes that live."),
+]
 Confirm = Annotated[
     str | None,
     typer.Option(
         "--confirm",
         metavar="WORDS",
-        help='That the node is off, as you saw: "NODE is off". Without it you are asked.',
+        help='That the node is off, as you saw: "NODE is off", or "STORAGE is lost". Without it you '
+        "are asked.",
     ),
 ]
 Step = Annotated[bool, typer.Option("--step", help="Stop after each guest.")]
@@ -38,7 +43,8 @@ DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done,
 
 
 def recover(
-    node: OfNode,
+    node: OfNode = None,
+    storage: OfStorage = None,
     confirm: Confirm = None,
     step: Step = False,
     wait: WaitOption = True,
@@ -47,27 +53,32 @@ def recover(
     dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:
-    """Bring back the guests of a node that is lost, the most urgent first, by the plan that
-    `what-if --node` tells: one restore at a time on each node. Killed, it goes on where it was.
+    """Bring back the guests of a node or of a storage that is lost, the most urgent first, by the plan
+    that `what-if` tells: one restore at a time on each node. Killed, it goes on where it was.
 
-    Nothing begins before somebody has said in words that the node is off. What only a person may do
+    Nothing begins before somebody has said in words that the node is off, or the storage lost. What only a person may do
     (free a VMID, give quorum) is said with its commands, and waited for. Exit 0 if every guest of
     the most urgent tiers is back and its checks passed, else 1.
     """
     from backupsvc.cli.driving import announce, check_options, workers_in
     from backupsvc.cli.session import open_service
     from backupsvc.operations import opening
+    from backupsvc.operations.recover.memory import named
     from backupsvc.operations.recover.opening import left_alone, open_recovery
     from backupsvc.report.recover import look_ahead
 
     check_options(enqueue, follow, dry_run)
+    if bool(node) is bool(storage):
+        raise UsageError(
+            "either a node is lost, or a storage", "name it: --node NODE, or --storage STORAGE"
+        )
     with open_service(enqueue=enqueue) as service:
-        operation = None if dry_run else left_alone(service, node)
+        operation = None if dry_run else left_alone(service, named(node or "", storage or ""))
         told: dict[str, Any] = {}
         if operation is not None:
             _go_on(operation)
         else:
-            ahead = look_ahead(service, node)
+            ahead = look_ahead(service, node or "", storage or "")
             if dry_run:
                 _foreseen(ahead, as_json)
                 raise typer.Exit(4 if ahead.online else 0 if ahead.well else 1)
@@ -95,37 +106,41 @@ def _confirmed(
     from policies.recover import by_hand
     from policies.restore_guard import Confirmation
 
-    node = ahead.node
-    require_away(service, node)
+    lost, storage = ahead.lost, ahead.storage
+    unsaid = Confirmation("", 0, "")
+    require_away(service, RecoverMemory(ahead.node, ahead.plan, unsaid, storage=storage))
     if not ahead.plan:
         raise Refused(
-            f"no guest is lost with {node}, so there is nothing to bring back",
+            f"no guest is lost with {lost}, so there is nothing to bring back",
             "; ".join(ahead.left_over)
             or "guests whose configuration was moved away belong to no node: `backupsvc restore VMID`",
         )
     for line in _lines(ahead):
         tell(line)
-    words = by_hand.off(node)
+    words = by_hand.gone(storage) if storage else by_hand.off(ahead.node)
+    what = f"{storage} is lost for good" if storage else f"{ahead.node} is off"
     if confirm is None:
         if not can_ask():
             raise UsageError(
-                f"nothing was begun: there is no terminal on which to ask whether {node} is off",
-                f'see on the spot that it is, and add --confirm "{words}"; --dry-run only tells',
+                f"nothing was begun: there is no terminal on which to ask whether {what}",
+                f'see on the spot that it is so, and add --confirm "{words}"; --dry-run only tells',
             )
         confirm = ask_words(
-            f"See on the spot (console, IPMI, power) whether {node} is off: a guest must never run "
+            f"See on the spot (console, IPMI, power) whether {what}: a guest must never run "
             f'twice. Type "{words}" to begin'
         )
-        if not by_hand.confirms(confirm, node):
+        if not by_hand.confirms(confirm, words):
             tell("nothing was begun")
             raise typer.Exit(1)
-    if not by_hand.confirms(confirm, node):
+    if not by_hand.confirms(confirm, words):
         raise UsageError(
-            f"nothing was begun: {confirm!r} does not say that {node} is off",
-            f'when you have seen that it is: --confirm "{words}"',
+            f"nothing was begun: {confirm!r} does not say that {what}",
+            f'when you have seen that it is so: --confirm "{words}"',
         )
     seen = Confirmation(person(), int(service.clock.now()), " ".join(confirm.split()))
-    return RecoverMemory(node, ahead.plan, seen, step, wait, hidden=ahead.found.hidden)
+    return RecoverMemory(
+        ahead.node, ahead.plan, seen, step, wait, hidden=ahead.found.hidden, storage=storage
+    )
 
 
 def _bring_to_end(
@@ -171,7 +186,7 @@ def _lines(ahead: Ahead) -> list[str]:
     """The plan, as lines for a person."""
     from policies.i18n import duration
 
-    told = [f"the recovery of {ahead.node}, in this order:"]
+    told = [f"the recovery of {ahead.lost}, in this order:"]
     for order, one in enumerate(ahead.plan, 1):
         data = "" if one.at is None else f", data {duration(max(0, ahead.now - one.at), 'en')} old"
         proven = ", proven" if one.proven else ""
@@ -197,7 +212,8 @@ def _lines(ahead: Ahead) -> list[str]:
         )
     told += [f"not seen: {sentence}" for sentence in (*found.hidden, *found.unseen)]
     if ahead.to_do:
-        told.append(f"what you must do yourself, once {ahead.node} is lost and off:")
+        once = "lost" if ahead.storage else "lost and off"
+        told.append(f"what you must do yourself, once {ahead.lost} is {once}:")
     return [*told, *(f"  {line}" for line in ahead.to_do), *ahead.left_over]
 
 
@@ -218,7 +234,8 @@ def _foreseen(ahead: Ahead, as_json: bool) -> None:
     if as_json:
         told = as_dict(ahead.found)
         emit_json(
-            {"dry_run": True, "node": ahead.node, "online": ahead.online}
+            {"dry_run": True, "node": ahead.node or None, "storage": ahead.storage or None}
+            | {"online": ahead.online}
             | told
             | {"well": ahead.well}
             | {
@@ -231,7 +248,7 @@ def _foreseen(ahead: Ahead, as_json: bool) -> None:
     for line in _lines(ahead):
         say(line)
     if ahead.online:
-        say(f"{ahead.node} is online: nothing would be restored in the place of its guests")
+        say(f"{ahead.lost} is there: nothing would be restored in the place of its guests")
 
 
 def _show(ended: Operation, workers: dict[str, Any], as_json: bool) -> None:

@@ -1,19 +1,21 @@
-"""What the recovery of a node would do, asked of the site before anything happens."""
+"""What the recovery of a node, or of a storage, would do, asked of the site before anything happens."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from backupsvc.engine.memory import MemoryUnreadable
 from backupsvc.inventory.listing import FAILS
-from backupsvc.operations.recover.memory import recall
-from backupsvc.operations.recover.steps import is_back
+from backupsvc.operations.recover.memory import named, recall
+from backupsvc.operations.recover.steps import freeing, has_storage, node_is_back
 from backupsvc.operations.restore.absence import quorate
 from backupsvc.report import what_if
 from policies import restore_guard
 from policies.i18n import names
-from policies.recover import by_hand, turns
+from policies.model import Guest
+from policies.recover import turns
 from policies.recover.plan import Planned, Way, plan
 from policies.recover.turns import Seat, seat
 from policies.what_if.decide import WhatIf
@@ -28,8 +30,9 @@ _RECENT = 20  # recoveries that are looked at for guests that one of them left
 
 @dataclass(frozen=True, slots=True)
 class Ahead:
-    """What would be done (``plan``), by what ``found`` says. ``online``: the node is there, so that
-    nothing would be; ``to_do`` is what a person has to do, in sentences and commands, ``left_over`` says which guests an earlier
+    """What would be done (``plan``), by what ``found`` says: ``node`` is lost, or ("") ``storage``.
+    ``online``: it is there, so that nothing would be; ``to_do`` is what a person has to do, in sentences and
+    commands, ``left_over`` says which guests an earlier
     recovery left that are in no list any more; ``now`` in epoch seconds.
     """
 
@@ -41,6 +44,12 @@ class Ahead:
     to_do: tuple[str, ...]
     left_over: tuple[str, ...]
     now: int
+    storage: str = ""
+
+    @property
+    def lost(self) -> str:
+        """What is lost, in words."""
+        return named(self.node, self.storage)
 
     @property
     def well(self) -> bool:
@@ -49,11 +58,15 @@ class Ahead:
         return not self.found.hidden and all(one.way in good for one in self.plan if one.urgent)
 
 
-def look_ahead(service: Nodes, node: str) -> Ahead:
-    """Given a node, return what its recovery would do now. Raise what ``what_if.ask`` raises."""
+def look_ahead(service: Nodes, node: str, storage: str = "") -> Ahead:
+    """Given a node, or ("") a storage, return what its recovery would do now. Raise what
+    ``what_if.ask`` raises.
+    """
+    if storage:
+        return _without_storage(service, storage)
     found = what_if.ask(service, Loss(frozenset({node})))
     guests = service.restore_pve.cluster.guests()
-    online, has_quorum = is_back(service, node), quorate(service)
+    online = node_is_back(service, node)
     # of a node that answers what-if has asked that itself, with how new each replica is
     replicated: dict[int, tuple[str, ...]] | None = {}
     if not online:
@@ -62,22 +75,51 @@ def look_ahead(service: Nodes, node: str) -> Ahead:
         except FAILS:
             replicated = None
     planned = plan(found, service.policy, guests, node, replicated)
+    return _ahead(service, found, planned, guests, node=node, online=online)
+
+
+def _without_storage(service: Nodes, storage: str) -> Ahead:
+    """A storage is lost to the guests on nodes that live and cannot use it; where it is active
+    nothing is.
+    """
+    having = has_storage(service, storage)
+    loss = Loss(storages=frozenset({storage}), sound=frozenset(having))
+    found = what_if.ask(service, loss)
+    guests = service.restore_pve.cluster.guests()
+    up = {one.name for one in service.restore_pve.cluster.nodes() if one.online}
+    every = plan(found, service.policy, guests, "", {})
+    planned = tuple(one for one in every if one.home in up)
+    # of a node that is away nobody knows how its storages are: that is the recovery of a node
+    away = sorted({one.home for one in every} - up)
+    hidden = tuple(
+        f"{one} is away: `backupsvc recover --node {one}` is about its guests" for one in away
+    )
+    found = replace(found, hidden=(*found.hidden, *hidden))
+    online = not planned and bool(having)
+    return _ahead(service, found, planned, guests, storage=storage, online=online)
+
+
+def _ahead(
+    service: Nodes,
+    found: WhatIf,
+    planned: tuple[Planned, ...],
+    guests: Sequence[Guest],
+    *,
+    node: str = "",
+    storage: str = "",
+    online: bool,
+) -> Ahead:
+    has_quorum = quorate(service)
     listed = {guest.vmid: guest for guest in guests}
     left = [
         one
         for one in planned
-        if one.way is Way.RESTORE and seat(listed.get(one.vmid), node) is Seat.LEFT
+        if one.way is Way.RESTORE and seat(listed.get(one.vmid), one.home) is Seat.LEFT
     ]
-    alive = [one.name for one in service.restore_pve.cluster.nodes() if one.online]
-    quorum_steps: tuple[str, ...] = ()
-    if has_quorum is False:
-        steps = restore_guard.quorum_steps(alive[0] if alive else "a node that lives", [node])
-        quorum_steps = ("the cluster has no quorum, so PVE refuses every restore:", *steps)
-    to_do = (
-        *quorum_steps,
-        *by_hand.unmanage((one.vmid, one.type) for one in left if one.managed),
-        *by_hand.free(node, ((one.vmid, one.type) for one in left)),
-    )
+    nodes = service.restore_pve.cluster.nodes()
+    alive = [one.name for one in nodes if one.online]
+    dead = [node] if node else [one.name for one in nodes if not one.online]
+    to_do = (*(_quorum(dead, alive) if has_quorum is False else ()), *freeing(left, node))
     return Ahead(
         node,
         found,
@@ -85,12 +127,20 @@ def look_ahead(service: Nodes, node: str) -> Ahead:
         online,
         has_quorum,
         to_do,
-        _left_over(service, node, planned),
+        _left_over(service, node, storage, planned),
         int(service.clock.now()),
+        storage,
     )
 
 
-def _left_over(service: Nodes, node: str, planned: tuple[Planned, ...]) -> tuple[str, ...]:
+def _quorum(dead: list[str], alive: list[str]) -> tuple[str, ...]:
+    steps = restore_guard.quorum_steps(alive[0] if alive else "a node that lives", dead)
+    return ("the cluster has no quorum, so PVE refuses every restore:", *steps)
+
+
+def _left_over(
+    service: Nodes, node: str, storage: str, planned: tuple[Planned, ...]
+) -> tuple[str, ...]:
     """Once its configuration was moved away a guest belongs to no node: the plan that it was in is the
     only one that knows it.
     """
@@ -99,7 +149,7 @@ def _left_over(service: Nodes, node: str, planned: tuple[Planned, ...]) -> tuple
             memory = recall(operation)
         except MemoryUnreadable:
             continue
-        if memory.node != node:
+        if (memory.node, memory.storage) != (node, storage):
             continue
         mine = {one.vmid for one in planned}
         left = [
@@ -111,7 +161,7 @@ def _left_over(service: Nodes, node: str, planned: tuple[Planned, ...]) -> tuple
         ]
         if left:
             return (
-                f"an earlier recovery of {node} left {names(left)}, which no list has any more: go on "
+                f"an earlier recovery of {memory.lost} left {names(left)}, which no list has any more: go on "
                 f"with that by `backupsvc operations retry {operation.id}`",
             )
         return ()

@@ -17,14 +17,26 @@ _SIDS = {GuestType.QEMU: "vm", GuestType.LXC: "ct"}
 _TOOLS = {GuestType.QEMU: "qm", GuestType.LXC: "pct"}
 
 
-def confirms(words: str, node: str) -> bool:
-    """Given what a person typed, return whether it says that the node is off: ``clovis is off``."""
-    return " ".join(words.split()).casefold() == off(node).casefold()
+def confirms(words: str, wanted: str) -> bool:
+    """Given what a person typed, return whether it says what is wanted: ``clovis is off``."""
+    return " ".join(words.split()).casefold() == wanted.casefold()
 
 
 def off(node: str) -> str:
     """Given a node, return the words by which a person confirms that it is off."""
     return f"{node} is off"
+
+
+def gone(storage: str) -> str:
+    """Given a storage, return the words by which a person confirms that it is lost."""
+    return f"{storage} is lost"
+
+
+def stop(guests: Iterable[tuple[int, GuestType]]) -> tuple[str, ...]:
+    """Given guests whose disks are lost while their node lives, return the commands that end what is
+    left of them: a guest may run on for long without its disks.
+    """
+    return tuple(f"{_TOOLS[type]} stop {vmid}" for vmid, type in sorted(guests))
 
 
 def set_aside(given: Confirmation, node: str, found: Iterable[Doubt]) -> Confirmation:
@@ -66,6 +78,28 @@ def move_and_start(vmid: int, type: GuestType, node: str, target: str) -> tuple[
     return (
         f"mv {_folder(node, folder)}/{vmid}.conf {_folder(target, folder)}/",
         f"{_TOOLS[type]} start {vmid}",
+    )
+
+
+def out_of_error(vmid: int, type: GuestType, lost: str, here: str) -> tuple[str, ...]:
+    """Given a guest that HA moved away from the lost node, and gave up ``here``, return the commands
+    that bring it back: what they are depends on where its disks are, which nobody but a person sees.
+    """
+    sid = f"{_SIDS[type]}:{vmid}"
+    restore = (
+        f"backupsvc restore {vmid} --node {here}"
+        if type is GuestType.QEMU
+        else f"# then pct restore {vmid} from its newest archive"
+    )
+    return (
+        f"ha-manager set {sid} --state disabled",
+        f"# if its disks are on {here} ({_TOOLS[type]} config {vmid}): mend what keeps it from "
+        "starting, then",
+        f"ha-manager set {sid} --state started",
+        f"# if they were lost with {lost}: move away what HA moved, and restore it",
+        f"ha-manager remove {sid}",
+        *free(here, [(vmid, type)]),
+        restore,
     )
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from policies import runbook
+from policies.compliance.objectives import tier_of
 from policies.model import Guest, GuestType, Policy
 from policies.recover import by_hand
 from policies.what_if.decide import GuestAfter, WhatIf
@@ -39,7 +40,8 @@ class Planned:
 
     ``target`` is the node where to, ``storage`` takes all disks (None: each goes to where it was).
     ``urgent``: it is of the tiers with the shortest RTO. ``after`` are the guests of its tier that
-    start before it, ``managed``: HA manages it. ``commands`` are for a person, ``reasons`` what else
+    start before it, ``managed``: HA manages it, ``home`` the node that has its configuration ("": the
+    lost one). ``commands`` are for a person, ``reasons`` what else
     is to be known.
     """
 
@@ -58,6 +60,7 @@ class Planned:
     seconds: float | None = None
     after: tuple[int, ...] = ()
     managed: bool = False
+    home: str = ""
     commands: tuple[str, ...] = ()
     reasons: tuple[str, ...] = ()
 
@@ -71,12 +74,52 @@ def plan(
 ) -> tuple[Planned, ...]:
     """Given what ``what-if`` says of the loss of a node, the guests as the cluster lists them, and
     the nodes to which each is replicated (None: not known), return the plan: the most urgent guest
-    first.
+    first. ``node`` is "" where a storage is lost, and every node lives.
     """
     listed = {guest.vmid: guest for guest in guests}
-    return tuple(
+    lost = [
         _with_replica(_planned(found, one, policy, listed.get(one.vmid), node), node, replicated)
         for one in found.guests
+    ]
+    vmids = {one.vmid for one in lost}
+    left = [
+        _given_up(found, policy, guest, node)
+        for guest in listed.values()
+        if node
+        and guest.ha_state == "error"
+        and guest.vmid not in vmids
+        and guest.node != node
+        and guest.status != "running"
+    ]
+    # what HA gave up stands behind the others of its urgency: it needs a person, they do not
+    return tuple(sorted([*lost, *left], key=lambda one: _urgency(policy, one.vmid)))
+
+
+def _urgency(policy: Policy, vmid: int) -> tuple[int, int]:
+    tier = tier_of(policy, vmid)
+    return tier.rto, tier.rpo
+
+
+def _given_up(found: WhatIf, policy: Policy, guest: Guest, node: str) -> Planned:
+    """A guest that HA has on a node that lives, and gave up: it is in the list of no lost node any
+    more. Its configuration is there, so nothing is restored over it (law 1).
+    """
+    tier = tier_of(policy, guest.vmid).name
+    return Planned(
+        guest.vmid,
+        guest.name,
+        tier,
+        tier in found.critical,
+        Way.BY_HAND,
+        guest.type,
+        f"what HA has in state error on {guest.node}",
+        target=guest.node,
+        managed=True,
+        commands=by_hand.out_of_error(guest.vmid, guest.type, node, guest.node),
+        reasons=(
+            f"HA gave it up on {guest.node}: if it was on {node}, HA moved its configuration and could "
+            "not start it, most likely because its disks are not there",
+        ),
     )
 
 
@@ -108,14 +151,16 @@ def _planned(
 ) -> Planned:
     source, type = one.source, guest.type if guest else GuestType.QEMU
     managed = bool(guest and guest.ha_state and guest.ha_state not in _LEFT_ALONE)
-    way, commands = _way(one, managed=managed), tuple[str, ...]()
+    # HA moves the guests of a node that is lost; a storage it does not look at (pve-facts 9.6)
+    way, commands = _way(one, moved=managed and bool(node)), tuple[str, ...]()
+    home = node or one.node or ""
     if way is Way.BY_HAND and source and source.kind is Kind.COPY:
         commands = tuple(runbook.fetch(policy, one.vmid, type, source))
     elif way is Way.RESTORE and type is GuestType.LXC and source and source.archive:
         way = Way.BY_HAND
-        commands = by_hand.restore_container(one.vmid, node, source.archive.volid, one.storage)
+        commands = by_hand.restore_container(one.vmid, home, source.archive.volid, one.storage)
     elif way is Way.BY_HAND:
-        commands = by_hand.move_and_start(one.vmid, type, node, one.target or "")
+        commands = by_hand.move_and_start(one.vmid, type, home, one.target or "")
     return Planned(
         one.vmid,
         one.name,
@@ -139,12 +184,13 @@ def _planned(
             and (one.order is None or other.order < one.order)
         ),
         managed,
+        home,
         commands,
         (*one.reasons, *one.notes),
     )
 
 
-def _way(one: GuestAfter, *, managed: bool) -> Way:
+def _way(one: GuestAfter, *, moved: bool) -> Way:
     if one.source is None:
         return Way.LOST
     # whether it surely fits nobody may know: PVE and the restore's own questions will tell
@@ -152,5 +198,4 @@ def _way(one: GuestAfter, *, managed: bool) -> Way:
         return Way.NO_PLACE
     if one.source.kind is Kind.ARCHIVE:
         return Way.RESTORE
-    moved = managed and one.source.kind is not Kind.COPY
-    return Way.HA if moved else Way.BY_HAND
+    return Way.HA if moved and one.source.kind is not Kind.COPY else Way.BY_HAND

@@ -10,6 +10,7 @@ from enum import StrEnum
 
 from policies.i18n import names
 from policies.model import Guest
+from policies.recover import by_hand
 from policies.recover.plan import Planned, Way
 from policies.restore_verdict import WELL, Health
 
@@ -110,20 +111,23 @@ def seen(one: Planned, guest: Guest | None, node: str, at: int) -> Ended | None:
     return Ended(one.vmid, Outcome.BACK, at, who, node=guest.node)
 
 
-def given_up(one: Planned, guest: Guest | None, waited: float, at: int) -> Ended | None:
-    """Given a guest that HA moves, and how long it was waited for (seconds), return its end when HA
+def given_up(one: Planned, guest: Guest | None, node: str, waited: float, at: int) -> Ended | None:
+    """Given a guest that HA moves away from a node, and how long it was waited for (seconds), return its end when HA
     gave it up, or did nothing for too long; None while it may still come.
     """
     state = guest.ha_state if guest else None
     if state != "error" and waited < HA_WAIT:
         return None
     where = f" on {guest.node}" if guest else ""
+    hint = "see `ha-manager status`, and `backupsvc ha status`"
+    if state == "error" and guest is not None and guest.node != node:
+        hint = "; ".join(by_hand.out_of_error(one.vmid, one.type, node, guest.node))
     return Ended(
         one.vmid,
         Outcome.NOT_DONE,
         at,
         f"it is left to HA, and is in state {state or 'unknown'}{where}",
-        "see `ha-manager status`, and `backupsvc ha status`",
+        hint,
     )
 
 

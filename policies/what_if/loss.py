@@ -15,12 +15,13 @@ from policies.reach import down
 @dataclass(frozen=True, slots=True)
 class Loss:
     """What is lost: these nodes with all that lies on their own storages, these storages wherever
-    they are, or all of the ``site``.
+    they are but on the ``sound`` nodes, or all of the ``site``.
     """
 
     nodes: frozenset[str] = frozenset()
     storages: frozenset[str] = frozenset()
     site: bool = False
+    sound: frozenset[str] = frozenset()
 
     def node(self, name: str) -> bool:
         """Whether that node is lost."""
@@ -28,7 +29,8 @@ class Loss:
 
     def storage(self, name: str, node: str, *, shared: bool) -> bool:
         """Whether what lies on that storage, as that node sees it, is lost."""
-        return self.site or name in self.storages or (not shared and node in self.nodes)
+        lost = name in self.storages and node not in self.sound
+        return self.site or lost or (not shared and node in self.nodes)
 
     def archive(self, archive: Archive) -> bool:
         """Whether that archive is lost."""

@@ -13,19 +13,22 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from pvelab import cluster_settings
+from pvelab.guests.power import switch_off
 from pvelab.kernel import Lab
 from pvelab.nodes_life import kill_node, revive_node
 from pvelab.server import LabServer
 from tests import warm
 from tests.commands import Answer, Shell, briefly
 from tests.integration.conftest import LANGEO
+from tests.rehearsed import Record, rehearsal
+from tests.waiting import wait_until
 
 pytestmark = [pytest.mark.slow, pytest.mark.long(600)]
 NODE, OTHER = "clovis", "lge-pve02"
@@ -61,6 +64,11 @@ class Site:
             upid.type == "qmrestore" and upid.id == str(vmid)
             for upid, _, _ in self.lab.tasks.finished()
         )
+
+    def ha_state(self, vmid: int) -> str:
+        """What HA says of a guest."""
+        service = self.lab.ha.services.get(f"vm:{vmid}")
+        return service.state if service else ""
 
     def recovery(self) -> dict[str, Any]:
         """The recovery that was opened last, as it stands."""
@@ -139,68 +147,81 @@ def outcomes(answer: Answer) -> dict[int, str]:
     return {one["vmid"]: one["outcome"] for one in answer.json["guests"]}
 
 
-def test_every_guest_of_a_dead_node_comes_back_on_the_other_one_in_order(site: Site) -> None:
+def test_every_guest_of_a_dead_node_comes_back_on_the_other_one_in_order(
+    site: Site, record_property: Record
+) -> None:
     copied(site, *VMIDS)
     ahead = site("recover", "--node", NODE, "--dry-run", "--json")
     assert ahead.code == 4 and ahead.json["online"], ahead.out + ahead.err
     refused = site("recover", "--node", NODE, *OFF)
     assert refused.code == 4 and f"node {NODE} is online" in refused.err
-    dies(site)
-    ahead = site("recover", "--node", NODE, "--dry-run", "--json")
-    assert ahead.code == 0 and ahead.json["well"], ahead.out + ahead.err
-    assert ahead.json["to_do"] == [
-        f"mv /etc/pve/nodes/{NODE}/qemu-server/{{100,105,108}}.conf /root/"
-    ]
-    with meanwhile(site, "recover", "--node", NODE, *OFF, "--json") as answers:
-        assert "mv /etc/pve" in site.waits_for("free the VMIDs of")
-        site.moves_away(*VMIDS)
-    (answer,) = answers
-    assert answer.code == 0, answer.out + answer.err
-    assert outcomes(answer) == dict.fromkeys(VMIDS, "back")
-    assert [one["vmid"] for one in answer.json["guests"]] == [100, 108, 105]
-    assert site.guests() == dict.fromkeys(VMIDS, (OTHER, "running"))
+    with rehearsal(
+        record_property, "a dead node, with copies and a QDevice", site.lab.dir, about=VMIDS
+    ):
+        dies(site)
+        ahead = site("recover", "--node", NODE, "--dry-run", "--json")
+        assert ahead.code == 0 and ahead.json["well"], ahead.out + ahead.err
+        assert ahead.json["to_do"] == [
+            f"mv /etc/pve/nodes/{NODE}/qemu-server/{{100,105,108}}.conf /root/"
+        ]
+        with meanwhile(site, "recover", "--node", NODE, *OFF, "--json") as answers:
+            assert "mv /etc/pve" in site.waits_for("free the VMIDs of")
+            site.moves_away(*VMIDS)
+        (answer,) = answers
+        assert answer.code == 0, answer.out + answer.err
+        assert outcomes(answer) == dict.fromkeys(VMIDS, "back")
+        assert [one["vmid"] for one in answer.json["guests"]] == [100, 108, 105]
+        assert site.guests() == dict.fromkeys(VMIDS, (OTHER, "running"))
     assert all(one["seconds"] is not None for one in answer.json["guests"])
     assert answer.json["confirmed"]["words"] == f"{NODE} is off" and answer.json["confirmed"]["by"]
     found = site("operations", "list", "--kind", "restore", "--json").json["operations"]
     assert [one["subject"] for one in reversed(found)] == [100, 108, 105]
 
 
-def test_without_quorum_it_says_the_steps_and_goes_on_when_it_is_given(site: Site) -> None:
+def test_without_quorum_it_says_the_steps_and_goes_on_when_it_is_given(
+    site: Site, record_property: Record
+) -> None:
     copied(site, *VMIDS)
-    dies(site, qdevice=False)
-    ahead = site("recover", "--node", NODE, "--dry-run")
-    assert "pvecm expected 1" in ahead.out and "the danger of that step" in ahead.out, ahead.out
-    stopped = site("recover", "--node", NODE, *OFF, "--no-wait", "--json")
-    assert stopped.code == 3 and "no quorum" in stopped.json["error"]["message"], stopped.out
-    assert set(outcomes(stopped).values()) == {"not-done"} and not site.lab.quorate()
-    with meanwhile(site, "recover", "--node", NODE, *OFF, "--json") as answers:
-        assert "on lge-pve02: pvecm expected 1" in site.waits_for("pvecm expected 1")
-        assert not any(site.restores(vmid) for vmid in VMIDS)
-        cluster_settings.change(site.lab, {"qdevice": True})
-        site.waits_for("free the VMIDs of")
-        site.moves_away(*VMIDS)
-    assert answers[0].code == 0, answers[0].out + answers[0].err
-    assert site.guests() == dict.fromkeys(VMIDS, (OTHER, "running"))
+    with rehearsal(record_property, "a dead node, without a QDevice", site.lab.dir, about=VMIDS):
+        dies(site, qdevice=False)
+        ahead = site("recover", "--node", NODE, "--dry-run")
+        assert "pvecm expected 1" in ahead.out and "the danger of that step" in ahead.out, ahead.out
+        stopped = site("recover", "--node", NODE, *OFF, "--no-wait", "--json")
+        assert stopped.code == 3 and "no quorum" in stopped.json["error"]["message"], stopped.out
+        assert set(outcomes(stopped).values()) == {"not-done"} and not site.lab.quorate()
+        with meanwhile(site, "recover", "--node", NODE, *OFF, "--json") as answers:
+            assert "on lge-pve02: pvecm expected 1" in site.waits_for("pvecm expected 1")
+            assert not any(site.restores(vmid) for vmid in VMIDS)
+            cluster_settings.change(site.lab, {"qdevice": True})
+            site.waits_for("free the VMIDs of")
+            site.moves_away(*VMIDS)
+        assert answers[0].code == 0, answers[0].out + answers[0].err
+        assert site.guests() == dict.fromkeys(VMIDS, (OTHER, "running"))
 
 
-def test_what_has_no_copy_is_lost_and_the_rest_comes_back(site: Site) -> None:
+def test_what_has_no_copy_is_lost_and_the_rest_comes_back(
+    site: Site, record_property: Record
+) -> None:
     copied(site, 105, 108)
-    dies(site)
-    site_says = site("recover", "--node", NODE, "--dry-run")
-    assert site_says.code == 1 and "100 (PfSense), critical: NOTHING IS LEFT" in site_says.out
-    with meanwhile(site, "recover", "--node", NODE, *OFF) as answers:
-        site.waits_for("free the VMIDs of 108, 105")
-        site.moves_away(105, 108)
-    (answer,) = answers
-    assert answer.code == 1, answer.out + answer.err
-    assert "lost" in answer.out and "it has no archive at all" in answer.out, answer.out
-    assert site.guests() == {
-        100: (NODE, "stopped"),
-        **dict.fromkeys((105, 108), (OTHER, "running")),
-    }
-    # the table says when, from what and how long; progress says it while it happens
-    assert "guest 108 (Debian-Server) is being restored on lge-pve02" in answer.err, answer.err
-    assert site.recovery()["state"] == "done"
+    with rehearsal(
+        record_property, "a dead node, without a copy of one guest", site.lab.dir, about=VMIDS
+    ):
+        dies(site)
+        site_says = site("recover", "--node", NODE, "--dry-run")
+        assert site_says.code == 1 and "100 (PfSense), critical: NOTHING IS LEFT" in site_says.out
+        with meanwhile(site, "recover", "--node", NODE, *OFF) as answers:
+            site.waits_for("free the VMIDs of 108, 105")
+            site.moves_away(105, 108)
+        (answer,) = answers
+        assert answer.code == 1, answer.out + answer.err
+        assert "lost" in answer.out and "it has no archive at all" in answer.out, answer.out
+        assert site.guests() == {
+            100: (NODE, "stopped"),
+            **dict.fromkeys((105, 108), (OTHER, "running")),
+        }
+        # the table says when, from what and how long; progress says it while it happens
+        assert "guest 108 (Debian-Server) is being restored on lge-pve02" in answer.err, answer.err
+        assert site.recovery()["state"] == "done"
 
 
 def test_a_node_that_comes_back_ends_it_and_nothing_is_restored_over_its_guests(
@@ -259,6 +280,54 @@ def test_each_step_is_one_guest(site: Site) -> None:
     assert [site.restores(vmid) for vmid in VMIDS] == [1, 1, 1]
     over = site("operations", "retry", site.recovery()["id"])
     assert over.code == 4 and "nothing to retry" in over.err
+
+
+def test_the_guests_of_a_lost_storage_come_back_elsewhere_once_a_person_freed_their_vmids(
+    site: Site, record_property: Record
+) -> None:
+    copied(site, *VMIDS)
+    lost = ("recover", "--storage", "local-lvm")
+    there = site(*lost, "--confirm", "local-lvm is lost")
+    assert there.code == 4 and "no guest is lost with storage local-lvm" in there.err, there.err
+    with rehearsal(
+        record_property, "a lost storage of a node that lives", site.lab.dir, about=VMIDS
+    ):
+        known = site.lab.storages["local-lvm"]
+        site.lab.storages["local-lvm"] = replace(known, nodes=(OTHER,))
+        ahead = site(*lost, "--dry-run", "--json")
+        assert ahead.code == 0 and ahead.json["storage"] == "local-lvm", ahead.out + ahead.err
+        assert ahead.json["to_do"][:2] == [f"# on {NODE}:", "qm stop 100"], ahead.json["to_do"]
+        assert {one["target"] for one in ahead.json["guests"]} == {OTHER}
+        wrong = site(*lost, *OFF)
+        assert wrong.code == 2 and "local-lvm is lost for good" in wrong.err, wrong.err
+        with meanwhile(site, *lost, "--confirm", "local-lvm is lost", "--json") as answers:
+            assert "qm stop 100" in site.waits_for("free the VMIDs of")
+            # a guest whose configuration is there is never restored over (law 1)
+            assert not any(site.restores(vmid) for vmid in VMIDS)
+            for vmid in VMIDS:
+                switch_off(site.lab, vmid)
+            site.moves_away(*VMIDS)
+        (answer,) = answers
+        assert answer.code == 0, answer.out + answer.err
+        assert outcomes(answer) == dict.fromkeys(VMIDS, "back")
+        assert site.guests() == dict.fromkeys(VMIDS, (OTHER, "running"))
+
+
+def test_law_1_what_ha_moved_and_gave_up_is_told_and_not_restored_over(site: Site) -> None:
+    copied(site, *VMIDS)
+    site.lab.ha.resources["vm:105"] = {"state": "started"}
+    cluster_settings.change(site.lab, {"time_factor": 200})
+    wait_until(lambda: site.ha_state(105) == "started", "HA has it")
+    dies(site)
+    wait_until(lambda: site.ha_state(105) == "error", "HA gives it up")
+    assert site.guests()[105] == (OTHER, "stopped")
+    ahead = site("recover", "--node", NODE, "--dry-run", "--json")
+    (told,) = [one for one in ahead.json["guests"] if one["vmid"] == 105]
+    assert (told["way"], told["target"]) == ("by-hand", OTHER)
+    assert "ha-manager remove vm:105" in told["commands"]
+    answer = site("recover", "--node", NODE, *OFF, "--no-wait", "--json")
+    assert answer.code == 1 and outcomes(answer)[105] == "by-hand", answer.out
+    assert site.restores(105) == 0
 
 
 KILLED = """

@@ -21,12 +21,13 @@ def _retry(service: StepServices, operation: Operation, asked: RecoverMemory) ->
     """The same plan, without what is back. Nobody is asked again whether the node is off, unless it
     answers, or was seen off too long ago.
     """
-    require_away(service, asked.node)
+    require_away(service, asked)
     ago = service.clock.now() - asked.confirmed.at
     if not 0 <= ago <= CONFIRMED_FOR:
         raise Refused(
-            f"that {asked.node} is off was confirmed more than a day ago",
-            f"see that it still is, and begin anew: `backupsvc recover --node {asked.node}`",
+            f"that {asked.lost} is {'off' if asked.node else 'lost'} was confirmed more than a day ago",
+            "see that it still is so, and begin anew: `backupsvc recover "
+            f"{f'--node {asked.node}' if asked.node else f'--storage {asked.storage}'}`",
         )
     memory = recall(operation)
     back = {one.vmid for one in memory.back()}
@@ -65,7 +66,7 @@ RECOVER = OperationKind(
     WORKFLOW,
     HANDLERS,
     FORM,
-    lambda operation: summary(operation) or recall(operation).node,
+    lambda operation: summary(operation) or recall(operation).lost,
     facts,
     exit_code=_exit_code,
     retry=_retry,

@@ -18,8 +18,8 @@ from policies.restore_guard import Confirmation
 
 @dataclass(frozen=True, slots=True)
 class RecoverMemory:
-    """``node`` is the one that is lost, ``plan`` what the person saw of each of its guests, in
-    order; ``confirmed`` is who said in words that the node is off.
+    """``node`` is the one that is lost ("": it is the ``storage``), ``plan`` what the person saw of
+    each of its guests, in order; ``confirmed`` is who said in words that it is.
 
     ``step``: it stops after each guest; ``wait``: what only a person can do is waited for.
     ``children`` are the ids of the restores that it opened, by VMID, ``kept`` of those the guests
@@ -39,6 +39,16 @@ class RecoverMemory:
     around: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
     to_do: tuple[str, ...] = ()
     hidden: tuple[str, ...] = ()
+    storage: str = ""
+
+    @property
+    def lost(self) -> str:
+        """What is lost, in words."""
+        return named(self.node, self.storage)
+
+    def home(self, one: Planned) -> str:
+        """Given a guest of the plan, return the node that has its configuration."""
+        return one.home or self.node
 
     @property
     def ends(self) -> dict[int, Ended]:
@@ -79,9 +89,14 @@ def facts(operation: Operation) -> Facts:
 
 def exclusive_key(memory: RecoverMemory) -> str:
     """What only one open recovery may be about."""
-    return key_of(memory.node)
+    return key_of(memory.lost)
 
 
-def key_of(node: str) -> str:
-    """Given a node, return the exclusive key of its recovery."""
-    return f"the recovery of {node}"
+def named(node: str, storage: str) -> str:
+    """Given what is lost, a node or ("") a storage, return it in words."""
+    return node or f"storage {storage}"
+
+
+def key_of(lost: str) -> str:
+    """Given what is lost in words, return the exclusive key of its recovery."""
+    return f"the recovery of {lost}"

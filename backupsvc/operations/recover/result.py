@@ -17,7 +17,7 @@ def summary(operation: Operation) -> str | None:
     """Given a recovery, return in one line what has come of it so far."""
     memory = recall(operation)
     missing = turns.missing(memory.plan, memory.ends)
-    said = f"{len(memory.back())} of {len(memory.plan)} guests of {memory.node} are back"
+    said = f"{len(memory.back())} of {len(memory.plan)} guests of {memory.lost} are back"
     return f"{said}, not {names(missing)}" if missing else said
 
 
@@ -28,7 +28,8 @@ def outcome(operation: Operation) -> dict[str, Any]:
     return {
         "operation": operation.id,
         "state": str(operation.state),
-        "node": memory.node,
+        "node": memory.node or None,
+        "storage": memory.storage or None,
         "confirmed": {
             "words": confirmed.words,
             "by": confirmed.by,

@@ -10,7 +10,7 @@ Whoever ends it early ends no restore that runs: that is waited for.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from backupsvc.clock import iso
@@ -33,7 +33,7 @@ ASK_AGAIN = 10.0  # seconds between two looks at restores, and at what a person 
 
 def quorum(run: Run[RecoverMemory]) -> Wait | None:
     """See that the node is still away, and wait until PVE would restore anything."""
-    require_away(run.service, run.memory.node)
+    require_away(run.service, run.memory)
     if wait := _no_quorum(run):
         return wait
     run.memory = replace(run.memory, to_do=())
@@ -51,11 +51,11 @@ def bring_back(run: Run[RecoverMemory]) -> Wait | None:
     running = run.memory.running
     if not running and run.memory.step and (after := _stepped(run)):
         raise CancelAsked(f"stopped after guest {after}, as asked")
-    if is_back(run.service, run.memory.node):
-        _cut_short(run, f"it was not begun: {run.memory.node} is back")
+    if is_back(run.service, run.memory):
+        _cut_short(run, f"it was not begun: {run.memory.lost} is back")
         if running:
             return _wait_for(run, running)
-        require_away(run.service, run.memory.node)
+        require_away(run.service, run.memory)
     if wait := _no_quorum(run):
         return _wait_for(run, running) if running else wait
     guests = {guest.vmid: guest for guest in run.service.restore_pve.cluster.guests()}
@@ -105,16 +105,43 @@ def settle(run: Run[RecoverMemory]) -> Wait | None:
     return _wait_for(run, run.memory.running) if run.memory.running else None
 
 
-def is_back(service: Cluster, node: str) -> bool:
+def is_back(service: Cluster, memory: RecoverMemory) -> bool:
+    """Return whether what was lost is there: the node, or the storage on a node that has one of the
+    plan's guests.
+    """
+    if memory.storage:
+        homes = {one.home for one in memory.plan}
+        return not homes.isdisjoint(has_storage(service, memory.storage))
+    return node_is_back(service, memory.node)
+
+
+def has_storage(service: Cluster, storage: str) -> set[str]:
+    """Given a storage, return the nodes that can use it now."""
+    return {
+        one.node
+        for one in service.restore_pve.storage.seen().storages
+        if one.name == storage and one.active and one.enabled
+    }
+
+
+def node_is_back(service: Cluster, node: str) -> bool:
     """Given a node, return whether the cluster says that it is there. One that is in no list is
     not.
     """
     return any(one.name == node and one.online for one in service.restore_pve.cluster.nodes())
 
 
-def require_away(service: Cluster, node: str) -> None:
-    """Raise Refused if the node answers: its guests are its own, and nothing of them is lost."""
-    if is_back(service, node):
+def require_away(service: Cluster, memory: RecoverMemory) -> None:
+    """Raise Refused if what was lost is there: then nothing of its guests is lost."""
+    node, storage = memory.node, memory.storage
+    if storage and is_back(service, memory):
+        raise Refused(
+            f"storage {storage} is active on a node that has a guest of the plan: nothing is restored "
+            "in the place of what lies there",
+            "if it was made anew and is empty, bring its guests back one by one: `backupsvc restore "
+            "VMID`",
+        )
+    if node and is_back(service, memory):
         raise Refused(
             f"node {node} is online: its guests are there, and nothing is restored in their place",
             f"see how they are with `backupsvc doctor` and in PVE; a configuration that was moved "
@@ -126,11 +153,11 @@ def _no_quorum(run: Run[RecoverMemory]) -> Wait | None:
     """Wait while PVE refuses every change, having said what a person can do about it."""
     if quorate(run.service) is not False:
         return None
-    alive = [one.name for one in run.service.restore_pve.cluster.nodes() if one.online]
+    nodes = run.service.restore_pve.cluster.nodes()
+    alive = [one.name for one in nodes if one.online]
+    dead = [run.memory.node] if run.memory.node else [one.name for one in nodes if not one.online]
     said = "the cluster has no quorum, so PVE refuses every restore"
-    steps = restore_guard.quorum_steps(
-        alive[0] if alive else "a node that lives", [run.memory.node]
-    )
+    steps = restore_guard.quorum_steps(alive[0] if alive else "a node that lives", dead)
     if not run.memory.wait:
         raise OutOfReach(said, "; ".join(steps))
     mine = [
@@ -144,14 +171,14 @@ def _look(run: Run[RecoverMemory], guests: Mapping[int, Guest]) -> list[int]:
     """End each guest that runs elsewhere by now, and each that HA gave up; return those that HA may
     still bring.
     """
-    node, now, pending = run.memory.node, run.now(), []
+    now, pending = run.now(), []
     for one in run.memory.plan:
         if one.vmid in run.memory.children or one.vmid in run.memory.ends:
             continue
-        guest = guests.get(one.vmid)
+        guest, node = guests.get(one.vmid), run.memory.home(one)
         found = turns.seen(one, guest, node, now)
         if found is None and one.way is Way.HA:
-            found = turns.given_up(one, guest, run.passed("bring-back"), now)
+            found = turns.given_up(one, guest, node, run.passed("bring-back"), now)
             pending += [] if found else [one.vmid]
         if found:
             children.add(run, found)
@@ -171,8 +198,8 @@ def _begin(run: Run[RecoverMemory], guests: Mapping[int, Guest]) -> dict[int, st
         alone=run.memory.step,
     ):
         run.heartbeat()
-        if turns.seat(guests.get(one.vmid), run.memory.node) is Seat.LEFT:
-            held[one.vmid] = _left(run.memory.node)
+        if turns.seat(guests.get(one.vmid), run.memory.home(one)) is Seat.LEFT:
+            held[one.vmid] = _left(run.memory.home(one))
         elif why := children.begin(run, one):
             held[one.vmid] = why
     return held
@@ -180,18 +207,33 @@ def _begin(run: Run[RecoverMemory], guests: Mapping[int, Guest]) -> dict[int, st
 
 def _steps(run: Run[RecoverMemory], held: Mapping[int, str]) -> tuple[str, ...]:
     """What ends the waiting of guests that cannot be begun, with the commands."""
-    node = run.memory.node
-    left = [one for one in run.memory.plan if held.get(one.vmid) == _left(node)]
-    commands = (
-        *by_hand.unmanage((one.vmid, one.type) for one in left if one.managed),
-        *by_hand.free(node, ((one.vmid, one.type) for one in left)),
-    )
-    others = (f"guest {vmid}: {why}" for vmid, why in held.items() if why != _left(node))
+    memory = run.memory
+    left = [one for one in memory.plan if held.get(one.vmid) == _left(memory.home(one))]
+    commands = freeing(left, memory.node)
+    mine = {one.vmid for one in left}
+    others = (f"guest {vmid}: {why}" for vmid, why in held.items() if vmid not in mine)
     if not left:
         return tuple(others)
     vmids = names(one.vmid for one in left)
-    freeing = f"free the VMIDs of {vmids}, whose configuration {node} left; on a node that lives:"
-    return (freeing, *commands, *others)
+    homes = names(sorted({memory.home(one) for one in left}))
+    said = f"free the VMIDs of {vmids}, whose configuration {homes} left; on a node that lives:"
+    if memory.storage:
+        said = f"free the VMIDs of {vmids}, whose disks are lost, and whose configuration is not:"
+    return (said, *commands, *others)
+
+
+def freeing(left: Sequence[Planned], node: str) -> tuple[str, ...]:
+    """Given guests whose VMIDs are taken by what is left of them, and the node that is lost ("": it
+    is a storage), return the commands that free these: what only a person may do.
+    """
+    managed = by_hand.unmanage((one.vmid, one.type) for one in left if one.managed)
+    if node:
+        return (*managed, *by_hand.free(node, ((one.vmid, one.type) for one in left)))
+    commands = list(managed)
+    for home in sorted({one.home for one in left}):
+        mine = [(one.vmid, one.type) for one in left if one.home == home]
+        commands += [f"# on {home}:", *by_hand.stop(mine), *by_hand.free(home, mine)]
+    return tuple(commands)
 
 
 def _left(node: str) -> str:

@@ -60,6 +60,7 @@ class Stage:
     nodes: list[Node] = field(default_factory=lambda: [Node(HERE, True), Node(LOST, False)])
     quorate: Callable[[], bool] = lambda: True
     meanwhile: Callable[[Any], None] = lambda run: None
+    usb: Any = None
 
     def restore(self, run: Any) -> Wait | None:
         self.meanwhile(run)
@@ -421,3 +422,51 @@ def test_what_it_remembers_is_written_and_read_as_it_was() -> None:
         (ended,), {108: ("around it: HA",)}, ("do",), ("hidden",),
     )  # fmt: skip
     assert FORM.read(FORM.write(memory)) == memory
+
+
+def has_usb(stage: Stage, *nodes: str) -> None:
+    """On which nodes the storage ``usb`` is active; it is known on both."""
+    seen = stage.cluster.storage.seen() if stage.usb is None else stage.usb
+    stage.usb = seen
+    one = seen.storages[0]
+    found = tuple(
+        replace(one, name="usb", node=node, active=node in nodes, content=frozenset())
+        for node in (LOST, HERE)
+    )
+    stage.cluster.storage.seen = lambda: replace(seen, storages=(*seen.storages, *found))
+
+
+def test_law_1_a_guest_whose_storage_is_lost_is_not_restored_over_what_is_left_of_it(
+    stage: Stage,
+) -> None:
+    stage.nodes = [Node(HERE, True), Node(LOST, True)]
+    has_usb(stage, HERE)
+    stage.leaves(108, status="running")
+    said = Confirmation("alice@pve", int(stage.site.clock.now()), "usb is lost")
+    plan = (planned(108, home=LOST, managed=True), planned(105, home=LOST))
+    memory = RecoverMemory("", plan, said, wait=False, storage="usb")
+    operation = open_recovery(stage.site, memory)
+    assert operation
+    done = stage.engine.drive_one(operation)
+    assert ends(done) == {108: "not-done", 105: "back"} and stage.restored == [105]
+    hint = recall(done).ends[108].hint
+    steps = ("ha-manager remove vm:108", "qm stop 108", f"mv /etc/pve/nodes/{LOST}/qemu-server/108")
+    assert [hint.index(step) for step in steps] == sorted(hint.index(step) for step in steps)
+    assert summary(done) == "1 of 2 guests of storage usb are back, not 108"
+    assert outcome(done)["node"] is None and outcome(done)["storage"] == "usb"
+
+
+def test_a_storage_that_is_there_again_ends_its_recovery(stage: Stage) -> None:
+    stage.nodes = [Node(HERE, True), Node(LOST, True)]
+    has_usb(stage, HERE)
+    said = Confirmation("alice@pve", int(stage.site.clock.now()), "usb is lost")
+    plan = (planned(108, home=LOST), planned(105, home=LOST))
+    operation = open_recovery(stage.site, RecoverMemory("", plan, said, storage="usb"))
+    assert operation
+    stage.meanwhile = lambda run: has_usb(stage, HERE, LOST)
+    done = stage.engine.drive_one(operation)
+    # what was begun comes to its end, and nothing else is
+    assert ends(done) == {108: "back", 105: "not-done"}
+    assert "storage usb is active on a node that has a guest" in str(done.error)
+    with pytest.raises(Refused, match="is active on a node"):
+        retrying.plan(stage.site, done)

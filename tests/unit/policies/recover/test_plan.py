@@ -134,3 +134,43 @@ def test_a_container_comes_back_by_hand_from_its_archive() -> None:
             f"pct restore 108 {ONE.volid}{end}",
             "pct start 108",
         )
+
+
+def test_the_guests_of_a_storage_that_is_lost_have_homes_that_live() -> None:
+    shared = replace(AFTER, source=replace(SOURCE, kind=Kind.SHARED, archive=None))
+    there = [replace(guest(108), ha_state="started"), replace(guest(105), ha_state="error")]
+    (archived,) = plan(what_if(AFTER), policy(), there, "", NONE)
+    # what HA gave up elsewhere has nothing to do with it, and HA looks at no disk
+    assert (archived.way, archived.home, archived.managed) == (Way.RESTORE, "clovis", True)
+    (by_hand,) = plan(what_if(shared), policy(), there, "", NONE)
+    assert by_hand.way is Way.BY_HAND and by_hand.commands[0].startswith(
+        "mv /etc/pve/nodes/clovis/"
+    )
+    (nowhere,) = plan(what_if(replace(AFTER, node=None)), policy(), [], "", NONE)
+    assert nowhere.home == ""
+
+
+def test_what_ha_moved_and_gave_up_is_in_the_plan_for_a_person() -> None:
+    moved = replace(guest(108), node="lge-pve02", ha_state="error", status="stopped")
+    other = replace(AFTER, vmid=105, tier="standard")
+    mine = plan(what_if(other), policy(), [guest(105), moved], "clovis", {})
+    assert [one.vmid for one in mine] == [108, 105], "the most urgent first"
+    one = mine[0]
+    assert (one.way, one.tier, one.urgent, one.target) == (
+        Way.BY_HAND,
+        "critical",
+        True,
+        "lge-pve02",
+    )
+    assert one.source == "what HA has in state error on lge-pve02" and one.managed
+    assert "HA gave it up on lge-pve02: if it was on clovis" in one.reasons[0]
+    assert one.commands[0] == "ha-manager set vm:108 --state disabled"
+    # it runs, HA has not given it up, it is the lost node's, or it is among the lost already
+    for guests, lost in (
+        (replace(moved, status="running"), ()),
+        (replace(moved, ha_state="started"), ()),
+        (replace(moved, node="clovis"), ()),
+        (moved, (AFTER,)),
+    ):
+        found = plan(what_if(*lost), policy(), [guests], "clovis", {})
+        assert [one.way for one in found] == [Way.RESTORE] * len(lost)

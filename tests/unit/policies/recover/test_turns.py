@@ -80,10 +80,14 @@ def test_a_guest_that_runs_elsewhere_is_back_whoever_did_that() -> None:
 
 def test_ha_is_waited_for_until_it_gives_up_or_does_nothing() -> None:
     one, there = planned(108, Way.HA), Guest(108, "x", NODE, ha_state="fence")
-    assert turns.given_up(one, there, 100.0, NOW) is None
-    found = turns.given_up(one, replace(there, ha_state="error", node="lge-pve02"), 0.0, NOW)
+    assert turns.given_up(one, there, NODE, 100.0, NOW) is None
+    moved = replace(there, ha_state="error", node="lge-pve02")
+    found = turns.given_up(one, moved, NODE, 0.0, NOW)
     assert found and found.why == "it is left to HA, and is in state error on lge-pve02"
-    late = turns.given_up(one, None, turns.HA_WAIT, NOW)
+    assert f"ha-manager remove vm:{one.vmid}; mv /etc/pve/nodes/lge-pve02/" in found.hint
+    stays = turns.given_up(one, replace(moved, node=NODE), NODE, 0.0, NOW)
+    assert stays and stays.hint.startswith("see `ha-manager status`")
+    late = turns.given_up(one, None, NODE, turns.HA_WAIT, NOW)
     assert late and late.outcome is Outcome.NOT_DONE and "in state unknown" in late.why
 
 

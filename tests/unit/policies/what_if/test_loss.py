@@ -101,3 +101,9 @@ def test_what_may_hide_a_source_is_told_in_words() -> None:
     assert list(gaps_that_hide(replace(site(), gaps=gaps))) == [
         "archives of the storage nas (clovis) (timed out)"
     ]
+
+
+def test_a_storage_is_not_lost_on_the_nodes_that_still_have_it() -> None:
+    loss = Loss(storages=frozenset({"usb"}), sound=frozenset({"b"}))
+    assert loss.storage("usb", "a", shared=True) and not loss.storage("usb", "b", shared=False)
+    assert not loss.storage("other", "a", shared=False)
