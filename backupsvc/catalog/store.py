@@ -10,6 +10,7 @@ from typing import Self
 from backupsvc.catalog.archive_pins import ArchivePinRepository
 from backupsvc.catalog.archive_signs import ArchiveSignsRepository
 from backupsvc.catalog.archives import ArchiveRepository
+from backupsvc.catalog.contents import ContentRepository
 from backupsvc.catalog.copies import CopyRepository
 from backupsvc.catalog.database import RETRY_FOR_S, Database
 from backupsvc.catalog.heartbeats import HeartbeatRepository
@@ -20,6 +21,7 @@ from backupsvc.catalog.lineages import LineageRepository
 from backupsvc.catalog.locks import LockRepository
 from backupsvc.catalog.operations import OperationRepository
 from backupsvc.catalog.proofs import ProofRepository
+from backupsvc.catalog.snapshot_trials import SnapshotTrialRepository
 from backupsvc.catalog.untold import UntoldRepository
 
 
@@ -31,6 +33,7 @@ class Catalog:
         self.archive_pins = ArchivePinRepository(database)
         self.archive_signs = ArchiveSignsRepository(database)
         self.archives = ArchiveRepository(database)
+        self.contents = ContentRepository(database)
         self.copies = CopyRepository(database)
         self.heartbeats = HeartbeatRepository(database)
         self.identity = IdentityRepository(database)
@@ -40,6 +43,7 @@ class Catalog:
         self.locks = LockRepository(database)
         self.operations = OperationRepository(database)
         self.proofs = ProofRepository(database)
+        self.snapshot_trials = SnapshotTrialRepository(database)
         self.untold = UntoldRepository(database)
 
     @classmethod

@@ -354,6 +354,42 @@ class CanaryRow(SQLModel, table=True):
     said: str = Field(sa_type=Text)
 
 
+class SnapshotPutRow(SQLModel, table=True):
+    """A snapshot of the catalog, or a bundle with one, as it was brought to a target and read back.
+    Rows are only inserted.
+    """
+
+    __tablename__ = "snapshot_put"
+
+    folder: str = Field(primary_key=True)
+    file: str = Field(primary_key=True)
+    at: int = Field(sa_type=BigInteger)
+    size: int = Field(sa_type=BigInteger)
+    sha256: str
+
+
+class SnapshotTrialRow(SQLModel, table=True):
+    """What came of bringing the newest snapshot at a target back. Rows are only inserted: each is
+    evidence.
+    """
+
+    __tablename__ = "snapshot_trial"
+    __table_args__ = (Index("ix_snapshot_trial_folder", "folder", "what"),)  # what was tried last
+
+    number: int | None = Field(default=None, primary_key=True)
+    folder: str
+    what: str
+    target: str
+    at: int = Field(sa_type=BigInteger)
+    file: str
+    taken_at: int | None = Field(default=None, sa_type=BigInteger)
+    size: int = Field(sa_type=BigInteger)
+    sha256: str
+    state: str
+    said: str = Field(sa_type=Text)
+    seconds: float
+
+
 class ArchiveSignsRow(SQLModel, table=True):
     """What a disk of an archive looks like, by the reading at ``at`` of the bytes that ``sha256``
     and ``archive_size`` tell. ``place`` and ``volid`` as in archive.
@@ -467,6 +503,8 @@ IDENTITY = METADATA.tables["identity"]
 UNTOLD = METADATA.tables["untold"]
 COPY = METADATA.tables["copy"]
 CANARY = METADATA.tables["canary"]
+SNAPSHOT_PUT = METADATA.tables["snapshot_put"]
+SNAPSHOT_TRIAL = METADATA.tables["snapshot_trial"]
 REHEARSAL = METADATA.tables["rehearsal"]
 ARCHIVE_SIGNS = METADATA.tables["archive_signs"]
 ACKNOWLEDGEMENT = METADATA.tables["acknowledgement"]

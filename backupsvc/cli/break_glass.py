@@ -8,7 +8,7 @@ import sys
 from getpass import getpass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -44,6 +44,10 @@ DryOpen = Annotated[
     bool,
     typer.Option("--dry-run", help="See whether it is whole and can be opened; leave nothing."),
 ]
+DryRehearse = Annotated[
+    bool,
+    typer.Option("--dry-run", help="Say what would be brought back, and what came of it last."),
+]
 
 
 @app.command()
@@ -77,6 +81,87 @@ def export(
         if dry_run:
             say("no bundle was made")
     raise typer.Exit(1 if any(one["state"] == "failed" for one in found) else 0)
+
+
+@app.command()
+def rehearse(
+    to: Targets = None,
+    identity: IdentityFile = None,
+    dry_run: DryRehearse = False,
+    as_json: AsJson = False,
+) -> None:
+    """Bring the newest bundle and the newest catalog snapshot back from each copy target, open them in
+    a folder of their own, hold the catalog in them against the one that is, and keep what came of it
+    as evidence. The workers do so once a month.
+
+    Without --identity what is encrypted is held against the SHA-256 that was written: only its
+    recipients can open it. Exit 1 if one is not good, 3 if a target was not reached.
+    """
+    from backupsvc.cli.kit import identities
+    from backupsvc.cli.output import emit_json
+    from backupsvc.cli.session import open_service
+    from backupsvc.cli.targets import chosen
+    from backupsvc.errors import Unreachable
+    from backupsvc.operations.copy import break_glass_rehearsing as rehearsing
+    from backupsvc.operations.copy.result import snapshot_tried
+    from policies.copy_folders import folder_of
+    from policies.snapshot_trial import KINDS
+
+    found: list[dict[str, Any]] = []
+    silent: list[dict[str, Any]] = []
+    code = 0
+    # a key is asked for only where somebody named one: nothing here needs it
+    keys = None if identity is None or dry_run else identities(identity)
+    with open_service() as service:
+        for target in chosen(service.policy, to or []):
+            try:
+                names = rehearsing.newest(service, target)
+                if not dry_run:
+                    rehearsing.try_target(service, target, keys)
+            except Unreachable as error:
+                told = {"reason": error.message, "hint": error.hint}
+                silent.append({"target": target.name} | told)
+                code = max(code, error.exit_code)
+                continue
+            last = {
+                one.what: one
+                for one in service.catalog.snapshot_trials.last()
+                if one.folder == folder_of(target)
+            }
+            found += [
+                snapshot_tried(target, what, names.get(what), last.get(what)) for what in KINDS
+            ]
+    if as_json:
+        emit_json({"trials": found, "not_reached": silent, "dry_run": dry_run})
+    else:
+        _show_trials(found, silent, dry_run)
+    # of a dry run the last results are shown, and were their own runs' exit codes
+    bad = not dry_run and any(one["good"] is False for one in found)
+    raise typer.Exit(1 if bad else code)
+
+
+def _show_trials(found: list[dict[str, Any]], silent: list[dict[str, Any]], dry_run: bool) -> None:
+    from backupsvc.cli.output import say, table, tell
+
+    rows = [
+        (
+            one["target"],
+            one["file"] or f"no {one['what']}",
+            one["tried"] or "never",
+            one["state"] or "",
+        )
+        for one in found
+    ]
+    if rows:
+        table(("target", "newest", "last tried" if dry_run else "tried", "result"), rows)
+    for one in found:
+        if one["said"]:
+            say(f"{one['target']}, {one['tried_file'] or one['what']}: {one['said']}")
+    for one in silent:
+        tell(f"backupsvc: {one['target']} was not looked at: {one['reason']}")
+        tell(f"  -> {one['hint']}")
+    if dry_run:
+        say("nothing was brought back")
 
 
 @app.command("open")

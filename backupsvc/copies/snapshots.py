@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -23,7 +24,7 @@ _NAME = re.compile(
     rf"({CATALOG}(?=.*\.(?:sqlite|pgdump)\.)|(?:{CONFIG}|{BUNDLE})(?=.*\.tar\.))"
     r"-([0-9]{8}T[0-9]{6}Z)\.[a-z]+\.zst(\.age)?"
 )
-PART = ".part"
+PART, _AGE = ".part", ".age"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +53,21 @@ def taken_at(name: str, what: str) -> int | None:
         return int(datetime.strptime(found[2], _STAMP).replace(tzinfo=UTC).timestamp())
     except ValueError:  # no day of any month
         return None
+
+
+def newest(names: Iterable[str], what: str) -> tuple[str, int] | None:
+    """Given the names of a target's files and what is looked for, return the newest snapshot of that
+    kind, encrypted or not, and when it was taken (epoch seconds); None if there is none.
+    """
+    found = [
+        (at, name)
+        for name in names
+        if (at := taken_at(name.removesuffix(_AGE), what)) is not None
+    ]
+    if not found:
+        return None
+    at, name = max(found)
+    return name, at
 
 
 def put(

@@ -77,6 +77,7 @@ def collect(pve: Pve, catalog: Catalog, policy: Policy, clock: Clock) -> SiteFac
         moves=moved_copies(catalog, gaps),
         canaries=tuple(catalog.copies.canaries()),
         rehearsals=tuple(catalog.copies.rehearsals()),
+        snapshot_trials=tuple(catalog.snapshot_trials.last()),
         tombstones=departed.listed(catalog, policy.tombstone, now),
         restores=restores(catalog, gaps),
     )

@@ -27,6 +27,7 @@ from policies.model import (
     Proof,
     Rehearsal,
     Rung,
+    SnapshotTrial,
     Storage,
     Verdict,
 )
@@ -353,7 +354,8 @@ class SiteFacts:
     ``silent`` are the nodes that were called online and did not answer, each with why.
     ``simulated``: the guests are only modelled, so that nothing here proves anything (law 5).
     ``canaries`` is what was tried last at each immutable copy target, ``rehearsals`` which keys last
-    opened an encrypted copy at each target, ``tombstones`` what remains of machines that are gone
+    opened an encrypted copy at each target, ``snapshot_trials`` what came of bringing its newest
+    snapshots of the catalog back, ``tombstones`` what remains of machines that are gone
     from the cluster.
     """
 
@@ -377,6 +379,7 @@ class SiteFacts:
     silent: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     canaries: tuple[Canary, ...] = ()
     rehearsals: tuple[Rehearsal, ...] = ()
+    snapshot_trials: tuple[SnapshotTrial, ...] = ()
     tombstones: tuple[Listed, ...] = ()
     restores: tuple[BroughtBack, ...] = ()
 

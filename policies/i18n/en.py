@@ -357,6 +357,54 @@ FINDINGS: dict[str, tuple[str, str]] = {
         "one of the keys that the policy names now: copies that cannot be read are none.",
         "Have somebody who keeps a key run backupsvc copy rehearse --to {target}.",
     ),
+    "catalog-snapshot-unproven": (
+        "The {what} {file} at the copy target {target} ({folder}) was brought back on {when}, and is "
+        "not what the catalog was when it was taken.",
+        "Run backupsvc break-glass rehearse --to {target}: it says which rows differ. Then make a new "
+        "one with backupsvc break-glass export and backupsvc catalog backup, and rehearse again; if "
+        "it still differs, examine the catalog's disk.",
+    ),
+    "catalog-snapshot-unproven.unreadable": (
+        "The {what} {file} at the copy target {target} ({folder}) was brought back on {when}, and "
+        "cannot be read: the catalog could not be had again from it.",
+        "Run backupsvc break-glass rehearse --to {target} to see why, examine the disk there, and "
+        "make a new one with backupsvc break-glass export and backupsvc catalog backup.",
+    ),
+    "catalog-snapshot-unproven.altered": (
+        "The {what} {file} at the copy target {target} ({folder}) was brought back on {when}, and has "
+        "other bytes than were written there.",
+        "Find out who writes at {target}, and examine its disk: what changed this may have changed "
+        "copies of archives (backupsvc copy recheck --to {target} --all). Then run backupsvc "
+        "break-glass export, backupsvc catalog backup and backupsvc break-glass rehearse.",
+    ),
+    "catalog-snapshot-unproven.missing": (
+        "On {when} there was no {what} at the copy target {target} ({folder}).",
+        "See why the night brings none there (backupsvc operations list --kind night), or make one now "
+        "with backupsvc break-glass export and backupsvc catalog backup.",
+    ),
+    "catalog-snapshot-unproven.old": (
+        "The newest {what} at the copy target {target} ({folder}) on {when} was {file}: its time is "
+        "more than eight days away.",
+        "See why the night brings none there any more (backupsvc operations list --kind night) and "
+        "whether this machine's clock is right.",
+    ),
+    "catalog-snapshot-unproven.unknown": (
+        "The {what} {file} at the copy target {target} ({folder}) is encrypted, and nothing says what "
+        "was written there: on {when} nothing could be compared.",
+        "Have somebody who keeps a key run backupsvc break-glass rehearse --to {target} --identity "
+        "FILE; the next one that the night makes is recorded.",
+    ),
+    "catalog-snapshot-unproven.overdue": (
+        "The {what} at the copy target {target} ({folder}) was last brought back on {when}, more than "
+        "a month ago: whether the catalog could be had again from there is not known.",
+        "Run backupsvc break-glass rehearse --to {target}; the nights do so each month if they reach "
+        "it.",
+    ),
+    "catalog-snapshot-unproven.never": (
+        "Nobody has shown that the catalog could be had again from what lies at the copy target "
+        "{target} ({folder}).",
+        "The next night tries it, or backupsvc break-glass rehearse --to {target} now.",
+    ),
     "lineage-asked": (
         "Whether the archives of {older} and of {newer} are of one machine is not known ({stayed} "
         "stayed, {changed} changed, from {volid} on): neither goes, and neither is why another "
@@ -410,6 +458,7 @@ TITLES: dict[str, str] = {
     "copy-corrupt": "Copy corrupt",
     "copy-deletable": "Copies can be destroyed",
     "kit-unrehearsed": "Keys never shown to work",
+    "catalog-snapshot-unproven": "Catalog not shown to come back",
     "lineage-asked": "One machine or two",
     "tombstone-over": "Archives of a guest that is gone",
 }
@@ -519,6 +568,8 @@ GAPS: dict[str, str] = {
 }
 
 WORDS: dict[str, str] = {
+    "snapshot-catalog": "catalog snapshot",
+    "snapshot-bundle": "break-glass bundle",
     "lineage.uuid": "SMBIOS UUID",
     "lineage.born": "creation time",
     "lineage.macs": "MAC addresses",

@@ -373,6 +373,54 @@ FINDINGS: dict[str, tuple[str, str]] = {
         "une des clés que la politique nomme : une copie illisible n'en est pas une.",
         "Faire lancer backupsvc copy rehearse --to {target} par qui détient une clé.",
     ),
+    "catalog-snapshot-unproven": (
+        "Cible de copie {target} ({folder}), {what} {file} : repris le {when}, son contenu "
+        "n'est pas celui du catalogue à ce moment-là.",
+        "Lancer backupsvc break-glass rehearse --to {target} : les lignes qui diffèrent y sont dites. "
+        "Puis refaire backupsvc break-glass export et backupsvc catalog backup, et recommencer ; si "
+        "l'écart demeure, examiner le disque du catalogue.",
+    ),
+    "catalog-snapshot-unproven.unreadable": (
+        "Cible de copie {target} ({folder}), {what} {file} : repris le {when}, illisible : "
+        "le catalogue n'aurait pas pu en être tiré.",
+        "Lancer backupsvc break-glass rehearse --to {target} pour voir pourquoi, examiner le disque "
+        "là-bas, et refaire backupsvc break-glass export et backupsvc catalog backup.",
+    ),
+    "catalog-snapshot-unproven.altered": (
+        "Cible de copie {target} ({folder}), {what} {file} : repris le {when}, ses octets "
+        "ne sont plus ceux qui y avaient été écrits.",
+        "Chercher qui écrit dans {target} et examiner son disque : des copies d'archives ont pu "
+        "changer aussi (backupsvc copy recheck --to {target} --all). Puis lancer backupsvc "
+        "break-glass export, backupsvc catalog backup et backupsvc break-glass rehearse.",
+    ),
+    "catalog-snapshot-unproven.missing": (
+        "Le {when}, la cible de copie {target} ({folder}) ne contenait pas : {what}.",
+        "Voir pourquoi la nuit n'y apporte rien (backupsvc operations list --kind night), ou lancer "
+        "tout de suite backupsvc break-glass export et backupsvc catalog backup.",
+    ),
+    "catalog-snapshot-unproven.old": (
+        "Le {when}, le plus récent de la cible de copie {target} ({folder}) était {file} ({what}) : "
+        "sa date est à plus de huit jours.",
+        "Voir pourquoi la nuit n'y apporte plus rien (backupsvc operations list --kind night), et si "
+        "l'horloge de cette machine est juste.",
+    ),
+    "catalog-snapshot-unproven.unknown": (
+        "Cible de copie {target} ({folder}), {what} {file} : chiffré, et rien ne dit ce qui y "
+        "fut écrit ; le {when}, rien n'a pu être comparé.",
+        "Faire lancer backupsvc break-glass rehearse --to {target} --identity FICHIER par qui détient "
+        "une clé ; le prochain que fait la nuit sera consigné.",
+    ),
+    "catalog-snapshot-unproven.overdue": (
+        "Cible de copie {target} ({folder}), {what} : repris pour la dernière fois le {when}, il "
+        "y a plus d'un mois. On ne sait pas si le catalogue pourrait en être tiré.",
+        "Lancer backupsvc break-glass rehearse --to {target} ; les nuits le font chaque mois si elles "
+        "atteignent la cible.",
+    ),
+    "catalog-snapshot-unproven.never": (
+        "Personne n'a montré que le catalogue pourrait être tiré de ce que contient la cible de copie "
+        "{target} ({folder}).",
+        "La prochaine nuit l'essaiera, ou backupsvc break-glass rehearse --to {target} tout de suite.",
+    ),
     "lineage-asked": (
         "On ignore si les archives de {older} et de {newer} sont d'une même machine (inchangé : "
         "{stayed} ; changé : {changed}, à partir de {volid}) : aucune n'est supprimée, ni ne fait "
@@ -425,6 +473,7 @@ TITLES: dict[str, str] = {
     "copy-corrupt": "Copie corrompue",
     "copy-deletable": "Copies destructibles",
     "kit-unrehearsed": "Clés jamais éprouvées",
+    "catalog-snapshot-unproven": "Catalogue jamais repris",
     "lineage-asked": "Une machine ou deux",
     "tombstone-over": "Archives d'un invité disparu",
 }
@@ -547,6 +596,8 @@ GAPS: dict[str, str] = {
 }
 
 WORDS: dict[str, str] = {
+    "snapshot-catalog": "instantané du catalogue",
+    "snapshot-bundle": "lot de secours",
     "lineage.uuid": "UUID SMBIOS",
     "lineage.born": "date de création",
     "lineage.macs": "adresses MAC",

@@ -9,7 +9,16 @@ from __future__ import annotations
 
 from policies.model.archives import Archive, Decided, Mark, Marked, Marks, Said
 from policies.model.cluster import Guest, GuestType, Node, SeenStorages, Storage
-from policies.model.copies import ArchiveCopy, Canary, CopyRoute, DamagedCopy, Rehearsal
+from policies.model.copies import (
+    ArchiveCopy,
+    Canary,
+    CopyRoute,
+    DamagedCopy,
+    Rehearsal,
+    SnapshotPut,
+    SnapshotTrial,
+    TrialState,
+)
 from policies.model.errors import PolicyError
 from policies.model.findings import Finding, Severity
 from policies.model.operations import Operation, OperationState, Transition
@@ -77,6 +86,8 @@ __all__ = [
     "SeenStorages",
     "Severity",
     "SftpFolder",
+    "SnapshotPut",
+    "SnapshotTrial",
     "Stage",
     "Storage",
     "Suspicion",
@@ -85,6 +96,7 @@ __all__ = [
     "Tombstone",
     "TombstoneRules",
     "Transition",
+    "TrialState",
     "Verdict",
     "Window",
 ]

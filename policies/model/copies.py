@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,3 +109,63 @@ class Rehearsal:
     sha256: str
     key: str
     seconds: float
+
+
+class TrialState(StrEnum):
+    """What came of bringing a snapshot of the catalog back.
+
+    COMPARED: it was opened and is what the catalog was then. SEALED: it is encrypted to people's
+    keys alone, and is to the byte what was written. All others are bad: DIFFERS from the catalog,
+    UNREADABLE, ALTERED since it was written, OLD, MISSING, UNKNOWN (encrypted, and nothing says what
+    was written).
+    """
+
+    COMPARED = "compared"
+    SEALED = "sealed"
+    DIFFERS = "differs"
+    UNREADABLE = "unreadable"
+    ALTERED = "altered"
+    OLD = "old"
+    MISSING = "missing"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotPut:
+    """That a snapshot of the catalog, or a bundle with one, was brought to a target's folder at
+    ``at`` (epoch seconds) and read back there.
+    """
+
+    folder: str
+    file: str
+    at: int
+    size: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotTrial:
+    """That the newest snapshot at a target was brought back at ``at`` (epoch seconds), and what came
+    of it.
+
+    ``what`` is ``catalog`` (a snapshot alone) or ``bundle`` (one in a break-glass bundle), ``file``
+    its name ("" if there is none), ``taken_at`` when it was taken by that, ``sha256`` that of its
+    bytes as they came back. ``said``: what was compared, or what is wrong, for the evidence.
+    """
+
+    target: str
+    folder: str
+    at: int
+    what: str
+    file: str
+    taken_at: int | None
+    size: int
+    sha256: str
+    state: TrialState
+    said: str
+    seconds: float
+
+    @property
+    def good(self) -> bool:
+        """Whether it could be used on the worst day, as far as this service can tell."""
+        return self.state in (TrialState.COMPARED, TrialState.SEALED)

@@ -18,6 +18,7 @@ from pvelab.accident import delete_guest
 from tests.commands import Answer, Shell
 from tests.integration.administrator import disable_pve_job
 from tests.integration.conftest import LANGEO
+from tests.rehearsed import Record, rehearsal
 
 pytestmark = pytest.mark.slow
 LOST = 105
@@ -79,28 +80,54 @@ def on_a_new_machine(environment: Path, home: Path, *words: str) -> Answer:
 
 
 def test_a_new_machine_with_the_kit_alone_knows_what_was_known_and_brings_the_lost_guest_back(
-    burnt: Burnt, tmp_path: Path
+    burnt: Burnt, tmp_path: Path, record_property: Record
 ) -> None:
-    opened = Shell(tmp_path / "nothing")(
-        "break-glass", "open", burnt.bundle, tmp_path / "new", "--identity", burnt.kit, "--json"
-    )
+    lab = burnt.site.state / "lab"
+    with rehearsal(record_property, "a fresh machine with a bundle", lab, gone=(LOST,)):
+        opened = Shell(tmp_path / "nothing")(
+            "break-glass", "open", burnt.bundle, tmp_path / "new", "--identity", burnt.kit, "--json"
+        )
+        assert opened.code == 0, opened.out + opened.err
+        assert opened.json["missing"] == [], opened.json
+        environment = Path(opened.json["environment"])
+        delete_guest(burnt.site.state / "lab", "clovis", LOST)
+
+        def new(*words: str) -> Answer:
+            return on_a_new_machine(environment, tmp_path / "home", *words)
+
+        listed = new("catalog", "list", "--json")
+        known = {one["volid"]: one["sha256"] for one in json.loads(burnt.listed)["archives"]}
+        assert {one["volid"]: one["sha256"] for one in listed.json["archives"]} == known
+        shown = new("catalog", "config", "show", "latest", f"guests/qemu-{LOST}.conf")
+        assert shown.code == 0 and "scsi0" in shown.out, shown.err
+        back = new("restore", str(LOST), "--yes", "--no-start")
+        assert back.code == 0, back.out + back.err
+        there = burnt.site("restore", LOST, "--dry-run")
+        assert there.code == 4 and "exists on clovis" in there.err
+
+
+def test_the_service_shows_that_its_catalog_could_be_had_again_and_tells_where_it_could_not(
+    burnt: Burnt,
+) -> None:
+    site = Shell(burnt.site.state, {"BACKUPSVC_POLICY": str(burnt.kit.with_name("policy.yaml"))})
+    made = site("catalog", "backup", "--json")
+    assert made.code == 0, made.err
+    assert "Nobody has shown" in site("pra", "status").out
+    sealed = site("break-glass", "rehearse", "--json")
+    assert sealed.code == 0, sealed.out + sealed.err
+    assert {one["state"] for one in sealed.json["trials"]} == {"sealed"}
+    opened = site("break-glass", "rehearse", "--identity", burnt.kit, "--json")
     assert opened.code == 0, opened.out + opened.err
-    assert opened.json["missing"] == [], opened.json
-    environment = Path(opened.json["environment"])
-    delete_guest(burnt.site.state / "lab", "clovis", LOST)
-
-    def new(*words: str) -> Answer:
-        return on_a_new_machine(environment, tmp_path / "home", *words)
-
-    listed = new("catalog", "list", "--json")
-    known = {one["volid"]: one["sha256"] for one in json.loads(burnt.listed)["archives"]}
-    assert {one["volid"]: one["sha256"] for one in listed.json["archives"]} == known
-    shown = new("catalog", "config", "show", "latest", f"guests/qemu-{LOST}.conf")
-    assert shown.code == 0 and "scsi0" in shown.out, shown.err
-    back = new("restore", str(LOST), "--yes", "--no-start")
-    assert back.code == 0, back.out + back.err
-    there = burnt.site("restore", LOST, "--dry-run")
-    assert there.code == 4 and "exists on clovis" in there.err
+    assert {one["state"] for one in opened.json["trials"]} == {"compared"}
+    assert all(", digest " in one["said"] for one in opened.json["trials"])
+    found = site("pra", "status", "--json").json["findings"]
+    assert "catalog-snapshot-unproven" not in {one["id"] for one in found}
+    burnt.bundle.write_bytes(burnt.bundle.read_bytes()[:-1])
+    bad = site("break-glass", "rehearse")
+    assert bad.code == 1 and "altered" in bad.out, bad.out + bad.err
+    assert "has other bytes than were written" in " ".join(site("pra", "status").out.split())
+    dry = site("break-glass", "rehearse", "--dry-run")
+    assert dry.code == 0 and "nothing was brought back" in dry.out
 
 
 def test_without_this_service_a_person_reads_how_to_bring_it_back(

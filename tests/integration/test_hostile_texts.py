@@ -447,6 +447,8 @@ CASES: dict[str, Words] = {
         ["recover", "--node", "clovis", "--dry-run"],
         ["recover", "--node", "clovis", "--confirm", ARGUMENT],
         ["recover", "--node", ARGUMENT, "--dry-run"],
+        ["recover", "--storage", "local-lvm", "--dry-run"],
+        ["recover", "--storage", ARGUMENT, "--confirm", ARGUMENT],
     ],
     "restore-test": lambda s: [
         ["restore-test", "108"],
@@ -472,6 +474,12 @@ CASES: dict[str, Words] = {
         ],
         ["break-glass", "open", ARGUMENT, str(s.archives / "other")],
         ["break-glass", "open", str(s.archives), ARGUMENT],
+    ],
+    "break-glass rehearse": lambda s: [
+        ["break-glass", "rehearse"],
+        ["break-glass", "rehearse", "--dry-run"],
+        ["break-glass", "rehearse", "--to", ARGUMENT],
+        ["break-glass", "rehearse", "--identity", ARGUMENT],
     ],
     "ha drill": lambda s: [
         ["ha", "drill", "108", "--dry-run"],

@@ -45,6 +45,7 @@ CHANGES = {
     "backup run",
     "break-glass export",
     "break-glass open",
+    "break-glass rehearse",
     "catalog backup",
     "catalog config keep",
     "catalog config put-back",
@@ -209,6 +210,7 @@ class Asked:
         self("restore", LOST)  # which exists by now: an error is an answer too
         self._drill()
         self("recover", "--node", NODE, "--dry-run")
+        self("recover", "--storage", "local-lvm", "--dry-run")
         self("lab", "fault", "node-death", NODE)
         self("recover", "--node", NODE, "--confirm", f"{NODE} is off", "--no-wait")
         self("lab", "down")
@@ -256,6 +258,9 @@ class Asked:
         self("catalog", "config", "show", "latest", policy=site)
         self("catalog", "config", "show", "latest", "guests/qemu-108.conf", policy=site)
         self("break-glass", "export", "--dry-run", policy=site)
+        self("break-glass", "export", policy=site)
+        self("break-glass", "rehearse", "--dry-run", policy=site)
+        self("break-glass", "rehearse", policy=site)
         made = self("break-glass", "export", "--output", self.shell.state, policy=site)
         bundle = self.shell.state / made["bundles"][0]["file"]
         opening = ("break-glass", "open", bundle, self.shell.state / "new")

@@ -27,6 +27,7 @@ from backupsvc.copies.snapshots import BUNDLE, CONFIG, Put, name_at
 from backupsvc.copies.target import Alive
 from backupsvc.errors import BackupsvcError, CopyError, UsageError
 from backupsvc.inventory.runbook import site
+from backupsvc.operations.copy.break_glass_rehearsing import remember
 from backupsvc.operations.copy.catalogs import bring
 from backupsvc.operations.copy.work_folder import SNAPSHOT, work_folder
 from backupsvc.services import Nodes
@@ -66,7 +67,10 @@ def save(
                 (f"{CATALOG}.{suffix(service.settings.catalog_url)}", folder / "plain"),
             ]
             pack(entries, folder / "packed", alive)
-            return bring(service, folder / "packed", name_at(at, "tar", BUNDLE), targets, alive)
+            packed = folder / "packed"
+            found = bring(service, packed, name_at(at, "tar", BUNDLE), targets, alive)
+        remember(service, found)
+        return found
     except OSError as error:
         raise CopyError(
             f"no bundle could be written under {state}: {error.strerror}",

@@ -16,6 +16,7 @@ from backupsvc.copies.opening import open_target
 from backupsvc.copies.snapshots import Put, name_at, put
 from backupsvc.copies.target import CHUNK, Alive
 from backupsvc.errors import BackupsvcError, CatalogUnreachable, LeaseLost
+from backupsvc.operations.copy.break_glass_rehearsing import remember
 from backupsvc.operations.copy.work_folder import SNAPSHOT, work_folder
 from backupsvc.services import Nodes
 from policies.model import CopyTarget
@@ -58,7 +59,9 @@ def save(
         return []
     # one snapshot for all: what lies at each target is the same moment
     with packed(service, alive) as (path, name):
-        return bring(service, path, name, targets, alive)
+        found = bring(service, path, name, targets, alive)
+    remember(service, found)
+    return found
 
 
 def bring(

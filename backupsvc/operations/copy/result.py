@@ -21,6 +21,7 @@ from policies.model import (
     OperationState,
     PveStorage,
     Rehearsal,
+    SnapshotTrial,
 )
 from policies.pve.volid import storage_of
 
@@ -109,6 +110,29 @@ def tried(target: CopyTarget, canary: Canary | None) -> dict[str, Any]:
         "overwritten": canary.overwritten if canary else None,
         "deleted": canary.deleted if canary else None,
         "said": canary.said if canary else None,
+    }
+
+
+def snapshot_tried(
+    target: CopyTarget, what: str, file: str | None, trial: SnapshotTrial | None
+) -> dict[str, Any]:
+    """Given a target, what is brought back from there, its newest file (None: there is none) and what
+    came of bringing it back last (None: it never was), return it as ``break-glass rehearse`` shows it.
+    """
+    return {
+        "target": target.name,
+        "folder": folder_of(target),
+        "what": what,
+        "file": file,
+        "tried": iso(trial.at) if trial else None,
+        "tried_file": trial.file if trial else None,
+        "taken": iso(trial.taken_at) if trial and trial.taken_at is not None else None,
+        "bytes": trial.size if trial else 0,
+        "sha256": trial.sha256 if trial else None,
+        "state": trial.state.value if trial else None,
+        "good": trial.good if trial else None,
+        "said": trial.said if trial else None,
+        "seconds": trial.seconds if trial else None,
     }
 
 

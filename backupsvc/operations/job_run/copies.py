@@ -14,7 +14,13 @@ from backupsvc.copies.snapshots import Put
 from backupsvc.engine.context import Wait
 from backupsvc.errors import BackupsvcError, LeaseLost
 from backupsvc.inventory import cluster_config
-from backupsvc.operations.copy import break_glass, canaries, catalogs, configs
+from backupsvc.operations.copy import (
+    break_glass,
+    break_glass_rehearsing,
+    canaries,
+    catalogs,
+    configs,
+)
 from backupsvc.operations.copy.memory import recall as recall_copy
 from backupsvc.operations.copy.opening import open_copy
 from backupsvc.operations.job_run.memory import NightMemory
@@ -118,6 +124,30 @@ def _save(run: Run[NightMemory]) -> None:
             said = failure = f"{none} ({error.message})"
         run.memory = replace(run.memory, results={**run.memory.results, part: failure})
         run.note(part, said=said)
+    _rehearse(run)
+
+
+def _rehearse(run: Run[NightMemory]) -> None:
+    """Bring back, once a month, what would be needed on the worst day; a target that is not reached
+    is tried the next night.
+    """
+    bad = []
+    for target in break_glass_rehearsing.due(run.service):
+        run.heartbeat()
+        try:
+            trials = break_glass_rehearsing.try_target(run.service, target, alive=run.heartbeat)
+        except LeaseLost:
+            raise
+        except BackupsvcError as error:
+            run.note("unrehearsed", target=target.name, why=error.message)
+            continue
+        for one in trials:
+            told = {"file": one.file, "state": one.state.value, "said": one.said}
+            run.note("rehearsed", target=target.name, what=one.what, **told)
+            bad += [] if one.good else [f"{one.what} at {target.name} {one.state}"]
+    if bad:
+        said = f"brought back and not good: {', '.join(bad)} (backupsvc break-glass rehearse)"
+        run.memory = replace(run.memory, results={**run.memory.results, "rehearsal": said})
 
 
 def _saved(run: Run[NightMemory], part: str) -> tuple[str, str]:

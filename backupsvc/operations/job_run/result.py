@@ -46,6 +46,7 @@ def job_run_summary(operation: Operation) -> str | None:
             "catalog",
             "config",
             "bundle",
+            "rehearsal",
         )
         if said.get(name)
     ]

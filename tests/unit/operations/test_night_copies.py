@@ -242,6 +242,11 @@ def test_law_8_a_night_ends_with_a_bundle_at_each_target_from_which_a_service_ca
         found.live(MORNING)
         said = job_run_summary(the_night(found)) or ""
         assert "; break-glass bundle: not at usb (" in said and "not at disk" not in said
+        # and it was brought back from where it could be
+        told = found.world.catalog.operations.transitions(the_night(found).id)
+        back = [(one.event, one.detail.get("state")) for one in told if "rehearsed" in one.event]
+        assert back == [("rehearsed", "compared"), ("rehearsed", "compared"), ("unrehearsed", None)]
+        assert "brought back" not in said
         assert job_run_outcome(found.world.catalog, the_night(found)).good
     (bundle,) = (tmp_path / "disk").glob("backupsvc-break-glass-*")
     opened = open_bundle(bundle, tmp_path / "new", None)

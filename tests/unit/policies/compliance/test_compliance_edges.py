@@ -23,8 +23,11 @@ from policies.model import (
     Job,
     Rehearsal,
     Severity,
+    SnapshotTrial,
+    TrialState,
     Verdict,
 )
+from policies.snapshot_trial import LATE
 from tests.unit.report.langeo import (
     GIB,
     HOUR,
@@ -154,6 +157,57 @@ def test_a_key_kit_that_was_not_rehearsed_for_a_quarter_is_a_warning(
     assert [one.severity for one in items] == [Severity.WARNING] * bool(said)
     assert all(str(said) in one.detail and "--to offsite" in one.action for one in items)
     assert not found(facts, "kit-unrehearsed", copies=(replace(sealed, recipients=()),))
+
+
+@pytest.mark.parametrize(
+    ("catalog", "bundle", "forms"),
+    [
+        (None, None, {"Nobody has shown": Severity.WARNING}),
+        ("compared", None, {"Nobody has shown": Severity.WARNING}),
+        ("compared", "sealed", {}),
+        ("differs", "compared", {"is not what the catalog was": Severity.CRITICAL}),
+        ("compared", "unreadable", {"cannot be read": Severity.CRITICAL}),
+        ("compared", "altered", {"has other bytes": Severity.CRITICAL}),
+        ("missing", "compared", {"there was no catalog snapshot": Severity.CRITICAL}),
+        ("old", "compared", {"more than eight days away": Severity.WARNING}),
+        ("compared", "unknown", {"nothing could be compared": Severity.WARNING}),
+        (
+            "differs",
+            None,
+            {"is not what": Severity.CRITICAL, "Nobody has shown": Severity.WARNING},
+        ),
+    ],
+)
+def test_a_catalog_that_could_not_be_had_again_from_a_target_is_told(
+    catalog: str | None, bundle: str | None, forms: dict[str, Severity]
+) -> None:
+    usb = CopyTarget("usb", Directory("/mnt/usb"))
+    done = [
+        SnapshotTrial("usb", "/mnt/usb", NOW, what, "f", NOW, 1, "ab", TrialState(state), "", 1.0)
+        for what, state in (("catalog", catalog), ("bundle", bundle))
+        if state
+    ]
+    facts = replace(put_right(), snapshot_trials=tuple(done))
+    items = found(facts, "catalog-snapshot-unproven", copies=(usb,))
+    assert [
+        (item.severity, said in item.detail) for item, said in zip(items, forms, strict=True)
+    ] == [(severity, True) for severity in forms.values()]
+    assert all("break-glass" in item.action or "night" in item.action for item in items)
+    assert not found(facts, "catalog-snapshot-unproven")
+
+
+@pytest.mark.parametrize(("ago", "told"), [(LATE - 1, False), (LATE, True), (-1, True)])
+def test_a_snapshot_that_was_brought_back_too_long_ago_is_told(ago: int, told: bool) -> None:
+    usb = CopyTarget("usb", Directory("/mnt/usb"))
+    done = [
+        SnapshotTrial(
+            "usb", "/mnt/usb", NOW - ago, what, "f", NOW, 1, "ab", TrialState.COMPARED, "", 1.0
+        )
+        for what in ("catalog", "bundle")
+    ]
+    facts = replace(put_right(), snapshot_trials=tuple(done))
+    items = found(facts, "catalog-snapshot-unproven", copies=(usb,))
+    assert ["was last brought back" in one.detail for one in items] == [True, True] * told
 
 
 def test_a_run_before_the_missed_one_does_not_make_it_good() -> None:

@@ -217,6 +217,7 @@ def test_the_findings_that_may_be_accepted_are_these() -> None:
         "archive-suspicious",
         "archives-on-guest-node",
         "backup-missed",
+        "catalog-snapshot-unproven",
         "clock-drift",
         "copy-corrupt",
         "copy-deletable",

@@ -1,0 +1,244 @@
+"""The newest snapshot and the newest bundle at a target are brought back and held against the
+catalog; the catalog itself is only read.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from backports import zstd
+from pyrage import x25519
+
+from backupsvc.catalog import Catalog
+from backupsvc.copies import age, bundles, snapshots
+from backupsvc.errors import LeaseLost, NoRoom, TargetMissing, UsageError
+from backupsvc.operations.copy import break_glass_rehearsing as rehearsing
+from backupsvc.operations.copy import catalogs
+from policies.copy_folders import folder_of
+from policies.model import CopyTarget, Directory, SnapshotTrial
+from policies.site import load_policy
+from tests.catalogs import new_catalog
+from tests.unit.catalog.test_snapshot_trials import fill
+
+NOW, DAY = 1_800_000_000, 86400
+KIT = x25519.Identity.generate()
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.at = NOW
+
+    def now(self) -> float:
+        return float(self.at)
+
+    def monotonic(self) -> float:
+        return float(self.at)
+
+    def sleep(self, seconds: float) -> None:
+        self.at += int(seconds)
+
+
+@dataclass
+class Site:
+    """A service with a target; ``saved`` brings a snapshot and a bundle there."""
+
+    service: Any
+    target: CopyTarget
+    folder: Path
+
+    def saved(self) -> None:
+        catalogs.save(self.service, [self.target])
+        with catalogs.packed(self.service, lambda: None) as (path, _):
+            plain = path.with_name("again")
+            plain.write_bytes(zstd.decompress(path.read_bytes()))
+            bundle = path.with_name("bundle")
+            bundles.pack([("README.txt", b"hi"), ("catalog.sqlite", plain)], bundle, lambda: None)
+            name = snapshots.name_at(self.service.clock.at, "tar", snapshots.BUNDLE)
+            put = catalogs.bring(self.service, bundle, name, [self.target], lambda: None)
+            rehearsing.remember(self.service, put)
+
+    def tried(self, identities: age.Identities | None = None) -> dict[str, SnapshotTrial]:
+        found = rehearsing.try_target(self.service, self.target, identities)
+        assert self.service.catalog.snapshot_trials.last() == sorted(
+            found, key=lambda one: one.what
+        )
+        assert list(self.service.settings.state_dir.glob("rehearsal-*")) == []
+        return {one.what: one for one in found}
+
+    def states(self, identities: age.Identities | None = None) -> tuple[str, str]:
+        found = self.tried(identities)
+        return found["catalog"].state.value, found["bundle"].state.value
+
+    def file(self, what: str) -> Path:
+        (found,) = self.folder.glob(f"{rehearsing.FILES[what]}-*")
+        return found
+
+    def replace(self, what: str, data: bytes) -> None:
+        """Let other bytes be there, and have been written."""
+        path = self.file(what)
+        path.write_bytes(data)
+        with closing(sqlite3.connect(self.service.settings.state_dir / "catalog.db")) as known:
+            known.execute("DELETE FROM snapshot_put")
+            known.commit()
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[Site]:
+    (tmp_path / "usb").mkdir()
+    target = CopyTarget("usb", Directory(str(tmp_path / "usb")))
+    url = new_catalog(tmp_path)
+    with Catalog.open(url) as catalog:
+        fill(catalog)
+        service = SimpleNamespace(
+            clock=Clock(),
+            catalog=catalog,
+            policy=replace(load_policy("site: x", "x"), copies=(target,)),
+            nodes=None,
+            settings=SimpleNamespace(ssh=None, catalog_url=url, state_dir=tmp_path),
+        )
+        yield Site(service, target, tmp_path / "usb")
+
+
+def test_what_was_saved_is_what_the_catalog_was_also_after_it_went_on(site: Site) -> None:
+    site.saved()
+    site.service.clock.at += 2 * DAY
+    catalog = site.service.catalog
+    (operation,) = catalog.operations.find()
+    catalog.copies.canaries()
+    with closing(sqlite3.connect(site.service.settings.state_dir / "catalog.db")) as known:
+        known.execute("UPDATE operation SET step = 'dump', state = 'done', finished = 99")
+        known.commit()
+    found = site.tried()
+    assert {one.state.value for one in found.values()} == {"compared"}
+    for one in found.values():
+        assert "archives: 1, digest " in one.said and "lineages: 2" in one.said
+        assert (one.at, one.taken_at) == (NOW + 2 * DAY, NOW) and one.size and one.sha256
+    assert rehearsing.due(site.service) == []
+    site.service.clock.at += 30 * DAY
+    assert rehearsing.due(site.service) == [site.target]
+    assert operation.id
+
+
+@pytest.mark.parametrize(
+    ("statement", "words"),
+    [
+        ("DELETE FROM proof", "proofs: 1, digest"),
+        ("UPDATE proof SET verdict = 'failed'", "1 with other content"),
+        ("DELETE FROM archive_signs; DELETE FROM archive", "1 unknown to the catalog"),
+        ("UPDATE archive SET sha256 = 'cd'", "archives: 1, digest"),
+        ("UPDATE identity SET id = 'another'", "identity: 1"),
+        ("UPDATE tombstone SET uuid = 'other'", "tombstone 1"),
+    ],
+)
+def test_what_is_not_what_the_catalog_is_differs_and_says_where(
+    site: Site, statement: str, words: str
+) -> None:
+    site.saved()
+    with closing(sqlite3.connect(site.service.settings.state_dir / "catalog.db")) as known:
+        known.executescript(statement)
+    found = site.tried()
+    assert {one.state.value for one in found.values()} == {"differs"}
+    assert all(words in one.said for one in found.values())
+
+
+def test_what_a_snapshot_lacks_is_told(site: Site) -> None:
+    site.saved()
+    plain = site.folder / "plain"
+    plain.write_bytes(zstd.decompress(site.file("catalog").read_bytes()))
+    with closing(sqlite3.connect(plain)) as known:
+        known.execute("DELETE FROM proof")
+        known.commit()
+    site.replace("catalog", zstd.compress(plain.read_bytes()))
+    assert site.states() == ("differs", "compared")
+    assert "proofs: 0, 1 missing in the snapshot (01A clovis" in site.tried()["catalog"].said
+
+
+def test_other_bytes_than_were_written_are_told_and_not_opened(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site.saved()
+    for what in ("catalog", "bundle"):
+        path = site.file(what)
+        path.write_bytes(path.read_bytes()[:-1] + b"x")
+    monkeypatch.setattr(rehearsing, "_inside", None)
+    assert site.states() == ("altered", "altered")
+
+
+def test_what_cannot_be_read_is_told_with_why(site: Site) -> None:
+    site.saved()
+    site.replace("catalog", b"no zstd")
+    site.replace("bundle", site.file("bundle").read_bytes()[:-40])
+    found = site.tried()
+    assert {one.state.value for one in found.values()} == {"unreadable"}
+    assert "is damaged" in found["catalog"].said and "is no bundle" in found["bundle"].said
+    empty = site.folder / "empty.tar"
+    bundles.pack([("README.txt", b"hi")], empty, lambda: None)
+    site.replace("bundle", empty.read_bytes())
+    assert "holds no catalog" in site.tried()["bundle"].said
+
+
+def test_an_encrypted_one_is_held_against_what_was_written_and_opened_with_a_key_alone(
+    site: Site,
+) -> None:
+    site.target = replace(site.target, recipients=(str(KIT.to_public()),))
+    site.saved()
+    assert site.states() == ("sealed", "sealed")
+    assert "its inside was not seen" in site.tried()["bundle"].said
+    assert site.states(age.Identities([KIT])) == ("compared", "compared")
+    with pytest.raises(UsageError, match="none of the identities opens"):
+        rehearsing.try_target(
+            site.service, site.target, age.Identities([x25519.Identity.generate()])
+        )
+    site.replace("catalog", site.file("catalog").read_bytes())
+    assert site.states() == ("unknown", "unknown")
+    site.replace("catalog", b"age no more")
+    assert site.states(age.Identities([KIT])) == ("unreadable", "compared")
+
+
+def test_the_newest_of_several_is_taken_and_an_old_one_is_told(site: Site) -> None:
+    site.saved()
+    site.service.clock.at += 9 * DAY
+    assert site.states() == ("old", "old")
+    site.saved()
+    assert site.states() == ("compared", "compared")
+    assert len(list(site.folder.iterdir())) == 4
+    assert site.tried()["catalog"].taken_at == NOW + 9 * DAY
+
+
+def test_an_empty_target_is_told_and_one_that_is_not_there_is_not_called_bad(site: Site) -> None:
+    assert rehearsing.newest(site.service, site.target) == {}
+    found = site.tried()
+    assert {one.state.value for one in found.values()} == {"missing"}
+    assert rehearsing.due(site.service) == [site.target]
+    gone = CopyTarget("nas", Directory(str(site.folder / "nas")))
+    with pytest.raises(TargetMissing):
+        rehearsing.try_target(site.service, gone)
+    folders = {one.folder for one in site.service.catalog.snapshot_trials.last()}
+    assert folders == {folder_of(site.target)}
+
+
+def test_where_there_is_no_room_or_somebody_else_took_over_nothing_is_recorded(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site.saved()
+
+    def lost() -> None:
+        raise LeaseLost("another process drives it")
+
+    with pytest.raises(LeaseLost):
+        rehearsing.try_target(site.service, site.target, alive=lost)
+    monkeypatch.setattr(
+        "backupsvc.operations.copy.break_glass_rehearsing.shutil.disk_usage",
+        lambda path: SimpleNamespace(free=64 << 20),
+    )
+    with pytest.raises(NoRoom, match="are to come"):
+        rehearsing.try_target(site.service, site.target)
+    assert site.service.catalog.snapshot_trials.last() == []
+    assert list(site.service.settings.state_dir.glob("rehearsal-*")) == []
