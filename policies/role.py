@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from shlex import quote
 
 from policies import bridges, freezing
+from policies.ha import failovers
 from policies.model import Policy
 from policies.pve.privileges import LOCAL_ZONE, privileges
 
@@ -118,6 +119,15 @@ def optional(policy: Policy) -> tuple[Need, ...]:
             "see by its boot id that a copy was not reset while it settled",
         ),
     )
+
+
+def reporting() -> tuple[Need, ...]:
+    """Return what a report is the better for and can be done without: it then says what is not
+    known.
+    """
+    why = "read in the nodes' logs what HA took over without being asked, and when"
+    # not on /nodes: rights there replace those that are inherited from /, Sys.Audit among them
+    return (Need("/", failovers.PRIVILEGE, why),)
 
 
 def restoring(

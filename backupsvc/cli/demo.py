@@ -39,10 +39,11 @@ def demo(
     ] = "auto",
 ) -> None:
     """Start the lab and live through one night: back up, copy, prune, prove, lose a guest, restore
-    it, report.
+    it, report. Then let a node fail, on clusters of modelled guests.
     """
+    from backupsvc.cli import ha_on_lab
     from backupsvc.cli.lab import lab_errors
-    from backupsvc.cli.output import say, table
+    from backupsvc.cli.output import say, table, tell
     from backupsvc.settings import lab_settings_file, state_dir
 
     began = time.monotonic()
@@ -54,13 +55,18 @@ def demo(
     lab_dir = lab_settings_file().parent
     with lab_errors():
         rows, good, report = _live(lab_dir, hypervisor, output, keep)
+        scenes = ha_on_lab.rehearse(lambda text: tell(f"a node fails: {text}"))
     table(("the night", "result"), rows)
+    say()
+    table(ha_on_lab.HEADS, ha_on_lab.rows(scenes), "SIMULATED: a node fails")
+    say(ha_on_lab.SHORTENED)
+    say()
     for path in report:
         say(f"report: {path}")
     say(f"done in {time.monotonic() - began:.0f} s")
     if keep:
         say(f"the lab is still up: BACKUPSVC_STATE_DIR={lab_dir.parent} backupsvc lab down")
-    raise typer.Exit(0 if good else 1)
+    raise typer.Exit(0 if good and all(one.as_expected for one in scenes) else 1)
 
 
 def _live(

@@ -114,7 +114,7 @@ def _print_role(
     homes = disks or [name for name in (policy.scratch.storage,) if name]
     again = rights.restoring(policy, bridges=restore, disks=homes) if restore else ()
     held = rights.holders(needs, rights.on_release(again, release))
-    optional = rights.on_release(rights.optional(policy), release)
+    optional = rights.on_release((*rights.optional(policy), *rights.reporting()), release)
     notes, commands = [*rights.notes(policy, bridge)], rights.commands(held)
     if restore and not homes:
         notes.append(

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from backupsvc.cli import ha_failovers
 from backupsvc.cli.ha_drill import drill
 from backupsvc.cli.options import AsJson
 
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from policies.ha.facts import Group, Rule
+    from policies.ha.failovers import Failovers
     from policies.ha.resources import ResourceStatus
     from policies.ha.status import HaReport
 
@@ -21,6 +23,7 @@ _WORDS = {True: "yes", False: "no", None: "unknown"}
 
 
 app.command("drill")(drill)
+app.command("failovers")(ha_failovers.failovers)
 
 
 @app.command()
@@ -34,15 +37,21 @@ def status(as_json: AsJson = False) -> None:
     from backupsvc.cli.output import emit_json
     from backupsvc.cli.session import open_service
     from backupsvc.operations.ha_drill.result import summary
+    from backupsvc.report import failovers
     from backupsvc.report.ha import ask, last_drills
 
     with open_service() as service:
         found = ask(service)
         drills = {vmid: summary(one) for vmid, one in last_drills(service, found).items()}
+        since = int(service.clock.now()) - ha_failovers.DAYS * 86400
+        # a cluster without anything under HA is asked nothing more
+        taken = failovers.ask(service, since) if found.resources else None
+        timezone = service.policy.timezone
     if as_json:
-        emit_json(as_dict(found, drills))
+        told = failovers.as_dict(taken) if taken else None
+        emit_json(as_dict(found, drills) | {"failovers": told})
     else:
-        show(found, drills)
+        show(found, drills, taken, timezone)
     raise typer.Exit(0 if found.well else 1)
 
 
@@ -151,9 +160,14 @@ def _ranked(nodes: Mapping[str, int]) -> list[dict[str, Any]]:
     return [{"node": name, "priority": rank} for name, rank in nodes.items()]
 
 
-def show(found: HaReport, drills: Mapping[int, dict[str, Any]]) -> None:
-    """Given what is said, and the last drills, print it for a person: votes, nodes, guests, then
-    what is wrong with its next action, then what to know.
+def show(
+    found: HaReport,
+    drills: Mapping[int, dict[str, Any]],
+    taken: Failovers | None = None,
+    timezone: str = "UTC",
+) -> None:
+    """Given what is said, the last drills, and what HA took over, print it for a person: votes,
+    nodes, guests, then what is wrong with its next action, then what to know.
     """
     from backupsvc.cli.output import say, table
 
@@ -197,6 +211,9 @@ def show(found: HaReport, drills: Mapping[int, dict[str, Any]]) -> None:
         table((*heads, "backup follows"), rows)
         for vmid, drilled in drills.items():
             say(f"last drill of {vmid}: {_drilled(drilled)}")
+    if taken:
+        say()
+        ha_failovers.show(taken, timezone)
     _tell(found)
 
 

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
 from backupsvc.cli.completing import vmids
 from backupsvc.cli.options import AsJsonUnasked, DryRunOfPlan, Yes
+from backupsvc.errors import UsageError
 
 if TYPE_CHECKING:
     from policies.ha.drill import Plan
 
-Guest = Annotated[int, typer.Argument(help="The guest to move.", autocompletion=vmids)]
+Guest = Annotated[
+    int | None, typer.Argument(help="The guest to move.", autocompletion=vmids, show_default=False)
+]
 ToNode = Annotated[
     str | None, typer.Option("--to", metavar="NODE", help="To this node; else one that fits.")
 ]
@@ -23,12 +26,20 @@ Relocate = Annotated[
         help="Stop it and start it there, as a failover would; or keep it running.",
     ),
 ]
+OnLab = Annotated[
+    bool,
+    typer.Option(
+        "--on-lab",
+        help="Let a node fail on embedded clusters of its own, in four scenes; asks no other.",
+    ),
+]
 
 
 def drill(
-    vmid: Guest,
+    vmid: Guest = None,
     to: ToNode = None,
     relocate: Relocate = False,
+    on_lab: OnLab = False,
     yes: Yes = False,
     dry_run: DryRunOfPlan = False,
     as_json: AsJsonUnasked = False,
@@ -39,7 +50,19 @@ def drill(
     Refused outside its window (ha.drill.window), when quorum is at risk, when its backup is not
     proven, and when anything of that is not known. Shows the plan and asks. Exit 0 only if it went,
     answered there, and is back home.
+
+    With --on-lab no guest of yours is touched: the reference site's own test is played on embedded
+    clusters (a node fails, with and without a third vote, with and without replication). Exit 0 if
+    the guest came back where it could, and only there.
     """
+    if on_lab:
+        if vmid is not None or to is not None or relocate:
+            raise UsageError(
+                "--on-lab plays its own scenes", "leave out the guest, --to and --relocate"
+            )
+        _on_lab(dry_run=dry_run, as_json=as_json)
+    if vmid is None:
+        raise UsageError("no guest is named", "name one, or play the scenes of --on-lab")
     from backupsvc.cli.driving import drive_one, must_agree, require_answerable
     from backupsvc.cli.output import emit_json, say, tell, tell_error
     from backupsvc.cli.session import open_service
@@ -73,6 +96,31 @@ def drill(
         if error := result["error"]:
             tell_error(error["message"], error["hint"])
     raise typer.Exit(ended.code)
+
+
+def _on_lab(*, dry_run: bool, as_json: bool) -> NoReturn:
+    from backupsvc.cli import ha_on_lab
+    from backupsvc.cli.output import answering, emit_json, say, table, tell
+    from backupsvc.cli.session import SIMULATED
+    from policies.ha.rehearsal import SCENES
+
+    answering(2, "--on-lab")  # its answer has a shape of its own
+    if dry_run:
+        names = [scene.name for scene in SCENES]
+        if as_json:
+            emit_json({"dry_run": True, "scenes": names})
+        else:
+            for name in names:
+                say(f"a node would fail on a cluster of its own: {name}")
+        raise typer.Exit(0)
+    tell(SIMULATED)
+    found = ha_on_lab.rehearse(lambda text: None if as_json else tell(text))
+    if as_json:
+        emit_json(ha_on_lab.as_dict(found))
+    else:
+        table(ha_on_lab.HEADS, ha_on_lab.rows(found))
+        say(ha_on_lab.SHORTENED)
+    raise typer.Exit(0 if all(one.as_expected for one in found) else 1)
 
 
 def as_dict(found: Plan) -> dict[str, Any]:

@@ -95,6 +95,7 @@ def document_of(service: Service, month: str | None, language: str | None) -> Do
     from backupsvc.errors import UsageError
     from backupsvc.report.document import build, month_of, period_of
     from backupsvc.report.facts import collect
+    from backupsvc.report.failovers import of_site
     from policies.i18n import LANGUAGES, names
 
     if language is not None and language not in LANGUAGES:
@@ -104,12 +105,12 @@ def document_of(service: Service, month: str | None, language: str | None) -> Do
     policy = replace(service.policy, language=language or service.policy.language)
     now = int(service.clock.now())
     month = month or month_of(now, policy.timezone)
-    # only to refuse a month that is none: collecting takes a while, and build asks again
-    period_of(month, policy.timezone, now)
+    # a month that is none is refused before anything is collected, which takes a while
+    period = period_of(month, policy.timezone, now)
     with garbage.kept_out():
-        return build(
-            collect(service.pve, service.catalog, policy, service.clock), policy, month, now
-        )
+        facts = collect(service.pve, service.catalog, policy, service.clock)
+        facts = replace(facts, failovers=of_site(service, facts, period.start))
+        return build(facts, policy, month, now)
 
 
 def _show(document: Document) -> None:

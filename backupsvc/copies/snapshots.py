@@ -60,9 +60,7 @@ def newest(names: Iterable[str], what: str) -> tuple[str, int] | None:
     kind, encrypted or not, and when it was taken (epoch seconds); None if there is none.
     """
     found = [
-        (at, name)
-        for name in names
-        if (at := taken_at(name.removesuffix(_AGE), what)) is not None
+        (at, name) for name in names if (at := taken_at(name.removesuffix(_AGE), what)) is not None
     ]
     if not found:
         return None

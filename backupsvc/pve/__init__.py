@@ -39,6 +39,7 @@ class Pve:
         from backupsvc.pve.configuration import Configuration
         from backupsvc.pve.guests import Guests
         from backupsvc.pve.ha import HighAvailability
+        from backupsvc.pve.ha_history import HaHistory
         from backupsvc.pve.nodes import Nodes
         from backupsvc.pve.restore import Restore
         from backupsvc.pve.storage import Storages
@@ -51,6 +52,7 @@ class Pve:
         nodes = Nodes(client, clock)
         self.cluster = Cluster(client, clock, nodes)
         self.ha = HighAvailability(client)
+        self.ha_history = HaHistory(client, clock)
         self.guests = Guests(client, lambda: self._scratch)
         self.agent = Agent(client, clock, self.guests)
         self.storage = Storages(client, clock, nodes)

@@ -20,6 +20,7 @@ from policies import i18n
 from policies.compliance.evaluation import exemption_for, findings, local_day, pressing
 from policies.compliance.facts import BroughtBack, GuestFacts, SiteFacts, usable
 from policies.compliance.objectives import GuestAssessment, Objective, Status, assess
+from policies.ha.failovers import Failovers
 from policies.jobs import job_for
 from policies.model import Exemption, Finding, Policy, Proof, Severity
 from policies.pve.calendar_event import occurrences
@@ -176,6 +177,7 @@ class Document:
     exemptions: tuple[ExemptionLine, ...]
     limits: tuple[str, ...]
     gaps: tuple[GapLine, ...]
+    failovers: Failovers | None = None
     version: str = __version__
 
     def short_of(self) -> tuple[Shortfall, ...]:
@@ -196,6 +198,13 @@ class Document:
         ]
         # sorting is stable: among equals the order of the guests stays
         return tuple(sorted(found, key=lambda one: one.status is not Status.BREACHED))
+
+    @property
+    def under_ha(self) -> bool | None:
+        """Whether HA manages a guest now; None if what it manages could not be read."""
+        if any(item.ha_managed for item in self.facts.guests):
+            return True
+        return None if any(gap.kind == "ha" for gap in self.facts.gaps) else False
 
     @property
     def compliant(self) -> bool:
@@ -316,6 +325,7 @@ def build(facts: SiteFacts, policy: Policy, month: str, now: int) -> Document:
             )
             for gap in facts.gaps
         ),
+        failovers=facts.failovers.within(period.start, period.end) if facts.failovers else None,
     )
 
 

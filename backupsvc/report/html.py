@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from backupsvc.report import words
+from backupsvc.report import failovers, words
 from backupsvc.report.document import Document
 from backupsvc.report.json import totals
 from backupsvc.visible import visible
@@ -52,6 +52,8 @@ def render(document: Document) -> str:
         month=words.month(document.period.month, language),
         zone=datetime.fromtimestamp(document.generated_at, ZoneInfo(timezone)).tzname(),
         bar=bar,
+        away=lambda one: i18n.typeset(failovers.length(one, language), language),
+        not_read=lambda one: failovers.not_read(one, language, timezone),
     )
 
 

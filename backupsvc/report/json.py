@@ -8,6 +8,7 @@ from typing import Any
 
 from backupsvc.clock import iso
 from backupsvc.inventory import departed
+from backupsvc.report import failovers
 from backupsvc.report.document import Document, GuestLine
 from policies.compliance.facts import BroughtBack
 from policies.model import Exemption, Proof
@@ -61,6 +62,7 @@ def full(document: Document) -> dict[str, Any]:
         "totals": totals(document),
         "proofs": [_proof(proof) for proof in document.proofs],
         "restores": [_restore(one) for one in document.restores],
+        "failovers": failovers.as_dict(document.failovers) if document.failovers else None,
         "exemptions": [
             _exemption(line.exemption) | {"expired": line.expired} for line in document.exemptions
         ],

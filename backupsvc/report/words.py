@@ -225,6 +225,77 @@ CHROME: dict[str, tuple[str, str]] = {
         "the original was said to be off: “{words}” ({by}, {when})",
         "l'original a été dit éteint : « {words} » ({by}, {when})",
     ),
+    "failovers": (
+        "High availability: failovers of the month",
+        "Haute disponibilité : bascules du mois",
+    ),
+    "failovers-lead": (
+        "Guests that HA took over without being asked. The length counts from the moment when HA "
+        "found the node gone (at least) and from the node's last sign of life (at most) to the end "
+        "of the start elsewhere; that its service answered then is not said.",
+        "Invités que la HA a repris sans demande. La durée compte depuis le moment où la HA a "
+        "constaté l'absence du nœud (au moins) et depuis son dernier signe de vie (au plus) jusqu'à "
+        "la fin du démarrage ailleurs ; elle ne dit pas que le service répondait alors.",
+    ),
+    "over.none": (
+        "None: the log of HA was read on every node, for the whole of the time.",
+        "Aucune : le journal de la HA a été lu sur chaque nœud, pour toute la durée.",
+    ),
+    "over.unknown": (
+        "Not known whether HA took anything over.",
+        "On ne sait pas si la HA a repris quoi que ce soit.",
+    ),
+    "over.not-all": (
+        "Not all was read: there may have been others.",
+        "Tout n'a pas été lu : il a pu y en avoir d'autres.",
+    ),
+    "over.unasked": (
+        "Not known: the log of HA was not read.",
+        "On ne sait pas : le journal de la HA n'a pas été lu.",
+    ),
+    "over.no-ha": (
+        "No guest is under high availability now; what was under it before is not known.",
+        "Aucun invité n'est sous haute disponibilité à présent ; avant, on ne sait pas.",
+    ),
+    "over.right": (
+        "the log of HA on {node} is read with Sys.Syslog on /, which the token lacks ({detail})",
+        "le journal de la HA sur {node} se lit avec Sys.Syslog sur /, que le jeton n'a pas ({detail})",
+    ),
+    "over.offline": (
+        "{node} is off, and its log with it",
+        "{node} est arrêté, et son journal avec lui",
+    ),
+    "over.empty": (
+        "the log of {node} holds nothing of HA any more",
+        "le journal de {node} ne contient plus rien de la HA",
+    ),
+    "over.short": (
+        "the log of HA on {node} goes back to {back}, no further",
+        "le journal de la HA sur {node} remonte au {back}, pas plus loin",
+    ),
+    "over.failed": (
+        "the log of HA on {node} could not be read: {detail}",
+        "le journal de la HA sur {node} n'a pas pu être lu : {detail}",
+    ),
+    "over.between": ("{least} at least, {most} at most", "au moins {least}, au plus {most}"),
+    "over.least": ("{least} at least", "au moins {least}"),
+    "over.most": ("{most} at most", "au plus {most}"),
+    "over.no-length": ("not known", "inconnue"),
+    "over.not-back": (
+        "not known: no start that ended well is listed",
+        "inconnue : aucun démarrage réussi n'est listé",
+    ),
+    "over.when": ("Node found gone", "Absence du nœud constatée"),
+    "over.fenced": ("Fenced", "Isolé"),
+    "over.started": ("Started again", "Redémarré"),
+    "over.length": ("Away for", "Absent pendant"),
+    "over.from": ("from {source} to {target}", "de {source} vers {target}"),
+    "over.odd": (
+        "started elsewhere, and no move of it is listed: HA took it over, or somebody moved it by "
+        "hand",
+        "démarré ailleurs sans déplacement listé : la HA l'a repris, ou quelqu'un l'a déplacé à la "
+        "main",
+    ),
     "signoff": ("Sign-off", "Visa"),
     "signoff.name": ("Name and function", "Nom et fonction"),
     "signoff.date": ("Date", "Date"),

@@ -16,6 +16,7 @@ from types import MappingProxyType
 
 from policies import lineage, whole
 from policies.freezing import LeftFrozen
+from policies.ha.failovers import Failovers
 from policies.model import (
     Archive,
     ArchiveCopy,
@@ -356,7 +357,7 @@ class SiteFacts:
     ``canaries`` is what was tried last at each immutable copy target, ``rehearsals`` which keys last
     opened an encrypted copy at each target, ``snapshot_trials`` what came of bringing its newest
     snapshots of the catalog back, ``tombstones`` what remains of machines that are gone
-    from the cluster.
+    from the cluster. ``failovers`` None: nobody asked.
     """
 
     cluster: str
@@ -382,6 +383,7 @@ class SiteFacts:
     snapshot_trials: tuple[SnapshotTrial, ...] = ()
     tombstones: tuple[Listed, ...] = ()
     restores: tuple[BroughtBack, ...] = ()
+    failovers: Failovers | None = None
 
 
 def proven(facts: SiteFacts, guest: GuestFacts, wanted: Rung = Rung.HEALTHY) -> tuple[Proof, ...]:

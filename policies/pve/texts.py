@@ -256,6 +256,32 @@ HA_GROUPS_MIGRATED = _text(
     "pve-ha-manager PVE/API2/HA/Groups.pm",
     recorded=True,
 )
+_NODE, _SID = "[A-Za-z0-9-]+", "(?:vm|ct):[0-9]+"
+HA_NODE_GONE = _text(
+    "ha-node-gone",
+    rf"node '(?P<node>{_NODE})': state changed from '(?:online|maintenance)' => 'unknown'",
+    "HA's manager finds a node gone from those that have quorum",
+    "pve-ha-manager PVE/HA/NodeStatus.pm",
+)
+HA_FENCED = _text(
+    "ha-fenced",
+    rf"fencing: acknowledged - got agent lock for node '(?P<node>{_NODE})'",
+    "HA's manager is sure that nothing runs on that node any more",
+    "pve-ha-manager PVE/HA/NodeStatus.pm",
+)
+HA_RECOVERING = _text(
+    "ha-recovering",
+    rf"service '(?P<sid>{_SID})': state changed from 'fence' to 'recovery'",
+    "a guest's node is fenced, and HA looks for another one",
+    "pve-ha-manager PVE/HA/Manager.pm",
+)
+HA_TAKEN = _text(
+    "ha-taken",
+    rf"recover service '(?P<sid>{_SID})' (?:from fenced node '(?P<source>{_NODE})' to node "
+    rf"'(?P<target>{_NODE})'|to previous failed and fenced node '(?P<again>{_NODE})' again)",
+    "HA takes a guest over without being asked: its configuration is moved now",
+    "pve-ha-manager PVE/HA/Manager.pm",
+)
 NO_AGENT_ANSWER = _text(
     "no-agent-answer",
     r"is not running",

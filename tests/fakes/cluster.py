@@ -103,6 +103,7 @@ _NODE = r"nodes/([^/]+)"
 ROUTES: tuple[tuple[re.Pattern[str], str, Callable[..., Any]], ...] = tuple(
     (re.compile(pattern), method, handler)
     for method, pattern, handler in (
+        ("GET", r"cluster/log", VirtualCluster._cluster_log),
         ("GET", r"cluster/tasks", VirtualCluster._cluster_tasks),
         ("GET", rf"{_NODE}/tasks/([^/]+)/status", VirtualCluster._task_status),
         ("GET", rf"{_NODE}/tasks/([^/]+)/log", VirtualCluster._task_log),
@@ -120,6 +121,7 @@ ROUTES: tuple[tuple[re.Pattern[str], str, Callable[..., Any]], ...] = tuple(
         ("POST", rf"{_NODE}/vzdump", VirtualCluster._vzdump),
         ("GET", rf"{_NODE}/network", VirtualCluster._network),
         ("GET", rf"{_NODE}/time", VirtualCluster._time),
+        ("GET", rf"{_NODE}/syslog", VirtualCluster._syslog),
         ("GET", r"version", VirtualCluster._version),
         ("GET", r"nodes", VirtualCluster._node_list),
         ("GET", r"cluster/nextid", VirtualCluster._nextid),

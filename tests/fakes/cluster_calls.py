@@ -116,6 +116,13 @@ class ClusterCalls(State):
         return _TIME | {"time": now, "localtime": now}
 
 
+    def _cluster_log(self, *, asked: Asked) -> Any:
+        return []  # nothing of this token's is left in it
+
+    def _syslog(self, node: str, *, asked: Asked) -> Any:
+        raise Refusal(403, f"Permission check failed (/nodes/{node}, Sys.Syslog)")
+
+
 def _resource(vmid: int, guest: Guest, off: bool) -> Any:
     place = {"id": f"qemu/{vmid}", "type": "qemu", "vmid": vmid, "node": guest.node}
     if off:  # PVE knows no more of it

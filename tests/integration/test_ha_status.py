@@ -10,10 +10,12 @@ from typing import Any
 
 import pytest
 
+from pvelab.accident import give
 from tests.commands import Shell
 from tests.integration.administrator import disable_pve_job
 from tests.waiting import wait_until
 
+SERVICE = "backupsvc@pve!service"
 pytestmark = [pytest.mark.slow, pytest.mark.long(600)]
 
 
@@ -58,6 +60,40 @@ def test_it_says_what_it_is_before_and_after_replication_and_when_its_node_is_de
     assert any("no quorum" in problem["what"] for problem in told["problems"])
     text = site("ha", "status")
     assert text.code == 1 and "bring a node or the QDevice back" in text.out
+
+    _what_ha_did_by_itself(site)
+
+
+def _what_ha_did_by_itself(site: Shell) -> None:
+    """With a third vote HA takes the guest over, and the log tells it to who may read it."""
+    (blind,) = site("ha", "failovers").out.splitlines()[1:][:1]
+    assert "clovis is off" in blind
+    third = ("--qdevice", "--time-factor", "60", "--drift", "lge-pve02:0")
+    assert site("lab", "cluster", *third).code == 0
+    wait_until(lambda: asked(site)["resources"][0]["node"] == "lge-pve02", 60)
+    wait_until(lambda: asked(site)["resources"][0]["state"] == "started", 60)
+    told = site("ha", "failovers", "--json")
+    assert (told.code, told.json["answer"]) == (1, "not-known")
+    why = {one["node"]: one["why"] for one in told.json["not_read"]}
+    assert why == {"clovis": "offline", "lge-pve02": "right"}
+    assert "Sys.Syslog on /" in site("ha", "failovers").out
+
+    give(site.state / "lab", "/", "Sys.Syslog", SERVICE)
+    assert site("lab", "fault", "node-return", "clovis").code == 0
+    told = site("ha", "failovers", "--json").json
+    (one,) = told["failovers"]
+    assert (one["sid"], one["source"], one["target"]) == ("vm:108", "clovis", "lge-pve02")
+    assert one["missed"] <= one["fenced"] <= one["taken"] <= one["started"]
+    assert one["last_sign"] <= one["missed"]
+    assert 0 <= one["at_least_seconds"] <= one["at_most_seconds"]
+    # the lab's logs begin with the lab: of the days before nothing is known
+    assert {x["why"] for x in told["not_read"]} == {"short"}
+    text = site("ha", "status").out
+    assert "vm:108 from clovis to lge-pve02: away" in text
+    assert "there may have been others" in text
+    report = site("pra", "report", "--output", site.state / "report", "--json").json["files"]
+    page = next(Path(path).read_text("utf-8") for path in report if path.endswith(".html"))
+    assert "lge-pve02: pve-ha-crm" in page
 
 
 def test_a_cluster_that_says_nothing_is_unreachable(tmp_path: Path) -> None:

@@ -391,6 +391,7 @@ CASES: dict[str, Words] = {
         ["doctor", "--role", "--bridge", ARGUMENT],
     ],
     "ha status": lambda s: [["ha", "status"]],
+    "ha failovers": lambda s: [["ha", "failovers"], ["ha", "failovers", "--since", ARGUMENT]],
     "lab cluster": wrong("lab", "cluster"),
     "lab down": wrong("lab", "down"),
     "lab status": lambda s: [["lab", "status"]],
@@ -486,6 +487,7 @@ CASES: dict[str, Words] = {
         ["ha", "drill", "105", "--yes"],
         ["ha", "drill", "108", "--to", ARGUMENT, "--yes"],
         ["ha", "drill", ARGUMENT],
+        ["ha", "drill", "--on-lab", "--to", ARGUMENT],
     ],
     "what-if": lambda s: [
         ["what-if", "--node", "clovis"],
@@ -522,6 +524,7 @@ REACHED = (
     "what-if",
     "recover",
     "ha drill",
+    "ha failovers",
     "ha status",
     "pra status",
     "doctor",

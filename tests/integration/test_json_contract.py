@@ -197,6 +197,7 @@ class Asked:
             ("gate", "--node", NODE),
             ("what-if", "--node", NODE),
             ("ha", "status"),
+            ("ha", "failovers"),
             ("policy", "check"),
             ("policy", "show"),
             ("policy", "next"),
@@ -216,6 +217,8 @@ class Asked:
         self("lab", "down")
 
     def _drill(self) -> None:
+        self("ha", "drill", "--on-lab", "--dry-run")
+        self("ha", "drill", "--on-lab")
         self("ha", "drill", 108, "--dry-run")
         replicated(self.shell)
         allowed(self.shell)
@@ -383,6 +386,21 @@ def test_every_command_was_asked(asked: Asked) -> None:
         name for name in TREE if not ONE_SHAPE.match(name)
     } - WITHOUT_JSON - ASKED_ELSEWHERE <= asked.asked
     assert {f"{name} --dry-run/1" for name in CHANGES} <= set(asked.answers)
+
+
+def test_the_documents_own_failover_test_comes_out_as_its_cluster_allows(asked: Asked) -> None:
+    (told,) = asked.answers["ha drill --on-lab/1"]
+    scenes = {(one["third_vote"], one["replicated"]): one for one in told["scenes"]}
+    assert told["as_expected"] is True and len(scenes) == 4, told
+    for lost in (scenes[False, False], scenes[False, True]):
+        assert (lost["quorate"], lost["node"], lost["log"]) == (False, "clovis", None)
+        assert "no quorum" in lost["why"]
+    vain, back = scenes[True, False], scenes[True, True]
+    assert (vain["state"], vain["node"], vain["answered"]) == ("error", "lge-pve02", False)
+    assert len(vain["failed_starts"]) == 4 and "no such volume" in vain["why"]
+    assert (vain["log"]["target"], vain["log"]["started"]) == ("lge-pve02", None)
+    assert (back["node"], back["state"], back["failed_starts"]) == ("lge-pve02", "started", [])
+    assert 0 < back["log"]["at_least_seconds"] <= back["answered_seconds"] + 2
 
 
 def test_every_key_is_a_plain_word(asked: Asked) -> None:

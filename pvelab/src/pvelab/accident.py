@@ -1,8 +1,7 @@
-"""The accident of the demonstration: somebody deletes a guest through the lab's API, as an
-administrator would in the GUI.
+"""What an administrator does in the demonstration, through the lab's API as its root: the accident,
+a guest that is deleted, and a right that is given.
 
-This plays the user's mistake against the lab, as root of the lab. The service itself has no such
-call (law 1).
+The service itself has no such calls (law 1).
 """
 
 from __future__ import annotations
@@ -27,6 +26,16 @@ def delete_guest(lab_dir: Path, node: str, vmid: int, timeout: float = 60) -> No
         ("DELETE", base, {"purge": 1, "destroy-unreferenced-disks": 1}),
     ):
         call.wait(node, call(method, path, query), timeout)
+
+
+def give(lab_dir: Path, path: str, privilege: str, token: str) -> None:
+    """Given a lab's directory, an ACL path, a privilege and a token's name, give it to that token
+    and its user.
+    """
+    call, role = _Root(lab_dir), f"Lab-{privilege}"
+    call("POST", "/access/roles", {"roleid": role, "privs": privilege})
+    for kind, who in (("users", token.partition("!")[0]), ("tokens", token)):
+        call("PUT", "/access/acl", {"path": path, "roles": role, kind: who})
 
 
 class _Root:

@@ -58,11 +58,13 @@ class HaManager:
                 return
             self.ha.master = self.lab.answering()
             self._last_online.clear()
+            self._say("status change slave => master")
         for node in self.lab.nodes.values():
             if node.online:
-                self.ha.node_status[node.name], self._last_online[node.name] = "online", now
+                self._last_online[node.name] = now
+                self._note(node.name, "online")
             elif self.ha.node_status.get(node.name, "online") == "online":
-                self.ha.node_status[node.name] = "unknown"
+                self._note(node.name, "unknown")
         for sid in [sid for sid in self.ha.services if not self._is_managed(sid)]:
             del self.ha.services[sid]
         for sid in sorted(sid for sid in self.ha.resources if self._is_managed(sid)):
@@ -73,6 +75,16 @@ class HaManager:
                 # then
                 _log.warning("HA round of %s: %s", sid, error)
         self.ha.save()
+
+    def _say(self, text: str) -> None:
+        self.lab.ha_says(self.ha.master or "", text)
+
+    def _note(self, node: str, status: str) -> None:
+        """Know a node as ``status`` from now on, and write that down."""
+        before = self.ha.node_status.get(node, "online")
+        self.ha.node_status[node] = status
+        if status != before:
+            self._say(f"node '{node}': state changed from '{before}' => '{status}'")
 
     def _is_managed(self, sid: str) -> bool:
         return (
@@ -129,11 +141,20 @@ class HaManager:
             )
             if lost:
                 service.state, service.task = "fence", ""
-                self.ha.node_status[service.node] = "fence"
             else:
                 self._next(sid, service, vm, now)
             if service.state == before:
                 return
+            told = {"node": service.node} if before == "recovery" else {}
+            if service.state in ("migrate", "relocate"):
+                told = {"node": service.node, "target": service.target}
+            more = ", ".join(f"{name} = {value}" for name, value in told.items())
+            self._say(
+                f"service '{sid}': state changed from '{before}' to '{service.state}'"
+                + (f"  ({more})" if more else "")
+            )
+            if lost:
+                self._note(service.node, "fence")
 
     def _next(self, sid: str, service: Service, vm: VmConfig, now: float) -> None:
         wanted, alive = self.ha.wanted(sid), self.lab.nodes[service.node].online
@@ -141,10 +162,17 @@ class HaManager:
             if alive:  # it came back in time
                 service.state = "started"
             elif _lock_is_free(self.lab.nodes[service.node], now):
-                self.ha.node_status[service.node] = "unknown"
+                if self.ha.node_status[service.node] == "fence":
+                    self._say(f"fencing: acknowledged - got agent lock for node '{service.node}'")
+                self._note(service.node, "unknown")
                 service.state = "recovery"
         elif service.state == "recovery":
             if node := self._choose(sid, ""):
+                self._say(
+                    f"recover service '{sid}' from fenced node '{service.node}' to node '{node}'"
+                    if node != service.node
+                    else f"recover service '{sid}' to previous failed and fenced node '{node}' again"
+                )
                 # its configuration moves there, and a lock that a cut dump left goes
                 self.lab.guests.move(vm.vmid, node)
                 if vm.config.get("lock") == "backup":

@@ -19,6 +19,7 @@ from pvelab.faults import board, waiting
 from pvelab.ha import Ha
 from pvelab.jobs import Jobs
 from pvelab.release import release_of
+from pvelab.system_log import MANAGER, SystemLog
 from pvelab.tasks import TaskLog, Tasks, Upid
 
 if TYPE_CHECKING:
@@ -236,6 +237,7 @@ class Lab:
         self.faults = board.Board(directory / board.FILE)
         self.tasks = Tasks({name: node.dir for name, node in self.nodes.items()}, self.now)
         self.tasks.gate = lambda log: waiting.hang(self.faults, log)
+        self.system_logs = {name: SystemLog(node.dir) for name, node in self.nodes.items()}
 
     @property
     def networks(self) -> Any:
@@ -248,6 +250,11 @@ class Lab:
         # a fault stands in the place of the drift that was chosen
         fault = self.faults.find("drift", node=node) if node else None
         return int(time.time()) + (int(fault["seconds"]) if fault else drift)
+
+    def ha_says(self, node: str, text: str) -> None:
+        """Let HA's manager on a node write a line to that node's system log, if it lives."""
+        if node in self.nodes and self.nodes[node].online:
+            self.system_logs[node].write(self.now(node), MANAGER, text)
 
     def uptime(self) -> int:
         """Return how many seconds the lab has been up."""

@@ -13,6 +13,7 @@ from pvelab.guests import power
 from pvelab.guests.state import save
 from pvelab.kernel import Lab, LabError, TaskLog, VmConfig
 
+BOOTED = "status change startup => wait_for_quorum"  # what a node's HA manager begins with
 _POLL = 0.2
 _MAX_START = 120.0
 
@@ -45,6 +46,7 @@ def revive_node(lab: Lab, name: str) -> str:
     if node.online:
         raise LabError(500, f"node '{name}' is online already")
     node.online, node.died, node.last_seen, node.last_running = True, None, None, set()
+    lab.ha_says(name, BOOTED)
     _tell(lab, name, alive=True)
     return lab.tasks.spawn(
         name, "startall", "", "root@pam", lambda log: _start_guests(lab, name, log)

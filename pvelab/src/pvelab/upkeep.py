@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pvelab.ha_manager import ROUND, HaManager
 from pvelab.kernel import Lab
 from pvelab.moves import Replication
+from pvelab.nodes_life import BOOTED
 
 _SHORTEST, _NAP = 0.1, 1.0  # seconds of sleep between two looks at the clock
 _MAX_STOP = 5.0
@@ -28,6 +29,8 @@ class Upkeep:
 
     def start(self) -> None:
         """Begin."""
+        for node in self._lab.nodes:
+            self._lab.ha_says(node, BOOTED)
         for thread in self._threads:
             thread.start()
 

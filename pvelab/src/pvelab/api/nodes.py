@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 
 from pvelab import figures, links
 from pvelab.api.cluster import version_of
-from pvelab.kernel import Bridge, Call, route
+from pvelab.kernel import Answer, Bridge, Call, route
 from pvelab.moves import INTERVAL, replica_target
 
 _FIGURES = ("cpu", "maxcpu", "mem", "maxmem", "disk", "maxdisk", "uptime")
@@ -43,6 +43,7 @@ def node_index(call: Call) -> Any:
         "replication",
         "status",
         "storage",
+        "syslog",
         "tasks",
         "time",
         "version",
@@ -84,6 +85,28 @@ def replication(call: Call) -> Any:
             }
         )
     return rows
+
+
+@route("GET", "/nodes/{node}/syslog")
+def syslog(call: Call) -> Any:
+    """Return numbered lines of a node's system log, of one service or of all; an empty one is one
+    line.
+    """
+    zone, params = ZoneInfo(call.lab.tz), call.params
+    told = [
+        entry.shown(call.node, zone)
+        for entry in call.lab.system_logs[call.node].entries(params.get("service", ""))
+        if _moment(params.get("since"), zone, 0)
+        <= entry.at
+        <= _moment(params.get("until"), zone, entry.at)
+    ] or ["no content"]
+    start, limit = params.get("start", 0), params.get("limit", 0) or 50
+    page = [{"n": n, "t": text} for n, text in enumerate(told[start : start + limit], start + 1)]
+    return Answer(page, total=len(told))
+
+
+def _moment(text: str | None, zone: ZoneInfo, otherwise: int) -> int:
+    return int(datetime.fromisoformat(text).replace(tzinfo=zone).timestamp()) if text else otherwise
 
 
 @route("GET", "/nodes/{node}/status")

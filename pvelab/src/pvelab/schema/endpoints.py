@@ -19,6 +19,8 @@ _NODE: Schema = {"type": "string", "format": "pve-node"}
 _VMID: Schema = {"type": "integer", "format": "pve-vmid"}
 _AUDIT_NODE = {"check": ["perm", "/nodes/{node}", ["Sys.Audit"]]}
 _TEXT: Schema = {"type": "string", "optional": 1}
+_COUNT: Schema = {"type": "integer", "optional": 1, "minimum": 0}
+_LOG_TIME = r"^\d{4}-\d{2}-\d{2}( \d{2}:\d{2}(:\d{2})?)?$"
 _POOL: Schema = {"type": "string", "format": "pve-poolid"}
 _POOL_CHANGE: Schema = {
     "poolid": _POOL,
@@ -50,6 +52,19 @@ _EXTRA: tuple[tuple[str, str, Schema, Schema], ...] = (
         "/nodes/{node}/replication",
         {"node": _NODE, "guest": {**_VMID, "optional": 1}},
         {"user": "all"},
+    ),
+    (
+        "GET",
+        "/nodes/{node}/syslog",
+        {
+            "node": _NODE,
+            "start": _COUNT,
+            "limit": _COUNT,
+            "since": {**_TEXT, "pattern": _LOG_TIME},
+            "until": {**_TEXT, "pattern": _LOG_TIME},
+            "service": {**_TEXT, "maxLength": 128},
+        },
+        {"check": ["perm", "/nodes/{node}", ["Sys.Syslog"]]},
     ),
     (
         "GET",

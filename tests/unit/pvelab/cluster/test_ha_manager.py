@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
-from pvelab import cluster_settings
+from pvelab import cluster_settings, seed
 from pvelab.guests import volumes
 from pvelab.guests.state import save
 from pvelab.ha_manager import ROUND, HaManager
@@ -55,6 +55,12 @@ def nodes(client: Client) -> dict[str, str]:
     return found
 
 
+def log(client: Client, *query: str, node: str = "lge-pve02") -> list[str]:
+    """What is in a node's system log, without when and by whom."""
+    rows = client.get(f"/nodes/{node}/syslog?{'&'.join(query)}")
+    return [row["t"].partition("]: ")[2] or row["t"] for row in rows]
+
+
 def words(client: Client) -> dict[str, str]:
     rows = client.get("/cluster/ha/status/current")
     return {
@@ -87,6 +93,49 @@ def test_a_dead_node_is_unknown_then_fenced_and_its_service_comes_back_where_its
     assert service(client) == ("lge-pve02", "started")
     assert nodes(client) == {"clovis": "unknown", "lge-pve02": "online"}
     assert client.get("/nodes/lge-pve02/qemu/108/status/current")["status"] == "running"
+
+
+def test_the_manager_writes_what_it_does_to_the_system_log_of_the_node_that_leads(
+    running: Lab, client: Client, live: Live
+) -> None:
+    running.ha.master = "lge-pve02"
+    replicated(running)
+    assert log(client) == ["no content"]
+    kill_node(running, "clovis")
+    live(130)
+    assert log(client) == [
+        "node 'clovis': state changed from 'online' => 'unknown'",
+        "service 'vm:108': state changed from 'started' to 'fence'",
+        "node 'clovis': state changed from 'unknown' => 'fence'",
+        "fencing: acknowledged - got agent lock for node 'clovis'",
+        "node 'clovis': state changed from 'fence' => 'unknown'",
+        "service 'vm:108': state changed from 'fence' to 'recovery'",
+        "recover service 'vm:108' from fenced node 'clovis' to node 'lge-pve02'",
+        "service 'vm:108': state changed from 'recovery' to 'started'  (node = lge-pve02)",
+    ]
+    assert log(client, "limit=1", "start=6")[0].startswith("recover service 'vm:108'")
+    assert log(client, "until=2020-01-01") == log(client, "since=2099-01-01%2000:00:00")
+    assert log(client, "service=pvedaemon") == ["no content"]
+    blind = Client(running, token=seed.SERVICE_TOKEN)
+    refused = blind.ask("GET", "/nodes/lge-pve02/syslog")
+    assert (refused.status, "Sys.Syslog" in refused.reason) == (403, True)
+    assert client.ask("GET", "/nodes/clovis/syslog").status == 595
+    revive_node(running, "clovis")
+    assert log(client, node="clovis") == ["status change startup => wait_for_quorum"]
+
+
+def test_a_new_master_says_that_it_leads_before_it_misses_the_old_one(
+    running: Lab, client: Client, live: Live
+) -> None:
+    replicated(running)
+    kill_node(running, "clovis")
+    live(300)
+    told = log(client)
+    assert told[:2] == [
+        "status change slave => master",
+        "node 'clovis': state changed from 'online' => 'unknown'",
+    ]
+    assert "recover service 'vm:108' from fenced node 'clovis' to node 'lge-pve02'" in told
 
 
 def test_disks_on_a_shared_storage_are_there_whichever_node_starts_the_guest(
