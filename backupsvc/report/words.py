@@ -258,8 +258,8 @@ CHROME: dict[str, tuple[str, str]] = {
         "Aucun invité n'est sous haute disponibilité à présent ; avant, on ne sait pas.",
     ),
     "over.right": (
-        "the log of HA on {node} is read with Sys.Syslog on /, which the token lacks ({detail})",
-        "le journal de la HA sur {node} se lit avec Sys.Syslog sur /, que le jeton n'a pas ({detail})",
+        "the log of HA on {node} is read with Sys.Syslog on /, which the token lacks",
+        "le journal de la HA sur {node} se lit avec Sys.Syslog sur /, que le jeton n'a pas",
     ),
     "over.offline": (
         "{node} is off, and its log with it",

@@ -115,7 +115,6 @@ class ClusterCalls(State):
         now = int(self.clock.now() + self.ahead.get(node, 0.0))
         return _TIME | {"time": now, "localtime": now}
 
-
     def _cluster_log(self, *, asked: Asked) -> Any:
         return []  # nothing of this token's is left in it
 

@@ -70,16 +70,16 @@ def _what_ha_did_by_itself(site: Shell) -> None:
     assert "clovis is off" in blind
     third = ("--qdevice", "--time-factor", "60", "--drift", "lge-pve02:0")
     assert site("lab", "cluster", *third).code == 0
-    wait_until(lambda: asked(site)["resources"][0]["node"] == "lge-pve02", 60)
-    wait_until(lambda: asked(site)["resources"][0]["state"] == "started", 60)
+    there = {"node": "lge-pve02", "state": "started"}
+    wait_until(lambda: there.items() <= asked(site)["resources"][0].items(), 60)
     told = site("ha", "failovers", "--json")
     assert (told.code, told.json["answer"]) == (1, "not-known")
     why = {one["node"]: one["why"] for one in told.json["not_read"]}
     assert why == {"clovis": "offline", "lge-pve02": "right"}
     assert "Sys.Syslog on /" in site("ha", "failovers").out
 
-    give(site.state / "lab", "/", "Sys.Syslog", SERVICE)
     assert site("lab", "fault", "node-return", "clovis").code == 0
+    give(site.state / "lab", "/", "Sys.Syslog", SERVICE)
     told = site("ha", "failovers", "--json").json
     (one,) = told["failovers"]
     assert (one["sid"], one["source"], one["target"]) == ("vm:108", "clovis", "lge-pve02")

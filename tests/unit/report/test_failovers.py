@@ -153,8 +153,8 @@ def test_the_report_says_none_only_where_all_was_read_and_else_what_was_not() ->
     none = Failovers(Answer.NONE, MONTH, NOW, (), (), MONTH - 1)
     assert "None: the log of HA was read on every node" in page(none, "en")
     assert "Aucune : le journal de la HA a été lu sur chaque nœud" in page(none, "fr")
-    lacking = Unread("clovis", Why.RIGHT, detail="403 <b>")
-    blind = Failovers(Answer.UNKNOWN, MONTH, NOW, (), (), None, (lacking,))
+    lacking = (Unread("clovis", Why.RIGHT), Unread("lge-pve02", Why.FAILED, detail="403 <b>"))
+    blind = Failovers(Answer.UNKNOWN, MONTH, NOW, (), (), None, lacking)
     for language, words in (("en", "Not known whether HA took"), ("fr", "On ne sait pas si la HA")):
         text = page(blind, language)
         assert words in text and "Sys.Syslog" in text and "403 &lt;b&gt;" in text
