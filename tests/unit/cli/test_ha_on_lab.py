@@ -64,7 +64,8 @@ def test_law_1_where_the_settings_lead_is_not_read_and_nothing_is_left(
         return scene
 
     monkeypatch.setattr(ha_on_lab, "_play", play)
-    assert tuple(ha_on_lab.rehearse(lambda text: None)) == SCENES
+    shown: list[Any] = [*ha_on_lab.rehearse(lambda text: None)]
+    assert shown == [*SCENES]
     assert led == ["127.0.0.1:1"] * 4
     assert sorted(labs.ended) == sorted(labs.made) and len(set(labs.made)) == 4
     assert not labs.made[0].parents[1].exists()
