@@ -304,7 +304,10 @@ WHO = {
     "users": "backupsvc@pve",
     "tokens": "backupsvc@pve!service,backupsvc@pve!restore",
 }
-RIGHTS = {"/": "Sys.Audit,Sys.Console,Sys.Modify,Pool.Audit", "/pool/web": "Pool.Allocate"}
+RIGHTS = {
+    "/": "Sys.Audit,Sys.Console,Sys.Modify,Pool.Audit",
+    "/pool/web": "Pool.Audit,Pool.Allocate",
+}
 APART, HOME = f"vm:{OLD},vm:108", f"vm:{OLD}"
 
 
