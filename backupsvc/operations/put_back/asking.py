@@ -4,7 +4,7 @@ guest stands before HA gets it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from backupsvc.engine.executor import trouble_of
 from backupsvc.engine.memory import MemoryUnreadable
@@ -17,9 +17,9 @@ from backupsvc.operations.surroundings import Now
 from policies import lineage
 from policies.model import Operation, OperationState
 from policies.restore_verdict import IN_WORDS, is_well
-from policies.surroundings import Call, Right
+from policies.surroundings import Call, Kind, Right, Surrounding, putting_back
 from policies.surroundings.asked import where
-from policies.surroundings.putting_back import Standing
+from policies.surroundings.putting_back import Ended, Standing
 from policies.workflow import Trouble
 
 
@@ -73,6 +73,26 @@ def standing_if_known(
         if passes(error, retries=retries):
             raise
         return Standing(None, doubt=f"how it stands is not known: {error.message}")
+
+
+def left_to_hands(
+    service: Cluster,
+    thing: Surrounding,
+    calls: Sequence[Call],
+    standing: Callable[[], Standing],
+    *,
+    retries: bool,
+) -> Ended | None:
+    """Given a thing, the calls that would put it back, and what tells how its guest stands, return
+    why they are left to a person, None where they may be made. Raise what may pass, while
+    ``retries``.
+    """
+    if end := putting_back.may(thing, calls, held(service, thing.rights, retries=retries)):
+        return end
+    if thing.kind is not Kind.HA_RESOURCE:
+        return None
+    # HA starts and stops what it is given by itself, so how the guest stands decides last
+    return putting_back.arming(thing, standing())
 
 
 def _standing(service: Cluster, memory: PutBackMemory, vmid: int, now: Now) -> Standing:

@@ -80,7 +80,11 @@ def look_ahead(
         end: Ended | None = putting_back.without_calls(thing)
         if thing.calls:
             end = putting_back.blocked(thing, before) or asking.left_to_hands(
-                service, memory, target, now, thing, thing.calls, retries=False
+                service,
+                thing,
+                thing.calls,
+                lambda: asking.standing_if_known(service, memory, target, now, retries=False),
+                retries=False,
             )
         things.append((thing, end))
     return Ahead(target, memory, tuple(things), found.notes, blocker)

@@ -27,7 +27,7 @@ from backupsvc.operations.put_back import asking
 from backupsvc.operations.put_back.memory import Piece, PutBackMemory
 from backupsvc.operations.services import Run, StepServices
 from backupsvc.operations.surroundings import Now
-from policies.surroundings import Call, Kind, Surrounding, putting_back
+from policies.surroundings import Call, Kind, putting_back
 from policies.surroundings.model import command
 from policies.surroundings.putting_back import Ended, Make, Outcome, Standing
 from policies.surroundings.whose import Who
@@ -128,7 +128,9 @@ def _go_on(run: Run[Any], around: Around, number: int) -> Wait | None:
         made = piece.made + (len(decided.calls) < piece.pending)
         piece = _keep(run, number, replace(piece, made=made, pending=None))
         run.forget(CALL)
-    if end := _left_to_hands(run, around, thing, decided, now):
+    if end := asking.left_to_hands(
+        run.service, thing, decided.calls, lambda: around.standing(now), retries=run.retries
+    ):
         return _ended(run, number, end)
     return _call(run, around, number, decided.calls, digest)
 
@@ -157,18 +159,6 @@ def _decide(run: Run[Any], piece: Piece, now: Now) -> Make | Ended:
     if isinstance(decided, Ended) and not decided.known and run.retries:
         raise OutOfReach(f"{piece.thing.what}: {decided.detail}")
     return decided
-
-
-def _left_to_hands(
-    run: Run[Any], around: Around, thing: Surrounding, decided: Make, now: Now
-) -> Ended | None:
-    held = asking.held(run.service, thing.rights, retries=run.retries)
-    if end := putting_back.may(thing, decided.calls, held):
-        return end
-    if thing.kind is not Kind.HA_RESOURCE:
-        return None
-    # HA starts and stops what it is given by itself, so how the guest stands decides last
-    return putting_back.arming(thing, around.standing(now))
 
 
 def _call(

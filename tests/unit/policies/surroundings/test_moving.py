@@ -79,13 +79,13 @@ def test_law_3_a_backup_job_never_saves_both_and_never_loses_another_guest() -> 
     """Dumps of a guest that is off would rotate its good ones out."""
     for listed in ("108", "105,108", "108;105", "105 108 110", "108,108,110"):
         now = jobs(f"vzdump: x\n\tschedule 1:00\n\tvmid {listed}\n")
-        there = ConfigSet(now.files | THERE)
+        there = ConfigSet({**now.files, **THERE})
         (item,) = (one for one in forth(now, there, OLD, NEW) if one.kind is Kind.BACKUP)
         saved = dict(item.calls[0].params)["vmid"].split(",")
         others = set(re.split("[,; ]", listed)) - {"108"}
         assert set(saved) == others | {"208"} and "108" not in saved
         text = f"vzdump: x\n\tschedule 1:00\n\tvmid {','.join(saved)}\n"
-        (again,) = back(now, ConfigSet(there.files | {"jobs.cfg": text}), OLD, NEW)
+        (again,) = back(now, ConfigSet({**there.files, "jobs.cfg": text}), OLD, NEW)
         assert set(dict(again.calls[0].params)["vmid"].split(",")) == others | {"108"}
 
 
