@@ -39,7 +39,9 @@ collect: setup
 	@$(PYTHON) -m pytest --collect-only -qq > /dev/null 2>&1 || true
 
 coverage: setup
-	$(PYTHON) -m coverage run -m pytest tests/unit/policies
+	$(PYTHON) -m coverage erase
+	$(PYTHON) -m coverage run -m pytest -n 2 tests/unit/policies
+	$(PYTHON) -m coverage combine -q
 	$(PYTHON) -m coverage report
 
 explore: setup

@@ -11,12 +11,19 @@ from typing import Any
 HANGS = 240.0
 
 
-def wait_until(condition: Callable[[], Any], what: object = "", pause: float = 0.05) -> Any:
+def wait_until(
+    condition: Callable[[], Any],
+    what: object = "",
+    pause: float = 0.05,
+    moves: Callable[[], object] = lambda: None,
+) -> Any:
     """Return the condition's value once it is true. Fail with ``what`` (or what it returns) when it
-    seems never to come.
+    seems never to come: what hangs is that of which ``moves`` returns the same for so long.
     """
-    end = time.monotonic() + HANGS
+    end, stood = time.monotonic() + HANGS, moves()
     while not (found := condition()):
+        if (stands := moves()) != stood:
+            end, stood = time.monotonic() + HANGS, stands
         assert time.monotonic() < end, what() if callable(what) else what
         time.sleep(pause)
     return found

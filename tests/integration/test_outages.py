@@ -101,6 +101,7 @@ class Night:
             lambda: not any(item.state is OperationState.OPEN for item in self.operations()),
             self._said,
             pause=0.5,
+            moves=lambda: [(item.id, item.step) for item in self.operations()],
         )
         found = self.operations()
         assert {item.state for item in found} == {OperationState.DONE}, self._said()

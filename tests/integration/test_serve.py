@@ -112,6 +112,8 @@ with open_service() as service:
     worker = one.pid("worker-polls")
     os.kill(worker, signal.SIGSTOP)
     wait_until(lambda: "worker-polls lives and does nothing: it is ended" in one.said(), one.said)
+    # what it said of its health before that may still be its last word
+    wait_until(lambda: one.pid("worker-polls") != worker, one.said)
     one.becomes("ok")
     assert (
         one.pid("worker-polls") != worker

@@ -21,6 +21,7 @@ from tests.integration.durable.scene import Run, Scene
 Record = Callable[[str, object], None]
 # kinds that write files themselves, between their points
 WRITING_FILES = ("copy", "copy-to-a-folder", "copy-encrypted")
+WHOLE = os.environ.get("DURABLE_WHOLE") == "1"
 # kinds whose runs are long: `make test` tries one place in so many, `make soak` all of them
 SPARSE = {"replace": 11, "replace-undo": 13, "recover": 5, "put-back": 5, "ha-drill": 5}
 
@@ -29,8 +30,7 @@ def stride(kind: str, every: int) -> int:
     """Given a kind, and which of its places are tried (each ``every``-th), return how far apart
     those are that this run tries.
     """
-    whole = os.environ.get("DURABLE_WHOLE") == "1"
-    return every if whole else every * SPARSE.get(kind, 1)
+    return every if WHOLE else every * SPARSE.get(kind, 1)
 
 
 def undisturbed(scene: Scene, kind: str, way: str) -> Run:

@@ -42,17 +42,17 @@ jobs:
 guests:
   104:
     address: 192.168.10.4
-    boot-timeout: 30s
+    boot-timeout: 120s
     check-timeout: 5s
     checks: [{http: {port: 80, path: /, status: 200, contains: GLPI}}]
   105:
     address: 192.168.10.5
-    boot-timeout: 30s
+    boot-timeout: 120s
     check-timeout: 5s
     checks: [{http: {port: 80, path: /login, status: 200, contains: Kanboard}}]
   108:
     address: 192.168.10.8
-    boot-timeout: 30s
+    boot-timeout: 120s
     check-timeout: 5s
     checks: [ssh, {http: {port: 80, path: /, status: 200}}]
 """.replace("FAR", FAR)

@@ -37,7 +37,7 @@ from tests.lab.false_proof.stage import Moment, Stage
 LEFT_OVER = 9009
 FOREIGN_MAC = "BC:24:11:0F:0F:0F"
 INTERFACES = ("GET", "/nodes/{node}/qemu/{vmid}/agent/network-get-interfaces")
-IMPATIENT = policy(lambda text: text.replace("boot-timeout: 30s", "boot-timeout: 8s"))
+IMPATIENT = policy(lambda text: text.replace("boot-timeout: 120s", "boot-timeout: 8s"))
 
 
 def impostor(vmid: int, *, mac: str | None = None, comes: bool = False) -> Arrangement:

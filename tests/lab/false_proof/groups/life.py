@@ -25,7 +25,7 @@ from tests.lab.false_proof.cells import (
 )
 from tests.lab.false_proof.stage import SCRATCH, Moment, Stage
 
-IMPATIENT = policy(lambda text: text.replace("boot-timeout: 30s", "boot-timeout: 8s"))
+IMPATIENT = policy(lambda text: text.replace("boot-timeout: 120s", "boot-timeout: 8s"))
 # A copy that settles is asked for its boot id first where it has an agent, then how its process is.
 # The latter is asked before each question to its agent too (a dump may hold it).
 BOOT_CALL, STATUS_CALL = "/nodes/*/qemu/90??/agent/file-read", "/nodes/*/qemu/90??/status/current"
