@@ -103,7 +103,6 @@ _NODE = r"nodes/([^/]+)"
 ROUTES: tuple[tuple[re.Pattern[str], str, Callable[..., Any]], ...] = tuple(
     (re.compile(pattern), method, handler)
     for method, pattern, handler in (
-        ("GET", r"cluster/log", VirtualCluster._cluster_log),
         ("GET", r"cluster/tasks", VirtualCluster._cluster_tasks),
         ("GET", rf"{_NODE}/tasks/([^/]+)/status", VirtualCluster._task_status),
         ("GET", rf"{_NODE}/tasks/([^/]+)/log", VirtualCluster._task_log),
@@ -121,7 +120,6 @@ ROUTES: tuple[tuple[re.Pattern[str], str, Callable[..., Any]], ...] = tuple(
         ("POST", rf"{_NODE}/vzdump", VirtualCluster._vzdump),
         ("GET", rf"{_NODE}/network", VirtualCluster._network),
         ("GET", rf"{_NODE}/time", VirtualCluster._time),
-        ("GET", rf"{_NODE}/syslog", VirtualCluster._syslog),
         ("GET", r"version", VirtualCluster._version),
         ("GET", r"nodes", VirtualCluster._node_list),
         ("GET", r"cluster/nextid", VirtualCluster._nextid),
@@ -144,7 +142,7 @@ ROUTES: tuple[tuple[re.Pattern[str], str, Callable[..., Any]], ...] = tuple(
 )
 # of what is kept of a configuration, what no test needs: this PVE does not have it
 _NOT_SERVED = re.compile(
-    r"access/(?:users|groups|roles|acl|domains)|pools"
+    r"cluster/log|nodes/[^/]+/syslog|access/(?:users|groups|roles|acl|domains)|pools"
     r"|cluster/(?:options|replication|config/nodes|ha/(?:groups|rules)|metrics/server)"
     r"|cluster/(?:firewall|mapping|notifications|sdn)/.+"
     r"|nodes/[^/]+/(?:dns|hosts|config|(?:qemu/\d+/)?firewall/.+)"

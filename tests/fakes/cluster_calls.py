@@ -115,12 +115,6 @@ class ClusterCalls(State):
         now = int(self.clock.now() + self.ahead.get(node, 0.0))
         return _TIME | {"time": now, "localtime": now}
 
-    def _cluster_log(self, *, asked: Asked) -> Any:
-        return []  # nothing of this token's is left in it
-
-    def _syslog(self, node: str, *, asked: Asked) -> Any:
-        raise Refusal(403, f"Permission check failed (/nodes/{node}, Sys.Syslog)")
-
 
 def _resource(vmid: int, guest: Guest, off: bool) -> Any:
     place = {"id": f"qemu/{vmid}", "type": "qemu", "vmid": vmid, "node": guest.node}
