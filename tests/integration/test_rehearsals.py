@@ -70,12 +70,10 @@ def test_law_8_a_lost_guest_comes_back_with_an_empty_catalog_and_without_redis(
 ) -> None:
     site, lab = backed_up, backed_up.state / "lab"
     held = disks(site, LOST)
-    nothing = {
-        "BACKUPSVC_CATALOG__URL": f"sqlite:///{tmp_path}/empty.db",
-        "BACKUPSVC_BROKER__URL": "redis://127.0.0.1:1/0",
-    }
+    catalog, broker = f"sqlite:///{tmp_path}/empty.db", "redis://127.0.0.1:1/0"
+    anew = Shell(site.state, {"BACKUPSVC_CATALOG__URL": catalog, "BACKUPSVC_BROKER__URL": broker})
     with rehearsal(record_property, "an empty catalog, no Redis", lab, gone=(LOST,)):
         delete_guest(lab, NODE, LOST)
-        back = site("restore", LOST, "--yes", "--no-start", "--json", **nothing)
+        back = anew("restore", LOST, "--yes", "--no-start", "--json")
         assert back.code == 0, back.out + back.err
     assert disks(site, LOST) == held
