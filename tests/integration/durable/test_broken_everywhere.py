@@ -11,7 +11,13 @@ import pytest
 from tests.integration.durable.interference import FAULTS
 from tests.integration.durable.kinds import ASKING_PVE
 from tests.integration.durable.scene import Scene
-from tests.integration.durable.test_killed_everywhere import WHOLE, Record, cut_short, report, stride
+from tests.integration.durable.test_killed_everywhere import (
+    WHOLE,
+    Record,
+    cut_short,
+    report,
+    stride,
+)
 
 # where nothing is changed, a connection that is dropped after the call is one that was dropped
 # before it

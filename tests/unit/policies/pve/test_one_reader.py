@@ -24,6 +24,7 @@ FORMATS = {
         "backupsvc/pve/client.py",  # hosts and fingerprints, in the settings
         "backupsvc/pve/trust.py",
         "backupsvc/settings.py",
+        "backupsvc/catalog/snapshot_opening.py",  # a table's columns, in a dump of PostgreSQL
     },
     r"""#qmdump""": set(),  # vzdump's list of disks
     r"""vol(?:id|ume)\w*\.r?(?:partition|split)\(""": set(),  # a volume id
