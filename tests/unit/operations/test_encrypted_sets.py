@@ -44,11 +44,12 @@ class Site:
         url = new_catalog(folder)
         settings = SimpleNamespace(state_dir=self.state, catalog_url=url, ssh=None)
         self.service: Any = SimpleNamespace(
-            clock=SimpleNamespace(now=lambda: float(self.at)), settings=settings, nodes=None
+            clock=SimpleNamespace(now=lambda: float(self.at)),
+            settings=settings,
+            nodes=None,
+            catalog=Catalog.open(url),
         )
         self.sealed = CopyTarget("usb", Directory(str(self.usb)), recipients=RECIPIENTS)
-        with Catalog.open(url):
-            pass
 
     def look(self, said: str) -> None:
         """Hold that nothing in the folder is anything but a file of age, or the beginning of one."""
@@ -63,7 +64,7 @@ class Site:
 
 
 @pytest.fixture
-def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Site:
+def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
     made = Site(tmp_path)
 
     @contextmanager
@@ -73,7 +74,8 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Site:
 
     monkeypatch.setattr(catalogs, "open_target", watched)
     monkeypatch.setattr(configs, "read", lambda *_: CONFIGURATION)
-    return made
+    yield made
+    made.service.catalog.close()
 
 
 def test_law_7_of_a_configuration_nothing_plain_ever_lies_at_a_target_that_encrypts(
