@@ -136,6 +136,15 @@ def test_reading_the_boot_id_is_optional_and_not_asked_for_where_no_copy_settles
     )
 
 
+def test_the_log_of_ha_is_read_by_a_right_on_the_root_which_takes_none_away_that_is_inherited() -> (
+    None
+):
+    (need,) = role.reporting()
+    assert (need.path, need.privilege) == ("/", "Sys.Syslog")
+    held = {"/": frozenset({"Sys.Audit"}), "/nodes": frozenset({"Sys.Audit", "Sys.Syslog"})}
+    assert role.missing([need], held) == (need,)
+
+
 def test_what_is_missing_is_found_path_by_path_and_inherited_rights_count() -> None:
     needs = role.everyday(policy())
     held = {path: frozenset(privs) for path, privs in grants(needs).items()}
