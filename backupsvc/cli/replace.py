@@ -91,7 +91,12 @@ def undo_replacement(
     from backupsvc.cli.output import emit_json, say, tell, tell_error
     from backupsvc.operations.replace.memory import recall
     from backupsvc.operations.replace.planning import open_undo, plan_undo, typed
-    from backupsvc.operations.replace.result import undo_as_dict, undo_in_words, undo_outcome
+    from backupsvc.operations.replace.result import (
+        UNKNOWN_JOBS,
+        undo_as_dict,
+        undo_in_words,
+        undo_outcome,
+    )
     from policies.replace_guard import name_to_type
 
     new = _replaced_by(operation)
@@ -123,6 +128,8 @@ def undo_replacement(
         )
     for sentence in result["left"]:
         tell(f"backupsvc: WARNING: {sentence}")
+    if why := result["surroundings_unknown"]:
+        tell(f"backupsvc: WARNING: {UNKNOWN_JOBS.format(old=planned.old, why=why)}")
     for one in result["surroundings"]:
         if one["left"]:
             tell(f"backupsvc: WARNING: {one['what']}: {one['detail']}")
@@ -201,9 +208,9 @@ def _lines(plan: ReplacePlan) -> list[str]:
 
 def _around(told: dict[str, Any]) -> list[str]:
     """What is, or was, moved with it, and what is left to be typed."""
-    if told["surroundings_unknown"]:
-        return [f"what is around it is not known, and not moved: {told['surroundings_unknown']}"]
     lines = []
+    if why := told["surroundings_unknown"]:
+        lines.append(f"  what is around it is not known, and not moved: {why}")
     for one in told["surroundings"]:
         lines.append(f"  {one['action']}: {one['what']}: {one['detail']}".rstrip(": "))
         if one["action"] not in ("planned", "done"):
@@ -221,7 +228,7 @@ def _show(result: dict[str, Any]) -> None:
     if error := result["error"]:
         tell_error(error["message"], error["hint"] or f"see `backupsvc operations show {id}`")
         if stop := about["way_back_error"]:
-            tell(f"backupsvc: STOP: guest {old} could not be brought back: {stop['message']}")
+            tell(f"backupsvc: STOP: the way back of guest {old} did not end: {stop['message']}")
             tell(f"  -> try it again with `backupsvc operations undo {id}`, or look at both in PVE")
         elif about["switched"]:
             tell(f"guest {new} is in the place of guest {old}; `backupsvc operations undo {id}`")

@@ -97,6 +97,8 @@ def restores(catalog: Catalog, gaps: Gaps) -> tuple[BroughtBack, ...]:
             replace(
                 one,
                 by=memory.typed_by or one.by,
+                # what an undoing brings back lies where it lay
+                node=memory.old_node if undone else one.node,
                 original=other,
                 seconds=float(operation.finished - operation.created),
                 how=How.UNDO if undone else How.REPLACE,

@@ -20,7 +20,7 @@ from policies.surroundings.model import (
 from policies.surroundings.sections import Section, named, take, values
 
 JOBS, REPLICATION, NODES = "jobs.cfg", "replication.cfg", "corosync-nodes.cfg"
-_JOB_RIGHT = right("Sys.Modify", "/")
+RIGHT = right("Sys.Modify", "/")
 _REPLICATION_RIGHT = right("Datastore.Allocate", "/storage")
 # what only root may set (tmpdir, dumpdir, script) is for hands, as are lists of paths
 _JOB = words(
@@ -84,7 +84,7 @@ def _changed(asked: Asked, row: Section, there: Section) -> Iterator[Surrounding
         detail += f"; it saves guests on {node} alone, and this one lies on {asked.node}"
     joined = ",".join((*there.listed(field), new))
     call = Call("PUT", f"cluster/backup/{row.name}", ((field, joined),))
-    yield missing(Kind.BACKUP, row.name, detail, (call,), NOTHING, _JOB_RIGHT)
+    yield missing(Kind.BACKUP, row.name, detail, (call,), NOTHING, RIGHT)
 
 
 def _gone(asked: Asked, row: Section) -> Surrounding:
@@ -114,7 +114,7 @@ def _gone(asked: Asked, row: Section) -> Surrounding:
         "it is gone, the guest was its only one",
         (Call("POST", "cluster/backup", params),),
         taken,
-        _JOB_RIGHT,
+        RIGHT,
         # PVE takes local for a job that names none
         right("Datastore.Allocate", f"/storage/{row.get('storage') or 'local'}"),
     )

@@ -14,9 +14,9 @@ from policies import surroundings
 from policies.cluster_config import ConfigSet
 from policies.config_sources import GUESTS, GUESTS_FOLDER
 from policies.surroundings import access, ha, jobs
-from policies.surroundings.asked import where
-from policies.surroundings.model import Call, Kind, Surrounding, for_hands
-from policies.surroundings.sections import Section, sections, split
+from policies.surroundings.asked import NOTHING, missing, where
+from policies.surroundings.model import Call, Kind, Surrounding, for_hands, nameable, plain
+from policies.surroundings.sections import Section, named, sections, split
 
 # what HA takes for a wish to leave a resource alone, as if it were none of its own (pve-facts 9.4)
 IGNORED = "ignored"
@@ -69,7 +69,11 @@ def forth(
     takes its place, return what that one lacks; the rest as ``surroundings.find``.
     """
     found = surroundings.find(then, now, old, as_vmid=new, node=node, archive=archive)
-    return (*(_moved(one, old, new) for one in found), *_go_on_saving(then, now, old))
+    return (
+        *(_moved(one, then, now, old, new, node) for one in found),
+        *_both_saved(now, old, new),
+        *_go_on_saving(then, now, old),
+    )
 
 
 def back(then: ConfigSet, now: ConfigSet, old: int, new: int) -> tuple[Surrounding, ...]:
@@ -77,7 +81,22 @@ def back(then: ConfigSet, now: ConfigSet, old: int, new: int) -> tuple[Surroundi
     more. All else it kept.
     """
     found = surroundings.find(then, now, old)
-    return tuple(_moved(one, new, old) for one in found if one.kind is Kind.BACKUP)
+    moved = (_moved(one, then, now, new, old) for one in found if one.kind is Kind.BACKUP)
+    return (*moved, *_both_saved(now, new, old))
+
+
+def _both_saved(now: ConfigSet, leaves: int, comes: int) -> Iterator[Surrounding]:
+    """The jobs that name both already: somebody added the one, or its VMID is one that was named."""
+    for job in sections(now.files.get(jobs.JOBS, "")):
+        listed = job.listed("vmid")
+        if not {str(leaves), str(comes)} <= set(listed):
+            continue
+        detail = f"it saves {comes}, and {leaves} no longer"
+        if nameable(job.name) and plain(job.get("vmid")):
+            call = Call("PUT", f"cluster/backup/{job.name}", (("vmid", _listed(listed, leaves)),))
+            yield missing(Kind.BACKUP, job.name, detail, (call,), NOTHING, jobs.RIGHT)
+        else:
+            yield for_hands(Kind.BACKUP, job.name, f"it saves both: take {leaves} out by hand")
 
 
 def _go_on_saving(then: ConfigSet, now: ConfigSet, old: int) -> Iterator[Surrounding]:
@@ -107,9 +126,27 @@ def _go_on_saving(then: ConfigSet, now: ConfigSet, old: int) -> Iterator[Surroun
         )
 
 
-def _moved(thing: Surrounding, leaves: int, comes: int) -> Surrounding:
+def _moved(
+    thing: Surrounding,
+    then: ConfigSet,
+    now: ConfigSet,
+    leaves: int,
+    comes: int,
+    node: str | None = None,
+) -> Surrounding:
     if not thing.calls:
         return thing
+    row = where(now, comes)
+    at = node or (row.get("node") if row else "")
+    if thing.kind is Kind.BACKUP and (alone := _tied(thing, now)) and alone != at:
+        return for_hands(
+            thing.kind,
+            thing.name,
+            f"it saves guests on {alone} alone, and {comes} lies on {at or 'another node'}: {leaves} "
+            "is left in it, and choose by hand what saves the other",
+        )
+    if thing.kind is Kind.HA_RESOURCE:
+        return _managed(thing, then, leaves, comes)
     said = _SAID.get(thing.kind, thing.detail).format(new=comes, old=leaves)
     if thing.kind in _SAID and thing.by_hand:
         said += f"; to be set by hand: {', '.join(thing.by_hand)}"
@@ -119,6 +156,34 @@ def _moved(thing: Surrounding, leaves: int, comes: int) -> Surrounding:
         if any(key == "exclude" for call in calls for key, _ in call.params):
             said = f"it leaves {comes} out, as it does {leaves}"
     return replace(thing, detail=said, calls=calls)
+
+
+def _managed(thing: Surrounding, then: ConfigSet, leaves: int, comes: int) -> Surrounding:
+    """The HA resource: its guest is not given to HA as one that HA leaves alone."""
+    fields = [pair for call in thing.calls for pair in call.params]
+    if ("state", IGNORED) in fields:
+        return for_hands(
+            thing.kind,
+            thing.name,
+            f"HA leaves {leaves} alone (state {IGNORED}), so {comes} is not given to it; if HA is to "
+            f"manage it: `ha-manager add {thing.name} --state started`",
+        )
+    said = _SAID[thing.kind].format(new=comes, old=leaves)
+    kind = thing.name.partition(":")[0]
+    was = named(sections(then.files.get(ha.RESOURCES, "")), f"{kind}:{leaves}")
+    if was and (group := was.get("group")) and "group" not in dict(fields):
+        said += f"; its group {group} is left out, which is there no longer"
+    if thing.by_hand:
+        said += f"; to be set by hand: {', '.join(thing.by_hand)}"
+    return replace(thing, detail=said)
+
+
+def _tied(thing: Surrounding, now: ConfigSet) -> str:
+    """The only node whose guests a backup job saves, "" if it saves those of all."""
+    if node := next((dict(call.params).get("node", "") for call in thing.calls), ""):
+        return node
+    job = named(sections(now.files.get(jobs.JOBS, "")), thing.name)
+    return job.get("node") if job else ""
 
 
 def _without(call: Call, vmid: int) -> Call:

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from backupsvc.bootstrap import Service, open_service
-from backupsvc.errors import PveError, PvePermissionDenied, Refused
+from backupsvc.errors import PveError, PvePermissionDenied, PveUnreachable, Refused
+from backupsvc.operations.replace import pair as replace_pair
 from backupsvc.operations.replace import planning as replacing
 from backupsvc.operations.replace.memory import recall
 from backupsvc.operations.restore import checking
@@ -407,6 +408,56 @@ def test_law_1_where_it_fails_ha_has_the_old_guest_again_as_it_had_it(
         ended = driven(service)
     untouched(surrounded, wired, ended)
     assert recall(ended).held == "started" and around(surrounded) == before
+
+
+def test_law_1_one_that_could_not_give_ha_its_guest_back_says_how_and_is_undone_later(
+    surrounded: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before, wired, hold = around(surrounded), config(surrounded, OLD), Replacing.hold_old
+
+    def refused(*_: Any) -> None:
+        raise PveError("it is refused", status=400)
+
+    def held_and_refused(self: Replacing) -> None:
+        hold(self)
+        refused()
+
+    with monkeypatch.context() as broken:
+        broken.setattr(Replacing, "hold_old", held_and_refused)
+        broken.setattr(Replacing, "arm_old", refused)
+        with service_of(surrounded, broken) as service:
+            ended = driven(service)
+    assert around(surrounded)["ha"] == {f"vm:{OLD}": "ignored"}
+    command = f"`ha-manager set vm:{OLD} --state started`"
+    assert any(command in one for one in recall(ended).left), recall(ended).left
+    undone = surrounded("operations", "undo", ended.id, "--confirm-name", NAME, "--json")
+    assert undone.code == 0 and undone.json["left"] == [], undone.out + undone.err
+    assert around(surrounded) == before and config(surrounded, OLD) == wired
+    assert status(surrounded, OLD) == "running"
+    again = surrounded("operations", "undo", ended.id, "--confirm-name", NAME, "--json")
+    assert again.code == 4 and "never touched" in again.err, again.out + again.err
+
+
+def test_a_good_replacement_stays_good_where_the_old_guests_node_is_lost_before_ha_gets_the_new_one(
+    surrounded: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lost() -> None:
+        raise PveUnreachable("the node of the old one does not answer", node=NODE)
+
+    def pair(run: Any) -> Replacing:
+        both = replace_pair.pair(run)
+        if run.operation.step == "move":
+            monkeypatch.setattr(both, "look", lost)
+        return both
+
+    monkeypatch.setattr("backupsvc.operations.replace.moving.pair", pair)
+    with service_of(surrounded, monkeypatch) as service:
+        ended = driven(service)
+    assert ended.state is OperationState.DONE, ended.error
+    ends = {one.thing.what: one.end for one in recall(ended).pieces}
+    armed = ends[f"HA resource vm:{ended.subject}"]
+    assert armed and armed.outcome == "skipped" and "how the two stand is not known" in armed.detail
+    assert surrounded("operations", "undo", ended.id, "--confirm-name", NAME).code == 0
 
 
 def test_law_2_a_verdict_that_is_not_good_gives_ha_no_new_guest(

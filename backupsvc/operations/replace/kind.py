@@ -11,6 +11,7 @@ from backupsvc.errors import Refused
 from backupsvc.operations.put_back.result import ends_of, to_type
 from backupsvc.operations.replace import planning, way_back
 from backupsvc.operations.replace.memory import FORM, ReplaceMemory, facts, recall
+from backupsvc.operations.replace.result import unknown
 from backupsvc.operations.replace.steps import HANDLERS, WORKFLOW
 from backupsvc.operations.services import Run, StepServices
 from policies.model import Operation
@@ -22,8 +23,9 @@ from policies.workflow import Workflow
 def _result(operation: Operation) -> str:
     memory = recall(operation)
     verdict = f": {memory.judged.health}" if memory.judged else ""
-    around = f"; around it: {told(end for _, end in ends_of(memory.pieces))}"
-    return f"guest {memory.old} is replaced by {operation.subject}{verdict}{around}"
+    why = unknown(memory)
+    around = f"not known: {why}" if why else told(end for _, end in ends_of(memory.pieces))
+    return f"guest {memory.old} is replaced by {operation.subject}{verdict}; around it: {around}"
 
 
 def _undone(operation: Operation) -> str:

@@ -10,7 +10,14 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from backupsvc.engine.context import Wait
-from backupsvc.errors import OperationFailed, PvePermissionDenied
+from backupsvc.errors import (
+    OperationFailed,
+    PveError,
+    PvePermissionDenied,
+    PveUnreachable,
+    Refused,
+    Unreachable,
+)
 from backupsvc.inventory.cluster_config import Part, read
 from backupsvc.inventory.listing import FAILS
 from backupsvc.operations import surroundings
@@ -21,9 +28,11 @@ from backupsvc.operations.replace.pair import change, pair
 from backupsvc.operations.services import Cluster, Run
 from policies import replace_guard
 from policies.cluster_config import ConfigSet
+from policies.config_sources import GUESTS
 from policies.replace_guard import Act, Power
 from policies.restore_verdict import IN_WORDS, Health
 from policies.surroundings import FILES, Call, Kind, Surrounding, moving, putting_back
+from policies.surroundings.asked import where
 from policies.surroundings.putting_back import Ended, Standing
 
 LET_GO = 180.0  # seconds that HA's manager has to let go of a guest; a round of it takes ten
@@ -50,6 +59,10 @@ def seen(service: Cluster, old: int, new: int, node: str, archive: str) -> Surro
     except FAILS as error:
         return Surrounded(why_none=error.message)
     then = moving.about(now, old)
+    if where(then, old) is None:
+        # the list of guests is one of those that may fail alone
+        unread = now.why_not_read(GUESTS.file) or f"guest {old} is not in the list of guests"
+        return Surrounded(why_none=unread)
     return Surrounded(then, moving.forth(then, now, old, new, node=node, archive=archive))
 
 
@@ -105,7 +118,10 @@ def hold(run: Run[ReplaceMemory]) -> Wait | None:
 def _let_go(run: Run[ReplaceMemory], vmid: int) -> Wait | None:
     if not run.service.pve.ha.in_hand(f"vm:{vmid}"):
         return None
-    if run.passed(run.operation.step) < LET_GO:
+    # from when HA was told, not from when the step was entered: a driver may have died between
+    told = f"{run.operation.step}: told HA"
+    run.enter(told)
+    if run.passed(told) < LET_GO:
         return Wait(f"HA is letting go of guest {vmid}", most=2.0)
     raise OperationFailed(
         f"HA has not let go of guest {vmid} in {LET_GO:g} s",
@@ -147,8 +163,15 @@ def move(run: Run[ReplaceMemory]) -> Wait | None:
 
 def _standing(run: Run[ReplaceMemory]) -> Standing:
     """How the new guest stands before HA gets it."""
-    both, judged = pair(run).look(), run.memory.judged
-    doubt = ""
+    judged, doubt = run.memory.judged, ""
+    try:
+        both = pair(run).look()
+    except (PveError, Refused, Unreachable) as error:
+        # the node of the old guest may be lost by now: no reason to call the new one bad
+        alone = isinstance(error, PveUnreachable) and error.node
+        if not alone and asking.passes(error, retries=run.retries):
+            raise
+        return Standing(None, doubt=f"how the two stand is not known: {error.message}")
     if judged is None or judged.health not in (Health.RUNNING, Health.SIMULATED):
         doubt = IN_WORDS[judged.health] if judged else "nobody knows how it fares"
     elif why := replace_guard.refusal(Act.ARM_NEW, both.old.side, both.new.side):
@@ -202,10 +225,13 @@ def arm_again(run: Run[ReplaceMemory]) -> None:
     is left, and what is not there any more is said.
     """
     memory = run.memory
+    found, sid, left = pair(run).old(), f"vm:{memory.old}", ""
     if memory.held is None:
+        if found.ha == moving.IGNORED:
+            said = f"HA leaves guest {memory.old} alone, as it did before: if it is to manage it, "
+            left = f"{said}`ha-manager set {sid} --state started`"
+            run.memory = replace(memory, left=(*memory.left, left))
         return
-    found = pair(run).old()
-    sid, left = f"vm:{memory.old}", ""
     if found.side.power is Power.ABSENT:
         left = f"guest {memory.old} is gone, or another machine: HA was to leave {sid} alone"
     elif found.ha is None:
@@ -214,8 +240,13 @@ def arm_again(run: Run[ReplaceMemory]) -> None:
         run.memory = replace(memory, left=(*memory.left, left))
     elif not moving.managed(found.ha):
         held = memory.held
+        # said before it is tried: where it fails a person has the command
+        said = f"HA leaves guest {memory.old} alone: `ha-manager set {sid} --state {held}`"
+        others = tuple(one for one in memory.left if one != said)
+        run.memory = replace(memory, left=(*others, said))
         change(
             run,
             lambda: pair(run).arm_old(held),
             lambda: moving.managed(pair(run).old().ha),
         )
+        run.memory = replace(run.memory, left=others)

@@ -271,12 +271,16 @@ def plan_undo(
     """Given a replacement that has ended, return what its undoing begins with. Raise Refused if it
     never touched the old guest, and what ``look_at_old`` raises.
     """
-    if not memory.cut or operation.subject is None:
-        raise Refused(
-            f"replacement {operation.id} never touched guest {memory.old}, so there is nothing to undo",
-            f"see what came of it with `backupsvc operations show {operation.id}`",
-        )
+    untouched = Refused(
+        f"replacement {operation.id} never touched guest {memory.old}, so there is nothing to undo",
+        f"see what came of it with `backupsvc operations show {operation.id}`",
+    )
+    if operation.subject is None or (not memory.cut and memory.held is None):
+        raise untouched
     old = look_at_old(service, memory.old)
+    # HA was told to leave it alone, and has it again
+    if not memory.cut and old.managed:
+        raise untouched
     require_same(service, memory, old)
     require_rights(service, memory.old, old)
     guest = f"/vms/{operation.subject}"

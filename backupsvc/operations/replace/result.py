@@ -13,6 +13,10 @@ from policies.model import Operation, OperationState
 from policies.surroundings.model import Kind
 from policies.surroundings.moving import IGNORED
 
+UNKNOWN_JOBS = (
+    "whether a backup job of PVE names guest {old} is not known, and none is changed: {why}"
+)
+
 
 def steps_in_words(memory: ReplaceMemory, new: int, held: str | None = None) -> list[str]:
     """Given what a replacement is to do, and the state that HA keeps the old guest in, return a
@@ -111,9 +115,18 @@ def replace_outcome(operation: Operation) -> dict[str, Any]:
         },
         "surroundings": moved(operation, memory),
         "surroundings_kept_at": None,
-        "surroundings_unknown": memory.around_unknown or None,
+        "surroundings_unknown": unknown(memory),
         "error": error_as_dict(book.error or book.cleanup_error),
     }
+
+
+def unknown(memory: ReplaceMemory) -> str | None:
+    """Given what a replacement, or an undoing, remembers, return why what is around the guest is not
+    known, None if it is.
+    """
+    if memory.around_unknown:
+        return memory.around_unknown
+    return "it was not looked at" if memory.around is None else None
 
 
 def undo_as_dict(id: str, new: int, memory: ReplaceMemory) -> dict[str, Any]:
@@ -126,6 +139,7 @@ def undo_as_dict(id: str, new: int, memory: ReplaceMemory) -> dict[str, Any]:
         "force_stop": memory.force_stop,
         "steps": undo_in_words(new, memory),
         "surroundings": [item(one.thing, None) for one in memory.pieces],
+        "surroundings_unknown": unknown(memory),
     }
 
 
@@ -133,6 +147,8 @@ def undo_in_words(new: int, memory: ReplaceMemory) -> list[str]:
     """Given the replacement that is to be undone, return a sentence for each step, in order."""
     how = "; then it is switched off" if memory.force_stop else ""
     starts = "and is started" if memory.ran else "and is not started, as it was off"
+    if not memory.cut:
+        starts = "which it never lost"
     return [
         f"HA is told to leave guest {new} alone, if it manages it (state {IGNORED})",
         f"guest {new} gets its links down and onboot=0, and is shut down within "
@@ -140,6 +156,7 @@ def undo_in_words(new: int, memory: ReplaceMemory) -> list[str]:
         f"what was written into guest {new} since the replacement stays there, and nowhere else",
         f"guest {memory.old} gets its links and its onboot as they were, {starts}",
         *(f"{one.thing.what}: {one.thing.detail}" for one in memory.pieces),
+        *([UNKNOWN_JOBS.format(old=memory.old, why=why)] if (why := unknown(memory)) else []),
         *([f"HA keeps guest {memory.old} {memory.held} again"] if memory.held else []),
         f"all else that guest {new} got stays: its pool, rights, rules and replication",
     ]
@@ -158,5 +175,6 @@ def undo_outcome(operation: Operation) -> dict[str, Any]:
         "back": operation.state is OperationState.DONE,
         "left": list(memory.left),
         "surroundings": moved(operation, memory),
+        "surroundings_unknown": unknown(memory),
         "error": error_as_dict(book.error or book.cleanup_error),
     }

@@ -611,6 +611,7 @@ def test_replacements_and_their_undoing_are_seen_with_both_guests_and_who_typed_
         "clovis",
         name="Kanboard-Server",
         original=105,
+        old_node="lge-pve02",
         typed_by="marie on admin",
         begun=True,
         judged=Judgement(Health.RUNNING, ("1 of 1 checks passed",)),
@@ -649,3 +650,4 @@ def test_replacements_and_their_undoing_are_seen_with_both_guests_and_who_typed_
     undone = [one for (how, _), one in rows.items() if how is How.UNDO]
     assert {(one.vmid, one.original, one.undoes) for one in undone} == {(105, 205, id)}
     assert [one.word for one in undone].count("back") == 1
+    assert (one.node, {one.node for one in undone}) == ("clovis", {"lge-pve02"})

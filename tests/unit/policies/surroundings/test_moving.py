@@ -77,16 +77,69 @@ def test_whether_it_starts_at_boot_goes_with_its_links_and_not_with_its_tags() -
 
 def test_law_3_a_backup_job_never_saves_both_and_never_loses_another_guest() -> None:
     """Dumps of a guest that is off would rotate its good ones out."""
-    for listed in ("108", "105,108", "108;105", "105 108 110", "108,108,110"):
+    for listed in ("108", "105,108", "108;105", "105 108 110", "108,108,110", "105,108,208"):
         now = jobs(f"vzdump: x\n\tschedule 1:00\n\tvmid {listed}\n")
         there = ConfigSet({**now.files, **THERE})
         (item,) = (one for one in forth(now, there, OLD, NEW) if one.kind is Kind.BACKUP)
         saved = dict(item.calls[0].params)["vmid"].split(",")
-        others = set(re.split("[,; ]", listed)) - {"108"}
+        others = set(re.split("[,; ]", listed)) - {"108", "208"}
         assert set(saved) == others | {"208"} and "108" not in saved
         text = f"vzdump: x\n\tschedule 1:00\n\tvmid {','.join(saved)}\n"
         (again,) = back(now, ConfigSet({**there.files, "jobs.cfg": text}), OLD, NEW)
         assert set(dict(again.calls[0].params)["vmid"].split(",")) == others | {"108"}
+        by_hand = jobs(f"vzdump: x\n\tschedule 1:00\n\tvmid {','.join(saved)},108\n")
+        (again,) = back(now, ConfigSet({**there.files, **by_hand.files}), OLD, NEW)
+        assert set(dict(again.calls[0].params)["vmid"].split(",")) == others | {"108"}, "was added"
+
+
+def test_a_job_that_names_both_and_cannot_be_written_is_left_to_a_person() -> None:
+    now = jobs("vzdump: a b\n\tschedule 1:00\n\tvmid 105,108,208\n")
+    (item,) = (
+        one
+        for one in forth(now, ConfigSet({**now.files, **THERE}), OLD, NEW)
+        if one.kind is Kind.BACKUP
+    )
+    assert item.for_hands and not item.calls and "take 108 out by hand" in item.detail
+
+
+def test_a_job_of_one_node_keeps_the_old_guest_where_the_new_one_lies_on_another() -> None:
+    """Else neither would be saved."""
+    now = jobs("vzdump: x\n\tnode n1\n\tschedule 1:00\n\tvmid 105,108\n")
+    elsewhere = {**THERE, "guests.cfg": FULL["guests.cfg"] + "\nqemu: 208\n\tnode n2\n"}
+    for there, node in ((elsewhere, None), ({}, "n2"), ({}, None)):
+        found = forth(now, ConfigSet({**now.files, **there}), OLD, NEW, node=node)
+        (item,) = (one for one in found if one.kind is Kind.BACKUP)
+        assert item.for_hands and not item.calls and "on n1 alone" in item.detail
+    (item,) = (
+        one
+        for one in forth(now, ConfigSet({**now.files, **THERE}), OLD, NEW)
+        if one.kind is Kind.BACKUP
+    )
+    assert dict(item.calls[0].params) == {"vmid": "105,208"}, "on the same node it is moved"
+    gone = ConfigSet({**now.files, **elsewhere, "jobs.cfg": ""})
+    lonely = jobs("vzdump: x\n\tnode n1\n\tschedule 1:00\n\tvmid 108\n")
+    (item,) = (one for one in forth(lonely, gone, OLD, NEW) if one.kind is Kind.BACKUP)
+    assert item.for_hands and not item.calls
+
+
+def test_a_guest_that_ha_leaves_alone_is_not_replaced_by_one_that_seems_to_be_managed() -> None:
+    ignored = re.sub("state started", f"state {IGNORED}", FULL["ha/resources.cfg"])
+    then = config(FULL, {"ha/resources.cfg": ignored})
+    found = forth(then, ConfigSet({**then.files, **THERE}), OLD, NEW, archive="")
+    (item,) = (one for one in found if one.kind is Kind.HA_RESOURCE and one.name == "vm:208")
+    assert item.for_hands and not item.calls
+    assert "`ha-manager add vm:208 --state started`" in item.detail
+
+
+def test_a_group_that_is_left_out_and_fields_that_are_for_hands_are_said_of_the_new_resource() -> (
+    None
+):
+    rows = "vm: vm:108\n\tgroup old\n\tstate started\n\tstrange 1\n"
+    then = config(FULL, {"ha/resources.cfg": rows})
+    now = ConfigSet({**then.files, **THERE, "ha/groups.cfg": ""})
+    (item,) = (one for one in forth(then, now, OLD, NEW) if one.kind is Kind.HA_RESOURCE)
+    assert "its group old is left out" in item.detail
+    assert "to be set by hand: strange" in item.detail
 
 
 @pytest.mark.parametrize(
@@ -164,3 +217,11 @@ def test_no_call_takes_anything_away_from_another_guest() -> None:
         for call in item.calls
     ]
     assert not [call for call in taken if call.method == "DELETE" or "delete" in dict(call.params)]
+
+
+def test_what_a_call_leaves_out_of_a_replication_is_said_with_where_it_passes_to() -> None:
+    rows = "local: 108-0\n\tguest 108\n\ttarget n3\n\tstrange 1\n"
+    then = config(FULL, {"replication.cfg": rows})
+    now = ConfigSet({**then.files, **THERE})
+    (item,) = (one for one in forth(then, now, OLD, NEW) if one.kind is Kind.REPLICATION)
+    assert item.detail == "208 gets one like it, and 108 keeps its own; to be set by hand: strange"
