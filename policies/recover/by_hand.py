@@ -39,6 +39,14 @@ def stop(guests: Iterable[tuple[int, GuestType]]) -> tuple[str, ...]:
     return tuple(f"{_TOOLS[type]} stop {vmid}" for vmid, type in sorted(guests))
 
 
+def end_at_home(vmid: int, type: GuestType, home: str, *, managed: bool) -> tuple[str, ...]:
+    """Given a guest whose node lives, and may run it still, return the commands that end it there:
+    what is started elsewhere before would run twice (law 2). ``managed``: HA would start it again.
+    """
+    mine = [(vmid, type)]
+    return (*(unmanage(mine) if managed else ()), f"# on {home}:", *stop(mine))
+
+
 def set_aside(given: Confirmation, node: str, found: Iterable[Doubt]) -> Confirmation:
     """Given what somebody said of a lost node, and why the original of one of its guests may be alive,
     return it as said of that guest: that the node is off sets aside what its silence leaves open, and

@@ -156,11 +156,16 @@ def _planned(
     home = node or one.node or ""
     if way is Way.BY_HAND and source and source.kind is Kind.COPY:
         commands = tuple(runbook.fetch(policy, one.vmid, type, source))
+        if not node:  # under a VMID that is taken PVE restores nothing
+            commands = (*by_hand.free(home, [(one.vmid, type)]), *commands)
     elif way is Way.RESTORE and type is GuestType.LXC and source and source.archive:
         way = Way.BY_HAND
         commands = by_hand.restore_container(one.vmid, home, source.archive.volid, one.storage)
     elif way is Way.BY_HAND:
         commands = by_hand.move_and_start(one.vmid, type, home, one.target or "")
+    if commands and not node:
+        ended = by_hand.end_at_home(one.vmid, type, home, managed=managed)
+        commands = (*ended, f"# on {one.target}:", *commands)
     return Planned(
         one.vmid,
         one.name,

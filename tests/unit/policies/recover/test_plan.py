@@ -143,11 +143,44 @@ def test_the_guests_of_a_storage_that_is_lost_have_homes_that_live() -> None:
     # what HA gave up elsewhere has nothing to do with it, and HA looks at no disk
     assert (archived.way, archived.home, archived.managed) == (Way.RESTORE, "clovis", True)
     (by_hand,) = plan(what_if(shared), policy(), there, "", NONE)
-    assert by_hand.way is Way.BY_HAND and by_hand.commands[0].startswith(
-        "mv /etc/pve/nodes/clovis/"
+    # it may run on at home: started a second time it would ruin its own disks (law 2)
+    moved = (
+        "# on clovis:",
+        "qm stop 108",
+        "# on lge-pve02:",
+        "mv /etc/pve/nodes/clovis/qemu-server/108.conf /etc/pve/nodes/lge-pve02/qemu-server/",
+        "qm start 108",
     )
+    assert by_hand.way is Way.BY_HAND
+    assert by_hand.commands == ("ha-manager remove vm:108", *moved)
+    (unmanaged,) = plan(what_if(shared), policy(), [guest(108)], "", NONE)
+    assert unmanaged.commands == moved
     (nowhere,) = plan(what_if(replace(AFTER, node=None)), policy(), [], "", NONE)
     assert nowhere.home == ""
+
+
+def test_what_is_left_at_home_is_stopped_before_a_container_or_a_copy_comes_back_by_hand() -> None:
+    container = replace(guest(108), type=GuestType.LXC, ha_state="started")
+    (one,) = plan(what_if(AFTER), policy(), [container], "", NONE)
+    assert one.commands == (
+        "ha-manager remove ct:108",
+        "# on clovis:",
+        "pct stop 108",
+        "# on lge-pve02:",
+        "mv /etc/pve/nodes/clovis/lxc/108.conf /root/",
+        f"pct restore 108 {ONE.volid}",
+        "pct start 108",
+    )
+    outside = replace(AFTER, source=replace(SOURCE, kind=Kind.COPY, copy=copy(ONE)))
+    (fetched,) = plan(what_if(outside), policy(copies=(OUTSIDE,)), [guest(108)], "", NONE)
+    # under a VMID that is taken qmrestore restores nothing
+    assert fetched.commands[:4] == (
+        "# on clovis:",
+        "qm stop 108",
+        "# on lge-pve02:",
+        "mv /etc/pve/nodes/clovis/qemu-server/108.conf /root/",
+    )
+    assert fetched.commands[-1].strip().startswith("qmrestore ")
 
 
 def test_what_ha_moved_and_gave_up_is_in_the_plan_for_a_person() -> None:
