@@ -1,5 +1,5 @@
-"""What the recovery of a node remembers: the plan that a person saw, who said that the node is off,
-the restores that it opened, and how each guest ended.
+"""What the recovery of a node, or of a storage, remembers: the plan that a person saw, who said that
+it is lost, the restores that it opened, and how each guest ended.
 """
 
 from __future__ import annotations
@@ -74,7 +74,8 @@ class RecoverMemory:
         )
 
 
-FORM = MemoryForm(RecoverMemory)
+# a release that knows no version 2 knows of no storage, and would take its recovery for a node's
+FORM = MemoryForm(RecoverMemory, (dict, dict))
 
 
 def recall(operation: Operation) -> RecoverMemory:

@@ -14,6 +14,7 @@ import pytest
 from backupsvc.catalog.operations import Kept
 from backupsvc.engine.context import Wait
 from backupsvc.engine.foreground import Engine
+from backupsvc.engine.memory import MemoryForm, MemoryUnreadable
 from backupsvc.errors import OperationFailed, PveUnreachable, Refused
 from backupsvc.operations import retrying
 from backupsvc.operations.kinds import KINDS
@@ -422,6 +423,19 @@ def test_what_it_remembers_is_written_and_read_as_it_was() -> None:
         (ended,), {108: ("around it: HA",)}, ("do",), ("hidden",),
     )  # fmt: skip
     assert FORM.read(FORM.write(memory)) == memory
+
+
+def test_a_release_that_knows_of_no_storage_keeps_its_hands_off_and_what_it_wrote_is_read() -> None:
+    said = Confirmation("alice", 1, "usb is lost")
+    written = FORM.write(RecoverMemory("", (planned(108, home=LOST),), said, storage="usb"))
+    # it would take "" for a node that is in no list, and so for away
+    with pytest.raises(MemoryUnreadable, match="a newer version"):
+        MemoryForm(RecoverMemory).read(written)
+    older = MemoryForm(RecoverMemory).write(RecoverMemory(LOST, (planned(108),), said))
+    assert older["version"] == 1 and "storage" not in older and "home" not in older["plan"][0]
+    found = FORM.read(older)
+    assert (found.node, found.storage, found.lost) == (LOST, "", LOST)
+    assert found.home(found.plan[0]) == LOST
 
 
 def has_usb(stage: Stage, *nodes: str) -> None:
