@@ -60,7 +60,12 @@ def ask(service: Nodes, loss: Loss) -> WhatIf:
     }
     facts, told = _with_kept_needs(service, _given(facts, containers))
     # what replication keeps of a guest only its own node tells
-    homes = {item.guest.node for item in facts.guests if item.guest and loss.node(item.guest.node)}
+    # and a node whose storage is lost can still tell it
+    homes = {
+        item.guest.node
+        for item in facts.guests
+        if item.guest and (loss.storages or loss.node(item.guest.node))
+    }
     replicas: list[Replica] = []
     for node in (node.name for node in facts.nodes if node.name in homes & up):
         replicas += gaps.ask("replication", node, bound(service.pve.ha.replicas, node), node) or ()

@@ -107,14 +107,19 @@ def _replicas(
     facts: SiteFacts, item: GuestFacts, replicas: Iterable[Replica], loss: Loss
 ) -> Iterator[Source]:
     silent = down(facts.nodes, facts.silent)
-    shared = {one.name for one in facts.storages if one.shared and one.name not in loss.storages}
-    disks = item.needs.disks if item.needs else ()
+    shared = {one.name for one in facts.storages if one.shared}
+    disks = [one for one in item.needs.disks if not one.made] if item.needs else []
     # of a guest with a disk that is not copied a replica is a part
-    if any(not (one.replicated or one.made or one.storage in shared) for one in disks):
+    if any(not (one.replicated or one.storage in shared) for one in disks):
         return
     for one in sorted(replicas, key=lambda one: (-(one.last_sync or 0), one.target)):
         # what was never sent is no replica yet
         if loss.node(one.target) or one.target in silent or one.last_sync is None:
+            continue
+        # a replica lies on the storage of that name there, and beside it what is shared
+        if any(
+            loss.storage(disk.storage, one.target, shared=disk.storage in shared) for disk in disks
+        ):
             continue
         notes = ["nobody has tested it: a replica is the disks as they were, damage included"]
         if one.error:

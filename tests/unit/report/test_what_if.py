@@ -143,6 +143,19 @@ def test_a_replica_that_pve_keeps_is_a_way_back_and_what_is_being_removed_is_non
     assert one.source and one.source.kind == "archive"
 
 
+def test_a_replica_is_a_way_back_too_where_only_the_storage_is_lost(
+    world: World, catalog: Catalog, tmp_path: Path
+) -> None:
+    world.told[REPLICATION] = sent()
+    lost = frozenset({"local-lvm"})
+    loss = Loss(storages=lost, sound=frozenset({"lge-pve02"}))
+    one = only(asked(world, catalog, tmp_path, loss))
+    assert one.source and (one.source.kind, one.age, one.target) == ("replica", 60, "lge-pve02")
+    # where its target lost that storage as well there is none
+    one = only(asked(world, catalog, tmp_path, Loss(storages=lost)))
+    assert one.source and one.source.kind == "archive"
+
+
 def test_replicas_that_cannot_be_told_are_said_to_be_unknown(
     world: World, catalog: Catalog, tmp_path: Path
 ) -> None:

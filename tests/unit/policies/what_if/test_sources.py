@@ -219,6 +219,25 @@ def test_a_replica_that_was_never_sent_or_is_lost_is_none() -> None:
     assert left(silent, mine, replicas=(replica("lge-pve02", NOW),)) == ()
 
 
+def test_a_replica_that_lies_on_the_storage_that_is_lost_is_none() -> None:
+    facts = site()
+    mine, sent = item(facts, archives=()), [replica("lge-pve02", NOW), replica("third", NOW - 60)]
+    lost = frozenset({"local-lvm"})
+    # a replica lies on the storage of the same name on its own node
+    found = left(facts, mine, Loss(storages=lost, sound=frozenset({"third"})), sent)
+    assert [one.place for one in found] == ["replica on third"]
+    assert left(facts, mine, Loss(storages=lost), sent) == ()
+    # a disk on shared storage is in no replica, and must be usable where that is
+    both = replace(mine, needs=Needs((disk("local-lvm:1", GIB), disk("nas:1", GIB, "scsi1"))))
+    nas = replace(storage("nas", "clovis", "images"), shared=True)
+    facts = replace(facts, storages=(*facts.storages, nas, replace(nas, node="third")))
+    for sound in ("third", "lge-pve02"):
+        loss = Loss(storages=frozenset({"nas"}), sound=frozenset({sound}))
+        found = left(facts, both, loss, sent)
+        assert [one.place for one in found if one.kind is Kind.REPLICA] == [f"replica on {sound}"]
+    assert left(facts, both, Loss(storages=frozenset({"nas"})), sent) == ()
+
+
 def test_a_replica_without_one_of_the_disks_is_no_way_back() -> None:
     facts = replace(site(), storages=(storage("nas", "lge-pve02", "images", shared=True),))
     kept_out = replace(disk("local-lvm:1", GIB, "scsi1"), replicated=False)
