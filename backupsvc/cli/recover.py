@@ -100,8 +100,8 @@ def _confirmed(
     UsageError where nobody does, Refused if the node is there, typer.Exit on another answer.
     """
     from backupsvc.cli.output import ask_words, can_ask, tell
+    from backupsvc.operations.recover.away import require_away
     from backupsvc.operations.recover.memory import RecoverMemory
-    from backupsvc.operations.recover.steps import require_away
     from backupsvc.requester import person
     from policies.recover import by_hand
     from policies.restore_guard import Confirmation
@@ -111,8 +111,10 @@ def _confirmed(
     require_away(service, RecoverMemory(ahead.node, ahead.plan, unsaid, storage=storage))
     if not ahead.plan:
         raise Refused(
-            f"no guest is lost with {lost}, so there is nothing to bring back",
-            "; ".join(ahead.left_over)
+            f"no guest is lost with {lost}, so there is nothing to bring back"
+            if not ahead.found.hidden
+            else f"no guest is seen that is lost with {lost}, and not all of it could be seen",
+            "; ".join((*ahead.found.hidden, *ahead.left_over))
             or "guests whose configuration was moved away belong to no node: `backupsvc restore VMID`",
         )
     for line in _lines(ahead):

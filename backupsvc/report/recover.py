@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 from backupsvc.engine.memory import MemoryUnreadable
 from backupsvc.inventory.listing import FAILS
+from backupsvc.operations.recover.away import node_is_back, untold, users
 from backupsvc.operations.recover.memory import named, recall
-from backupsvc.operations.recover.steps import freeing, has_storage, node_is_back
+from backupsvc.operations.recover.steps import freeing
 from backupsvc.operations.restore.absence import quorate
 from backupsvc.report import what_if
 from policies import restore_guard
@@ -82,20 +83,29 @@ def _without_storage(service: Nodes, storage: str) -> Ahead:
     """A storage is lost to the guests on nodes that live and cannot use it; where it is active
     nothing is.
     """
-    having = has_storage(service, storage)
-    loss = Loss(storages=frozenset({storage}), sound=frozenset(having))
+    seen = users(service, storage)
+    # what a node does not say it may have (law 4)
+    sound = seen.having | seen.silent.keys()
+    loss = Loss(storages=frozenset({storage}), sound=sound)
     found = what_if.ask(service, loss)
     guests = service.restore_pve.cluster.guests()
-    up = {one.name for one in service.restore_pve.cluster.nodes() if one.online}
+    up = {one.name for one in service.restore_pve.cluster.nodes() if one.online} - sound
+    # their nodes live, so that what-if has asked them for their replicas itself
     every = plan(found, service.policy, guests, "", {})
     planned = tuple(one for one in every if one.home in up)
     # of a node that is away nobody knows how its storages are: that is the recovery of a node
     away = sorted({one.home for one in every} - up)
-    hidden = tuple(
+    hidden = [
         f"{one} is away: `backupsvc recover --node {one}` is about its guests" for one in away
-    )
+    ]
+    hidden += untold(storage, seen.silent)
+    if not (seen.having or seen.without):
+        hidden.append(
+            f"no node lists storage {storage}: it is configured no more, or no token has the right to "
+            f"see it (Datastore.Audit on /storage/{storage}), and then it may be well"
+        )
     found = replace(found, hidden=(*found.hidden, *hidden))
-    online = not planned and bool(having)
+    online = not planned and bool(seen.having) and not seen.silent
     return _ahead(service, found, planned, guests, storage=storage, online=online)
 
 

@@ -101,11 +101,14 @@ def next_up(
     )
 
 
-def seen(one: Planned, guest: Guest | None, node: str, at: int) -> Ended | None:
+def seen(
+    one: Planned, guest: Guest | None, node: str, at: int, without: Collection[str] = ()
+) -> Ended | None:
     """Given a guest that is not restored here, or not yet, and how the cluster lists it, return its
-    end if it runs on another node by now: HA did that, or somebody.
+    end if it runs on another node by now: HA did that, or somebody. On a node ``without`` the storage
+    that is lost too it is not back.
     """
-    if guest is None or seat(guest, node) is not Seat.RUNS:
+    if guest is None or guest.node in without or seat(guest, node) is not Seat.RUNS:
         return None
     who = "HA brought it back" if one.managed else "somebody brought it back meanwhile"
     return Ended(one.vmid, Outcome.BACK, at, who, node=guest.node)

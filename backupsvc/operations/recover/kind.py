@@ -8,9 +8,10 @@ from backupsvc.catalog import Catalog
 from backupsvc.engine.kind import OperationKind, error_code
 from backupsvc.engine.memory import MemoryUnreadable
 from backupsvc.errors import Refused
+from backupsvc.operations.recover.away import require_away
 from backupsvc.operations.recover.memory import FORM, RecoverMemory, exclusive_key, facts, recall
 from backupsvc.operations.recover.result import summary
-from backupsvc.operations.recover.steps import HANDLERS, WORKFLOW, require_away
+from backupsvc.operations.recover.steps import HANDLERS, WORKFLOW
 from backupsvc.operations.services import StepServices
 from policies.model import Operation, OperationState
 

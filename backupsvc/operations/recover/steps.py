@@ -10,16 +10,16 @@ Whoever ends it early ends no restore that runs: that is waited for.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
 from backupsvc.clock import iso
 from backupsvc.engine.context import CancelAsked, Handler, Wait
-from backupsvc.errors import OperationFailed, OutOfReach, Refused
-from backupsvc.operations.recover import children
+from backupsvc.errors import OperationFailed, OutOfReach
+from backupsvc.operations.recover import away, children
 from backupsvc.operations.recover.memory import RecoverMemory
 from backupsvc.operations.restore.absence import quorate
-from backupsvc.operations.services import Cluster, Run, StepServices
+from backupsvc.operations.services import Run, StepServices
 from policies import restore_guard
 from policies.i18n import names
 from policies.model import Guest
@@ -33,7 +33,9 @@ ASK_AGAIN = 10.0  # seconds between two looks at restores, and at what a person 
 
 def quorum(run: Run[RecoverMemory]) -> Wait | None:
     """See that the node is still away, and wait until PVE would restore anything."""
-    require_away(run.service, run.memory)
+    if wait := _untold(run, away.look(run.service, run.memory).untold):
+        return wait
+    away.require_away(run.service, run.memory)
     if wait := _no_quorum(run):
         return wait
     run.memory = replace(run.memory, to_do=())
@@ -51,15 +53,16 @@ def bring_back(run: Run[RecoverMemory]) -> Wait | None:
     running = run.memory.running
     if not running and run.memory.step and (after := _stepped(run)):
         raise CancelAsked(f"stopped after guest {after}, as asked")
-    if is_back(run.service, run.memory):
+    lost = away.look(run.service, run.memory)
+    if lost.back:
         _cut_short(run, f"it was not begun: {run.memory.lost} is back")
         if running:
             return _wait_for(run, running)
-        require_away(run.service, run.memory)
-    if wait := _no_quorum(run):
+        away.require_away(run.service, run.memory)
+    if wait := _untold(run, lost.untold) or _no_quorum(run):
         return _wait_for(run, running) if running else wait
     guests = {guest.vmid: guest for guest in run.service.restore_pve.cluster.guests()}
-    pending = _look(run, guests)
+    pending = _look(run, guests, lost.without)
     held = _begin(run, guests)
     if running := run.memory.running:
         return _wait_for(run, running)
@@ -105,48 +108,13 @@ def settle(run: Run[RecoverMemory]) -> Wait | None:
     return _wait_for(run, run.memory.running) if run.memory.running else None
 
 
-def is_back(service: Cluster, memory: RecoverMemory) -> bool:
-    """Return whether what was lost is there: the node, or the storage on a node that has one of the
-    plan's guests.
+def _untold(run: Run[RecoverMemory], why: str) -> Wait | None:
+    """Given why it is not known whether what was lost is back, wait until it is: on what is not known
+    nothing is begun (law 4).
     """
-    if memory.storage:
-        homes = {one.home for one in memory.plan}
-        return not homes.isdisjoint(has_storage(service, memory.storage))
-    return node_is_back(service, memory.node)
-
-
-def has_storage(service: Cluster, storage: str) -> set[str]:
-    """Given a storage, return the nodes that can use it now."""
-    return {
-        one.node
-        for one in service.restore_pve.storage.seen().storages
-        if one.name == storage and one.active and one.enabled
-    }
-
-
-def node_is_back(service: Cluster, node: str) -> bool:
-    """Given a node, return whether the cluster says that it is there. One that is in no list is
-    not.
-    """
-    return any(one.name == node and one.online for one in service.restore_pve.cluster.nodes())
-
-
-def require_away(service: Cluster, memory: RecoverMemory) -> None:
-    """Raise Refused if what was lost is there: then nothing of its guests is lost."""
-    node, storage = memory.node, memory.storage
-    if storage and is_back(service, memory):
-        raise Refused(
-            f"storage {storage} is active on a node that has a guest of the plan: nothing is restored "
-            "in the place of what lies there",
-            "if it was made anew and is empty, bring its guests back one by one: `backupsvc restore "
-            "VMID`",
-        )
-    if node and is_back(service, memory):
-        raise Refused(
-            f"node {node} is online: its guests are there, and nothing is restored in their place",
-            f"see how they are with `backupsvc doctor` and in PVE; a configuration that was moved "
-            f"away goes back to /etc/pve/nodes/{node}/",
-        )
+    if why and not run.memory.wait:
+        raise OutOfReach(why, away.ASK_STATUS)
+    return Wait(why, most=ASK_AGAIN, least=5.0) if why else None
 
 
 def _no_quorum(run: Run[RecoverMemory]) -> Wait | None:
@@ -167,16 +135,18 @@ def _no_quorum(run: Run[RecoverMemory]) -> Wait | None:
     return Wait(f"{said}; it goes on when quorum is back", most=ASK_AGAIN, least=5.0)
 
 
-def _look(run: Run[RecoverMemory], guests: Mapping[int, Guest]) -> list[int]:
-    """End each guest that runs elsewhere by now, and each that HA gave up; return those that HA may
-    still bring.
+def _look(
+    run: Run[RecoverMemory], guests: Mapping[int, Guest], without: Collection[str]
+) -> list[int]:
+    """End each guest that runs elsewhere by now, but on nodes ``without`` the storage that is lost, and
+    each that HA gave up; return those that HA may still bring.
     """
     now, pending = run.now(), []
     for one in run.memory.plan:
         if one.vmid in run.memory.children or one.vmid in run.memory.ends:
             continue
         guest, node = guests.get(one.vmid), run.memory.home(one)
-        found = turns.seen(one, guest, node, now)
+        found = turns.seen(one, guest, node, now, without)
         if found is None and one.way is Way.HA:
             found = turns.given_up(one, guest, node, run.passed("bring-back"), now)
             pending += [] if found else [one.vmid]

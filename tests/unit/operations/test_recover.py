@@ -15,7 +15,7 @@ from backupsvc.catalog.operations import Kept
 from backupsvc.engine.context import Wait
 from backupsvc.engine.foreground import Engine
 from backupsvc.engine.memory import MemoryForm, MemoryUnreadable
-from backupsvc.errors import OperationFailed, PveUnreachable, Refused
+from backupsvc.errors import OperationFailed, OutOfReach, PveUnreachable, Refused
 from backupsvc.operations import retrying
 from backupsvc.operations.kinds import KINDS
 from backupsvc.operations.recover.memory import FORM, RecoverMemory, facts, recall
@@ -438,16 +438,22 @@ def test_a_release_that_knows_of_no_storage_keeps_its_hands_off_and_what_it_wrot
     assert found.home(found.plan[0]) == LOST
 
 
-def has_usb(stage: Stage, *nodes: str) -> None:
-    """On which nodes the storage ``usb`` is active; it is known on both."""
+def has_usb(stage: Stage, *nodes: str, silent: tuple[str, ...] = ()) -> None:
+    """On which nodes the storage ``usb`` is active; the others list it, but for the silent ones."""
     seen = stage.cluster.storage.seen() if stage.usb is None else stage.usb
     stage.usb = seen
     one = seen.storages[0]
     found = tuple(
         replace(one, name="usb", node=node, active=node in nodes, content=frozenset())
-        for node in (LOST, HERE)
+        for node in (LOST, HERE, "third")
+        if node not in silent
     )
-    stage.cluster.storage.seen = lambda: replace(seen, storages=(*seen.storages, *found))
+    told = replace(
+        seen,
+        storages=(*seen.storages, *found),
+        silent=dict.fromkeys(silent, "596 Connection timed out"),
+    )
+    stage.cluster.storage.seen = lambda: told
 
 
 def test_law_1_a_guest_whose_storage_is_lost_is_not_restored_over_what_is_left_of_it(
@@ -484,3 +490,60 @@ def test_a_storage_that_is_there_again_ends_its_recovery(stage: Stage) -> None:
     assert "storage usb is active on a node that has a guest" in str(done.error)
     with pytest.raises(Refused, match="is active on a node"):
         retrying.plan(stage.site, done)
+
+
+def of_usb(stage: Stage, *plan: Planned, wait: bool = True) -> Operation:
+    """The recovery of the storage ``usb``, opened."""
+    said = Confirmation("alice@pve", int(stage.site.clock.now()), "usb is lost")
+    operation = open_recovery(stage.site, RecoverMemory("", plan, said, wait=wait, storage="usb"))
+    assert operation
+    return operation
+
+
+def test_law_4_while_a_home_does_not_say_its_storages_nothing_is_begun(stage: Stage) -> None:
+    stage.nodes = [Node(HERE, True), Node(LOST, True)]
+    has_usb(stage, HERE, silent=(LOST,))
+    operation = of_usb(stage, planned(108, home=LOST))
+    waits = [stage.engine.executor.advance(operation.id) for _ in range(5)]
+    assert waits and stage.restored == []
+    assert any(f"{LOST} did not say its storages" in line for line in stage.told), stage.told
+    # another node that is silent has none of the guests: what it has is no matter
+    has_usb(stage, HERE, silent=("third",))
+    assert ends(stage.engine.drive_one(operation)) == {108: "back"}
+    has_usb(stage, HERE, silent=(LOST,))
+    ended = stage.engine.drive_one(of_usb(stage, planned(100, home=LOST), wait=False))
+    assert ends(ended) == {100: "not-done"} and code(stage, ended) == 3
+    assert "whether usb is lost there is not known" in str(ended.error)
+    with pytest.raises(OutOfReach, match="did not say its storages"):
+        retrying.plan(stage.site, ended)
+
+
+def test_a_home_that_falls_silent_on_the_way_lets_what_runs_end_and_begins_no_other(
+    stage: Stage,
+) -> None:
+    stage.nodes = [Node(HERE, True), Node(LOST, True)]
+    has_usb(stage, HERE)
+    stage.meanwhile = lambda run: has_usb(stage, HERE, silent=(LOST,))
+    operation = of_usb(stage, planned(108, home=LOST), planned(105, home=LOST))
+    for _ in range(40):
+        stage.engine.executor.advance(operation.id)
+        for child in stage.site.catalog.operations.find(kind="restore"):
+            stage.engine.executor.advance(child.id)
+        stage.site.clock.sleep(15)
+    assert stage.restored == [108]
+    stage.meanwhile = lambda run: None
+    has_usb(stage, HERE)
+    assert ends(stage.engine.drive_one(operation)) == {108: "back", 105: "back"}
+
+
+def test_a_guest_that_runs_where_the_storage_is_lost_too_is_not_back(stage: Stage) -> None:
+    stage.nodes = [Node(HERE, True), Node(LOST, True), Node("third", True)]
+    has_usb(stage, HERE)
+    stage.cluster.guests_there = [
+        Guest(108, "g108", "third", status="running"),
+        Guest(100, "g100", HERE, status="running"),
+    ]
+    plan = (planned(108, home=LOST), planned(100, home=LOST))
+    ended = stage.engine.drive_one(of_usb(stage, *plan))
+    assert ends(ended) == {108: "not-done", 100: "back"} and stage.restored == []
+    assert "an existing guest is never overwritten" in recall(ended).ends[108].why

@@ -76,6 +76,8 @@ def test_a_guest_that_runs_elsewhere_is_back_whoever_did_that() -> None:
     assert by_hand and by_hand.why == "somebody brought it back meanwhile"
     assert turns.seen(planned(108), None, NODE, NOW) is None
     assert turns.seen(planned(108), replace(there, status="stopped"), NODE, NOW) is None
+    # where the storage is lost too it runs without its disks as well
+    assert turns.seen(planned(108), there, NODE, NOW, {"lge-pve02"}) is None
 
 
 def test_ha_is_waited_for_until_it_gives_up_or_does_nothing() -> None:
