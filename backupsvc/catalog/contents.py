@@ -37,7 +37,9 @@ class ContentRepository:
 
     @retried
     def rows(self) -> dict[str, list[snapshot_trial.Row]]:
-        """Return the rows of each subject: identity, archives, proofs, lineages, operations."""
+        """Return the rows of each subject: identity, archives, proofs, decisions, tombstones,
+        operations.
+        """
         with self._database.read() as connection:
             return {subject: list(found(connection)) for subject, found in _SUBJECTS.items()}
 
@@ -48,7 +50,7 @@ def _identity(connection: Connection) -> Iterator[snapshot_trial.Row]:
 
 
 def _archives(connection: Connection) -> Iterator[snapshot_trial.Row]:
-    names = "id", "place", "volid", "vmid", "type", "ctime", "size", "sha256", "first_seen"
+    names = "id", "place", "volid", "vmid", "type", "ctime", "sha256", "first_seen"
     query = select(*(ARCHIVE.c[name] for name in (*names, "changed_at")))
     for row in _each(connection, query):
         yield snapshot_trial.Row(
@@ -58,8 +60,9 @@ def _archives(connection: Connection) -> Iterator[snapshot_trial.Row]:
             row.first_seen,
             # another file under its name, or one that was changed, is told by these
             version=f"{row.ctime} {row.changed_at}",
-            # what is recorded of its bytes is never overwritten, only learnt
-            final=_digest(row.size, row.sha256) if row.sha256 else "",
+            # what is recorded of its bytes is never overwritten, only learnt; its size is as it was
+            # last listed
+            final=_digest(row.sha256) if row.sha256 else "",
         )
 
 
@@ -69,10 +72,14 @@ def _proofs(connection: Connection) -> Iterator[snapshot_trial.Row]:
         yield snapshot_trial.Row(key, row.number, _digest(*row[1:]), row.ended)
 
 
-def _lineages(connection: Connection) -> Iterator[snapshot_trial.Row]:
+# each table counts its rows for itself, so each is a subject
+def _decisions(connection: Connection) -> Iterator[snapshot_trial.Row]:
     for row in _each(connection, select(LINEAGE_DECISION)):
         said = _digest(*(getattr(row, name) for name in _DECISION))
         yield snapshot_trial.Row(f"decision {row.number}", row.number, said, row.at)
+
+
+def _tombstones(connection: Connection) -> Iterator[snapshot_trial.Row]:
     for row in _each(connection, select(TOMBSTONE)):
         said = _digest(*(getattr(row, name) for name in _TOMBSTONE))
         yield snapshot_trial.Row(f"tombstone {row.number}", row.number, said)
@@ -96,7 +103,8 @@ _SUBJECTS: dict[str, Callable[[Connection], Iterator[snapshot_trial.Row]]] = {
     "identity": _identity,
     "archives": _archives,
     "proofs": _proofs,
-    "lineages": _lineages,
+    "decisions": _decisions,
+    "tombstones": _tombstones,
     "operations": _operations,
 }
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,14 +18,15 @@ from pyrage import x25519
 
 from backupsvc.catalog import Catalog
 from backupsvc.copies import age, bundles, snapshots
-from backupsvc.errors import LeaseLost, NoRoom, TargetMissing, UsageError
+from backupsvc.errors import CatalogCut, LeaseLost, NoRoom, TargetMissing, UsageError
 from backupsvc.operations.copy import break_glass_rehearsing as rehearsing
 from backupsvc.operations.copy import catalogs
 from policies.copy_folders import folder_of
-from policies.model import CopyTarget, Directory, SnapshotTrial
+from policies.model import CopyTarget, Directory, Release, SnapshotTrial
 from policies.site import load_policy
 from tests.catalogs import new_catalog
-from tests.unit.catalog.test_snapshot_trials import fill
+from tests.unit.catalog.test_proofs import ARCHIVE
+from tests.unit.catalog.test_snapshot_trials import GONE, fill
 
 NOW, DAY = 1_800_000_000, 86400
 KIT = x25519.Identity.generate()
@@ -118,12 +119,42 @@ def test_what_was_saved_is_what_the_catalog_was_also_after_it_went_on(site: Site
     found = site.tried()
     assert {one.state.value for one in found.values()} == {"compared"}
     for one in found.values():
-        assert "archives: 1, digest " in one.said and "lineages: 2" in one.said
+        assert "archives: 1, digest " in one.said and "tombstones: 1" in one.said
         assert (one.at, one.taken_at) == (NOW + 2 * DAY, NOW) and one.size and one.sha256
     assert rehearsing.due(site.service) == []
     site.service.clock.at += 30 * DAY
     assert rehearsing.due(site.service) == [site.target]
     assert operation.id
+
+
+def test_what_was_put_is_remembered_also_where_the_catalog_was_cut_meanwhile(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trials = site.service.catalog.snapshot_trials
+    whole, left = trials._database.write, [CatalogCut("cut")]
+
+    @contextmanager
+    def write() -> Iterator[Any]:
+        with whole() as connection:
+            yield connection
+            if left:
+                raise left.pop()
+
+    monkeypatch.setattr(trials._database, "write", write)
+    rehearsing.remember(site.service, [(site.target, snapshots.Put("f", 9, "ab" * 32))])
+    assert not left and trials.sha256_of(folder_of(site.target), "f") == "ab" * 32
+
+
+def test_what_changes_again_or_comes_under_another_number_is_no_difference(site: Site) -> None:
+    catalog = site.service.catalog
+    catalog.archives.observe([replace(ARCHIVE, size=501)], scope=[], at=2)
+    (stone,) = catalog.lineages.tombstones()
+    catalog.lineages.release(stone, Release(12, "me", "not gone", True, False), undo=True)
+    site.saved()
+    catalog.archives.observe([replace(ARCHIVE, size=502)], scope=[], at=3)
+    # the second of its kind, as the decision in the snapshot is of its own
+    catalog.lineages.record_look([], NOW, gone=[replace(GONE, vmid=109)])
+    assert site.states() == ("compared", "compared")
 
 
 @pytest.mark.parametrize(
