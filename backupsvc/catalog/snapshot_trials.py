@@ -4,7 +4,7 @@ back.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import asdict
 
 from sqlalchemy import func, insert, select
@@ -22,7 +22,7 @@ class SnapshotTrialRepository:
         self._database = database
 
     @retried
-    def record_put(self, puts: Iterable[SnapshotPut]) -> None:
+    def record_put(self, puts: Sequence[SnapshotPut]) -> None:
         """Write down what was brought to targets; what is written down already stays."""
         with self._database.write() as connection:
             for put in puts:

@@ -50,9 +50,11 @@ def remember(
     """
     at = int(service.clock.now())
     service.catalog.snapshot_trials.record_put(
-        SnapshotPut(folder_of(target), put.file, at, put.size, put.sha256)
-        for target, put in found
-        if isinstance(put, snapshots.Put)
+        [
+            SnapshotPut(folder_of(target), put.file, at, put.size, put.sha256)
+            for target, put in found
+            if isinstance(put, snapshots.Put)
+        ]
     )
 
 
