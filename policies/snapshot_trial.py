@@ -20,6 +20,7 @@ DAY = 86400
 EACH = 30 * DAY  # seconds between two trials by night
 LATE = 35 * DAY  # for so long a trial counts: some nights may not reach their target
 TOO_OLD = 8 * DAY  # a night writes one; a site may have but one night a week
+_NOT_NOW = "its time is not of these days"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +62,7 @@ class Compared:
 
     def __str__(self) -> str:
         found = [
-            f"{len(keys)} {word} ({keys[0]})"
+            f"{len(keys)} {word} ({_shown(keys[0], 200)})"
             for word, keys in (
                 ("missing in the snapshot", self.lacking),
                 ("unknown to the catalog", self.strange),
@@ -72,6 +73,11 @@ class Compared:
         # two digests of nothing are no evidence
         digest = f", digest {self.digest[:16]}" if self.count else ""
         return f"{self.subject}: {self.count}{digest}{''.join(f', {one}' for one in found)}"
+
+
+def _shown(text: str, most: int) -> str:
+    # it may be a stranger's, and is recorded: PostgreSQL takes no NUL
+    return "".join(one if one.isprintable() else "?" for one in text[:most])
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,13 +163,17 @@ def decide(
             f"SHA-256 {fetched.sha256[:16]} came back, {recorded[:16]} was written",
         )
     if isinstance(opened, str):
-        return TrialState.UNREADABLE, opened
+        return TrialState.UNREADABLE, _shown(opened, 1000)
     said = "; ".join(map(str, opened or ()))
     if opened is not None and not all(one.same for one in opened):
+        # a clock that was ahead explains what it lacks, and nothing else
+        ahead = now < fetched.taken_at
+        if ahead and not any(one.strange or one.differing for one in opened):
+            return TrialState.OLD, f"{_NOT_NOW}; {said}"
         return TrialState.DIFFERS, said
     if opened is None and recorded is None:
         return TrialState.UNKNOWN, "encrypted, and nothing says what was written"
     said = said or f"encrypted: as written, SHA-256 {fetched.sha256[:16]}; its inside was not seen"
     if not -DAY < now - fetched.taken_at <= TOO_OLD:
-        return TrialState.OLD, f"its time is not of these days; {said}"
+        return TrialState.OLD, f"{_NOT_NOW}; {said}"
     return TrialState.SEALED if opened is None else TrialState.COMPARED, said

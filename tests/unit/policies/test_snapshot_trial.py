@@ -86,6 +86,8 @@ def test_each_subject_is_compared() -> None:
 
 
 GOOD, BAD = Compared("proofs", 2, "ab" * 32), Compared("proofs", 2, "ab" * 32, ("a",))
+STRANGE, OTHER = replace(GOOD, strange=("a",)), replace(GOOD, differing=("a",))
+AHEAD = replace(BACK, taken_at=NOW + 60)
 
 
 @pytest.mark.parametrize(
@@ -108,6 +110,12 @@ GOOD, BAD = Compared("proofs", 2, "ab" * 32), Compared("proofs", 2, "ab" * 32, (
         (replace(BACK, taken_at=NOW - TOO_OLD), BACK.sha256, [GOOD], "compared", "proofs: 2"),
         (replace(BACK, taken_at=NOW - TOO_OLD - 1), BACK.sha256, [GOOD], "old", "proofs: 2"),
         (replace(BACK, taken_at=NOW - TOO_OLD - 1), BACK.sha256, None, "old", "not of these days"),
+        # its clock was ahead, so the catalog went on before the time that it names
+        (AHEAD, BACK.sha256, [GOOD, BAD], "old", "1 missing in the snapshot (a)"),
+        (AHEAD, BACK.sha256, [BAD, STRANGE], "differs", "1 unknown to the catalog (a)"),
+        (AHEAD, BACK.sha256, [BAD, OTHER], "differs", "1 with other content (a)"),
+        (AHEAD, BACK.sha256, [GOOD], "compared", "proofs: 2"),
+        (AHEAD, BACK.sha256, None, "sealed", "its inside was not seen"),
         (replace(BACK, taken_at=NOW + DAY), BACK.sha256, [GOOD], "old", "not of these days"),
     ],
 )
@@ -121,6 +129,13 @@ def test_what_came_back_is_good_only_where_all_that_can_be_seen_of_it_is(
     found, words = decide(back, recorded, inside, NOW)
     assert found == state and said in words
     assert trial(state=found).good is (state in ("compared", "sealed"))
+
+
+def test_what_a_stranger_wrote_is_said_so_that_any_catalog_and_terminal_takes_it() -> None:
+    said = str(replace(GOOD, strange=("a\0\x1b[2J\ud800" + "b" * 999,)))
+    assert "(a??[2J?" in said and said.isprintable() and len(said) < 300
+    _, words = decide(BACK, None, "no\0\ncatalog" + "b" * 9999, NOW)
+    assert words.startswith("no??catalogb") and len(words) == 1000
 
 
 @pytest.mark.parametrize(
