@@ -27,6 +27,7 @@ CATALOG, POLICY, SETTINGS, SECRETS = "catalog", "policy.yaml", "settings.env", "
 CLUSTER, KEPT, FILES = "cluster/", "kept/", "files/"
 MOST_FILES = 200_000
 MOST_SUMS = 64 << 20  # bytes
+SPARE = 64 << 20  # bytes of a disk that are left alone: the service itself may live there
 _SUM = re.compile(r"([0-9a-f]{64})  (\S.*)")
 # its own checksum as well: it tells of what was cut off or changed on the way
 _CHECKED: dict[int, int] = {zstd.CompressionParameter.checksum_flag: 1}
@@ -156,9 +157,10 @@ def _write(source: IO[bytes], size: int, path: Path) -> str:
     """Write one file and return the SHA-256 of its bytes."""
     sha256 = hashlib.sha256()
     free = shutil.disk_usage(path.parent).free
-    if size > free:
+    if size > free - SPARE:
         raise NoRoom(
-            f"{path} takes {size} bytes, and {free} are free", "open it where there is more room"
+            f"{path} takes {size} bytes, and {free} are free, of which {SPARE} are left alone",
+            "open it where there is more room",
         )
     left = size
     with os.fdopen(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "wb") as file:
