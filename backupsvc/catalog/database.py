@@ -273,7 +273,12 @@ def _set_up_sqlite(raw: Any, _record: object, *, busy: float) -> None:
     """
     # transactions begin where _begun says, not where the driver guesses
     raw.isolation_level = None
-    for pragma in (f"busy_timeout={int(busy * 1000)}", "foreign_keys=ON", "synchronous=NORMAL"):
+    for pragma in (
+        f"busy_timeout={int(busy * 1000)}",
+        "foreign_keys=ON",
+        "synchronous=NORMAL",
+        "trusted_schema=OFF",  # a snapshot that a stranger wrote is opened, too
+    ):
         raw.execute(f"PRAGMA {pragma}")
     for passed in polls(SystemClock(), busy, first=0.01, most=0.1):
         try:

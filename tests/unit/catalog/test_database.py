@@ -42,7 +42,13 @@ def test_sqlite_is_set_up_for_several_processes(tmp_path: Path) -> None:
     with database.read() as connection:
         found = {
             name: connection.exec_driver_sql(f"PRAGMA {name}").scalar()
-            for name in ("journal_mode", "foreign_keys", "busy_timeout", "synchronous")
+            for name in (
+                "journal_mode",
+                "foreign_keys",
+                "busy_timeout",
+                "synchronous",
+                "trusted_schema",
+            )
         }
     database.close()
     assert found == {
@@ -50,6 +56,7 @@ def test_sqlite_is_set_up_for_several_processes(tmp_path: Path) -> None:
         "foreign_keys": 1,
         "busy_timeout": 15000,
         "synchronous": 1,
+        "trusted_schema": 0,
     }
 
 
