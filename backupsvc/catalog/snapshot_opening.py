@@ -21,6 +21,9 @@ from backupsvc.errors import ArchiveError, UsageError
 HINT = "take another day's, or the one at another copy target"
 _SQLITE, _POSTGRES = b"SQLite format 3\0", b"PGDMP"
 _PG_RESTORE_S = 3600  # seconds that the dump may take to be read
+_LONGEST = 64 << 20  # bytes of a line of a dump: a row of ours has few megabytes
+_ROWS, _PART = 1000, 16 << 20  # after so many rows or bytes whoever waits is asked
+_VERSION = re.compile(r"(?!0000)[0-9]{4}")
 _COPY = re.compile(rb'COPY public\."?([a-z_]{1,63})"? \(([a-z0-9_", ]+)\) FROM stdin;\n')
 _ESCAPE = re.compile(rb"\\(.)", re.DOTALL)
 _ESCAPED = {b"b": b"\b", b"f": b"\f", b"n": b"\n", b"r": b"\r", b"t": b"\t", b"v": b"\v"}
@@ -53,40 +56,50 @@ def _must_be_a_catalog(path: Path, name: str) -> None:
             found.execute("PRAGMA trusted_schema=OFF")
             (damage,) = found.execute("PRAGMA quick_check(1)").fetchone()
             kinds = {kind for (kind,) in found.execute("SELECT DISTINCT type FROM sqlite_master")}
-            found.execute("SELECT version_num FROM alembic_version").fetchone()
+            # by what SQLite itself takes it for: its text may be written in many ways
+            tables = {row[2] for row in found.execute("PRAGMA table_list")}
+            version = found.execute("SELECT version_num FROM alembic_version").fetchone()
     except sqlite3.Error as error:
         raise ArchiveError(f"{name} holds no catalog: {error}", HINT) from None
     if damage != "ok":
         raise ArchiveError(f"{name} is damaged: {damage}", HINT)
+    if "virtual" in tables:
+        raise ArchiveError(f"{name} holds a virtual table, which no catalog of ours does", HINT)
+    if version is None or not _VERSION.fullmatch(str(version[0])):
+        raise ArchiveError(f"{name} is a catalog of no version of backupsvc", HINT)
     if strange := kinds - {"table", "index"}:
         raise ArchiveError(f"{name} holds a {min(strange)}, which no catalog of ours does", HINT)
 
 
 def _read_dump(snapshot: Path, to: Path, alive: Callable[[], None]) -> None:
-    with closing(_tables(snapshot, "alembic_version")) as tables:
-        version = next((row[0] for _, _, rows in tables for row in rows), None)
-    if version is None or version.decode() > HEAD:
-        raise ArchiveError(
-            f"{snapshot.name} holds no catalog of this version of backupsvc or an older one", HINT
-        )
-    engine = create_engine(f"sqlite:///{to}")
     try:
-        with engine.begin() as connection:
-            upgrade(connection, version.decode())
-    finally:
-        engine.dispose()
-    try:
+        with closing(_tables(snapshot, "alembic_version")) as tables:
+            found = next((row[0] for _, _, rows in tables for row in rows), None)
+        version = (found or b"").decode()
+        if not _VERSION.fullmatch(version) or version > HEAD:
+            said = "no catalog of this version of backupsvc or an older one"
+            raise ArchiveError(f"{snapshot.name} holds {said}", HINT)
+        engine = create_engine(f"sqlite:///{to}")
+        try:
+            with engine.begin() as connection:
+                upgrade(connection, version)
+        finally:
+            engine.dispose()
         with closing(sqlite3.connect(to)) as made, closing(_tables(snapshot)) as tables:
-            for table, columns, found in tables:
+            for table, columns, rows in tables:
                 alive()
-                _write_rows(made, table, columns, found)
+                _write_rows(made, table, columns, rows, alive)
             made.commit()
     except (sqlite3.Error, ValueError) as error:
         raise ArchiveError(f"{snapshot.name} holds no catalog: {error}", HINT) from None
 
 
 def _write_rows(
-    made: sqlite3.Connection, table: str, columns: list[str], rows: Iterator[list[bytes | None]]
+    made: sqlite3.Connection,
+    table: str,
+    columns: list[str],
+    rows: Iterator[list[bytes | None]],
+    alive: Callable[[], None],
 ) -> None:
     # the names are no more than letters, by the pattern that found them
     kinds = dict(made.execute("SELECT name, type FROM pragma_table_info(?)", (table,)).fetchall())
@@ -98,8 +111,24 @@ def _write_rows(
     wanted = [kinds[column] for column in columns]
     made.executemany(
         f'INSERT INTO "{table}" ({names}) VALUES ({", ".join("?" * len(columns))})',
-        ([_value(cell, kind) for cell, kind in zip(row, wanted, strict=True)] for row in rows),
+        (
+            [_value(cell, kind) for cell, kind in zip(row, wanted, strict=True)]
+            for row in _asking(rows, alive)
+        ),
     )
+
+
+def _asking(
+    rows: Iterator[list[bytes | None]], alive: Callable[[], None]
+) -> Iterator[list[bytes | None]]:
+    """The rows, with a call of ``alive`` between them again and again."""
+    count, size = 0, 0
+    for row in rows:
+        count, size = count + 1, size + sum(len(cell) for cell in row if cell)
+        if count >= _ROWS or size > _PART:
+            alive()
+            count, size = 0, 0
+        yield row
 
 
 def _value(cell: bytes | None, kind: str) -> str | int | bytes | None:
@@ -130,11 +159,12 @@ def _tables(
             "install PostgreSQL's client (postgresql-client), not older than the server",
         ) from None
     assert process.stdout
+    lines = _lines(process.stdout, snapshot.name)
     try:
-        for line in process.stdout:
+        for line in lines:
             if told := _COPY.fullmatch(line):
                 columns = [one.strip(' "') for one in told[2].decode().split(",")]
-                yield told[1].decode(), columns, _cells(process.stdout)
+                yield told[1].decode(), columns, _cells(lines)
         if process.wait(_PG_RESTORE_S):
             raise ArchiveError(f"{snapshot.name} is damaged: pg_restore cannot read it", HINT)
     finally:
@@ -142,9 +172,16 @@ def _tables(
         process.communicate()
 
 
-def _cells(stream: IO[bytes]) -> Iterator[list[bytes | None]]:
+def _lines(stream: IO[bytes], name: str) -> Iterator[bytes]:
+    while line := stream.readline(_LONGEST + 1):
+        if len(line) > _LONGEST:
+            raise ArchiveError(f"{name} holds a row that is longer than any of ours", HINT)
+        yield line
+
+
+def _cells(lines: Iterator[bytes]) -> Iterator[list[bytes | None]]:
     """The rows of one table, in the form of PostgreSQL's COPY, to their end."""
-    for line in stream:
+    for line in lines:
         if line == b"\\.\n":
             return
         yield [

@@ -7,8 +7,11 @@ The live catalog is only read, and nothing of the bundle is used but the catalog
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import os
 import shutil
+import sqlite3
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -21,6 +24,7 @@ from backupsvc.copies import age, bundles, snapshots
 from backupsvc.copies.opening import open_target
 from backupsvc.copies.pace import Pace
 from backupsvc.copies.target import CHUNK, Alive, Target
+from backupsvc.engine.context import CancelAsked
 from backupsvc.errors import (
     ArchiveError,
     BackupsvcError,
@@ -166,11 +170,30 @@ def _inside(
     """
     if path.name.endswith(_AGE) and identities is None:
         return None
+    # what fails here is ours, and below it is the file's
+    live = service.catalog.contents.rows()
     try:
-        past = _rows(path, identities, alive)
+        return snapshot_trial.compare_all(_rows(path, identities, alive), live, taken_at)
     except (ArchiveError, CatalogUnreachable, CopyError) as error:
+        _must_be_its_own(error)
         return error.message
-    return snapshot_trial.compare_all(past, service.catalog.contents.rows(), taken_at)
+    except (BackupsvcError, CancelAsked, OSError):
+        raise
+    except Exception as error:  # noqa: BLE001 - a stranger wrote it: there is no end of what it raises
+        _must_be_its_own(error)
+        return f"it holds no catalog of ours ({type(error).__name__})"
+
+
+def _must_be_its_own(error: BaseException) -> None:
+    """Raise OSError where it was not the file that failed, but our disk or memory."""
+    if isinstance(error, MemoryError):
+        raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
+    cause: BaseException | None = error
+    while cause is not None:
+        # what SQLAlchemy and the catalog raise was raised while they handled SQLite's own
+        if getattr(cause, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_FULL:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        cause = cause.__context__
 
 
 def _rows(path: Path, identities: age.Identities | None, alive: Alive) -> dict[str, list[Row]]:
@@ -188,7 +211,13 @@ def _rows(path: Path, identities: age.Identities | None, alive: Alive) -> dict[s
     else:
         plain = _unpacked(path, scratch / "plain", alive)
     _must_fit(scratch, 2 * plain.stat().st_size)
-    with Catalog.open(opened(plain, scratch / "catalog.db", alive)) as catalog:
+
+    def going_on() -> None:
+        alive()
+        # a dump is packed: how large it becomes shows while it is read
+        _must_fit(scratch, CHUNK)
+
+    with Catalog.open(opened(plain, scratch / "catalog.db", going_on)) as catalog:
         return catalog.contents.rows()
 
 
@@ -227,7 +256,7 @@ def _unpacked(path: Path, to: Path, alive: Alive) -> Path:
 def _must_fit(folder: Path, size: int) -> None:
     free = shutil.disk_usage(folder).free
     # the service itself lives on that disk
-    if size > free - (64 << 20):
+    if size > free - bundles.SPARE:
         raise NoRoom(
             f"{size} bytes of a snapshot are to come into {folder.parent}, and {free} are free",
             "make room there: it takes several times that of the catalog (BACKUPSVC_STATE_DIR)",

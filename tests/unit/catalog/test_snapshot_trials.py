@@ -14,12 +14,12 @@ from pathlib import Path
 import pytest
 from sqlalchemy import create_engine, make_url
 
-from backupsvc.catalog import Catalog
+from backupsvc.catalog import Catalog, snapshot_opening
 from backupsvc.catalog.database import upgrade
 from backupsvc.catalog.operations import NewOperation
 from backupsvc.catalog.snapshot import snapshot
 from backupsvc.catalog.snapshot_opening import opened
-from backupsvc.errors import ArchiveError, CatalogUnreachable, UsageError
+from backupsvc.errors import ArchiveError, CatalogUnreachable, NoRoom, UsageError
 from policies.model import (
     DiskSigns,
     GuestType,
@@ -133,6 +133,11 @@ def zeros(path: Path) -> None:
             "holds a trigger",
         ),
         (spoil("CREATE VIEW v AS SELECT 1"), "holds a view"),
+        (spoil("CREATE VIRTUAL TABLE v USING fts5(a)"), "holds a virtual table"),
+        (spoil("UPDATE alembic_version SET version_num = '00055'"), "of no version"),
+        (spoil("UPDATE alembic_version SET version_num = '0000'"), "of no version"),
+        (spoil("UPDATE alembic_version SET version_num = CAST(X'ff' AS TEXT)"), "holds no catalog"),
+        (spoil("DELETE FROM alembic_version"), "of no version"),
     ],
 )
 def test_what_is_no_snapshot_of_ours_is_refused(
@@ -152,30 +157,65 @@ def test_one_of_a_newer_version_is_refused(sqlite_url: str, tmp_path: Path) -> N
         Catalog.open(opened(tmp_path / "snapshot", tmp_path / "new.db"))
 
 
+VERSION = b"COPY public.alembic_version (version_num) FROM stdin;\n"
+OURS = VERSION + b"0016\n\\.\n"
+
+
+def dump(folder: Path, monkeypatch: pytest.MonkeyPatch, told: bytes, rows: bytes) -> Path:
+    """Let a dump be of that version and hold these rows, as pg_restore tells them."""
+    (folder / "told").write_bytes(told)
+    (folder / "all").write_bytes(rows)
+    script = folder / "pg_restore"
+    script.write_text(
+        f'#!/bin/sh\ncase "$*" in *alembic_version*) cat {folder}/told;; *) cat {folder}/all;; esac\n'
+    )
+    script.chmod(0o700)
+    monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
+    (folder / "snapshot").write_bytes(b"PGDMP")
+    return folder / "snapshot"
+
+
 @pytest.mark.parametrize(
-    ("wrong", "said"),
+    ("told", "rows", "said"),
     [
-        ("COPY public.proof (nonsense) FROM stdin;\n1\n\\.\n", "table proof is none of a catalog"),
-        ("COPY public.identity (id) FROM stdin;\nabc\n", "cut off"),
-        ("COPY public.canary (number, folder) FROM stdin;\n1\n\\.\n", "holds no catalog"),
-        ("COPY public.archive (place) FROM stdin;\n\\N\n\\.\n", "NOT NULL"),
+        (OURS, b"COPY public.proof (nonsense) FROM stdin;\n1\n\\.\n", "proof is none of a catalog"),
+        (OURS, b"COPY public.identity (id) FROM stdin;\nabc\n", "cut off"),
+        (OURS, b"COPY public.canary (number, folder) FROM stdin;\n1\n\\.\n", "holds no catalog"),
+        (OURS, b"COPY public.archive (place) FROM stdin;\n\\N\n\\.\n", "NOT NULL"),
+        (OURS, b"COPY public.identity (id) FROM stdin;\n" + b"a" * 99, "longer than any of ours"),
+        (b"-- " + b"a" * 99, b"", "longer than any of ours"),
+        (VERSION, b"", "cut off"),
+        (VERSION + b"\\N\n\\.\n", b"", "of this version of backupsvc or an older one"),
+        (VERSION + b"00055\n\\.\n", b"", "of this version of backupsvc or an older one"),
+        (VERSION + b"0000\n\\.\n", b"", "of this version of backupsvc or an older one"),
+        (VERSION + b"9999\n\\.\n", b"", "of this version of backupsvc or an older one"),
+        (VERSION + b"\xff\n\\.\n", b"", "holds no catalog"),
     ],
 )
 def test_a_dump_that_is_not_of_a_catalog_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wrong: str, said: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, told: bytes, rows: bytes, said: str
 ) -> None:
-    version = "COPY public.alembic_version (version_num) FROM stdin;\n0016\n\\.\n"
-    (tmp_path / "told").write_text(version)
-    (tmp_path / "all").write_text(wrong)
-    script = tmp_path / "pg_restore"
-    script.write_text(
-        f'#!/bin/sh\ncase "$*" in *alembic_version*) cat {tmp_path}/told;; *) cat {tmp_path}/all;; esac\n'
-    )
-    script.chmod(0o700)
-    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
-    (tmp_path / "snapshot").write_bytes(b"PGDMP")
+    monkeypatch.setattr(snapshot_opening, "_LONGEST", 80)
     with pytest.raises(ArchiveError, match=said):
-        opened(tmp_path / "snapshot", tmp_path / "new.db")
+        opened(dump(tmp_path, monkeypatch, told, rows), tmp_path / "new.db")
+
+
+@pytest.mark.parametrize(("id", "count", "most"), [("u", 2500, 1 << 20), ("u" * 100, 25, 900)])
+def test_whoever_waits_for_a_dump_is_asked_again_and_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, id: str, count: int, most: int
+) -> None:
+    monkeypatch.setattr(snapshot_opening, "_PART", most)
+    rows = "".join(f"{number}\t{id}{number}\n" for number in range(count)).encode()
+    rows = b"COPY public.identity (number, id) FROM stdin;\n" + rows + b"\\.\n"
+    asked = []
+
+    def alive() -> None:
+        asked.append(None)
+        if len(asked) == 3:
+            raise NoRoom("the disk is nearly full")
+
+    with pytest.raises(NoRoom, match="nearly full"):
+        opened(dump(tmp_path, monkeypatch, OURS, rows), tmp_path / "new.db", alive)
 
 
 def test_without_its_client_a_dump_is_not_called_bad(

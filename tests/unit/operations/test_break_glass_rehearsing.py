@@ -26,7 +26,7 @@ from policies.model import CopyTarget, Directory, Release, SnapshotTrial
 from policies.site import load_policy
 from tests.catalogs import new_catalog
 from tests.unit.catalog.test_proofs import ARCHIVE
-from tests.unit.catalog.test_snapshot_trials import GONE, fill
+from tests.unit.catalog.test_snapshot_trials import GONE, OURS, dump, fill
 
 NOW, DAY = 1_800_000_000, 86400
 KIT = x25519.Identity.generate()
@@ -80,6 +80,15 @@ class Site:
     def file(self, what: str) -> Path:
         (found,) = self.folder.glob(f"{rehearsing.FILES[what]}-*")
         return found
+
+    def spoil(self, statements: str) -> None:
+        """Let the catalog in the snapshot be another one."""
+        plain = self.folder / "plain"
+        plain.write_bytes(zstd.decompress(self.file("catalog").read_bytes()))
+        with closing(sqlite3.connect(plain)) as known:
+            known.executescript(statements)
+        self.replace("catalog", zstd.compress(plain.read_bytes()))
+        plain.unlink()
 
     def replace(self, what: str, data: bytes) -> None:
         """Let other bytes be there, and have been written."""
@@ -181,12 +190,7 @@ def test_what_is_not_what_the_catalog_is_differs_and_says_where(
 
 def test_what_a_snapshot_lacks_is_told(site: Site) -> None:
     site.saved()
-    plain = site.folder / "plain"
-    plain.write_bytes(zstd.decompress(site.file("catalog").read_bytes()))
-    with closing(sqlite3.connect(plain)) as known:
-        known.execute("DELETE FROM proof")
-        known.commit()
-    site.replace("catalog", zstd.compress(plain.read_bytes()))
+    site.spoil("DELETE FROM proof")
     assert site.states() == ("differs", "compared")
     assert "proofs: 0, 1 missing in the snapshot (01A clovis" in site.tried()["catalog"].said
 
@@ -213,6 +217,65 @@ def test_what_cannot_be_read_is_told_with_why(site: Site) -> None:
     bundles.pack([("README.txt", b"hi")], empty, lambda: None)
     site.replace("bundle", empty.read_bytes())
     assert "holds no catalog" in site.tried()["bundle"].said
+
+
+# the table has no key that would hold its numbers to be numbers
+STRANGE_NUMBER = """
+CREATE TABLE other AS SELECT * FROM proof; INSERT INTO other SELECT * FROM other;
+UPDATE other SET number = 'x', operation = 'o' WHERE rowid = 2;
+DROP TABLE proof; ALTER TABLE other RENAME TO proof
+"""
+
+
+@pytest.mark.parametrize(
+    ("statements", "said"),
+    [
+        ("UPDATE operation SET data = 'x'", "it holds no catalog of ours (JSONDecodeError)"),
+        (f"UPDATE operation SET data = '{'[' * 99_999}'", "no catalog of ours (RecursionError)"),
+        ("UPDATE alembic_version SET version_num = '00055'", "of no version"),
+        (STRANGE_NUMBER, "it holds no catalog of ours (TypeError)"),
+        ("UPDATE archive SET volid = CAST(X'ff' AS TEXT)", "does not answer"),
+    ],
+)
+def test_whatever_a_stranger_wrote_is_told_and_ends_nothing(
+    site: Site, statements: str, said: str
+) -> None:
+    site.saved()
+    site.spoil(statements)
+    found = site.tried()["catalog"]
+    assert found.state.value == "unreadable" and said in found.said
+
+
+def test_a_dump_for_which_the_disk_is_too_small_is_not_called_bad(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site.saved()
+    (there := site.folder.parent / "bin").mkdir()
+    rows = "".join(f"{one}\t{'u' * 999}\n" for one in range(999)).encode()
+    rows = b"COPY public.identity (number, id) FROM stdin;\n" + rows + b"\\.\n"
+    path = dump(there, monkeypatch, OURS, rows)
+    site.replace("catalog", zstd.compress(path.read_bytes()))
+
+    def small(path: Path) -> sqlite3.Connection:
+        found = sqlite3.connect(path)
+        found.execute("PRAGMA max_page_count=1")  # it grows no more
+        return found
+
+    with monkeypatch.context() as full:
+        known = SimpleNamespace(connect=small, Error=sqlite3.Error)
+        full.setattr("backupsvc.catalog.snapshot_opening.sqlite3", known)
+        with pytest.raises(NoRoom, match="No space left"):
+            rehearsing.try_target(site.service, site.target)
+
+    def shrinking(path: Path) -> SimpleNamespace:
+        return SimpleNamespace(free=64 << 20 if (path / "catalog.db").exists() else 1 << 40)
+
+    monkeypatch.setattr(
+        "backupsvc.operations.copy.break_glass_rehearsing.shutil.disk_usage", shrinking
+    )
+    with pytest.raises(NoRoom, match="are free"):
+        rehearsing.try_target(site.service, site.target)
+    assert site.service.catalog.snapshot_trials.last() == []
 
 
 def test_an_encrypted_one_is_held_against_what_was_written_and_opened_with_a_key_alone(

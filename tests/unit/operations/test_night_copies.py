@@ -7,9 +7,10 @@ the catalog records of it.
 
 from __future__ import annotations
 
+import sqlite3
 from collections import Counter
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
@@ -19,6 +20,8 @@ import pytest
 from backports import zstd
 
 from backupsvc.catalog import Catalog
+from backupsvc.catalog.operations import NewOperation
+from backupsvc.copies import snapshots
 from backupsvc.copies.bundle_opening import open_bundle
 from backupsvc.copies.config_sets import read as read_config
 from backupsvc.engine.context import Wait
@@ -43,6 +46,7 @@ from policies.model import (
     Policy,
 )
 from policies.outcomes import JobRunVerdict
+from tests.catalogs import new_catalog
 from tests.unit.operations.farm import Site, at, policy, site
 
 pytestmark = pytest.mark.slow
@@ -264,6 +268,16 @@ def test_a_bundle_that_cannot_be_made_is_said_and_fails_no_night(
 ) -> None:
     (tmp_path / "disk").mkdir()
     disk = CopyTarget("disk", Directory(str(tmp_path / "disk")))
+    # what a stranger laid there is newer than all that is ours, and read each night
+    (tmp_path / "strange").mkdir()
+    with Catalog.open(new_catalog(tmp_path / "strange")) as strange:
+        assert strange.operations.open(NewOperation("backup", 108, "locate", {}), 12)
+    with closing(sqlite3.connect(tmp_path / "strange" / "catalog.db")) as known:
+        known.execute("UPDATE operation SET data = 'x'")
+        known.commit()
+    name = snapshots.name_at(MORNING + 86400, "sqlite")
+    laid = zstd.compress((tmp_path / "strange" / "catalog.db").read_bytes())
+    (tmp_path / "disk" / name).write_bytes(laid)
     with night(copied_to(disk)) as found:
         gone = CatalogSettings(url=f"sqlite:///{tmp_path}/nowhere/catalog.db")
         found.world.settings = found.world.settings.model_copy(update={"catalog": gone})
@@ -271,6 +285,7 @@ def test_a_bundle_that_cannot_be_made_is_said_and_fails_no_night(
         found.live(MORNING)
         said = job_run_summary(the_night(found)) or ""
         assert "; break-glass bundle: none (" in said
+        assert "brought back and not good: catalog at disk unreadable" in said
         assert job_run_outcome(found.world.catalog, the_night(found)).good
 
 
