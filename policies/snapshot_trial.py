@@ -94,9 +94,9 @@ class Fetched:
 
 def due(
     targets: Iterable[CopyTarget], trials: Collection[SnapshotTrial], now: int
-) -> list[CopyTarget]:
+) -> list[tuple[CopyTarget, tuple[str, ...]]]:
     """Given targets, the last trials and the time (epoch seconds), return the targets of which not
-    all was found good within a month.
+    all was found good within a month, each with the kinds that were not.
     """
     good = {
         (one.folder, one.what)
@@ -104,7 +104,11 @@ def due(
         # a trial that lies in the future is of a clock that was set: it counts for nothing
         if one.good and 0 <= now - one.at < EACH
     }
-    return [one for one in targets if not good.issuperset((folder_of(one), what) for what in KINDS)]
+    found = [
+        (one, tuple(what for what in KINDS if (folder_of(one), what) not in good))
+        for one in targets
+    ]
+    return [(one, kinds) for one, kinds in found if kinds]
 
 
 def compare(subject: str, snapshot: Sequence[Row], live: Sequence[Row], taken_at: int) -> Compared:

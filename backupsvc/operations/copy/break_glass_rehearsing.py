@@ -62,8 +62,10 @@ def remember(
     )
 
 
-def due(service: Nodes) -> list[CopyTarget]:
-    """Return the targets whose snapshots were not all found good within a month."""
+def due(service: Nodes) -> list[tuple[CopyTarget, tuple[str, ...]]]:
+    """Return the targets whose snapshots were not all found good within a month, each with the kinds
+    that were not.
+    """
     trials = service.catalog.snapshot_trials.last()
     return snapshot_trial.due(service.policy.copies, trials, int(service.clock.now()))
 
@@ -83,9 +85,10 @@ def try_target(
     target: CopyTarget,
     identities: age.Identities | None = None,
     alive: Alive = lambda: None,
+    kinds: Sequence[str] = KINDS,
 ) -> list[SnapshotTrial]:
-    """Given a target, and who can open what is encrypted there (None: nobody), bring the newest of
-    each kind back, record what came of it and return that. ``alive`` is called again and again.
+    """Given a target, who can open what is encrypted there (None: nobody) and the kinds, bring the
+    newest of each back, record what came of it and return that. ``alive`` is called again and again.
 
     Raise what the way to the target raises, NoRoom, CatalogUnreachable if the catalog itself does
     not answer, UsageError if none of the identities opens it or PostgreSQL's client is missing; then
@@ -93,7 +96,7 @@ def try_target(
     """
     found = []
     with open_target(target, service.nodes, service.settings.ssh) as folder:
-        for what in KINDS:
+        for what in kinds:
             trial = _try(service, target, folder, what, identities, alive)
             service.catalog.snapshot_trials.record(trial)
             found.append(trial)

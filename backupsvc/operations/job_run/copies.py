@@ -132,10 +132,12 @@ def _rehearse(run: Run[NightMemory]) -> None:
     is tried the next night.
     """
     bad = []
-    for target in break_glass_rehearsing.due(run.service):
+    for target, kinds in break_glass_rehearsing.due(run.service):
         run.heartbeat()
         try:
-            trials = break_glass_rehearsing.try_target(run.service, target, alive=run.heartbeat)
+            trials = break_glass_rehearsing.try_target(
+                run.service, target, alive=run.heartbeat, kinds=kinds
+            )
         except LeaseLost:
             raise
         except BackupsvcError as error:

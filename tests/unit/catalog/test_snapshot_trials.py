@@ -207,7 +207,7 @@ def test_whoever_waits_for_a_dump_is_asked_again_and_again(
     monkeypatch.setattr(snapshot_opening, "_PART", most)
     rows = "".join(f"{number}\t{id}{number}\n" for number in range(count)).encode()
     rows = b"COPY public.identity (number, id) FROM stdin;\n" + rows + b"\\.\n"
-    asked = []
+    asked: list[None] = []
 
     def alive() -> None:
         asked.append(None)

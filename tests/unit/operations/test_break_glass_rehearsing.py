@@ -24,6 +24,7 @@ from backupsvc.operations.copy import catalogs
 from policies.copy_folders import folder_of
 from policies.model import CopyTarget, Directory, Release, SnapshotTrial
 from policies.site import load_policy
+from policies.snapshot_trial import CATALOG, KINDS
 from tests.catalogs import new_catalog
 from tests.unit.catalog.test_proofs import ARCHIVE
 from tests.unit.catalog.test_snapshot_trials import GONE, OURS, dump, fill
@@ -132,7 +133,7 @@ def test_what_was_saved_is_what_the_catalog_was_also_after_it_went_on(site: Site
         assert (one.at, one.taken_at) == (NOW + 2 * DAY, NOW) and one.size and one.sha256
     assert rehearsing.due(site.service) == []
     site.service.clock.at += 30 * DAY
-    assert rehearsing.due(site.service) == [site.target]
+    assert rehearsing.due(site.service) == [(site.target, KINDS)]
     assert operation.id
 
 
@@ -244,6 +245,10 @@ def test_whatever_a_stranger_wrote_is_told_and_ends_nothing(
     site.spoil(statements)
     found = site.tried()["catalog"]
     assert found.state.value == "unreadable" and said in found.said
+    # the next night brings back no more than that
+    assert rehearsing.due(site.service) == [(site.target, (CATALOG,))]
+    (again,) = rehearsing.try_target(site.service, site.target, kinds=(CATALOG,))
+    assert again.what == CATALOG
 
 
 def test_a_dump_for_which_the_disk_is_too_small_is_not_called_bad(
@@ -310,7 +315,7 @@ def test_an_empty_target_is_told_and_one_that_is_not_there_is_not_called_bad(sit
     assert rehearsing.newest(site.service, site.target) == {}
     found = site.tried()
     assert {one.state.value for one in found.values()} == {"missing"}
-    assert rehearsing.due(site.service) == [site.target]
+    assert rehearsing.due(site.service) == [(site.target, KINDS)]
     gone = CopyTarget("nas", Directory(str(site.folder / "nas")))
     with pytest.raises(TargetMissing):
         rehearsing.try_target(site.service, gone)

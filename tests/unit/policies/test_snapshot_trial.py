@@ -14,6 +14,7 @@ from policies.snapshot_trial import (
     CATALOG,
     DAY,
     EACH,
+    KINDS,
     TOO_OLD,
     Compared,
     Fetched,
@@ -141,18 +142,18 @@ def test_what_a_stranger_wrote_is_said_so_that_any_catalog_and_terminal_takes_it
 @pytest.mark.parametrize(
     ("trials", "again"),
     [
-        ([], True),
-        ([trial(), trial(what=BUNDLE)], False),
-        ([trial()], True),
-        ([trial(), trial(NAS, BUNDLE)], True),
-        ([trial(), trial(what=BUNDLE, state=TrialState.SEALED)], False),
-        ([trial(), trial(what=BUNDLE, state=TrialState.DIFFERS)], True),
-        ([trial(at=NOW - EACH + 1), trial(what=BUNDLE)], False),
-        ([trial(at=NOW - EACH), trial(what=BUNDLE)], True),
-        ([trial(at=NOW + 1), trial(what=BUNDLE)], True),
+        ([], KINDS),
+        ([trial(), trial(what=BUNDLE)], ()),
+        ([trial()], (BUNDLE,)),
+        ([trial(), trial(NAS, BUNDLE)], (BUNDLE,)),
+        ([trial(), trial(what=BUNDLE, state=TrialState.SEALED)], ()),
+        ([trial(), trial(what=BUNDLE, state=TrialState.DIFFERS)], (BUNDLE,)),
+        ([trial(at=NOW - EACH + 1), trial(what=BUNDLE)], ()),
+        ([trial(at=NOW - EACH), trial(what=BUNDLE)], (CATALOG,)),
+        ([trial(at=NOW + 1), trial(what=BUNDLE)], (CATALOG,)),
     ],
 )
-def test_a_target_is_tried_again_after_a_month_and_at_once_where_something_was_bad(
-    trials: list[SnapshotTrial], again: bool
+def test_each_kind_is_tried_again_after_a_month_and_at_once_where_it_was_bad(
+    trials: list[SnapshotTrial], again: tuple[str, ...]
 ) -> None:
-    assert due([USB], trials, NOW) == [USB] * again
+    assert due([USB], trials, NOW) == ([(USB, again)] if again else [])
