@@ -59,8 +59,15 @@ class Shown:
 
     @property
     def as_expected(self) -> bool:
-        """Whether HA brought the guest back where it could, and nowhere else."""
-        return (self.answered is not None) is (self.scene.third_vote and self.scene.replicated)
+        """Whether HA brought the guest back where it could, and nowhere else; where it could not,
+        whether what was seen is what keeps it from that.
+        """
+        able, back = self.scene.third_vote and self.scene.replicated, self.answered is not None
+        if able or back:
+            return able and back
+        if self.scene.third_vote:
+            return self.node == TAKES and bool(self.failed)
+        return self.quorate is False
 
 
 def why(shown: Shown) -> str:

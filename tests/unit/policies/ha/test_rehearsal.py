@@ -26,7 +26,23 @@ def test_it_must_come_back_with_both_and_nowhere_else() -> None:
     for scene in SCENES:
         if scene != BOTH:
             assert not replace(BACK, scene=scene).as_expected
-            assert replace(BACK, scene=scene, answered=None).as_expected
+
+
+def test_that_it_does_not_come_back_is_expected_only_where_what_was_seen_explains_it() -> None:
+    for scene in SCENES:
+        silent = replace(BACK, scene=scene, answered=None, node="clovis")
+        assert not silent.as_expected
+        stuck = replace(silent, quorate=False)
+        assert stuck.as_expected is (not scene.third_vote)
+        tried = replace(silent, node="lge-pve02", failed=("no such volume 'x'",))
+        assert tried.as_expected is (scene == Scene(third_vote=True, replicated=False))
+        for odd in (
+            replace(silent, quorate=None),
+            replace(tried, failed=()),
+            replace(tried, node="clovis"),
+            replace(tried, node=None),
+        ):
+            assert not odd.as_expected, scene
 
 
 def test_why_it_came_to_that_is_said_from_what_was_seen() -> None:
