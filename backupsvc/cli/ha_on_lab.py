@@ -11,7 +11,9 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
 
 READY_S = 30.0  # seconds in which a fresh lab must be heard, and its replica be there
 LOOK_S = 0.2
+_ENDS = (signal.SIGTERM, signal.SIGHUP)  # the second is a closed terminal's
 SHORTENED = (
     f"HA's waits (a watchdog of 60 s, a lock of 120 s, rounds of 10 s) pass {FACTOR} times faster "
     "here than on a real cluster; guests are only modelled"
@@ -46,33 +49,70 @@ SHORTENED = (
 
 def rehearse(told: Callable[[str], None], scenes: Sequence[Scene] = SCENES) -> list[Shown]:
     """Given who is told how it goes, play the scenes, each on a cluster of its own, all at once, and
-    return what each showed. Whatever happens, no cluster is left behind.
+    return what each showed. Whatever happens, no cluster is left behind: in the main thread SIGTERM
+    and SIGHUP raise SystemExit meanwhile.
 
-    Raise UsageError if the lab is not installed, OperationFailed if a cluster does not come up.
+    Raise UsageError if the lab is not installed, OperationFailed if a cluster does not come up or
+    does not end; the others are taken down all the same.
     """
     from backupsvc.cli.lab import lab_errors
     from backupsvc.settings import lab_policy
 
-    home = Path(tempfile.mkdtemp(prefix="backupsvc-ha-"))
-    labs = [home / str(number) / "lab" for number, _ in enumerate(scenes)]
     with lab_errors():
         from pvelab import control
+
+        home = Path(tempfile.mkdtemp(prefix="backupsvc-ha-"))
+        labs = [home / str(number) / "lab" for number, _ in enumerate(scenes)]
 
         def up(directory: Path) -> None:
             control.up(
                 directory, hypervisor="simulated", guests=str(GUEST), policy=lab_policy().absolute()
             )
 
-        try:
-            with ThreadPoolExecutor(len(labs), thread_name_prefix="scene") as pool:
-                list(pool.map(up, labs))
-                told(f"{len(labs)} clusters are up; {FAILS}, which runs {GUEST}, fails in each")
-                services = [_service(directory) for directory in labs]
-                return list(pool.map(_play, labs, services, scenes))
-        finally:
+        def down() -> None:
+            failed: list[BaseException] = []
             for directory in labs:
-                control.down(directory)
+                try:
+                    control.down(directory)
+                except BaseException as error:  # noqa: BLE001 - a second Ctrl-C, too, leaves none
+                    failed.append(error)
             shutil.rmtree(home, ignore_errors=True)
+            if failed:
+                raise failed[0]
+
+        with _ended_by(down), ThreadPoolExecutor(len(labs), thread_name_prefix="scene") as pool:
+            list(pool.map(up, labs))
+            told(f"{len(labs)} clusters are up; {FAILS}, which runs {GUEST}, fails in each")
+            services = [_service(directory) for directory in labs]
+            return list(pool.map(_play, labs, services, scenes))
+
+
+@contextmanager
+def _ended_by(clean: Callable[[], None]) -> Iterator[None]:
+    """Clean up whatever ends what is within: no ``finally`` runs at SIGTERM or SIGHUP by itself."""
+    main = threading.current_thread() is threading.main_thread()
+    # who was told not to hear a hangup (nohup) goes on
+    heard = [one for one in _ENDS if main and signal.getsignal(one) is not signal.SIG_IGN]
+
+    def deafen() -> None:
+        for one in heard:
+            # no SIG_IGN, which a cluster that is being started would inherit
+            signal.signal(one, lambda number, frame: None)
+
+    def end(number: int, frame: object) -> None:
+        deafen()
+        raise SystemExit(128 + number)
+
+    before = [(one, signal.signal(one, end)) for one in heard]
+    try:
+        try:
+            yield
+        finally:
+            deafen()
+            clean()
+    finally:
+        for one, handler in before:
+            signal.signal(one, handler or signal.SIG_DFL)
 
 
 def _service(directory: Path) -> Service:
@@ -116,7 +156,10 @@ def _play(directory: Path, service: Service, scene: Scene) -> Shown:
 
     try:
         cluster = LabClient(directory, "/lab/cluster")
-        give(directory, "/", PRIVILEGE, service.pve.token_id)  # what HA's log is read with
+        try:
+            give(directory, "/", PRIVILEGE, service.pve.token_id)  # what HA's log is read with
+        except OSError as error:
+            raise OperationFailed(f"the lab gives no right: {error}", "see `lab status`") from error
         _arrange(cluster, service, scene)
         check, address = question(service.policy, GUEST)
         if check is None or address is None:

@@ -7,12 +7,13 @@ The service itself has no such calls (law 1).
 from __future__ import annotations
 
 import json
-import ssl
 import time
 import urllib.parse
 import urllib.request
 from pathlib import Path
 from typing import Any
+
+from pvelab.faults.client import direct
 
 
 def delete_guest(lab_dir: Path, node: str, vmid: int, timeout: float = 60) -> None:
@@ -44,7 +45,7 @@ class _Root:
     def __init__(self, lab_dir: Path) -> None:
         saved = json.loads((lab_dir / "settings.json").read_text(encoding="utf-8"))["pve"]
         self.url = f"https://{saved['host']}/api2/json"
-        self.context = ssl.create_default_context(cafile=saved["ca_file"])
+        self.opener = direct(saved["ca_file"])
         self.header = {
             "Authorization": f"PVEAPIToken={json.loads((lab_dir / 'root.json').read_text(encoding='utf-8'))['token']}"
         }
@@ -54,7 +55,7 @@ class _Root:
         request = urllib.request.Request(
             self.url + path + suffix, method=method, headers=self.header
         )
-        with urllib.request.urlopen(request, context=self.context, timeout=30) as answer:
+        with self.opener.open(request, timeout=30) as answer:
             return json.load(answer)["data"]
 
     def wait(self, node: str, upid: str, timeout: float) -> None:

@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import json
 import os
+import signal
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+from urllib.error import URLError
 
 import pytest
 from typer.testing import CliRunner
 
 from backupsvc.cli import ha_on_lab
 from backupsvc.cli.ha import app
-from backupsvc.errors import BackupsvcError, LawRefused, UsageError
+from backupsvc.errors import BackupsvcError, LawRefused, OperationFailed, UsageError
 from policies.ha.rehearsal import SCENES
-from pvelab import control
+from pvelab import accident, control
 from pvelab.errors import StartFailed
+from pvelab.faults import client as faults_client
+from tests.fakes.pve_server import FakePve
+from tests.fakes.tls import make_certificate
 
 ROOT = Path(__file__).parents[3]
 REAL = {
@@ -91,6 +97,92 @@ def test_the_clusters_go_whatever_happens(
     with pytest.raises(type(failure)):
         ha_on_lab.rehearse(lambda text: None)
     assert len(labs.ended) == 4 and not labs.made[0].parents[1].exists()
+
+
+def test_one_cluster_that_does_not_go_keeps_none_of_the_others(
+    labs: Labs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def down(directory: Path) -> None:
+        labs.ended.append(directory)
+        if len(labs.ended) in (1, 3):
+            raise StartFailed(f"server {len(labs.ended)} does not end", "")
+
+    monkeypatch.setattr(control, "down", down)
+    monkeypatch.setattr(ha_on_lab, "_play", lambda *_: None)
+    with pytest.raises(BackupsvcError, match="server 1 does not end"):
+        ha_on_lab.rehearse(lambda text: None)
+    assert len(set(labs.ended)) == 4 and not labs.made[0].parents[1].exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_closed_terminal_and_a_kill_leave_nothing_either(
+    labs: Labs, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
+) -> None:
+    def down(directory: Path) -> None:
+        os.kill(os.getpid(), number)  # a second one does not cut it short
+        labs.ended.append(directory)
+
+    monkeypatch.setattr(control, "down", down)
+    monkeypatch.setattr(ha_on_lab, "_play", lambda *_: os.kill(os.getpid(), number))
+    calls: list[int] = []
+    before = signal.signal(number, lambda number, _: calls.append(number))
+    try:
+        with pytest.raises(SystemExit) as ended:
+            ha_on_lab.rehearse(lambda text: None)
+        assert ended.value.code == 128 + number and not calls
+        os.kill(os.getpid(), number)
+        assert calls == [number], "what was told to hear it before hears it again"
+    finally:
+        signal.signal(number, before)
+    assert len(labs.ended) == 4 and not labs.made[0].parents[1].exists()
+
+
+def test_a_hangup_that_is_not_to_be_heard_is_not_and_only_the_main_thread_hears_any(
+    labs: Labs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ha_on_lab, "_play", lambda *_: os.kill(os.getpid(), signal.SIGHUP))
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does
+    try:
+        assert ha_on_lab.rehearse(lambda text: None) == [None] * 4
+        with ThreadPoolExecutor(1) as pool:
+            found = pool.submit(ha_on_lab.rehearse, lambda text: None).result()
+        assert found == [None] * 4
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_a_lab_that_gives_no_right_is_an_error_of_this_service(
+    labs: Labs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def give(*_: Any) -> None:
+        raise URLError("connection refused")
+
+    monkeypatch.setattr(faults_client, "LabClient", lambda *_: None)
+    monkeypatch.setattr(accident, "give", give)
+    with pytest.raises(OperationFailed, match="connection refused"):
+        ha_on_lab.rehearse(lambda text: None)
+    assert len(labs.ended) == 4
+
+
+def test_no_proxy_is_asked_for_the_lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fake = FakePve(make_certificate(tmp_path))
+    fake.start()
+    for name in ("https_proxy", "HTTPS_PROXY", "all_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:1")
+    pve = {"host": fake.host, "ca_file": str(fake.certificate.ca)}
+    (tmp_path / "settings.json").write_text(json.dumps({"pve": pve}))
+    (tmp_path / "root.json").write_text(json.dumps({"token": "root@pam!x=y"}))
+    monkeypatch.setattr(control, "status", lambda _: {"ready": True})
+    monkeypatch.setattr(control, "own_address", lambda _: fake.host)
+    fake.on("POST", "/access/roles", None)
+    fake.on("PUT", "/access/acl", None)
+    fake.on("GET", "/lab", 7)
+    try:
+        accident.give(tmp_path, "/", "Sys.Syslog", "svc@pve!b1")
+        assert faults_client.LabClient(tmp_path, "/api2/json/lab").ask("GET") == 7
+    finally:
+        fake.stop()
+    assert [one.path for one in fake.requests] == ["/access/roles", *["/access/acl"] * 2, "/lab"]
 
 
 def test_a_cluster_that_does_not_come_up_is_an_error_and_the_others_go(labs: Labs) -> None:
