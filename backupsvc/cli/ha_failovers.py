@@ -79,6 +79,7 @@ def lines(one: Failover, timezone: str) -> list[str]:
             f"  its node lived last {when(one.alive)}, was found gone {when(one.missed)}, fenced "
             f"{when(one.fenced)}; started again {when(one.started)}"
             + (f" on {one.started_on}" if one.started_on else "")
+            + (f" {chrome('over.helped', 'en', who=one.helped)}" if one.helped else "")
         )
     else:
         told.append(f"  {chrome('over.odd', 'en')} ({when(one.started)})")

@@ -7,6 +7,7 @@ read of a node whose clock cannot be asked is of no use.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta, timezone, tzinfo
 from zoneinfo import ZoneInfo
@@ -21,12 +22,11 @@ from policies.pve import system_log
 
 MANAGER = "pve-ha-crm"
 PAGE = 2000  # lines of one answer
-MOST = 20000  # lines that are read of one log
+MOST = 20000  # lines that are read of one log, and tasks of one kind
 FIRST = 20  # lines in which the oldest is looked for: journalctl says "-- Boot" between them
 NOTHING = "no content"
 DAY, LAST = 86400, 1 << 36  # seconds; the second is in the year 4147
 _KINDS = {"qmstart": "start", "vzstart": "start", "qmigrate": "move", "vzmigrate": "move"}
-_ROOT = "root@pam"
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,34 +86,42 @@ class HaHistory:
         raise PveError(f"the log of {MANAGER} on {node} has more than {MOST} lines since then")
 
     def tasks(self, node: str, clock: NodeClock, since: int) -> tuple[Task, ...]:
-        """Given a node and its clock, return the starts and moves of guests that PVE itself, or its
-        root, began there since then. Others' tasks are left out without Sys.Audit on the node.
+        """Given a node and its clock, return the starts and moves of guests that anybody began there
+        since then. Others' tasks are left out without Sys.Audit on the node.
+
+        Raise PveError for a list that is longer than can be read: the first good start may be in
+        what is missing.
         """
-        asked: dict[str, Value] = {
-            "source": "all",
-            "userfilter": _ROOT,
-            "since": max(0, since + clock.ahead),
-            "limit": LIST_LIMIT,
-        }
-        found = []
-        for row in self._client.get(f"nodes/{node}/tasks", asked).rows():
-            name = parse_upid(row.upid("upid"))
-            if name.type not in _KINDS or not (name.id.isascii() and name.id.isdecimal()):
-                continue
-            ended = row.integer_if_any("endtime")
-            found.append(
-                Task(
+        found: dict[str, Task] = {}
+        for type, kind in _KINDS.items():
+            for row in self._listed(node, type, max(0, since + clock.ahead)):
+                name = parse_upid(row.upid("upid"))
+                if name.type != type or not (name.id.isascii() and name.id.isdecimal()):
+                    continue
+                ended = row.integer_if_any("endtime")
+                # one that begins between two pages shows the last of a page once more
+                found[name.upid] = Task(
                     name.upid,
                     node,
-                    _KINDS[name.type],
+                    kind,
                     int(name.id),
                     name.start - clock.ahead,
                     ended - clock.ahead if ended is not None else None,
                     succeeded(row.text("status")),
                     name.user,
                 )
-            )
-        return tuple(found)
+        return tuple(sorted(found.values(), key=lambda one: one.started))
+
+    def _listed(self, node: str, type: str, since: int) -> Iterator[Row]:
+        """The node's tasks of a type that began since then by its own clock."""
+        asked: dict[str, Value] = {"source": "all", "typefilter": type, "since": since}
+        for start in range(0, MOST, LIST_LIMIT):
+            page: dict[str, Value] = {**asked, "start": start, "limit": LIST_LIMIT}
+            rows = self._client.get(f"nodes/{node}/tasks", page).rows()
+            yield from rows
+            if len(rows) < LIST_LIMIT:
+                return
+        raise PveError(f"{node} lists more than {MOST} tasks of the type {type} since then")
 
     def signs(self) -> dict[str, tuple[int, ...]]:
         """Return when each node wrote a line of the cluster's log that is still there, by that

@@ -147,6 +147,7 @@ def failover_as_dict(one: Failover) -> dict[str, Any]:
         "taken": _time(one.taken),
         "started": _time(one.started),
         "started_on": one.started_on or None,
+        "started_by": one.started_by or None,
         "at_least_seconds": one.least,
         "at_most_seconds": one.most,
         "read_in": list(one.sources),

@@ -288,6 +288,7 @@ CHROME: dict[str, tuple[str, str]] = {
     "over.when": ("Node found gone", "Absence du nœud constatée"),
     "over.fenced": ("Fenced", "Isolé"),
     "over.started": ("Started again", "Redémarré"),
+    "over.helped": ("by {who}, not by HA", "par {who}, non par la HA"),
     "over.length": ("Away for", "Absent pendant"),
     "over.from": ("from {source} to {target}", "de {source} vers {target}"),
     "over.odd": (

@@ -99,9 +99,9 @@ class Failover:
 
     ``alive`` is the last sign of life of its node (``source``, "" if not known), ``missed`` when HA
     found it gone, ``fenced`` when HA was sure of that, ``taken`` when HA moved its configuration to
-    ``target``, ``started`` when its start had ended well on ``started_on``. ``certain``: HA itself
-    says so; else it was started elsewhere and nobody knows who moved it. ``sources`` is where this
-    was read.
+    ``target``, ``started`` when its first start since had ended well on ``started_on``, and
+    ``started_by`` who began that, "" if none did. ``certain``: HA itself says so; else it was
+    started elsewhere and nobody knows who moved it. ``sources`` is where this was read.
     """
 
     sid: str
@@ -114,6 +114,7 @@ class Failover:
     taken: int | None = None
     started: int | None = None
     started_on: str = ""
+    started_by: str = ""
     certain: bool = True
     sources: tuple[str, ...] = ()
 
@@ -122,6 +123,13 @@ class Failover:
         """The moment that it belongs to: the first that is known of it."""
         known = (self.missed, self.fenced, self.taken, self.started, self.alive)
         return next(one for one in known if one is not None)
+
+    @property
+    def helped(self) -> str:
+        """Who started it again where HA did not; "" if it did, or PVE's root, which acts in the same
+        name, or if nobody did.
+        """
+        return "" if self.started_by == _ROOT else self.started_by
 
     @property
     def least(self) -> int | None:
@@ -189,7 +197,7 @@ def decide(seen: Seen) -> Failovers:
     for place, one in enumerate(found):
         later = [other for other in found[place + 1 :] if other.sid == one.sid]
         if later and one.started is not None and one.started >= (later[0].taken or later[0].at):
-            found[place] = replace(one, started=None, started_on="")
+            found[place] = replace(one, started=None, started_on="", started_by="")
     every = bool(seen.nodes) and set(seen.nodes) <= set(seen.held)
     known = max(seen.held.values()) if every else None
     doubtful = tuple(
@@ -276,7 +284,11 @@ def _completed(one: Failover, seen: Seen, tasks: Sequence[Task]) -> Failover:
     if start is None:
         return one
     return replace(
-        one, started=start.ended, started_on=start.node, sources=(*one.sources, start.upid)
+        one,
+        started=start.ended,
+        started_on=start.node,
+        started_by=start.by,
+        sources=(*one.sources, start.upid),
     )
 
 
@@ -301,6 +313,7 @@ def _elsewhere(seen: Seen, tasks: Sequence[Task]) -> Iterator[Failover]:
                 max(lived, default=None),
                 started=task.ended or task.started,
                 started_on=task.node,
+                started_by=task.by,
                 certain=False,
                 sources=(task.upid,),
             )

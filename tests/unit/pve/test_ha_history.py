@@ -113,8 +113,45 @@ def test_starts_and_moves_of_guests_are_read_and_nothing_else(fake: FakePve, pve
         Task(names[1], "clovis", "move", 200, NOW - 50, NOW - 40, False, "root@pam"),
         Task(names[2], "clovis", "start", 109, NOW - 5, None, False, "root@pam"),
     )
-    assert fake.requests[-1].params["since"] == str(NOW)
-    assert fake.requests[-1].params["userfilter"] == "root@pam"
+    asked = [one.params for one in fake.requests]
+    assert {one["since"] for one in asked} == {str(NOW)}
+    assert {one["typefilter"] for one in asked} == {"qmstart", "vzstart", "qmigrate", "vzmigrate"}
+
+
+def test_whoever_began_a_task_it_is_read_and_however_many_there_are(
+    fake: FakePve, pve: Pve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ha_history, "LIST_LIMIT", 2)
+    monkeypatch.setattr(ha_history, "MOST", 8)
+    users = ["root@pam", "svc@pve!b1", "root@pam", "anna@pve", "root@pam"]
+    rows = [
+        {
+            "upid": f"UPID:clovis:00001F2A:0006106A:{NOW + HOUR - n:08X}:qmstart:{100 + n}:{user}:",
+            "endtime": NOW + HOUR,
+            "status": "OK",
+        }
+        for n, user in enumerate(users)
+    ]
+
+    def answer(request: Request) -> Any:
+        asked = request.params
+        found = [one for one in rows if f":{asked['typefilter']}:" in one["upid"]]
+        if "userfilter" in asked:
+            found = [one for one in found if asked["userfilter"] in str(one["upid"])]
+        first = int(asked.get("start", 0))
+        page = found[first : first + int(asked["limit"])]
+        if first == 0 and found:  # one begins between two pages, and moves the others
+            rows.insert(0, rows[0] | {"upid": str(rows[0]["upid"]).replace(":100:", ":200:")})
+        return page
+
+    fake.on("GET", "/nodes/clovis/tasks", answer)
+    found = pve.ha_history.tasks("clovis", CLOCK, NOW - HOUR)
+    assert [(one.vmid, one.by) for one in reversed(found)] == [
+        (100 + n, user) for n, user in enumerate(users)
+    ]
+    rows *= 2
+    with pytest.raises(PveError, match="more than 8 tasks"):
+        pve.ha_history.tasks("clovis", CLOCK, NOW - HOUR)
 
 
 def test_a_line_of_the_clusters_log_is_a_sign_of_life_of_who_wrote_it(

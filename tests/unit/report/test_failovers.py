@@ -149,6 +149,22 @@ def test_the_report_tells_a_failover_with_its_length_in_both_languages_and_in_js
     assert (before["answer"], before["failovers"]) == ("not-known", [])
 
 
+def test_a_start_by_somebody_else_is_told_as_such_everywhere(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    helped = replace(SEEN, started_by="svc@pve!<b1>")
+    found = Failovers(Answer.SEEN, MONTH, NOW, (helped,), (), MONTH - 1)
+    assert "by svc@pve!&lt;b1&gt;, not by HA" in page(found, "en")
+    assert "par svc@pve!&lt;b1&gt;, non par la HA" in page(found, "fr")
+    ha_failovers.show(found, "Europe/Paris")
+    assert "on lge-pve02 by svc@pve!<b1>, not by HA" in capsys.readouterr().out
+    assert failovers.failover_as_dict(helped)["started_by"] == "svc@pve!<b1>"
+    own = replace(found, found=(replace(SEEN, started_by="root@pam"),))
+    assert "not by HA" not in page(own, "en")
+    ha_failovers.show(own, "Europe/Paris")
+    assert "not by HA" not in capsys.readouterr().out
+
+
 def test_the_report_says_none_only_where_all_was_read_and_else_what_was_not() -> None:
     none = Failovers(Answer.NONE, MONTH, NOW, (), (), MONTH - 1)
     assert "None: the log of HA was read on every node" in page(none, "en")

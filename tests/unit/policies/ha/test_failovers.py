@@ -120,6 +120,23 @@ def test_a_start_that_failed_and_then_one_that_did_not_is_counted_to_the_second(
     assert (one.started, one.least) == (GONE + 143, 143)
 
 
+def test_a_start_by_somebody_else_ends_it_too_and_is_said_as_such() -> None:
+    assert (the_one(decide(seen())).started_by, the_one(decide(seen())).helped) == ("root@pam", "")
+    weeks = 21 * 86_400
+    tried = (start(125, good=False), start(900, by="svc@pve!b1"), start(weeks))
+    one = the_one(decide(seen(tasks={PVE02: tried})))
+    assert (one.started, one.least) == (GONE + 903, 903)
+    assert one.started_by == one.helped == "svc@pve!b1"
+    never = the_one(decide(seen(tasks={})))
+    assert (never.started_by, never.helped) == ("", "")
+    # one start ends one failover
+    back = "recover service 'vm:108' from fenced node 'lge-pve02' to node 'third'"
+    twice = {PVE02: tried[:1], "third": (start(310, "third", by="svc@pve!b1"),)}
+    lines = (*WHOLE, said(300, back, "third"))
+    first, second = decide(seen(logs={PVE02: lines}, tasks=twice)).found
+    assert (first.started_by, second.started_by) == ("", "svc@pve!b1")
+
+
 def test_without_any_sign_of_life_it_is_at_least_and_without_hearing_it_gone_it_is_from_the_fence() -> (
     None
 ):
@@ -179,6 +196,7 @@ def test_a_start_elsewhere_without_a_move_is_a_question_where_no_log_was_read() 
     assert (found.answer, found.found) == (Answer.UNKNOWN, ())
     (odd,) = found.doubtful
     assert (odd.sid, odd.source, odd.target, odd.certain) == ("vm:108", CLOVIS, PVE02, False)
+    assert odd.started_by == "root@pam"
     assert (odd.alive, odd.started, odd.least, odd.most) == (GONE - 30, GONE + 128, None, 158)
     assert odd.at == GONE + 128
     # a log that was read whole, and says nothing, says that HA did nothing
@@ -193,6 +211,7 @@ def test_what_was_moved_or_started_by_somebody_or_never_seen_before_is_no_questi
     for tasks in (
         (start(-3000, CLOVIS), start(100, CLOVIS, kind="move"), start(125)),
         (start(-3000, CLOVIS), start(125, by="root@pam!x")),
+        (start(-3000, CLOVIS), start(100, by="svc@pve!b1"), start(125)),
         (start(-3000, CLOVIS), start(125, good=False)),
         (start(125),),
         (start(-3000), start(125)),
