@@ -12,9 +12,22 @@ from backupsvc.errors import PvePermissionDenied
 from backupsvc.report.gaps import FAILS
 from backupsvc.report.words import chrome
 from policies import i18n
-from policies.ha.failovers import Failover, Failovers, Line, Seen, Task, Unread, Why, decide
+from policies.ha.failovers import (
+    REACH,
+    Failover,
+    Failovers,
+    Line,
+    Seen,
+    Task,
+    Unread,
+    Why,
+    decide,
+)
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from backupsvc.catalog import Catalog
     from backupsvc.operations.services import Cluster
     from backupsvc.pve.ha_history import NodeClock
     from policies.compliance.facts import SiteFacts
@@ -22,10 +35,10 @@ if TYPE_CHECKING:
 
 def ask(service: Cluster, since: int) -> Failovers:
     """Given since when (epoch seconds), return what HA took over without being asked. Raise
-    Unreachable or Refused if the cluster does not tell its nodes.
+    Unreachable or Refused if the cluster does not tell its nodes, or the catalog cannot be read.
     """
     with garbage.kept_out():
-        return decide(collect(service, since))
+        return decide(collect(service, since, members_since(service.catalog, since)))
 
 
 def of_site(service: Cluster, facts: SiteFacts, since: int) -> Failovers | None:
@@ -35,12 +48,29 @@ def of_site(service: Cluster, facts: SiteFacts, since: int) -> Failovers | None:
     unread = any(gap.kind == "ha" for gap in facts.gaps)
     if not unread and not any(guest.ha_managed for guest in facts.guests):
         return None
-    return decide(collect(service, since))
+    return decide(collect(service, since, members_since(service.catalog, since)))
 
 
-def collect(service: Cluster, since: int) -> Seen:
-    """Given since when, return what was read; raises what ``ask`` raises."""
+def members_since(catalog: Catalog, since: int) -> set[str]:
+    """Given since when, return the nodes that are known to have been members then: an archive was
+    made there, or an operation was on them.
+    """
+    found: set[object] = {
+        one.node for gone in (False, True) for one in catalog.archives.find(since=since, gone=gone)
+    }
+    # those about an archive name its node, which may be gone for years
+    for kind in ("backup", "restore", "recover"):
+        found |= {one.memory.get("node") for one in catalog.operations.find(kind=kind, since=since)}
+    return {name for name in found if name and isinstance(name, str)}
+
+
+def collect(service: Cluster, since: int, known: Collection[str] = ()) -> Seen:
+    """Given since when, and the nodes that are known to have been members since, return what was
+    read; raises what the cluster raises that does not tell its nodes.
+    """
     pve, nodes = service.pve, service.pve.cluster.nodes()
+    now = int(service.clock.now())
+    first = max(since, now - REACH)
     unread: list[Unread] = []
     clocks: dict[str, NodeClock] = {}
     logs: dict[str, tuple[Line, ...]] = {}
@@ -53,8 +83,8 @@ def collect(service: Cluster, since: int) -> Seen:
             continue
         try:
             clocks[name] = clock = pve.ha_history.clock(name)
-            tasks[name] = pve.ha_history.tasks(name, clock, since)
-            lines, oldest = pve.ha_history.manager_log(name, clock, since)
+            tasks[name] = pve.ha_history.tasks(name, clock, first)
+            lines, oldest = pve.ha_history.manager_log(name, clock, first)
         except PvePermissionDenied as error:
             unread.append(Unread(name, Why.RIGHT, detail=error.message))
         except FAILS as error:
@@ -64,26 +94,30 @@ def collect(service: Cluster, since: int) -> Seen:
             if oldest is None:
                 unread.append(Unread(name, Why.SHORT))
             else:
-                held[name] = oldest
+                held[name] = oldest if first == since else max(oldest, first)
     signs = {
         name: {at for one in many for at in (one.started, one.ended) if at is not None}
         for name, many in tasks.items()
     }
+    members = {node.name for node in nodes}
+    gone = set(known) - members
     try:
         for name, times in pve.ha_history.signs().items():
+            if name not in members and times[-1] >= since:
+                gone.add(name)
             if name in clocks:  # else nobody says how wrong its clock was
                 signs.setdefault(name, set()).update(at - clocks[name].ahead for at in times)
     except FAILS:
         pass  # a sign of life less: the length is then known from one side only
     return Seen(
         since,
-        int(service.clock.now()),
-        tuple(sorted(node.name for node in nodes)),
+        now,
+        tuple(sorted(members | gone)),
         logs,
         held,
         tasks,
         {name: tuple(sorted(times)) for name, times in signs.items()},
-        tuple(unread),
+        (*unread, *(Unread(name, Why.GONE) for name in sorted(gone))),
     )
 
 

@@ -265,6 +265,10 @@ CHROME: dict[str, tuple[str, str]] = {
         "{node} is off, and its log with it",
         "{node} est arrêté, et son journal avec lui",
     ),
+    "over.gone": (
+        "{node} is no member of the cluster any more, and its log went with it",
+        "{node} n'est plus membre du cluster, et son journal est parti avec lui",
+    ),
     "over.empty": (
         "the log of {node} holds nothing of HA any more",
         "le journal de {node} ne contient plus rien de la HA",

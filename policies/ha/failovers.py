@@ -16,6 +16,9 @@ from policies.pve import texts
 
 PRIVILEGE = "Sys.Syslog"  # on /, for the log of HA's daemons on each node
 SLACK = 2  # seconds: clocks are read, and lines are written, in whole seconds
+# seconds that a log can be asked about: its lines name no year, and one of the year before would be
+# dated into this one (pve-facts 9.11)
+REACH = 330 * 86400
 _ROOT = "root@pam"  # in whose name HA's agents start guests
 
 
@@ -28,12 +31,13 @@ class Answer(StrEnum):
 
 
 class Why(StrEnum):
-    """Why a node's log says nothing of a time: the right is missing, the node is not there, the
-    log holds nothing so old, or the question failed.
+    """Why a node's log says nothing of a time: the right is missing, the node is off, it is a
+    member no more, the log holds nothing so old, or the question failed.
     """
 
     RIGHT = "right"
     OFFLINE = "offline"
+    GONE = "gone"
     SHORT = "short"
     FAILED = "failed"
 
@@ -78,8 +82,9 @@ class Unread:
 @dataclass(frozen=True, slots=True)
 class Seen:
     """What was read for the time from ``since`` to ``now`` (epoch seconds), by node; a node that is
-    missing from ``logs`` or ``tasks`` was not read. ``held`` is how far back each log goes,
-    ``signs`` when a node is known to have lived.
+    missing from ``logs`` or ``tasks`` was not read. ``nodes`` are all that are known to have been
+    members meanwhile, ``held`` is how far back each log goes, ``signs`` when a node is known to
+    have lived.
     """
 
     since: int

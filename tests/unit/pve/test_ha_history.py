@@ -135,7 +135,7 @@ def test_whoever_began_a_task_it_is_read_and_however_many_there_are(
 
     def answer(request: Request) -> Any:
         asked = request.params
-        found = [one for one in rows if f":{asked['typefilter']}:" in one["upid"]]
+        found = [one for one in rows if f":{asked['typefilter']}:" in str(one["upid"])]
         if "userfilter" in asked:
             found = [one for one in found if asked["userfilter"] in str(one["upid"])]
         first = int(asked.get("start", 0))

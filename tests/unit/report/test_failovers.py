@@ -15,16 +15,18 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from backupsvc.catalog import Catalog
+from backupsvc.catalog.operations import NewOperation
 from backupsvc.cli import ha_failovers
 from backupsvc.errors import PveError, PvePermissionDenied, UsageError
+from backupsvc.pve.ha_history import NodeClock
 from backupsvc.report import failovers, html, json
 from backupsvc.report.document import build
 from policies.compliance.facts import Gap
-from policies.ha.failovers import Answer, Failover, Failovers, Unread, Why
+from policies.ha.failovers import REACH, Answer, Failover, Failovers, Unread, Why
 from policies.model import Node
 from tests.catalogs import new_catalog
 from tests.fakes.clock import StoppedClock
-from tests.unit.report.langeo import NOW, PARIS, at, changed, documented, policy
+from tests.unit.report.langeo import NOW, PARIS, archive, at, changed, documented, policy
 from tests.unit.report.worlds import World, served
 
 MONTH = at("2026-03-01 00:00")
@@ -112,6 +114,73 @@ def test_law_4_what_was_not_read_is_told_and_never_none(catalog: Catalog) -> Non
     assert asked(made, catalog).answer is Answer.NONE
 
 
+def test_law_4_a_node_that_was_a_member_and_is_none_any_more_has_its_log_with_it(
+    catalog: Catalog,
+) -> None:
+    gone = (Unread("dead", Why.GONE),)
+    made = world()
+    made.told["cluster/log"] = [{"node": "dead", "time": GONE, "msg": "x"}]
+    found = asked(made, catalog)
+    assert (found.answer, found.unread, found.known_since) == (Answer.UNKNOWN, gone, None)
+    made.told["cluster/log"] = [{"node": "dead", "time": NOW - DAYS - 1, "msg": "x"}]
+    assert asked(made, catalog).answer is Answer.NONE, "it went before the time that is asked for"
+    # an archive of it, whether a storage still lists it or not
+    one = archive(108, GONE, "dead")
+    for listing in ([one], []):
+        catalog.archives.observe(listing, scope=[("dead", "local")], at=NOW)
+        assert asked(world(), catalog).unread == gone, listing
+        assert asked(world(), catalog, GONE + 1).answer is Answer.NONE
+    failed = asked(started(world(*FAILOVER)), catalog)
+    assert (failed.answer, failed.whole, failed.unread) == (Answer.SEEN, False, gone)
+
+
+@pytest.mark.parametrize(
+    ("kind", "node", "counts"),
+    [
+        ("backup", "dead", True),
+        ("restore", "dead", True),
+        ("recover", "dead", True),
+        ("backup", "clovis", False),
+        ("backup", None, False),
+        ("backup", 7, False),
+        # of an archive that may be as old as it likes
+        ("restore-test", "dead", False),
+    ],
+)
+def test_law_4_a_node_that_an_operation_was_on_is_known_to_have_been_a_member(
+    catalog: Catalog, kind: str, node: object, counts: bool
+) -> None:
+    assert catalog.operations.open(NewOperation(kind, 108, "x", {"node": node}), GONE)
+    assert asked(world(), catalog).unread == ((Unread("dead", Why.GONE),) if counts else ())
+    assert asked(world(), catalog, GONE + 1).answer is Answer.NONE
+
+
+def test_what_is_so_old_that_its_lines_would_be_dated_a_year_late_is_not_asked_for(
+    catalog: Catalog,
+) -> None:
+    made = world()
+    for path in LOGS.values():
+        made.told[path] = [{"n": 1, "t": line(NOW - REACH - 5, "x")}]
+    reached = asked(made, catalog, NOW - REACH)
+    assert (reached.answer, reached.known_since) == (Answer.NONE, NOW - REACH - 5)
+    found = asked(made, catalog, NOW - 400 * 86400)
+    assert (found.answer, found.known_since) == (Answer.UNKNOWN, NOW - REACH)
+    assert {(one.node, one.why, one.since) for one in found.unread} == {
+        (node, Why.SHORT, NOW - REACH) for node in LOGS
+    }
+    wanted: list[int] = []
+    service: Any = SimpleNamespace(pve=served(made), catalog=catalog, clock=StoppedClock(NOW))
+    read = service.pve.ha_history.manager_log
+
+    def noted(node: str, clock: NodeClock, since: int) -> Any:
+        wanted.append(since)
+        return read(node, clock, since)
+
+    service.pve.ha_history.manager_log = noted
+    failovers.ask(service, NOW - 400 * 86400)
+    assert wanted == [NOW - REACH] * 2
+
+
 def test_a_site_without_anything_under_ha_is_asked_nothing(catalog: Catalog) -> None:
     service: Any = SimpleNamespace(pve=served(world()), catalog=catalog, clock=StoppedClock(NOW))
     facts = documented()
@@ -190,6 +259,7 @@ def test_the_report_says_none_only_where_all_was_read_and_else_what_was_not() ->
         (Why.SHORT, None, "holds nothing of HA any more", "ne contient plus rien"),
         (Why.SHORT, GONE, "goes back to 2026-03-05 02:00", "remonte au 05/03/2026"),
         (Why.FAILED, None, "could not be read: odd", "n'a pas pu être lu"),
+        (Why.GONE, None, "clovis is no member", "clovis n'est plus membre"),
         (Why.RIGHT, None, "Sys.Syslog on /", "Sys.Syslog sur /"),
     ],
 )
