@@ -49,15 +49,17 @@ _NARROW: dict[int, int] = {zstd.DecompressionParameter.window_log_max: 27}
 def remember(
     service: Nodes, found: Sequence[tuple[CopyTarget, snapshots.Put | BackupsvcError]]
 ) -> None:
-    """Given what was brought to targets, write down what lies there: where it is encrypted, nothing
-    else tells later whether it is still that.
+    """Given what was brought to targets, write down what lies at those of the policy: where it is
+    encrypted, nothing else tells later whether it is still that.
     """
     at = int(service.clock.now())
+    # a folder that somebody named once is never looked at again
+    ours = {folder_of(target) for target in service.policy.copies}
     service.catalog.snapshot_trials.record_put(
         [
             SnapshotPut(folder_of(target), put.file, at, put.size, put.sha256)
             for target, put in found
-            if isinstance(put, snapshots.Put)
+            if isinstance(put, snapshots.Put) and folder_of(target) in ours
         ]
     )
 

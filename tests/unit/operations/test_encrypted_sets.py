@@ -22,6 +22,7 @@ from backupsvc.copies.snapshots import CATALOG, CONFIG, KEPT, PART, Put, name_at
 from backupsvc.copies.target import Target
 from backupsvc.operations.copy import catalogs, configs
 from policies.cluster_config import ConfigSet
+from policies.copy_folders import folder_of
 from policies.model import CopyTarget, Directory
 from tests.catalogs import new_catalog
 from tests.unit.copies.encrypted import KEY, RECIPIENTS, SAFE, opened
@@ -50,6 +51,7 @@ class Site:
             catalog=Catalog.open(url),
         )
         self.sealed = CopyTarget("usb", Directory(str(self.usb)), recipients=RECIPIENTS)
+        self.service.policy = SimpleNamespace(copies=(self.sealed,))
 
     def look(self, said: str) -> None:
         """Hold that nothing in the folder is anything but a file of age, or the beginning of one."""
@@ -170,3 +172,16 @@ def test_an_encrypted_set_is_none_that_this_machine_lists_or_reads(site: Site) -
     folder = site.state / config_sets.FOLDER
     (site.usb / f"{name}.age").rename(folder / f"{name_at(AT + DAY, 'tar', CONFIG)}.age")
     assert list(kept_in(site.state)) == [AT]
+
+
+def test_of_a_folder_that_is_no_target_of_the_policy_nothing_is_written_down(
+    site: Site, tmp_path: Path
+) -> None:
+    """Its name may be anything that a file system takes, and no catalog."""
+    folder = tmp_path / "\udcff"
+    folder.mkdir()
+    once = CopyTarget("once", Directory(str(folder)))
+    ((_, put), (_, kept)) = catalogs.save(site.service, [once, site.sealed])
+    assert isinstance(put, Put) and isinstance(kept, Put)
+    known = site.service.catalog.snapshot_trials
+    assert known.sha256_of(folder_of(site.sealed), kept.file) == kept.sha256
