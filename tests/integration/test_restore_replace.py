@@ -398,7 +398,8 @@ def test_law_1_what_is_around_it_passes_to_the_new_guest_and_comes_back(
 def test_law_1_where_it_fails_ha_has_the_old_guest_again_as_it_had_it(
     surrounded: Shell, monkeypatch: pytest.MonkeyPatch, act: str
 ) -> None:
-    before, wired = around(surrounded), config(surrounded, OLD)
+    with service_of(surrounded, monkeypatch):  # what an earlier test left goes
+        before, wired = around(surrounded), config(surrounded, OLD)
 
     def refused(*_: Any) -> None:
         raise PveError("it is refused", status=400)
@@ -413,7 +414,9 @@ def test_law_1_where_it_fails_ha_has_the_old_guest_again_as_it_had_it(
 def test_law_1_one_that_could_not_give_ha_its_guest_back_says_how_and_is_undone_later(
     surrounded: Shell, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    before, wired, hold = around(surrounded), config(surrounded, OLD), Replacing.hold_old
+    hold = Replacing.hold_old
+    with service_of(surrounded, monkeypatch):  # what an earlier test left goes
+        before, wired = around(surrounded), config(surrounded, OLD)
 
     def refused(*_: Any) -> None:
         raise PveError("it is refused", status=400)

@@ -113,7 +113,8 @@ with open_service() as service:
     os.kill(worker, signal.SIGSTOP)
     wait_until(lambda: "worker-polls lives and does nothing: it is ended" in one.said(), one.said)
     # what it said of its health before that may still be its last word
-    wait_until(lambda: one.pid("worker-polls") != worker, one.said)
+    children = lambda: one.health()["children"]  # noqa: E731
+    wait_until(lambda: children()["worker-polls"]["pid"] not in (None, worker), one.said)
     one.becomes("ok")
     assert (
         one.pid("worker-polls") != worker
