@@ -112,9 +112,12 @@ with open_service() as service:
     worker = one.pid("worker-polls")
     os.kill(worker, signal.SIGSTOP)
     wait_until(lambda: "worker-polls lives and does nothing: it is ended" in one.said(), one.said)
-    # what it said of its health before that may still be its last word
-    children = lambda: one.health()["children"]  # noqa: E731
-    wait_until(lambda: children()["worker-polls"]["pid"] not in (None, worker), one.said)
+
+    def another() -> bool:
+        # what it said of its health before that may still be its last word
+        return one.health()["children"]["worker-polls"]["pid"] not in (None, worker)
+
+    wait_until(another, one.said)
     one.becomes("ok")
     assert (
         one.pid("worker-polls") != worker
